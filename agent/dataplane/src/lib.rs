@@ -1,0 +1,1 @@
+//! Sockets and bytes: accepts connections and serves them as the snapshot says.

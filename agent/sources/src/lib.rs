@@ -1,0 +1,2 @@
+//! Where resources come from: watched directories.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Resources to snapshot and findings, as a pure function.
+#![forbid(unsafe_code)]
