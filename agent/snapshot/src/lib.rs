@@ -1,2 +1,167 @@
 //! What the data plane needs to know, and the pure look-ups over it.
+//!
+//! A [`Snapshot`] is made whole by translation, published whole, and never changed: the data plane reads it, the
+//! admin interface dumps it, `explain` walks it. Nothing here opens a socket, reads a clock or draws a number; where
+//! a look-up needs either, it is an argument.
 #![forbid(unsafe_code)]
+
+mod cluster;
+mod dump;
+mod hosts;
+mod listener;
+mod request;
+mod route;
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use foldhash::fast::FixedState;
+
+pub use cluster::{Cluster, Discovery, Endpoint, SourceAddresses};
+pub use dump::config_dump;
+pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
+pub use listener::{
+    Application, Binding, ConnectionFacts, Direction, FilterChain, FilterChainMatch, HttpConnections,
+    Listener, NetworkFilter, TcpProxy, Transport, select_filter_chain,
+};
+pub use request::RequestHead;
+pub use route::{
+    ClusterTarget, NoRoute, PathMatch, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
+    WeightedClusters, match_route,
+};
+
+/// Position of a listener in [`Snapshot::listeners`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ListenerId(pub u32);
+
+/// Position of a route configuration in [`Snapshot::route_configs`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RouteConfigId(pub u32);
+
+/// Position of a cluster in [`Snapshot::clusters`]. Valid within one snapshot only; across snapshots a cluster is
+/// known by its name.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClusterId(pub u32);
+
+/// Everything a snapshot holds, before its indexes are made.
+///
+/// The order of `listeners`, `route_configs` and `clusters` is the order in which the dump prints them; translation
+/// keeps it sorted so that equal resources give equal snapshots.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Draft {
+    /// All listeners: with a socket of their own, capturing, and captured.
+    pub listeners: Vec<Listener>,
+    /// All route configurations, referred to by [`RouteConfigId`].
+    pub route_configs: Vec<RouteConfig>,
+    /// All clusters, referred to by [`ClusterId`].
+    pub clusters: Vec<Cluster>,
+}
+
+impl Draft {
+    /// Makes the draft immutable and searchable.
+    ///
+    /// When two listeners claim the same address the first one has it: translation decides conflicts before it comes
+    /// here.
+    pub fn finish(self) -> Snapshot {
+        let mut by_address = AddressMap::default();
+        let mut captured_exact = AddressMap::default();
+        let mut captured_port = HashMap::default();
+        for (id, listener) in (0..).map(ListenerId).zip(&self.listeners) {
+            match listener.binding {
+                Binding::Socket(address) => _ = by_address.entry(address).or_insert(id),
+                Binding::Captured(address) if address.ip().is_unspecified() => {
+                    _ = captured_port.entry(address.port()).or_insert(id);
+                }
+                Binding::Captured(address) => _ = captured_exact.entry(address).or_insert(id),
+            }
+        }
+        Snapshot { draft: self, by_address, captured_exact, captured_port }
+    }
+}
+
+/// An immutable, complete description of what the proxy serves.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    draft: Draft,
+    by_address: AddressMap,
+    captured_exact: AddressMap,
+    captured_port: HashMap<u16, ListenerId, FixedState>,
+}
+
+type AddressMap = HashMap<SocketAddr, ListenerId, FixedState>;
+
+impl Snapshot {
+    /// All listeners, in dump order.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.draft.listeners
+    }
+
+    /// All route configurations, in dump order.
+    pub fn route_configs(&self) -> &[RouteConfig] {
+        &self.draft.route_configs
+    }
+
+    /// All clusters, in dump order.
+    pub fn clusters(&self) -> &[Cluster] {
+        &self.draft.clusters
+    }
+
+    /// The listener with this handle; handles come from this snapshot, so it exists.
+    pub fn listener(&self, id: ListenerId) -> &Listener {
+        &self.draft.listeners[id.0 as usize]
+    }
+
+    /// The route configuration with this handle.
+    pub fn route_config(&self, id: RouteConfigId) -> &RouteConfig {
+        &self.draft.route_configs[id.0 as usize]
+    }
+
+    /// The cluster with this handle.
+    pub fn cluster(&self, id: ClusterId) -> &Cluster {
+        &self.draft.clusters[id.0 as usize]
+    }
+
+    /// The listener whose own socket is bound to `address`.
+    pub fn bound_listener(&self, address: SocketAddr) -> Option<&Listener> {
+        self.by_address.get(&address).map(|id| self.listener(*id))
+    }
+
+    /// The listener for a connection that the outbound socket captured on its way to `original_destination`.
+    ///
+    /// Exact address and port first, then the port on any address (`0.0.0.0_<port>`), as Envoy chooses with
+    /// `use_original_dst`; `None` means the capturing listener serves it itself.
+    pub fn captured_listener(&self, original_destination: SocketAddr) -> Option<&Listener> {
+        self.captured_exact
+            .get(&original_destination)
+            .or_else(|| self.captured_port.get(&original_destination.port()))
+            .map(|id| self.listener(*id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn captured(name: &str, address: &str) -> Listener {
+        Listener {
+            name: name.to_owned(),
+            direction: Direction::Outbound,
+            binding: Binding::Captured(address.parse().unwrap()),
+            filter_chains: vec![],
+            default_filter_chain: None,
+        }
+    }
+
+    #[test]
+    fn exact_address_wins_over_wildcard_port() {
+        let draft = Draft {
+            listeners: vec![captured("0.0.0.0_80", "0.0.0.0:80"), captured("10.0.0.1_80", "10.0.0.1:80")],
+            ..Draft::default()
+        };
+        let snapshot = draft.finish();
+        let name = |to: &str| snapshot.captured_listener(to.parse().unwrap()).map(|l| l.name.as_str());
+        assert_eq!(name("10.0.0.1:80"), Some("10.0.0.1_80"));
+        assert_eq!(name("10.0.0.2:80"), Some("0.0.0.0_80"));
+        assert_eq!(name("[fd00::2]:80"), Some("0.0.0.0_80"));
+        assert_eq!(name("10.0.0.1:81"), None);
+    }
+}

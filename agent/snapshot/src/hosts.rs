@@ -1,0 +1,231 @@
+//! Host patterns and the table that finds the most specific one: exact, then longest suffix, then any.
+
+use std::{collections::HashMap, fmt, str::FromStr};
+
+use foldhash::fast::FixedState;
+
+/// Which host names a virtual host or filter chain serves. Always lower case.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum HostPattern {
+    /// This name and no other.
+    Exact(String),
+    /// Every name that ends with this text, which starts with a dot: `*.foo.com` is kept as `.foo.com`. It covers
+    /// `a.foo.com` and `a.b.foo.com`, never `foo.com`.
+    Suffix(String),
+    /// Every name (`*`).
+    Any,
+}
+
+impl HostPattern {
+    /// Whether `host`, in lower case, is covered.
+    pub fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+            Self::Any => true,
+        }
+    }
+}
+
+/// Says that a text is no host pattern.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ParseHostPatternError(String);
+
+impl fmt::Display for ParseHostPatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid host `{}`: expected a name, `*.suffix` or `*`", self.0)
+    }
+}
+
+impl std::error::Error for ParseHostPatternError {}
+
+impl FromStr for HostPattern {
+    type Err = ParseHostPatternError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.to_ascii_lowercase();
+        match lower.strip_prefix('*') {
+            Some("") => Ok(Self::Any),
+            Some(suffix) if suffix.len() > 1 && suffix.starts_with('.') && !suffix.contains('*') => {
+                Ok(Self::Suffix(suffix.to_owned()))
+            }
+            None if !lower.is_empty() && !lower.contains('*') => Ok(Self::Exact(lower)),
+            _ => Err(ParseHostPatternError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// The host of an authority in the form tables are searched by: lower case, without port and without trailing dot.
+///
+/// Lives on the stack so that a look-up allocates nothing. Authorities longer than a DNS name can be (RFC 1035: 255
+/// bytes) become the empty name, which only `*` covers.
+#[derive(Clone, Copy)]
+pub struct HostName {
+    bytes: [u8; MAX_HOST],
+    len: u8,
+}
+
+const MAX_HOST: usize = 255;
+
+impl HostName {
+    /// Takes the host out of an authority such as `Reviews.prod:9080`, `[FD00::1]:80` or `foo.svc.`.
+    ///
+    /// IPv6 literals keep their brackets, as in Istio's virtual host names.
+    pub fn of_authority(authority: &str) -> Self {
+        let host = strip_port(authority);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let mut name = Self { bytes: [0; MAX_HOST], len: 0 };
+        if let Ok(len) = u8::try_from(host.len())
+            && let Some(room) = name.bytes.get_mut(..host.len())
+        {
+            room.copy_from_slice(host.as_bytes());
+            room.make_ascii_lowercase();
+            name.len = len;
+        }
+        name
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        // Lower-casing ASCII letters keeps UTF-8 valid, so the fall-back is never taken.
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+fn strip_port(authority: &str) -> &str {
+    if authority.starts_with('[') {
+        return authority.find(']').map_or(authority, |end| &authority[..=end]);
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+/// Finds the value of the most specific pattern that covers a host.
+#[derive(Clone, Debug)]
+pub struct HostTable<T> {
+    exact: HashMap<Box<str>, T, FixedState>,
+    suffix: HashMap<Box<str>, T, FixedState>,
+    any: Option<T>,
+}
+
+impl<T> Default for HostTable<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::default(), suffix: HashMap::default(), any: None }
+    }
+}
+
+impl<T: Copy> HostTable<T> {
+    /// Adds a pattern. The first value of a pattern stays: returns `false` when it was there already.
+    pub fn insert(&mut self, pattern: &HostPattern, value: T) -> bool {
+        match pattern {
+            HostPattern::Exact(name) => insert_first(&mut self.exact, name, value),
+            HostPattern::Suffix(suffix) => insert_first(&mut self.suffix, suffix, value),
+            HostPattern::Any => {
+                let free = self.any.is_none();
+                self.any.get_or_insert(value);
+                free
+            }
+        }
+    }
+
+    /// The value for `host`: the exact name, else the longest suffix, else `*`.
+    pub fn find(&self, host: &HostName) -> Option<T> {
+        let host = host.as_str();
+        self.exact.get(host).copied().or_else(|| self.longest_suffix(host)).or(self.any)
+    }
+
+    // One look-up per label, longest suffix first: a host has few dots, a table may have many suffixes.
+    fn longest_suffix(&self, host: &str) -> Option<T> {
+        if self.suffix.is_empty() {
+            return None;
+        }
+        let dots = host.match_indices('.').map(|(at, _)| at).filter(|at| *at > 0);
+        dots.into_iter().find_map(|at| self.suffix.get(&host[at..]).copied())
+    }
+}
+
+fn insert_first<T>(map: &mut HashMap<Box<str>, T, FixedState>, key: &str, value: T) -> bool {
+    if map.contains_key(key) {
+        return false;
+    }
+    map.insert(key.into(), value);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(patterns: &[&str]) -> HostTable<usize> {
+        let mut table = HostTable::default();
+        for (i, pattern) in patterns.iter().enumerate() {
+            table.insert(&pattern.parse().unwrap(), i);
+        }
+        table
+    }
+
+    fn find<'p>(patterns: &[&'p str], authority: &str) -> Option<&'p str> {
+        table(patterns).find(&HostName::of_authority(authority)).map(|i| patterns[i])
+    }
+
+    #[test]
+    fn exact_wins_then_longest_suffix_then_any() {
+        let patterns = ["*", "*.com", "*.foo.com", "a.foo.com"];
+        assert_eq!(find(&patterns, "a.foo.com"), Some("a.foo.com"));
+        assert_eq!(find(&patterns, "b.foo.com"), Some("*.foo.com"));
+        assert_eq!(find(&patterns, "x.y.foo.com"), Some("*.foo.com"));
+        assert_eq!(find(&patterns, "foo.com"), Some("*.com"));
+        assert_eq!(find(&patterns, "com"), Some("*"));
+    }
+
+    #[test]
+    fn suffix_never_covers_the_bare_domain() {
+        assert_eq!(find(&["*.foo.com"], "foo.com"), None);
+        assert_eq!(find(&["*.foo.com"], ".foo.com"), None);
+        assert!(!"*.foo.com".parse::<HostPattern>().unwrap().covers("foo.com"));
+        assert!("*.foo.com".parse::<HostPattern>().unwrap().covers("a.b.foo.com"));
+    }
+
+    #[test]
+    fn case_port_and_trailing_dot_do_not_matter() {
+        for authority in ["Reviews.Prod", "reviews.prod:9080", "reviews.prod.", "reviews.prod.:80"] {
+            assert_eq!(find(&["reviews.prod"], authority), Some("reviews.prod"), "{authority}");
+        }
+    }
+
+    #[test]
+    fn ipv6_literals_keep_their_brackets() {
+        assert_eq!(find(&["[fd00::1]"], "[FD00::1]:80"), Some("[fd00::1]"));
+        assert_eq!(find(&["[fd00::1]"], "[FD00::1]"), Some("[fd00::1]"));
+        assert_eq!(find(&["[fd00::1]"], "[fd00::1"), None);
+    }
+
+    #[test]
+    fn overlong_authorities_match_only_any() {
+        let long = "a".repeat(400);
+        assert_eq!(find(&[&long], &long), None);
+        assert_eq!(find(&["*"], &long), Some("*"));
+    }
+
+    #[test]
+    fn malformed_patterns_are_refused() {
+        for text in ["", "*.", "*foo.com", "a.*.b", "**"] {
+            assert!(text.parse::<HostPattern>().is_err(), "{text}");
+        }
+    }
+}

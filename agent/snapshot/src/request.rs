@@ -1,0 +1,29 @@
+//! The one view of a request that routing and header code see, whichever codec read it.
+
+/// Head of an HTTP request, borrowed from the codec that parsed it.
+///
+/// HTTP/1 implements it over the received bytes, HTTP/2 over hyper's parts, so that no routing or header feature is
+/// written twice.
+pub trait RequestHead {
+    /// Method token, case as received.
+    fn method(&self) -> &str;
+
+    /// `:authority`, the authority of an absolute-form target, or `Host`, with the port as received; empty when the
+    /// request names none.
+    fn authority(&self) -> &str;
+
+    /// Path and query as they go upstream, starting with `/` (or `*` for OPTIONS).
+    fn path_and_query(&self) -> &str;
+
+    /// First value of a header; the name is compared without case.
+    fn header(&self, name: &str) -> Option<&[u8]>;
+
+    /// Calls `visit` for every header line in the order received, name as received.
+    fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8]));
+
+    /// Path without the query, which is what routes match.
+    fn path(&self) -> &str {
+        let whole = self.path_and_query();
+        whole.split_once('?').map_or(whole, |(path, _)| path)
+    }
+}
