@@ -1,0 +1,116 @@
+//! Finds the binaries under test, building them when needed, and puts them where every user may run them.
+
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use anyhow::{Context, Result, bail};
+
+use crate::namespace::{WORK_ROOT, prefix};
+
+/// Path of `name` (`postern-init`, `postern-agent`, `dial`), runnable by any user.
+///
+/// An environment variable such as `POSTERN_AGENT_BIN` wins. Otherwise the workspace's own binary of the same
+/// profile is built, which takes no time when it is up to date, so a test never meets yesterday's code.
+///
+/// # Errors
+/// When the variable names no file, or the build fails.
+pub fn program(name: &str) -> Result<PathBuf> {
+    static STAGED: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let staged = staged.get_or_insert_default();
+    if let Some(path) = staged.get(name) {
+        return Ok(path.clone());
+    }
+    let path = stage(&find(name)?)?;
+    staged.insert(name.into(), path.clone());
+    Ok(path)
+}
+
+/// The environment variable that names the binary `name`.
+pub fn variable(name: &str) -> String {
+    format!("{}_BIN", name.replace('-', "_").to_uppercase())
+}
+
+/// Removes this process's copies of the binaries. For a program that is about to exit; tests leave them to the
+/// next run, since a test process has no last moment.
+pub fn remove_staged() {
+    let _ = fs::remove_dir_all(stage_dir());
+}
+
+fn find(name: &str) -> Result<PathBuf> {
+    let variable = variable(name);
+    if let Some(path) = env::var_os(&variable).filter(|value| !value.is_empty()) {
+        let path = PathBuf::from(path);
+        if !path.is_file() {
+            bail!("no file `{}` in {variable}: expected the path of the {name} binary", path.display());
+        }
+        return Ok(path);
+    }
+    let profile_dir = profile_dir()?;
+    build(&profile_dir)?;
+    Ok(profile_dir.join(name))
+}
+
+fn build(profile_dir: &Path) -> Result<()> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| run_cargo(profile_dir).map_err(|e| format!("{e:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+fn run_cargo(profile_dir: &Path) -> Result<()> {
+    let target = profile_dir.parent().context("the build directory has no parent")?;
+    let profile = profile_dir.file_name().and_then(|p| p.to_str()).filter(|p| *p != "debug").unwrap_or("dev");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let out = Command::new(&cargo)
+        .args([
+            "build",
+            "--quiet",
+            "--bins",
+            "-p",
+            "postern-init",
+            "-p",
+            "postern-agent",
+            "-p",
+            "netns-tests",
+        ])
+        .args(["--profile", profile, "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .with_context(|| format!("cannot run {} to build the binaries", cargo.display()))?;
+    if !out.status.success() {
+        bail!("cargo build of the binaries under test: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    Ok(())
+}
+
+/// `target/debug` of `target/debug/deps/outbound-1a2b3c`, or of `target/debug/demo`.
+fn profile_dir() -> Result<PathBuf> {
+    let exe = env::current_exe().context("cannot tell the path of this program")?;
+    let dir = exe.parent().context("this program has no directory")?;
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    Ok(dir.to_path_buf())
+}
+
+/// A copy that the proxy's user can reach: a clone below `/root` is closed to it.
+fn stage(binary: &Path) -> Result<PathBuf> {
+    let dir = stage_dir();
+    fs::create_dir_all(&dir)?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+    let name = binary.file_name().context("a binary has a name")?;
+    let copy = dir.join(name);
+    fs::copy(binary, &copy).with_context(|| format!("cannot copy {}", binary.display()))?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    Ok(copy)
+}
+
+fn stage_dir() -> PathBuf {
+    Path::new(WORK_ROOT).join(format!("{}bin", prefix()))
+}
