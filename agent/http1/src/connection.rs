@@ -1,0 +1,194 @@
+//! The `Connection` field: whether the connection persists, and which fields go no further than this hop.
+
+use httparse::Header;
+
+use crate::fields::list_elements;
+use crate::head::HeadError;
+
+/// The most fields `Connection` may nominate in one head. A browser nominates two or three.
+pub(crate) const MAX_CONNECTION_NAMES: usize = 16;
+
+/// Returns whether a field is about one connection only and so is never copied to the other side.
+///
+/// These are `connection`, `keep-alive`, `proxy-connection`, `te`, `transfer-encoding` and `upgrade` (RFC 9110 §7.6.1),
+/// and `trailer`, because trailers are dropped here and must not stay announced. The writer adds anew what it wants:
+/// framing, `te: trailers`, an upgrade. `proxy-authorization` is not among them: whether a gateway consumes it is not
+/// the codec's to say. `content-length` is not either, but a writer takes it from the body it writes.
+#[inline]
+#[must_use]
+pub fn is_hop_by_hop(name: &str) -> bool {
+    match name.len() {
+        2 => name.eq_ignore_ascii_case("te"),
+        7 => name.eq_ignore_ascii_case("upgrade") || name.eq_ignore_ascii_case("trailer"),
+        10 => name.eq_ignore_ascii_case("connection") || name.eq_ignore_ascii_case("keep-alive"),
+        16 => name.eq_ignore_ascii_case("proxy-connection"),
+        17 => name.eq_ignore_ascii_case("transfer-encoding"),
+        _ => false,
+    }
+}
+
+/// Which further fields the `Connection` field of a head nominates as hop-by-hop.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionNames<'b> {
+    names: [&'b [u8]; MAX_CONNECTION_NAMES],
+    len: usize,
+}
+
+/// Returns the fields that `headers`, as they came from a parsed head, nominate in `Connection`.
+///
+/// Fields that are hop-by-hop anyway are left out, and so are those a peer may not remove this way: fields meant for
+/// every recipient (RFC 9110 §7.6.1) and those that carry identity or are trusted further on. Otherwise a client could
+/// have the proxy strip what the proxy was put there to add.
+#[must_use]
+pub fn connection_names<'b>(headers: &[Header<'b>]) -> ConnectionNames<'b> {
+    let mut nominated = ConnectionNames { names: [b""; MAX_CONNECTION_NAMES], len: 0 };
+    for header in headers {
+        if header.name.eq_ignore_ascii_case("connection") {
+            nominated.add(header.value);
+        }
+    }
+    nominated
+}
+
+impl<'b> ConnectionNames<'b> {
+    /// Returns whether no further field is nominated, which is nearly always so.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns whether the field `name` is nominated.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.names[..self.len].iter().any(|nominated| nominated.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Takes one line. Parsing refused heads with more names than there is room for.
+    fn add(&mut self, value: &'b [u8]) {
+        for option in list_elements(value).filter(|option| is_nomination(option) && !is_protected(option)) {
+            if self.len < MAX_CONNECTION_NAMES {
+                self.names[self.len] = option;
+                self.len += 1;
+            }
+        }
+    }
+}
+
+/// What the codec itself needs from `Connection`, over all its lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ConnectionOptions {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
+    nominations: usize,
+}
+
+impl ConnectionOptions {
+    /// Takes one line.
+    pub(crate) fn take(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        for option in list_elements(value) {
+            match option.len() {
+                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                _ if is_nomination(option) => self.nominations += 1,
+                _ => {}
+            }
+        }
+        if self.nominations > MAX_CONNECTION_NAMES { Err(HeadError::TooManyConnectionNames) } else { Ok(()) }
+    }
+}
+
+/// An option that is no field name nominates nothing, and the fields that are dropped anyway need no mention.
+fn is_nomination(option: &[u8]) -> bool {
+    let known = option.eq_ignore_ascii_case(b"close") || std::str::from_utf8(option).is_ok_and(is_hop_by_hop);
+    !known && crate::write::is_field_name(option)
+}
+
+fn is_protected(name: &[u8]) -> bool {
+    let starts_with =
+        |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    PROTECTED_NAMES.iter().any(|protected| protected.eq_ignore_ascii_case(name))
+        || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(prefix))
+}
+
+const PROTECTED_NAMES: [&[u8]; 14] = [
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-length",
+    b"content-type",
+    b"cookie",
+    b"date",
+    b"forwarded",
+    b"host",
+    b"proxy-authorization",
+    b"set-cookie",
+    b"traceparent",
+    b"via",
+    b"x-request-id",
+];
+
+const PROTECTED_PREFIXES: [&[u8]; 2] = [b"x-envoy-", b"x-forwarded-"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header<'b>(name: &'b str, value: &'b str) -> Header<'b> {
+        Header { name, value: value.as_bytes() }
+    }
+
+    #[test]
+    fn hop_by_hop_fields_are_known_in_any_case() {
+        for name in
+            ["Connection", "keep-alive", "Proxy-Connection", "TE", "trailer", "Transfer-Encoding", "UPGRADE"]
+        {
+            assert!(is_hop_by_hop(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn end_to_end_fields_are_not_hop_by_hop() {
+        for name in ["host", "content-length", "proxy-authorization", "trailers", "ta", "upgrades", ""] {
+            assert!(!is_hop_by_hop(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_nominates_over_several_lines_and_in_any_case() {
+        let names = connection_names(&[
+            header("Connection", "keep-alive, X-One ,,"),
+            header("x-one", "1"),
+            header("CONNECTION", "http2-settings, close"),
+        ]);
+        assert!(names.contains("x-one") && names.contains("HTTP2-Settings"));
+        assert!(!names.contains("keep-alive") && !names.contains("") && !names.contains("x-two"));
+    }
+
+    #[test]
+    fn usual_connection_values_nominate_nothing() {
+        for value in ["", "close", "Keep-Alive", "Upgrade", "te, close", "\"x\", a b"] {
+            assert!(connection_names(&[header("connection", value)]).is_empty(), "{value}");
+        }
+    }
+
+    #[test]
+    fn protected_fields_cannot_be_nominated() {
+        let value = "Host, content-length, X-Forwarded-For, x-envoy-peer-metadata, authorization, x-ok";
+        let names = connection_names(&[header("connection", value)]);
+        assert!(names.contains("x-ok"));
+        for name in ["host", "content-length", "x-forwarded-for", "x-envoy-peer-metadata", "authorization"] {
+            assert!(!names.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn too_many_nominations_are_refused() {
+        let mut options = ConnectionOptions::default();
+        assert_eq!(options.take("a,".repeat(16).as_bytes()), Ok(()));
+        assert_eq!(options.take(b"b"), Err(HeadError::TooManyConnectionNames));
+    }
+}
