@@ -3,15 +3,13 @@
 use std::ops::Range;
 
 use crate::framing::BodyLength;
-use crate::write::is_token_byte;
+use trailer::{MAX_TRAILER_BYTES, MAX_TRAILERS, Trailer};
+
+mod trailer;
 
 /// Bytes of chunk extensions a body may have beyond its own size. Nobody reads extensions, so a peer could send
 /// nothing else for ever.
 const MAX_EXTENSION_EXCESS: u64 = 16 * 1024;
-/// Bytes of all trailer fields.
-const MAX_TRAILER_BYTES: u32 = 16 * 1024;
-/// Number of trailer fields.
-const MAX_TRAILERS: u8 = 100;
 /// Hexadecimal digits of a chunk size: 64 bits, leading zeros included.
 const MAX_SIZE_DIGITS: u8 = 16;
 
@@ -260,49 +258,5 @@ fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=0x7e | 0x80..)
 }
 
-/// The trailer section after the last chunk: checked like header fields, counted, and dropped.
-#[derive(Clone, Copy, Debug, Default)]
-struct Trailer {
-    place: TrailerPlace,
-    fields: u8,
-    bytes: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-enum TrailerPlace {
-    #[default]
-    LineStart,
-    Name,
-    Value,
-    LineLf,
-    LastLf,
-}
-
-impl Trailer {
-    fn take(mut self, byte: u8) -> Result<State, BodyError> {
-        self.bytes += 1;
-        if self.bytes > MAX_TRAILER_BYTES {
-            return Err(BodyError::TooManyTrailers);
-        }
-        self.place = match (self.place, byte) {
-            (TrailerPlace::LineStart, b'\r') => TrailerPlace::LastLf,
-            (TrailerPlace::LineStart, byte) if is_token_byte(byte) => self.begin_field()?,
-            (TrailerPlace::Name, b':') => TrailerPlace::Value,
-            (TrailerPlace::Name, byte) if is_token_byte(byte) => TrailerPlace::Name,
-            (TrailerPlace::Value, b'\r') => TrailerPlace::LineLf,
-            (TrailerPlace::Value, byte) if is_text(byte) => TrailerPlace::Value,
-            (TrailerPlace::LineLf, b'\n') => TrailerPlace::LineStart,
-            (TrailerPlace::LastLf, b'\n') => return Ok(State::Done),
-            (TrailerPlace::LineLf | TrailerPlace::LastLf, _) | (_, b'\n') => {
-                return Err(BodyError::InvalidLineEnd);
-            }
-            _ => return Err(BodyError::InvalidTrailer),
-        };
-        Ok(State::Trailer(self))
-    }
-
-    fn begin_field(&mut self) -> Result<TrailerPlace, BodyError> {
-        self.fields += 1;
-        if self.fields > MAX_TRAILERS { Err(BodyError::TooManyTrailers) } else { Ok(TrailerPlace::Name) }
-    }
-}
+#[cfg(test)]
+mod tests;

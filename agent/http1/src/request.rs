@@ -216,7 +216,6 @@ fn parser_error(error: httparse::Error, has_method: bool, bytes: &[u8]) -> Reque
     match error {
         httparse::Error::Version if names_a_version(bytes) => RequestError::UnsupportedVersion,
         httparse::Error::Token if !has_method => RequestError::InvalidMethod,
-        httparse::Error::Token => TargetError::InvalidByte.into(),
         _ => RequestError::InvalidRequestLine,
     }
 }
@@ -226,3 +225,6 @@ fn names_a_version(bytes: &[u8]) -> bool {
     let third = bytes.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
     matches!(third, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', ..])
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,6 @@ fn parser_error(error: httparse::Error) -> ResponseError {
         (None, _) => ResponseError::InvalidStatusLine,
     }
 }
+
+#[cfg(test)]
+mod tests;
