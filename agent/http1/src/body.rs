@@ -103,8 +103,12 @@ impl BodyDecoder {
             } else if self.is_done() {
                 break;
             } else {
-                self.take_framing(rest[0])?;
-                decoded.consumed += 1;
+                match self.take_framing(rest[0]) {
+                    Ok(()) => decoded.consumed += 1,
+                    // The data before it is valid. The bad byte is met again at the next call.
+                    Err(_) if !decoded.data.is_empty() => break,
+                    Err(error) => return Err(error),
+                }
             }
         }
         decoded.done = self.is_done();

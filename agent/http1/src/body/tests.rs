@@ -140,6 +140,14 @@ fn line_ends_other_than_cr_lf_are_refused() {
 }
 
 #[test]
+fn data_before_bad_framing_is_returned_first() {
+    let mut decoder = BodyDecoder::new(BodyLength::Chunked);
+    let input = b"2\r\nabc";
+    assert_eq!(decoder.decode(input), Ok(Decoded { consumed: 5, data: 3..5, done: false }));
+    assert_eq!(decoder.decode(&input[5..]), Err(BodyError::InvalidLineEnd));
+}
+
+#[test]
 fn data_beyond_its_chunk_size_is_refused() {
     assert_eq!(decode_chunked(b"1\r\nab\r\n0\r\n\r\n"), Err(BodyError::InvalidLineEnd));
 }
