@@ -1,2 +1,20 @@
 //! What traffic to capture, as data: interception settings to netfilter rules, without touching the kernel.
+//!
+//! The way through: [`flags`] scans the command line and environment into text, [`settings`] makes types of it,
+//! [`build`] makes a rule program of those, [`render`] makes restore documents of that. On the way back, [`parse`] reads
+//! what the kernel holds, [`diff`] compares, and [`transaction`] writes the document that makes one into the other.
 #![forbid(unsafe_code)]
+
+pub mod build;
+pub mod diff;
+pub mod flags;
+pub mod invalid;
+pub mod lint;
+pub mod parse;
+pub mod ports;
+pub mod program;
+pub mod purpose;
+pub mod render;
+pub mod ruleset;
+pub mod settings;
+pub mod transaction;

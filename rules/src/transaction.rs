@@ -1,0 +1,113 @@
+//! Restore documents that turn what the kernel holds into what is wanted, without touching anything of others.
+//!
+//! One document per family, one COMMIT per table: a table changes in one step, so no packet ever sees half a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diff::planned;
+use crate::parse::{Found, FoundChain, FoundTable};
+use crate::program::Program;
+use crate::render;
+use crate::ruleset::{Chain, ChainName, Family, RuleSet, TableName};
+
+/// Puts `family`'s rules of `program` in place of whatever is ours in `found`.
+pub fn replace(program: &Program, family: Family, found: &Found) -> String {
+    let wanted = program.rule_set(family);
+    let mut text = String::new();
+    for table in tables(&wanted, found) {
+        let chains: Vec<_> = own_chains(&wanted, table);
+        let add = program.entries_of(family, table).map(render::command).collect();
+        change(&mut text, table, found.tables.get(&table), &wanted, chains, add);
+    }
+    text
+}
+
+/// Takes away whatever is ours in `found`. Empty when there is nothing.
+pub fn remove(found: &Found) -> String {
+    let nothing = RuleSet::empty(found.family);
+    let mut text = String::new();
+    for (table, contents) in &found.tables {
+        change(&mut text, *table, Some(contents), &nothing, Vec::new(), Vec::new());
+    }
+    text
+}
+
+/// Takes away whatever is ours in `now`, and puts back what was ours in `before`, each rule where it stood.
+/// `program` tells which rules of built-in chains were planned.
+pub fn revert(program: &Program, now: &Found, before: &Found) -> String {
+    let planned = program.rule_set(now.family);
+    let mut text = String::new();
+    let tables: BTreeSet<_> = now.tables.keys().chain(before.tables.keys()).copied().collect();
+    for table in tables {
+        let was = before.tables.get(&table).map_or(&[][..], |table| &table.chains);
+        let chains = was.iter().map(|chain| chain.name.clone()).filter(ChainName::is_own).collect();
+        let add = was.iter().flat_map(|chain| put_back(&planned, table, chain)).collect();
+        change(&mut text, table, now.tables.get(&table), &planned, chains, add);
+    }
+    text
+}
+
+/// One table of a transaction: create or empty `chains`, delete stale rules, add rules, delete chains left over.
+fn change(
+    text: &mut String,
+    table: TableName,
+    found: Option<&FoundTable>,
+    wanted: &RuleSet,
+    chains: Vec<ChainName>,
+    add: Vec<String>,
+) {
+    let existing = found.map_or(&[][..], |table| &table.chains);
+    let left_over: Vec<_> = existing
+        .iter()
+        .map(|chain| &chain.name)
+        .filter(|name| name.is_own() && !chains.contains(name))
+        .collect();
+    let mut lines: Vec<_> = chains.iter().map(render::declaration).collect();
+    lines.extend(existing.iter().flat_map(|chain| deletions(wanted, table, chain)));
+    lines.extend(left_over.iter().map(|name| format!("-F {name}")));
+    lines.extend(add);
+    lines.extend(left_over.iter().map(|name| format!("-X {name}")));
+    if !lines.is_empty() {
+        render::section(text, table, lines.into_iter());
+    }
+}
+
+/// Deletes our rules from a chain that is not ours, in the words in which they were found.
+fn deletions(wanted: &RuleSet, table: TableName, chain: &FoundChain) -> Vec<String> {
+    if chain.name.is_own() {
+        return Vec::new();
+    }
+    let planned = planned(wanted, table, &chain.name);
+    let own = chain.rules.iter().filter(|found| found.is_own(&chain.name, &planned));
+    own.map(|found| format!("-D {} {}", chain.name, found.text).trim_end().to_owned()).collect()
+}
+
+/// Adds the rules of ours again that `chain` had, each at its old number.
+fn put_back(wanted: &RuleSet, table: TableName, chain: &FoundChain) -> Vec<String> {
+    let planned = planned(wanted, table, &chain.name);
+    let numbered = chain.rules.iter().enumerate();
+    let own = numbered.filter(|(_, found)| found.is_own(&chain.name, &planned));
+    own.map(|(index, found)| format!("-I {} {} {}", chain.name, index + 1, found.text).trim_end().to_owned())
+        .collect()
+}
+
+fn tables(wanted: &RuleSet, found: &Found) -> BTreeSet<TableName> {
+    wanted.tables.keys().chain(found.tables.keys()).copied().collect()
+}
+
+fn own_chains(wanted: &RuleSet, table: TableName) -> Vec<ChainName> {
+    let chains: &[Chain] = wanted.tables.get(&table).map_or(&[], |table| &table.chains);
+    chains.iter().map(|chain| chain.name.clone()).filter(|name| !name.is_built_in()).collect()
+}
+
+/// How many rules and chains of ours `found` holds, per table; for the log.
+pub fn own_counts(found: &Found) -> BTreeMap<TableName, usize> {
+    let count = |contents: &FoundTable| {
+        let rules = contents
+            .chains
+            .iter()
+            .flat_map(|chain| chain.rules.iter().filter(move |found| found.is_own(&chain.name, &[])));
+        rules.count() + contents.chains.iter().filter(|chain| chain.name.is_own()).count()
+    };
+    found.tables.iter().map(|(table, contents)| (*table, count(contents))).filter(|(_, n)| *n > 0).collect()
+}
