@@ -54,7 +54,7 @@ need_packages() {
 }
 
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet --quiet "$@"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet --quiet "$@" >/dev/null
 }
 
 # Makes sure that cargo is there and new enough for `rust-version` in Cargo.toml.

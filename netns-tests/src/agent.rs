@@ -160,11 +160,15 @@ impl Agent<'_> {
     /// # Errors
     /// The log as it is, when no such line comes.
     pub fn access_log_line(&self, text: &str) -> Result<String> {
-        eventually(LOG_LIMIT, || {
-            let log = self.access_log();
-            let line = log.lines().rfind(|line| line.contains(text)).map(str::to_string);
-            line.with_context(|| format!("no access log line with `{text}` in\n{log}"))
-        })
+        self.access_log_line_with(&[text])
+    }
+
+    /// As [`Agent::access_log_line`], for a line that contains all of `texts`.
+    ///
+    /// # Errors
+    /// The log as it is, when no such line comes.
+    pub fn access_log_line_with(&self, texts: &[&str]) -> Result<String> {
+        line_with(texts, || self.access_log())
     }
 
     /// Waits for a log line that contains `text`, at most 5 s.
@@ -172,11 +176,7 @@ impl Agent<'_> {
     /// # Errors
     /// The log as it is, when no such line comes.
     pub fn log_line(&self, text: &str) -> Result<String> {
-        eventually(LOG_LIMIT, || {
-            let log = self.log();
-            let line = log.lines().rfind(|line| line.contains(text)).map(str::to_string);
-            line.with_context(|| format!("no log line with `{text}` in\n{log}"))
-        })
+        line_with(&[text], || self.log())
     }
 
     /// How many descriptors it holds: connections that feed each other show here.
@@ -203,6 +203,15 @@ impl Agent<'_> {
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.process.wait(limit)
     }
+}
+
+/// The last line of `log` that contains all of `texts`, as soon as there is one.
+fn line_with(texts: &[&str], log: impl Fn() -> String) -> Result<String> {
+    eventually(LOG_LIMIT, || {
+        let log = log();
+        let line = log.lines().rfind(|line| texts.iter().all(|text| line.contains(text)));
+        line.map(str::to_string).with_context(|| format!("no line with {texts:?} in\n{log}"))
+    })
 }
 
 fn addresses(pod: &Pod) -> String {

@@ -32,7 +32,8 @@ impl Pod {
         self.serve(port, move |stream| serve_http(&name, &stream))
     }
 
-    /// Sends back every byte it receives, preceded by one line with the caller's address.
+    /// Sends back every byte it receives. Silent until the first one; its answer begins with a line that holds the
+    /// caller's address.
     ///
     /// # Errors
     /// When the port cannot be listened on.
@@ -114,13 +115,15 @@ fn answer(app: &str, request: &Message, stream: &TcpStream) -> Result<String> {
 }
 
 fn serve_echo(mut stream: &TcpStream) -> Result<()> {
-    writeln!(stream, "{}", plain(stream.peer_addr()?))?;
     let mut bytes = [0; 4096];
+    let mut greeting = format!("{}\n", plain(stream.peer_addr()?));
     loop {
-        match stream.read(&mut bytes)? {
-            0 => return Ok(()),
-            length => stream.write_all(&bytes[..length])?,
+        let length = stream.read(&mut bytes)?;
+        if length == 0 {
+            return Ok(());
         }
+        stream.write_all(std::mem::take(&mut greeting).as_bytes())?;
+        stream.write_all(&bytes[..length])?;
     }
 }
 

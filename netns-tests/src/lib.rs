@@ -8,6 +8,7 @@
 //! Scenarios need root. Without it they say so and pass, unless `REQUIRE_NETNS=1` is set: see [`needs_root!`].
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod agent;
 pub mod app;
 pub mod client;
@@ -22,10 +23,11 @@ pub mod rule;
 pub mod scenario;
 pub mod service;
 
+pub use access_log::AccessLogLine;
 pub use agent::{Agent, AgentSetup};
 pub use client::Reply;
 pub use network::Network;
 pub use pod::{ISTIO_FLAGS, Pod};
-pub use rule::{Family, Rule};
-pub use scenario::holds_only_by;
+pub use rule::{Counted, Family, Rule};
+pub use scenario::{fires, holds_only_by};
 pub use service::Service;

@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,6 +28,7 @@ impl Namespace {
     pub fn create(name: String) -> Result<Self> {
         static SWEEP: Once = Once::new();
         SWEEP.call_once(remove_leftovers);
+        let _building = building()?;
         ip(&["netns", "add", &name])?;
         let path = path_of(&name);
         let file = File::open(&path).with_context(|| format!("namespace {}", path.display()))?;
@@ -89,6 +90,28 @@ pub fn remove_leftovers() {
         let _ = fs::remove_dir_all(Path::new(WORK_ROOT).join(name));
     }
 }
+
+/// Deletes everything this process has made, and lets it make nothing more. For a program that was told to stop in
+/// the middle of its work.
+pub fn remove_own() {
+    *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    let own = prefix();
+    for name in entries(RUN_NETNS).filter(|name| name.starts_with(&own)) {
+        delete(&name);
+    }
+    for name in entries(WORK_ROOT).filter(|name| name.starts_with(&own)) {
+        let _ = fs::remove_dir_all(Path::new(WORK_ROOT).join(name));
+    }
+}
+
+/// Held while a namespace or a process is made, so that none is made after [`remove_own`].
+pub(crate) fn building() -> Result<MutexGuard<'static, bool>> {
+    let closed = CLOSED.lock().unwrap_or_else(PoisonError::into_inner);
+    ensure!(!*closed, "stopped: everything is being removed");
+    Ok(closed)
+}
+
+static CLOSED: Mutex<bool> = Mutex::new(false);
 
 /// Where working directories are made. Not `$TMPDIR`: the proxy's user must be able to walk there.
 pub(crate) const WORK_ROOT: &str = "/tmp";

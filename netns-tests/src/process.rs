@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, building};
 
 /// A running process with `<name>.out` and `<name>.err` in a directory; killed on drop.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl Process {
     pub fn spawn(namespace: &Namespace, name: &str, dir: &Path, mut command: Command) -> Result<Self> {
         let (out, err) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")));
         command.stdin(Stdio::null()).stdout(log_file(&out)?).stderr(log_file(&err)?).process_group(0);
+        let _building = building()?;
         let child = namespace
             .within(|| command.spawn())
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;

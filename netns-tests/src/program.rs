@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::namespace::{WORK_ROOT, prefix};
 
-/// Path of `name` (`postern-init`, `postern-agent`, `dial`), runnable by any user.
+/// Path of `name` (`postern-init`, `postern-agent`, `dial`), runnable by any user: a copy in a directory that
+/// [`remove_own`](crate::namespace::remove_own) or the next run removes.
 ///
 /// An environment variable such as `POSTERN_AGENT_BIN` wins. Otherwise the workspace's own binary of the same
 /// profile is built, which takes no time when it is up to date, so a test never meets yesterday's code.
@@ -34,12 +35,6 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// The environment variable that names the binary `name`.
 pub fn variable(name: &str) -> String {
     format!("{}_BIN", name.replace('-', "_").to_uppercase())
-}
-
-/// Removes this process's copies of the binaries. For a program that is about to exit; tests leave them to the
-/// next run, since a test process has no last moment.
-pub fn remove_staged() {
-    let _ = fs::remove_dir_all(stage_dir());
 }
 
 fn find(name: &str) -> Result<PathBuf> {

@@ -51,6 +51,7 @@ pub fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {test} needs {reason}");
 }
 
-fn starts(program: &str) -> bool {
+/// Whether `program` can be started here.
+pub fn starts(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

@@ -30,6 +30,15 @@ pub struct Removed {
     position: usize,
 }
 
+/// A rule as the kernel has it now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Counted {
+    /// Packets matched so far.
+    pub packets: u64,
+    /// The rule as `iptables-save` prints it, without counters.
+    pub line: String,
+}
+
 impl Rule {
     /// An IPv4 rule.
     pub const fn v4(line: &'static str) -> Self {
@@ -51,16 +60,22 @@ impl Rule {
 }
 
 impl Pod {
-    /// How many packets the rule has matched so far. A nat rule sees the first packet of each connection.
+    /// Every rule of the nat table with the packets it has matched so far, in the order of `iptables-save`. A nat
+    /// rule sees the first packet of each connection.
     ///
     /// # Errors
-    /// When the table has no such rule; the message lists its chain.
+    /// When no backend has a chain of ours.
+    pub fn counters(&self, family: Family) -> Result<Vec<Counted>> {
+        Ok(self.backend(family)?.1.lines().filter_map(Counted::parse).collect())
+    }
+
+    /// How many packets the rule has matched so far.
+    ///
+    /// # Errors
+    /// When the table has no such rule; the message has what it has.
     pub fn packets(&self, rule: &Rule) -> Result<u64> {
-        let saved = self.nat(rule.family)?;
-        let counted = |line: &str| {
-            counted_rule(line).filter(|(_, text)| *text == rule.line).map(|(packets, _)| packets)
-        };
-        saved.lines().find_map(counted).with_context(|| format!("no rule `{}` in\n{saved}", rule.line))
+        let counters = self.counters(rule.family)?;
+        Ok(counters[position(rule, &counters)?].packets)
     }
 
     /// Takes the rule out of the kernel.
@@ -69,14 +84,10 @@ impl Pod {
     /// When it is not there.
     pub fn take_out(&self, rule: &Rule) -> Result<Removed> {
         let (chain, rest) = rule.chain_and_match()?;
-        let saved = self.nat(rule.family)?;
         let of_chain = format!("-A {chain} ");
-        let position = saved
-            .lines()
-            .filter_map(counted_rule)
-            .filter(|(_, text)| text.starts_with(&of_chain))
-            .position(|(_, text)| text == rule.line)
-            .with_context(|| format!("no rule `{}` in\n{saved}", rule.line))?;
+        let mut counters = self.counters(rule.family)?;
+        counters.retain(|counted| counted.line.starts_with(&of_chain));
+        let position = position(rule, &counters)?;
         self.edit(rule.family, &["-D", chain], rest)?;
         Ok(Removed { rule: rule.clone(), position: position + 1 })
     }
@@ -88,23 +99,6 @@ impl Pod {
     pub fn put_back(&self, removed: &Removed) -> Result<()> {
         let (chain, rest) = removed.rule.chain_and_match()?;
         self.edit(removed.rule.family, &["-I", chain, &removed.position.to_string()], rest)
-    }
-
-    /// The nat table as `iptables-save -c` prints it, from the backend that holds our chains.
-    ///
-    /// # Errors
-    /// When no backend has a chain of ours.
-    pub fn nat(&self, family: Family) -> Result<String> {
-        Ok(self.backend(family)?.1)
-    }
-
-    /// Adds a rule to the end of a chain of the nat table, in the backend that holds our chains.
-    ///
-    /// # Errors
-    /// When the kernel refuses it.
-    pub fn append(&self, rule: &Rule) -> Result<()> {
-        let (chain, rest) = rule.chain_and_match()?;
-        self.edit(rule.family, &["-A", chain], rest)
     }
 
     fn edit(&self, family: Family, operation: &[&str], rest: &str) -> Result<()> {
@@ -136,11 +130,21 @@ impl Pod {
     }
 }
 
-/// Packets and text of a line `[3:180] -A CHAIN …`.
-fn counted_rule(line: &str) -> Option<(u64, &str)> {
-    let (counters, rule) = line.strip_prefix('[')?.split_once("] ")?;
-    let packets = counters.split_once(':')?.0.parse().ok()?;
-    Some((packets, rule))
+impl Counted {
+    /// Reads a line `[3:180] -A CHAIN …`.
+    fn parse(line: &str) -> Option<Self> {
+        let (counters, rule) = line.strip_prefix('[')?.split_once("] ")?;
+        let packets = counters.split_once(':')?.0.parse().ok()?;
+        Some(Self { packets, line: rule.into() })
+    }
+}
+
+fn position(rule: &Rule, counters: &[Counted]) -> Result<usize> {
+    let found = counters.iter().position(|counted| counted.line == rule.line);
+    found.with_context(|| {
+        let lines: Vec<&str> = counters.iter().map(|counted| counted.line.as_str()).collect();
+        format!("no rule `{}` among\n{}", rule.line, lines.join("\n"))
+    })
 }
 
 #[cfg(test)]
@@ -149,8 +153,9 @@ mod tests {
 
     #[test]
     fn a_counted_line_splits_into_packets_and_rule() {
-        assert_eq!(counted_rule("[3:180] -A OUTPUT -j ISTIO_OUTPUT"), Some((3, "-A OUTPUT -j ISTIO_OUTPUT")));
-        assert_eq!(counted_rule(":OUTPUT ACCEPT [0:0]"), None);
-        assert_eq!(counted_rule("*nat"), None);
+        let line = "-A OUTPUT -j ISTIO_OUTPUT".to_string();
+        assert_eq!(Counted::parse("[3:180] -A OUTPUT -j ISTIO_OUTPUT"), Some(Counted { packets: 3, line }));
+        assert_eq!(Counted::parse(":OUTPUT ACCEPT [0:0]"), None);
+        assert_eq!(Counted::parse("*nat"), None);
     }
 }

@@ -20,10 +20,9 @@ pub fn holds_only_by<A>(
     mut observe: impl FnMut(&A) -> Result<()>,
 ) -> Result<()> {
     let first = rules.first().context("a scenario names at least one rule")?;
-    let before = pod.packets(first)?;
-    observe(&prepare()?).context("with every rule in place")?;
-    let after = pod.packets(first)?;
-    ensure!(after > before, "the counter of `{}` stands at {after}: another rule did the work", first.line);
+    let prepared = prepare()?;
+    fires(first, pod, || observe(&prepared)).context("with every rule in place")?;
+    drop(prepared);
 
     let removed = rules.iter().map(|rule| pod.take_out(rule)).collect::<Result<Vec<Removed>>>()?;
     let prepared = prepare()?;
@@ -39,4 +38,16 @@ pub fn holds_only_by<A>(
         pod.put_back(rule)?;
     }
     observe(&prepare()?).context("with the rules back in place")
+}
+
+/// Runs `observe` and proves that `rule` matched a packet meanwhile. For facts that hold without the rule as well.
+///
+/// # Errors
+/// What `observe` says, or that the counter did not move.
+pub fn fires<T>(rule: &Rule, pod: &Pod, observe: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = pod.packets(rule)?;
+    let observed = observe()?;
+    let after = pod.packets(rule)?;
+    ensure!(after > before, "the counter of `{}` stands at {after}: another rule did the work", rule.line);
+    Ok(observed)
 }
