@@ -1,2 +1,48 @@
 //! Istio and Kubernetes resources as users write them, with the place each came from.
+//!
+//! [`read`] turns one text into typed resources and [`Finding`]s; [`Files`] remembers the last valid version of what
+//! every file held; [`ResourceSet`] is all of it in the order in which conflicts are decided. Nothing here opens a
+//! file or reads a clock.
 #![forbid(unsafe_code)]
+
+mod decode;
+mod duration;
+mod endpoint_slice;
+mod endpoints;
+mod files;
+mod finding;
+mod gateway;
+mod host;
+mod kind;
+mod meta;
+mod path;
+mod read;
+mod secret;
+mod service;
+mod set;
+mod suggest;
+#[cfg(test)]
+mod testing;
+mod virtual_service;
+mod yaml;
+
+pub use endpoint_slice::{AddressType, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, SliceEndpoint};
+pub use endpoints::{EndpointSubset, Endpoints};
+pub use files::Files;
+pub use finding::{Finding, Place, Problem, Rule, Severity};
+pub use gateway::{
+    Gateway, HostNamespace, Protocol, Server, ServerHost, ServerPort, ServerTls, TlsCertificate, TlsMode,
+};
+pub use kind::Kind;
+pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
+pub use path::Path;
+pub use read::{Document, ReadDefaults, Resource, read};
+pub use secret::{Secret, SecretBytes};
+pub use service::{IpProtocol, Service, ServicePort, TargetPort};
+pub use set::ResourceSet;
+pub use virtual_service::{
+    CorsPolicy, Delegate, Destination, DirectResponse, Fault, FaultAbort, FaultDelay, GatewayRef,
+    HeaderOperations, Headers, HttpMatch, HttpRoute, L4Match, Mirror, Percent, Redirect, RegexRewrite,
+    Retries, Rewrite, RouteDestination, StringMatch, TcpRoute, TlsMatch, TlsRoute, UnmatchedPreflights,
+    VirtualService,
+};

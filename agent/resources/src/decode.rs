@@ -1,0 +1,143 @@
+//! Nodes to typed values: strict about types, complete about mistakes.
+//!
+//! Reading never stops at the first problem: a field that cannot be read takes its default, the resource is marked
+//! refused, and the rest is read on so that every mistake is told at once. A refused resource never leaves the crate,
+//! so the defaults are never acted on.
+
+mod fields;
+mod scalars;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub(crate) use fields::{Fields, Shape};
+pub(crate) use scalars::{PortNumber, word};
+
+use crate::{
+    Path,
+    finding::{Finding, Place, Problem, Rule, Severity},
+    meta::{Positions, ResourceId},
+    yaml::{Node, Position, Value},
+};
+
+/// A type that can be read from a node.
+pub(crate) trait Decode: Default {
+    /// Reads the value; reports through `context` and returns a default when it has the wrong form.
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self;
+}
+
+/// What is known while one resource is read: where it is, what was found so far.
+pub(crate) struct Context<'c> {
+    file: &'c Arc<str>,
+    findings: &'c mut Findings,
+    /// The resource's identity as soon as it is known.
+    pub(crate) id: Option<ResourceId>,
+    /// Where every value read so far is written.
+    pub(crate) positions: Positions,
+    /// Whether the resource has an error and must not be used.
+    pub(crate) refused: bool,
+}
+
+impl<'c> Context<'c> {
+    pub(crate) fn new(file: &'c Arc<str>, findings: &'c mut Findings, start: Position) -> Self {
+        let mut positions = Positions::default();
+        positions.record(&Path::ROOT, start);
+        Self { file, findings, id: None, positions, refused: false }
+    }
+
+    /// The namespace of the resource being read.
+    pub(crate) fn namespace(&self) -> &str {
+        self.id.as_ref().map_or("", |id| &id.namespace)
+    }
+
+    /// Reports a mistake that costs the resource.
+    pub(crate) fn error(&mut self, at: &Path<'_>, problem: Problem) {
+        self.refused = true;
+        self.report(Severity::Error, Rule::Invalid, at, None, problem);
+    }
+
+    /// Reports something its author should know.
+    pub(crate) fn warning(&mut self, rule: Rule, at: &Path<'_>, problem: Problem) {
+        self.report(Severity::Warning, rule, at, None, problem);
+    }
+
+    fn report(
+        &mut self,
+        severity: Severity,
+        rule: Rule,
+        at: &Path<'_>,
+        position: Option<Position>,
+        problem: Problem,
+    ) {
+        let position = position.or_else(|| self.positions.find(at)).unwrap_or_default();
+        let place = Some(Place::whole(self.file.clone()).at(position));
+        let path = at.to_string();
+        self.findings.push(Finding { severity, rule, place, resource: self.id.clone(), path, problem });
+    }
+}
+
+/// The findings of one text, bounded: a file of a million mistakes costs no more than a file of a thousand.
+#[derive(Default)]
+pub(crate) struct Findings {
+    list: Vec<Finding>,
+    dropped: usize,
+}
+
+impl Findings {
+    pub(crate) const MOST: usize = 1_000;
+
+    pub(crate) fn push(&mut self, finding: Finding) {
+        if self.list.len() < Self::MOST {
+            self.list.push(finding);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// The findings; a last one tells how many were dropped.
+    pub(crate) fn into_list(mut self, file: &Arc<str>) -> Vec<Finding> {
+        if self.dropped > 0 {
+            let problem = Problem::new(format!("{} more findings are not shown", self.dropped));
+            self.list.push(Finding {
+                severity: Severity::Warning,
+                rule: Rule::Invalid,
+                place: Some(Place::whole(file.clone())),
+                resource: None,
+                path: String::new(),
+                problem: problem.remedy("mend those shown first"),
+            });
+        }
+        self.list
+    }
+}
+
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let Value::List(items) = &node.value else {
+            context.error(at, Problem::new("has the wrong type").found(node.describe()).expected("a list"));
+            return Self::new();
+        };
+        let item = |(index, node): (usize, &Node<'_>)| {
+            let at = at.index(index);
+            context.positions.record(&at, node.position);
+            T::decode(node, &at, context)
+        };
+        items.iter().enumerate().map(item).collect()
+    }
+}
+
+impl<T: Decode> Decode for BTreeMap<String, T> {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let Value::Object(members) = &node.value else {
+            let problem = Problem::new("has the wrong type").found(node.describe());
+            context.error(at, problem.expected("an object of names and values"));
+            return Self::new();
+        };
+        let mut entries = Self::new();
+        for member in members {
+            let at = at.key(&member.key);
+            context.positions.record(&at, member.value.position);
+            entries.insert(member.key.to_string(), T::decode(&member.value, &at, context));
+        }
+        entries
+    }
+}

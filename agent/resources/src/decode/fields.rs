@@ -1,0 +1,192 @@
+//! The fields of one object, taken by name; what is left over is unknown.
+
+use super::{Context, Decode};
+use crate::{
+    Path,
+    finding::{Problem, Rule, Severity},
+    suggest::nearest,
+    yaml::{Member, Node, Value},
+};
+
+/// An object with named fields. Implementing it gives [`Decode`].
+pub(crate) trait Shape: Default {
+    /// Takes every field the object may have.
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self;
+
+    /// Reports what is wrong with the object as a whole; not called when a field could not be read.
+    fn check(&self, _at: &Path<'_>, _context: &mut Context<'_>) {}
+}
+
+impl<T: Shape> Decode for T {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let refused_before = std::mem::replace(&mut context.refused, false);
+        let value = match &node.value {
+            Value::Object(members) => read_members(members, at, context),
+            _ if node.is_null() => read_members(&[], at, context),
+            _ => {
+                not_an_object(node, at, context);
+                Self::default()
+            }
+        };
+        if !context.refused {
+            value.check(at, context);
+        }
+        context.refused |= refused_before;
+        value
+    }
+}
+
+fn read_members<T: Shape>(members: &[Member<'_>], at: &Path<'_>, context: &mut Context<'_>) -> T {
+    let mut fields = Fields { members, at, context, known: Vec::new(), missing: Vec::new(), strict: false };
+    let value = T::read(&mut fields);
+    fields.finish();
+    value
+}
+
+fn not_an_object(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) {
+    let problem = Problem::new("has the wrong type").found(node.describe()).expected("an object");
+    let runs_together =
+        node.text().and_then(|text| text.split_once(':')).filter(|(name, _)| !name.contains(' '));
+    let problem = match runs_together {
+        Some((name, _)) => problem.remedy(format!("put a blank after `{name}:`")),
+        None => problem,
+    };
+    context.error(at, problem);
+}
+
+/// The members of an object while they are taken one by one.
+pub(crate) struct Fields<'n, 't, 'c> {
+    members: &'n [Member<'t>],
+    at: &'n Path<'n>,
+    context: &'n mut Context<'c>,
+    known: Vec<&'static str>,
+    missing: Vec<&'static str>,
+    strict: bool,
+}
+
+impl<'n, 't> Fields<'n, 't, '_> {
+    /// Reads a field that may be absent or null.
+    pub(crate) fn optional<T: Decode>(&mut self, name: &'static str) -> Option<T> {
+        let member = self.take(name)?;
+        let at = self.at.field(name);
+        Some(T::decode(&member.value, &at, self.context))
+    }
+
+    /// Reads a field whose absence means its default.
+    pub(crate) fn or_default<T: Decode>(&mut self, name: &'static str) -> T {
+        self.optional(name).unwrap_or_default()
+    }
+
+    /// Reads a field that must be there.
+    pub(crate) fn required<T: Decode>(&mut self, name: &'static str) -> T {
+        self.optional(name).unwrap_or_else(|| {
+            self.missing.push(name);
+            T::default()
+        })
+    }
+
+    /// Reads a field that must be there, for a place where absence is a value of its own.
+    pub(crate) fn required_some<T: Decode>(&mut self, name: &'static str) -> Option<T> {
+        let value = self.optional(name);
+        if value.is_none() {
+            self.missing.push(name);
+        }
+        value
+    }
+
+    /// Reads a field that this version understands but does not act on, and says so.
+    pub(crate) fn planned<T: Decode>(&mut self, name: &'static str) -> Option<T> {
+        self.not_yet(name, "is not supported yet and has no effect")
+    }
+
+    /// Reads a field without which the rest would mean something else, so that all of `what` is left out, and says so.
+    pub(crate) fn leaves_out<T: Decode>(&mut self, name: &'static str, what: &str) -> Option<T> {
+        self.not_yet(name, &format!("is not supported yet: {what} is left out"))
+    }
+
+    fn not_yet<T: Decode>(&mut self, name: &'static str, message: &str) -> Option<T> {
+        let value = self.optional(name)?;
+        self.context.warning(Rule::NotSupported, &self.at.field(name), Problem::new(message));
+        Some(value)
+    }
+
+    /// Refuses a field of the interface that was never implemented anywhere.
+    pub(crate) fn unsupported<T: Decode>(&mut self, name: &'static str, instead: &str) -> Option<T> {
+        let value = self.optional(name)?;
+        self.error(name, Problem::new("is not supported by Istio either").remedy(format!("use `{instead}`")));
+        Some(value)
+    }
+
+    /// Reports a mistake in a field.
+    pub(crate) fn error(&mut self, name: &'static str, problem: Problem) {
+        self.context.error(&self.at.field(name), problem);
+    }
+
+    /// Reports a mistake in the object itself.
+    pub(crate) fn error_here(&mut self, problem: Problem) {
+        self.context.error(self.at, problem);
+    }
+
+    /// Reads a field that is spelt otherwise today, and says how.
+    pub(crate) fn deprecated<T: Decode>(&mut self, name: &'static str, instead: &str) -> Option<T> {
+        let value = self.optional(name)?;
+        let problem = Problem::new("is deprecated").remedy(format!("use `{instead}`"));
+        self.context.warning(Rule::Deprecated, &self.at.field(name), problem);
+        Some(value)
+    }
+
+    /// Accepts fields that exist but mean nothing here; their values are not looked at.
+    pub(crate) fn ignore(&mut self, names: &[&'static str]) {
+        self.known.extend_from_slice(names);
+    }
+
+    /// Refuses unknown fields instead of warning: for conditions, where dropping one would let more through.
+    pub(crate) fn refuse_unknown(&mut self) {
+        self.strict = true;
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<&'n Member<'t>> {
+        self.known.push(name);
+        let member = self.members.iter().find(|member| member.key == name)?;
+        // A block list or object begins on the line after its name; the name is where the eye looks for it.
+        let scalar = matches!(member.value.value, Value::Scalar { .. });
+        let position = if scalar { member.value.position } else { member.key_position };
+        self.context.positions.record(&self.at.field(name), position);
+        (!member.value.is_null()).then_some(member)
+    }
+
+    fn finish(self) {
+        let unknown: Vec<_> =
+            self.members.iter().filter(|member| !self.known.contains(&&*member.key)).collect();
+        // One name missing and one too many is one mistake, not two.
+        if let (&[missing], [only]) = (&self.missing[..], &unknown[..]) {
+            return self.report_misnamed(missing, only);
+        }
+        for member in unknown {
+            let problem = Problem::new("is not a field of this object");
+            let problem = match nearest(&member.key, self.known.iter().copied()) {
+                Some(known) => problem.remedy(format!("did you mean `{known}`?")),
+                None => problem,
+            };
+            let (at, position) = (self.at.field(&member.key), Some(member.key_position));
+            let severity = if self.strict { Severity::Error } else { Severity::Warning };
+            self.context.refused |= self.strict;
+            self.context.report(severity, Rule::UnknownField, &at, position, problem);
+        }
+        for name in self.missing {
+            self.context.error(&self.at.field(name), Problem::new("is missing"));
+        }
+    }
+
+    fn report_misnamed(self, missing: &str, unknown: &Member<'_>) {
+        self.context.refused = true;
+        let problem =
+            Problem::new(format!("field `{missing}` is missing and there is no field `{}`", unknown.key));
+        let problem = problem
+            .found(&unknown.key)
+            .expected(format!("`{missing}`"))
+            .remedy("rename it if that is what is meant");
+        let position = Some(unknown.key_position);
+        self.context.report(Severity::Error, Rule::Invalid, &self.at.field(missing), position, problem);
+    }
+}

@@ -1,0 +1,178 @@
+//! Text, numbers, truth values, words of a fixed list, durations, ports.
+
+use std::{num::NonZeroU16, ops::RangeInclusive, str::FromStr, time::Duration};
+
+use super::{Context, Decode};
+use crate::{
+    Path, duration,
+    finding::Problem,
+    suggest::nearest,
+    yaml::{Node, Value},
+};
+
+impl Decode for String {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        match &node.value {
+            Value::Scalar { text, plain } if !plain || !is_other_scalar(text) => text.to_string(),
+            Value::Scalar { text, .. } => {
+                let problem = wrong_type(node, "text").remedy(format!("put it in quotes: \"{text}\""));
+                context.error(at, problem);
+                Self::new()
+            }
+            _ => {
+                context.error(at, wrong_type(node, "text"));
+                Self::new()
+            }
+        }
+    }
+}
+
+/// Whether plain text is null, a truth value or a number to YAML, which the Kubernetes API refuses as text.
+fn is_other_scalar(text: &str) -> bool {
+    let number_like = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
+    matches!(
+        text,
+        "" | "~" | "null" | "Null" | "NULL" | "true" | "True" | "TRUE" | "false" | "False" | "FALSE"
+    ) || (number_like && (text.parse::<f64>().is_ok() || integer(text).is_some()))
+}
+
+impl Decode for bool {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        match &node.value {
+            Value::Scalar { text, plain: true } if matches!(&**text, "true" | "True" | "TRUE") => true,
+            Value::Scalar { text, plain: true } if matches!(&**text, "false" | "False" | "FALSE") => false,
+            _ => {
+                context.error(at, wrong_type(node, "`true` or `false`"));
+                false
+            }
+        }
+    }
+}
+
+impl Decode for u32 {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        whole_number(node, 0..=Self::MAX.into(), at, context).try_into().unwrap_or_default()
+    }
+}
+
+impl Decode for i32 {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        whole_number(node, Self::MIN.into()..=Self::MAX.into(), at, context).try_into().unwrap_or_default()
+    }
+}
+
+/// A port as a resource may hold it, 0 standing for "not read".
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PortNumber(Option<NonZeroU16>);
+
+impl PortNumber {
+    pub(crate) fn get(self) -> u16 {
+        self.0.map_or(0, NonZeroU16::get)
+    }
+}
+
+impl Decode for PortNumber {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let number = whole_number(node, 1..=u16::MAX.into(), at, context);
+        Self(u16::try_from(number).ok().and_then(NonZeroU16::new))
+    }
+}
+
+impl Decode for f64 {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let number = match &node.value {
+            Value::Scalar { text, plain: true } => text.parse().ok().filter(|n: &Self| n.is_finite()),
+            _ => None,
+        };
+        number.unwrap_or_else(|| {
+            context.error(at, wrong_type(node, "a number"));
+            0.0
+        })
+    }
+}
+
+impl Decode for Duration {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let Some(text) = node.text() else {
+            context.error(at, wrong_type(node, "a duration such as `1.5s`"));
+            return Self::ZERO;
+        };
+        duration::parse(text).unwrap_or_else(|wrong| {
+            context.error(at, Problem::new(wrong).found(text).expected("such as `1h`, `1.5s` or `250ms`"));
+            Self::ZERO
+        })
+    }
+}
+
+/// Reads a word of a fixed list; the remedy names the nearest one.
+pub(crate) fn word<T: FromStr + Default>(
+    node: &Node<'_>,
+    words: &[&'static str],
+    at: &Path<'_>,
+    context: &mut Context<'_>,
+) -> T {
+    let parsed = node.text().and_then(|text| text.parse().ok());
+    parsed.unwrap_or_else(|| {
+        let found = node.describe();
+        let problem = Problem::new("is not a known word").found(&found).expected(one_of(words));
+        let problem = match nearest(&found, words.iter().copied()) {
+            Some(near) => problem.remedy(format!("did you mean `{near}`?")),
+            None => problem,
+        };
+        context.error(at, problem);
+        T::default()
+    })
+}
+
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => format!("`{only}`"),
+        [first @ .., last] => {
+            let first: Vec<_> = first.iter().map(|word| format!("`{word}`")).collect();
+            format!("{} or `{last}`", first.join(", "))
+        }
+    }
+}
+
+fn whole_number(
+    node: &Node<'_>,
+    range: RangeInclusive<i64>,
+    at: &Path<'_>,
+    context: &mut Context<'_>,
+) -> i64 {
+    let expected = || format!("a whole number, {}–{}", range.start(), range.end());
+    match &node.value {
+        Value::Scalar { text, plain: true } if integer(text).is_some_and(|n| range.contains(&n)) => {
+            integer(text).unwrap_or_default()
+        }
+        Value::Scalar { text, plain: true } if integer(text).is_some() => {
+            context.error(at, Problem::new("is out of range").found(text).expected(expected()));
+            0
+        }
+        Value::Scalar { text, plain: false } if integer(text).is_some() => {
+            context.error(at, wrong_type(node, &expected()).remedy("remove the quotes"));
+            0
+        }
+        _ => {
+            context.error(at, wrong_type(node, &expected()));
+            0
+        }
+    }
+}
+
+/// Decimal, `0x` and `0o` numbers, as YAML 1.2 and JSON write them.
+fn integer(text: &str) -> Option<i64> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let unsigned = match digits.split_at_checked(2) {
+        Some(("0x", hex)) => i64::from_str_radix(hex, 16),
+        Some(("0o", octal)) => i64::from_str_radix(octal, 8),
+        _ if digits.starts_with(|c: char| c.is_ascii_digit()) => digits.parse(),
+        _ => return None,
+    };
+    unsigned.ok().map(|n| if negative { -n } else { n })
+}
+
+fn wrong_type(node: &Node<'_>, expected: &str) -> Problem {
+    Problem::new("has the wrong type").found(node.describe()).expected(expected)
+}

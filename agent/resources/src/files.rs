@@ -1,0 +1,194 @@
+//! The last valid version of what every file holds.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    ReadDefaults, Resource, ResourceId, ResourceSet,
+    finding::{Finding, Place, Problem, Rule, Severity},
+    read::{Document, read},
+};
+
+/// Files and the resources in force from each.
+///
+/// A file is read whole each time it changes. Of what was refused the version before stays in force: by name when the
+/// name could be read; when some document was too broken for that, everything the file held and holds no more.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    defaults: ReadDefaults,
+    files: BTreeMap<Arc<str>, FileContents>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FileContents {
+    resources: Vec<Resource>,
+    findings: Vec<Finding>,
+}
+
+impl Files {
+    /// No files yet.
+    pub fn new(defaults: ReadDefaults) -> Self {
+        Self { defaults, files: BTreeMap::new() }
+    }
+
+    /// Takes in the text of a new or changed file.
+    pub fn replace_file(&mut self, name: &str, text: &str) {
+        let Document { mut resources, refused, has_nameless, mut findings } =
+            read(name, text, &self.defaults);
+        let before = self.files.remove(name).unwrap_or_default().resources;
+        let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
+        let refused: HashSet<ResourceId> = refused.into_iter().collect();
+        let stays = |resource: &Resource| {
+            !present.contains(resource.id()) && (has_nameless || refused.contains(resource.id()))
+        };
+        let kept: Vec<Resource> = before.into_iter().filter(stays).collect();
+        findings.extend(kept.iter().map(|resource| still_in_force(name, resource)));
+        resources.extend(kept);
+        self.files.insert(name.into(), FileContents { resources, findings });
+    }
+
+    /// Forgets a file and everything it held.
+    pub fn remove_file(&mut self, name: &str) {
+        self.files.remove(name);
+    }
+
+    /// Takes note that a file could not be read this time; what it held stays in force.
+    pub fn mark_unreadable(&mut self, name: &str, reason: impl std::fmt::Display) {
+        let contents = self.files.entry(name.into()).or_default();
+        let problem = Problem::new(format!("cannot be read: {reason}"));
+        let problem = match contents.resources.len() {
+            0 => problem,
+            count => problem.remedy(format!("its {count} resources stay in force as last read")),
+        };
+        contents.findings = vec![Finding {
+            severity: Severity::Error,
+            rule: Rule::Unreadable,
+            place: Some(Place::whole(name)),
+            resource: None,
+            path: String::new(),
+            problem,
+        }];
+    }
+
+    /// The names of the files taken in, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(|name| &**name)
+    }
+
+    /// Everything in force, and every finding there is now, by file.
+    pub fn resources(&self) -> (ResourceSet, Vec<Finding>) {
+        let resources = self.files.values().flat_map(|file| file.resources.iter().cloned()).collect();
+        let (set, duplicates) = ResourceSet::new(resources);
+        let mut of_file: HashMap<&str, Vec<Finding>> = HashMap::new();
+        for finding in duplicates {
+            let file = finding.place.as_ref().and_then(|place| self.files.get_key_value(&place.file));
+            of_file.entry(file.map_or("", |(name, _)| name)).or_default().push(finding);
+        }
+        let mut findings = Vec::new();
+        for (name, file) in &self.files {
+            findings.extend(file.findings.iter().cloned());
+            findings.extend(of_file.remove(&**name).into_iter().flatten());
+        }
+        (set, findings)
+    }
+}
+
+fn still_in_force(name: &str, resource: &Resource) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        rule: Rule::LastValid,
+        place: Some(Place::whole(name)),
+        resource: Some(resource.id().clone()),
+        path: String::new(),
+        problem: Problem::new("the last valid version stays in force").remedy("mend the errors of this file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, port: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n---\n"
+        )
+    }
+
+    fn ports(files: &Files) -> Vec<String> {
+        let (set, _) = files.resources();
+        set.services().iter().map(|s| format!("{}:{}", s.meta.name(), s.spec.ports[0].port)).collect()
+    }
+
+    fn findings(files: &Files) -> Vec<String> {
+        files.resources().1.iter().map(ToString::to_string).collect()
+    }
+
+    fn files(text: &str) -> Files {
+        let mut files = Files::default();
+        files.replace_file("a.yaml", text);
+        files
+    }
+
+    #[test]
+    fn a_refused_resource_keeps_its_last_valid_version() {
+        let mut files = files(&(service("a", "80") + &service("b", "81")));
+        files.replace_file("a.yaml", &(service("a", "0") + &service("b", "82")));
+        assert_eq!(ports(&files), ["a:80", "b:82"]);
+        let findings = findings(&files);
+        assert_eq!(findings.len(), 2);
+        assert!(
+            findings[0].starts_with("a.yaml:4:23: Service default/a: spec.ports[0].port: is out of range"),
+            "{findings:?}"
+        );
+        assert_eq!(
+            findings[1],
+            "a.yaml: Service default/a: the last valid version stays in force (mend the errors of this file)"
+        );
+    }
+
+    #[test]
+    fn a_file_that_does_not_parse_keeps_all_it_held() {
+        let mut files = files(&(service("a", "80") + &service("b", "81")));
+        files.replace_file("a.yaml", &(service("a", "90") + "kind: [\n"));
+        assert_eq!(ports(&files), ["a:90", "b:81"]);
+        files.replace_file("a.yaml", &service("a", "91"));
+        assert_eq!(ports(&files), ["a:91"]);
+        assert_eq!(findings(&files), Vec::<String>::new());
+    }
+
+    #[test]
+    fn last_valid_versions_survive_several_bad_ones() {
+        let mut files = files(&service("a", "80"));
+        files.replace_file("a.yaml", &service("a", "0"));
+        files.replace_file("a.yaml", &service("a", "-1"));
+        assert_eq!(ports(&files), ["a:80"]);
+    }
+
+    #[test]
+    fn a_removed_file_takes_its_resources_along() {
+        let mut files = files(&service("a", "80"));
+        files.remove_file("a.yaml");
+        assert!(files.resources().0.is_empty());
+    }
+
+    #[test]
+    fn an_unreadable_file_keeps_what_it_held() {
+        let mut files = files(&service("a", "80"));
+        files.mark_unreadable("a.yaml", "permission denied");
+        assert_eq!(ports(&files), ["a:80"]);
+        let expected =
+            "a.yaml: cannot be read: permission denied (its 1 resources stay in force as last read)";
+        assert_eq!(findings(&files), [expected]);
+    }
+
+    #[test]
+    fn a_duplicate_that_is_mended_takes_over_when_the_winner_goes() {
+        let mut files = files(&service("a", "80"));
+        files.replace_file("b.yaml", &service("a", "81"));
+        assert_eq!(ports(&files), ["a:80"]);
+        files.remove_file("a.yaml");
+        assert_eq!(ports(&files), ["a:81"]);
+    }
+}

@@ -1,0 +1,241 @@
+//! What was noticed about a resource, where, and what to do about it.
+
+use std::{fmt, sync::Arc};
+
+use serde::Serialize;
+
+use crate::{meta::ResourceId, yaml::Position};
+
+/// Something a user should know about a resource.
+///
+/// Displays as `file:line:col: Kind ns/name: spec.path: what is wrong (found …; expected …; remedy)`; the parts that
+/// are not known are left out. The severity is not printed: the caller decides how to show it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Finding {
+    /// Whether the thing found has been refused.
+    pub severity: Severity,
+    /// What sort of finding it is, for programs.
+    pub rule: Rule,
+    /// Where it is written; absent for resources that came from no text.
+    pub place: Option<Place>,
+    /// The resource concerned, when its name could be read.
+    pub resource: Option<ResourceId>,
+    /// Field path inside the resource, `spec.http[0].timeout`; empty for the resource as a whole.
+    pub path: String,
+    /// What is wrong and what would be right.
+    #[serde(flatten)]
+    pub problem: Problem,
+}
+
+impl Finding {
+    /// The same finding as `validate` reports it: a field nobody knows is an error there, while a running proxy
+    /// ignores it as the Kubernetes API server would.
+    pub fn strict(mut self) -> Self {
+        if self.rule == Rule::UnknownField {
+            self.severity = Severity::Error;
+        }
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        if let Some(resource) = &self.resource {
+            write!(f, "{resource}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        self.problem.fmt(f)
+    }
+}
+
+/// How much a finding costs.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// In force, though perhaps not as its author thinks.
+    Warning,
+    /// Not in force.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// Sorts of findings. The names in JSON (`unknown-field`) are stable.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// The text is neither YAML nor JSON, or too large.
+    Syntax,
+    /// A value has the wrong form, or contradicts another in the same resource.
+    Invalid,
+    /// A field that the kind does not have.
+    UnknownField,
+    /// A field that newer releases of the interface spell otherwise.
+    Deprecated,
+    /// A field or kind that this version reads but does not act on.
+    NotSupported,
+    /// A kind that is not known here.
+    UnknownKind,
+    /// The same resource is written in two places.
+    Duplicate,
+    /// A change was refused and the version before it stays in force.
+    LastValid,
+    /// Something is named that does not exist.
+    UnknownReference,
+    /// Two resources claim the same thing and one of them lost.
+    Conflict,
+    /// A rule that can never be reached.
+    Shadowed,
+    /// A file or directory cannot be read.
+    Unreadable,
+}
+
+/// What is wrong, with the value found, the value expected and the remedy where they can be told.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Problem {
+    /// A lower-case clause: `port is out of range`.
+    pub message: String,
+    /// The offending value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// What a good value looks like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Problem {
+    /// States what is wrong.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Adds the offending value, shortened when it is long.
+    pub fn found(mut self, value: impl fmt::Display) -> Self {
+        self.found = Some(quoted(&value.to_string()));
+        self
+    }
+
+    /// Adds what a good value looks like.
+    pub fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    /// Adds what to do.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let found = self.found.as_ref().map(|found| format!("found {found}"));
+        let expected = self.expected.as_ref().map(|expected| format!("expected {expected}"));
+        let details: Vec<_> = [found, expected, self.remedy.clone()].into_iter().flatten().collect();
+        if details.is_empty() { Ok(()) } else { write!(f, " ({})", details.join("; ")) }
+    }
+}
+
+/// Where something is written.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Place {
+    /// The file, as the source names it.
+    pub file: Arc<str>,
+    /// Line, counted from 1; 0 means the file as a whole.
+    pub line: u32,
+    /// Column in characters, counted from 1.
+    pub column: u32,
+}
+
+impl Place {
+    /// The file as a whole.
+    pub fn whole(file: impl Into<Arc<str>>) -> Self {
+        Self { file: file.into(), line: 0, column: 0 }
+    }
+
+    pub(crate) fn at(&self, position: Position) -> Self {
+        Self { file: self.file.clone(), line: position.line, column: position.column }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
+    }
+}
+
+// Values come from files: control characters must not reach a terminal, and a whole certificate no log line.
+fn quoted(value: &str) -> String {
+    let mut shown: String = value.chars().take(LONGEST_SHOWN).flat_map(shown_char).collect();
+    if value.chars().nth(LONGEST_SHOWN).is_some() {
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
+fn shown_char(c: char) -> impl Iterator<Item = char> {
+    let escaped = c.is_control().then(|| c.escape_default());
+    let plain = (!c.is_control()).then_some(c);
+    escaped.into_iter().flatten().chain(plain)
+}
+
+const LONGEST_SHOWN: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    fn finding() -> Finding {
+        Finding {
+            severity: Severity::Error,
+            rule: Rule::Invalid,
+            place: Some(Place { file: "a.yaml".into(), line: 3, column: 7 }),
+            resource: Some(ResourceId::new(Kind::Gateway, "default", "gw")),
+            path: "spec.servers[0].port.number".to_owned(),
+            problem: Problem::new("is not a port").found(70000).expected("1–65535"),
+        }
+    }
+
+    #[test]
+    fn a_finding_reads_from_place_to_remedy() {
+        let problem = finding().problem.remedy("choose another");
+        let text = Finding { problem, ..finding() }.to_string();
+        let start = "a.yaml:3:7: Gateway default/gw: spec.servers[0].port.number: is not a port";
+        assert_eq!(text, format!("{start} (found `70000`; expected 1–65535; choose another)"));
+    }
+
+    #[test]
+    fn values_are_shortened_and_made_printable() {
+        assert_eq!(quoted("a\u{1b}[31m\n"), "`a\\u{1b}[31m\\n`");
+        assert_eq!(quoted(&"x".repeat(81)).chars().count(), 83);
+    }
+
+    #[test]
+    fn only_unknown_fields_change_with_strictness() {
+        let warning = Finding { severity: Severity::Warning, rule: Rule::UnknownField, ..finding() };
+        assert_eq!(warning.strict().severity, Severity::Error);
+        let other = Finding { severity: Severity::Warning, rule: Rule::Deprecated, ..finding() };
+        assert_eq!(other.strict().severity, Severity::Warning);
+    }
+}

@@ -1,0 +1,82 @@
+//! What counts as a host name in a resource.
+
+use std::net::IpAddr;
+
+/// Whether `text` is a name of dot-separated labels (RFC 1123 with Istio's allowance for `_`), case ignored.
+pub(crate) fn is_dns_name(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    !text.is_empty() && text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// Whether `text` is a single label of letters, digits, `-` and `_`, at most 63 long.
+pub(crate) fn is_label(text: &str) -> bool {
+    let inner = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let edge = |b: Option<&u8>| b.is_some_and(|b| *b != b'-');
+    let bytes = text.as_bytes();
+    bytes.len() <= 63 && bytes.iter().all(inner) && edge(bytes.first()) && edge(bytes.last())
+}
+
+/// Whether `text` may name a namespace.
+pub(crate) fn is_namespace(text: &str) -> bool {
+    is_label(text) && !text.contains('_') && !text.contains(char::is_uppercase)
+}
+
+/// What a wildcard-capable host field may hold: a name, `*.suffix`, `*`, or an IP address.
+///
+/// # Errors
+///
+/// A clause telling what is wrong with the host.
+pub(crate) fn check_wildcard_host(host: &str) -> Result<(), &'static str> {
+    if host == "*" || is_dns_name(host) || host.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    match host.strip_prefix('*') {
+        Some(rest) if rest.strip_prefix('.').is_some_and(is_dns_name) => Ok(()),
+        Some(rest) if !rest.contains('*') => Err("is a partial wildcard"),
+        _ if host.contains('*') => Err("has a wildcard that is not at its beginning"),
+        _ => Err("is not a host name"),
+    }
+}
+
+/// Whether one of two host patterns (1.6 in Istio's terms: a name, `*.suffix` or `*`) covers all of the other.
+pub(crate) fn overlap(a: &str, b: &str) -> bool {
+    covers(a, b) || covers(b, a)
+}
+
+fn covers(a: &str, b: &str) -> bool {
+    match a.strip_prefix('*') {
+        Some(suffix) => b.strip_prefix('*').unwrap_or(b).ends_with(suffix),
+        None => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_wildcards_and_addresses_are_hosts() {
+        for host in ["a.com", "*.a.com", "*", "192.168.0.62", "fd00::1", "a_b.c", "reviews", "a.com."] {
+            assert_eq!(check_wildcard_host(host), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn malformed_hosts_are_told_apart() {
+        assert_eq!(check_wildcard_host("*bar.com"), Err("is a partial wildcard"));
+        assert_eq!(check_wildcard_host("foo.*"), Err("has a wildcard that is not at its beginning"));
+        assert_eq!(check_wildcard_host("*.foo.*"), Err("has a wildcard that is not at its beginning"));
+        for host in ["", "a..b", "-a.com", "a b", "a/b", "a:80", "http://a"] {
+            assert_eq!(check_wildcard_host(host), Err("is not a host name"), "{host}");
+        }
+    }
+
+    #[test]
+    fn overlap_follows_suffixes() {
+        assert!(overlap("*.foo.com", "a.foo.com"));
+        assert!(overlap("a.foo.com", "*"));
+        assert!(overlap("*.foo.com", "*.a.foo.com"));
+        assert!(!overlap("*.foo.com", "foo.com"));
+        assert!(!overlap("a.com", "b.com"));
+    }
+}

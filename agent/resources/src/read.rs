@@ -1,0 +1,381 @@
+//! Text to resources: which documents are there, of which kind, and what is wrong with them.
+
+use std::sync::Arc;
+
+use crate::{
+    EndpointSlice, Endpoints, Gateway, Kind, Path, Secret, Service, VirtualService,
+    decode::{Context, Decode, Fields, Findings, Shape},
+    finding::{Finding, Place, Problem, Rule, Severity},
+    meta::{Meta, Metadata, Object, ResourceId},
+    suggest::nearest,
+    yaml::{self, Node, Value},
+};
+
+/// What a text says about nothing in particular.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReadDefaults {
+    /// Namespace of resources that name none.
+    pub namespace: Arc<str>,
+}
+
+impl Default for ReadDefaults {
+    fn default() -> Self {
+        Self { namespace: "default".into() }
+    }
+}
+
+/// A resource of any kind that is read whole.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the variants are the kinds' own names")]
+pub enum Resource {
+    Gateway(Arc<Object<Gateway>>),
+    VirtualService(Arc<Object<VirtualService>>),
+    Service(Arc<Object<Service>>),
+    EndpointSlice(Arc<Object<EndpointSlice>>),
+    Endpoints(Arc<Object<Endpoints>>),
+    Secret(Arc<Object<Secret>>),
+    /// A kind that is recognised but of which only the metadata is read.
+    Other(Arc<Meta>),
+}
+
+impl Resource {
+    /// Identity, labels and origin.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Gateway(object) => &object.meta,
+            Self::VirtualService(object) => &object.meta,
+            Self::Service(object) => &object.meta,
+            Self::EndpointSlice(object) => &object.meta,
+            Self::Endpoints(object) => &object.meta,
+            Self::Secret(object) => &object.meta,
+            Self::Other(meta) => meta,
+        }
+    }
+
+    /// The name under which the resource is known.
+    pub fn id(&self) -> &ResourceId {
+        &self.meta().id
+    }
+}
+
+/// What one text holds.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// The valid resources, in the order written.
+    pub resources: Vec<Resource>,
+    /// Resources that were refused but whose name is known.
+    pub refused: Vec<ResourceId>,
+    /// Whether something was refused whose name could not be learned, so that any resource may stand behind it.
+    pub has_nameless: bool,
+    /// Everything noticed, in the order written.
+    pub findings: Vec<Finding>,
+}
+
+/// Largest text that is read, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Reads every resource in a YAML or JSON text of any number of documents; `source_name` is what findings call it.
+///
+/// A document or resource that is wrong costs only itself: the others are read, and findings tell what was refused.
+/// At most 1,000 findings are kept. Texts over 64 MiB are refused whole.
+pub fn read(source_name: &str, text: &str, defaults: &ReadDefaults) -> Document {
+    let mut reader = Reader {
+        file: source_name.into(),
+        defaults,
+        findings: Findings::default(),
+        document: Document::default(),
+    };
+    if text.len() > MAX_BYTES {
+        let problem = Problem::new("is too large").found(format!("{} bytes", text.len()));
+        reader.refuse_file(problem.expected(format!("at most {MAX_BYTES}")).remedy("split it"));
+    } else {
+        reader.read_text(text);
+    }
+    Document { findings: reader.findings.into_list(&reader.file), ..reader.document }
+}
+
+struct Reader<'r> {
+    file: Arc<str>,
+    defaults: &'r ReadDefaults,
+    findings: Findings,
+    document: Document,
+}
+
+impl Reader<'_> {
+    fn read_text(&mut self, text: &str) {
+        for document in yaml::documents(text) {
+            match document {
+                Ok(node) => self.read_document(&node, None),
+                Err(error) => {
+                    let place = self.whole().at(error.position);
+                    self.refuse_nameless(place, error.problem);
+                }
+            }
+        }
+    }
+
+    /// Reads one resource or list; `item_kind` is the kind of items that do not say their own.
+    fn read_document(&mut self, node: &Node<'_>, item_kind: Option<&str>) {
+        let place = self.whole().at(node.position);
+        if !matches!(node.value, Value::Object(_)) {
+            let problem = Problem::new("a document is no resource").found(node.describe());
+            return self.refuse_nameless(
+                place,
+                problem.expected("an object with `apiVersion`, `kind` and `metadata`"),
+            );
+        }
+        let kind_of =
+            |name: &str| node.member(name).and_then(|member| member.value.text()).map(str::to_owned);
+        let Some(kind_name) = kind_of("kind").or(item_kind.map(str::to_owned)) else {
+            let near = kind_of("Kind").map_or("give it a `kind`", |_| "write `kind` in lower case");
+            return self.refuse_nameless(place, Problem::new("a document has no `kind`").remedy(near));
+        };
+        if let (Some(of), Some(items)) = (kind_name.strip_suffix("List"), node.member("items")) {
+            return self.read_list(of, &items.value);
+        }
+        self.read_resource(&kind_name, node, place);
+    }
+
+    fn read_list(&mut self, of: &str, items: &Node<'_>) {
+        let Value::List(items) = &items.value else { return };
+        let item_kind = (!of.is_empty()).then_some(of);
+        items.iter().for_each(|item| self.read_document(item, item_kind));
+    }
+
+    fn read_resource(&mut self, kind_name: &str, node: &Node<'_>, place: Place) {
+        let api_version = node.member("apiVersion").and_then(|member| member.value.text());
+        let kind = match recognise(kind_name, api_version) {
+            Ok(kind) => kind,
+            Err(Unrecognised::Kind(problem)) => return self.skip(place, problem),
+            Err(Unrecognised::Version(kind, problem)) => return self.refuse_version(kind, node, problem),
+        };
+        let mut context = Context::new(&self.file, &mut self.findings, node.position);
+        let metadata = read_metadata(kind, node, self.defaults, &mut context);
+        if api_version.is_none() {
+            warn_of_missing_version(kind, node, &mut context);
+        }
+        let resource = read_kind(kind, node, metadata, place, &mut context);
+        let (refused, id) = (context.refused, context.id);
+        match (refused, id) {
+            (false, _) => self.document.resources.push(resource),
+            (true, Some(id)) => self.document.refused.push(id),
+            (true, None) => self.document.has_nameless = true,
+        }
+    }
+
+    /// A known kind in a version that is not: nothing else about it is worth saying.
+    fn refuse_version(&mut self, kind: Kind, node: &Node<'_>, problem: Problem) {
+        let mut context = Context::new(&self.file, &mut self.findings, node.position);
+        context.id = quiet_id(kind, node, self.defaults);
+        let at = Path::ROOT.field("apiVersion");
+        if let Some(member) = node.member("apiVersion") {
+            context.positions.record(&at, member.value.position);
+        }
+        context.error(&at, problem);
+        match context.id {
+            Some(id) => self.document.refused.push(id),
+            None => self.document.has_nameless = true,
+        }
+    }
+
+    fn skip(&mut self, place: Place, problem: Problem) {
+        self.push(Severity::Warning, Rule::UnknownKind, place, problem);
+    }
+
+    fn refuse_nameless(&mut self, place: Place, problem: Problem) {
+        self.document.has_nameless = true;
+        self.push(Severity::Error, Rule::Syntax, place, problem);
+    }
+
+    fn refuse_file(&mut self, problem: Problem) {
+        self.refuse_nameless(self.whole(), problem);
+    }
+
+    fn push(&mut self, severity: Severity, rule: Rule, place: Place, problem: Problem) {
+        let place = Some(place);
+        self.findings.push(Finding { severity, rule, place, resource: None, path: String::new(), problem });
+    }
+
+    fn whole(&self) -> Place {
+        Place::whole(self.file.clone())
+    }
+}
+
+enum Unrecognised {
+    Kind(Problem),
+    Version(Kind, Problem),
+}
+
+/// Finds the kind by name and group. A missing `apiVersion` is let through: many examples leave it out.
+fn recognise(name: &str, api_version: Option<&str>) -> Result<Kind, Unrecognised> {
+    let (group, version) = match api_version {
+        Some(text) => {
+            text.rsplit_once('/').map_or((Some(""), text), |(group, version)| (Some(group), version))
+        }
+        None => (None, ""),
+    };
+    let Some(kind) = Kind::named(name).filter(|kind| group.is_none_or(|group| group == kind.group())) else {
+        return Err(Unrecognised::Kind(unknown_kind(name, group.unwrap_or_default())));
+    };
+    if group.is_none() || kind.versions().contains(&version) {
+        return Ok(kind);
+    }
+    let full = |version: &str| {
+        if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) }
+    };
+    let all: Vec<_> = kind.versions().iter().map(|version| format!("`{}`", full(version))).collect();
+    let problem = Problem::new("is not a known version").found(full(version)).expected(all.join(" or "));
+    let problem = match nearest(version, kind.versions().iter().copied()) {
+        Some(near) => problem.remedy(format!("did you mean `{}`?", full(near))),
+        None => problem,
+    };
+    Err(Unrecognised::Version(kind, problem))
+}
+
+fn unknown_kind(name: &str, group: &str) -> Problem {
+    let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
+    let problem = Problem::new(format!("kind `{name}`{of} is not known and is skipped"));
+    match nearest(name, Kind::ALL.map(Kind::name)) {
+        Some(near) if near != name => problem.remedy(format!("did you mean `{near}`?")),
+        _ => problem,
+    }
+}
+
+fn warn_of_missing_version(kind: Kind, node: &Node<'_>, context: &mut Context<'_>) {
+    // The seldom case of a misspelt name is told as an unknown field, with the right spelling.
+    if let Value::Object(members) = &node.value
+        && !members.iter().any(|member| member.key.eq_ignore_ascii_case("apiVersion"))
+    {
+        let version = kind.versions()[0];
+        let group = if kind.group().is_empty() { String::new() } else { format!("{}/", kind.group()) };
+        let problem = Problem::new("is missing").expected(format!("`{group}{version}`"));
+        context.warning(
+            Rule::Invalid,
+            &Path::ROOT.field("apiVersion"),
+            problem.remedy("it is read as if it were there"),
+        );
+    }
+}
+
+fn read_metadata(
+    kind: Kind,
+    node: &Node<'_>,
+    defaults: &ReadDefaults,
+    context: &mut Context<'_>,
+) -> Metadata {
+    context.id = quiet_id(kind, node, defaults);
+    let at = Path::ROOT.field("metadata");
+    match node.member("metadata") {
+        Some(member) => {
+            context.positions.record(&at, member.key_position);
+            Metadata::decode(&member.value, &at, context)
+        }
+        None => {
+            context.error(&at, Problem::new("is missing").remedy("give the resource a `metadata.name`"));
+            Metadata::default()
+        }
+    }
+}
+
+/// The identity as far as it can be read, without a word about mistakes.
+fn quiet_id(kind: Kind, node: &Node<'_>, defaults: &ReadDefaults) -> Option<ResourceId> {
+    let metadata = &node.member("metadata")?.value;
+    let text = |name: &str| {
+        metadata.member(name).and_then(|member| member.value.text()).filter(|text| !text.is_empty())
+    };
+    let namespace = match text("namespace") {
+        _ if kind.is_cluster_wide() => "".into(),
+        Some(namespace) => namespace.into(),
+        None => defaults.namespace.clone(),
+    };
+    Some(ResourceId::new(kind, namespace, text("name")?))
+}
+
+fn read_kind(
+    kind: Kind,
+    node: &Node<'_>,
+    metadata: Metadata,
+    place: Place,
+    context: &mut Context<'_>,
+) -> Resource {
+    match kind {
+        Kind::Gateway => {
+            Resource::Gateway(object::<Spec<Gateway>>(node, metadata, place, context).map_spec())
+        }
+        Kind::VirtualService => Resource::VirtualService(
+            object::<Spec<VirtualService>>(node, metadata, place, context).map_spec(),
+        ),
+        Kind::Service => {
+            Resource::Service(object::<Spec<Service>>(node, metadata, place, context).map_spec())
+        }
+        Kind::EndpointSlice => Resource::EndpointSlice(Arc::new(object(node, metadata, place, context))),
+        Kind::Endpoints => Resource::Endpoints(Arc::new(object(node, metadata, place, context))),
+        Kind::Secret => Resource::Secret(Arc::new(object(node, metadata, place, context))),
+        other => {
+            warn_of_no_effect(other, context);
+            Resource::Other(Arc::new(finish_meta(metadata, place, context)))
+        }
+    }
+}
+
+/// Kinds whose silence would surprise: somebody relies on what they say.
+fn warn_of_no_effect(kind: Kind, context: &mut Context<'_>) {
+    let message = match kind {
+        Kind::AuthorizationPolicy | Kind::RequestAuthentication => {
+            "is not enforced yet: requests it would deny are let through"
+        }
+        Kind::PeerAuthentication => "is not enforced yet: connections without mutual TLS are let through",
+        Kind::DestinationRule
+        | Kind::ServiceEntry
+        | Kind::WorkloadEntry
+        | Kind::Sidecar
+        | Kind::Telemetry => "is not supported yet and has no effect",
+        _ => return,
+    };
+    context.warning(Rule::NotSupported, &Path::ROOT, Problem::new(message));
+}
+
+fn object<T: Decode>(
+    node: &Node<'_>,
+    metadata: Metadata,
+    place: Place,
+    context: &mut Context<'_>,
+) -> Object<T> {
+    let spec = T::decode(node, &Path::ROOT, context);
+    Object { meta: finish_meta(metadata, place, context), spec }
+}
+
+fn finish_meta(metadata: Metadata, place: Place, context: &mut Context<'_>) -> Meta {
+    let mut positions = std::mem::take(&mut context.positions);
+    positions.shrink();
+    let nameless = ResourceId::new(Kind::Namespace, "", "");
+    Meta {
+        // Without an identity the resource is refused and this value is dropped.
+        id: context.id.clone().unwrap_or(nameless),
+        labels: metadata.labels,
+        annotations: metadata.annotations,
+        creation_timestamp: metadata.creation_timestamp,
+        place,
+        positions,
+    }
+}
+
+/// A resource whose contents stand under `spec`.
+#[derive(Default)]
+struct Spec<T>(T);
+
+impl<T: Decode> Shape for Spec<T> {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore(&["apiVersion", "kind", "metadata", "status"]);
+        Self(fields.required("spec"))
+    }
+}
+
+impl<T> Object<Spec<T>> {
+    fn map_spec(self) -> Arc<Object<T>> {
+        Arc::new(Object { meta: self.meta, spec: self.spec.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests;

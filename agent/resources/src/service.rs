@@ -1,0 +1,338 @@
+//! Kubernetes Service: a name, its addresses and its ports.
+
+use std::{collections::HashSet, net::IpAddr, str::FromStr};
+
+use crate::{
+    Labels, Path, Protocol,
+    decode::{Context, Decode, Fields, PortNumber, Shape, word},
+    finding::{Problem, Rule},
+    yaml::Node,
+};
+
+/// Spec of a Service.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Service {
+    /// Labels of the pods behind it; empty when the endpoints are written by hand.
+    pub selector: Labels,
+    /// Ports.
+    pub ports: Vec<ServicePort>,
+    /// Virtual addresses; empty for a headless service or before one is assigned.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Whether clients are meant to reach the pods themselves (`clusterIP: None`).
+    pub is_headless: bool,
+    /// The name it is an alias of (`type: ExternalName`).
+    pub external_name: Option<String>,
+    /// Whether endpoints count that are not ready.
+    pub publish_not_ready_addresses: bool,
+}
+
+impl Shape for Service {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore(&[
+            "sessionAffinity",
+            "sessionAffinityConfig",
+            "loadBalancerIP",
+            "loadBalancerSourceRanges",
+            "loadBalancerClass",
+            "externalIPs",
+            "externalTrafficPolicy",
+            "internalTrafficPolicy",
+            "healthCheckNodePort",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "allocateLoadBalancerNodePorts",
+            "trafficDistribution",
+        ]);
+        let kind: Option<String> = fields.optional("type");
+        let first: Option<ClusterIp> = fields.optional("clusterIP");
+        let all: Vec<ClusterIp> = fields.or_default("clusterIPs");
+        let external_name: Option<String> = fields.optional("externalName");
+        let is_headless = first.as_ref().is_some_and(|ip| ip.0.is_none());
+        let mut cluster_ips: Vec<IpAddr> = first.into_iter().chain(all).filter_map(|ip| ip.0).collect();
+        let mut seen = HashSet::new();
+        cluster_ips.retain(|ip| seen.insert(*ip));
+        Self {
+            selector: fields.or_default("selector"),
+            ports: fields.or_default("ports"),
+            cluster_ips,
+            is_headless,
+            external_name: external_name.filter(|_| kind.as_deref() == Some("ExternalName")),
+            publish_not_ready_addresses: fields.or_default("publishNotReadyAddresses"),
+        }
+    }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let ports = at.field("ports");
+        let (mut names, mut numbers) = (HashSet::new(), HashSet::new());
+        for (index, port) in self.ports.iter().enumerate() {
+            let at = ports.index(index);
+            if !numbers.insert((port.port, port.protocol)) {
+                let problem = Problem::new("is a port of this Service already").found(port.port);
+                context.error(&at.field("port"), problem.expected("each port once"));
+            }
+            if self.ports.len() > 1 && port.name.is_empty() {
+                let problem = Problem::new("is missing although the Service has several ports");
+                context.warning(
+                    Rule::Invalid,
+                    &at.field("name"),
+                    problem.remedy("name it, such as `http-web`"),
+                );
+            } else if !names.insert(&port.name) {
+                let problem = Problem::new("is the name of another port").found(&port.name);
+                context.error(&at.field("name"), problem.expected("a name of its own"));
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Whether pods with these labels stand behind the service. A service without a selector selects none.
+    pub fn selects(&self, labels: &Labels) -> bool {
+        !self.selector.is_empty() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
+/// `clusterIP`: an address, `None`, or nothing yet.
+#[derive(Default)]
+struct ClusterIp(Option<IpAddr>);
+
+impl Decode for ClusterIp {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let text = String::decode(node, at, context);
+        if matches!(text.as_str(), "None" | "") {
+            return Self(None);
+        }
+        Self(text.parse().map(Some).unwrap_or_else(|_| {
+            context
+                .error(at, Problem::new("is no IP address").found(&text).expected("an address, or `None`"));
+            None
+        }))
+    }
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ServicePort {
+    /// Name; its beginning says the protocol (`http-web`). Empty when the only port has none.
+    pub name: String,
+    /// Port that clients use.
+    pub port: u16,
+    /// Transport.
+    pub protocol: IpProtocol,
+    /// Port of the pods; absent means `port`.
+    pub target_port: Option<TargetPort>,
+    /// What is spoken, when written.
+    pub app_protocol: Option<String>,
+}
+
+impl Shape for ServicePort {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore(&["nodePort"]);
+        let port: PortNumber = fields.required("port");
+        Self {
+            name: fields.or_default("name"),
+            port: port.get(),
+            protocol: fields.or_default("protocol"),
+            target_port: fields.optional("targetPort"),
+            app_protocol: fields.optional("appProtocol"),
+        }
+    }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        if self.app_protocol.as_deref().is_some_and(|text| named(text).is_none()) {
+            let problem = Problem::new("is not a known protocol")
+                .found(self.app_protocol.as_deref().unwrap_or_default());
+            let problem = problem.expected("such as `http`, `http2`, `grpc`, `https`, `tls`, `tcp`");
+            context.warning(
+                Rule::Invalid,
+                &at.field("appProtocol"),
+                problem.remedy("it is detected from the first bytes"),
+            );
+        }
+    }
+}
+
+/// Ports on which the server speaks first, so that waiting for the client's first bytes would not end.
+const SERVER_FIRST_PORTS: [u16; 4] = [25, 53, 3306, 27017];
+
+impl ServicePort {
+    /// What is spoken there by Istio's rules: `appProtocol`, else the name up to the first `-`, else TCP on ports
+    /// known to be server-first; `None` means it is detected from the first bytes.
+    pub fn application_protocol(&self) -> Option<Protocol> {
+        let written = self.app_protocol.as_deref().unwrap_or(&self.name);
+        named(written).or_else(|| SERVER_FIRST_PORTS.contains(&self.port).then_some(Protocol::Tcp))
+    }
+}
+
+/// The protocol that a port name or `appProtocol` begins with.
+fn named(text: &str) -> Option<Protocol> {
+    match text {
+        "kubernetes.io/h2c" => return Some(Protocol::Http2),
+        "kubernetes.io/ws" => return Some(Protocol::Http),
+        "kubernetes.io/wss" => return Some(Protocol::Https),
+        _ => {}
+    }
+    let lower = text.to_ascii_lowercase();
+    if lower.starts_with("grpc-web") {
+        return Some(Protocol::GrpcWeb);
+    }
+    lower.split('-').next().and_then(|first| first.parse().ok())
+}
+
+/// Transport of a port.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum IpProtocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP; not intercepted.
+    Udp,
+    /// SCTP; not intercepted.
+    Sctp,
+}
+
+impl FromStr for IpProtocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "TCP" => Ok(Self::Tcp),
+            "UDP" => Ok(Self::Udp),
+            "SCTP" => Ok(Self::Sctp),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Decode for IpProtocol {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        word(node, &["TCP", "UDP", "SCTP"], at, context)
+    }
+}
+
+/// Port of the pods behind a service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TargetPort {
+    /// This number.
+    Number(u16),
+    /// The container port of this name.
+    Name(String),
+}
+
+impl Default for TargetPort {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+impl Decode for TargetPort {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        match node.text() {
+            Some(text) if text.contains(|c: char| c.is_ascii_alphabetic()) => Self::Name(text.to_owned()),
+            _ => Self::Number(PortNumber::decode(node, at, context).get()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Resource, testing};
+
+    fn text(spec: &str) -> String {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{{spec}}}\n")
+    }
+
+    fn service(spec: &str) -> Service {
+        let Resource::Service(object) = testing::valid(&text(spec)) else { panic!("no Service") };
+        object.spec.clone()
+    }
+
+    fn port(name: &str, port: u16, app_protocol: Option<&str>) -> ServicePort {
+        let app_protocol = app_protocol.map(str::to_owned);
+        ServicePort { name: name.to_owned(), port, app_protocol, ..ServicePort::default() }
+    }
+
+    #[test]
+    fn the_protocol_of_a_port_follows_its_name() {
+        for (name, number, expected) in [
+            ("http", 1, Some(Protocol::Http)),
+            ("http-web", 1, Some(Protocol::Http)),
+            ("HTTP-web", 1, Some(Protocol::Http)),
+            ("http2-x", 1, Some(Protocol::Http2)),
+            ("grpc-web-x", 1, Some(Protocol::GrpcWeb)),
+            ("grpc-x", 1, Some(Protocol::Grpc)),
+            ("tcp-http", 1, Some(Protocol::Tcp)),
+            ("httpweb", 1, None),
+            ("web-http", 1, None),
+            ("", 80, None),
+            ("", 3306, Some(Protocol::Tcp)),
+            ("http", 3306, Some(Protocol::Http)),
+        ] {
+            assert_eq!(port(name, number, None).application_protocol(), expected, "{name} {number}");
+        }
+    }
+
+    #[test]
+    fn app_protocol_wins_over_the_name() {
+        assert_eq!(port("tcp", 1, Some("http")).application_protocol(), Some(Protocol::Http));
+        assert_eq!(port("tcp", 1, Some("kubernetes.io/h2c")).application_protocol(), Some(Protocol::Http2));
+        assert_eq!(port("http", 1, Some("kubernetes.io/wss")).application_protocol(), Some(Protocol::Https));
+        assert_eq!(port("http", 1, Some("example.com/own")).application_protocol(), None);
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_kept_once() {
+        let spec =
+            "clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, 'fd00::1'], ports: [{port: 80, targetPort: web}]";
+        let service = service(spec);
+        assert_eq!(service.cluster_ips.len(), 2);
+        assert!(!service.is_headless);
+        assert_eq!(service.ports[0].target_port, Some(TargetPort::Name("web".to_owned())));
+    }
+
+    #[test]
+    fn headless_and_external_services_have_no_address() {
+        let headless = service("clusterIP: None, ports: [{port: 80, targetPort: 8080}]");
+        assert!(headless.is_headless && headless.cluster_ips.is_empty());
+        assert_eq!(
+            service("type: ExternalName, externalName: a.com").external_name.as_deref(),
+            Some("a.com")
+        );
+        assert_eq!(service("externalName: a.com").external_name, None);
+    }
+
+    #[test]
+    fn a_service_without_selector_selects_nobody() {
+        let labels = Labels::from([("app".to_owned(), "web".to_owned())]);
+        assert!(service("selector: {app: web}").selects(&labels));
+        assert!(!service("selector: {app: web, v: '1'}").selects(&labels));
+        assert!(!service("").selects(&labels));
+    }
+
+    #[test]
+    fn bad_ports_and_addresses_are_refused() {
+        for (spec, wrong) in [
+            ("ports: [{port: 0}]", "spec.ports[0].port: is out of range (found `0`"),
+            ("ports: [{port: 70000}]", "spec.ports[0].port: is out of range"),
+            ("ports: [{port: 80, targetPort: 70000}]", "spec.ports[0].targetPort: is out of range"),
+            (
+                "ports: [{name: a, port: 80}, {name: b, port: 80}]",
+                "spec.ports[1].port: is a port of this Service already",
+            ),
+            (
+                "ports: [{name: a, port: 80}, {name: a, port: 81}]",
+                "spec.ports[1].name: is the name of another port",
+            ),
+            ("ports: [{name: a, port: 80}, {port: 81}]", "spec.ports[1].name: is missing although"),
+            ("ports: [{port: 80, protocol: tcp}]", "did you mean `TCP`?"),
+            ("ports: [{port: 80, appProtocol: htpt}]", "spec.ports[0].appProtocol: is not a known protocol"),
+            ("clusterIP: 10.0.0.300", "spec.clusterIP: is no IP address"),
+            ("ports: [{port: 80, targetport: 8080}]", "did you mean `targetPort`?"),
+        ] {
+            let findings = testing::findings(&text(spec));
+            assert_eq!(findings.len(), 1, "{spec}: {findings:#?}");
+            assert!(findings[0].contains(wrong), "{spec}: {findings:#?}");
+        }
+    }
+}

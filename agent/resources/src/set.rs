@@ -1,0 +1,175 @@
+//! All resources in force, by kind, in the order in which conflicts are decided.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    EndpointSlice, Endpoints, Gateway, Meta, Object, Resource, ResourceId, Secret, Service, VirtualService,
+    finding::{Finding, Problem, Rule, Severity},
+    path::Path,
+};
+
+/// An immutable set of resources; cloning it is cheap.
+///
+/// Within a kind, resources are sorted by [`Meta::age`], so whoever comes first wins a conflict, whatever the order
+/// of files or arrival.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ResourceSet {
+    kinds: Arc<Kinds>,
+}
+
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Kinds {
+    gateways: Vec<Arc<Object<Gateway>>>,
+    virtual_services: Vec<Arc<Object<VirtualService>>>,
+    services: Vec<Arc<Object<Service>>>,
+    endpoint_slices: Vec<Arc<Object<EndpointSlice>>>,
+    endpoints: Vec<Arc<Object<Endpoints>>>,
+    secrets: Vec<Arc<Object<Secret>>>,
+    others: Vec<Arc<Meta>>,
+}
+
+impl ResourceSet {
+    /// Puts resources in order.
+    ///
+    /// Of several resources with the same identity the one written first is kept (by file name, then by line); a
+    /// finding for each of the others names both places.
+    pub fn new(mut resources: Vec<Resource>) -> (Self, Vec<Finding>) {
+        resources.sort_by(|a, b| a.meta().place().cmp(b.meta().place()));
+        let mut first: HashMap<ResourceId, usize> = HashMap::with_capacity(resources.len());
+        let mut kept: Vec<Resource> = Vec::with_capacity(resources.len());
+        let mut findings = Vec::new();
+        for resource in resources {
+            match first.get(resource.id()) {
+                Some(earlier) => findings.push(duplicate(&resource, &kept[*earlier])),
+                None => {
+                    first.insert(resource.id().clone(), kept.len());
+                    kept.push(resource);
+                }
+            }
+        }
+        kept.sort_by(|a, b| a.meta().age().cmp(&b.meta().age()));
+        let mut kinds = Kinds::default();
+        kept.into_iter().for_each(|resource| kinds.add(resource));
+        (Self { kinds: Arc::new(kinds) }, findings)
+    }
+
+    /// Gateways, oldest first.
+    pub fn gateways(&self) -> &[Arc<Object<Gateway>>] {
+        &self.kinds.gateways
+    }
+
+    /// VirtualServices, oldest first.
+    pub fn virtual_services(&self) -> &[Arc<Object<VirtualService>>] {
+        &self.kinds.virtual_services
+    }
+
+    /// Services, oldest first.
+    pub fn services(&self) -> &[Arc<Object<Service>>] {
+        &self.kinds.services
+    }
+
+    /// EndpointSlices, oldest first.
+    pub fn endpoint_slices(&self) -> &[Arc<Object<EndpointSlice>>] {
+        &self.kinds.endpoint_slices
+    }
+
+    /// Endpoints, oldest first.
+    pub fn endpoints(&self) -> &[Arc<Object<Endpoints>>] {
+        &self.kinds.endpoints
+    }
+
+    /// Secrets, oldest first.
+    pub fn secrets(&self) -> &[Arc<Object<Secret>>] {
+        &self.kinds.secrets
+    }
+
+    /// Resources of which only the metadata is read, oldest first.
+    pub fn others(&self) -> &[Arc<Meta>] {
+        &self.kinds.others
+    }
+
+    /// Number of resources.
+    pub fn len(&self) -> usize {
+        let kinds = &*self.kinds;
+        kinds.gateways.len()
+            + kinds.virtual_services.len()
+            + kinds.services.len()
+            + kinds.endpoint_slices.len()
+            + kinds.endpoints.len()
+            + kinds.secrets.len()
+            + kinds.others.len()
+    }
+
+    /// Whether there is no resource at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Kinds {
+    fn add(&mut self, resource: Resource) {
+        match resource {
+            Resource::Gateway(object) => self.gateways.push(object),
+            Resource::VirtualService(object) => self.virtual_services.push(object),
+            Resource::Service(object) => self.services.push(object),
+            Resource::EndpointSlice(object) => self.endpoint_slices.push(object),
+            Resource::Endpoints(object) => self.endpoints.push(object),
+            Resource::Secret(object) => self.secrets.push(object),
+            Resource::Other(meta) => self.others.push(meta),
+        }
+    }
+}
+
+fn duplicate(loser: &Resource, winner: &Resource) -> Finding {
+    let problem =
+        Problem::new(format!("is written a second time and left out; {} is in force", winner.meta().place()));
+    let problem = problem.remedy("remove one of the two");
+    loser.meta().finding(Severity::Error, Rule::Duplicate, &Path::ROOT, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Files, ReadDefaults, ResourceSet};
+
+    fn gateway(name: &str, namespace: &str, created: &str) -> String {
+        let created =
+            if created.is_empty() { String::new() } else { format!(", creationTimestamp: '{created}'") };
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: {namespace}{created}}}\n\
+             spec: {{servers: [{{port: {{number: 80, name: a, protocol: HTTP}}, hosts: ['*']}}]}}\n---\n"
+        )
+    }
+
+    fn names(set: &ResourceSet) -> Vec<String> {
+        set.gateways()
+            .iter()
+            .map(|gateway| format!("{}/{}", gateway.meta.namespace(), gateway.meta.name()))
+            .collect()
+    }
+
+    #[test]
+    fn age_then_name_then_namespace_decides() {
+        let text = gateway("b", "ns1", "2024-01-02T00:00:00Z")
+            + &gateway("a", "ns2", "2024-01-02T00:00:00Z")
+            + &gateway("z", "ns1", "2024-01-01T00:00:00Z")
+            + &gateway("a", "ns1", "2024-01-02T00:00:00Z")
+            + &gateway("y", "ns1", "");
+        let mut files = Files::new(ReadDefaults::default());
+        files.replace_file("a.yaml", &text);
+        assert_eq!(names(&files.resources().0), ["ns1/y", "ns1/z", "ns1/a", "ns2/a", "ns1/b"]);
+    }
+
+    #[test]
+    fn the_first_file_wins_a_duplicate_and_both_places_are_named() {
+        let mut files = Files::new(ReadDefaults::default());
+        files.replace_file("b.yaml", &gateway("gw", "ns", ""));
+        files.replace_file("a.yaml", &("\n".to_owned() + &gateway("gw", "ns", "")));
+        let (set, findings) = files.resources();
+        assert_eq!(set.gateways()[0].meta.place().to_string(), "a.yaml:2:1");
+        assert_eq!(findings.len(), 1);
+        assert_eq!(
+            findings[0].to_string(),
+            "b.yaml:1:1: Gateway ns/gw: is written a second time and left out; a.yaml:2:1 is in force (remove one of the two)"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! `networking.istio.io` VirtualService: where requests for a host go.
+
+mod actions;
+mod http;
+mod l4;
+
+pub use actions::{
+    CorsPolicy, Delegate, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderOperations, Headers, Mirror,
+    Percent, Redirect, RegexRewrite, Retries, Rewrite, UnmatchedPreflights,
+};
+pub use http::{HttpMatch, HttpRoute, RouteDestination, StringMatch};
+pub use l4::{L4Match, TcpRoute, TlsMatch, TlsRoute};
+
+use crate::{
+    Path,
+    decode::{Context, Decode, Fields, PortNumber, Shape},
+    finding::{Problem, Rule},
+    host,
+    yaml::Node,
+};
+
+/// Spec of a VirtualService.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VirtualService {
+    /// Hosts the rules are for, in lower case: names, short names, `*.suffix` or `*`. Empty for a delegate.
+    pub hosts: Vec<String>,
+    /// Gateways the rules are for; never empty: `mesh` when none is written.
+    pub gateways: Vec<GatewayRef>,
+    /// Rules for HTTP.
+    pub http: Vec<HttpRoute>,
+    /// Rules for TLS that is not terminated.
+    pub tls: Vec<TlsRoute>,
+    /// Rules for opaque TCP.
+    pub tcp: Vec<TcpRoute>,
+    /// Namespaces that see the resource; empty means all.
+    pub export_to: Vec<String>,
+}
+
+// Percentages are finite numbers, so equality is an equivalence.
+impl Eq for VirtualService {}
+
+impl Shape for VirtualService {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        let hosts: Vec<VirtualServiceHost> = fields.or_default("hosts");
+        let mut gateways: Vec<GatewayRef> = fields.or_default("gateways");
+        if gateways.is_empty() {
+            gateways.push(GatewayRef::Mesh);
+        }
+        Self {
+            hosts: hosts.into_iter().map(|host| host.0).collect(),
+            gateways,
+            http: fields.or_default("http"),
+            tls: fields.or_default("tls"),
+            tcp: fields.or_default("tcp"),
+            export_to: fields.or_default("exportTo"),
+        }
+    }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        if self.http.is_empty() && self.tls.is_empty() && self.tcp.is_empty() {
+            context
+                .error(at, Problem::new("has no rules").expected("at least one of `http`, `tls` and `tcp`"));
+        }
+        self.check_hosts(at, context);
+        self.check_export_to(at, context);
+        if self.is_delegate() {
+            self.check_delegate(at, context);
+        }
+    }
+}
+
+impl VirtualService {
+    /// Whether the rules are only used through other VirtualServices that delegate to this one.
+    pub fn is_delegate(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
+    /// Whether the rules apply to calls from sidecars.
+    pub fn is_for_mesh(&self) -> bool {
+        self.gateways.contains(&GatewayRef::Mesh)
+    }
+
+    fn check_hosts(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let hosts = at.field("hosts");
+        for (index, host) in self.hosts.iter().enumerate() {
+            let at = hosts.index(index);
+            if host == "*" && self.is_for_mesh() {
+                let problem = Problem::new("is too wide for calls inside the mesh").found(host);
+                context.error(&at, problem.remedy("name hosts, or list the `gateways` the rules are for"));
+            }
+            // Pairs are compared only in lists that a person could have written.
+            let earlier =
+                self.hosts[..index].iter().take(MOST_COMPARED).find(|other| host::overlap(host, other));
+            if let Some(other) = earlier {
+                let how = if other == host {
+                    "is written twice"
+                } else {
+                    "overlaps another host of this VirtualService"
+                };
+                let problem = Problem::new(how).found(host);
+                context.error(&at, problem.remedy(format!("keep only one of `{other}` and `{host}`")));
+            }
+        }
+    }
+
+    fn check_export_to(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let at = at.field("exportTo");
+        for (index, namespace) in self.export_to.iter().enumerate() {
+            if !matches!(namespace.as_str(), "." | "*") && !host::is_namespace(namespace) {
+                let problem = Problem::new("names no namespace").found(namespace);
+                context.error(&at.index(index), problem.expected("a namespace, `.` or `*`"));
+            }
+        }
+        if self.export_to.len() > 1 && self.export_to.iter().any(|namespace| namespace == "*") {
+            context.error(&at, Problem::new("holds `*` and other namespaces").expected("`*` alone"));
+        }
+    }
+
+    fn check_delegate(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let written_gateways = self.gateways != [GatewayRef::Mesh];
+        let wrong =
+            [(written_gateways, "gateways"), (!self.tls.is_empty(), "tls"), (!self.tcp.is_empty(), "tcp")];
+        for (_, field) in wrong.into_iter().filter(|(written, _)| *written) {
+            let problem = Problem::new("has no meaning in a VirtualService without hosts");
+            context.error(&at.field(field), problem.remedy("add `hosts`, or remove it from the delegate"));
+        }
+    }
+}
+
+const MOST_COMPARED: usize = 1_000;
+
+/// A host as written, in lower case.
+#[derive(Default)]
+struct VirtualServiceHost(String);
+
+impl Decode for VirtualServiceHost {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let text = String::decode(node, at, context);
+        if let Err(wrong) = host::check_wildcard_host(&text) {
+            let problem = Problem::new(wrong).found(&text);
+            context.error(at, problem.expected("a host name, `*.suffix`, `*` or an IP address"));
+        }
+        Self(text.to_ascii_lowercase())
+    }
+}
+
+/// A gateway named by a VirtualService.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum GatewayRef {
+    /// All sidecars (`mesh`).
+    #[default]
+    Mesh,
+    /// A Gateway resource.
+    Named {
+        /// Namespace of the Gateway.
+        namespace: String,
+        /// Name of the Gateway.
+        name: String,
+    },
+}
+
+impl Decode for GatewayRef {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let text = String::decode(node, at, context);
+        if text == "mesh" {
+            return Self::Mesh;
+        }
+        let (namespace, name) = match (text.split_once('/'), text.split_once('.')) {
+            (Some((".", name)), _) => (context.namespace().to_owned(), name),
+            (Some((namespace, name)), _) => (namespace.to_owned(), name),
+            (None, Some((name, rest))) => {
+                let namespace = rest.split('.').next().unwrap_or_default().to_owned();
+                let remedy = format!("write `{namespace}/{name}`");
+                context.warning(
+                    Rule::Deprecated,
+                    at,
+                    Problem::new("names a Gateway by an old form").found(&text).remedy(remedy),
+                );
+                (namespace, name)
+            }
+            (None, None) => (context.namespace().to_owned(), text.as_str()),
+        };
+        if !host::is_label(name) || !host::is_namespace(&namespace) {
+            let problem = Problem::new("names no Gateway").found(&text);
+            context.error(at, problem.expected("`name`, `namespace/name` or `mesh`"));
+        }
+        Self::Named { namespace, name: name.to_owned() }
+    }
+}
+
+impl std::fmt::Display for GatewayRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mesh => f.write_str("mesh"),
+            Self::Named { namespace, name } => write!(f, "{namespace}/{name}"),
+        }
+    }
+}
+
+/// A service that requests or connections are sent to (`Destination`).
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Destination {
+    /// Service name, short or full, in lower case.
+    pub host: String,
+    /// Subset of a DestinationRule.
+    pub subset: Option<String>,
+    /// Port of the service; may be left out when it has only one.
+    pub port: Option<u16>,
+}
+
+impl Shape for Destination {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        let host: String = fields.required("host");
+        let port: Option<PortSelector> = fields.optional("port");
+        Self {
+            host: host.to_ascii_lowercase(),
+            subset: fields.optional("subset"),
+            port: port.map(|port| port.0),
+        }
+    }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let wrong = match host::check_wildcard_host(&self.host) {
+            Ok(()) if self.host == "*" => Some("is a wildcard"),
+            Ok(()) => None,
+            Err(wrong) => Some(wrong),
+        };
+        if let Some(wrong) = wrong {
+            let problem = Problem::new(wrong).found(&self.host).expected("the name of a service");
+            context.error(&at.field("host"), problem);
+        }
+        if let Some(subset) = self.subset.as_ref().filter(|subset| !host::is_label(subset)) {
+            let problem = Problem::new("is not a subset name").found(subset);
+            context.error(&at.field("subset"), problem.expected("letters, digits and `-`"));
+        }
+    }
+}
+
+/// `PortSelector`: an object for the sake of a port name that was never implemented.
+#[derive(Default)]
+pub(crate) struct PortSelector(pub(crate) u16);
+
+impl Shape for PortSelector {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        let number: PortNumber = fields.required("number");
+        Self(number.get())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+use super::*;
+use crate::testing::{findings, virtual_service};
+
+fn text(spec: &str) -> String {
+    let spec = spec.replace('\n', "\n  ");
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs, namespace: prod}}\nspec:\n  {spec}\n"
+    )
+}
+
+const HOSTS: &str = "hosts: [a.com]\ngateways: [gw]";
+const ROUTE: &str = "route: [{destination: {host: web}}]";
+
+fn rule(fields: &str) -> String {
+    text(&format!("{HOSTS}\nhttp: [{{{fields}}}]"))
+}
+
+/// Exactly one finding, which contains `wrong`.
+fn assert_one(text: &str, wrong: &str) {
+    let findings = findings(text);
+    assert_eq!(findings.len(), 1, "{text}\n{findings:#?}");
+    assert!(findings[0].contains(wrong), "{text}\n{findings:#?}");
+}
+
+#[test]
+fn gateways_are_named_relative_to_the_resource() {
+    let spec = format!("hosts: [a.com]\ngateways: [gw, ./own, other/gw, mesh]\nhttp: [{{{ROUTE}}}]");
+    let names: Vec<_> = virtual_service(&text(&spec)).spec.gateways.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["prod/gw", "prod/own", "other/gw", "mesh"]);
+    let spec = format!("hosts: [Web]\nhttp: [{{{ROUTE}}}]");
+    let vs = virtual_service(&text(&spec));
+    assert!(vs.spec.is_for_mesh());
+    assert_eq!(vs.spec.hosts, ["web"]);
+    assert_one(
+        &text(&format!("hosts: [a.com]\ngateways: [gw.other.svc.cluster.local]\nhttp: [{{{ROUTE}}}]")),
+        "spec.gateways[0]: names a Gateway by an old form (found `gw.other.svc.cluster.local`; write `other/gw`)",
+    );
+    assert_one(&text(&format!("hosts: [a.com]\ngateways: [a/b/c]\nhttp: [{{{ROUTE}}}]")), "names no Gateway");
+}
+
+#[test]
+fn hosts_are_distinct_and_not_too_wide() {
+    let with =
+        |hosts: &str, gateways: &str| text(&format!("hosts: [{hosts}]\n{gateways}\nhttp: [{{{ROUTE}}}]"));
+    assert_one(&with("'*'", ""), "spec.hosts[0]: is too wide for calls inside the mesh");
+    assert_eq!(findings(&with("'*'", "gateways: [gw]")), Vec::<String>::new());
+    assert_one(&with("a.com, A.com", ""), "spec.hosts[1]: is written twice");
+    assert_one(&with("'*.com', a.com", ""), "spec.hosts[1]: overlaps another host");
+    assert_one(&with("'*com'", ""), "spec.hosts[0]: is a partial wildcard");
+}
+
+#[test]
+fn a_resource_without_rules_is_refused() {
+    assert_one(&text(HOSTS), "spec: has no rules (expected at least one of `http`, `tls` and `tcp`)");
+    assert_one(
+        &text("http: [{route: [{destination: {host: a}}]}]\ngateways: [gw]"),
+        "spec.gateways: has no meaning",
+    );
+    let export = |list: &str| text(&format!("{HOSTS}\nexportTo: {list}\nhttp: [{{{ROUTE}}}]"));
+    assert_one(&export("['*', a]"), "spec.exportTo: holds `*` and other namespaces");
+    assert_one(&export("[a/b]"), "spec.exportTo[0]: names no namespace");
+}
+
+#[test]
+fn every_rule_says_one_thing_to_do() {
+    let expected = "(expected one of `route`, `redirect`, `directResponse` and `delegate`)";
+    assert_one(&rule("name: a"), &format!("spec.http[0]: says nothing to do {expected}"));
+    assert_one(
+        &rule(&format!("{ROUTE}, directResponse: {{status: 200}}")),
+        "says several things to do (found `route, directResponse`",
+    );
+    let both = findings(&rule("directResponse: {status: 200}, fault: {abort: {httpStatus: 500}}"));
+    assert!(both[1].contains("spec.http[0].fault: cannot be combined with `directResponse`"), "{both:#?}");
+}
+
+#[test]
+fn destinations_and_weights_are_checked() {
+    assert_one(
+        &rule("route: [{destination: {host: '*'}}]"),
+        "spec.http[0].route[0].destination.host: is a wildcard",
+    );
+    assert_one(
+        &rule("route: [{destination: {port: {number: 80}}}]"),
+        "spec.http[0].route[0].destination.host: is missing",
+    );
+    assert_one(
+        &rule("route: [{destination: {host: a, port: {number: 0}}}]"),
+        "destination.port.number: is out of range",
+    );
+    assert_one(
+        &rule("route: [{destination: {host: a, port: 80}}]"),
+        "destination.port: has the wrong type (found `80`; expected an object)",
+    );
+    assert_one(&rule("route: [{destination: {host: a}, weight: -1}]"), "route[0].weight: is negative");
+    assert_one(
+        &rule("route: [{destination: {host: a}}, {destination: {host: b}}]"),
+        "spec.http[0].route: has only destinations of weight 0",
+    );
+    assert_one(
+        &rule("route: {destination: {host: a}}"),
+        "spec.http[0].route: has the wrong type (found `an object with `destination``; expected a list)",
+    );
+}
+
+#[test]
+fn conditions_on_text_are_exactly_one() {
+    let with = |condition: &str| rule(&format!("match: [{{uri: {condition}}}], {ROUTE}"));
+    assert_eq!(findings(&with("{exact: /a}")), Vec::<String>::new());
+    assert_one(&with("{exact: /a, prefix: /b}"), "match[0].uri: has several conditions");
+    assert_one(&with("{}"), "match[0].uri: has no condition");
+    assert_one(&with("{prefix: ''}"), "match[0].uri.prefix: is empty");
+    assert_one(&with("{regex: ''}"), "match[0].uri.regex: has a length out of range");
+    assert_one(&with("{prefx: /a}"), "did you mean `prefix`?");
+}
+
+#[test]
+fn fields_without_effect_are_named() {
+    for (field, path) in [
+        ("timeout: 5s", "timeout"),
+        ("retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error,503'}", "retries"),
+        ("rewrite: {uri: /}", "rewrite"),
+        ("fault: {delay: {percentage: {value: 0.1}, fixedDelay: 5s}}", "fault"),
+        ("mirror: {host: b}, mirrorPercentage: {value: 50}", "mirror"),
+        ("mirrors: [{destination: {host: b}}]", "mirrors"),
+        ("corsPolicy: {allowOrigins: [{exact: 'https://a.com'}], maxAge: 24h}", "corsPolicy"),
+        ("headers: {request: {set: {x-a: b}, remove: [x-c]}}", "headers"),
+    ] {
+        let expected = format!("spec.http[0].{path}: is not supported yet and has no effect");
+        assert_one(&rule(&format!("{field}, {ROUTE}")), &expected);
+    }
+    for field in [
+        "headers: {x: {exact: a}}",
+        "method: {exact: GET}",
+        "queryParams: {a: {exact: b}}",
+        "withoutHeaders: {x: {}}",
+        "ignoreUriCase: true",
+    ] {
+        let name = field.split(':').next().unwrap();
+        assert_one(
+            &rule(&format!("match: [{{{field}}}], {ROUTE}")),
+            &format!("spec.http[0].match[0].{name}: is not supported yet: the match is left out"),
+        );
+    }
+    assert_one(
+        &rule("redirect: {uri: /a, redirectCode: 302}"),
+        "redirect: is not supported yet: the rule is left out",
+    );
+    assert_one(
+        &rule("delegate: {name: b, namespace: c}"),
+        "delegate: is not supported yet: the rule is left out",
+    );
+}
+
+#[test]
+fn values_of_later_features_are_checked_already() {
+    for (field, wrong) in [
+        ("timeout: 5", "timeout: is not a duration (found `5`"),
+        ("timeout: 100us", "timeout: is not a whole number of milliseconds"),
+        ("retries: {attempts: -1}", "retries.attempts: is negative"),
+        ("retries: {perTryTimeout: 1s}", "retries.attempts: is 0 or missing"),
+        ("retries: {attempts: 1, retryOn: gateway-eror}", "did you mean `gateway-error`?"),
+        (
+            "rewrite: {uri: /, uriRegexRewrite: {match: a, rewrite: b}}",
+            "rewrite: has both `uri` and `uriRegexRewrite`",
+        ),
+        (
+            "fault: {delay: {percentage: {value: 101}, fixedDelay: 1s}}",
+            "fault.delay.percentage.value: is no percentage",
+        ),
+        ("fault: {delay: {}}", "fault.delay.fixedDelay: is missing"),
+        ("fault: {abort: {httpStatus: 100}}", "fault.abort.httpStatus: is no status code that can be sent"),
+        ("fault: {abort: {grpcStatus: unavailable}}", "did you mean `UNAVAILABLE`?"),
+        ("mirror: {host: a}, mirrors: [{destination: {host: b}}]", "mirrors: is written beside `mirror`"),
+        ("corsPolicy: {maxAge: 1500ms}", "corsPolicy.maxAge: is not a whole number of seconds"),
+        ("headers: {request: {set: {'a b': c}}}", "headers.request.set[a b]: is not a header name"),
+        ("headers: {request: {remove: [Host]}}", "headers.request.remove[0]: cannot be removed"),
+    ] {
+        let findings = findings(&rule(&format!("{field}, {ROUTE}")));
+        let errors: Vec<_> =
+            findings.iter().filter(|finding| !finding.contains("not supported yet")).collect();
+        assert_eq!(errors.len(), 1, "{field}: {findings:#?}");
+        assert!(errors[0].contains(wrong), "{field}: {findings:#?}");
+    }
+    for (redirect, wrong) in [
+        ("{}", "redirect: is empty"),
+        ("{uri: /a, prefixRewrite: /b}", "has both `uri` and `prefixRewrite`"),
+        ("{uri: /a, redirectCode: 304}", "redirectCode: is not a redirect"),
+        ("{scheme: ftp}", "scheme: is not a known word"),
+    ] {
+        let findings = findings(&rule(&format!("match: [{{uri: {{prefix: /}}}}], redirect: {redirect}")));
+        assert!(findings.iter().any(|finding| finding.contains(wrong)), "{redirect}: {findings:#?}");
+    }
+}
+
+#[test]
+fn direct_responses_have_a_status_that_can_be_sent() {
+    let vs = virtual_service(&rule("directResponse: {status: 503, body: {string: later}}"));
+    let expected = DirectResponse { status: 503, body: "later".to_owned() };
+    assert_eq!(vs.spec.http[0].direct_response, Some(expected));
+    assert_one(
+        &rule("directResponse: {status: 199}"),
+        "directResponse.status: is no status code that can be sent (found `199`; expected 200–599)",
+    );
+    assert_one(&rule("directResponse: {}"), "directResponse.status: is missing");
+}
+
+#[test]
+fn connection_rules_are_complete() {
+    let tls = "tls: [{match: [{port: 443, sniHosts: [A.com]}], route: [{destination: {host: web}}]}]";
+    let vs = virtual_service(&text(&format!("{HOSTS}\n{tls}")));
+    assert_eq!(vs.spec.tls[0].matches[0].sni_hosts, ["a.com"]);
+    let with = |rules: &str| text(&format!("{HOSTS}\n{rules}"));
+    assert_one(&with("tls: [{route: [{destination: {host: a}}]}]"), "spec.tls[0].match: is missing");
+    assert_one(
+        &with("tls: [{match: [{port: 1}], route: [{destination: {host: a}}]}]"),
+        "match[0].sniHosts: is missing",
+    );
+    assert_one(&with("tcp: [{match: [{port: 1}]}]"), "spec.tcp[0].route: is missing");
+    assert_one(&with("tcp: [{route: []}]"), "spec.tcp[0].route: is empty");
+    assert_one(
+        &with("tcp: [{match: [{destinationSubnets: [10.0.0.0/33]}], route: [{destination: {host: a}}]}]"),
+        "destinationSubnets[0]: is no subnet",
+    );
+}

@@ -1,0 +1,114 @@
+use super::*;
+
+fn only(text: &str) -> Node<'_> {
+    let mut all = documents(text);
+    let node = all.next().expect("one document").expect("valid YAML");
+    assert!(all.next().is_none());
+    node
+}
+
+fn refused(text: &str) -> String {
+    let error = documents(text).find_map(Result::err).expect("a syntax error");
+    format!("{}:{}: {}", error.position.line, error.position.column, error.problem)
+}
+
+/// Compact form for comparisons.
+fn shown(node: &Node<'_>) -> String {
+    match &node.value {
+        Value::Scalar { text, plain: true } => text.to_string(),
+        Value::Scalar { text, plain: false } => format!("'{text}'"),
+        Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(",")),
+        Value::Object(members) => {
+            let member = |m: &Member<'_>| format!("{}:{}", m.key, shown(&m.value));
+            format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+        }
+    }
+}
+
+#[test]
+fn yaml_and_json_give_the_same_tree() {
+    let yaml = "a:\n  b: [1, x]\n  c: \"é/\"\n";
+    let json = "{\n\t\"a\": {\"b\":[1,\"x\"],\"c\":\"\\u00e9\\/\"}\n}";
+    assert_eq!(shown(&only(yaml)), "{a:{b:[1,x],c:'é/'}}");
+    assert_eq!(shown(&only(json)), "{a:{b:[1,'x'],c:'é/'}}");
+}
+
+#[test]
+fn positions_count_from_one_in_characters() {
+    let node = only("é: 1\nb:\n  - é: x\n");
+    let b = node.member("b").unwrap();
+    assert_eq!((b.key_position.line, b.key_position.column), (2, 1));
+    let Value::List(items) = &b.value.value else { panic!("no list") };
+    let x = &items[0].member("é").unwrap().value;
+    assert_eq!((x.position.line, x.position.column), (3, 8));
+}
+
+#[test]
+fn empty_documents_are_skipped_and_a_broken_one_costs_only_itself() {
+    let all: Vec<_> = documents("# nothing\n---\n---\na: 1\n---\nb: \"x\nc: 2\n---\nd: 3\n---\n").collect();
+    let shown: Vec<_> = all.iter().map(|d| d.as_ref().map_or("broken".to_owned(), shown)).collect();
+    assert_eq!(shown, ["{a:1}", "broken", "{d:3}"]);
+}
+
+#[test]
+fn aliases_and_merge_keys_are_followed() {
+    let node = only("a: &x {k: v, l: 1}\nb: *x\nc:\n  <<: *x\n  k: w\n");
+    assert_eq!(shown(&node), "{a:{k:v,l:1},b:{k:v,l:1},c:{k:w,l:1}}");
+}
+
+#[test]
+fn alias_bombs_are_refused() {
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for i in 1..9 {
+        let before = format!("*a{}", i - 1);
+        bomb += &format!("a{i}: &a{i} [{}]\n", [before.as_str(); 10].join(","));
+    }
+    assert!(refused(&bomb).contains("more than 2000000 values"), "{}", refused(&bomb));
+}
+
+#[test]
+fn nesting_is_bounded_also_through_aliases() {
+    let flow = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
+    assert!(refused(&flow).contains("not valid YAML"), "{}", refused(&flow));
+    let mut chain = String::from("a0: &a0 [x]\n");
+    for i in 1..200 {
+        chain += &format!("a{i}: &a{i} [*a{}]\n", i - 1);
+    }
+    assert!(refused(&chain).contains("nest deeper than 64"), "{}", refused(&chain));
+    assert!(refused("a: &a [*a]\n").contains("inside the value it repeats"));
+}
+
+#[test]
+fn fields_written_twice_are_refused() {
+    assert_eq!(refused("a: 1\nb: 2\na: 3\n"), "3:1: field `a` is written twice (remove one of the two)");
+    let many: String = (0..40).map(|i| format!("k{}: 1\n", i % 39)).collect();
+    assert!(refused(&many).starts_with("40:1: field `k0` is written twice"));
+}
+
+#[test]
+fn a_missing_blank_is_named() {
+    let text = "port:\n  number: 80\n  name: http\n  protocol:HTTP\nhosts:\n- x\n";
+    assert_eq!(
+        refused(text),
+        "4:3: a blank is missing after `protocol:` (found `protocol:HTTP`; expected `protocol: HTTP`)"
+    );
+}
+
+#[test]
+fn a_field_indented_under_text_is_named() {
+    for comment in ["", " # <---- bind to gateway"] {
+        let text =
+            format!("spec:\n  hosts:\n    - a.com\n  gateways:\n  - gw{comment}\n    http:\n  - match:\n");
+        assert_eq!(
+            refused(&text),
+            "6:5: `http:` is indented under `gw`, which is text and holds no fields \
+             (indent `http:` like `gateways:` in line 4, by 2 blanks)"
+        );
+    }
+}
+
+#[test]
+fn other_mistakes_keep_the_parsers_words() {
+    assert!(refused("a:\n\tb: 1\n").starts_with("2:2: is not valid YAML: tabs disallowed"));
+    assert!(refused("a: *nope\n").starts_with("1:4: is not valid YAML"));
+}
