@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -47,41 +47,23 @@ fn find(name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     let profile_dir = profile_dir()?;
-    build(&profile_dir)?;
+    build(name, &profile_dir)?;
     Ok(profile_dir.join(name))
 }
 
-fn build(profile_dir: &Path) -> Result<()> {
-    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| run_cargo(profile_dir).map_err(|e| format!("{e:#}")))
-        .clone()
-        .map_err(anyhow::Error::msg)
-}
-
-fn run_cargo(profile_dir: &Path) -> Result<()> {
+fn build(name: &str, profile_dir: &Path) -> Result<()> {
     let target = profile_dir.parent().context("the build directory has no parent")?;
     let profile = profile_dir.file_name().and_then(|p| p.to_str()).filter(|p| *p != "debug").unwrap_or("dev");
+    let package = if name.starts_with("postern-") { name } else { env!("CARGO_PKG_NAME") };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let out = Command::new(&cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--bins",
-            "-p",
-            "postern-init",
-            "-p",
-            "postern-agent",
-            "-p",
-            "netns-tests",
-        ])
-        .args(["--profile", profile, "--target-dir"])
+        .args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile, "--target-dir"])
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .with_context(|| format!("cannot run {} to build the binaries", cargo.display()))?;
+        .with_context(|| format!("cannot run {} to build {name}", cargo.display()))?;
     if !out.status.success() {
-        bail!("cargo build of the binaries under test: {}", String::from_utf8_lossy(&out.stderr));
+        bail!("cargo build of {name}: {}", String::from_utf8_lossy(&out.stderr));
     }
     Ok(())
 }

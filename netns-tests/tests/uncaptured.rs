@@ -93,24 +93,6 @@ fn the_tunnel_port_of_the_pod_is_not_captured_for_the_proxy() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_rule_that_was_taken_out_and_put_back_stands_where_it_stood() -> Result<()> {
-    needs_root!();
-    let network = Network::new()?;
-    let pod = intercepted(&network)?;
-    let before = pod.run(&["iptables-save", "-t", "nat"])?;
-    let first = pod.take_out(&NOT_PROXY_UID_ON_LO)?;
-    let second = pod.take_out(&PROXY_UID)?;
-    ensure!(pod.packets(&PROXY_UID).is_err(), "a rule taken out is gone");
-    pod.put_back(&second)?;
-    pod.put_back(&first)?;
-    ensure!(
-        rules_of(&before) == rules_of(&pod.run(&["iptables-save", "-t", "nat"])?),
-        "the order has changed"
-    );
-    Ok(())
-}
-
 fn intercepted(network: &Network) -> Result<Pod> {
     let pod = network.pod("server-pod")?;
     pod.intercept()?;
@@ -120,10 +102,6 @@ fn intercepted(network: &Network) -> Result<Pod> {
 fn direct((local, peer): (SocketAddr, SocketAddr)) -> Result<()> {
     ensure!(local == peer, "called from {peer}, but the client is {local}: something stands between");
     Ok(())
-}
-
-fn rules_of(saved: &str) -> Vec<&str> {
-    saved.lines().filter(|line| line.starts_with("-A")).collect()
 }
 
 const NOT_PROXY_UID_ON_LO: Rule = Rule::v4("-A ISTIO_OUTPUT -o lo -m owner ! --uid-owner 1337 -j RETURN");
