@@ -1,4 +1,57 @@
 //! Installs, checks, explains and removes the interception rules of a pod.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+mod backend;
+mod cli;
+mod facts;
+mod failure;
+mod iptables;
+mod json;
+mod log;
+mod namespace;
+mod netlink;
+mod privileges;
+mod run;
+
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let result = cli::arguments(std::env::args_os().skip(1))
+        .and_then(|arguments| cli::parse(&arguments, &environment))
+        .and_then(run::run);
+    match result {
+        Ok(text) => print(&text),
+        Err(failure) => {
+            report(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// The one place that writes results. A reader that went away is not our failure to report on a closed pipe.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(1),
+    }
+}
+
+fn report(failure: &Failure) {
+    // What differs is the result of the command, not a message about it.
+    if let Failure::Differs(text) = failure {
+        print(text);
+        return;
+    }
+    let mut stderr = std::io::stderr().lock();
+    for line in failure.lines() {
+        // Nothing is left to tell when standard error is gone.
+        let _ = writeln!(stderr, "postern-init: {line}");
+    }
+}

@@ -1,0 +1,55 @@
+//! The text of `--help`, from the same table that the command line is read with.
+
+use std::fmt::Write;
+
+use rules::flags::{Flag, Takes};
+
+const INTRODUCTION: &str = "\
+Installs, checks and removes the interception rules of a pod.
+
+Usage:
+  postern-init [FLAGS]            put the rules into the kernel; `postern-init istio-iptables [FLAGS]` is the same
+  postern-init --dry-run [FLAGS]  print them as iptables-restore documents; touches nothing, needs no root
+  postern-init --cleanup [FLAGS]  remove exactly what was installed; rules of others stay
+  postern-init check [FLAGS]      compare the kernel with the flags: exit 0 same, 3 different
+
+Examples:
+  postern-init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020
+  postern-init --dry-run --ipv6 off -i 10.0.0.0/8 -b 8080,9000-9010
+  postern-init check -i '*' -b '*' -d 15090,15021,15020
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 different (check)
+";
+
+/// The whole text.
+pub(super) fn text(flags: &[&Flag]) -> String {
+    let mut text = String::from(INTRODUCTION);
+    text.push_str("\nFlags:\n");
+    for flag in flags.iter().filter(|flag| !flag.long.is_empty() && flag.takes != Takes::Ignored) {
+        entry(&mut text, flag);
+    }
+    text.push_str("\nVariables without a flag:\n");
+    for flag in flags.iter().filter(|flag| flag.long.is_empty()) {
+        entry(&mut text, flag);
+    }
+    text
+}
+
+fn entry(text: &mut String, flag: &Flag) {
+    let letter = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
+    let value = match flag.takes {
+        Takes::Value(name) => format!(" {name}"),
+        Takes::Word(words) => format!(" {}", words.join("|")),
+        Takes::Switch | Takes::Ignored => String::new(),
+    };
+    let mut notes = Vec::new();
+    if !flag.default.is_empty() {
+        notes.push(format!("default: {}", flag.default));
+    }
+    if !flag.long.is_empty() && !flag.variables.is_empty() {
+        notes.push(format!("variable: {}", flag.variables.join(", ")));
+    }
+    let notes = if notes.is_empty() { String::new() } else { format!(" [{}]", notes.join("; ")) };
+    writeln!(text, "  {letter}{}{value}\n          {}{notes}", flag.name(), flag.help)
+        .expect("writing to a String cannot fail");
+}

@@ -1,0 +1,48 @@
+//! Results as JSON objects.
+
+use rules::program::{Ipv6, Program};
+use rules::render;
+use rules::ruleset::{Family, RuleSet};
+use serde_json::{Value, json};
+
+/// What a dry run prints, as one object.
+pub(crate) fn dry_run(program: &Program, remarks: impl Fn(Family) -> Vec<String>) -> String {
+    let v6 = match &program.ipv6 {
+        Ipv6::On => family(program, Family::V6, &remarks),
+        Ipv6::Off(reason) => json!({ "none": reason }),
+    };
+    line(&json!({ "ipv4": family(program, Family::V4, &remarks), "ipv6": v6 }))
+}
+
+fn family(program: &Program, family: Family, remarks: &impl Fn(Family) -> Vec<String>) -> Value {
+    json!({ "tables": tables(&program.rule_set(family)), "commands": remarks(family) })
+}
+
+fn tables(rules: &RuleSet) -> Value {
+    let tables = rules.tables.iter().map(|(name, table)| {
+        let chains: Vec<_> = table
+            .chains
+            .iter()
+            .map(|chain| {
+                let rules: Vec<_> = chain.rules.iter().map(rule).collect();
+                json!({ "name": chain.name.as_str(), "rules": rules })
+            })
+            .collect();
+        json!({ "name": name.to_string(), "chains": chains })
+    });
+    Value::Array(tables.collect())
+}
+
+fn rule(rule: &rules::ruleset::Rule) -> Value {
+    let matches: Vec<_> = rule.matches.iter().map(render::condition).collect();
+    json!({
+        "rule": render::rule(rule),
+        "matches": matches,
+        "target": render::target(&rule.target),
+        "purpose": rule.purpose.map(|purpose| purpose.clause()),
+    })
+}
+
+fn line(value: &Value) -> String {
+    format!("{value:#}\n")
+}

@@ -1,0 +1,72 @@
+//! Where logs go: standard error, as text or JSON lines.
+
+use std::io::IsTerminal;
+
+use rules::flags::{self, Flag, Givens, Takes};
+use rules::invalid::{Invalid, Problem};
+use tracing_subscriber::EnvFilter;
+
+/// How much is logged, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Settings {
+    level: String,
+    json: bool,
+}
+
+/// `--log-level`.
+pub(crate) static LEVEL: Flag = Flag {
+    long: "log-level",
+    short: None,
+    variables: &["RUST_LOG"],
+    takes: Takes::Value("LEVEL"),
+    default: "info",
+    help: "how much is logged: error, warn, info, debug, trace",
+};
+
+/// `--log-format`.
+pub(crate) static FORMAT: Flag = Flag {
+    long: "log-format",
+    short: None,
+    variables: &[],
+    takes: Takes::Value("FORMAT"),
+    default: "text",
+    help: "how it is logged: text or json",
+};
+
+impl Settings {
+    /// Reads both flags, and Istio's `--log_as_json`.
+    pub(crate) fn read(givens: &Givens, problems: &mut Vec<Problem>) -> Self {
+        let mut refuse = |flag: &Flag, what, expected| {
+            if let Some(given) = givens.of(flag) {
+                let invalid = Invalid::new(what, &given.text, expected);
+                problems.push(Problem::Invalid { origin: given.origin.clone(), invalid });
+            }
+        };
+        let text = |flag: &Flag| givens.of(flag).map_or(flag.default, |given| &given.text).to_owned();
+        let level = text(&LEVEL);
+        if EnvFilter::try_new(&level).is_err() || level.is_empty() {
+            refuse(&LEVEL, "log level", "error, warn, info, debug or trace");
+        }
+        let format = text(&FORMAT);
+        if !["text", "json"].contains(&format.as_str()) {
+            refuse(&FORMAT, "log format", "`text` or `json`");
+        }
+        let as_json = givens.of(&flags::LOG_AS_JSON).is_some_and(|given| given.text == "true");
+        Self { level, json: format == "json" || as_json }
+    }
+
+    /// Starts logging. A second start changes nothing.
+    pub(crate) fn start(&self) {
+        let stderr = std::io::stderr;
+        let colours =
+            stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(&self.level))
+            .with_writer(stderr)
+            .with_target(false);
+        let started = if self.json { logs.json().try_init() } else { logs.with_ansi(colours).try_init() };
+        if let Err(error) = started {
+            tracing::debug!(%error, "logging had been started before");
+        }
+    }
+}

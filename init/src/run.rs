@@ -1,0 +1,201 @@
+//! What each command does, step by step.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, bail};
+use rules::build::build;
+use rules::diff::{self, Difference};
+use rules::parse::Found;
+use rules::program::{Ipv6, Program};
+use rules::render;
+use rules::ruleset::Family;
+use rules::settings::{InterceptionMode, Ipv6Choice, Options, Settings};
+
+use crate::backend::{self, Backend};
+use crate::cli::{self, Command, Invocation, Output};
+use crate::failure::Failure;
+use crate::{facts, json, namespace, netlink, privileges};
+
+mod apply;
+mod cleanup;
+mod routes;
+
+/// Does what the command line asks for, and returns what is to be printed.
+pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
+    match invocation.command {
+        Command::Help => return Ok(cli::help()),
+        Command::Version => return Ok(concat!("postern-init ", env!("CARGO_PKG_VERSION"), "\n").to_owned()),
+        _ => {}
+    }
+    invocation.log.start();
+    for warning in &invocation.warnings {
+        tracing::warn!("{warning}");
+    }
+    refuse_what_is_not_there(&invocation)?;
+    enter_namespace(&invocation)?;
+    let Invocation { command, settings, options, output, .. } = invocation;
+    match command {
+        Command::DryRun => Ok(dry_run(settings, &options, output)?),
+        Command::Cleanup => Ok(cleanup::cleanup(&settings, &options)?),
+        Command::Check => check(settings, &options),
+        Command::Install | Command::Help | Command::Version => install(settings, &options),
+    }
+}
+
+/// A dry run goes there only to look at addresses, and only if they decide something.
+fn enter_namespace(invocation: &Invocation) -> Result<()> {
+    let Some(path) = &invocation.options.network_namespace else { return Ok(()) };
+    let told = matches!(invocation.settings.ipv6, Ipv6Choice::On | Ipv6Choice::Off);
+    if invocation.command == Command::DryRun && told {
+        return Ok(());
+    }
+    namespace::enter(path)
+}
+
+fn refuse_what_is_not_there(invocation: &Invocation) -> Result<()> {
+    if invocation.options.native_nftables {
+        bail!("--native-nftables is not supported yet: leave it out to use iptables");
+    }
+    if invocation.options.run_validation && invocation.command == Command::Install {
+        bail!("--run-validation is not supported yet: leave it out");
+    }
+    Ok(())
+}
+
+/// The wanted rules, and what was found out to make them.
+struct Plan {
+    settings: Settings,
+    program: Program,
+}
+
+impl Plan {
+    fn make(settings: Settings, options: &Options) -> Result<Self> {
+        let facts = facts::discover(&settings, options)?;
+        let program = build(&settings, &facts);
+        Ok(Self { settings, program })
+    }
+
+    fn families(&self) -> &'static [Family] {
+        if self.program.ipv6 == Ipv6::On { &Family::BOTH } else { &[Family::V4] }
+    }
+
+    /// Whether packets have to be delivered by mark.
+    fn needs_routes(&self) -> bool {
+        self.settings.mode == InterceptionMode::Tproxy && !self.settings.inbound_ports.is_none()
+    }
+
+    /// What is changed besides the rules, as commands.
+    fn remarks(&self, family: Family) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if family == Family::V6 {
+            remarks.push(format!("address: ip -6 address add {}/128 dev lo", facts::passthrough_v6()));
+        }
+        if self.needs_routes() {
+            let Settings { tproxy_mark: mark, tproxy_route_table: table, .. } = self.settings;
+            remarks.push(format!("route: {}", netlink::rule_command(family, "add", mark, table)));
+            remarks.push(format!("route: {}", netlink::route_command(family, "add", table)));
+        }
+        remarks
+    }
+
+    /// Where the kernel's rules differ from the wanted ones.
+    fn differences(&self, found: &[Found; 2]) -> Vec<Difference> {
+        let compare = |found: &Found| diff::compare(&self.program.rule_set(found.family), found);
+        found.iter().map(compare).filter(|difference| !difference.is_empty()).collect()
+    }
+}
+
+fn dry_run(mut settings: Settings, options: &Options, output: Output) -> Result<String> {
+    // Names are printed as given, and no file is asked for the default user.
+    settings.fill_owners(rules::ports::PROXY_ID);
+    let plan = Plan::make(settings, options)?;
+    let text = match output {
+        Output::Text => render::dry_run(&plan.program, |family| plan.remarks(family)),
+        Output::Json => json::dry_run(&plan.program, |family| plan.remarks(family)),
+    };
+    if let Some(path) = &options.dry_run_file {
+        std::fs::write(path, &text)
+            .with_context(|| format!("cannot write {} of variable DRY_RUN_FILE_PATH", path.display()))?;
+    }
+    Ok(text)
+}
+
+fn check(mut settings: Settings, options: &Options) -> Result<String, Failure> {
+    facts::resolve_owners(&mut settings, options)?;
+    privileges::require_net_admin()?;
+    let plan = Plan::make(settings, options)?;
+    let backend = choose_backend(options)?;
+    let (plan, found) = readable(plan, backend.state)?;
+    privileges::drop_all();
+    let differences = plan.differences(&found);
+    if differences.is_empty() {
+        return Ok("the kernel holds exactly these rules\n".to_owned());
+    }
+    Err(Failure::Differs(explanation(&differences)))
+}
+
+fn install(mut settings: Settings, options: &Options) -> Result<String, Failure> {
+    facts::resolve_owners(&mut settings, options)?;
+    if options.skip_rule_apply {
+        tracing::info!("rules and routes left as they are, as --skip-rule-apply asks");
+        return Ok(String::new());
+    }
+    privileges::require_net_admin()?;
+    privileges::keep_needed();
+    let plan = Plan::make(settings, options)?;
+    let lock = namespace::lock(options.lock_wait)?;
+    apply::apply(plan, options)?;
+    drop(lock);
+    privileges::drop_all();
+    Ok(String::new())
+}
+
+fn choose_backend(options: &Options) -> Result<Backend> {
+    let backend = backend::choose(options.forced_backend)?;
+    let program = backend.flavour.program(Family::V4, "restore");
+    tracing::info!(%program, reason = backend.reason, "iptables chosen");
+    if let Some(rival) = backend.rival {
+        tracing::warn!(
+            other = rival.program(Family::V4, "save"),
+            "two kinds of iptables hold chains of ours: run --cleanup once, then install again"
+        );
+    }
+    Ok(backend)
+}
+
+/// What was found, once it is settled whether IPv6 can be read, and what to make of it if not.
+fn readable(mut plan: Plan, state: backend::State) -> Result<(Plan, [Found; 2])> {
+    let [v4, v6] = state;
+    let v4 = v4.map_err(|unusable| anyhow::anyhow!("cannot read the IPv4 rules: {unusable}"))?;
+    let v6 = match v6 {
+        Ok(found) => found,
+        Err(unusable) => {
+            without_ipv6(&mut plan, &unusable.to_string())?;
+            Found::nothing(Family::V6)
+        }
+    };
+    Ok((plan, [v4, v6]))
+}
+
+/// IPv6 that cannot be used is an error when it was asked for, and otherwise goes without rules.
+fn without_ipv6(plan: &mut Plan, unusable: &str) -> Result<()> {
+    if plan.program.ipv6 != Ipv6::On {
+        return Ok(());
+    }
+    if plan.settings.ipv6 != Ipv6Choice::Auto {
+        bail!("cannot read the IPv6 rules: {unusable}; with --ipv6 off IPv6 goes without capture");
+    }
+    tracing::warn!(reason = unusable, "IPv6 goes without capture: its rules cannot be read");
+    plan.program.entries.retain(|entry| entry.family == Family::V4);
+    plan.program.ipv6 = Ipv6::Off(unusable.to_owned());
+    Ok(())
+}
+
+/// The differences for people: `-` wanted but not found, `+` found but not wanted.
+fn explanation(differences: &[Difference]) -> String {
+    let mut text = String::from("the kernel's rules differ (- wanted, + found):\n");
+    for difference in differences {
+        write!(text, "{difference}").expect("writing to a String cannot fail");
+    }
+    text
+}

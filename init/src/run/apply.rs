@@ -1,0 +1,146 @@
+//! Puts the rules into the kernel: compare, write one transaction per family, read again, compare again.
+
+use anyhow::{Result, bail};
+use rules::parse::{Found, FoundRule};
+use rules::ruleset::{ChainName, Family, RuleSet, TableName, Target};
+use rules::settings::Options;
+use rules::{diff, transaction};
+
+use super::routes::Routes;
+use super::{Plan, choose_backend, explanation, readable};
+use crate::iptables::{self, Flavour};
+
+/// Makes the kernel hold exactly the wanted rules; changes nothing when it does already.
+pub(super) fn apply(plan: Plan, options: &Options) -> Result<()> {
+    let backend = choose_backend(options)?;
+    let flavour = backend.flavour;
+    let (plan, found) = readable(plan, backend.state)?;
+    let differences = plan.differences(&found);
+    let routes = Routes::put_in_place(&plan)?;
+    if differences.is_empty() && !options.force_apply {
+        tracing::info!("the kernel holds exactly these rules already: nothing written");
+        warn_of_shadows(&plan, &found);
+        return Ok(());
+    }
+    if found.iter().any(Found::holds_own) && !differences.is_empty() && !options.reconcile {
+        routes.take_back();
+        bail!(
+            "rules of ours differ, and --reconcile=false forbids to replace them: {}",
+            explanation(&differences)
+        );
+    }
+    let writer = Writer { plan: &plan, options, flavour, before: &found };
+    writer.write().inspect_err(|_| routes.take_back())?;
+    let now = writer.verify()?;
+    warn_of_shadows(&plan, &now);
+    log_final(flavour);
+    Ok(())
+}
+
+struct Writer<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    flavour: Flavour,
+    before: &'a [Found; 2],
+}
+
+impl Writer<'_> {
+    /// Writes IPv4, then IPv6. Whatever fails, both families are put back to what they were.
+    fn write(&self) -> Result<()> {
+        for found in self.before {
+            let document = transaction::replace(&self.plan.program, found.family, found);
+            if document.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.restore(found.family, &document) {
+                return Err(self.put_back(error));
+            }
+            tracing::info!(family = %found.family, "rules written");
+        }
+        Ok(())
+    }
+
+    fn restore(&self, family: Family, document: &str) -> Result<()> {
+        tracing::debug!(%family, "restore document:\n{document}");
+        iptables::restore(self.flavour, family, document, self.options.lock_wait)
+    }
+
+    /// The rules as they were, and the error that made it necessary. Reading again tells what has been written at all.
+    fn put_back(&self, error: anyhow::Error) -> anyhow::Error {
+        let mut reasons = Vec::new();
+        for (now, before) in iptables::save(self.flavour).iter().zip(self.before) {
+            let Ok(now) = now else { continue };
+            if now == before {
+                continue;
+            }
+            let document = transaction::revert(&self.plan.program, now, before);
+            match self.restore(now.family, &document) {
+                Ok(()) => tracing::warn!(family = %now.family, "rules put back to what they were"),
+                Err(failed) => reasons.push(format!("{}: {failed:#}", now.family)),
+            }
+        }
+        if reasons.is_empty() {
+            return error;
+        }
+        error.context(format!("rules could not be put back ({}), after", reasons.join("; ")))
+    }
+
+    /// Reads what the kernel made of it.
+    fn verify(&self) -> Result<[Found; 2]> {
+        let [v4, v6] = iptables::save(self.flavour);
+        let v4 = v4.map_err(|unusable| anyhow::anyhow!("cannot read the IPv4 rules again: {unusable}"))?;
+        let v6 = match v6 {
+            Ok(found) => found,
+            Err(_) if self.plan.families().len() == 1 => Found::nothing(Family::V6),
+            Err(unusable) => bail!("cannot read the IPv6 rules again: {unusable}"),
+        };
+        let found = [v4, v6];
+        let differences = self.plan.differences(&found);
+        if !differences.is_empty() {
+            bail!("the kernel does not hold what was written: {}", explanation(&differences));
+        }
+        Ok(found)
+    }
+}
+
+/// Rules of others that end the walk before ours are met.
+fn warn_of_shadows(plan: &Plan, found: &[Found; 2]) {
+    for found in found {
+        let wanted = plan.program.rule_set(found.family);
+        for (table, chain, rule) in shadows(&wanted, found) {
+            tracing::warn!(
+                family = %found.family, %table, %chain, rule = rule.text,
+                "a rule of others stands before ours: packets that meet it are not captured"
+            );
+        }
+    }
+}
+
+/// The rules in built-in chains, not ours, not a mere remark, that stand before the first of ours.
+fn shadows<'f>(wanted: &RuleSet, found: &'f Found) -> Vec<(TableName, &'f ChainName, &'f FoundRule)> {
+    let mut shadows = Vec::new();
+    for (table, contents) in &found.tables {
+        for chain in contents.chains.iter().filter(|chain| chain.name.is_built_in()) {
+            let own = diff::own_rules(found, wanted, *table, &chain.name);
+            let Some(first) = own.first() else { continue };
+            let before = chain.rules.iter().take_while(|rule| !std::ptr::eq(*rule, *first));
+            let ends = before.filter(|found| {
+                matches!(found.rule.target, Target::Accept | Target::Drop | Target::Return | Target::Other(_))
+            });
+            shadows.extend(ends.map(|found| (*table, &chain.name, found)));
+        }
+    }
+    shadows
+}
+
+fn log_final(flavour: Flavour) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
+    for family in Family::BOTH {
+        match iptables::save_text(flavour, family) {
+            Ok(text) => tracing::info!("{family} rules in the kernel:\n{text}"),
+            Err(error) => tracing::debug!(%family, %error, "no rules to show"),
+        }
+    }
+}
