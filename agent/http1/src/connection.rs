@@ -4,6 +4,7 @@ use httparse::Header;
 
 use crate::fields::list_elements;
 use crate::head::HeadError;
+use crate::write::is_field_name;
 
 /// The most fields `Connection` may nominate in one head. A browser nominates two or three.
 pub(crate) const MAX_CONNECTION_NAMES: usize = 16;
@@ -104,7 +105,7 @@ impl ConnectionOptions {
 /// An option that is no field name nominates nothing, and the fields that are dropped anyway need no mention.
 fn is_nomination(option: &[u8]) -> bool {
     let known = option.eq_ignore_ascii_case(b"close") || std::str::from_utf8(option).is_ok_and(is_hop_by_hop);
-    !known && crate::write::is_field_name(option)
+    !known && is_field_name(option)
 }
 
 fn is_protected(name: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::fields::{list_elements, parse_decimal};
 use crate::head::Version;
+use crate::write::is_field_name;
 
 /// How the end of a body is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,7 +91,7 @@ impl Framing {
             }
             if coding.eq_ignore_ascii_case(b"chunked") {
                 self.chunked = true;
-            } else if crate::write::is_field_name(coding) {
+            } else if is_field_name(coding) {
                 self.has_unknown_coding = true;
             } else {
                 return Err(FramingError::InvalidTransferEncoding);

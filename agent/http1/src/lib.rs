@@ -7,6 +7,26 @@
 //! This is where bytes of strangers enter the proxy, so a message that two implementations could frame differently is
 //! refused, never repaired: RFC 9110 and RFC 9112 are read in their strict sense, and what they leave to the recipient
 //! (bare LF, folded lines, whitespace in odd places) is refused as well.
+//!
+//! ```
+//! use http1::{BodyDecoder, BodyLength, HeaderSlots, Limits, parse_request, write_header, write_request_line};
+//!
+//! let received = b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\n\r\nhi";
+//! let mut slots = HeaderSlots::new();
+//! let request = parse_request(received, &Limits::default(), &mut slots)?.expect("the head is complete");
+//! assert_eq!((request.method, request.authority(), request.body), ("POST", Some("b"), BodyLength::Length(2)));
+//!
+//! let body = &received[request.head_len..];
+//! let decoded = BodyDecoder::new(request.body).decode(body)?;
+//! assert!(decoded.done && &body[decoded.data] == b"hi");
+//!
+//! let mut sent = Vec::new();
+//! write_request_line(&mut sent, request.method, "/rewritten");
+//! for header in request.headers {
+//!     write_header(&mut sent, header.name.as_bytes(), header.value);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub use httparse::Header;
