@@ -1,1 +1,30 @@
 //! Sockets and bytes: accepts connections and serves them as the snapshot says.
+//!
+//! One thread per worker, each with a runtime, listening sockets, upstream connections and counters of its own;
+//! nothing is shared on the path of a request. A [`DataPlane`] starts the workers, gives each new snapshot to all of
+//! them, and drains them at the end.
+
+mod accept;
+mod access_log;
+mod balance;
+mod buffer;
+mod connection;
+mod failure;
+mod http;
+mod inspect;
+mod plane;
+mod relay;
+mod sockets;
+mod sys;
+mod tcp;
+mod timer;
+mod transport;
+mod upstream;
+mod view;
+mod worker;
+
+pub use access_log::AccessLog;
+pub use plane::{DataPlane, Published};
+pub use sockets::{BindError, Sockets};
+pub use sys::original_destination;
+pub use worker::{Counts, OriginalDestination, Settings};

@@ -1,0 +1,56 @@
+//! Accepts connections on one listening socket of one worker.
+
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::spawn_local,
+};
+
+use crate::{connection, worker::Worker};
+
+// Accepting fails for want of descriptors or memory; neither comes back at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until the task is aborted.
+pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: SocketAddr) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => admit(&worker, stream, peer, listener),
+            Err(error) => {
+                tracing::warn!(%listener, %error, "cannot accept; is the limit of open files too low?");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
+    worker.count(|counts| counts.connections += 1);
+    if worker.active_connections() >= worker.settings.max_connections as u64 {
+        worker.count(|counts| counts.over_limit += 1);
+        return;
+    }
+    let admitted = Admitted::new(worker);
+    spawn_local(async move { connection::serve(admitted, stream, peer, listener).await });
+}
+
+/// A connection that counts as active until this is dropped.
+pub(crate) struct Admitted(Rc<Worker>);
+
+impl Admitted {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.count(|counts| counts.active_connections += 1);
+        Self(Rc::clone(worker))
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.count(|counts| counts.active_connections -= 1);
+    }
+}

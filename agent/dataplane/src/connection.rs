@@ -1,0 +1,189 @@
+//! One connection from accept to its filter chain: original destination, listener, inspection, chain, then TCP or
+//! HTTP.
+
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Instant, SystemTime},
+};
+
+use snapshot::{
+    Application, ConnectionFacts, Direction, FilterChain, Listener, NetworkFilter, RouteConfigId, Transport,
+    select_filter_chain,
+};
+use tokio::net::TcpStream;
+
+use crate::{
+    accept::Admitted,
+    http,
+    inspect::{Inspection, inspect},
+    tcp::{self, Dialled},
+    timer::Deadline,
+    view::View,
+    worker::Worker,
+};
+
+/// What is known of a connection for its whole life.
+pub(crate) struct Connection {
+    admitted: Admitted,
+    pub(crate) deadline: Rc<Deadline>,
+    pub(crate) peer: SocketAddr,
+    /// The original destination of a captured connection, else the local address.
+    pub(crate) destination: SocketAddr,
+    pub(crate) direction: Direction,
+    /// Address of the listener that accepted it.
+    listener: SocketAddr,
+    transport: Transport,
+    application: Application,
+    route_config: Cell<Option<(u64, RouteConfigId)>>,
+}
+
+impl Connection {
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        self.admitted.worker()
+    }
+
+    fn facts(&self) -> ConnectionFacts<'_> {
+        ConnectionFacts {
+            destination: self.destination,
+            server_name: None,
+            transport: self.transport,
+            application: self.application,
+        }
+    }
+
+    /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
+    fn serving_listener<'v>(&self, view: &'v View) -> Option<&'v Listener> {
+        let captured = match self.direction {
+            Direction::Outbound => view.snapshot.captured_listener(self.destination),
+            Direction::Inbound | Direction::Gateway => None,
+        };
+        captured.or_else(|| view.snapshot.bound_listener(self.listener))
+    }
+
+    fn filter_chain<'v>(&self, view: &'v View) -> Option<&'v FilterChain> {
+        select_filter_chain(&self.facts(), self.serving_listener(view)?)
+    }
+
+    /// The route table for a request that arrived under `view`, or `None` when this connection would no longer be
+    /// served as HTTP. Asked for every request, worked out once per snapshot.
+    pub(crate) fn route_config(&self, view: &View) -> Option<RouteConfigId> {
+        if let Some((version, id)) = self.route_config.get()
+            && version == view.version
+        {
+            return Some(id);
+        }
+        match self.filter_chain(view)?.filter {
+            NetworkFilter::Http(http) => {
+                self.route_config.set(Some((view.version, http.route_config)));
+                Some(http.route_config)
+            }
+            NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
+        }
+    }
+
+    /// Wall-clock time at `moment`, for the access log.
+    pub(crate) fn wall_time(&self, moment: Instant) -> SystemTime {
+        self.worker().wall_time(moment)
+    }
+}
+
+/// Serves a connection to its end. Whatever goes wrong is the peer's or the upstream's, costs only this connection,
+/// and shows in the access log and the counts.
+pub(crate) async fn serve(admitted: Admitted, stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
+    if let Err(error) = serve_accepted(admitted, stream, peer, listener).await {
+        tracing::debug!(%listener, downstream = %peer, %error, "connection ended");
+    }
+}
+
+async fn serve_accepted(
+    admitted: Admitted,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: SocketAddr,
+) -> io::Result<()> {
+    let worker = Rc::clone(admitted.worker());
+    stream.set_nodelay(true)?;
+    let view = worker.view();
+    // A listener that was removed while the connection waited to be accepted.
+    let Some(accepting) = view.snapshot.bound_listener(listener) else { return Ok(()) };
+    let destination = match destination(&worker, &stream, accepting.direction, listener) {
+        Ok(destination) => destination,
+        Err(Refusal::Loop) => {
+            worker.count(|counts| counts.looped += 1);
+            tracing::debug!(%listener, downstream = %peer, "refused: going to the proxy itself");
+            return Ok(());
+        }
+        Err(Refusal::Unknown(error)) => return Err(error),
+    };
+    let connection = Connection {
+        deadline: worker.timers.register(),
+        admitted,
+        peer,
+        destination,
+        direction: accepting.direction,
+        listener,
+        transport: Transport::RawBuffer,
+        application: Application::Opaque,
+        route_config: Cell::new(None),
+    };
+    serve_listener(connection, stream, &view).await
+}
+
+/// Why a captured connection is closed without being served.
+enum Refusal {
+    /// It was going to the capture port: forwarding it would come back here for ever.
+    Loop,
+    Unknown(io::Error),
+}
+
+fn destination(
+    worker: &Worker,
+    stream: &TcpStream,
+    direction: Direction,
+    listener: SocketAddr,
+) -> Result<SocketAddr, Refusal> {
+    if direction == Direction::Gateway {
+        return stream.local_addr().map_err(Refusal::Unknown);
+    }
+    let original = (worker.settings.original_destination)(stream).map_err(Refusal::Unknown)?;
+    // Not redirected at all means somebody dialled the capture port itself.
+    original.filter(|original| original.port() != listener.port()).ok_or(Refusal::Loop)
+}
+
+async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view: &View) -> io::Result<()> {
+    let Some(listener) = connection.serving_listener(view) else { return Ok(()) };
+    let mut first = None;
+    let mut early = None;
+    if listener.needs_inspection(connection.destination.port()) {
+        let inspection = inspect_protocol(&connection, &mut stream, view).await?;
+        connection.transport = inspection.transport;
+        connection.application = inspection.application;
+        first = Some(inspection.first);
+        early = inspection.early;
+    }
+    match connection.filter_chain(view).map(|chain| &chain.filter) {
+        Some(NetworkFilter::Http(_)) => http::serve(connection, stream, first).await,
+        Some(NetworkFilter::Tcp(proxy)) => tcp::serve(&connection, stream, view, proxy, first, early).await,
+        Some(NetworkFilter::Blackhole) | None => {
+            connection.worker().count(|counts| counts.no_filter_chain += 1);
+            tcp::log_refused(&connection);
+        }
+    }
+    Ok(())
+}
+
+/// Inspects the first bytes. While the client is silent, the server that opaque bytes would go to is dialled.
+async fn inspect_protocol<'v>(
+    connection: &Connection,
+    stream: &mut TcpStream,
+    view: &'v View,
+) -> io::Result<Inspection<Dialled<'v>>> {
+    let dial = async || match &connection.filter_chain(view)?.filter {
+        NetworkFilter::Tcp(proxy) => tcp::dial(connection, view, proxy).await.ok(),
+        NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
+    };
+    inspect(stream, &connection.worker().buffers, dial).await
+}

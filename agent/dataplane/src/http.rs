@@ -1,0 +1,177 @@
+//! HTTP requests: what both codecs share. Each request is routed by itself, from the snapshot that is current when
+//! its head has arrived.
+
+mod exchange;
+mod h1;
+mod h2;
+mod head;
+mod pump;
+
+use std::{net::SocketAddr, time::Instant};
+
+use snapshot::{ClusterId, RequestHead, RouteAction, RouteConfigId, match_route};
+
+use crate::{
+    access_log::{Entry, Field, RequestLine},
+    buffer::PooledBuffer,
+    connection::Connection,
+    failure::LocalReply,
+    transport::Transport,
+    upstream::{Lease, UpstreamConnection},
+    view::View,
+};
+
+/// Serves a connection whose chain says HTTP, in the version the client speaks.
+///
+/// `first` holds what inspection has read.
+pub(crate) async fn serve<S: Transport + 'static>(
+    connection: Connection,
+    mut stream: S,
+    first: Option<PooledBuffer>,
+) {
+    match h1::await_preface(&connection, &mut stream, first).await {
+        Some((received, true)) => h2::serve(connection, stream, received).await,
+        Some((received, false)) => h1::serve(&connection, stream, received).await,
+        None => {}
+    }
+}
+
+/// Size of a head, Envoy's default. The number of fields is bounded by the codec.
+const LIMITS: http1::Limits = http1::Limits { head_bytes: 60 * 1024 };
+
+/// What matters of a method: whether the answer has a body, and whether asking twice does no harm (RFC 9110 §9.2.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Method {
+    Head,
+    Idempotent,
+    Other,
+}
+
+impl Method {
+    fn of(method: &str) -> Self {
+        match method {
+            "HEAD" => Self::Head,
+            "GET" | "OPTIONS" | "PUT" | "DELETE" | "TRACE" => Self::Idempotent,
+            _ => Self::Other,
+        }
+    }
+
+    /// The method as far as the framing of the answer depends on it.
+    fn name_for_framing(self) -> &'static str {
+        match self {
+            Self::Head => "HEAD",
+            Self::Idempotent | Self::Other => "GET",
+        }
+    }
+}
+
+/// What is to be done with a request, and the names that the log has for it.
+pub(crate) struct Routed<'v> {
+    action: Action<'v>,
+    cluster: Option<&'v str>,
+    route: Option<&'v str>,
+}
+
+impl<'v> Routed<'v> {
+    fn reply(reply: LocalReply<'v>) -> Self {
+        Self { action: Action::Reply(reply), cluster: None, route: None }
+    }
+}
+
+enum Action<'v> {
+    /// Sent to this endpoint of this cluster.
+    Forward(Lease, ClusterId),
+    /// Answered here.
+    Reply(LocalReply<'v>),
+}
+
+/// Finds the route for a request and picks an endpoint. `draw` decides among clusters and endpoints.
+pub(crate) fn route<'v>(
+    request: &impl RequestHead,
+    view: &'v View,
+    config: RouteConfigId,
+    (original_destination, draw): (SocketAddr, u64),
+) -> Routed<'v> {
+    let route = match match_route(request, view.snapshot.route_config(config)) {
+        Ok((_, route)) => route,
+        Err(missing) => return Routed::reply(LocalReply::no_route(missing)),
+    };
+    let name = route.name.as_deref();
+    match &route.action {
+        RouteAction::DirectResponse { status, body } => {
+            Routed { action: Action::Reply(LocalReply::direct(*status, body)), cluster: None, route: name }
+        }
+        RouteAction::Forward(clusters) => {
+            let target = clusters.pick(draw);
+            let pick = |id| (view.pick(id, original_destination, draw.rotate_left(17)), id);
+            let action = match target.id.map(pick) {
+                None => Action::Reply(LocalReply::NO_CLUSTER),
+                Some((None, _)) => Action::Reply(LocalReply::NO_HEALTHY_UPSTREAM),
+                Some((Some(lease), id)) => Action::Forward(lease, id),
+            };
+            Routed { action, cluster: Some(&target.name), route: name }
+        }
+    }
+}
+
+/// What became of a request, for the access log.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Outcome<'o> {
+    status: u16,
+    flags: &'o str,
+    details: &'o str,
+    received: u64,
+    sent: u64,
+    service_time: Option<u64>,
+    upstream: Option<SocketAddr>,
+    upstream_local: Option<SocketAddr>,
+    cluster: Option<&'o str>,
+    route: Option<&'o str>,
+}
+
+impl<'o> Outcome<'o> {
+    fn reply(reply: &LocalReply<'o>) -> Self {
+        let sent = reply.body.len() as u64;
+        Self { status: reply.status, flags: reply.flags, details: reply.details, sent, ..Self::default() }
+    }
+
+    /// With the endpoint it went to.
+    fn at(self, upstream: &Lease, connection: Option<&UpstreamConnection>) -> Self {
+        let upstream_local = connection.and_then(|connection| connection.local);
+        Self { upstream: Some(upstream.address), upstream_local, ..self }
+    }
+}
+
+/// Writes the access log line of a request, if the log is on.
+fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Outcome<'_>) {
+    let Some(log) = &connection.worker().log else { return };
+    log.record(&Entry {
+        start: connection.wall_time(start),
+        duration: start.elapsed(),
+        request: Some(line),
+        status: outcome.status,
+        flags: outcome.flags,
+        details: outcome.details,
+        received: outcome.received,
+        sent: outcome.sent,
+        service_time: outcome.service_time,
+        upstream: outcome.upstream,
+        cluster: outcome.cluster,
+        upstream_local: outcome.upstream_local,
+        downstream_local: connection.destination,
+        downstream_remote: connection.peer,
+        route: outcome.route,
+    });
+}
+
+/// Copies what the log shows of a request.
+fn record_request(line: &mut RequestLine, request: &impl RequestHead, protocol: &str, added: &head::Added) {
+    line.clear();
+    line.push(Field::Method, request.method().as_bytes());
+    line.push(Field::Path, request.path_and_query().as_bytes());
+    line.push(Field::Protocol, protocol.as_bytes());
+    added.record_forwarded_for(line, request);
+    line.push(Field::UserAgent, request.header("user-agent").unwrap_or_default());
+    added.record_request_id(line, request);
+    line.push(Field::Authority, request.authority().as_bytes());
+}

@@ -1,0 +1,325 @@
+//! Serves HTTP/1 clients with our own codec: parse in place, one write per message, nothing allocated for a plain
+//! request.
+
+mod forward;
+
+use std::{
+    future::poll_fn,
+    io,
+    time::{Duration, Instant},
+};
+
+use http1::{BodyLength, HeadEnd, HeaderSlots, Version};
+use snapshot::RouteConfigId;
+use tokio::io::AsyncWriteExt;
+
+use super::{
+    Action, LIMITS, Method, Outcome, Routed,
+    head::{Added, AnswerFields, FieldSink, Http1Head, write_request_head},
+    log, record_request, route,
+};
+use crate::{
+    access_log::RequestLine, buffer::PooledBuffer, connection::Connection, failure::LocalReply,
+    timer::Elapsed, transport::Transport, view::View,
+};
+use forward::Forward;
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads until it is clear whether the client speaks HTTP/2, which the second value tells. `None` when the client is
+/// gone or says nothing.
+pub(super) async fn await_preface<S: Transport>(
+    connection: &Connection,
+    stream: &mut S,
+    first: Option<PooledBuffer>,
+) -> Option<(PooledBuffer, bool)> {
+    let worker = connection.worker();
+    let mut received = match first {
+        Some(first) => first,
+        None => {
+            let readable = poll_fn(|cx| stream.poll_readable(cx));
+            connection.deadline.idle_within(worker.settings.idle_timeout, readable).await.ok()?.ok()?;
+            worker.buffers.small()
+        }
+    };
+    loop {
+        let bytes = received.filled();
+        if bytes.starts_with(HTTP2_PREFACE) {
+            return Some((received, true));
+        }
+        if !bytes.is_empty() && !HTTP2_PREFACE.starts_with(bytes) {
+            return Some((received, false));
+        }
+        let fill = poll_fn(|cx| received.poll_fill(cx, stream));
+        if connection.deadline.within(worker.settings.head_timeout, fill).await.ok()?.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// Serves requests until the connection ends.
+pub(super) async fn serve<S: Transport>(connection: &Connection, mut stream: S, received: PooledBuffer) {
+    let mut session =
+        Session { connection, stream: &mut stream, received: Some(received), line: RequestLine::default() };
+    while let Next::Request = session.serve_request().await {}
+}
+
+/// What follows a request on its connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    Request,
+    Close,
+}
+
+struct Session<'c, S> {
+    connection: &'c Connection,
+    stream: &'c mut S,
+    /// Absent while the connection is idle.
+    received: Option<PooledBuffer>,
+    /// Fields of the current request for the access log.
+    line: RequestLine,
+}
+
+/// What a parsed head asks for.
+struct Request<'v> {
+    start: Instant,
+    version: Version,
+    body: BodyLength,
+    keep_alive: bool,
+    method: Method,
+    routed: Routed<'v>,
+}
+
+/// What became of looking for a head in the received bytes.
+enum Parsed<'v> {
+    Incomplete,
+    Request(Request<'v>),
+    Malformed(LocalReply<'static>),
+    /// The chain that served this connection is gone.
+    Unserved,
+}
+
+impl<S: Transport> Session<'_, S> {
+    async fn serve_request(&mut self) -> Next {
+        if self.await_bytes().await.is_none() {
+            return Next::Close;
+        }
+        let mut head_end = HeadEnd::default();
+        loop {
+            match self.await_head(&mut head_end).await {
+                Ok(()) => {}
+                Err(Some(reply)) => return self.refuse(&reply).await,
+                Err(None) => return Next::Close,
+            }
+            let view = self.connection.worker().view();
+            let mut out = self.connection.worker().scratch();
+            let next = match self.parse(&view, &mut out) {
+                Parsed::Incomplete => None,
+                Parsed::Unserved => Some(Next::Close),
+                Parsed::Malformed(reply) => Some(self.refuse(&reply).await),
+                Parsed::Request(request) => Some(self.serve_parsed(&view, request, &mut out).await),
+            };
+            self.connection.worker().recycle(out);
+            if let Some(next) = next {
+                return next;
+            }
+        }
+    }
+
+    /// Waits, without a buffer, until there is something to read. `None` when the connection is to be closed.
+    async fn await_bytes(&mut self) -> Option<()> {
+        if self.received.as_ref().is_some_and(|received| !received.is_empty()) {
+            return Some(());
+        }
+        self.received = None;
+        let worker = self.connection.worker();
+        if worker.is_draining() {
+            return None;
+        }
+        let readable = poll_fn(|cx| self.stream.poll_readable(cx));
+        self.connection.deadline.idle_within(worker.settings.idle_timeout, readable).await.ok()?.ok()
+    }
+
+    /// Reads until a head is worth parsing. Fails with the answer to give, or with none when the client is gone.
+    async fn await_head(&mut self, head_end: &mut HeadEnd) -> Result<(), Option<LocalReply<'static>>> {
+        let worker = self.connection.worker();
+        let received = self.received.get_or_insert_with(|| worker.buffers.small());
+        let stream = &mut *self.stream;
+        let reading = async {
+            let mut fresh = received.is_empty();
+            while fresh || !head_end.find(received.filled(), &LIMITS) {
+                if received.is_full() && received.is_small() {
+                    *received = worker.buffers.enlarge(received);
+                }
+                if poll_fn(|cx| received.poll_fill(cx, stream)).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
+                fresh = false;
+            }
+            Ok(())
+        };
+        match self.connection.deadline.within(worker.settings.head_timeout, reading).await {
+            Ok(result) => result.map_err(|_| None),
+            Err(Elapsed) => Err(Some(LocalReply::HEAD_TIMEOUT)),
+        }
+    }
+
+    /// Parses the head, routes it, and writes into `out` what goes to the chosen endpoint. All that borrows from the
+    /// received bytes begins and ends here.
+    fn parse<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
+        let start = Instant::now();
+        let Some(received) = self.received.as_mut() else { return Parsed::Incomplete };
+        let mut slots = HeaderSlots::new();
+        let parsed = match http1::parse_request(received.filled(), &LIMITS, &mut slots) {
+            Ok(None) => return Parsed::Incomplete,
+            Err(error) => return Parsed::Malformed(LocalReply::malformed(error)),
+            Ok(Some(parsed)) => parsed,
+        };
+        let Some(config) = self.connection.route_config(view) else { return Parsed::Unserved };
+        self.connection.worker().count(|counts| counts.requests += 1);
+        let head = Http1Head::new(&parsed);
+        let added = Added::new(self.connection, &head);
+        if self.connection.worker().log.is_some() {
+            record_request(&mut self.line, &head, parsed.version.as_str(), &added);
+        }
+        let routed = route_head(self.connection, &parsed, &head, view, config);
+        if let Action::Forward(..) = routed.action {
+            let upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
+            write_request_head(out, &head, &added, parsed.body, upgrade);
+        }
+        let request = Request {
+            start,
+            version: parsed.version,
+            body: parsed.body,
+            keep_alive: parsed.keep_alive && parsed.version == Version::Http11,
+            method: Method::of(parsed.method),
+            routed,
+        };
+        let head_len = parsed.head_len;
+        received.consume(head_len);
+        Parsed::Request(request)
+    }
+
+    async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
+        let Request { start, version, body, keep_alive, method, routed } = request;
+        let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
+        let (cluster, route) = (routed.cluster, routed.route);
+        let (next, outcome) = match routed.action {
+            Action::Reply(reply) => {
+                // The body was not read; what follows on the connection is not known to be a request.
+                let lasting = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
+                (self.reply(&reply, lasting, method, out).await, Outcome::reply(&reply))
+            }
+            Action::Forward(lease, cluster) => {
+                let forward = Forward { view, cluster, lease, start, body, lasting, method };
+                self.forward(forward, out).await
+            }
+        };
+        log(self.connection, start, &self.line, &Outcome { cluster, route, ..outcome });
+        next
+    }
+
+    /// Answers a request that could not be read, and closes.
+    async fn refuse(&mut self, reply: &LocalReply<'static>) -> Next {
+        let mut out = self.connection.worker().scratch();
+        let lasting = Lasting { keep_alive: false, version: Version::Http11 };
+        let start = Instant::now();
+        let next = self.reply(reply, lasting, Method::Other, &mut out).await;
+        self.line.clear();
+        log(self.connection, start, &self.line, &Outcome::reply(reply));
+        next
+    }
+
+    async fn reply(
+        &mut self,
+        reply: &LocalReply<'_>,
+        lasting: Lasting,
+        method: Method,
+        out: &mut Vec<u8>,
+    ) -> Next {
+        self.connection.worker().count(|counts| counts.local_replies += 1);
+        out.clear();
+        http1::write_status_line(out, reply.status);
+        AnswerFields::of(self.connection).write_local(out, reply.body);
+        lasting.write(out);
+        out.extend_from_slice(b"\r\n");
+        if method != Method::Head {
+            out.extend_from_slice(reply.body.as_bytes());
+        }
+        let written = self.stream.write_all(out).await;
+        match (written, lasting.keep_alive) {
+            (Ok(()), true) => Next::Request,
+            (Ok(()), false) => {
+                self.linger().await;
+                Next::Close
+            }
+            (Err(_), _) => Next::Close,
+        }
+    }
+
+    /// Ends the connection so that the answer arrives: bytes still coming in would otherwise make the kernel reset
+    /// it (RFC 9112 §9.6).
+    async fn linger(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut buffer = self.connection.worker().buffers.small();
+        let stream = &mut *self.stream;
+        let discarding = async {
+            let mut left = LINGER_BYTES;
+            while let Ok(n @ 1..) = poll_fn(|cx| buffer.poll_fill(cx, stream)).await {
+                buffer.consume(n);
+                left = left.saturating_sub(n);
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Late or not, it is closed now.
+        _ = self.connection.deadline.within(LINGER, discarding).await;
+    }
+}
+
+const WEBSOCKET: &str = "websocket";
+/// What a client may still send after an answer that closes its connection, and for how long.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+fn route_head<'v>(
+    connection: &Connection,
+    parsed: &http1::Request<'_, '_>,
+    head: &Http1Head<'_, '_, '_>,
+    view: &'v View,
+    config: RouteConfigId,
+) -> Routed<'v> {
+    if parsed.method == "CONNECT" {
+        // No route takes CONNECT unless it says so, and none can yet.
+        return Routed::reply(LocalReply::no_route(snapshot::NoRoute::Route));
+    }
+    route(head, view, config, (connection.destination, fastrand::u64(..)))
+}
+
+/// Whether the client's connection goes on, and how that is said in its version.
+#[derive(Clone, Copy)]
+struct Lasting {
+    keep_alive: bool,
+    version: Version,
+}
+
+impl Lasting {
+    fn write(self, out: &mut Vec<u8>) {
+        if !self.keep_alive {
+            out.field("connection", b"close");
+        }
+    }
+
+    /// How a body is sent that comes in as `body`: HTTP/1.0 knows no chunks.
+    fn framing(self, body: BodyLength) -> BodyLength {
+        match (body, self.version) {
+            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
+            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
+            (known, _) => known,
+        }
+    }
+}

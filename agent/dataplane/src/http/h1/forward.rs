@@ -1,0 +1,310 @@
+//! One HTTP/1 request on its way to an endpoint, and the answer on its way back.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use http1::{BodyLength, Response};
+use snapshot::ClusterId;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{Lasting, Next, Session};
+use crate::{
+    buffer::{BufferPool, PooledBuffer},
+    failure::LocalReply,
+    http::{
+        Method, Outcome,
+        exchange::{Broken, Exchange, Outgoing, RequestBody, acquire, body_outcome},
+        head::{AnswerFields, FieldSink, write_end_to_end},
+        pump::{Pump, PumpError},
+    },
+    relay::relay,
+    transport::Transport,
+    upstream::{Lease, UpstreamConnection},
+    view::View,
+};
+
+/// A request and the endpoint picked for it.
+pub(super) struct Forward<'v> {
+    pub(super) view: &'v View,
+    pub(super) cluster: ClusterId,
+    pub(super) lease: Lease,
+    pub(super) start: Instant,
+    pub(super) body: BodyLength,
+    pub(super) lasting: Lasting,
+    pub(super) method: Method,
+}
+
+/// The head of an answer, as far as it matters once it is written to memory.
+#[derive(Clone, Copy)]
+struct Answer {
+    interim: bool,
+    status: u16,
+    service_time: u64,
+    body: BodyLength,
+    framing: BodyLength,
+    /// Whether the endpoint's connection can carry another request.
+    reusable: bool,
+    keep_alive: bool,
+}
+
+/// A request's body in HTTP/1 framing: what has arrived, and where more comes from.
+struct Sending<'s, S> {
+    pump: &'s mut Pump,
+    received: Option<&'s mut PooledBuffer>,
+    stream: &'s mut S,
+    pool: &'s Rc<BufferPool>,
+}
+
+impl<S: Transport> RequestBody for Sending<'_, S> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<Result<(), PumpError>> {
+        let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
+            return Poll::Ready(Ok(()));
+        };
+        match ready!(self.pump.poll(cx, (received, self.pool), self.stream, to)) {
+            Err(PumpError::Write) => {
+                self.pump.abandon();
+                Poll::Ready(Ok(()))
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.pump.is_done()
+    }
+}
+
+impl<S: Transport> Session<'_, S> {
+    /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
+    pub(super) async fn forward(
+        &mut self,
+        mut forward: Forward<'_>,
+        head: &mut Vec<u8>,
+    ) -> (Next, Outcome<'static>) {
+        let acquired = acquire(self.connection, forward.view, forward.cluster, &mut forward.lease).await;
+        let upstream = match acquired {
+            Ok(upstream) => upstream,
+            Err(reply) => return self.fail(&forward, &reply, None).await,
+        };
+        let mut exchange = Exchange::new(upstream, &self.connection.worker().buffers);
+        let mut sent = Pump::new(forward.body, forward.body);
+        let mut out = self.connection.worker().scratch();
+        let result = match self.stage_body(&mut sent, head) {
+            Ok(()) => self.ask(&forward, &mut exchange, &mut sent, head, &mut out).await,
+            Err(broken) => Err(broken),
+        };
+        let ended = match result {
+            Ok(answer) => self.finish(&forward, exchange, sent, answer, &mut out).await,
+            Err(broken) => self.give_up(&forward, &exchange.upstream, &broken).await,
+        };
+        self.connection.worker().recycle(out);
+        ended
+    }
+
+    /// Puts what has arrived of the request's body behind its head, so that both leave in one write.
+    fn stage_body(&mut self, sent: &mut Pump, head: &mut Vec<u8>) -> Result<(), Broken> {
+        match &mut self.received {
+            Some(received) => sent.stage(received, head).map_err(|_| Broken::Body),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the endpoint and writes the head of its final answer into `out` as the client gets it.
+    async fn ask(
+        &mut self,
+        forward: &Forward<'_>,
+        exchange: &mut Exchange,
+        sent: &mut Pump,
+        head: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Answer, Broken> {
+        let worker = self.connection.worker();
+        let fields = AnswerFields::of(self.connection);
+        let request = Outgoing {
+            head,
+            method: forward.method,
+            bodiless: forward.body.is_empty(),
+            start: forward.start,
+        };
+        let mut body = Sending {
+            pump: sent,
+            received: self.received.as_mut(),
+            stream: &mut *self.stream,
+            pool: &worker.buffers,
+        };
+        let mut take =
+            |response: &Response<'_, '_>| write_answer(out, response, &request, forward.lasting, &fields);
+        let mut answer = exchange.ask(&request, &forward.lease, &mut body, &mut take).await?;
+        while answer.interim {
+            body.stream.write_all(out).await.map_err(|_| Broken::Downstream)?;
+            let mut take =
+                |response: &Response<'_, '_>| write_answer(out, response, &request, forward.lasting, &fields);
+            answer = exchange.next_head(&request, &mut body, &mut take).await?;
+        }
+        // A request that is answered before it has arrived leaves the connection in the middle of its body.
+        answer.keep_alive = forward.lasting.keep_alive && body.is_done() && !worker.is_draining();
+        Ok(answer)
+    }
+
+    /// Writes the answer, moves the rest of its body, and decides about both connections.
+    async fn finish(
+        &mut self,
+        forward: &Forward<'_>,
+        mut exchange: Exchange,
+        mut sent: Pump,
+        answer: Answer,
+        out: &mut Vec<u8>,
+    ) -> (Next, Outcome<'static>) {
+        let outcome = Outcome {
+            status: answer.status,
+            service_time: Some(answer.service_time),
+            ..Outcome::default().at(&forward.lease, Some(&exchange.upstream))
+        };
+        if answer.status == SWITCHING_PROTOCOLS {
+            return self.switch(exchange, out, outcome).await;
+        }
+        Lasting { keep_alive: answer.keep_alive, ..forward.lasting }.write(out);
+        out.extend_from_slice(b"\r\n");
+        let mut body = Pump::new(answer.body, answer.framing);
+        let moved = match body.stage(&mut exchange.answered, out) {
+            Ok(()) => self.move_bodies(&mut exchange, &mut sent, &mut body, out).await,
+            Err(error) => Err(PumpError::Body(error)),
+        };
+        let whole = moved.is_ok() && sent.is_done();
+        exchange.release(&forward.lease, whole && answer.reusable);
+        let next = if whole && answer.keep_alive { Next::Request } else { Next::Close };
+        if moved.is_ok() && next == Next::Close {
+            self.linger().await;
+        }
+        let Outcome { flags, details, .. } = body_outcome(moved);
+        (next, Outcome { flags, details, received: sent.data, sent: body.data, ..outcome })
+    }
+
+    async fn move_bodies(
+        &mut self,
+        exchange: &mut Exchange,
+        sent: &mut Pump,
+        body: &mut Pump,
+        out: &[u8],
+    ) -> Result<(), PumpError> {
+        self.stream.write_all(out).await.map_err(|_| PumpError::Write)?;
+        let pool = &self.connection.worker().buffers;
+        poll_fn(|cx| {
+            let stream = &mut exchange.upstream.stream;
+            let received = self.received.as_mut();
+            let mut sending = Sending { pump: sent, received, stream: &mut *self.stream, pool };
+            if let Poll::Ready(Err(_)) = sending.poll_send(cx, stream) {
+                sent.abandon();
+            }
+            body.poll(cx, (&mut exchange.answered, pool), stream, self.stream)
+        })
+        .await
+    }
+
+    /// Both sides have agreed on another protocol: relays its bytes.
+    async fn switch(
+        &mut self,
+        mut exchange: Exchange,
+        out: &mut Vec<u8>,
+        outcome: Outcome<'static>,
+    ) -> (Next, Outcome<'static>) {
+        let worker = self.connection.worker();
+        let early = exchange.answered.filled();
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(early);
+        let outcome = Outcome { details: "via_upstream", sent: early.len() as u64, ..outcome };
+        if self.stream.write_all(out).await.is_err() {
+            return (Next::Close, Outcome { flags: "DC", ..outcome });
+        }
+        let surroundings = (&worker.buffers, &*self.connection.deadline, worker.settings.idle_timeout);
+        let first = self.received.take();
+        let (transferred, _) = relay(self.stream, &mut exchange.upstream.stream, first, surroundings).await;
+        let sent = outcome.sent + transferred.sent;
+        (Next::Close, Outcome { received: transferred.received, sent, ..outcome })
+    }
+
+    async fn give_up(
+        &mut self,
+        forward: &Forward<'_>,
+        upstream: &UpstreamConnection,
+        broken: &Broken,
+    ) -> (Next, Outcome<'static>) {
+        match broken.reply() {
+            Some(reply) => self.fail(forward, &reply, Some(upstream)).await,
+            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(&forward.lease, Some(upstream))),
+        }
+    }
+
+    /// Answers in the endpoint's place.
+    async fn fail(
+        &mut self,
+        forward: &Forward<'_>,
+        reply: &LocalReply<'static>,
+        upstream: Option<&UpstreamConnection>,
+    ) -> (Next, Outcome<'static>) {
+        let keep_alive = forward.lasting.keep_alive && forward.body.is_empty();
+        let lasting = Lasting { keep_alive, ..forward.lasting };
+        let mut out = self.connection.worker().scratch();
+        let next = self.reply(reply, lasting, forward.method, &mut out).await;
+        self.connection.worker().recycle(out);
+        (next, Outcome::reply(reply).at(&forward.lease, upstream))
+    }
+}
+
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// Writes into `out` what the client gets of a head: all of an interim one; of a final one all but the `connection`
+/// field and the empty line, which depend on how much of the request has arrived by then.
+fn write_answer(
+    out: &mut Vec<u8>,
+    response: &Response<'_, '_>,
+    request: &Outgoing<'_>,
+    lasting: Lasting,
+    fields: &AnswerFields,
+) -> Answer {
+    let service_time = request.service_time();
+    let framing = lasting.framing(response.body);
+    out.clear();
+    if response.is_interim() {
+        lasting.write_interim(out, response);
+    } else {
+        http1::write_status_line(out, response.status);
+        fields.write_response(out, response, service_time);
+        if response.status == SWITCHING_PROTOCOLS {
+            write_switch(out, response);
+        } else {
+            http1::write_framing(out, framing);
+        }
+    }
+    Answer {
+        interim: response.is_interim(),
+        status: response.status,
+        service_time,
+        body: response.body,
+        framing,
+        reusable: response.keep_alive,
+        keep_alive: false,
+    }
+}
+
+fn write_switch(out: &mut Vec<u8>, response: &Response<'_, '_>) {
+    out.field("connection", b"upgrade");
+    for header in response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("upgrade")) {
+        out.field("upgrade", header.value);
+    }
+}
+
+impl Lasting {
+    /// Passes an interim answer on, unless the client's version knows none (RFC 9110 §15.2).
+    fn write_interim(self, out: &mut Vec<u8>, response: &Response<'_, '_>) {
+        if self.version == http1::Version::Http11 {
+            http1::write_status_line(out, response.status);
+            write_end_to_end(out, response);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Moves one body from one connection to another, taking off the framing it came in and putting on the one it goes
+//! out in.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use http1::{BodyDecoder, BodyError, BodyLength};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::buffer::{BufferPool, PooledBuffer, SMALL};
+
+/// A body under way.
+pub(super) struct Pump {
+    decoder: BodyDecoder,
+    /// Whether the receiver gets chunks.
+    chunks: bool,
+    /// Whether bytes can go from the buffer to the receiver as they are.
+    verbatim: bool,
+    /// Bytes at the start of the buffer that the receiver may have.
+    ready: usize,
+    /// Bytes in the receiver's framing, when they are not those of the buffer.
+    framed: Vec<u8>,
+    written: usize,
+    ended: bool,
+    /// Whether the receiver stopped taking it; the body is then never done.
+    abandoned: bool,
+    /// Bytes of data so far, without framing.
+    pub(super) data: u64,
+}
+
+/// What kept a body from arriving whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PumpError {
+    /// The sender's connection failed.
+    Read,
+    /// The sender broke its framing, or closed too early.
+    Body(BodyError),
+    /// The receiver's connection failed.
+    Write,
+}
+
+impl Pump {
+    /// A body that comes as `from` says and is to go out as `to` says.
+    pub(super) fn new(from: BodyLength, to: BodyLength) -> Self {
+        let chunks = to == BodyLength::Chunked;
+        Self {
+            decoder: BodyDecoder::new(from),
+            chunks,
+            verbatim: !chunks && from != BodyLength::Chunked,
+            ready: 0,
+            framed: Vec::new(),
+            written: 0,
+            ended: from.is_empty(),
+            abandoned: false,
+            data: 0,
+        }
+    }
+
+    /// Whether the receiver has got everything.
+    pub(super) fn is_done(&self) -> bool {
+        self.ended && self.ready == 0 && self.written == self.framed.len() && !self.abandoned
+    }
+
+    /// Gives up: the receiver does not want the rest.
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Whether there is anything left to move.
+    pub(super) fn is_moving(&self) -> bool {
+        !self.is_done() && !self.abandoned
+    }
+
+    /// Puts what the buffer holds of the body behind a head that is about to be written, so that both leave in one
+    /// write.
+    pub(super) fn stage(&mut self, buffer: &mut PooledBuffer, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        while !self.ended && !buffer.is_empty() {
+            let decoded = self.decoder.decode(buffer.filled())?;
+            self.append(&buffer.filled()[decoded.data.clone()], out);
+            if decoded.consumed == 0 && !decoded.done {
+                break;
+            }
+            buffer.consume(decoded.consumed);
+            self.finish_if(decoded.done, out);
+        }
+        Ok(())
+    }
+
+    /// Moves as much as both sides allow; ready when the receiver has got everything.
+    pub(super) fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (buffer, pool): (&mut PooledBuffer, &Rc<BufferPool>),
+        from: &mut R,
+        to: &mut W,
+    ) -> Poll<Result<(), PumpError>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            ready!(self.poll_write(cx, buffer, to)).map_err(|_| PumpError::Write)?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if buffer.is_empty() {
+                ready!(self.poll_read(cx, (buffer, pool), from))?;
+            } else {
+                self.decode(buffer).map_err(PumpError::Body)?;
+            }
+        }
+    }
+
+    fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut PooledBuffer,
+        to: &mut W,
+    ) -> Poll<io::Result<()>> {
+        while self.written < self.framed.len() {
+            let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.framed[self.written..]))?;
+            self.written += nonzero(n)?;
+        }
+        self.framed.clear();
+        self.written = 0;
+        while self.ready > 0 {
+            let n = ready!(Pin::new(&mut *to).poll_write(cx, &buffer.filled()[..self.ready]))?;
+            self.ready -= nonzero(n)?;
+            buffer.consume(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read<R: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (buffer, pool): (&mut PooledBuffer, &Rc<BufferPool>),
+        from: &mut R,
+    ) -> Poll<Result<(), PumpError>> {
+        if buffer.is_small() && self.decoder.contiguous() > SMALL as u64 {
+            *buffer = pool.large();
+        }
+        if ready!(buffer.poll_fill(cx, from)).map_err(|_| PumpError::Read)? == 0 {
+            self.decoder.end_of_input().map_err(PumpError::Body)?;
+            let mut framed = std::mem::take(&mut self.framed);
+            self.finish_if(true, &mut framed);
+            self.framed = framed;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn decode(&mut self, buffer: &mut PooledBuffer) -> Result<(), BodyError> {
+        let decoded = self.decoder.decode(buffer.filled())?;
+        if self.verbatim {
+            self.ready = decoded.data.len();
+            self.data += decoded.data.len() as u64;
+            self.ended = decoded.done;
+            return Ok(());
+        }
+        let mut framed = std::mem::take(&mut self.framed);
+        self.append(&buffer.filled()[decoded.data], &mut framed);
+        buffer.consume(decoded.consumed);
+        self.finish_if(decoded.done, &mut framed);
+        self.framed = framed;
+        Ok(())
+    }
+
+    fn append(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        self.data += data.len() as u64;
+        if self.chunks {
+            http1::write_chunk(out, data);
+        } else {
+            out.extend_from_slice(data);
+        }
+    }
+
+    fn finish_if(&mut self, done: bool, out: &mut Vec<u8>) {
+        if done && !self.ended {
+            self.ended = true;
+            if self.chunks {
+                http1::write_last_chunk(out);
+            }
+        }
+    }
+}
+
+fn nonzero(n: usize) -> io::Result<usize> {
+    if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pumped(from: BodyLength, to: BodyLength, input: &[u8]) -> (Vec<u8>, Result<(), PumpError>) {
+        let pool = Rc::new(BufferPool::default());
+        let mut buffer = pool.small();
+        let mut pump = Pump::new(from, to);
+        let mut out = Vec::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut source = input;
+        let result = runtime
+            .block_on(std::future::poll_fn(|cx| pump.poll(cx, (&mut buffer, &pool), &mut source, &mut out)));
+        (out, result)
+    }
+
+    #[test]
+    fn chunks_are_made_anew_without_extensions_and_trailers() {
+        let input = b"4;x=y\r\nWiki\r\n5\r\npedia\r\n0\r\nTrailer: 1\r\n\r\nnext";
+        let (out, result) = pumped(BodyLength::Chunked, BodyLength::Chunked, input);
+        assert_eq!(result, Ok(()));
+        assert_eq!(out, b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n");
+        let (out, _) = pumped(BodyLength::Chunked, BodyLength::UntilClose, input);
+        assert_eq!(out, b"Wikipedia");
+    }
+
+    #[test]
+    fn a_body_that_ends_with_its_connection_becomes_chunks() {
+        let (out, result) = pumped(BodyLength::UntilClose, BodyLength::Chunked, b"abc");
+        assert_eq!((out.as_slice(), result), (&b"3\r\nabc\r\n0\r\n\r\n"[..], Ok(())));
+    }
+
+    #[test]
+    fn a_body_of_known_length_goes_through_as_it_is_and_no_further() {
+        let body: Vec<u8> = (0..200_000).map(|i: u32| i as u8).collect();
+        let length = BodyLength::Length(199_990);
+        let (out, result) = pumped(length, length, &body);
+        assert_eq!(result, Ok(()));
+        assert!(out == body[..199_990]);
+    }
+
+    #[test]
+    fn a_body_that_ends_early_is_an_error() {
+        let (out, result) = pumped(BodyLength::Length(5), BodyLength::Length(5), b"abc");
+        assert_eq!(out, b"abc");
+        assert_eq!(result, Err(PumpError::Body(BodyError::Truncated)));
+    }
+
+    #[test]
+    fn what_has_arrived_leaves_with_the_head() {
+        let pool = Rc::new(BufferPool::default());
+        let mut buffer = pool.small();
+        buffer.append(b"2\r\nab\r\n0\r\n\r\nGET");
+        let mut pump = Pump::new(BodyLength::Chunked, BodyLength::Chunked);
+        let mut out = b"head ".to_vec();
+        pump.stage(&mut buffer, &mut out).unwrap();
+        assert_eq!(out, b"head 2\r\nab\r\n0\r\n\r\n");
+        assert!(pump.is_done());
+        assert_eq!((buffer.filled(), pump.data), (&b"GET"[..], 2));
+    }
+}

@@ -1,0 +1,176 @@
+//! Learns from the first bytes of a connection what it speaks, without ever making a server-first protocol wait for
+//! a client that says nothing.
+
+use std::{cell::RefCell, future::Future, io, rc::Rc, time::Duration};
+
+use snapshot::{Application, Transport as TransportProtocol};
+
+use crate::{
+    buffer::{BufferPool, PooledBuffer},
+    transport::Transport,
+    upstream::UpstreamConnection,
+};
+
+/// What the first bytes told.
+pub(crate) struct Inspection<E> {
+    pub(crate) transport: TransportProtocol,
+    pub(crate) application: Application,
+    /// What the client has sent so far.
+    pub(crate) first: PooledBuffer,
+    /// The connection dialled while the client was silent, if the bytes turned out to be opaque.
+    pub(crate) early: Option<E>,
+}
+
+/// How long a client may be silent before the server is dialled too. Clients that speak first are not delayed by it.
+const SILENCE: Duration = Duration::from_millis(50);
+
+/// How long to wait for either side after that.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Reads until the client's protocol is clear, or until the server has spoken first.
+///
+/// After a short silence `dial` connects to where opaque bytes would go; whoever speaks first then decides. When
+/// dialling fails the client is still listened to: it may speak HTTP, which goes elsewhere.
+///
+/// # Errors
+/// The client's connection failed, or nobody said anything for an hour.
+pub(crate) async fn inspect<S, E, D>(
+    stream: &mut S,
+    pool: &Rc<BufferPool>,
+    dial: impl FnOnce() -> D,
+) -> io::Result<Inspection<E>>
+where
+    S: Transport,
+    E: AsRef<UpstreamConnection>,
+    D: Future<Output = Option<E>>,
+{
+    let mut first = pool.small();
+    let early = RefCell::new(None);
+    let speech = match tokio::time::timeout(SILENCE, client_speech(stream, &mut first)).await {
+        Ok(speech) => speech?,
+        Err(_) => {
+            let either = async {
+                tokio::select! {
+                    biased;
+                    speech = client_speech(stream, &mut first) => speech,
+                    () = server_speech(dial(), &early) => Ok(Speech::Opaque),
+                }
+            };
+            tokio::time::timeout(PATIENCE, either).await.map_err(|_| io::ErrorKind::TimedOut)??
+        }
+    };
+    let (transport, application) = match speech {
+        Speech::Tls => (TransportProtocol::Tls, Application::Opaque),
+        Speech::Http => (TransportProtocol::RawBuffer, Application::Http),
+        Speech::Opaque => (TransportProtocol::RawBuffer, Application::Opaque),
+    };
+    let early = early.into_inner().filter(|_| application == Application::Opaque);
+    Ok(Inspection { transport, application, first, early })
+}
+
+/// Reads until the bytes tell what they are; the end of the stream makes them opaque.
+async fn client_speech<S: Transport>(stream: &mut S, first: &mut PooledBuffer) -> io::Result<Speech> {
+    loop {
+        if let Some(speech) = classify(first.filled()) {
+            return Ok(speech);
+        }
+        if first.is_full() || std::future::poll_fn(|cx| first.poll_fill(cx, stream)).await? == 0 {
+            return Ok(Speech::Opaque);
+        }
+    }
+}
+
+/// Ends when the dialled server has sent something or closed; never ends when it could not be dialled.
+async fn server_speech<E: AsRef<UpstreamConnection>>(
+    dialling: impl Future<Output = Option<E>>,
+    early: &RefCell<Option<E>>,
+) {
+    *early.borrow_mut() = dialling.await;
+    std::future::poll_fn(|cx| match early.borrow().as_ref() {
+        // An error shows again when the relay reads.
+        Some(server) => server.as_ref().stream.poll_read_ready(cx).map(|_| ()),
+        None => std::task::Poll::Pending,
+    })
+    .await;
+}
+
+/// What a client's bytes are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Speech {
+    Tls,
+    Http,
+    Opaque,
+}
+
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const TLS_HANDSHAKE: u8 = 0x16;
+const LONGEST_METHOD: usize = 32;
+
+/// Tells what a connection speaks from the bytes it begins with, or `None` when more are needed.
+///
+/// HTTP/1 is recognised by its whole request line, so that text protocols which share a verb with it (`GET key` of
+/// Redis) stay opaque.
+fn classify(bytes: &[u8]) -> Option<Speech> {
+    match bytes {
+        [] | [TLS_HANDSHAKE] => return None,
+        [TLS_HANDSHAKE, major, ..] => return Some(if *major == 3 { Speech::Tls } else { Speech::Opaque }),
+        _ => {}
+    }
+    if bytes.starts_with(HTTP2_PREFACE) {
+        return Some(Speech::Http);
+    }
+    if HTTP2_PREFACE.starts_with(bytes) {
+        return None;
+    }
+    classify_request_line(bytes)
+}
+
+fn classify_request_line(bytes: &[u8]) -> Option<Speech> {
+    let method_len = bytes.iter().take_while(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_')).count();
+    if method_len > LONGEST_METHOD {
+        return Some(Speech::Opaque);
+    }
+    match bytes.get(method_len) {
+        None => return None,
+        Some(b' ') if method_len > 0 => {}
+        Some(_) => return Some(Speech::Opaque),
+    }
+    let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
+        let binary = bytes.iter().any(|b| b.is_ascii_control() && *b != b'\r');
+        return binary.then_some(Speech::Opaque);
+    };
+    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+    let version = line.len().checked_sub(b" HTTP/1.1".len()).map(|at| &line[at..]);
+    let http = matches!(version, Some(b" HTTP/1.1" | b" HTTP/1.0"));
+    Some(if http { Speech::Http } else { Speech::Opaque })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_protocol_is_recognised_by_its_beginning() {
+        assert_eq!(classify(b"\x16\x03\x01\x02\x00"), Some(Speech::Tls));
+        assert_eq!(classify(b"GET / HTTP/1.1\r\n"), Some(Speech::Http));
+        assert_eq!(classify(b"M-SEARCH * HTTP/1.1\r\n"), Some(Speech::Http));
+        assert_eq!(classify(b"GET / HTTP/1.0\r\nhost: a"), Some(Speech::Http));
+        assert_eq!(classify(HTTP2_PREFACE), Some(Speech::Http));
+        assert_eq!(classify(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"), Some(Speech::Opaque));
+        assert_eq!(classify(b"GET key\r\n"), Some(Speech::Opaque));
+        assert_eq!(classify(b"EHLO me\r\n"), Some(Speech::Opaque));
+        assert_eq!(classify(b"hello"), Some(Speech::Opaque));
+        assert_eq!(classify(b"GET \x00\x01"), Some(Speech::Opaque));
+        assert_eq!(classify(&[b'A'; 40]), Some(Speech::Opaque));
+    }
+
+    #[test]
+    fn every_beginning_of_a_request_line_asks_for_more() {
+        for whole in [&b"GET /status/418?x=1 HTTP/1.1\r\n"[..], HTTP2_PREFACE, b"\x16\x03"] {
+            for end in 0..whole.len() - 1 {
+                assert_eq!(classify(&whole[..end]), None, "{:?}", &whole[..end]);
+            }
+            assert!(classify(whole).is_some());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The one place where listening sockets are made: one per worker and address, sharing the port.
+//!
+//! Kept apart from the workers so that a supervising parent can later hold the sockets and hand them over.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
+};
+
+use snapshot::{Binding, Snapshot};
+
+use crate::sys;
+
+/// Which addresses are open, and for which listener.
+#[derive(Debug)]
+pub struct Sockets {
+    workers: usize,
+    /// Bound address → address of the listener it serves.
+    open: BTreeMap<SocketAddr, SocketAddr>,
+}
+
+/// Sockets of one address, one for each worker.
+pub(crate) struct Opened {
+    pub(crate) address: SocketAddr,
+    pub(crate) listener: SocketAddr,
+    pub(crate) per_worker: Vec<TcpListener>,
+}
+
+/// What has to change so that a snapshot's listeners are reachable.
+pub(crate) struct Change {
+    pub(crate) opened: Vec<Opened>,
+    pub(crate) closed: Vec<SocketAddr>,
+    pub(crate) refused: Vec<BindError>,
+}
+
+/// Why a listener has no socket.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for listener {listener}: {source}{remedy}", remedy = remedy(source, address))]
+pub struct BindError {
+    /// Istio's name of the listener.
+    pub listener: String,
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+fn remedy(error: &io::Error, address: &SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "; find its owner with `ss -ltnp 'sport = :{}'` and stop it, or choose another port",
+                address.port()
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: map the port to a higher \
+             one with a Service that selects this gateway (port → targetPort)"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "; the address belongs to no interface of this machine".to_owned(),
+        _ => String::new(),
+    }
+}
+
+impl Sockets {
+    /// No sockets yet, for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, open: BTreeMap::new() }
+    }
+
+    /// Opens what `snapshot` listens on and is not open yet, and names what it no longer listens on.
+    ///
+    /// A listener on the unspecified IPv4 address is opened for IPv6 too, unless the kernel has no IPv6. One listener
+    /// that cannot be opened does not keep the others from it; it is tried again with the next change.
+    pub(crate) fn change(&mut self, snapshot: &Snapshot) -> Change {
+        let wanted = wanted_addresses(snapshot);
+        let closed: Vec<_> = self.open.keys().filter(|open| !wanted.contains_key(open)).copied().collect();
+        self.open.retain(|address, _| wanted.contains_key(address));
+        let mut change = Change { opened: Vec::new(), closed, refused: Vec::new() };
+        for (address, (listener, name)) in wanted {
+            if self.open.contains_key(&address) {
+                continue;
+            }
+            match self.open(address) {
+                Ok(per_worker) => {
+                    self.open.insert(address, listener);
+                    change.opened.push(Opened { address, listener, per_worker });
+                }
+                Err(error) if address.is_ipv6() && listener.is_ipv4() && is_without_ipv6(&error) => {
+                    tracing::debug!(%address, listener = name, "no IPv6 here");
+                }
+                Err(source) => change.refused.push(BindError { listener: name.to_owned(), address, source }),
+            }
+        }
+        change
+    }
+
+    // A port shared with SO_REUSEPORT would also be shared with a second proxy that nobody meant to run. Binding once
+    // without it tells whether the port is free.
+    fn open(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
+        drop(sys::listen(address, false)?);
+        (0..self.workers).map(|_| sys::listen(address, true)).collect()
+    }
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// Address to bind → address and name of the listener.
+fn wanted_addresses(snapshot: &Snapshot) -> BTreeMap<SocketAddr, (SocketAddr, &str)> {
+    let mut wanted = BTreeMap::new();
+    for listener in snapshot.listeners() {
+        let Binding::Socket(address) = listener.binding else { continue };
+        wanted.insert(address, (address, listener.name.as_str()));
+        if let IpAddr::V4(ip) = address.ip()
+            && ip.is_unspecified()
+        {
+            let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+            wanted.entry(both).or_insert((address, listener.name.as_str()));
+        }
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use snapshot::{Direction, Draft, Listener};
+
+    use super::*;
+
+    fn snapshot(addresses: &[SocketAddr]) -> Snapshot {
+        let listener = |address: &SocketAddr| Listener {
+            name: format!("{}_{}", address.ip(), address.port()),
+            direction: Direction::Gateway,
+            binding: Binding::Socket(*address),
+            filter_chains: vec![],
+            default_filter_chain: None,
+        };
+        Draft { listeners: addresses.iter().map(listener).collect(), ..Draft::default() }.finish()
+    }
+
+    fn free_port() -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn each_worker_gets_a_socket_and_what_is_no_longer_wanted_is_closed() {
+        let mut sockets = Sockets::new(3);
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let change = sockets.change(&snapshot(&[address]));
+        assert!(change.refused.is_empty(), "{:?}", change.refused);
+        assert_eq!(change.opened[0].per_worker.len(), 3);
+        assert!(sockets.change(&snapshot(&[address])).opened.is_empty());
+        assert_eq!(sockets.change(&snapshot(&[])).closed, [address]);
+    }
+
+    #[test]
+    fn a_taken_port_costs_only_its_own_listener_and_names_the_remedy() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut sockets = Sockets::new(1);
+        let change = sockets.change(&snapshot(&[taken.local_addr().unwrap(), free]));
+        assert_eq!(change.opened.len(), 1);
+        let message = change.refused[0].to_string();
+        assert!(message.contains("Address already in use") && message.contains("ss -ltnp"), "{message}");
+    }
+
+    #[test]
+    fn the_unspecified_address_is_opened_for_both_families() {
+        let mut sockets = Sockets::new(1);
+        let change = sockets.change(&snapshot(&[SocketAddr::from(([0, 0, 0, 0], free_port()))]));
+        assert!(change.opened.iter().any(|opened| opened.address.is_ipv4()));
+        assert!(change.opened.iter().all(|opened| opened.listener.is_ipv4()));
+    }
+}

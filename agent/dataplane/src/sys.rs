@@ -1,0 +1,73 @@
+//! System calls on sockets that the standard library does not offer. If `unsafe` is ever needed in the data plane,
+//! it lives here and nowhere else.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Asks the kernel where a redirected connection was going (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).
+///
+/// Returns `None` when the connection was not redirected: conntrack knows no translation for it.
+///
+/// # Errors
+/// Whatever else the kernel answers, for example when connection tracking is not available.
+pub fn original_destination(stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
+    let local = unmapped(stream.local_addr()?);
+    let socket = SockRef::from(stream);
+    let answer = match local.ip() {
+        IpAddr::V4(_) => socket.original_dst_v4(),
+        IpAddr::V6(_) => socket.original_dst_v6(),
+    };
+    match answer {
+        Ok(address) => Ok(address.as_socket().filter(|original| *original != local)),
+        Err(error) if error.raw_os_error() == Some(ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+// Linux's number for "no such entry", the same on every architecture.
+const ENOENT: i32 = 2;
+
+/// An address without the wrapping that a dual-stack socket puts around IPv4.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Opens a listening socket that several workers can share the port of (`SO_REUSEPORT`).
+///
+/// IPv6 sockets take IPv6 only, so that each family has a socket of its own and addresses are never mapped.
+pub(crate) fn listen(address: SocketAddr, share_port: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share_port)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+// The kernel lowers it to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// Opens a socket towards `destination`, bound to `source` when one is given.
+///
+/// `IP_BIND_ADDRESS_NO_PORT` leaves the choice of port to connect(), so that one source address serves as many
+/// connections as there are distinct destinations.
+pub(crate) fn upstream_socket(destination: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
+    let socket = match destination {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(source) = source {
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    Ok(socket)
+}

@@ -1,0 +1,171 @@
+//! One coarse timer per worker instead of one kernel-grade timer per request.
+//!
+//! Every connection registers one [`Deadline`] for its whole life and moves it while it waits. A tick twice a second
+//! wakes those that are due, so deadlines are late by up to half a second, which no timeout here minds.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+/// Time between two ticks.
+pub(crate) const TICK: Duration = Duration::from_millis(500);
+
+/// The deadlines of one worker.
+#[derive(Default)]
+pub(crate) struct Timers {
+    now: Rc<Cell<u64>>,
+    deadlines: RefCell<Vec<Rc<Deadline>>>,
+}
+
+impl Timers {
+    /// A deadline for a new connection, not set.
+    pub(crate) fn register(&self) -> Rc<Deadline> {
+        let deadline = Rc::new(Deadline {
+            now: Rc::clone(&self.now),
+            due: Cell::new(NEVER),
+            idle: Cell::new(false),
+            waker: RefCell::default(),
+        });
+        self.deadlines.borrow_mut().push(Rc::clone(&deadline));
+        deadline
+    }
+
+    /// Advances time by one tick and wakes whatever is due.
+    pub(crate) fn tick(&self) {
+        self.now.set(self.now.get() + 1);
+        self.wake_where(|deadline| deadline.due.get() <= self.now.get());
+    }
+
+    /// Ends the wait of every connection that is idle, so that it notices a drain.
+    pub(crate) fn wake_idle(&self) {
+        self.wake_where(|deadline| {
+            let idle = deadline.idle.get();
+            if idle {
+                deadline.due.set(0);
+            }
+            idle
+        });
+    }
+
+    fn wake_where(&self, chosen: impl Fn(&Deadline) -> bool) {
+        // A deadline held by nobody else belonged to a connection that is gone.
+        self.deadlines.borrow_mut().retain(|deadline| Rc::strong_count(deadline) > 1);
+        for deadline in self.deadlines.borrow().iter().filter(|deadline| chosen(deadline)) {
+            if let Some(waker) = deadline.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// When a connection has waited long enough.
+pub(crate) struct Deadline {
+    now: Rc<Cell<u64>>,
+    due: Cell<u64>,
+    idle: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// Says that a deadline passed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Elapsed;
+
+impl Deadline {
+    /// Awaits `future` for `limit` at most.
+    pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+        self.set(limit);
+        let mut future = pin!(future);
+        let result = poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_elapsed(cx).map(Err),
+        })
+        .await;
+        self.clear();
+        result
+    }
+
+    /// Like [`Self::within`], for a wait that a drain ends early: nothing is under way on the connection.
+    pub(crate) async fn idle_within<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        self.idle.set(true);
+        let result = self.within(limit, future).await;
+        self.idle.set(false);
+        result
+    }
+
+    /// Moves the deadline to `limit` from now.
+    pub(crate) fn set(&self, limit: Duration) {
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis()).max(1);
+        self.due.set(self.now.get().saturating_add(u64::try_from(ticks).unwrap_or(NEVER)));
+    }
+
+    /// Takes the deadline away.
+    pub(crate) fn clear(&self) {
+        self.due.set(NEVER);
+    }
+
+    /// Ready when the deadline has passed; otherwise the task is woken when it has.
+    pub(crate) fn poll_elapsed(&self, cx: &Context<'_>) -> Poll<Elapsed> {
+        if self.due.get() <= self.now.get() {
+            return Poll::Ready(Elapsed);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn deadline_passes_after_its_ticks() {
+        let timers = Timers::default();
+        let deadline = timers.register();
+        let mut wait = pin!(deadline.within(Duration::from_secs(1), std::future::pending::<()>()));
+        assert_eq!(poll(wait.as_mut()), Poll::Pending);
+        timers.tick();
+        assert_eq!(poll(wait.as_mut()), Poll::Pending);
+        timers.tick();
+        assert_eq!(poll(wait.as_mut()), Poll::Ready(Err(Elapsed)));
+    }
+
+    #[test]
+    fn drain_ends_only_idle_waits() {
+        let timers = Timers::default();
+        let (busy, idle) = (timers.register(), timers.register());
+        let hour = Duration::from_secs(3600);
+        let mut busy = pin!(busy.within(hour, std::future::pending::<()>()));
+        let mut idle = pin!(idle.idle_within(hour, std::future::pending::<()>()));
+        assert_eq!((poll(busy.as_mut()), poll(idle.as_mut())), (Poll::Pending, Poll::Pending));
+        timers.wake_idle();
+        assert_eq!((poll(busy.as_mut()), poll(idle.as_mut())), (Poll::Pending, Poll::Ready(Err(Elapsed))));
+    }
+
+    #[test]
+    fn deadlines_of_ended_connections_are_forgotten() {
+        let timers = Timers::default();
+        drop(timers.register());
+        let kept = timers.register();
+        timers.tick();
+        assert_eq!(timers.deadlines.borrow().len(), 1);
+        drop(kept);
+    }
+}

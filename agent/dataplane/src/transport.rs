@@ -1,0 +1,82 @@
+//! What the data plane asks of a connection, encrypted or not.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::buffer::PooledBuffer;
+
+/// A byte stream that can tell that there is something to read before a buffer is taken for it.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Ready when a read would not have to wait, or might not.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Transport for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+/// A stream some of whose bytes have been read already.
+pub(crate) struct Prefixed<S> {
+    first: Option<PooledBuffer>,
+    stream: S,
+}
+
+impl<S> Prefixed<S> {
+    /// `first` is read before anything else of `stream`.
+    pub(crate) fn new(first: PooledBuffer, stream: S) -> Self {
+        Self { first: Some(first), stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(first) = self.first.as_mut().filter(|first| !first.is_empty()) else {
+            self.first = None;
+            return Pin::new(&mut self.stream).poll_read(cx, into);
+        };
+        let n = into.remaining().min(first.filled().len());
+        into.put_slice(&first.filled()[..n]);
+        first.consume(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,290 @@
+//! One worker: a thread with a runtime, its view of the snapshot, and everything its connections use.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use snapshot::Snapshot;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, spawn_local},
+};
+
+use crate::{
+    accept,
+    access_log::{AccessLog, LogBuffer},
+    buffer::BufferPool,
+    timer::{TICK, Timers},
+    view::View,
+};
+
+/// Asks where a captured connection was going; see [`crate::original_destination`]. Tests put their own here.
+pub type OriginalDestination = fn(&TcpStream) -> io::Result<Option<SocketAddr>>;
+
+/// What the workers are started with; the same for all of them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Number of worker threads, at least 1.
+    pub workers: usize,
+    /// Connections from clients that one worker serves at a time; more are closed at once and counted.
+    pub max_connections: usize,
+    /// How the original destination of a captured connection is found.
+    pub original_destination: OriginalDestination,
+    /// How long a connection may be idle: between two requests, or with nothing moving on an opaque one.
+    pub idle_timeout: Duration,
+    /// How long the head of a request may take to arrive once it has begun.
+    pub head_timeout: Duration,
+    /// Where the access log goes, if it is on.
+    pub access_log: Option<AccessLog>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            max_connections: 8192,
+            original_destination: crate::original_destination,
+            idle_timeout: Duration::from_secs(3600),
+            head_timeout: Duration::from_secs(60),
+            access_log: None,
+        }
+    }
+}
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Serve from this snapshot from now on, and confirm.
+    Publish { version: u64, snapshot: Arc<Snapshot>, change: SocketChange, done: oneshot::Sender<()> },
+    /// Let connections end.
+    Drain,
+    /// Tell the counts.
+    Count(oneshot::Sender<Counts>),
+}
+
+/// A worker's share of a change of listening sockets.
+#[derive(Default)]
+pub(crate) struct SocketChange {
+    pub(crate) opened: Vec<OpenedSocket>,
+    pub(crate) closed: Vec<SocketAddr>,
+}
+
+/// A listening socket for one worker.
+pub(crate) struct OpenedSocket {
+    pub(crate) address: SocketAddr,
+    /// Address of the listener in the snapshot.
+    pub(crate) listener: SocketAddr,
+    pub(crate) socket: TcpListener,
+}
+
+/// How much a worker has done; sums over the workers describe the proxy.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Connections from clients that are open.
+    pub active_connections: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections closed at once because the worker had as many as it may.
+    pub over_limit: u64,
+    /// Connections closed because they were going to the proxy itself.
+    pub looped: u64,
+    /// Connections closed because no filter chain takes them.
+    pub no_filter_chain: u64,
+    /// HTTP requests.
+    pub requests: u64,
+    /// HTTP requests that the proxy answered itself.
+    pub local_replies: u64,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            active_connections: self.active_connections + other.active_connections,
+            connections: self.connections + other.connections,
+            over_limit: self.over_limit + other.over_limit,
+            looped: self.looped + other.looped,
+            no_filter_chain: self.no_filter_chain + other.no_filter_chain,
+            requests: self.requests + other.requests,
+            local_replies: self.local_replies + other.local_replies,
+        }
+    }
+}
+
+/// What the connections of a worker share.
+pub(crate) struct Worker {
+    pub(crate) settings: Settings,
+    pub(crate) buffers: Rc<BufferPool>,
+    pub(crate) timers: Timers,
+    pub(crate) log: Option<LogBuffer>,
+    view: RefCell<Rc<View>>,
+    scratch: RefCell<Vec<Vec<u8>>>,
+    counts: Cell<Counts>,
+    draining: Cell<bool>,
+    clock: Cell<Clock>,
+}
+
+/// Formatted and wall-clock time, read once per tick.
+#[derive(Clone, Copy)]
+struct Clock {
+    date: [u8; DATE_LEN],
+    wall: SystemTime,
+    monotonic: Instant,
+}
+
+/// Length of an IMF-fixdate (RFC 9110 §5.6.7).
+const DATE_LEN: usize = 29;
+
+impl Clock {
+    fn now() -> Self {
+        let wall = SystemTime::now();
+        let mut date = [0; DATE_LEN];
+        let text = httpdate::fmt_http_date(wall);
+        date.copy_from_slice(text.as_bytes().get(..DATE_LEN).unwrap_or(&[b'0'; DATE_LEN]));
+        Self { date, wall, monotonic: Instant::now() }
+    }
+}
+
+// Writing vectors kept for later requests, and how large one may have grown to be kept.
+const SPARE_SCRATCH: usize = 256;
+const MAX_SCRATCH: usize = 64 * 1024;
+
+impl Worker {
+    fn new(settings: Settings) -> Self {
+        let log = settings.access_log.clone().map(LogBuffer::new);
+        Self {
+            settings,
+            buffers: Rc::default(),
+            timers: Timers::default(),
+            log,
+            view: RefCell::new(Rc::new(View::empty())),
+            scratch: RefCell::default(),
+            counts: Cell::default(),
+            draining: Cell::new(false),
+            clock: Cell::new(Clock::now()),
+        }
+    }
+
+    /// What to serve from. Hold it for one request, not longer.
+    pub(crate) fn view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// Whether connections should end as soon as they can.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Changes the counts.
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+
+    /// Connections from clients that are open.
+    pub(crate) fn active_connections(&self) -> u64 {
+        self.counts.get().active_connections
+    }
+
+    /// The current value of a `date` field, at most a tick old.
+    pub(crate) fn date(&self) -> [u8; DATE_LEN] {
+        self.clock.get().date
+    }
+
+    /// Wall-clock time at a moment that was read from the monotonic clock.
+    pub(crate) fn wall_time(&self, moment: Instant) -> SystemTime {
+        let clock = self.clock.get();
+        clock.wall + moment.saturating_duration_since(clock.monotonic)
+    }
+
+    /// An empty vector to write into; give it back with [`Self::recycle`].
+    pub(crate) fn scratch(&self) -> Vec<u8> {
+        self.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps a vector for a later request.
+    pub(crate) fn recycle(&self, mut scratch: Vec<u8>) {
+        let mut spares = self.scratch.borrow_mut();
+        if spares.len() < SPARE_SCRATCH && scratch.capacity() <= MAX_SCRATCH {
+            scratch.clear();
+            spares.push(scratch);
+        }
+    }
+
+    fn tick(&self) {
+        self.clock.set(Clock::now());
+        self.timers.tick();
+        if let Some(log) = &self.log {
+            log.flush();
+        }
+    }
+}
+
+/// Runs a worker until every sender of `commands` is gone.
+pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let worker = Rc::new(Worker::new(settings));
+    let mut accepting: HashMap<SocketAddr, AbortHandle> = HashMap::new();
+    let ticking = spawn_local(keep_time(Rc::clone(&worker)));
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Publish { version, snapshot, change, done } => {
+                let next = worker.view().next(version, snapshot);
+                *worker.view.borrow_mut() = Rc::new(next);
+                change_sockets(&worker, &mut accepting, change);
+                // Nobody waits any more when the publisher has given up.
+                _ = done.send(());
+            }
+            Command::Drain => {
+                worker.draining.set(true);
+                worker.timers.wake_idle();
+            }
+            Command::Count(answer) => _ = answer.send(worker.counts.get()),
+        }
+    }
+    ticking.abort();
+    worker.tick();
+}
+
+fn change_sockets(
+    worker: &Rc<Worker>,
+    accepting: &mut HashMap<SocketAddr, AbortHandle>,
+    change: SocketChange,
+) {
+    for address in change.closed {
+        if let Some(task) = accepting.remove(&address) {
+            task.abort();
+        }
+    }
+    for OpenedSocket { address, listener, socket } in change.opened {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let task = spawn_local(accept::accept(Rc::clone(worker), socket, listener));
+                accepting.insert(address, task.abort_handle());
+            }
+            Err(error) => tracing::error!(%address, %error, "cannot watch a listening socket"),
+        }
+    }
+}
+
+/// Ticks between two looks for idle connections that the peer has closed.
+const SWEEP_EVERY: u32 = 20;
+
+async fn keep_time(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for tick in (0..SWEEP_EVERY).cycle() {
+        interval.tick().await;
+        worker.tick();
+        if tick == 0 {
+            worker.view().sweep(Instant::now());
+        }
+    }
+}
