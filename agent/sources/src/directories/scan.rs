@@ -1,0 +1,202 @@
+//! Looks through directories and reads the files that changed since the last look.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use resources::{Files, Finding, Place, Problem, ReadDefaults, Rule, Severity};
+
+use crate::Update;
+
+/// The state of all directories at the last look.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    directories: Vec<PathBuf>,
+    files: Files,
+    seen: BTreeMap<PathBuf, Seen>,
+    unlisted: BTreeMap<PathBuf, String>,
+    touched: BTreeSet<OsString>,
+    is_first: bool,
+}
+
+/// What a file was at the last look; while it stays the same it is not read again.
+#[derive(Debug, Eq, PartialEq)]
+enum Seen {
+    Read(Fingerprint),
+    Unreadable(String),
+}
+
+/// Tells versions of a file apart. A file touched while it was watched is read even if this is unchanged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Fingerprint {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Largest file that is read, in bytes; the reader of resources refuses more in any case.
+const MAX_BYTES: u64 = 64 << 20;
+
+impl Scanner {
+    pub(super) fn new(directories: Vec<PathBuf>, defaults: ReadDefaults) -> Self {
+        let mut known = BTreeSet::new();
+        let directories =
+            directories.into_iter().filter(|directory| known.insert(directory.clone())).collect();
+        Self {
+            directories,
+            files: Files::new(defaults),
+            seen: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            is_first: true,
+        }
+    }
+
+    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.directories.iter().map(PathBuf::as_path)
+    }
+
+    /// Takes note of files that were touched: they are read at the next scan however unchanged they look.
+    pub(super) fn expect_change(&mut self, names: Vec<OsString>) {
+        self.touched.extend(names);
+    }
+
+    /// Reads what changed. Returns everything in force when it differs from the last time, and the first time.
+    pub(super) fn scan(&mut self) -> Option<Update> {
+        let mut changed = std::mem::take(&mut self.is_first);
+        for directory in self.directories.clone() {
+            changed |= self.scan_directory(&directory);
+        }
+        self.touched.clear();
+        changed.then(|| self.update())
+    }
+
+    fn scan_directory(&mut self, directory: &Path) -> bool {
+        let listed = match list(directory) {
+            Ok(listed) => listed,
+            Err(error) => {
+                let reason = error.to_string();
+                return self.unlisted.insert(directory.to_owned(), reason.clone()) != Some(reason);
+            }
+        };
+        let mut changed = self.unlisted.remove(directory).is_some();
+        let is_gone = |file: &&PathBuf| file.parent() == Some(directory) && !listed.contains(*file);
+        let gone: Vec<PathBuf> = self.seen.keys().filter(is_gone).cloned().collect();
+        for file in gone {
+            self.seen.remove(&file);
+            self.files.remove_file(&shown(&file));
+            changed = true;
+        }
+        for file in listed {
+            changed |= self.scan_file(&file);
+        }
+        changed
+    }
+
+    fn scan_file(&mut self, file: &Path) -> bool {
+        let touched = file.file_name().is_some_and(|name| self.touched.contains(name));
+        let seen = match fingerprint(file) {
+            Ok(fingerprint) if !touched && self.seen.get(file) == Some(&Seen::Read(fingerprint)) => {
+                return false;
+            }
+            Ok(_) => read_text(file),
+            Err(error) => Err(error),
+        };
+        match seen {
+            Ok((fingerprint, text)) => {
+                self.files.replace_file(&shown(file), &text);
+                self.seen.insert(file.to_owned(), Seen::Read(fingerprint));
+                true
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.files.mark_unreadable(&shown(file), &reason);
+                let now = Seen::Unreadable(reason);
+                let before = self.seen.get(file);
+                let differs = before != Some(&now);
+                self.seen.insert(file.to_owned(), now);
+                differs
+            }
+        }
+    }
+
+    fn update(&self) -> Update {
+        let (set, findings) = self.files.resources();
+        let away = self.unlisted.iter().map(|(directory, reason)| Finding {
+            severity: Severity::Error,
+            rule: Rule::Unreadable,
+            place: Some(Place::whole(shown(directory))),
+            resource: None,
+            path: String::new(),
+            problem: Problem::new(format!("directory cannot be read: {reason}"))
+                .remedy("what was read from it stays in force; it is tried again every 2 seconds"),
+        });
+        Update { set, findings: away.chain(findings).collect() }
+    }
+}
+
+/// The resource files of a directory: visible, with a known ending, not directories themselves.
+fn list(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    for entry in fs::read_dir(directory)? {
+        let file = directory.join(entry?.file_name());
+        // A link to nowhere stays in the list: its absence is worth a finding.
+        if has_resource_name(&file) && !file.is_dir() {
+            files.insert(file);
+        }
+    }
+    Ok(files)
+}
+
+fn has_resource_name(file: &Path) -> bool {
+    let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let known =
+        file.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+    !hidden && known
+}
+
+fn fingerprint(file: &Path) -> io::Result<Fingerprint> {
+    let metadata = fs::metadata(file)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    Ok(Fingerprint::of(&metadata))
+}
+
+impl Fingerprint {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// The fingerprint is taken before reading: a change in between makes it differ at the next look.
+fn read_text(file: &Path) -> io::Result<(Fingerprint, String)> {
+    let open = File::open(file)?;
+    let fingerprint = Fingerprint::of(&open.metadata()?);
+    let mut bytes = Vec::new();
+    let count = open.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if count as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes; split it")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        io::Error::other(format!("byte {} is not UTF-8 text", error.utf8_error().valid_up_to() + 1))
+    })?;
+    Ok((fingerprint, text))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,269 @@
+//! What every source promises, shown on real directories.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    time::Duration,
+};
+
+use resources::ReadDefaults;
+use sources::{Directories, Source, Updates, channel};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Longest wait for an update: the interval of 2 s and room for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn service(name: &str, port: u16) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n"
+    )
+}
+
+fn directory(files: &[(&str, String)]) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+fn watch(directories: &[&Path]) -> Updates {
+    let (publisher, updates) = channel();
+    let directories = directories.iter().map(|path| path.to_path_buf()).collect();
+    let source = Directories::open(directories, ReadDefaults::default()).unwrap();
+    tokio::spawn(source.run(publisher));
+    updates
+}
+
+/// Services in force as `name:port`, then findings.
+fn shown(updates: &Updates) -> (Vec<String>, Vec<String>) {
+    let update = updates.borrow().clone().unwrap_or_default();
+    let service = |s: &std::sync::Arc<resources::Object<resources::Service>>| {
+        format!("{}:{}", s.meta.name(), s.spec.ports[0].port)
+    };
+    let services = update.set.services().iter().map(service).collect();
+    (services, update.findings.iter().map(ToString::to_string).collect())
+}
+
+/// Waits until these services are in force.
+async fn expect(updates: &mut Updates, services: &[&str]) -> Vec<String> {
+    let reached = updates.wait_for(|_| true);
+    timeout(PATIENCE, reached).await.unwrap().unwrap();
+    let wait = async {
+        loop {
+            updates.borrow_and_update();
+            let (found, findings) = shown(updates);
+            if found == services {
+                return findings;
+            }
+            updates.changed().await.unwrap();
+        }
+    };
+    let waited = timeout(PATIENCE, wait).await;
+    waited.unwrap_or_else(|_| panic!("wanted {services:?}, have {:?}", shown(updates)))
+}
+
+/// Waits for an update whose findings hold this text.
+async fn expect_finding(updates: &mut Updates, text: &str) {
+    let wait = async {
+        loop {
+            updates.borrow_and_update();
+            if shown(updates).1.iter().any(|finding| finding.contains(text)) {
+                return;
+            }
+            updates.changed().await.unwrap();
+        }
+    };
+    let waited = timeout(PATIENCE, wait).await;
+    waited.unwrap_or_else(|_| panic!("wanted {text:?}, have {:?}", shown(updates)));
+}
+
+#[tokio::test]
+async fn the_first_update_holds_all_directories_and_endings() {
+    let json = "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"c\"},\"spec\":{\"ports\":[{\"port\":3}]}}";
+    let one = directory(&[
+        ("a.yaml", service("a", 1)),
+        ("b.yml", service("b", 2)),
+        ("c.json", json.to_owned()),
+        ("notes.txt", service("x", 9)),
+        (".hidden.yaml", service("y", 9)),
+    ]);
+    fs::create_dir(one.path().join("sub.yaml")).unwrap();
+    fs::write(one.path().join("sub.yaml/z.yaml"), service("z", 9)).unwrap();
+    let two = directory(&[("d.yaml", service("d", 4))]);
+    let mut updates = watch(&[one.path(), two.path(), one.path()]);
+    assert_eq!(expect(&mut updates, &["a:1", "b:2", "c:3", "d:4"]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_empty_directory_gives_an_empty_update() {
+    let empty = directory(&[]);
+    let mut updates = watch(&[empty.path()]);
+    timeout(PATIENCE, updates.wait_for(Option::is_some)).await.unwrap().unwrap();
+    assert_eq!(shown(&updates), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn files_written_replaced_renamed_and_deleted_are_noticed() {
+    let place = directory(&[("a.yaml", service("a", 1))]);
+    let path = |name: &str| place.path().join(name);
+    let mut updates = watch(&[place.path()]);
+    expect(&mut updates, &["a:1"]).await;
+    fs::write(path("a.yaml"), service("a", 2)).unwrap();
+    expect(&mut updates, &["a:2"]).await;
+    fs::write(path(".a.yaml.swp"), service("a", 3)).unwrap();
+    fs::rename(path(".a.yaml.swp"), path("a.yaml")).unwrap();
+    expect(&mut updates, &["a:3"]).await;
+    fs::write(path("b.yaml"), service("b", 4)).unwrap();
+    expect(&mut updates, &["a:3", "b:4"]).await;
+    fs::rename(path("b.yaml"), path("c.yaml")).unwrap();
+    expect(&mut updates, &["a:3", "b:4"]).await;
+    fs::remove_file(path("a.yaml")).unwrap();
+    expect(&mut updates, &["b:4"]).await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_same_length_and_time_is_noticed() {
+    let place = directory(&[("a.yaml", service("a", 1))]);
+    let file = place.path().join("a.yaml");
+    let times = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+    let mut updates = watch(&[place.path()]);
+    expect(&mut updates, &["a:1"]).await;
+    fs::write(&file, service("a", 2)).unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_times(times).unwrap();
+    expect(&mut updates, &["a:2"]).await;
+}
+
+#[tokio::test]
+async fn a_configmap_is_noticed_when_its_link_is_swapped() {
+    let mount = directory(&[]);
+    let path = |name: &str| mount.path().join(name);
+    let revision = |name: &str, port| {
+        fs::create_dir(path(name)).unwrap();
+        fs::write(path(name).join("a.yaml"), service("a", port)).unwrap();
+        symlink(name, path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+    };
+    revision("..2026_01", 1);
+    symlink("..data/a.yaml", path("a.yaml")).unwrap();
+    let mut updates = watch(&[mount.path()]);
+    expect(&mut updates, &["a:1"]).await;
+    revision("..2026_02", 2);
+    fs::remove_dir_all(path("..2026_01")).unwrap();
+    expect(&mut updates, &["a:2"]).await;
+}
+
+#[tokio::test]
+async fn a_broken_file_keeps_its_last_valid_version() {
+    let place = directory(&[("a.yaml", service("a", 1)), ("b.yaml", service("b", 2))]);
+    let mut updates = watch(&[place.path()]);
+    expect(&mut updates, &["a:1", "b:2"]).await;
+    fs::write(place.path().join("a.yaml"), "kind: [\n").unwrap();
+    expect_finding(&mut updates, "a.yaml:1:7: is not valid YAML").await;
+    expect_finding(&mut updates, "Service default/a: the last valid version stays in force").await;
+    assert_eq!(shown(&updates).0, ["a:1", "b:2"]);
+    fs::write(place.path().join("a.yaml"), service("a", 3)).unwrap();
+    assert_eq!(expect(&mut updates, &["a:3", "b:2"]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_keep_what_they_held() {
+    let place = directory(&[("a.yaml", service("a", 1)), ("b.yaml", service("b", 2))]);
+    let path = |name: &str| place.path().join(name);
+    let mut updates = watch(&[place.path()]);
+    expect(&mut updates, &["a:1", "b:2"]).await;
+    fs::write(path("a.yaml"), b"a: \xff").unwrap();
+    expect_finding(&mut updates, "a.yaml: cannot be read: byte 4 is not UTF-8 text (its 1 resources stay")
+        .await;
+    fs::remove_file(path("b.yaml")).unwrap();
+    symlink("nowhere", path("b.yaml")).unwrap();
+    expect_finding(&mut updates, "b.yaml: cannot be read: No such file").await;
+    nix::unistd::mkfifo(&path("c.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    expect_finding(&mut updates, "c.yaml: cannot be read: it is no regular file").await;
+    assert_eq!(shown(&updates).0, ["a:1", "b:2"]);
+    fs::write(path("a.yaml"), service("a", 3)).unwrap();
+    expect(&mut updates, &["a:3", "b:2"]).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_vanishes_keeps_its_resources_and_may_come_back() {
+    let parent = directory(&[]);
+    let (place, aside) = (parent.path().join("conf"), parent.path().join("aside"));
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("a.yaml"), service("a", 1)).unwrap();
+    let mut updates = watch(&[&place]);
+    expect(&mut updates, &["a:1"]).await;
+    fs::rename(&place, &aside).unwrap();
+    expect_finding(&mut updates, "conf: directory cannot be read: No such file").await;
+    assert_eq!(shown(&updates).0, ["a:1"]);
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("b.yaml"), service("b", 2)).unwrap();
+    expect(&mut updates, &["b:2"]).await;
+    // The new directory is the one watched now.
+    fs::write(aside.join("a.yaml"), service("a", 9)).unwrap();
+    fs::write(place.join("b.yaml"), service("b", 3)).unwrap();
+    assert_eq!(expect(&mut updates, &["b:3"]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn files_written_together_are_one_update() {
+    let place = directory(&[]);
+    let mut updates = watch(&[place.path()]);
+    timeout(PATIENCE, updates.wait_for(Option::is_some)).await.unwrap().unwrap();
+    for i in 0..50 {
+        fs::write(place.path().join(format!("{i:02}.yaml")), service(&format!("s{i:02}"), 80)).unwrap();
+    }
+    timeout(PATIENCE, updates.changed()).await.unwrap().unwrap();
+    assert_eq!(shown(&updates).0.len(), 50);
+}
+
+#[tokio::test]
+async fn nothing_is_published_when_nothing_changed() {
+    let place = directory(&[("a.yaml", service("a", 1)), ("bad.yaml", "kind: [".to_owned())]);
+    symlink("nowhere", place.path().join("c.yaml")).unwrap();
+    let mut updates = watch(&[place.path()]);
+    timeout(PATIENCE, updates.wait_for(Option::is_some)).await.unwrap().unwrap();
+    updates.borrow_and_update();
+    // Longer than the interval at which directories are looked through.
+    let silent = timeout(Duration::from_millis(2_500), updates.changed()).await;
+    assert!(silent.is_err(), "{:?}", shown(&updates));
+}
+
+#[tokio::test]
+async fn the_source_ends_with_its_consumer() {
+    let place = directory(&[]);
+    let (publisher, updates) = channel();
+    let source = Directories::open(vec![place.path().to_owned()], ReadDefaults::default()).unwrap();
+    let running = tokio::spawn(source.run(publisher));
+    drop(updates);
+    timeout(PATIENCE, running).await.unwrap().unwrap();
+}
+
+#[test]
+fn a_missing_directory_is_refused_at_the_start() {
+    let parent = directory(&[("file", String::new())]);
+    for (name, reason) in [("missing", "No such file or directory"), ("file", "Not a directory")] {
+        let path = parent.path().join(name);
+        let error = Directories::open(vec![path.clone()], ReadDefaults::default()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("invalid configuration directory `{}`: {reason}", path.display())),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_unreadable_directory_is_refused_at_the_start() {
+    let place = directory(&[]);
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o000)).unwrap();
+    let opened = Directories::open(vec![place.path().to_owned()], ReadDefaults::default());
+    let is_root = fs::read_dir(place.path()).is_ok();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    if is_root {
+        return eprintln!("skipped: permissions do not bind root");
+    }
+    assert!(opened.unwrap_err().to_string().contains("Permission denied"));
+}
