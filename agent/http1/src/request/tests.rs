@@ -281,6 +281,9 @@ fn upgrade_counts_only_if_connection_lists_it() {
     with_lines("connection: keep-alive, Upgrade\r\nupgrade: websocket\r\n", |request| {
         assert_eq!(request.upgrade, Some("websocket"));
     });
+    with_lines("upgrade: a\r\nconnection: upgrade\r\nupgrade: b\r\n", |request| {
+        assert_eq!(request.upgrade, Some("a"));
+    });
     with_lines("upgrade: websocket\r\n", |request| assert_eq!(request.upgrade, None));
     with_lines("connection: upgrade\r\n", |request| assert_eq!(request.upgrade, None));
     with_lines("connection: upgrade\r\nupgrade:\r\n", |request| assert_eq!(request.upgrade, None));
