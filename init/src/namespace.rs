@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, setns};
 
 /// Goes into the network namespace behind `path`, such as `/proc/1234/ns/net` or `/run/netns/pod`.
@@ -35,13 +36,16 @@ pub(crate) struct Lock {
 ///
 /// The lock is on the namespace file itself: it needs no writable file system, and is the same one for every container
 /// of the pod. iptables' own lock covers a single restore only, not reading, comparing and writing together.
+///
+/// Programs started from here on hold it with us: when we are killed while one is still writing, the next of us waits
+/// until that one is done.
 pub(crate) fn lock(wait: Duration) -> Result<Lock> {
     const PATH: &str = "/proc/self/ns/net";
     let file = File::open(PATH).with_context(|| format!("cannot open {PATH}: is /proc mounted?"))?;
     let deadline = Instant::now() + wait;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file }),
+            Ok(()) => return share_with_children(file),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -53,4 +57,10 @@ pub(crate) fn lock(wait: Duration) -> Result<Lock> {
             Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock {PATH}")),
         }
     }
+}
+
+fn share_with_children(file: File) -> Result<Lock> {
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))
+        .context("cannot hand the lock on to programs started")?;
+    Ok(Lock { _file: file })
 }

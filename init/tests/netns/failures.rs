@@ -1,0 +1,139 @@
+//! What goes wrong is named, and nothing is left half done.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::harness::{BINARY, Namespace, injected, namespace_or_skip};
+
+/// A directory with one program in it, to stand before the real ones in `PATH`.
+fn imposter(name: &str, script: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join(name);
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    (directory, path)
+}
+
+fn has_passthrough_address(namespace: &Namespace) -> bool {
+    namespace.shell("ip -6 address show dev lo").contains("::6/128")
+}
+
+#[test]
+fn ipv4_is_put_back_when_ipv6_fails() {
+    let namespace = namespace_or_skip!();
+    namespace.shell("iptables -t nat -A OUTPUT -d 10.9.9.9/32 -j ACCEPT");
+    namespace.init(&["-i", "10.0.0.0/8", "-b", "80", "-c", "eth9", "--ipv6", "off"]).ok();
+    let before = namespace.rules();
+    let (_directory, path) =
+        imposter("ip6tables-nft-restore", "echo 'ip6tables-restore: line 2 failed' >&2; exit 1");
+    let said = namespace.init_with(&[("PATH", &path)], &injected(&["--ipv6", "on"])).exits(1);
+    said.complains(&["ip6tables-nft-restore refused the line `:ISTIO_INBOUND - [0:0]`", "put back"]);
+    assert_eq!(without_empty_tables(&namespace.rules()), without_empty_tables(&before));
+    assert!(!has_passthrough_address(&namespace));
+}
+
+/// Nftables keeps a table once it was used, also when nothing is in it any more.
+fn without_empty_tables(rules: &str) -> Vec<&str> {
+    rules.split_inclusive("COMMIT\n").filter(|table| table.contains("\n-A ")).collect()
+}
+
+#[test]
+fn what_the_kernel_does_not_hold_is_not_called_installed() {
+    let namespace = namespace_or_skip!();
+    let script = "sed '/-d 127.0.0.1.32 -j RETURN/d' | exec /usr/sbin/iptables-nft-restore \"$@\"";
+    let (_directory, path) = imposter("iptables-nft-restore", script);
+    let said = namespace.init_with(&[("PATH", &path)], &injected(&["--ipv6", "off"])).exits(1);
+    said.complains(&["does not hold what was written", "- -d 127.0.0.1/32 -j RETURN"]);
+}
+
+#[test]
+fn the_refused_line_is_shown() {
+    let namespace = namespace_or_skip!();
+    let script = "sed 's/--to-ports 15001/--to-ports x/' | exec /usr/sbin/iptables-nft-restore \"$@\"";
+    let (_directory, path) = imposter("iptables-nft-restore", script);
+    let said = namespace.init_with(&[("PATH", &path)], &injected(&["--ipv6", "off"])).exits(1);
+    said.complains(&["the line `-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001`"]);
+    assert!(!namespace.rules().contains("ISTIO"));
+}
+
+#[test]
+fn a_missing_capability_is_named_with_the_remedy() {
+    let namespace = namespace_or_skip!();
+    let arguments = [&["--bounding-set", "-net_admin", "--", BINARY], &injected(&[])[..]].concat();
+    let said = namespace.run("setpriv", &arguments).exits(1);
+    said.complains(&["NET_ADMIN", "securityContext.capabilities.add", "CNI"]);
+}
+
+#[test]
+fn no_iptables_at_all_is_said_for_each_kind() {
+    let namespace = namespace_or_skip!();
+    let script = "mount -t tmpfs none /usr/sbin; exec \"$0\" -i '*' --ipv6 off";
+    let said = namespace.run("unshare", &["-m", "sh", "-euc", script, BINARY]).exits(1);
+    said.complains(&["no usable iptables", "iptables-nft-save: missing", "iptables-legacy-save: missing"]);
+}
+
+#[test]
+fn the_pods_capabilities_are_enough() {
+    let namespace = namespace_or_skip!();
+    let only = ["--bounding-set", "-all,+net_admin,+net_raw", "--no-new-privs", "--", BINARY];
+    for backend in ["nft", "legacy"] {
+        let arguments =
+            [&only[..], &injected(&["--ipv6", "on", "--force-iptables-binary", backend])].concat();
+        namespace.run("setpriv", &arguments).ok();
+    }
+    assert_eq!(namespace.rules().matches(":ISTIO_OUTPUT -").count(), 4);
+}
+
+#[test]
+fn ipv6_that_cannot_be_read_fails_only_when_asked_for() {
+    let namespace = namespace_or_skip!();
+    namespace.shell(
+        "ip link add v9 type veth peer name v8; ip link set v9 up; ip -6 address add fd00::2/64 dev v9 nodad",
+    );
+    let (_directory, path) =
+        imposter("ip6tables-nft-save", "echo 'Address family not supported' >&2; exit 3");
+    let variables = [("PATH", path.as_str())];
+    namespace.init_with(&variables, &injected(&["--ipv6", "on"])).exits(1).complains(&["ip6tables-nft-save"]);
+    assert!(!namespace.rules().contains("ISTIO"));
+    let said = namespace.init_with(&variables, &injected(&[])).ok();
+    said.complains(&["IPv6 goes without capture"]);
+    assert!(namespace.listing("iptables", "nat").contains("ISTIO_OUTPUT"));
+}
+
+#[test]
+fn another_run_that_takes_too_long_is_told() {
+    let namespace = namespace_or_skip!();
+    let mut holder =
+        namespace.command("sh", &["-c", "exec flock /proc/self/ns/net sleep 5"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let said = namespace.init(&injected(&["--ipv6", "off", "--lock-wait", "300ms"])).exits(1);
+    said.complains(&["0.3 seconds", "--lock-wait"]);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
+
+#[test]
+fn no_address_for_ipv6_first_is_told() {
+    let namespace = namespace_or_skip!();
+    let said = namespace.init(&injected(&["--ipv6", "first"])).exits(1);
+    said.complains(&["--ipv6 first"]);
+    assert!(!namespace.rules().contains("ISTIO"));
+}
+
+#[test]
+fn a_namespace_that_is_none_is_told() {
+    let namespace = namespace_or_skip!();
+    for path in ["/nowhere", "/etc/hostname"] {
+        let said = namespace.init(&injected(&["--network-namespace", path])).exits(1);
+        said.complains(&[path, "--network-namespace"]);
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_added_is_told_with_the_command() {
+    let namespace = namespace_or_skip!();
+    namespace.shell("echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    let said = namespace.init(&injected(&["--ipv6", "on"])).exits(1);
+    said.complains(&["ip -6 address add ::6/128 dev lo"]);
+    assert!(!namespace.rules().contains("ISTIO"));
+}

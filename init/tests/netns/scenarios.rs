@@ -1,0 +1,94 @@
+//! Every golden scenario of the rules, installed: the kernel returns what was written, and a second run agrees.
+
+use std::path::Path;
+
+use crate::harness::{Namespace, namespace_or_skip};
+
+struct Scenario {
+    name: String,
+    flags: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/tests/golden");
+    let mut scenarios: Vec<_> =
+        std::fs::read_dir(golden).unwrap().map(|entry| read(&entry.unwrap().path())).collect();
+    scenarios.sort_by(|a, b| a.name.cmp(&b.name));
+    scenarios
+}
+
+fn read(path: &Path) -> Scenario {
+    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut scenario = Scenario { name, flags: Vec::new(), variables: Vec::new() };
+    let mut ipv6 = "on";
+    let mut servers = String::new();
+    for line in std::fs::read_to_string(path.join("settings")).unwrap().lines() {
+        match line.split_once(' ').unwrap() {
+            ("flags", flags) => {
+                scenario.flags.extend(flags.split_whitespace().map(|flag| flag.replace("''", "")));
+            }
+            ("env", variable) => {
+                let (name, value) = variable.split_once('=').unwrap();
+                scenario.variables.push((name.to_owned(), value.to_owned()));
+            }
+            ("dns-servers", list) => servers = list.replace(' ', ","),
+            ("no-ipv6", _) => ipv6 = "off",
+            _ => {}
+        }
+    }
+    scenario.flags.extend(["--ipv6", ipv6, "--dns-servers", &servers].map(str::to_owned));
+    scenario
+}
+
+/// Names cannot be installed where nobody has them.
+fn has_names(scenario: &Scenario) -> bool {
+    scenario.name == "listed-groups"
+}
+
+fn run(namespace: &Namespace, scenario: &Scenario, more: &[&str], before: &[&str]) -> crate::harness::Said {
+    let flags: Vec<_> = scenario.flags.iter().map(String::as_str).collect();
+    let variables: Vec<_> = scenario.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    namespace.init_with(&variables, &[before, &flags[..], more].concat())
+}
+
+fn install_everything(backend: &str) {
+    for scenario in scenarios().iter().filter(|scenario| !has_names(scenario)) {
+        let namespace = namespace_or_skip!();
+        let forced = ["--force-iptables-binary", backend];
+        run(&namespace, scenario, &forced, &[]).ok();
+        let written = namespace.rules();
+        run(&namespace, scenario, &forced, &["check"]).ok();
+        run(&namespace, scenario, &forced, &[]).ok().complains(&["nothing written"]);
+        assert_eq!(namespace.rules(), written, "{}", scenario.name);
+        namespace.init(&["--cleanup"]).ok();
+        let left = namespace.rules();
+        assert!(!left.contains("ISTIO") && !left.contains("postern"), "{}: {left}", scenario.name);
+    }
+}
+
+#[test]
+fn every_scenario_is_read_back_as_written_by_nft() {
+    install_everything("nft");
+}
+
+#[test]
+fn every_scenario_is_read_back_as_written_by_legacy() {
+    install_everything("legacy");
+}
+
+#[test]
+fn a_dry_run_is_what_an_install_writes() {
+    for scenario in scenarios().iter().filter(|scenario| !has_names(scenario)) {
+        let by_hand = namespace_or_skip!();
+        let by_init = namespace_or_skip!();
+        let printed = run(&by_hand, scenario, &["--dry-run"], &[]).ok().stdout;
+        let (v4, v6) = printed.split_once("# IPv6").unwrap();
+        let v6 = format!("# IPv6{v6}");
+        for (program, document) in [("iptables-restore", v4), ("ip6tables-restore", &v6)] {
+            by_hand.run("sh", &["-euc", "printf %s \"$1\" | $0 --noflush", program, document]).ok();
+        }
+        run(&by_init, scenario, &[], &[]).ok();
+        assert_eq!(by_hand.rules(), by_init.rules(), "{}", scenario.name);
+    }
+}

@@ -1,0 +1,35 @@
+//! TPROXY: routes beside the rules, once each, in both families.
+
+use crate::harness::namespace_or_skip;
+
+const FLAGS: [&str; 8] = ["-m", "TPROXY", "-i", "*", "-b", "*", "--ipv6", "on"];
+
+#[test]
+fn routes_are_added_once_however_often_it_runs() {
+    let namespace = namespace_or_skip!();
+    for _ in 0..3 {
+        namespace.init(&FLAGS).ok();
+    }
+    for family in ["-4", "-6"] {
+        let rules = namespace.run("ip", &[family, "rule"]).ok().stdout;
+        assert_eq!(rules.matches("fwmark 0x539 lookup 133").count(), 1, "{rules}");
+        let routes = namespace.run("ip", &[family, "route", "show", "table", "133"]).ok().stdout;
+        assert_eq!(routes.matches("local default dev lo").count(), 1, "{routes}");
+    }
+}
+
+#[test]
+fn a_rule_of_istio_iptables_is_not_doubled() {
+    let namespace = namespace_or_skip!();
+    namespace.shell("ip rule add fwmark 1337 lookup 133; ip route add local default dev lo table 133");
+    namespace.init(&FLAGS).ok();
+    let rules = namespace.run("ip", &["rule"]).ok().stdout;
+    assert_eq!(rules.matches("lookup 133").count(), 1, "{rules}");
+}
+
+#[test]
+fn no_inbound_capture_needs_no_routes() {
+    let namespace = namespace_or_skip!();
+    namespace.init(&["-m", "TPROXY", "-i", "*", "--ipv6", "off"]).ok();
+    assert!(!namespace.shell("ip rule").contains("fwmark"));
+}
