@@ -14,6 +14,7 @@ mod finding;
 mod gateway;
 mod host;
 mod kind;
+mod mesh_config;
 mod meta;
 mod path;
 mod read;
@@ -34,6 +35,7 @@ pub use gateway::{
     Gateway, HostNamespace, Protocol, Server, ServerHost, ServerPort, ServerTls, TlsCertificate, TlsMode,
 };
 pub use kind::Kind;
+pub use mesh_config::{MeshConfig, OutboundTrafficPolicy};
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;
 pub use read::{Document, ReadDefaults, Resource, read};

@@ -1,0 +1,181 @@
+//! Istio's mesh-wide settings, as far as one proxy needs them.
+
+use std::sync::Arc;
+
+use crate::{
+    Path,
+    decode::{Context, Decode, Fields, Findings, Shape, word},
+    finding::{Finding, Place, Problem, Rule, Severity},
+    yaml::{self, Node},
+};
+
+/// The part of Istio's `MeshConfig` that this proxy acts on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MeshConfig {
+    /// `accessLogFile`: where access log lines go; `None` (absent or empty) means nowhere.
+    pub access_log_file: Option<String>,
+    /// `outboundTrafficPolicy.mode`.
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
+}
+
+/// What happens to calls to hosts that no resource names.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OutboundTrafficPolicy {
+    /// They go where they were going (`ALLOW_ANY`).
+    #[default]
+    AllowAny,
+    /// They are refused (`REGISTRY_ONLY`).
+    RegistryOnly,
+}
+
+impl MeshConfig {
+    /// Reads a YAML or JSON text holding one `MeshConfig`; `source_name` is what findings call it. An empty text is
+    /// the default.
+    ///
+    /// `None` when a finding is an error. Fields that are not acted on are warned about.
+    pub fn read(source_name: &str, text: &str) -> (Option<Self>, Vec<Finding>) {
+        let file: Arc<str> = source_name.into();
+        let mut findings = Findings::default();
+        let mut config = Some(Self::default());
+        for (index, document) in yaml::documents(text).into_iter().enumerate() {
+            config = match document {
+                Ok(node) if index == 0 => decode(&node, &file, &mut findings),
+                Ok(node) => {
+                    let place = Place::whole(file.clone()).at(node.position);
+                    findings.push(refused(
+                        place,
+                        Problem::new("more than one document").expected("one MeshConfig"),
+                    ));
+                    None
+                }
+                Err(error) => {
+                    findings.push(refused(Place::whole(file.clone()).at(error.position), error.problem));
+                    None
+                }
+            };
+        }
+        (config, findings.into_list(&file))
+    }
+}
+
+fn decode(node: &Node<'_>, file: &Arc<str>, findings: &mut Findings) -> Option<MeshConfig> {
+    let mut context = Context::new(file, findings, node.position);
+    let config = MeshConfig::decode(node, &Path::ROOT, &mut context);
+    (!context.refused).then_some(config)
+}
+
+fn refused(place: Place, problem: Problem) -> Finding {
+    let (severity, rule) = (Severity::Error, Rule::Syntax);
+    Finding { severity, rule, place: Some(place), resource: None, path: String::new(), problem }
+}
+
+/// Fields of the interface that other proxies act on and this one does not yet.
+const PLANNED: [&str; 13] = [
+    "accessLogEncoding",
+    "accessLogFormat",
+    "connectTimeout",
+    "defaultConfig",
+    "defaultHttpRetryPolicy",
+    "enableAutoMtls",
+    "enableTracing",
+    "extensionProviders",
+    "inboundTrafficPolicy",
+    "meshMTLS",
+    "pathNormalization",
+    "protocolDetectionTimeout",
+    "tlsDefaults",
+];
+
+impl Shape for MeshConfig {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        for name in PLANNED {
+            fields.planned::<Anything>(name);
+        }
+        // Who runs the control plane and where it listens is nothing to a proxy without one.
+        fields.ignore(&[
+            "configSources",
+            "discoverySelectors",
+            "ingressClass",
+            "rootNamespace",
+            "trustDomain",
+        ]);
+        let file: Option<String> = fields.optional("accessLogFile");
+        let OutboundTraffic(outbound_traffic_policy) = fields.or_default("outboundTrafficPolicy");
+        Self { access_log_file: file.filter(|file| !file.is_empty()), outbound_traffic_policy }
+    }
+}
+
+/// A value that is not looked at.
+#[derive(Default)]
+struct Anything;
+
+impl Decode for Anything {
+    fn decode(_: &Node<'_>, _: &Path<'_>, _: &mut Context<'_>) -> Self {
+        Self
+    }
+}
+
+#[derive(Default)]
+struct OutboundTraffic(OutboundTrafficPolicy);
+
+impl Shape for OutboundTraffic {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        Self(fields.or_default("mode"))
+    }
+}
+
+impl Decode for OutboundTrafficPolicy {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        word(node, &["ALLOW_ANY", "REGISTRY_ONLY"], at, context)
+    }
+}
+
+impl std::str::FromStr for OutboundTrafficPolicy {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "ALLOW_ANY" => Ok(Self::AllowAny),
+            "REGISTRY_ONLY" => Ok(Self::RegistryOnly),
+            _ => Err(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Option<MeshConfig>, Vec<String>) {
+        let (config, findings) = MeshConfig::read("mesh.yaml", text);
+        (config, findings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn an_access_log_file_is_taken_and_an_empty_one_is_none() {
+        let (config, findings) =
+            read("accessLogFile: /dev/stdout\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}\n");
+        let config = config.unwrap();
+        assert_eq!(config.access_log_file.as_deref(), Some("/dev/stdout"));
+        assert_eq!(config.outbound_traffic_policy, OutboundTrafficPolicy::RegistryOnly);
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(read("accessLogFile: ''\n").0, Some(MeshConfig::default()));
+        assert_eq!(read("").0, Some(MeshConfig::default()));
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let (config, findings) = read("accessLogFormat: '%PROTOCOL%'\naccesLogFile: x\n");
+        assert!(config.is_some());
+        assert!(findings[0].contains("accessLogFormat") && findings[0].contains("no effect"), "{findings:?}");
+        assert!(findings[1].contains("did you mean `accessLogFile`?"), "{findings:?}");
+    }
+
+    #[test]
+    fn mistakes_refuse_it_with_their_place() {
+        let (config, findings) = read("outboundTrafficPolicy:\n  mode: allow\n");
+        assert_eq!(config, None);
+        assert!(findings[0].starts_with("mesh.yaml:2:"), "{findings:?}");
+        assert_eq!(read("{").0, None);
+    }
+}
