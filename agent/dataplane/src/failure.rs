@@ -41,8 +41,8 @@ impl LocalReply<'static> {
         "upstream_reset_before_response_started{protocol_error}",
         reset!("protocol error"),
     );
-    /// The client sent a body that breaks its own framing.
-    pub(crate) const BAD_BODY: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
+    /// The client sent what no endpoint can be given: a body that breaks its own framing, a path that is no URI.
+    pub(crate) const BAD_REQUEST: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
     /// The client went away; nobody gets this.
     pub(crate) const CLIENT_GONE: Self = Self::new(0, "DC", "downstream_remote_disconnect", "");
     /// A request's head did not arrive in time.

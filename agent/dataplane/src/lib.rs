@@ -25,6 +25,6 @@ mod worker;
 
 pub use access_log::AccessLog;
 pub use plane::{DataPlane, Published};
-pub use sockets::{BindError, Sockets};
+pub use sockets::{BindError, listen};
 pub use sys::original_destination;
 pub use worker::{Counts, OriginalDestination, Settings};

@@ -14,7 +14,7 @@ use crate::sys;
 
 /// Which addresses are open, and for which listener.
 #[derive(Debug)]
-pub struct Sockets {
+pub(crate) struct Sockets {
     workers: usize,
     /// Bound address → address of the listener it serves.
     open: BTreeMap<SocketAddr, SocketAddr>,
@@ -36,7 +36,7 @@ pub(crate) struct Change {
 
 /// Why a listener has no socket.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for listener {listener}: {source}{remedy}", remedy = remedy(source, address))]
+#[error("cannot listen on {address} for {listener}: {source}{remedy}", remedy = remedy(source, address))]
 pub struct BindError {
     /// Istio's name of the listener.
     pub listener: String,
@@ -64,9 +64,17 @@ fn remedy(error: &io::Error, address: &SocketAddr) -> String {
     }
 }
 
+/// Opens a listening socket that is no worker's: the admin interface, probes. `listener` names it in the error.
+///
+/// # Errors
+/// The kernel refused, with the remedy where there is one.
+pub fn listen(listener: &str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    sys::listen(address, false).map_err(|source| BindError { listener: listener.to_owned(), address, source })
+}
+
 impl Sockets {
     /// No sockets yet, for this many workers.
-    pub fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self { workers, open: BTreeMap::new() }
     }
 

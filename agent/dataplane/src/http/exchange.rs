@@ -185,7 +185,7 @@ impl Broken {
     pub(super) fn reply(&self) -> Option<LocalReply<'static>> {
         match self {
             Self::Downstream => None,
-            Self::Body => Some(LocalReply::BAD_BODY),
+            Self::Body => Some(LocalReply::BAD_REQUEST),
             Self::Closed => Some(LocalReply::UPSTREAM_CLOSED),
             Self::Protocol => Some(LocalReply::UPSTREAM_PROTOCOL_ERROR),
             Self::Connect(error) => Some(LocalReply::connect_failed(error)),

@@ -93,6 +93,10 @@ async fn serve_request(connection: Rc<Connection>, request: Request<Incoming>) -
         record_request(&mut line, &head, "HTTP/2", &added);
     }
     let routed = match connection.route_config(&view) {
+        // What HTTP/1.1 cannot carry must not reach an HTTP/1.1 endpoint.
+        _ if !head.path_and_query().bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Routed::reply(LocalReply::BAD_REQUEST)
+        }
         Some(config) if parts.method != ::http::Method::CONNECT => {
             route(&head, &view, config, (connection.destination, fastrand::u64(..)))
         }

@@ -37,7 +37,8 @@ impl RequestHead for Http1Head<'_, '_, '_> {
 
     fn header(&self, name: &str) -> Option<&[u8]> {
         let same = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case(name);
-        self.request.headers.iter().find(same).map(|header| header.value)
+        let found = self.request.headers.iter().find(same)?;
+        (!is_dropped(found.name, &self.nominated)).then_some(found.value)
     }
 
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
@@ -50,13 +51,13 @@ fn visit_end_to_end(
     nominated: &ConnectionNames<'_>,
     mut visit: impl FnMut(&str, &[u8]),
 ) {
-    for header in headers {
-        let dropped =
-            http1::is_hop_by_hop(header.name) || (!nominated.is_empty() && nominated.contains(header.name));
-        if !dropped {
-            visit(header.name, header.value);
-        }
+    for header in headers.iter().filter(|header| !is_dropped(header.name, nominated)) {
+        visit(header.name, header.value);
     }
+}
+
+fn is_dropped(name: &str, nominated: &ConnectionNames<'_>) -> bool {
+    http1::is_hop_by_hop(name) || (!nominated.is_empty() && nominated.contains(name))
 }
 
 /// What this proxy adds to a request, by the side of the workload it serves.

@@ -1,0 +1,136 @@
+//! Serving a plain HTTP/1 request allocates nothing once the worker is warm.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use dataplane::{DataPlane, Settings};
+use snapshot::{
+    Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, Endpoint, FilterChain,
+    FilterChainMatch, HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction, RouteConfig,
+    RouteConfigId, RouteMatch, VirtualHost, WeightedClusters,
+};
+
+/// Counts for the whole process: client and upstream here allocate nothing while they are measured.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator cannot be written without it; this one only counts and passes on"
+)]
+// SAFETY: every call is passed on unchanged to the system allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const REQUEST: &[u8] =
+    b"GET /api/v1/x?q=1 HTTP/1.1\r\nHost: svc.default\r\nUser-Agent: test\r\nAccept: */*\r\n\
+                         X-Forwarded-For: 10.1.1.1\r\nCookie: a=b\r\n\r\n";
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nServer: fake\r\n\r\nhello";
+const REQUESTS: usize = 1000;
+// The worker's tick formats the date twice a second; nothing else may allocate.
+const TICKS: usize = 40;
+
+#[test]
+fn a_thousand_requests_allocate_nothing() {
+    let upstream = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let upstream_address = upstream.local_addr().expect("an address");
+    std::thread::spawn(move || answer_for_ever(&upstream));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut plane = DataPlane::start(&Settings::default()).expect("a worker");
+    let address = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let published = runtime.block_on(plane.publish(Arc::new(gateway(address, upstream_address).finish())));
+    assert!(published.refused.is_empty());
+
+    let mut client = TcpStream::connect(address).expect("a connection");
+    client.set_nodelay(true).expect("an option");
+    let mut buffer = [0; 4096];
+    for _ in 0..50 {
+        ask(&mut client, &mut buffer);
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 0..REQUESTS {
+        ask(&mut client, &mut buffer);
+    }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(allocations < TICKS, "{allocations} allocations in {REQUESTS} requests");
+}
+
+fn ask(client: &mut TcpStream, buffer: &mut [u8]) {
+    client.write_all(REQUEST).expect("a request");
+    read_until(client, buffer, b"hello");
+}
+
+fn answer_for_ever(upstream: &TcpListener) {
+    let (mut stream, _) = upstream.accept().expect("a connection");
+    stream.set_nodelay(true).expect("an option");
+    let mut buffer = [0; 4096];
+    loop {
+        read_until(&mut stream, &mut buffer, b"\r\n\r\n");
+        stream.write_all(ANSWER).expect("an answer");
+    }
+}
+
+fn read_until(stream: &mut TcpStream, buffer: &mut [u8], end: &[u8]) {
+    let mut filled = 0;
+    while !buffer[..filled].ends_with(end) {
+        let n = stream.read(&mut buffer[filled..]).expect("bytes");
+        assert!(n > 0, "closed");
+        filled += n;
+    }
+}
+
+fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
+    let target = ClusterTarget { name: "test".to_owned(), id: Some(ClusterId(0)), weight: 1 };
+    let action = RouteAction::Forward(WeightedClusters::new(vec![target]).expect("a destination"));
+    let matches = RouteMatch { path: PathMatch::Prefix("/api/".to_owned()) };
+    let route = Route { name: None, virtual_service: None, matches, action };
+    let domains = vec!["svc.default".parse().expect("a host")];
+    let host = VirtualHost { name: "svc".to_owned(), domains, routes: vec![route] };
+    let filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) });
+    Draft {
+        listeners: vec![Listener {
+            name: "gateway".to_owned(),
+            direction: Direction::Gateway,
+            binding: Binding::Socket(address),
+            filter_chains: vec![FilterChain {
+                name: "http".to_owned(),
+                matches: FilterChainMatch::default(),
+                filter,
+            }],
+            default_filter_chain: None,
+        }],
+        route_configs: vec![RouteConfig::new("http.80", vec![host])],
+        clusters: vec![Cluster {
+            name: "test".to_owned(),
+            discovery: Discovery::Endpoints(vec![Endpoint { address: upstream }]),
+            source: None,
+            connect_timeout: Duration::from_secs(5),
+        }],
+    }
+}
