@@ -42,12 +42,13 @@ impl Namespace {
         &self.name
     }
 
-    /// Runs `ip -n <this namespace> ARGS…`.
+    /// Runs `ip ARGS…` inside the namespace.
     ///
     /// # Errors
     /// The command line and what `ip` wrote, when it fails.
     pub fn ip(&self, args: &[&str]) -> Result<()> {
-        ip(&[&["-n", &self.name], args].concat())
+        // Not `ip -n`: that remounts `/`, which a chroot does not allow.
+        self.within(|| ip(args))
     }
 
     /// Runs `work` on a thread inside the namespace: sockets and processes it creates belong there for good.

@@ -37,8 +37,8 @@ fn leftovers_of_a_killed_run_are_removed_with_their_processes() -> Result<()> {
     let dir = Path::new("/tmp").join(&name);
     run(&["ip", "netns", "add", &name])?;
     fs::create_dir(&dir)?;
-    let inside = ["netns", "exec", &name, "sh", "-c", "echo; exec sleep 60"];
-    let mut survivor = Command::new("ip").args(inside).stdout(Stdio::piped()).spawn()?;
+    let inside = [&format!("--net=/run/netns/{name}"), "sh", "-c", "echo; exec sleep 60"];
+    let mut survivor = Command::new("nsenter").args(inside).stdout(Stdio::piped()).spawn()?;
     survivor.stdout.take().context("its output")?.read_exact(&mut [0])?;
     namespace::remove_leftovers();
     let status = survivor.wait()?;
