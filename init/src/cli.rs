@@ -8,6 +8,7 @@ use rules::invalid::{Origin, Problem};
 use rules::lint;
 use rules::settings::{Options, Settings};
 
+use crate::explain;
 use crate::failure::Failure;
 use crate::log;
 
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Cleanup,
     /// Compare them with the kernel's.
     Check,
+    /// Walk a packet through them.
+    Explain,
     /// Print how to use the program.
     Help,
     /// Print its version.
@@ -51,6 +54,8 @@ pub(crate) struct Invocation {
     pub(crate) options: Options,
     /// How results are printed.
     pub(crate) output: Output,
+    /// The packet to walk, for [`Command::Explain`].
+    pub(crate) packet: Option<explain::flags::Request>,
     /// Settings that do not do what their author meant.
     pub(crate) warnings: Vec<String>,
     /// Where logs go.
@@ -59,7 +64,7 @@ pub(crate) struct Invocation {
 
 /// The text `--help` prints.
 pub(crate) fn help() -> String {
-    help::text(&all_flags())
+    help::text(&flags(Command::Explain))
 }
 
 /// The arguments as text.
@@ -78,11 +83,13 @@ pub(crate) fn parse(
     environment: &BTreeMap<String, String>,
 ) -> Result<Invocation, Failure> {
     let (named, arguments) = command(arguments)?;
-    let (givens, mut problems) = Givens::scan(arguments, environment, &all_flags());
+    let (givens, mut problems) = Givens::scan(arguments, environment, &flags(named));
     let asked = [(&HELP, Command::Help), (&VERSION, Command::Version)];
     let asked = asked.into_iter().find(|(flag, _)| givens.has(flag)).map(|(_, command)| command);
     let log = log::Settings::read(&givens, &mut problems);
     let output = output(&givens, &mut problems);
+    let packet =
+        if named == Command::Explain && asked.is_none() { packet(&givens, &mut problems) } else { None };
     let read = Settings::read(&givens);
     let (settings, options) = match (read, problems.is_empty()) {
         (Ok(read), true) => read,
@@ -96,7 +103,7 @@ pub(crate) fn parse(
     };
     let command = asked.unwrap_or_else(|| variant(named, &options));
     let warnings = lint::settings(&settings, &givens);
-    Ok(Invocation { command, settings, options, output, warnings, log })
+    Ok(Invocation { command, settings, options, output, packet, warnings, log })
 }
 
 /// The command named first, and the arguments behind it. `istio-iptables` is what Istio's injector calls installing.
@@ -105,10 +112,11 @@ fn command(arguments: &[String]) -> Result<(Command, &[String]), Failure> {
     match first.as_str() {
         "istio-iptables" => Ok((Command::Install, rest)),
         "check" => Ok((Command::Check, rest)),
+        "explain" => Ok((Command::Explain, rest)),
         "help" => Ok((Command::Help, rest)),
         flag if flag.starts_with('-') => Ok((Command::Install, arguments)),
         other => Err(Failure::Usage(vec![format!(
-            "unknown command `{}`: expected `istio-iptables`, `check`, or flags alone to install",
+            "unknown command `{}`: expected `istio-iptables`, `check`, `explain`, or flags alone to install",
             other.escape_debug()
         )])),
     }
@@ -119,6 +127,16 @@ fn variant(named: Command, options: &Options) -> Command {
         Command::Install if options.dry_run => Command::DryRun,
         Command::Install if options.cleanup => Command::Cleanup,
         other => other,
+    }
+}
+
+fn packet(givens: &Givens, problems: &mut Vec<Problem>) -> Option<explain::flags::Request> {
+    match explain::flags::Request::read(givens) {
+        Ok(request) => Some(request),
+        Err(more) => {
+            problems.extend(more);
+            None
+        }
     }
 }
 
@@ -135,9 +153,11 @@ fn output(givens: &Givens, problems: &mut Vec<Problem>) -> Output {
     }
 }
 
-fn all_flags() -> Vec<&'static Flag> {
+/// The flags of a command.
+fn flags(command: Command) -> Vec<&'static Flag> {
     let ours: [&Flag; 5] = [&OUTPUT, &log::LEVEL, &log::FORMAT, &HELP, &VERSION];
-    FLAGS.iter().copied().chain(ours).collect()
+    let packet = if command == Command::Explain { explain::flags::FLAGS } else { &[] };
+    FLAGS.iter().chain(packet).copied().chain(ours).collect()
 }
 
 const PLAIN: Flag =
@@ -216,7 +236,7 @@ mod tests {
     #[test]
     fn help_names_every_flag() {
         let text = help();
-        for flag in all_flags().iter().filter(|flag| flag.takes != Takes::Ignored) {
+        for flag in flags(Command::Explain).iter().filter(|flag| flag.takes != Takes::Ignored) {
             assert!(text.contains(&flag.name()), "{}", flag.name());
         }
         assert!(text.contains("-p, --envoy-port PORT"));

@@ -38,14 +38,19 @@ pub(crate) fn resolve_owners(settings: &mut Settings, options: &Options) -> Resu
 }
 
 /// An address of an interface.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Address {
-    on_loopback: bool,
-    address: IpAddr,
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Address {
+    /// The interface.
+    pub(crate) interface: String,
+    /// Whether the interface is the loopback interface.
+    pub(crate) on_loopback: bool,
+    /// The address.
+    pub(crate) address: IpAddr,
 }
 
 impl Address {
-    fn is_usable(&self) -> bool {
+    /// Whether others can reach it.
+    pub(crate) fn is_usable(&self) -> bool {
         match self.address {
             IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
             IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
@@ -85,14 +90,14 @@ fn by_first_address(addresses: &[Address]) -> Result<Ipv6> {
 }
 
 /// The addresses of all interfaces, in the kernel's order.
-fn addresses() -> Result<Vec<Address>> {
+pub(crate) fn addresses() -> Result<Vec<Address>> {
     let interfaces = getifaddrs().context("cannot list the addresses of the network interfaces")?;
     let address = |interface: nix::ifaddrs::InterfaceAddress| {
         let storage = interface.address?;
         let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
         let v6 = || storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
         let on_loopback = interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-        Some(Address { on_loopback, address: v4.or_else(v6)? })
+        Some(Address { interface: interface.interface_name, on_loopback, address: v4.or_else(v6)? })
     };
     Ok(interfaces.filter_map(address).collect())
 }
@@ -159,6 +164,7 @@ mod tests {
 
     fn decide(choice: Ipv6Choice, list: &[(&str, bool)]) -> Result<Ipv6> {
         let found = |(address, on_loopback): &(&str, bool)| Address {
+            interface: if *on_loopback { "lo" } else { "eth0" }.to_owned(),
             address: address.parse().unwrap(),
             on_loopback: *on_loopback,
         };

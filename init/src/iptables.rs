@@ -52,22 +52,31 @@ impl std::fmt::Display for Unusable {
 
 /// What the kernel holds for both families, read side by side: IPv4, IPv6. Changes nothing.
 pub(crate) fn save(flavour: Flavour) -> [Result<Found, Unusable>; 2] {
-    let [v4, v6] = Family::BOTH.map(|family| start_save(flavour, family));
+    let [v4, v6] = Family::BOTH.map(|family| start_save(flavour, family, &[]));
     [finish_save(flavour, Family::V4, v4), finish_save(flavour, Family::V6, v6)]
 }
 
-/// The text `-save` prints for one family, with counters; for people.
-pub(crate) fn save_text(flavour: Flavour, family: Family) -> Result<String, Unusable> {
-    let program = flavour.program(family, "save");
-    let output = start_save(flavour, family).and_then(|child| wait(&program, child))?;
-    Ok(output)
+/// What the kernel holds for one family, with counters.
+pub(crate) fn save_counters(flavour: Flavour, family: Family) -> Result<Found, Unusable> {
+    finish_save(flavour, family, start_save(flavour, family, &["-c"]))
 }
 
-fn start_save(flavour: Flavour, family: Family) -> Result<Child, Unusable> {
+/// The text `-save` prints for one family; for people.
+pub(crate) fn save_text(flavour: Flavour, family: Family) -> Result<String, Unusable> {
+    let program = flavour.program(family, "save");
+    start_save(flavour, family, &[]).and_then(|child| wait(&program, child))
+}
+
+fn start_save(flavour: Flavour, family: Family, arguments: &[&str]) -> Result<Child, Unusable> {
     let program = flavour.program(family, "save");
     let unusable = |reason: String| Unusable { program: program.clone(), reason };
     let path = find(&program).ok_or_else(|| unusable("missing: install the iptables package".to_owned()))?;
-    let child = Command::new(path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     child.map_err(|error| unusable(format!("cannot be started: {error}")))
 }
 

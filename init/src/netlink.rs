@@ -90,6 +90,12 @@ impl Routing {
         Ok(rules.len())
     }
 
+    /// The routing rule of ours that delivers marked packets: mark and table.
+    pub(crate) fn marked_delivery(&self, family: Family) -> Result<Option<(u32, u32)>> {
+        let ours = self.marked_rules(family)?.into_iter().find(|rule| rule.is_ours);
+        Ok(ours.map(|rule| (rule.mark, rule.table)))
+    }
+
     fn loopback_address(&self, address: Ipv6Addr) -> AddressMessage {
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Inet6;

@@ -18,6 +18,7 @@ use crate::{facts, json, namespace, netlink, privileges};
 
 mod apply;
 mod cleanup;
+mod explain;
 mod routes;
 
 /// Does what the command line asks for, and returns what is to be printed.
@@ -33,11 +34,12 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
     }
     refuse_what_is_not_there(&invocation)?;
     enter_namespace(&invocation)?;
-    let Invocation { command, settings, options, output, .. } = invocation;
+    let Invocation { command, settings, options, output, packet, .. } = invocation;
     match command {
         Command::DryRun => Ok(dry_run(settings, &options, output)?),
         Command::Cleanup => Ok(cleanup::cleanup(&settings, &options)?),
         Command::Check => check(settings, &options),
+        Command::Explain => explain::explain(settings, &options, packet.as_ref(), output),
         Command::Install | Command::Help | Command::Version => install(settings, &options),
     }
 }

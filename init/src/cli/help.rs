@@ -5,18 +5,21 @@ use std::fmt::Write;
 use rules::flags::{Flag, Takes};
 
 const INTRODUCTION: &str = "\
-Installs, checks and removes the interception rules of a pod.
+Installs, checks, explains and removes the interception rules of a pod.
 
 Usage:
   postern-init [FLAGS]            put the rules into the kernel; `postern-init istio-iptables [FLAGS]` is the same
   postern-init --dry-run [FLAGS]  print them as iptables-restore documents; touches nothing, needs no root
   postern-init --cleanup [FLAGS]  remove exactly what was installed; rules of others stay
   postern-init check [FLAGS]      compare the kernel with the flags: exit 0 same, 3 different
+  postern-init explain PACKET [FLAGS]  walk one packet through the rules: every rule it meets, and the verdict
 
 Examples:
   postern-init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020
   postern-init --dry-run --ipv6 off -i 10.0.0.0/8 -b 8080,9000-9010
   postern-init check -i '*' -b '*' -d 15090,15021,15020
+  postern-init explain --out --dst 10.96.0.10:80 --uid 1000 -i '*' -b '*'
+  postern-init explain --in --dst 10.77.0.2:8080 --live -o json
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 different (check)
 ";

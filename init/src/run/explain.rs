@@ -1,0 +1,61 @@
+//! Which rules `explain` reads: those of the flags, or the kernel's own.
+
+use anyhow::{Context, Result};
+use rules::packet::Packet;
+use rules::program::Ipv6;
+use rules::ruleset::Family;
+use rules::settings::{Options, Settings};
+use rules::simulate::LocalDelivery;
+
+use super::{Plan, choose_backend};
+use crate::cli::Output;
+use crate::explain::flags::Request;
+use crate::explain::{Subject, annotate, family};
+use crate::failure::Failure;
+use crate::netlink::Routing;
+use crate::{facts, iptables, privileges};
+
+/// Walks the packet and tells how it went.
+pub(super) fn explain(
+    mut settings: Settings,
+    options: &Options,
+    request: Option<&Request>,
+    output: Output,
+) -> Result<String, Failure> {
+    let request = request.context("no packet to explain")?;
+    facts::resolve_owners(&mut settings, options)?;
+    let plan = Plan::make(settings, options)?;
+    let packet = request.packet(&facts::addresses()?);
+    let subject = if request.live { live(&plan, options, &packet)? } else { planned(&plan, &packet) };
+    Ok(subject.explain(&packet, output))
+}
+
+fn planned(plan: &Plan, packet: &Packet) -> Subject {
+    let family = family(packet);
+    let settings = &plan.settings;
+    let delivery = LocalDelivery { mark: settings.tproxy_mark, table: settings.tproxy_route_table };
+    let no_rules = match &plan.program.ipv6 {
+        Ipv6::Off(reason) if family == Family::V6 => Some(reason.clone()),
+        _ => None,
+    };
+    Subject {
+        rules: plan.program.rule_set(family),
+        found: None,
+        delivery: plan.needs_routes().then_some(delivery),
+        no_rules,
+    }
+}
+
+fn live(plan: &Plan, options: &Options, packet: &Packet) -> Result<Subject> {
+    privileges::require_net_admin()?;
+    let family = family(packet);
+    let backend = choose_backend(options)?;
+    let found = iptables::save_counters(backend.flavour, family)
+        .map_err(|unusable| anyhow::anyhow!("cannot read the {family} rules: {unusable}"))?;
+    let mut rules = found.rule_set();
+    annotate(&mut rules, &plan.program.rule_set(family));
+    let delivery = Routing::open()?.marked_delivery(family)?;
+    let delivery = delivery.map(|(mark, table)| LocalDelivery { mark, table });
+    let no_rules = (!found.holds_own()).then(|| "the kernel holds none of ours".to_owned());
+    Ok(Subject { rules, found: Some(found), delivery, no_rules })
+}
