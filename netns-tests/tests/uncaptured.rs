@@ -93,6 +93,21 @@ fn the_tunnel_port_of_the_pod_is_not_captured_for_the_proxy() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn nothing_is_captured_after_a_cleanup() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let pod = intercepted(&network)?;
+    let server = network.pod("server")?;
+    let _apps = (pod.http_app("inside", 8080)?, server.http_app("outside", 8080)?);
+    let out = || pod.get(server.at(8080), "outside", "/")?.expect_direct();
+    let inward = || server.get(pod.at(8080), "inside", "/")?.expect_direct();
+    ensure!(out().is_err() && inward().is_err(), "the rules capture nothing in the first place");
+    pod.init(&["--cleanup"])?;
+    out()?;
+    inward()
+}
+
 fn intercepted(network: &Network) -> Result<Pod> {
     let pod = network.pod("server-pod")?;
     pod.intercept()?;
