@@ -7,5 +7,7 @@ mod cleanup;
 mod failures;
 mod harness;
 mod install;
+mod packets;
+mod roles;
 mod scenarios;
 mod tproxy;

@@ -1,0 +1,289 @@
+//! Real packets: the kernel's counters tell which rules they met, and the simulator must have said so before.
+//!
+//! In nat the rules met are compared exactly, because only the first packet of a connection is seen there. In raw and
+//! mangle answers pass as well, so there every rule foretold must have been met.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use rules::packet::{Direction, Packet};
+use rules::parse::{Found, parse};
+use rules::ruleset::{Family, Protocol, TableName};
+use rules::simulate::{Outcome, Verdict, simulate};
+
+use crate::harness::{Namespace, namespace_or_skip};
+use crate::roles::{Send, Who};
+
+/// A pod and a machine outside it. The pod is 10.77.0.2 and fd00:77::2 on eth0, 10.78.0.2 on net1; everything else in
+/// these networks that a test asks for is outside.
+pub(crate) struct World {
+    pub(crate) pod: Namespace,
+    pub(crate) outside: Namespace,
+}
+
+impl World {
+    pub(crate) fn new() -> Option<Self> {
+        let (pod, outside) = (Namespace::new()?, Namespace::new()?);
+        for (link, peer) in [("eth0", "out0"), ("net1", "out1")] {
+            let path = outside.path();
+            pod.shell(&format!(
+                "ip link add {link} type veth peer name {peer} netns {}; ip link set {link} up",
+                path.file_name().unwrap().to_str().unwrap()
+            ));
+            outside.shell(&format!("ip link set {peer} up"));
+        }
+        pod.shell(
+            "ip address add 10.77.0.2/24 dev eth0; ip address add 10.78.0.2/24 dev net1
+             ip -6 address add fd00:77::2/64 dev eth0 nodad; ip route add default via 10.77.0.1
+             ip -6 route add default via fd00:77::1",
+        );
+        outside.shell(
+            "for a in 1 9 77; do ip address add 10.77.0.$a/24 dev out0; done; ip address add 10.78.0.9/24 dev out1
+             for a in 1 9; do ip -6 address add fd00:77::$a/64 dev out0 nodad; done",
+        );
+        Some(Self { pod, outside })
+    }
+
+    fn saved(&self, family: Family) -> Found {
+        let program = if family == Family::V4 { "iptables-nft-save" } else { "ip6tables-nft-save" };
+        parse(family, &self.pod.run(program, &["-c"]).ok().stdout).unwrap()
+    }
+
+    /// Sends the packet and returns the rules whose counters moved.
+    fn met(&self, case: &Case, before: &Found) -> (BTreeSet<Spot>, Found) {
+        let sender = if case.from_outside { &self.outside } else { &self.pod };
+        sender.send(&case.send);
+        let after = self.saved(before.family);
+        let mut met = BTreeSet::new();
+        for (table, contents) in &after.tables {
+            for (chain, now) in contents.chains.iter().enumerate() {
+                for (index, rule) in now.rules.iter().enumerate() {
+                    let was = &before.tables[table].chains[chain].rules[index];
+                    if rule.counters != was.counters {
+                        met.insert((*table, now.name.to_string(), index + 1));
+                    }
+                }
+            }
+        }
+        (met, after)
+    }
+}
+
+/// A rule: table, chain, number.
+type Spot = (TableName, String, usize);
+
+#[derive(Clone, Debug)]
+struct Case {
+    from_outside: bool,
+    interface: &'static str,
+    send: Send,
+}
+
+impl Case {
+    fn packet(&self) -> Packet {
+        let Send { who, udp, source, destination } = &self.send;
+        let direction = if self.from_outside { Direction::In } else { Direction::Out };
+        let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
+        let usual: SocketAddr = match (self.from_outside, destination) {
+            (true, SocketAddr::V4(_)) => "10.77.0.9:40000".parse().unwrap(),
+            (true, SocketAddr::V6(_)) => "[fd00:77::9]:40000".parse().unwrap(),
+            // Towards itself the kernel takes the destination for the source, within 127/8 always 127.0.0.1.
+            (false, SocketAddr::V4(v4)) if v4.ip().is_loopback() => "127.0.0.1:40000".parse().unwrap(),
+            (false, SocketAddr::V4(_)) => "10.77.0.2:40000".parse().unwrap(),
+            (false, SocketAddr::V6(v6)) if v6.ip().is_loopback() => "[::1]:40000".parse().unwrap(),
+            (false, SocketAddr::V6(_)) => "[fd00:77::2]:40000".parse().unwrap(),
+        };
+        let source = source.map_or(usual, |address| SocketAddr::new(address, 40000));
+        let mut packet = Packet::new(direction, protocol, source, *destination);
+        let interface = Some(self.interface.to_owned());
+        if self.from_outside {
+            packet.in_interface = interface;
+        } else {
+            (packet.out_interface, packet.user, packet.group) = (interface, Some(who.user), Some(who.group));
+        }
+        packet
+    }
+}
+
+const APPLICATION: Who = Who { user: 1000, group: 1000 };
+const PROXY: Who = Who { user: 1337, group: 1337 };
+const PROXY_GROUP: Who = Who { user: 1000, group: 1337 };
+const ROOT: Who = Who { user: 0, group: 0 };
+const ROOT_PROXY: Who = Who { user: 0, group: 1337 };
+
+/// Destinations in and around the pod, and the interface that leads there.
+const OUTGOING: [(&str, &str); 10] = [
+    ("10.77.0.9:80", "eth0"),
+    ("10.77.0.9:3306", "eth0"),
+    ("10.77.0.1:53", "eth0"),
+    ("10.77.0.77:53", "eth0"),
+    ("10.78.0.9:80", "net1"),
+    ("10.77.0.2:8080", "lo"),
+    ("10.77.0.2:15008", "lo"),
+    ("127.0.0.1:8080", "lo"),
+    ("127.0.0.2:8080", "lo"),
+    ("127.0.0.53:53", "lo"),
+];
+
+const INCOMING: [(&str, &str); 5] = [
+    ("10.77.0.2:8080", "eth0"),
+    ("10.77.0.2:15006", "eth0"),
+    ("10.77.0.2:15008", "eth0"),
+    ("10.77.0.2:15021", "eth0"),
+    ("10.78.0.2:8080", "net1"),
+];
+
+fn ipv4_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for udp in [false, true] {
+        for who in [APPLICATION, PROXY, PROXY_GROUP, ROOT, ROOT_PROXY] {
+            for (destination, interface) in OUTGOING {
+                let send = Send { who, udp, source: None, destination: destination.parse().unwrap() };
+                cases.push(Case { from_outside: false, interface, send });
+            }
+        }
+        for (destination, interface) in INCOMING {
+            let send = Send { who: ROOT, udp, source: None, destination: destination.parse().unwrap() };
+            cases.push(Case { from_outside: true, interface, send });
+        }
+    }
+    for who in [PROXY, ROOT_PROXY, APPLICATION] {
+        let destination = "10.77.0.2:8080".parse().unwrap();
+        let send = Send { who, udp: false, source: Some("127.0.0.6".parse().unwrap()), destination };
+        cases.push(Case { from_outside: false, interface: "lo", send });
+    }
+    cases
+}
+
+fn ipv6_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for who in [APPLICATION, PROXY, PROXY_GROUP] {
+        for (destination, interface) in [
+            ("[fd00:77::9]:80", "eth0"),
+            ("[fd00:77::2]:8080", "lo"),
+            ("[::1]:8080", "lo"),
+            ("[fd00:77::2]:15008", "lo"),
+        ] {
+            let send = Send { who, udp: false, source: None, destination: destination.parse().unwrap() };
+            cases.push(Case { from_outside: false, interface, send });
+        }
+    }
+    let destination: SocketAddr = "[fd00:77::2]:8080".parse().unwrap();
+    let passthrough = Send { who: PROXY, udp: false, source: Some("::6".parse().unwrap()), destination };
+    cases.push(Case { from_outside: false, interface: "lo", send: passthrough });
+    for port in [8080, 15008, 15021] {
+        let send = Send {
+            who: ROOT,
+            udp: false,
+            source: None,
+            destination: SocketAddr::new(destination.ip(), port),
+        };
+        cases.push(Case { from_outside: true, interface: "eth0", send });
+    }
+    cases
+}
+
+/// Installs with these flags and sends every packet.
+fn compare(flags: &[&str]) {
+    let Some(world) = World::new() else { return };
+    let usual = ["-i", "*", "-b", "*", "-d", "15090,15021,15020", "--ipv6", "on"];
+    world.pod.init(&[&usual, flags].concat()).ok();
+    for (family, cases) in [(Family::V4, ipv4_cases()), (Family::V6, ipv6_cases())] {
+        let mut before = world.saved(family);
+        let rules = before.rule_set();
+        let mut captured = 0;
+        for case in cases {
+            let packet = case.packet();
+            let walk = simulate(&packet, &rules, None);
+            let foretold: BTreeSet<Spot> = walk
+                .visits
+                .iter()
+                .filter(|visit| visit.outcome == Outcome::Met)
+                .map(|visit| (visit.table, visit.chain.to_string(), visit.number))
+                .collect();
+            let (met, after) = world.met(&case, &before);
+            let in_nat = |spots: &BTreeSet<Spot>| -> BTreeSet<Spot> {
+                spots.iter().filter(|spot| spot.0 == TableName::Nat).cloned().collect()
+            };
+            assert_eq!(in_nat(&met), in_nat(&foretold), "{flags:?}: {packet}: {walk}");
+            assert!(foretold.is_subset(&met), "{flags:?}: {packet}: {walk}: {:?}", foretold.difference(&met));
+            captured += usize::from(matches!(walk.verdict, Verdict::Redirect(_) | Verdict::Tproxy { .. }));
+            before = after;
+        }
+        assert!(captured >= 2, "{flags:?}: hardly anything was captured: the comparison shows nothing");
+    }
+}
+
+#[test]
+fn redirect_as_the_injector_asks_for_it() {
+    compare(&["-u", "1337", "-g", "1337"]);
+}
+
+#[test]
+fn exclusions_and_listed_ranges() {
+    compare(&["-i", "10.77.0.0/28,fd00::/8", "-x", "10.77.0.1/32", "-q", "3306", "-o", "8080"]);
+}
+
+#[test]
+fn excluded_interface_and_listed_inbound_ports() {
+    compare(&["-c", "net1", "-b", "8000:9000", "--drop-invalid"]);
+}
+
+#[test]
+fn traffic_of_a_virtual_machine() {
+    compare(&["-k", "net1"]);
+}
+
+#[test]
+fn dns_of_listed_servers() {
+    compare(&["--redirect-dns", "--dns-servers", "10.77.0.1,127.0.0.53"]);
+}
+
+#[test]
+fn dns_of_any_server() {
+    compare(&["--redirect-dns", "--capture-all-dns"]);
+}
+
+#[test]
+fn several_users_and_captured_loopback() {
+    compare(&["-u", "1337,0", "-i", "127.0.0.0/8,10.77.0.9/32,fd00::/8"]);
+}
+
+#[test]
+fn inbound_by_tproxy() {
+    compare(&["-m", "TPROXY", "-u", "1337", "-g", "1337"]);
+}
+
+#[test]
+fn tproxy_keeps_the_clients_address_on_both_sides() {
+    let Some(world) = World::new() else { return };
+    world.pod.init(&["-m", "TPROXY", "-u", "1337", "-i", "*", "-b", "*", "--ipv6", "on"]).ok();
+    for (any, own) in [("0.0.0.0", "10.77.0.2:8080"), ("[::]", "[fd00:77::2]:8080")] {
+        let _application = world.pod.start(&format!("application {own}"));
+        let _proxy = world.pod.start(&format!("transparent-proxy {any}:15006"));
+        let said = world.outside.ask(&format!("ask {own}"));
+        assert!(said.contains(&format!("proxy was asked for {own}")), "{said}");
+        let client = address_after("client is ", &said);
+        assert!(!own.starts_with(&client.to_string()), "{said}");
+        assert_eq!(address_after("application saw ", &said), client, "{said}");
+    }
+}
+
+/// The address in `…words ADDRESS:PORT;…`.
+fn address_after(words: &str, said: &str) -> std::net::IpAddr {
+    let text = said.split_once(words).unwrap().1.split(';').next().unwrap();
+    text.trim_end().parse::<SocketAddr>().unwrap().ip()
+}
+
+#[test]
+fn live_explanations_show_the_counters() {
+    let namespace = namespace_or_skip!();
+    namespace.init(&["-i", "*", "-b", "*", "--ipv6", "off"]).ok();
+    let destination = "127.0.0.1:8080".parse().unwrap();
+    namespace.send(&Send { who: APPLICATION, udp: false, source: None, destination });
+    let said =
+        namespace.init(&["explain", "--live", "--out", "--dst", "127.0.0.1:8080", "--uid", "1000"]).ok();
+    let met = "-o lo -m owner ! --uid-owner 1337 -j RETURN (application talks to its own pod) [1 packets]";
+    assert!(said.stdout.contains(met), "{}", said.stdout);
+    assert!(said.stdout.ends_with("verdict: RETURN (not intercepted)\n"));
+}
