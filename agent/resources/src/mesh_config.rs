@@ -37,7 +37,7 @@ impl MeshConfig {
         let file: Arc<str> = source_name.into();
         let mut findings = Findings::default();
         let mut config = Some(Self::default());
-        for (index, document) in yaml::documents(text).into_iter().enumerate() {
+        for (index, document) in yaml::documents(text).enumerate() {
             config = match document {
                 Ok(node) if index == 0 => decode(&node, &file, &mut findings),
                 Ok(node) => {

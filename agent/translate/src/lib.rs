@@ -1,2 +1,57 @@
 //! Resources to snapshot and findings, as a pure function.
+//!
+//! [`translate`] goes through the stages in order: the services a proxy sees, their clusters, and then either the
+//! gateway's listeners and route tables or the sidecar's. Equal resources give equal snapshots, in whatever order
+//! they arrived; what is wrong costs only itself and becomes a [`Finding`].
 #![forbid(unsafe_code)]
+
+mod clusters;
+mod draft;
+mod gateway;
+mod hosts;
+mod inbound;
+mod outbound;
+mod proxy;
+mod references;
+mod registry;
+mod routes;
+mod visibility;
+
+use resources::{Finding, ResourceSet};
+use snapshot::Snapshot;
+
+pub use proxy::{CapturePorts, MeshOptions, Proxy, ProxyKind};
+
+use clusters::Clusters;
+use draft::DraftBuilder;
+use registry::Registry;
+
+/// What the resources mean for one proxy.
+#[derive(Clone, Debug)]
+pub struct Translation {
+    /// Everything valid.
+    pub snapshot: Snapshot,
+    /// Everything noticed across resources, sorted by place.
+    pub findings: Vec<Finding>,
+}
+
+/// Works out what `proxy` serves when these resources are in force.
+///
+/// Pure: no clock, no random source, no environment.
+pub fn translate(resources: &ResourceSet, proxy: &Proxy) -> Translation {
+    let registry = Registry::new(resources, proxy);
+    let clusters = Clusters::new(&registry, proxy);
+    let mut draft = DraftBuilder::default();
+    let mut findings = Vec::new();
+    match proxy.kind {
+        ProxyKind::Router => gateway::build(resources, &registry, &clusters, &mut draft, &mut findings),
+        ProxyKind::Sidecar => {
+            outbound::build(resources, &registry, &clusters, &mut draft, &mut findings);
+            inbound::build(&registry, &clusters, &mut draft, &mut findings);
+        }
+    }
+    findings.extend(references::check(resources, &registry));
+    findings.sort_by(|a, b| (&a.place, &a.path).cmp(&(&b.place, &b.path)));
+    findings.dedup();
+    Translation { snapshot: draft.finish(clusters), findings }
+}

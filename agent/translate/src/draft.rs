@@ -1,0 +1,89 @@
+//! Gathers listeners and route tables and puts them in their final order.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use snapshot::{
+    Binding, Direction, Draft, FilterChain, FilterChainMatch, HttpConnections, Listener, NetworkFilter,
+    RouteConfig, RouteConfigId, Snapshot, TcpProxy, WeightedClusters,
+};
+
+use crate::clusters::Clusters;
+
+/// A snapshot in the making. Route tables get their final handles at the end, when all are known.
+#[derive(Debug, Default)]
+pub(crate) struct DraftBuilder {
+    listeners: Vec<Listener>,
+    tables: Vec<RouteConfig>,
+}
+
+impl DraftBuilder {
+    pub(crate) fn add_listener(&mut self, listener: Listener) {
+        self.listeners.push(listener);
+    }
+
+    /// Adds a route table and returns the filter that serves it. Table names are distinct.
+    pub(crate) fn add_table(&mut self, table: RouteConfig) -> NetworkFilter {
+        let id = RouteConfigId(u32::try_from(self.tables.len()).unwrap_or(u32::MAX));
+        self.tables.push(table);
+        NetworkFilter::Http(HttpConnections { route_config: id })
+    }
+
+    /// Sorts everything by name and makes the snapshot.
+    pub(crate) fn finish(mut self, clusters: Clusters) -> Snapshot {
+        let mut order: Vec<usize> = (0..self.tables.len()).collect();
+        order.sort_by(|a, b| self.tables[*a].name().cmp(self.tables[*b].name()));
+        let mut place = vec![0; order.len()];
+        for (new, old) in (0u32..).zip(&order) {
+            place[*old] = new;
+        }
+        for listener in &mut self.listeners {
+            for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain) {
+                if let NetworkFilter::Http(http) = &mut chain.filter {
+                    http.route_config = RouteConfigId(place[http.route_config.0 as usize]);
+                }
+            }
+        }
+        self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut tables: Vec<Option<RouteConfig>> = self.tables.into_iter().map(Some).collect();
+        let route_configs = order.into_iter().filter_map(|old| tables[old].take()).collect();
+        Draft { listeners: self.listeners, route_configs, clusters: clusters.list }.finish()
+    }
+}
+
+/// A chain without conditions.
+pub(crate) fn chain(name: impl Into<String>, filter: NetworkFilter) -> FilterChain {
+    FilterChain { name: name.into(), matches: FilterChainMatch::default(), filter }
+}
+
+/// Bytes to these clusters.
+pub(crate) fn tcp(clusters: WeightedClusters) -> NetworkFilter {
+    NetworkFilter::Tcp(TcpProxy { clusters })
+}
+
+/// A listener of the capture port itself or a gateway's.
+pub(crate) fn socket_listener(
+    name: impl Into<String>,
+    direction: Direction,
+    address: SocketAddr,
+) -> Listener {
+    listener(name.into(), direction, Binding::Socket(address))
+}
+
+/// A listener for captured connections to an address.
+pub(crate) fn captured_listener(address: SocketAddr) -> Listener {
+    listener(address_name(address), Direction::Outbound, Binding::Captured(address))
+}
+
+/// `<ip>_<port>`, the name Istio gives a listener.
+pub(crate) fn address_name(address: SocketAddr) -> String {
+    format!("{}_{}", address.ip(), address.port())
+}
+
+/// A port on every address.
+pub(crate) fn wildcard(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
+fn listener(name: String, direction: Direction, binding: Binding) -> Listener {
+    Listener { name, direction, binding, filter_chains: Vec::new(), default_filter_chain: None }
+}

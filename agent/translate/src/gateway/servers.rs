@@ -1,0 +1,202 @@
+//! Which servers a gateway listens with, on which real ports, and which of them lose a conflict.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use resources::{Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, Server, Severity};
+
+use crate::{draft::address_name, registry::Registry};
+
+/// A server of a Gateway that selects this proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct SelectedServer<'s> {
+    pub(crate) gateway: &'s Object<resources::Gateway>,
+    /// Position in `spec.servers`.
+    pub(crate) index: usize,
+    /// The Gateway as VirtualServices name it.
+    pub(crate) reference: GatewayRef,
+}
+
+impl<'s> SelectedServer<'s> {
+    pub(crate) fn server(&self) -> &'s Server {
+        &self.gateway.spec.servers[self.index]
+    }
+
+    /// The port as written: VirtualServices match it and virtual hosts are named after it.
+    pub(crate) fn declared_port(&self) -> u16 {
+        self.server().port.number
+    }
+
+    fn finding(&self, rule: Rule, field: &str, problem: Problem) -> Finding {
+        let spec = Path::ROOT.field("spec");
+        let servers = spec.field("servers");
+        let at = servers.index(self.index);
+        let at = if field.is_empty() { at } else { at.field(field) };
+        self.gateway.meta.finding(Severity::Warning, rule, &at, problem)
+    }
+}
+
+/// Where a gateway really listens.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Address {
+    port: u16,
+    /// `None` is every address.
+    bind: Option<IpAddr>,
+}
+
+impl Address {
+    pub(crate) fn port(self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn socket(self) -> SocketAddr {
+        SocketAddr::new(self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), self.port)
+    }
+
+    /// `0.0.0.0_<port>` or `<bind>_<port>`.
+    pub(crate) fn listener_name(self) -> String {
+        address_name(self.socket())
+    }
+
+    /// `http.<port>[.<bind>]`.
+    pub(crate) fn table_name(self) -> String {
+        match self.bind {
+            None => format!("http.{}", self.port),
+            Some(bind) => format!("http.{}.{bind}", self.port),
+        }
+    }
+}
+
+/// The servers that share a real port.
+#[derive(Debug)]
+pub(crate) struct PortServers<'s> {
+    pub(crate) spoken: Spoken,
+    pub(crate) servers: Vec<SelectedServer<'s>>,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Spoken {
+    /// Clear-text HTTP; any number of servers share the port.
+    Http,
+    /// Bytes; one server has the port.
+    Opaque,
+}
+
+/// The servers of all Gateways that select the proxy, by address, in the order in which they count: Gateways by age,
+/// servers as written.
+pub(crate) fn by_port<'s>(
+    resources: &'s ResourceSet,
+    registry: &Registry<'_>,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<Address, PortServers<'s>> {
+    let mut ports: BTreeMap<Address, PortServers<'s>> = BTreeMap::new();
+    for selected in selected(resources, registry) {
+        let (Some(spoken), Some(address)) =
+            (spoken(&selected, findings), address(&selected, registry, findings))
+        else {
+            continue;
+        };
+        match ports.get_mut(&address) {
+            None => _ = ports.insert(address, PortServers { spoken, servers: vec![selected] }),
+            Some(port) if port.spoken == Spoken::Http && spoken == Spoken::Http => {
+                port.servers.push(selected)
+            }
+            Some(port) => findings.push(conflict(&selected, &port.servers[0], address)),
+        }
+    }
+    ports
+}
+
+fn selected<'s>(resources: &'s ResourceSet, registry: &Registry<'_>) -> Vec<SelectedServer<'s>> {
+    let proxy = registry.proxy;
+    let selects = |gateway: &&std::sync::Arc<Object<resources::Gateway>>| {
+        let labels = gateway.spec.selector.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
+        labels && (!proxy.mesh.scope_gateways_to_namespace || gateway.meta.namespace() == proxy.namespace)
+    };
+    let servers = |gateway: &'s std::sync::Arc<Object<resources::Gateway>>| {
+        let reference = GatewayRef::Named {
+            namespace: gateway.meta.namespace().to_owned(),
+            name: gateway.meta.name().to_owned(),
+        };
+        (0..gateway.spec.servers.len()).map(move |index| SelectedServer {
+            gateway,
+            index,
+            reference: reference.clone(),
+        })
+    };
+    resources.gateways().iter().filter(selects).flat_map(servers).collect()
+}
+
+/// What the server speaks, or `None` with a finding when that is not supported yet.
+fn spoken(selected: &SelectedServer<'_>, findings: &mut Vec<Finding>) -> Option<Spoken> {
+    let server = selected.server();
+    let protocol = server.port.protocol;
+    let left_out = |what: &str| Problem::new(format!("{what} is not supported yet: the server is left out"));
+    if protocol.is_tls() {
+        let mode = server.tls.as_ref().map_or("PASSTHROUGH", |tls| tls.mode.name());
+        findings.push(selected.finding(Rule::NotSupported, "tls", left_out(&format!("TLS mode {mode}"))));
+        return None;
+    }
+    if server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
+        // Serving what was meant to be redirected would put in clear text what its owner wants encrypted.
+        findings.push(selected.finding(Rule::NotSupported, "tls", left_out("httpsRedirect")));
+        return None;
+    }
+    Some(if protocol.is_http() { Spoken::Http } else { Spoken::Opaque })
+}
+
+/// Where the server really listens: where the Services of this workload lead its port.
+fn address(
+    selected: &SelectedServer<'_>,
+    registry: &Registry<'_>,
+    findings: &mut Vec<Finding>,
+) -> Option<Address> {
+    let bind = match selected.server().bind.as_deref() {
+        None => None,
+        Some(bind) => match bind.parse::<IpAddr>() {
+            Ok(ip) => Some(ip).filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Err(_) => {
+                let problem = Problem::new("a unix socket is not supported yet: the server is left out");
+                findings.push(selected.finding(Rule::NotSupported, "bind", problem));
+                return None;
+            }
+        },
+    };
+    Some(Address { bind, port: real_port(selected.declared_port(), registry) })
+}
+
+const NO_TRANSLATION_LABEL: &str = "experimental.istio.io/disable-gateway-port-translation";
+
+/// The target port of the oldest Service of this workload that has the declared port, else the declared port.
+fn real_port(declared: u16, registry: &Registry<'_>) -> u16 {
+    let translates =
+        |labels: &resources::Labels| labels.get(NO_TRANSLATION_LABEL).is_none_or(|value| value != "true");
+    let mut services = registry.of_workload().filter(|service| translates(&service.object.meta.labels));
+    let target = services.find_map(|service| {
+        let port = service.tcp_port(declared)?;
+        service.target_port(port, &registry.proxy.ips)
+    });
+    target.unwrap_or(declared)
+}
+
+fn conflict(loser: &SelectedServer<'_>, winner: &SelectedServer<'_>, address: Address) -> Finding {
+    let meta = &winner.gateway.meta;
+    let at = Path::ROOT.field("spec");
+    let at = at.field("servers");
+    let place = meta.place_of(&at.index(winner.index));
+    let (port, protocol) = (address.port, winner.server().port.protocol);
+    let problem = Problem::new(format!(
+        "cannot share port {port} with server `{}` of {} ({place}), which comes first and speaks {protocol}: \
+         the server is left out",
+        winner.server().port.name,
+        meta.id,
+    ));
+    loser.finding(
+        Rule::Conflict,
+        "port",
+        problem.found(loser.server().port.protocol).remedy("use another port"),
+    )
+}

@@ -1,0 +1,104 @@
+//! Who the snapshot is for.
+
+use std::{net::IpAddr, time::Duration};
+
+use resources::{Labels, OutboundTrafficPolicy};
+
+/// The proxy whose snapshot is made, and the workload it stands beside.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Proxy {
+    /// Sidecar or gateway.
+    pub kind: ProxyKind,
+    /// Namespace of the workload.
+    pub namespace: String,
+    /// Name of the workload.
+    pub name: String,
+    /// Addresses of the workload.
+    pub ips: Vec<IpAddr>,
+    /// Labels of the workload.
+    pub labels: Labels,
+    /// Last part of every service name: `cluster.local`.
+    pub cluster_domain: String,
+    /// Where captured connections arrive.
+    pub ports: CapturePorts,
+    /// Settings of the whole mesh.
+    pub mesh: MeshOptions,
+}
+
+impl Proxy {
+    /// A proxy with nothing but a kind and a namespace.
+    pub fn new(kind: ProxyKind, namespace: impl Into<String>) -> Self {
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: String::new(),
+            ips: Vec::new(),
+            labels: Labels::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            ports: CapturePorts::default(),
+            mesh: MeshOptions::default(),
+        }
+    }
+
+    /// The cluster domain in the suffix that short names get, `<namespace>.svc.cluster.local` (Istio's `--domain`).
+    pub fn cluster_domain_of(suffix: &str) -> &str {
+        suffix.split_once(".svc.").map_or(suffix, |(_, domain)| domain).trim_end_matches('.')
+    }
+}
+
+/// What a proxy does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyKind {
+    /// Stands beside a workload and serves its captured connections.
+    Sidecar,
+    /// Listens at the edge of the mesh (`proxy router`).
+    Router,
+}
+
+/// Ports that captured connections are redirected to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CapturePorts {
+    /// The application's own connections.
+    pub outbound: u16,
+    /// Connections to the application.
+    pub inbound: u16,
+}
+
+impl Default for CapturePorts {
+    fn default() -> Self {
+        Self { outbound: 15001, inbound: 15006 }
+    }
+}
+
+/// The part of Istio's MeshConfig that translation reads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MeshOptions {
+    /// What happens to connections and requests for unknown destinations.
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// How long connecting to an endpoint may take (`connectTimeout`).
+    pub connect_timeout: Duration,
+    /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
+    pub scope_gateways_to_namespace: bool,
+}
+
+impl Default for MeshOptions {
+    fn default() -> Self {
+        Self {
+            outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            connect_timeout: Duration::from_secs(10),
+            scope_gateways_to_namespace: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_domain_follows_svc() {
+        assert_eq!(Proxy::cluster_domain_of("prod.svc.cluster.local"), "cluster.local");
+        assert_eq!(Proxy::cluster_domain_of("prod.svc.corp.example."), "corp.example");
+        assert_eq!(Proxy::cluster_domain_of("cluster.local"), "cluster.local");
+    }
+}

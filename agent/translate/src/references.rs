@@ -1,0 +1,131 @@
+//! What VirtualServices name that does not exist.
+
+use std::collections::HashSet;
+
+use resources::{
+    Destination, Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, Severity, VirtualService,
+};
+
+use crate::{
+    hosts::{full_name, service_host},
+    proxy::ProxyKind,
+    registry::Registry,
+    visibility,
+};
+
+/// Findings for every gateway, service, port and subset that a VirtualService names in vain.
+///
+/// Only what concerns the proxy is looked at: in a gateway rules for gateways, in a sidecar rules for the mesh.
+pub(crate) fn check(resources: &ResourceSet, registry: &Registry<'_>) -> Vec<Finding> {
+    let gateways: HashSet<GatewayRef> =
+        resources.gateways().iter().map(|gateway| reference(gateway)).collect();
+    let mut checker = Checker { registry, gateways, findings: Vec::new() };
+    for vs in resources.virtual_services() {
+        let concerns = match registry.proxy.kind {
+            ProxyKind::Sidecar => vs.spec.is_for_mesh(),
+            ProxyKind::Router => vs.spec.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
+        };
+        if concerns && visibility::virtual_service(vs, &registry.proxy.namespace).is_some() {
+            checker.check(vs);
+        }
+    }
+    checker.findings
+}
+
+fn reference(gateway: &Object<resources::Gateway>) -> GatewayRef {
+    GatewayRef::Named { namespace: gateway.meta.namespace().to_owned(), name: gateway.meta.name().to_owned() }
+}
+
+struct Checker<'c, 's> {
+    registry: &'c Registry<'s>,
+    gateways: HashSet<GatewayRef>,
+    findings: Vec<Finding>,
+}
+
+impl Checker<'_, '_> {
+    fn check(&mut self, vs: &Object<VirtualService>) {
+        let spec = Path::ROOT.field("spec");
+        if self.registry.proxy.kind == ProxyKind::Router {
+            self.check_gateways(vs, &spec);
+        }
+        let http = spec.field("http");
+        for (index, rule) in vs.spec.http.iter().enumerate() {
+            let item = http.index(index);
+            let route = item.field("route");
+            for (index, to) in rule.route.iter().enumerate() {
+                self.check_destination(vs, &to.destination, &route.index(index).field("destination"));
+            }
+        }
+        let tcp = spec.field("tcp");
+        for (index, rule) in vs.spec.tcp.iter().enumerate() {
+            let item = tcp.index(index);
+            let route = item.field("route");
+            for (index, (to, _)) in rule.route.iter().enumerate() {
+                self.check_destination(vs, to, &route.index(index).field("destination"));
+            }
+        }
+    }
+
+    fn check_gateways(&mut self, vs: &Object<VirtualService>, spec: &Path<'_>) {
+        let at = spec.field("gateways");
+        for (index, gateway) in vs.spec.gateways.iter().enumerate() {
+            if *gateway != GatewayRef::Mesh && !self.gateways.contains(gateway) {
+                let problem = Problem::new("there is no such Gateway").found(gateway);
+                let problem = problem.remedy("a Gateway of another namespace is named `namespace/name`");
+                self.report(vs, &at.index(index), problem);
+            }
+        }
+    }
+
+    fn check_destination(&mut self, vs: &Object<VirtualService>, to: &Destination, at: &Path<'_>) {
+        let host = full_name(&to.host, vs.meta.namespace(), self.registry.proxy);
+        let Some(service) = self.registry.service(&host) else {
+            let problem = Problem::new("there is no such service, so requests are answered 503").found(&host);
+            let problem = match self.meant(&to.host) {
+                Some(meant) => {
+                    problem.remedy(format!("a name with a dot stands as it is: did you mean `{meant}`?"))
+                }
+                None => problem,
+            };
+            return self.report(vs, &at.field("host"), problem);
+        };
+        if service.is_alias() {
+            let problem =
+                Problem::new("an ExternalName service is not supported yet, so requests are answered 503");
+            return self.report(vs, &at.field("host"), problem.found(&host));
+        }
+        let ports: Vec<String> = service.tcp_ports().map(|port| port.port.to_string()).collect();
+        match to.port {
+            Some(port) if service.tcp_port(port).is_none() => {
+                let problem =
+                    Problem::new(format!("service {host} has no such port, so requests are answered 503"));
+                let at = at.field("port");
+                self.report(vs, &at.field("number"), problem.found(port).expected(ports.join(", ")));
+            }
+            None if ports.len() > 1 => {
+                let problem = Problem::new(format!("is missing though service {host} has several ports"));
+                let problem = problem.expected(format!("one of {}", ports.join(", ")));
+                self.report(vs, &at.field("port"), problem.remedy("the port the client used is taken"));
+            }
+            _ => {}
+        }
+        if let Some(subset) = &to.subset {
+            let problem = Problem::new("subsets are not supported yet, so requests are answered 503");
+            let problem = problem.found(subset).remedy("leave it out to send to the whole service");
+            let at = at.field("subset");
+            self.findings.push(vs.meta.finding(Severity::Warning, Rule::NotSupported, &at, problem));
+        }
+    }
+
+    /// The service that `name.namespace` stands for in people's minds.
+    fn meant(&self, host: &str) -> Option<String> {
+        let (name, rest) = host.split_once('.')?;
+        let namespace = rest.split('.').next()?;
+        let full = service_host(name, namespace, self.registry.proxy);
+        self.registry.service(&full).map(|_| full)
+    }
+
+    fn report(&mut self, vs: &Object<VirtualService>, at: &Path<'_>, problem: Problem) {
+        self.findings.push(vs.meta.finding(Severity::Warning, Rule::UnknownReference, at, problem));
+    }
+}

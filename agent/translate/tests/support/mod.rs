@@ -1,0 +1,134 @@
+//! A compact text for snapshots, and proxies from one line.
+
+use std::fmt::Write;
+
+use resources::{Labels, OutboundTrafficPolicy};
+use snapshot::{
+    Binding, Cluster, Discovery, FilterChain, NetworkFilter, PathMatch, Route, RouteAction, Snapshot,
+    WeightedClusters,
+};
+use translate::{Proxy, ProxyKind};
+
+/// Reads `# sidecar prod labels=app=web,v=1 ips=10.0.0.1 registry-only`.
+pub(crate) fn proxy(line: &str) -> Proxy {
+    let mut words = line.trim_start_matches('#').split_whitespace();
+    let kind = match words.next() {
+        Some("sidecar") => ProxyKind::Sidecar,
+        Some("router") => ProxyKind::Router,
+        other => panic!("the first line must say `# sidecar …` or `# router …`, not {other:?}"),
+    };
+    let mut proxy = Proxy::new(kind, words.next().unwrap());
+    for word in words {
+        match word.split_once('=') {
+            Some(("labels", labels)) => proxy.labels = labels.split(',').map(label).collect::<Labels>(),
+            Some(("ips", ips)) => proxy.ips = ips.split(',').map(|ip| ip.parse().unwrap()).collect(),
+            None if word == "registry-only" => {
+                proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
+            }
+            _ => panic!("unknown word `{word}`"),
+        }
+    }
+    proxy
+}
+
+fn label(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap();
+    (key.to_owned(), value.to_owned())
+}
+
+/// Every listener, route table and cluster, one fact per line.
+pub(crate) fn text(snapshot: &Snapshot) -> String {
+    let mut out = String::new();
+    for listener in snapshot.listeners() {
+        let binding = match listener.binding {
+            Binding::Socket(address) => format!("socket {address}"),
+            Binding::Captured(address) => format!("captured {address}"),
+        };
+        writeln!(out, "listener {} {:?} {binding}", listener.name, listener.direction).unwrap();
+        for filter_chain in &listener.filter_chains {
+            writeln!(out, "  chain {}", chain(snapshot, filter_chain)).unwrap();
+        }
+        if let Some(filter_chain) = &listener.default_filter_chain {
+            writeln!(out, "  default {}", chain(snapshot, filter_chain)).unwrap();
+        }
+    }
+    for table in snapshot.route_configs() {
+        writeln!(out, "routes {}", table.name()).unwrap();
+        for host in table.virtual_hosts() {
+            let domains: Vec<_> = host.domains.iter().map(ToString::to_string).collect();
+            writeln!(out, "  host {} [{}]", host.name, domains.join(" ")).unwrap();
+            host.routes.iter().for_each(|r| writeln!(out, "    {}", route(snapshot, r)).unwrap());
+        }
+    }
+    snapshot.clusters().iter().for_each(|c| writeln!(out, "cluster {}", cluster(c)).unwrap());
+    out
+}
+
+fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
+    let matches = &chain.matches;
+    let mut text = chain.name.clone();
+    if let Some(port) = matches.destination_port {
+        write!(text, " port={port}").unwrap();
+    }
+    for name in &matches.server_names {
+        write!(text, " sni={name}").unwrap();
+    }
+    if let Some(transport) = matches.transport {
+        write!(text, " transport={transport:?}").unwrap();
+    }
+    if let Some(application) = matches.application {
+        write!(text, " application={application:?}").unwrap();
+    }
+    let filter = match &chain.filter {
+        NetworkFilter::Http(http) => format!("routes {}", snapshot.route_config(http.route_config).name()),
+        NetworkFilter::Tcp(tcp) => format!("tcp {}", targets(snapshot, &tcp.clusters)),
+        NetworkFilter::Blackhole => "blackhole".to_owned(),
+    };
+    format!("{text} -> {filter}")
+}
+
+fn route(snapshot: &Snapshot, route: &Route) -> String {
+    let path = match &route.matches.path {
+        PathMatch::Any => "any".to_owned(),
+        PathMatch::Exact(path) => format!("exact {path}"),
+        PathMatch::Prefix(path) => format!("prefix {path}"),
+    };
+    let action = match &route.action {
+        RouteAction::Forward(clusters) => targets(snapshot, clusters),
+        RouteAction::DirectResponse { status, body } => format!("answer {status} {body:?}"),
+    };
+    let name = route.name.as_ref().map_or(String::new(), |name| format!(" name={name}"));
+    let owner = route.virtual_service.as_ref().map_or(String::new(), |owner| format!(" by {owner}"));
+    format!("{path} -> {action}{name}{owner}")
+}
+
+fn targets(snapshot: &Snapshot, clusters: &WeightedClusters) -> String {
+    let several = clusters.targets().len() > 1;
+    let target = |target: &snapshot::ClusterTarget| {
+        // A handle must lead to the cluster of that name.
+        let known = match target.id {
+            Some(id) => {
+                assert_eq!(snapshot.cluster(id).name, target.name);
+                ""
+            }
+            None => "?",
+        };
+        let weight = if several { format!("*{}", target.weight) } else { String::new() };
+        format!("{}{known}{weight}", target.name)
+    };
+    clusters.targets().iter().map(target).collect::<Vec<_>>().join(" ")
+}
+
+fn cluster(cluster: &Cluster) -> String {
+    let mut text = match &cluster.discovery {
+        Discovery::OriginalDestination => format!("{} original-destination", cluster.name),
+        Discovery::Endpoints(endpoints) => {
+            let endpoints: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+            format!("{} [{}]", cluster.name, endpoints.join(" "))
+        }
+    };
+    if let Some(source) = cluster.source {
+        write!(text, " from {} {}", source.v4, source.v6).unwrap();
+    }
+    text
+}
