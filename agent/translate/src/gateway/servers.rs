@@ -102,7 +102,7 @@ pub(crate) fn by_port<'s>(
         match ports.get_mut(&address) {
             None => _ = ports.insert(address, PortServers { spoken, servers: vec![selected] }),
             Some(port) if port.spoken == Spoken::Http && spoken == Spoken::Http => {
-                port.servers.push(selected)
+                port.servers.push(selected);
             }
             Some(port) => findings.push(conflict(&selected, &port.servers[0], address)),
         }
