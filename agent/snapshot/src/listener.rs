@@ -25,11 +25,14 @@ pub struct Listener {
 
 impl Listener {
     /// Whether choosing a chain for this destination port depends on what the client sends first.
+    ///
+    /// Chains for this very port shut out those for any port, so only they are asked when there are some.
     pub fn needs_inspection(&self, destination_port: u16) -> bool {
-        self.filter_chains.iter().any(|chain| {
-            chain.matches.destination_port.is_none_or(|port| port == destination_port)
-                && chain.matches.depends_on_bytes()
-        })
+        let for_port = |port: Option<u16>| {
+            self.filter_chains.iter().map(|chain| &chain.matches).filter(move |m| m.destination_port == port)
+        };
+        let own = for_port(Some(destination_port)).next().is_some();
+        for_port(own.then_some(destination_port)).any(FilterChainMatch::depends_on_bytes)
     }
 }
 
@@ -223,6 +226,19 @@ mod tests {
         assert_eq!(selected(&listener, &facts(8080, None, Application::Http)), "8080");
         assert_eq!(selected(&listener, &facts(9090, None, Application::Http)), "http");
         assert_eq!(selected(&listener, &facts(9090, None, Application::Opaque)), "default");
+    }
+
+    #[test]
+    fn a_port_with_chains_of_its_own_is_inspected_only_if_they_ask_for_it() {
+        let on = |destination_port, application| {
+            chain("c", FilterChainMatch { destination_port, application, ..FilterChainMatch::default() })
+        };
+        let http = Some(Application::Http);
+        let listener =
+            listener(vec![on(Some(8080), None), on(Some(9090), http), on(Some(9090), None), on(None, http)]);
+        assert!(!listener.needs_inspection(8080));
+        assert!(listener.needs_inspection(9090));
+        assert!(listener.needs_inspection(7070));
     }
 
     #[test]
