@@ -5,24 +5,32 @@
 
 use std::{
     cell::{Cell, RefCell},
+    convert::Infallible,
     fmt,
     fs::OpenOptions,
     io::{self, Write},
     net::SocketAddr,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, channel, sync_channel},
     },
     time::{Duration, SystemTime},
 };
 
-/// Where access log lines go; clones write to the same place.
+/// Where access log lines go; clones write to the same place. Dropping the last one waits until what was handed over
+/// is written, for a second at most.
 #[derive(Clone, Debug)]
-pub struct AccessLog {
-    queue: SyncSender<Vec<u8>>,
-    lost: Arc<AtomicU64>,
+pub struct AccessLog(Arc<Writer>);
+
+#[derive(Debug)]
+struct Writer {
+    /// `None` only while dropping.
+    queue: Option<SyncSender<Vec<u8>>>,
+    lost: AtomicU64,
+    /// Ends when the writer has written everything.
+    ended: Mutex<Receiver<Infallible>>,
 }
 
 /// Buffers waiting for the writer; at [`FLUSH_SIZE`] each this bounds the backlog to about 4 MiB.
@@ -49,21 +57,36 @@ impl AccessLog {
     /// The thread cannot be started.
     pub fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, chunks) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(chunks, output))?;
-        Ok(Self { queue, lost: Arc::default() })
+        let (ending, ended) = channel::<Infallible>();
+        let write = move || {
+            write_all(chunks, output);
+            drop(ending);
+        };
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(write)?;
+        Ok(Self(Arc::new(Writer { queue: Some(queue), lost: AtomicU64::new(0), ended: Mutex::new(ended) })))
     }
 
     /// Lines lost because the output did not keep up.
     pub fn lost_lines(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.0.lost.load(Ordering::Relaxed)
     }
 
     fn submit(&self, lines: Vec<u8>, count: u64) {
-        if self.queue.try_send(lines).is_err() {
-            self.lost.fetch_add(count, Ordering::Relaxed);
+        if self.0.queue.as_ref().is_none_or(|queue| queue.try_send(lines).is_err()) {
+            self.0.lost.fetch_add(count, Ordering::Relaxed);
         }
     }
 }
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        // A stuck output must not keep the process from ending.
+        _ = self.ended.get_mut().map(|ended| ended.recv_timeout(LAST_WRITE));
+    }
+}
+
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 fn write_all(chunks: Receiver<Vec<u8>>, mut output: impl Write) {
     for chunk in chunks {

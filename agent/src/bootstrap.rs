@@ -1,0 +1,251 @@
+//! Wires sources → translation → publication → data plane → admin, and ends it all on a signal.
+
+use std::{
+    collections::HashSet,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use dataplane::{AccessLog, BindError, DataPlane, Settings};
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::{Gid, Uid},
+};
+use resources::{Finding, MeshConfig, ReadDefaults, Severity};
+use rules::ports::PROXY_ID;
+use snapshot::Snapshot;
+use sources::{Directories, Source, Update, Updates};
+use tokio::signal::unix::{SignalKind, signal};
+use translate::{CapturePorts, MeshOptions, Proxy, ProxyKind, Translation, translate};
+
+use crate::{
+    admin::Interface,
+    options::ProxyOptions,
+    status::{Published, Status},
+};
+
+/// Runs the proxy until it is told to end and its connections have ended.
+///
+/// # Errors
+/// What cannot be done without: a configuration directory, a port of the sidecar's own, a thread.
+pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
+    warn_of_surprises(&options);
+    let mesh = mesh_config(options.mesh_config.as_deref())?;
+    let defaults = ReadDefaults { namespace: options.namespace.as_str().into() };
+    let directories = Directories::open(options.config_dirs.clone(), defaults)?;
+    let interfaces = interfaces(&options)?;
+    let plane =
+        DataPlane::start(&data_plane_settings(&options, &mesh)?).context("cannot start the workers")?;
+    // Control work has a thread of its own: the workers serve while it translates.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control runtime")?;
+    let (publisher, updates) = sources::channel();
+    let status = Arc::new(Status::default());
+    runtime.spawn(directories.run(publisher));
+    for interface in interfaces {
+        runtime.spawn(interface.serve(Arc::clone(&status)));
+    }
+    let control =
+        Control { proxy: proxy(&options, &mesh), plane, status, kind: options.kind, known: Known::default() };
+    runtime.block_on(control.run(updates, options.drain))
+}
+
+fn warn_of_surprises(options: &ProxyOptions) {
+    if !options.without_effect.is_empty() {
+        tracing::warn!("these flags are accepted and have no effect: {}", options.without_effect.join(" "));
+    }
+    let (uid, gid) = (Uid::effective().as_raw(), Gid::effective().as_raw());
+    if options.kind == ProxyKind::Sidecar && uid != PROXY_ID && gid != PROXY_ID {
+        tracing::warn!(
+            uid,
+            gid,
+            "the interception rules let only uid or gid {PROXY_ID} through: as another user the proxy's own calls may \
+             be captured again"
+        );
+    }
+}
+
+fn mesh_config(path: Option<&Path>) -> anyhow::Result<MeshConfig> {
+    let Some(path) = path else { return Ok(MeshConfig::default()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
+    let (config, findings) = MeshConfig::read(&path.display().to_string(), &text);
+    findings.iter().for_each(report);
+    config.with_context(|| format!("`{}` given by --mesh-config is refused, see above", path.display()))
+}
+
+fn interfaces(options: &ProxyOptions) -> Result<Vec<Interface>, BindError> {
+    let port = options.status_port.number();
+    let mut interfaces = vec![
+        Interface::admin(options.admin)?,
+        Interface::readiness(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?,
+    ];
+    // Kernels without IPv6 have no use for the second one.
+    interfaces.extend(Interface::readiness(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).ok());
+    Ok(interfaces)
+}
+
+fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Result<Settings> {
+    let open_log = |file: &String| {
+        AccessLog::open(Path::new(file))
+            .with_context(|| format!("cannot open the access log `{file}` (accessLogFile)"))
+    };
+    let access_log = mesh.access_log_file.as_ref().map(open_log).transpose()?;
+    let max_connections = connection_limit(raise_open_files(), options.workers);
+    Ok(Settings { workers: options.workers, max_connections, access_log, ..Settings::default() })
+}
+
+/// Lets the process open as many files as its hard limit allows, and returns that number.
+fn raise_open_files() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+/// Every connection of a client may need one to an endpoint; some descriptors are needed for everything else.
+fn connection_limit(open_files: u64, workers: usize) -> usize {
+    let spare = open_files.saturating_sub(200) / 2;
+    usize::try_from(spare).unwrap_or(usize::MAX).div_euclid(workers).max(16)
+}
+
+fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
+    Proxy {
+        name: options.name.clone(),
+        ips: options.ips.clone(),
+        labels: options.labels.clone(),
+        cluster_domain: options.cluster_domain.clone(),
+        ports: CapturePorts {
+            outbound: options.outbound_port.number(),
+            inbound: options.inbound_port.number(),
+        },
+        mesh: MeshOptions { outbound_traffic_policy: mesh.outbound_traffic_policy, ..MeshOptions::default() },
+        ..Proxy::new(options.kind, options.namespace.as_str())
+    }
+}
+
+/// The control loop's own state.
+struct Control {
+    proxy: Proxy,
+    plane: DataPlane,
+    status: Arc<Status>,
+    kind: ProxyKind,
+    known: Known,
+}
+
+/// Complaints already made, so that one is made once and not with every change of something else.
+#[derive(Default)]
+struct Known {
+    findings: HashSet<String>,
+    refused: HashSet<String>,
+}
+
+/// How long a listener whose port was taken waits for it.
+const BIND_AGAIN: Duration = Duration::from_secs(5);
+
+impl Control {
+    async fn run(mut self, mut updates: Updates, drain: Duration) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+        let status = Arc::clone(&self.status);
+        loop {
+            let retry = !self.known.refused.is_empty();
+            tokio::select! {
+                changed = updates.changed() => {
+                    if changed.is_err() {
+                        bail!("the configuration source has ended");
+                    }
+                    let update = updates.borrow_and_update().clone();
+                    if let Some(update) = update {
+                        self.take(&update).await?;
+                    }
+                }
+                () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again().await?,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = status.quit_asked() => break,
+            }
+        }
+        tracing::info!(limit = ?drain, "draining");
+        self.status.start_draining();
+        tokio::select! {
+            ended = self.plane.drain(drain) => tracing::info!(all_connections_ended = ended, "stopped"),
+            _ = terminate.recv() => tracing::info!("stopped at once, asked a second time"),
+            _ = interrupt.recv() => tracing::info!("stopped at once, asked a second time"),
+        }
+        self.plane.stop();
+        Ok(())
+    }
+
+    /// Translates a change and publishes what came of it.
+    async fn take(&mut self, update: &Update) -> anyhow::Result<()> {
+        let Translation { snapshot, findings } = translate(&update.set, &self.proxy);
+        let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();
+        self.report_new(&findings);
+        let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
+        self.publish(Arc::new(snapshot), findings).await
+    }
+
+    async fn publish(&mut self, snapshot: Arc<Snapshot>, findings: Vec<String>) -> anyhow::Result<()> {
+        let published = self.plane.publish(Arc::clone(&snapshot)).await;
+        let first = published.version == 1;
+        tracing::info!(
+            version = published.version,
+            listeners = snapshot.listeners().len(),
+            routes = snapshot.route_configs().len(),
+            clusters = snapshot.clusters().len(),
+            findings = findings.len(),
+            "published"
+        );
+        self.status.publish(Published { version: published.version, snapshot, findings });
+        self.report_refused(published.refused, first)
+    }
+
+    async fn bind_again(&mut self) -> anyhow::Result<()> {
+        match self.status.published() {
+            Some(Published { snapshot, findings, .. }) => self.publish(snapshot, findings).await,
+            None => Ok(()),
+        }
+    }
+
+    fn report_new(&mut self, findings: &[&Finding]) {
+        let texts: HashSet<String> = findings.iter().map(ToString::to_string).collect();
+        findings
+            .iter()
+            .filter(|finding| !self.known.findings.contains(&finding.to_string()))
+            .copied()
+            .for_each(report);
+        self.known.findings = texts;
+    }
+
+    /// A sidecar without its capture ports would lose the pod's traffic; a gateway goes on with its other listeners.
+    fn report_refused(&mut self, refused: Vec<BindError>, first: bool) -> anyhow::Result<()> {
+        let before = std::mem::take(&mut self.known.refused);
+        for error in refused {
+            let text = error.to_string();
+            if first && self.kind == ProxyKind::Sidecar {
+                return Err(error.into());
+            }
+            if !before.contains(&text) {
+                tracing::error!("{text}");
+            }
+            self.known.refused.insert(text);
+        }
+        Ok(())
+    }
+}
+
+fn report(finding: &Finding) {
+    match finding.severity {
+        Severity::Error => tracing::error!("{finding}"),
+        Severity::Warning => tracing::warn!("{finding}"),
+    }
+}

@@ -1,0 +1,245 @@
+//! Commands and flags, as they are typed. What they come to is decided in `options`.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rules::ports::Port;
+
+/// Sidecar and gateway proxy with Istio's interface.
+#[derive(Debug, Parser)]
+#[command(name = "postern-agent", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  postern-agent proxy router --config-dir ./config --labels istio=ingressgateway
+  postern-agent proxy sidecar --config-dir /etc/postern/config --namespace prod";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the proxy until SIGTERM.
+    Proxy {
+        #[command(subcommand)]
+        role: Role,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// Serves connections that postern-init redirects: outbound on 15001, inbound on 15006.
+    Sidecar(ProxyArgs),
+    /// Serves as a gateway: one listener per Gateway server port.
+    Router(ProxyArgs),
+}
+
+/// Flags of every command.
+#[derive(Args, Debug)]
+pub(crate) struct LogOptions {
+    /// What to log: error, warn, info, debug, trace, or a list such as `info,dataplane=debug` [env: RUST_LOG]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProxyArgs {
+    /// Directory of YAML or JSON files with Istio and Kubernetes resources, watched for changes; may be repeated.
+    #[arg(long, value_name = "DIR", env = "POSTERN_CONFIG_DIR", value_delimiter = ':', required = true)]
+    pub(crate) config_dir: Vec<PathBuf>,
+    /// Namespace of this workload, and of resources that name none.
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Name of this workload; the host name when absent.
+    #[arg(long, env = "POD_NAME")]
+    pub(crate) name: Option<String>,
+    /// Addresses of this workload; those of the interfaces other than loopback when absent [env: INSTANCE_IPS]
+    #[arg(long, value_name = "ADDR", env = "INSTANCE_IP", value_delimiter = ',')]
+    pub(crate) ip: Vec<IpAddr>,
+    /// Labels that selectors are matched against: `k=v,k=v` [env: ISTIO_METAJSON_LABELS (JSON)] [file:
+    /// /etc/istio/pod/labels]
+    #[arg(long, value_name = "K=V", value_delimiter = ',')]
+    pub(crate) labels: Vec<String>,
+    /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
+    #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
+    pub(crate) domain: Option<String>,
+    /// Worker threads; the number of usable cores when absent or 0.
+    #[arg(long, value_name = "N", env = "ISTIO_CPU_LIMIT")]
+    pub(crate) concurrency: Option<usize>,
+    /// How connections are captured.
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        env = "ISTIO_META_INTERCEPTION_MODE",
+        default_value = "REDIRECT"
+    )]
+    pub(crate) interception_mode: InterceptionMode,
+    /// Port that outbound connections are redirected to.
+    #[arg(long, value_name = "PORT", default_value_t = Port::OUTBOUND)]
+    pub(crate) outbound_port: Port,
+    /// Port that inbound connections are redirected to.
+    #[arg(long, value_name = "PORT", default_value_t = Port::INBOUND)]
+    pub(crate) inbound_port: Port,
+    /// Port of the admin interface.
+    #[arg(long, value_name = "PORT", default_value = "15000")]
+    pub(crate) admin_port: Port,
+    /// Address of the admin interface. It is not protected: keep it on loopback.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub(crate) admin_address: IpAddr,
+    /// Port that answers `/healthz/ready`.
+    #[arg(long, value_name = "PORT", default_value_t = Port::STATUS)]
+    pub(crate) status_port: Port,
+    /// File with mesh-wide settings, in the form of Istio's MeshConfig.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mesh_config: Option<PathBuf>,
+    /// How long connections may take to end after SIGTERM; ends early with the last one.
+    #[arg(long, value_name = "DURATION", env = "TERMINATION_DRAIN_DURATION_SECONDS", value_parser = duration,
+          default_value = "45s")]
+    pub(crate) drain_duration: Duration,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect,
+}
+
+/// Flags that Istio's injection passes. They are accepted so that a pod's command line needs no change; those given
+/// are named in a warning.
+#[derive(Args, Debug)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct WithoutEffect {
+    #[arg(long, hide = true)]
+    proxy_log_level: Option<String>,
+    #[arg(long, hide = true)]
+    proxy_component_log_level: Option<String>,
+    #[arg(long = "log_output_level", hide = true)]
+    log_output_level: Option<String>,
+    #[arg(long = "log_as_json", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    log_as_json: Option<String>,
+    #[arg(long, hide = true)]
+    sts_port: Option<String>,
+    #[arg(long, hide = true)]
+    template_file: Option<String>,
+    #[arg(long = "trust-domain", hide = true)]
+    trust_domain: Option<String>,
+    #[arg(long = "service-account", env = "SERVICE_ACCOUNT", hide = true, hide_env = true)]
+    service_account: Option<String>,
+    #[arg(long = "agent-port", hide = true)]
+    agent_port: Option<Port>,
+    #[arg(long = "stats-port", hide = true)]
+    stats_port: Option<Port>,
+    #[arg(long, hide = true)]
+    service_cluster: Option<String>,
+    #[arg(long, hide = true)]
+    discovery_address: Option<String>,
+    #[arg(long = "meshConfig", hide = true)]
+    istio_mesh_config: Option<String>,
+    #[arg(long, hide = true)]
+    output_certs: Option<String>,
+}
+
+impl WithoutEffect {
+    /// The flags that were given.
+    pub(crate) fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--proxyLogLevel", self.proxy_log_level.is_some()),
+            ("--proxyComponentLogLevel", self.proxy_component_log_level.is_some()),
+            ("--log_output_level", self.log_output_level.is_some()),
+            ("--log_as_json", self.log_as_json.is_some()),
+            ("--stsPort", self.sts_port.is_some()),
+            ("--templateFile", self.template_file.is_some()),
+            ("--trust-domain", self.trust_domain.is_some()),
+            ("--service-account", self.service_account.is_some()),
+            ("--agent-port", self.agent_port.is_some()),
+            ("--stats-port", self.stats_port.is_some()),
+            ("--serviceCluster", self.service_cluster.is_some()),
+            ("--discoveryAddress", self.discovery_address.is_some()),
+            ("--meshConfig", self.istio_mesh_config.is_some()),
+            ("--outputCerts", self.output_certs.is_some()),
+        ];
+        flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum InterceptionMode {
+    #[value(name = "REDIRECT")]
+    Redirect,
+}
+
+/// Reads `45s`, `1m30s`, `500ms`, or a number of seconds as `TERMINATION_DRAIN_DURATION_SECONDS` holds it.
+fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "expected a duration such as `45s` or `1m30s`, or a number of seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<ProxyArgs, clap::Error> {
+        let fixed = ["postern-agent", "proxy", "sidecar", "--config-dir", "/tmp"];
+        let Command::Proxy { role: Role::Sidecar(args) | Role::Router(args) } =
+            Cli::try_parse_from(fixed.iter().chain(args))?.command;
+        Ok(args)
+    }
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_istio_injects_is_accepted_and_named() {
+        let args = [
+            "--domain",
+            "prod.svc.cluster.local",
+            "--proxyLogLevel=warning",
+            "--proxyComponentLogLevel=misc:error",
+            "--log_output_level=default:info",
+            "--log_as_json",
+        ];
+        let args = parse(&args).unwrap();
+        assert_eq!(args.domain.as_deref(), Some("prod.svc.cluster.local"));
+        assert_eq!(
+            args.without_effect.given(),
+            ["--proxyLogLevel", "--proxyComponentLogLevel", "--log_output_level", "--log_as_json"]
+        );
+    }
+
+    #[test]
+    fn bad_values_name_the_flag_and_what_is_expected() {
+        let cases: [(&[&str], &str); 4] = [
+            (&["--outbound-port", "70000"], "--outbound-port"),
+            (&["--ip", "10.0.0"], "--ip"),
+            (&["--drain-duration", "soon"], "expected a duration such as `45s`"),
+            (&["--interception-mode", "TPROXY"], "possible values: REDIRECT"),
+        ];
+        for (args, expected) in cases {
+            let error = parse(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn durations_are_go_like_or_seconds() {
+        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+    }
+}

@@ -1,0 +1,198 @@
+//! What the proxy is told, once flags, environment and the machine have been asked. Nothing after this sees a raw
+//! value.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use resources::Labels;
+use rules::ports::Port;
+use translate::{Proxy, ProxyKind};
+
+use crate::cli::{ProxyArgs, Role};
+
+/// Settings of a proxy.
+#[derive(Debug)]
+pub(crate) struct ProxyOptions {
+    pub(crate) kind: ProxyKind,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) labels: Labels,
+    /// What follows `.svc.` in full service names.
+    pub(crate) cluster_domain: String,
+    pub(crate) workers: usize,
+    pub(crate) outbound_port: Port,
+    pub(crate) inbound_port: Port,
+    pub(crate) admin: SocketAddr,
+    pub(crate) status_port: Port,
+    pub(crate) config_dirs: Vec<PathBuf>,
+    pub(crate) mesh_config: Option<PathBuf>,
+    pub(crate) drain: Duration,
+    /// Flags given that nothing here acts on.
+    pub(crate) without_effect: Vec<&'static str>,
+}
+
+/// Why the settings cannot be used: a whole sentence for the user.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct WrongUsage(String);
+
+impl std::fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl ProxyOptions {
+    /// Fills in what the flags leave open from environment and machine.
+    ///
+    /// # Errors
+    /// The first value that cannot be understood, with its flag or variable.
+    pub(crate) fn resolve(role: Role) -> Result<Self, WrongUsage> {
+        let (kind, args) = match role {
+            Role::Sidecar(args) => (ProxyKind::Sidecar, args),
+            Role::Router(args) => (ProxyKind::Router, args),
+        };
+        Ok(Self {
+            kind,
+            name: args.name.clone().unwrap_or_else(host_name),
+            ips: addresses(&args)?,
+            labels: labels(&args)?,
+            cluster_domain: Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"))
+                .to_owned(),
+            workers: args.concurrency.filter(|workers| *workers > 0).unwrap_or_else(usable_cores),
+            outbound_port: args.outbound_port,
+            inbound_port: args.inbound_port,
+            admin: SocketAddr::new(args.admin_address, args.admin_port.number()),
+            status_port: args.status_port,
+            config_dirs: args.config_dir,
+            mesh_config: args.mesh_config,
+            drain: args.drain_duration,
+            without_effect: args.without_effect.given(),
+            namespace: args.namespace,
+        })
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Cores this process may use: affinity and cgroup quota are taken into account.
+fn usable_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn addresses(args: &ProxyArgs) -> Result<Vec<IpAddr>, WrongUsage> {
+    if !args.ip.is_empty() {
+        return Ok(args.ip.clone());
+    }
+    match std::env::var(INSTANCE_IPS) {
+        Ok(list) if !list.is_empty() => parse_addresses(&list),
+        _ => Ok(interface_addresses()),
+    }
+}
+
+const INSTANCE_IPS: &str = "INSTANCE_IPS";
+
+fn parse_addresses(list: &str) -> Result<Vec<IpAddr>, WrongUsage> {
+    let parse = |item: &str| {
+        let wrong =
+            || WrongUsage(format!("invalid address `{item}` in {INSTANCE_IPS}: expected an IP address"));
+        item.trim().parse().map_err(|_| wrong())
+    };
+    list.split(',').map(parse).collect()
+}
+
+fn interface_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+        })
+        .filter(|ip| !ip.is_loopback() && !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))
+        .collect()
+}
+
+/// Labels from the flag, else from the environment, else from the file that Kubernetes' downward API writes.
+fn labels(args: &ProxyArgs) -> Result<Labels, WrongUsage> {
+    if !args.labels.is_empty() {
+        return args.labels.iter().map(|label| flag_label(label)).collect();
+    }
+    if let Ok(json) = std::env::var(METAJSON_LABELS)
+        && !json.is_empty()
+    {
+        return json_labels(&json);
+    }
+    file_labels(Path::new(LABELS_FILE))
+}
+
+const METAJSON_LABELS: &str = "ISTIO_METAJSON_LABELS";
+const LABELS_FILE: &str = "/etc/istio/pod/labels";
+
+fn flag_label(label: &str) -> Result<(String, String), WrongUsage> {
+    let (key, value) = label
+        .split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| WrongUsage(format!("invalid label `{label}` in --labels: expected `key=value`")))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn json_labels(json: &str) -> Result<Labels, WrongUsage> {
+    serde_json::from_str(json).map_err(|error| {
+        WrongUsage(format!(
+            "invalid {METAJSON_LABELS}: {error}; expected a JSON object of texts such as {{\"app\":\"web\"}}"
+        ))
+    })
+}
+
+fn file_labels(path: &Path) -> Result<Labels, WrongUsage> {
+    // Only pods have the file.
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(Labels::new()) };
+    let label = |(index, line): (usize, &str)| {
+        let place = format!("{}:{}", path.display(), index + 1);
+        let wrong = || WrongUsage(format!("{place}: invalid label `{line}`: expected `key=\"value\"`"));
+        let (key, quoted) = line.split_once('=').ok_or_else(wrong)?;
+        let value = serde_json::from_str(quoted).map_err(|_| wrong())?;
+        Ok((key.to_owned(), value))
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(label).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_are_none_are_named() {
+        assert_eq!(flag_label("app=web=1"), Ok(("app".into(), "web=1".into())));
+        assert_eq!(flag_label("app").unwrap_err().0, "invalid label `app` in --labels: expected `key=value`");
+        assert_eq!(json_labels(r#"{"app":"web"}"#).unwrap()["app"], "web");
+        assert!(json_labels("{").unwrap_err().0.starts_with("invalid ISTIO_METAJSON_LABELS: "));
+    }
+
+    #[test]
+    fn labels_of_the_downward_api_are_read_with_their_quotes() {
+        let directory = std::env::temp_dir().join(format!("postern-labels-{}", std::process::id()));
+        std::fs::write(&directory, "app=\"web\"\nversion=\"a\\\"b\"\n").unwrap();
+        let labels = file_labels(&directory).unwrap();
+        std::fs::write(&directory, "app\n").unwrap();
+        let wrong = file_labels(&directory).unwrap_err().0;
+        std::fs::remove_file(&directory).unwrap();
+        assert_eq!((labels["app"].as_str(), labels["version"].as_str()), ("web", "a\"b"));
+        assert!(wrong.contains(":1: invalid label `app`"), "{wrong}");
+    }
+
+    #[test]
+    fn a_bad_address_in_the_environment_is_named() {
+        assert_eq!(parse_addresses("10.0.0.1, fd00::1").unwrap().len(), 2);
+        assert!(parse_addresses("10.0.0.1,x").unwrap_err().0.contains("`x` in INSTANCE_IPS"));
+    }
+}

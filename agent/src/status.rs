@@ -1,0 +1,75 @@
+//! What the control side knows of the running proxy, for the admin and status interfaces.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use snapshot::Snapshot;
+use tokio::sync::Notify;
+
+/// Shared between the control loop, which writes, and the interfaces, which read. The data path never touches it.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    published: Mutex<Option<Published>>,
+    draining: AtomicBool,
+    quit: Notify,
+}
+
+/// The snapshot in force and what was noticed about the resources it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) version: u64,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) findings: Vec<String>,
+}
+
+/// How far the proxy is in its life, in the words of Envoy's `/ready`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum State {
+    PreInitializing,
+    Live,
+    Draining,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::PreInitializing => "PRE_INITIALIZING",
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+        }
+    }
+}
+
+impl Status {
+    pub(crate) fn state(&self) -> State {
+        if self.draining.load(Ordering::Relaxed) {
+            return State::Draining;
+        }
+        if self.published().is_some() { State::Live } else { State::PreInitializing }
+    }
+
+    /// What is served; `None` before the first publication.
+    pub(crate) fn published(&self) -> Option<Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn publish(&self, published: Published) {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Some(published);
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the control loop to end the proxy as SIGTERM would.
+    pub(crate) fn quit(&self) {
+        self.quit.notify_one();
+    }
+
+    /// Resolves when [`Self::quit`] was called.
+    pub(crate) async fn quit_asked(&self) {
+        self.quit.notified().await;
+    }
+}
