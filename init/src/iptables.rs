@@ -61,12 +61,6 @@ pub(crate) fn save_counters(flavour: Flavour, family: Family) -> Result<Found, U
     finish_save(flavour, family, start_save(flavour, family, &["-c"]))
 }
 
-/// The text `-save` prints for one family; for people.
-pub(crate) fn save_text(flavour: Flavour, family: Family) -> Result<String, Unusable> {
-    let program = flavour.program(family, "save");
-    start_save(flavour, family, &[]).and_then(|child| wait(&program, child))
-}
-
 fn start_save(flavour: Flavour, family: Family, arguments: &[&str]) -> Result<Child, Unusable> {
     let program = flavour.program(family, "save");
     let unusable = |reason: String| Unusable { program: program.clone(), reason };
@@ -124,26 +118,48 @@ fn remedy(text: &str) -> &'static str {
     }
 }
 
-/// Gives `document` to `-restore --noflush`. Each table in it changes in one step or not at all.
-pub(crate) fn restore(flavour: Flavour, family: Family, document: &str, lock_wait: Duration) -> Result<()> {
-    let program = flavour.program(family, "restore");
-    let path =
-        find(&program).with_context(|| format!("{program} is missing: install the iptables package"))?;
-    let mut command = Command::new(path);
-    command.arg("--noflush");
-    if flavour != Flavour::Nft {
-        command.arg(format!("--wait={}", lock_wait.as_secs_f64().ceil().max(1.0)));
+/// A family's rules on their way into the kernel.
+pub(crate) struct Restore<'d> {
+    program: String,
+    document: &'d str,
+    lock_wait: Duration,
+    child: Child,
+    written: std::io::Result<()>,
+}
+
+impl<'d> Restore<'d> {
+    /// Gives `document` to `-restore --noflush`, and does not wait for the end.
+    ///
+    /// Each table in it changes in one step or not at all.
+    pub(crate) fn start(
+        flavour: Flavour,
+        family: Family,
+        document: &'d str,
+        lock_wait: Duration,
+    ) -> Result<Self> {
+        let program = flavour.program(family, "restore");
+        let path =
+            find(&program).with_context(|| format!("{program} is missing: install the iptables package"))?;
+        let mut command = Command::new(path);
+        command.arg("--noflush");
+        if flavour != Flavour::Nft {
+            command.arg(format!("--wait={}", lock_wait.as_secs_f64().ceil().max(1.0)));
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(document.as_bytes()));
+        Ok(Self { program, document, lock_wait, child, written })
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-    let mut stdin = child.stdin.take().context("no pipe to the program")?;
-    let written = stdin.write_all(document.as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().with_context(|| format!("cannot wait for {program}"))?;
-    if output.status.success() {
-        return written.with_context(|| format!("cannot write to {program}"));
+
+    /// Waits until it is done.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Self { program, document, lock_wait, child, written } = self;
+        let output = child.wait_with_output().with_context(|| format!("cannot wait for {program}"))?;
+        if output.status.success() {
+            return written.with_context(|| format!("cannot write to {program}"));
+        }
+        Err(refusal(&program, document, &output, lock_wait))
     }
-    Err(refusal(&program, document, &output, lock_wait))
 }
 
 /// Why a restore failed: the line itself, not its number alone.

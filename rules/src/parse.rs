@@ -1,6 +1,7 @@
 //! Reads what iptables-save prints: our chains as typed rules, everything else kept as it was written, in place.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::program::OWN_COMMENT;
 use crate::ruleset::{Chain, ChainName, Family, Rule, RuleSet, Table, TableName, Target};
@@ -115,6 +116,25 @@ impl Found {
     /// The chain `name` of `table`.
     pub fn chain(&self, table: TableName, name: &ChainName) -> Option<&FoundChain> {
         self.tables.get(&table)?.chains.iter().find(|chain| chain.name == *name)
+    }
+}
+
+impl fmt::Display for Found {
+    /// The text it was read from, but for counters and remarks.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, table) in &self.tables {
+            writeln!(f, "*{name}")?;
+            for chain in &table.chains {
+                writeln!(f, ":{} {} [0:0]", chain.name, chain.policy.as_deref().unwrap_or("-"))?;
+            }
+            for chain in &table.chains {
+                for rule in &chain.rules {
+                    writeln!(f, "-A {} {}", chain.name, rule.text)?;
+                }
+            }
+            writeln!(f, "COMMIT")?;
+        }
+        Ok(())
     }
 }
 

@@ -1,14 +1,15 @@
 //! Puts the rules into the kernel: compare, write one transaction per family, read again, compare again.
 
 use anyhow::{Result, bail};
+use rules::diff::{self, Difference};
 use rules::parse::{Found, FoundRule};
 use rules::ruleset::{ChainName, Family, RuleSet, TableName, Target};
 use rules::settings::Options;
-use rules::{diff, transaction};
+use rules::transaction;
 
 use super::routes::Routes;
 use super::{Plan, choose_backend, explanation, readable};
-use crate::iptables::{self, Flavour};
+use crate::iptables::{self, Flavour, Restore};
 
 /// Makes the kernel hold exactly the wanted rules; changes nothing when it does already.
 pub(super) fn apply(plan: Plan, options: &Options) -> Result<()> {
@@ -30,10 +31,12 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<()> {
         );
     }
     let writer = Writer { plan: &plan, options, flavour, before: &found };
-    writer.write().inspect_err(|_| routes.take_back())?;
+    writer.write(&differences).inspect_err(|_| routes.take_back())?;
     let now = writer.verify()?;
     warn_of_shadows(&plan, &now);
-    log_final(flavour);
+    for found in &now {
+        tracing::info!("{} rules in the kernel:\n{found}", found.family);
+    }
     Ok(())
 }
 
@@ -45,24 +48,33 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes IPv4, then IPv6. Whatever fails, both families are put back to what they were.
-    fn write(&self) -> Result<()> {
-        for found in self.before {
-            let document = transaction::replace(&self.plan.program, found.family, found);
-            if document.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.restore(found.family, &document) {
-                return Err(self.put_back(error));
-            }
-            tracing::info!(family = %found.family, "rules written");
+    /// Writes both families side by side. Whatever fails, both are put back to what they were.
+    fn write(&self, differences: &[Difference]) -> Result<()> {
+        let differs = |family| differences.iter().any(|difference| difference.family == family);
+        let concerned = self.before.iter().filter(|found| self.options.force_apply || differs(found.family));
+        let documents: Vec<_> = concerned
+            .map(|found| (found.family, transaction::replace(&self.plan.program, found.family, found)))
+            .filter(|(_, document)| !document.is_empty())
+            .collect();
+        let started: Vec<_> =
+            documents.iter().map(|(family, document)| self.start(*family, document)).collect();
+        let finished: Vec<_> = started.into_iter().map(|restore| restore.and_then(Restore::finish)).collect();
+        let failed = finished
+            .into_iter()
+            .filter_map(Result::err)
+            .reduce(|first, next| first.context(next.to_string()));
+        if let Some(error) = failed {
+            return Err(self.put_back(error));
+        }
+        for (family, _) in &documents {
+            tracing::info!(%family, "rules written");
         }
         Ok(())
     }
 
-    fn restore(&self, family: Family, document: &str) -> Result<()> {
+    fn start<'d>(&self, family: Family, document: &'d str) -> Result<Restore<'d>> {
         tracing::debug!(%family, "restore document:\n{document}");
-        iptables::restore(self.flavour, family, document, self.options.lock_wait)
+        Restore::start(self.flavour, family, document, self.options.lock_wait)
     }
 
     /// The rules as they were, and the error that made it necessary. Reading again tells what has been written at all.
@@ -74,7 +86,7 @@ impl Writer<'_> {
                 continue;
             }
             let document = transaction::revert(&self.plan.program, now, before);
-            match self.restore(now.family, &document) {
+            match self.start(now.family, &document).and_then(Restore::finish) {
                 Ok(()) => tracing::warn!(family = %now.family, "rules put back to what they were"),
                 Err(failed) => reasons.push(format!("{}: {failed:#}", now.family)),
             }
@@ -131,16 +143,4 @@ fn shadows<'f>(wanted: &RuleSet, found: &'f Found) -> Vec<(TableName, &'f ChainN
         }
     }
     shadows
-}
-
-fn log_final(flavour: Flavour) {
-    if !tracing::enabled!(tracing::Level::INFO) {
-        return;
-    }
-    for family in Family::BOTH {
-        match iptables::save_text(flavour, family) {
-            Ok(text) => tracing::info!("{family} rules in the kernel:\n{text}"),
-            Err(error) => tracing::debug!(%family, %error, "no rules to show"),
-        }
-    }
 }

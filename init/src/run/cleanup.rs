@@ -7,7 +7,7 @@ use rules::settings::{Options, Settings};
 use rules::transaction;
 
 use crate::facts::passthrough_v6;
-use crate::iptables::{self, Flavour};
+use crate::iptables::{Flavour, Restore};
 use crate::netlink::Routing;
 use crate::{backend, namespace, privileges};
 
@@ -44,7 +44,7 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
 fn remove(flavour: Flavour, found: &Found, options: &Options) -> Result<()> {
     let document = transaction::remove(found);
     tracing::debug!(family = %found.family, "restore document:\n{document}");
-    iptables::restore(flavour, found.family, &document, options.lock_wait)
+    Restore::start(flavour, found.family, &document, options.lock_wait)?.finish()
 }
 
 fn remove_routes(settings: &Settings) -> Result<bool> {

@@ -21,6 +21,13 @@ fn chains_rules_and_counters_are_read() {
 }
 
 #[test]
+fn what_was_read_is_printed_again() {
+    let found = parse(Family::V4, SAVED).unwrap();
+    assert_eq!(parse(Family::V4, &found.to_string()).unwrap().to_string(), found.to_string());
+    assert!(found.to_string().contains("-A OUTPUT -m comment --comment \"a b\" -j KUBE-SERVICES\n"));
+}
+
+#[test]
 fn bad_lines_are_named_with_their_number() {
     let wrong = |text: &str| parse(Family::V4, text).unwrap_err();
     assert_eq!(wrong("*nat\n-A OUTPUT -j X\n").number, 2);
