@@ -5,6 +5,7 @@
 //! file or reads a clock.
 #![forbid(unsafe_code)]
 
+mod cover;
 mod decode;
 mod duration;
 mod endpoint_slice;
@@ -27,6 +28,7 @@ mod testing;
 mod virtual_service;
 mod yaml;
 
+pub use cover::PathCover;
 pub use endpoint_slice::{AddressType, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, SliceEndpoint};
 pub use endpoints::{EndpointSubset, Endpoints};
 pub use files::Files;

@@ -3,6 +3,7 @@
 mod actions;
 mod http;
 mod l4;
+mod shadow;
 
 pub use actions::{
     CorsPolicy, Delegate, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderOperations, Headers, Mirror,
@@ -63,6 +64,7 @@ impl Shape for VirtualService {
         }
         self.check_hosts(at, context);
         self.check_export_to(at, context);
+        shadow::check(self, at, context);
         if self.is_delegate() {
             self.check_delegate(at, context);
         }

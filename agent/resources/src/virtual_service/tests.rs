@@ -222,3 +222,23 @@ fn connection_rules_are_complete() {
         "destinationSubnets[0]: is no subnet",
     );
 }
+
+#[test]
+fn rules_that_are_never_reached_are_named() {
+    let rules = |rules: &str| text(&format!("{HOSTS}\nhttp:\n{rules}"));
+    let to = |conditions: &str| format!("- {{match: [{conditions}], {ROUTE}}}\n");
+    let prefix = |path: &str| to(&format!("{{uri: {{prefix: {path}}}}}"));
+    assert_one(
+        &rules(&(prefix("/api") + &prefix("/api/v2"))),
+        "spec.http[1].match[0]: is never reached: spec.http[0].match[0] takes all its requests",
+    );
+    let named = format!("- {{name: all, {ROUTE}}}\n");
+    assert_one(
+        &rules(&(named.clone() + &prefix("/b"))),
+        "spec.http[1].match[0]: is never reached: spec.http[0] (`all`)",
+    );
+    assert_one(&rules(&(prefix("/") + &named)), "spec.http[1]: is never reached: spec.http[0].match[0]");
+    // Other conditions leave something to those after them.
+    let narrow = to("{uri: {prefix: /api}, port: 80}");
+    assert_eq!(findings(&rules(&(narrow + &prefix("/api") + &prefix("/b")))), Vec::<String>::new());
+}

@@ -1,0 +1,59 @@
+//! Rules that no request ever reaches.
+
+use super::{HttpMatch, VirtualService};
+use crate::{
+    Path, PathCover,
+    decode::Context,
+    finding::{Problem, Rule},
+};
+
+/// Warns about every match that an earlier one leaves nothing to.
+pub(super) fn check(vs: &VirtualService, at: &Path<'_>, context: &mut Context<'_>) {
+    let http = at.field("http");
+    let mut cover = PathCover::default();
+    for (rule_index, rule) in vs.http.iter().enumerate() {
+        let rule_at = http.index(rule_index);
+        let warn = |at: &Path<'_>, taker: &Taker, context: &mut Context<'_>| {
+            let problem =
+                Problem::new(format!("is never reached: {} takes all its requests", taker.named(vs)));
+            context.warning(Rule::Shadowed, at, problem.remedy("put the narrower one first"));
+        };
+        if rule.matches.is_empty() {
+            if let Some(taker) = cover.covering(None) {
+                warn(&rule_at, taker, context);
+            }
+            cover.insert(None, Taker { rule: rule_index, index: None });
+        }
+        let list = rule_at.field("match");
+        for (index, condition) in rule.matches.iter().enumerate() {
+            if let Some(taker) = cover.covering(condition.uri.as_ref()) {
+                warn(&list.index(index), taker, context);
+            } else if looks_at_path_only(condition) {
+                cover.insert(condition.uri.as_ref(), Taker { rule: rule_index, index: Some(index) });
+            }
+        }
+    }
+}
+
+/// The rule, or the match of a rule, that takes the requests.
+struct Taker {
+    rule: usize,
+    index: Option<usize>,
+}
+
+impl Taker {
+    fn named(&self, vs: &VirtualService) -> String {
+        let name = vs.http[self.rule].name.as_ref().map_or(String::new(), |name| format!(" (`{name}`)"));
+        match self.index {
+            Some(index) => format!("spec.http[{}].match[{index}]{name}", self.rule),
+            None => format!("spec.http[{}]{name}", self.rule),
+        }
+    }
+}
+
+/// Whether nothing but the path decides, so that the match takes all of it.
+fn looks_at_path_only(condition: &HttpMatch) -> bool {
+    let path_only =
+        HttpMatch { name: condition.name.clone(), uri: condition.uri.clone(), ..HttpMatch::default() };
+    *condition == path_only
+}

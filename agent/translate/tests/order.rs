@@ -1,0 +1,52 @@
+//! Neither the order of documents nor their spread over files may matter.
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
+
+mod support;
+
+use std::{fs, path::Path};
+
+use proptest::prelude::*;
+use resources::{Files, ReadDefaults};
+use translate::translate;
+
+/// The documents of a scenario.
+fn documents(input: &str) -> Vec<String> {
+    input.split("---\n").skip(1).map(str::to_owned).collect()
+}
+
+/// Snapshot, and findings without their places, of documents spread over three files.
+fn outcome(proxy: &str, documents: &[String]) -> (String, Vec<String>) {
+    let mut files = Files::new(ReadDefaults::default());
+    for file in 0..3 {
+        let part: Vec<&str> = documents.iter().skip(file).step_by(3).map(String::as_str).collect();
+        files.replace_file(&format!("{file}.yaml"), &part.join("---\n"));
+    }
+    let (set, _) = files.resources();
+    let translation = translate(&set, &support::proxy(proxy));
+    let mut findings: Vec<String> =
+        translation.findings.iter().map(|f| format!("{:?} {} {:?}", f.resource, f.path, f.rule)).collect();
+    findings.sort();
+    (support::text(&translation.snapshot), findings)
+}
+
+fn scenarios() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let inputs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    inputs.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+fn shuffled() -> impl Strategy<Value = (String, Vec<String>, Vec<String>)> {
+    prop::sample::select(scenarios()).prop_flat_map(|input| {
+        let proxy = input.lines().next().unwrap().to_owned();
+        let documents = documents(&input);
+        (Just(proxy), Just(documents.clone()), Just(documents).prop_shuffle())
+    })
+}
+
+proptest! {
+    #[test]
+    fn shuffled_resources_give_the_same_snapshot((proxy, documents, shuffled) in shuffled()) {
+        prop_assert_eq!(outcome(&proxy, &documents), outcome(&proxy, &shuffled));
+    }
+}
