@@ -111,10 +111,11 @@ fn raise_open_files() -> u64 {
     }
 }
 
-/// Every connection of a client may need one to an endpoint; some descriptors are needed for everything else.
+/// Connections from clients that one worker takes. A quarter of the descriptors stays for endpoints and everything
+/// else: most clients are idle at any moment, and idle connections to endpoints are shared.
 fn connection_limit(open_files: u64, workers: usize) -> usize {
-    let spare = open_files.saturating_sub(200) / 2;
-    usize::try_from(spare).unwrap_or(usize::MAX).div_euclid(workers).max(16)
+    let clients = usize::try_from(open_files / 4 * 3).unwrap_or(usize::MAX);
+    (clients / workers).max(16)
 }
 
 fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {

@@ -328,7 +328,7 @@ mod tests {
                 Ok(())
             }
         }
-        let (_keep, blocked) = std::sync::mpsc::channel();
+        let (_keep, blocked) = channel();
         let log = AccessLog::start(Stuck(blocked)).unwrap();
         let buffer = LogBuffer::new(log.clone());
         for _ in 0..QUEUE + 10 {

@@ -20,7 +20,7 @@ use crate::{
     http,
     inspect::{Inspection, inspect},
     tcp::{self, Dialled},
-    timer::Deadline,
+    timer::Registered,
     view::View,
     worker::Worker,
 };
@@ -28,7 +28,7 @@ use crate::{
 /// What is known of a connection for its whole life.
 pub(crate) struct Connection {
     admitted: Admitted,
-    pub(crate) deadline: Rc<Deadline>,
+    pub(crate) deadline: Registered,
     pub(crate) peer: SocketAddr,
     /// The original destination of a captured connection, else the local address.
     pub(crate) destination: SocketAddr,

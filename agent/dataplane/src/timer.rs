@@ -24,7 +24,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     /// A deadline for a new connection, not set.
-    pub(crate) fn register(&self) -> Rc<Deadline> {
+    pub(crate) fn register(&self) -> Registered {
         let deadline = Rc::new(Deadline {
             now: Rc::clone(&self.now),
             due: Cell::new(NEVER),
@@ -32,7 +32,7 @@ impl Timers {
             waker: RefCell::default(),
         });
         self.deadlines.borrow_mut().push(Rc::clone(&deadline));
-        deadline
+        Registered(deadline)
     }
 
     /// Advances time by one tick and wakes whatever is due.
@@ -60,6 +60,24 @@ impl Timers {
                 waker.wake();
             }
         }
+    }
+}
+
+/// A connection's own hold on its deadline.
+pub(crate) struct Registered(Rc<Deadline>);
+
+impl std::ops::Deref for Registered {
+    type Target = Deadline;
+
+    fn deref(&self) -> &Deadline {
+        &self.0
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // The waker keeps the memory of the connection's task; the list lets go of the deadline only with a tick.
+        self.0.waker.take();
     }
 }
 
