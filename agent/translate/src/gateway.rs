@@ -2,6 +2,7 @@
 
 mod attach;
 mod servers;
+mod shadow;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +16,8 @@ use crate::{
     routes::{RouteContext, is_catch_all},
 };
 use attach::{Attached, Attachments};
-use servers::{PortServers, SelectedServer, Spoken};
+use servers::{Address, PortServers, SelectedServer, Spoken};
+use shadow::Contributors;
 
 /// Adds the gateway's listeners and their route tables.
 pub(crate) fn build(
@@ -25,11 +27,12 @@ pub(crate) fn build(
     draft: &mut DraftBuilder,
     findings: &mut Vec<Finding>,
 ) {
-    let attachments = Attachments::new(resources, registry.proxy);
-    let gateway = Gateway { registry, clusters, attachments };
-    for (address, port) in servers::by_port(resources, registry, findings) {
+    let servers = servers::selected(resources, &Attachments::new(resources, registry.proxy), registry.proxy);
+    findings.extend(attach::unattached(resources, &servers, registry.proxy));
+    let gateway = Gateway { registry, clusters };
+    for (address, port) in servers::by_port(servers, registry, findings) {
         match port.spoken {
-            Spoken::Http => gateway.add_http(address, &port, draft),
+            Spoken::Http => gateway.add_http(address, &port, draft, findings),
             Spoken::Opaque => gateway.add_tcp(address, &port, draft),
         }
     }
@@ -38,21 +41,26 @@ pub(crate) fn build(
 struct Gateway<'g, 's> {
     registry: &'g Registry<'s>,
     clusters: &'g Clusters,
-    attachments: Attachments<'g>,
 }
 
 impl Gateway<'_, '_> {
     /// A listener with one route table for all its servers.
-    fn add_http(&self, address: servers::Address, port: &PortServers<'_>, draft: &mut DraftBuilder) {
-        let table =
-            draft.add_table(RouteConfig::new(address.table_name(), self.virtual_hosts(address, port)));
+    fn add_http(
+        &self,
+        address: Address,
+        port: &PortServers<'_>,
+        draft: &mut DraftBuilder,
+        findings: &mut Vec<Finding>,
+    ) {
+        let hosts = self.virtual_hosts(address, port, findings);
+        let table = draft.add_table(RouteConfig::new(address.table_name(), hosts));
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
         listener.filter_chains.push(chain(address.listener_name(), table));
         draft.add_listener(listener);
     }
 
     /// A listener that relays bytes, when a VirtualService says where to.
-    fn add_tcp(&self, address: servers::Address, port: &PortServers<'_>, draft: &mut DraftBuilder) {
+    fn add_tcp(&self, address: Address, port: &PortServers<'_>, draft: &mut DraftBuilder) {
         let clusters = port.servers.iter().find_map(|server| self.tcp_destinations(server));
         let Some(clusters) = clusters else { return };
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
@@ -62,37 +70,44 @@ impl Gateway<'_, '_> {
 
     /// The virtual hosts of all servers of a port: routes of equal hosts follow one another in the order of servers
     /// and of attached VirtualServices, and those that take everything come last.
-    fn virtual_hosts(&self, address: servers::Address, port: &PortServers<'_>) -> Vec<VirtualHost> {
-        let mut hosts: BTreeMap<HostPattern, VirtualHost> = BTreeMap::new();
+    fn virtual_hosts(
+        &self,
+        address: Address,
+        port: &PortServers<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Vec<VirtualHost> {
+        let mut hosts: BTreeMap<&HostPattern, (VirtualHost, Contributors<'_>)> = BTreeMap::new();
         let mut seen = HashSet::new();
         for server in &port.servers {
-            for Attached { vs, host, .. } in self.attachments.of(server) {
+            for Attached { vs, host, .. } in &server.attached {
                 // Two servers of one port may both admit a host; its rules count once.
-                if !seen.insert((host.clone(), vs.meta.id.clone(), server.declared_port())) {
+                if !seen.insert((host, &vs.meta.id, server.declared_port())) {
                     continue;
                 }
-                let Some(routes) = self.context(server).routes(vs) else { continue };
-                let entry = hosts.entry(host.clone()).or_insert_with(|| VirtualHost {
-                    name: format!("{host}:{}", server.declared_port()),
-                    domains: vec![host],
-                    routes: Vec::new(),
+                let context = self.context(server);
+                let Some(routes) = context.routes(vs) else { continue };
+                let (entry, contributors) = hosts.entry(host).or_insert_with(|| {
+                    let name = format!("{host}:{}", server.declared_port());
+                    (VirtualHost { name, domains: vec![host.clone()], routes: Vec::new() }, Vec::new())
                 });
                 entry.routes.extend(routes);
+                contributors.push((vs, context));
             }
         }
-        let mut hosts: Vec<VirtualHost> = hosts.into_values().collect();
-        for host in &mut hosts {
-            host.routes.sort_by_key(is_catch_all);
-        }
         if hosts.is_empty() {
-            hosts.push(blackhole(address.port()));
+            return vec![blackhole(address.port())];
         }
-        hosts
+        let finished = hosts.into_iter().map(|(pattern, (mut host, contributors))| {
+            shadow::check(pattern, &contributors, findings);
+            host.routes.sort_by_key(is_catch_all);
+            host
+        });
+        finished.collect()
     }
 
     fn tcp_destinations(&self, server: &SelectedServer<'_>) -> Option<snapshot::WeightedClusters> {
         let context = self.context(server);
-        self.attachments.of(server).into_iter().find_map(|attached| {
+        server.attached.iter().find_map(|attached| {
             let rules = attached.vs.spec.tcp.iter();
             let fits = |rule: &&resources::TcpRoute| {
                 let counts = |m: &resources::L4Match| {

@@ -1,6 +1,8 @@
 //! The HTTP rules of a VirtualService as routes of one table.
 
-use resources::{Destination, GatewayRef, HttpMatch, HttpRoute, Object, StringMatch, VirtualService};
+use resources::{
+    Destination, DirectResponse, GatewayRef, HttpMatch, HttpRoute, Object, StringMatch, VirtualService,
+};
 use snapshot::{ClusterTarget, PathMatch, Route, RouteAction, RouteMatch, WeightedClusters};
 
 use crate::{
@@ -32,29 +34,52 @@ impl RouteContext<'_> {
         if !vs.spec.http.iter().any(applies) {
             return None;
         }
-        let mut routes = Vec::new();
-        for rule in &vs.spec.http {
-            let Some(action) = self.action(rule, vs) else { continue };
-            for matches in self.matches(rule) {
-                let name = route_name(rule, matches);
-                let virtual_service = Some(format!("{}/{}", vs.meta.namespace(), vs.meta.name()));
-                let matches = RouteMatch { path: path_match(matches) };
-                routes.push(Route { name, virtual_service, matches, action: action.clone() });
-                if routes.last().is_some_and(is_catch_all) {
-                    return Some(routes);
-                }
+        let mut routes: Vec<Route> = Vec::new();
+        let mut action: Option<(usize, RouteAction)> = None;
+        for condition in self.conditions(vs) {
+            let rule = &vs.spec.http[condition.rule_index];
+            // The matches of a rule share its action.
+            if action.as_ref().is_none_or(|(of, _)| *of != condition.rule_index) {
+                action = self.action(rule, vs).map(|action| (condition.rule_index, action));
             }
+            let Some((_, action)) = &action else { continue };
+            routes.push(Route {
+                name: route_name(rule, condition.matches),
+                virtual_service: Some(format!("{}/{}", vs.meta.namespace(), vs.meta.name())),
+                matches: RouteMatch { path: path_match(condition.uri()) },
+                action: action.clone(),
+            });
         }
         Some(routes)
     }
 
-    /// What a rule does, or `None` when it cannot be done yet; its findings were made when it was read.
+    /// The conditions under which the VirtualService's rules are followed here, in order, up to the first that takes
+    /// everything.
+    pub(crate) fn conditions<'v>(
+        &self,
+        vs: &'v Object<VirtualService>,
+    ) -> impl Iterator<Item = Condition<'v>> {
+        let conditions = vs.spec.http.iter().enumerate().flat_map(|(rule_index, rule)| {
+            let whole =
+                rule.matches.is_empty().then_some(Condition { rule_index, index: None, matches: None });
+            let counted =
+                rule.matches.iter().enumerate().filter(|(_, m)| !m.is_beyond_support() && self.counts(m));
+            let each =
+                counted.map(move |(index, m)| Condition { rule_index, index: Some(index), matches: Some(m) });
+            whole.into_iter().chain(each)
+        });
+        let mut ended = false;
+        conditions.take_while(move |condition| !std::mem::replace(&mut ended, condition.takes_all()))
+    }
+
+    /// What a rule does; `None` for weights that add up to nothing, which reading refuses.
     fn action(&self, rule: &HttpRoute, vs: &Object<VirtualService>) -> Option<RouteAction> {
-        if let Some(response) = &rule.direct_response {
-            return Some(RouteAction::DirectResponse {
-                status: response.status,
-                body: response.body.clone(),
-            });
+        if rule.redirect.is_some() || rule.delegate.is_some() {
+            // Left out, the rule would hand its requests to the rules after it.
+            return Some(RouteAction::DirectResponse { status: NOT_IMPLEMENTED, body: String::new() });
+        }
+        if let Some(DirectResponse { status, body }) = &rule.direct_response {
+            return Some(RouteAction::DirectResponse { status: *status, body: body.clone() });
         }
         let destinations = rule.route.iter().map(|to| (&to.destination, to.weight));
         self.destinations(destinations, vs).map(RouteAction::Forward)
@@ -78,14 +103,6 @@ impl RouteContext<'_> {
         self.clusters.target(outbound_name(port, subset, &host), u32::try_from(weight).unwrap_or_default())
     }
 
-    /// The matches of a rule that count here; `None` stands for the match of a rule that has none.
-    fn matches<'r>(&self, rule: &'r HttpRoute) -> Vec<Option<&'r HttpMatch>> {
-        if rule.matches.is_empty() {
-            return vec![None];
-        }
-        rule.matches.iter().filter(|m| !m.is_beyond_support() && self.counts(m)).map(Some).collect()
-    }
-
     /// Whether the conditions hold that are known before any request comes.
     fn counts(&self, m: &HttpMatch) -> bool {
         let proxy = self.registry.proxy;
@@ -97,6 +114,35 @@ impl RouteContext<'_> {
         }
         let labels = m.source_labels.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
         labels && m.source_namespace.as_ref().is_none_or(|namespace| *namespace == proxy.namespace)
+    }
+}
+
+/// Answer to what is understood but not done yet.
+const NOT_IMPLEMENTED: u16 = 501;
+
+/// One match of a rule, or a rule that has none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Condition<'v> {
+    /// Position in `spec.http`.
+    pub(crate) rule_index: usize,
+    /// Position in the rule's `match`.
+    pub(crate) index: Option<usize>,
+    matches: Option<&'v HttpMatch>,
+}
+
+impl<'v> Condition<'v> {
+    /// The condition on the path.
+    pub(crate) fn uri(&self) -> Option<&'v StringMatch> {
+        self.matches.and_then(|m| m.uri.as_ref())
+    }
+
+    /// Whether every request fulfils it.
+    pub(crate) fn takes_all(&self) -> bool {
+        match self.uri() {
+            None => true,
+            Some(StringMatch::Prefix(prefix)) => prefix == "/",
+            Some(_) => false,
+        }
     }
 }
 
@@ -127,8 +173,8 @@ fn route_name(rule: &HttpRoute, matches: Option<&HttpMatch>) -> Option<String> {
     }
 }
 
-fn path_match(matches: Option<&HttpMatch>) -> PathMatch {
-    match matches.and_then(|m| m.uri.as_ref()) {
+fn path_match(uri: Option<&StringMatch>) -> PathMatch {
+    match uri {
         Some(StringMatch::Exact(path)) => PathMatch::Exact(path.clone()),
         Some(StringMatch::Prefix(prefix)) => PathMatch::Prefix(prefix.clone()),
         // An expression is beyond support, so its match never comes here.

@@ -143,11 +143,11 @@ fn fields_without_effect_are_named() {
     }
     assert_one(
         &rule("redirect: {uri: /a, redirectCode: 302}"),
-        "redirect: is not supported yet: the rule is left out",
+        "redirect: is not supported yet: requests are answered 501",
     );
     assert_one(
         &rule("delegate: {name: b, namespace: c}"),
-        "delegate: is not supported yet: the rule is left out",
+        "delegate: is not supported yet: requests are answered 501",
     );
 }
 

@@ -1,8 +1,14 @@
 //! Which VirtualServices are attached to which servers, and for which hosts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use resources::{GatewayRef, HostNamespace, Object, ResourceSet, VirtualService};
+use resources::{
+    Finding, GatewayRef, HostNamespace, Object, Path, Problem, ResourceId, ResourceSet, Rule, Server,
+    Severity, VirtualService,
+};
 use snapshot::HostPattern;
 
 use super::servers::SelectedServer;
@@ -27,6 +33,7 @@ struct Offer<'a> {
 }
 
 /// A VirtualService attached to a server for one host.
+#[derive(Debug)]
 pub(crate) struct Attached<'a> {
     pub(crate) vs: &'a Object<VirtualService>,
     /// What server and VirtualService have in common.
@@ -50,14 +57,14 @@ impl<'a> Attachments<'a> {
         Self { by_gateway }
     }
 
-    /// What is attached to a server, in the order in which rules count: those seen by fewer namespaces first, then
-    /// the oldest.
-    pub(crate) fn of(&self, server: &SelectedServer<'_>) -> Vec<Attached<'a>> {
-        let Some(index) = self.by_gateway.get(&server.reference) else { return Vec::new() };
+    /// What is attached to a server of the Gateway `reference`, in the order in which rules count: those seen by fewer
+    /// namespaces first, then the oldest.
+    pub(crate) fn of(&self, server: &Server, reference: &GatewayRef) -> Vec<Attached<'a>> {
+        let Some(index) = self.by_gateway.get(reference) else { return Vec::new() };
         let mut attached = Vec::new();
-        for host in &server.server().hosts {
+        for host in &server.hosts {
             let Some(pattern) = pattern(&host.host) else { continue };
-            let admits = |offer: &Offer<'_>| admits(&host.namespace, server, offer.vs.meta.namespace());
+            let admits = |offer: &Offer<'_>| admits(&host.namespace, reference, offer.vs.meta.namespace());
             let meeting = index.meeting(&pattern).into_iter().filter(|(_, offer)| admits(offer));
             attached.extend(meeting.map(|(host, Offer { vs, reach, age })| Attached {
                 vs,
@@ -71,10 +78,41 @@ impl<'a> Attachments<'a> {
     }
 }
 
-fn admits(namespace: &HostNamespace, server: &SelectedServer<'_>, of_rules: &str) -> bool {
-    match namespace {
-        HostNamespace::Any => true,
-        HostNamespace::Own => server.gateway.meta.namespace() == of_rules,
-        HostNamespace::Named(name) => name == of_rules,
+fn admits(namespace: &HostNamespace, gateway: &GatewayRef, of_rules: &str) -> bool {
+    match (namespace, gateway) {
+        (HostNamespace::Any, _) => true,
+        (HostNamespace::Named(name), _) => name == of_rules,
+        (HostNamespace::Own, GatewayRef::Named { namespace, .. }) => namespace == of_rules,
+        (HostNamespace::Own, GatewayRef::Mesh) => false,
     }
+}
+
+/// Findings for VirtualServices that name a Gateway of this proxy which admits none of their hosts.
+pub(crate) fn unattached(
+    resources: &ResourceSet,
+    servers: &[SelectedServer<'_>],
+    proxy: &Proxy,
+) -> Vec<Finding> {
+    let here: HashSet<&GatewayRef> = servers.iter().map(|server| &server.reference).collect();
+    let attached = servers
+        .iter()
+        .flat_map(|server| server.attached.iter().map(move |a| (&server.reference, &a.vs.meta.id)));
+    let attached: HashSet<(&GatewayRef, &ResourceId)> = attached.collect();
+    let mut findings = Vec::new();
+    for vs in resources.virtual_services().iter().filter(|vs| !vs.spec.is_delegate()) {
+        if visibility::virtual_service(vs, &proxy.namespace).is_none() {
+            continue;
+        }
+        let vain =
+            |gateway: &&GatewayRef| here.contains(gateway) && !attached.contains(&(*gateway, &vs.meta.id));
+        for gateway in vs.spec.gateways.iter().filter(vain) {
+            let problem = Problem::new(format!("no server of Gateway {gateway} admits any of these hosts"));
+            let problem =
+                problem.found(vs.spec.hosts.join(", ")).remedy("compare them with its `servers[].hosts`");
+            let spec = Path::ROOT.field("spec");
+            let at = spec.field("hosts");
+            findings.push(vs.meta.finding(Severity::Warning, Rule::UnknownReference, &at, problem));
+        }
+    }
+    findings
 }

@@ -3,20 +3,24 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
 };
 
 use resources::{Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, Server, Severity};
 
-use crate::{draft::address_name, registry::Registry};
+use super::attach::{Attached, Attachments};
+use crate::{draft::address_name, proxy::Proxy, registry::Registry};
 
 /// A server of a Gateway that selects this proxy.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct SelectedServer<'s> {
     pub(crate) gateway: &'s Object<resources::Gateway>,
     /// Position in `spec.servers`.
     pub(crate) index: usize,
     /// The Gateway as VirtualServices name it.
     pub(crate) reference: GatewayRef,
+    /// VirtualServices in the order in which their rules count.
+    pub(crate) attached: Vec<Attached<'s>>,
 }
 
 impl<'s> SelectedServer<'s> {
@@ -85,15 +89,14 @@ pub(crate) enum Spoken {
     Opaque,
 }
 
-/// The servers of all Gateways that select the proxy, by address, in the order in which they count: Gateways by age,
-/// servers as written.
+/// The servers by address, those left out that cannot be served or lose a conflict.
 pub(crate) fn by_port<'s>(
-    resources: &'s ResourceSet,
+    servers: Vec<SelectedServer<'s>>,
     registry: &Registry<'_>,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<Address, PortServers<'s>> {
     let mut ports: BTreeMap<Address, PortServers<'s>> = BTreeMap::new();
-    for selected in selected(resources, registry) {
+    for selected in servers {
         let (Some(spoken), Some(address)) =
             (spoken(&selected, findings), address(&selected, registry, findings))
         else {
@@ -110,22 +113,25 @@ pub(crate) fn by_port<'s>(
     ports
 }
 
-fn selected<'s>(resources: &'s ResourceSet, registry: &Registry<'_>) -> Vec<SelectedServer<'s>> {
-    let proxy = registry.proxy;
-    let selects = |gateway: &&std::sync::Arc<Object<resources::Gateway>>| {
+/// The servers of all Gateways that select the proxy, in the order in which they count: Gateways by age, servers as
+/// written.
+pub(crate) fn selected<'s>(
+    resources: &'s ResourceSet,
+    attachments: &Attachments<'s>,
+    proxy: &Proxy,
+) -> Vec<SelectedServer<'s>> {
+    let selects = |gateway: &&Arc<Object<resources::Gateway>>| {
         let labels = gateway.spec.selector.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
         labels && (!proxy.mesh.scope_gateways_to_namespace || gateway.meta.namespace() == proxy.namespace)
     };
-    let servers = |gateway: &'s std::sync::Arc<Object<resources::Gateway>>| {
-        let reference = GatewayRef::Named {
-            namespace: gateway.meta.namespace().to_owned(),
-            name: gateway.meta.name().to_owned(),
+    let servers = |gateway: &'s Arc<Object<resources::Gateway>>| {
+        let (namespace, name) = (gateway.meta.namespace().to_owned(), gateway.meta.name().to_owned());
+        let reference = GatewayRef::Named { namespace, name };
+        let server = move |(index, server)| {
+            let attached = attachments.of(server, &reference);
+            SelectedServer { gateway, index, reference: reference.clone(), attached }
         };
-        (0..gateway.spec.servers.len()).map(move |index| SelectedServer {
-            gateway,
-            index,
-            reference: reference.clone(),
-        })
+        gateway.spec.servers.iter().enumerate().map(server)
     };
     resources.gateways().iter().filter(selects).flat_map(servers).collect()
 }
