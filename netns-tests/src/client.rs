@@ -1,6 +1,6 @@
 //! Clients inside a pod: HTTP/1.1 requests and plain TCP connections, with what each end saw.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -164,20 +164,21 @@ impl Pod {
         Ok((address("local")?, address("peer")?))
     }
 
-    /// Succeeds when a connection to `to` is refused, or closed without an answer to a request.
+    /// Succeeds when a connection to `to` is refused, or closed after a request without an answer or with a 503.
     ///
     /// # Errors
     /// The answer that came, or that nothing happened within 5 s.
     pub fn expect_refused(&self, to: SocketAddr) -> Result<()> {
         let Ok(mut stream) = self.connect(to) else { return Ok(()) };
         let mut answer = Vec::new();
-        let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: loop\r\n\r\n");
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: loop\r\nconnection: close\r\n\r\n");
         match stream.read_to_end(&mut answer) {
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-                Err(e).with_context(|| format!("{to} neither answers nor closes"))
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(e).with_context(|| format!("{to} does not close"))
             }
             _ => {
-                ensure!(answer.is_empty(), "{to} answered {:?}", String::from_utf8_lossy(&answer));
+                let refused = answer.is_empty() || answer.starts_with(b"HTTP/1.1 503 ");
+                ensure!(refused, "{to} answered {:?}", String::from_utf8_lossy(&answer));
                 Ok(())
             }
         }

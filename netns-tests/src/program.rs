@@ -83,8 +83,12 @@ fn stage(binary: &Path) -> Result<PathBuf> {
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
     let name = binary.file_name().context("a binary has a name")?;
     let copy = dir.join(name);
-    fs::copy(binary, &copy).with_context(|| format!("cannot copy {}", binary.display()))?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    // Not copied in this process: a child that another thread starts meanwhile would inherit the descriptor open for
+    // writing, and the kernel refuses to execute a file that anyone has open so.
+    let out = Command::new("install").args(["-m", "0755"]).args([binary, &copy]).output()?;
+    if !out.status.success() {
+        bail!("cannot copy {}: {}", binary.display(), String::from_utf8_lossy(&out.stderr).trim());
+    }
     Ok(copy)
 }
 

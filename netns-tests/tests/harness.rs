@@ -61,7 +61,7 @@ fn what_a_living_process_owns_is_no_leftover() -> Result<()> {
 fn without_root_a_test_is_skipped_aloud_or_fails_where_skipping_is_forbidden() -> Result<()> {
     needs_root!();
     let copy = Path::new("/tmp").join(format!("{}harness", namespace::prefix()));
-    fs::copy(std::env::current_exe()?, &copy)?;
+    run(&["install", "-m", "0755", &std::env::current_exe()?.to_string_lossy(), &copy.to_string_lossy()])?;
     let outcome = (as_nobody(&copy, "0"), as_nobody(&copy, "1"));
     fs::remove_file(&copy)?;
     let ((passed, said), (passed_anyway, _)) = (outcome.0?, outcome.1?);
