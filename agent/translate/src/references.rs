@@ -1,9 +1,10 @@
-//! What VirtualServices name that does not exist.
+//! What resources name that does not exist.
 
 use std::collections::HashSet;
 
 use resources::{
-    Destination, Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, Severity, VirtualService,
+    Destination, Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, SERVICE_NAME_LABEL, Severity,
+    VirtualService,
 };
 
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
     visibility,
 };
 
-/// Findings for every gateway, service, port and subset that a VirtualService names in vain.
+/// Findings for every gateway, service, port and subset that a VirtualService names in vain, and for EndpointSlices
+/// that no service gets endpoints from.
 ///
 /// Only what concerns the proxy is looked at: in a gateway rules for gateways, in a sidecar rules for the mesh.
 pub(crate) fn check(resources: &ResourceSet, registry: &Registry<'_>) -> Vec<Finding> {
@@ -29,6 +31,7 @@ pub(crate) fn check(resources: &ResourceSet, registry: &Registry<'_>) -> Vec<Fin
             checker.check(vs);
         }
     }
+    checker.check_slices(resources);
     checker.findings
 }
 
@@ -63,6 +66,33 @@ impl Checker<'_, '_> {
             for (index, (to, _)) in rule.route.iter().enumerate() {
                 self.check_destination(vs, to, &route.index(index).field("destination"));
             }
+        }
+    }
+
+    fn check_slices(&mut self, resources: &ResourceSet) {
+        for slice in resources.endpoint_slices() {
+            let problem = match slice.meta.labels.get(SERVICE_NAME_LABEL) {
+                None => Problem::new(format!(
+                    "has no label `{SERVICE_NAME_LABEL}`, so no service uses its endpoints"
+                )),
+                Some(name) => {
+                    let host = service_host(name, slice.meta.namespace(), self.registry.proxy);
+                    let Some(service) = self.registry.service(&host) else { continue };
+                    let written: Vec<&str> = slice.spec.ports.iter().map(|port| port.name.as_str()).collect();
+                    if service.tcp_ports().any(|port| written.contains(&port.name.as_str()))
+                        || written.is_empty()
+                    {
+                        continue;
+                    }
+                    let names: Vec<String> =
+                        service.tcp_ports().map(|port| format!("`{}`", port.name)).collect();
+                    let problem =
+                        Problem::new(format!("has no port named like one of {}", service.object.meta.id));
+                    problem.found(written.join(", ")).expected(names.join(" or "))
+                }
+            };
+            let finding = slice.meta.finding(Severity::Warning, Rule::UnknownReference, &Path::ROOT, problem);
+            self.findings.push(finding);
         }
     }
 

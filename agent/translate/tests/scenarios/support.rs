@@ -1,6 +1,10 @@
-//! A compact text for snapshots, and proxies from one line.
+//! The scenarios, proxies from one line, and a compact text for snapshots.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use resources::{Labels, OutboundTrafficPolicy};
 use snapshot::{
@@ -8,6 +12,21 @@ use snapshot::{
     WeightedClusters,
 };
 use translate::{Proxy, ProxyKind};
+
+/// The inputs of all scenarios, by name.
+pub(crate) fn inputs() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut inputs: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
+    inputs.sort();
+    inputs
+}
+
+/// The texts of all scenarios.
+pub(crate) fn scenarios() -> Vec<String> {
+    inputs().iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
 
 /// Reads `# sidecar prod labels=app=web,v=1 ips=10.0.0.1 registry-only`.
 pub(crate) fn proxy(line: &str) -> Proxy {

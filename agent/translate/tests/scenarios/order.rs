@@ -1,13 +1,10 @@
 //! Neither the order of documents nor their spread over files may matter.
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
-
-mod support;
-
-use std::{fs, path::Path};
 
 use proptest::prelude::*;
 use resources::{Files, ReadDefaults};
 use translate::translate;
+
+use crate::support;
 
 /// The documents of a scenario.
 fn documents(input: &str) -> Vec<String> {
@@ -29,15 +26,8 @@ fn outcome(proxy: &str, documents: &[String]) -> (String, Vec<String>) {
     (support::text(&translation.snapshot), findings)
 }
 
-fn scenarios() -> Vec<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let inputs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "yaml"));
-    inputs.map(|path| fs::read_to_string(path).unwrap()).collect()
-}
-
 fn shuffled() -> impl Strategy<Value = (String, Vec<String>, Vec<String>)> {
-    prop::sample::select(scenarios()).prop_flat_map(|input| {
+    prop::sample::select(support::scenarios()).prop_flat_map(|input| {
         let proxy = input.lines().next().unwrap().to_owned();
         let documents = documents(&input);
         (Just(proxy), Just(documents.clone()), Just(documents).prop_shuffle())

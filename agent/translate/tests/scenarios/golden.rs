@@ -2,18 +2,13 @@
 //!
 //! The first line of an input says whose snapshot it is. `UPDATE_GOLDEN=1` writes the results anew, to be read before
 //! they are committed.
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
 
-mod support;
-
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use resources::{Files, ReadDefaults};
 use translate::translate;
 
-fn golden_directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
+use crate::support;
 
 /// Snapshot and findings of a scenario as text.
 fn outcome(name: &str, input: &str) -> String {
@@ -29,10 +24,7 @@ fn outcome(name: &str, input: &str) -> String {
 
 #[test]
 fn every_scenario_gives_what_is_written() {
-    let mut inputs: Vec<PathBuf> =
-        fs::read_dir(golden_directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    inputs.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
-    inputs.sort();
+    let inputs = support::inputs();
     let mut wrong = Vec::new();
     for input in &inputs {
         let name = input.file_stem().unwrap().to_str().unwrap();

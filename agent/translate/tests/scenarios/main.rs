@@ -1,0 +1,7 @@
+//! Translation of whole configurations, shown on the scenarios of `golden/`.
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
+
+mod golden;
+mod order;
+mod robust;
+mod support;
