@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Check,
     /// Walk a packet through them.
     Explain,
+    /// Prove with real connections that interception works.
+    Validate,
     /// Print how to use the program.
     Help,
     /// Print its version.
@@ -113,10 +115,11 @@ fn command(arguments: &[String]) -> Result<(Command, &[String]), Failure> {
         "istio-iptables" => Ok((Command::Install, rest)),
         "check" => Ok((Command::Check, rest)),
         "explain" => Ok((Command::Explain, rest)),
+        "validate" => Ok((Command::Validate, rest)),
         "help" => Ok((Command::Help, rest)),
         flag if flag.starts_with('-') => Ok((Command::Install, arguments)),
         other => Err(Failure::Usage(vec![format!(
-            "unknown command `{}`: expected `istio-iptables`, `check`, `explain`, or flags alone to install",
+            "unknown command `{}`: expected `istio-iptables`, `check`, `explain`, `validate`, or flags alone to install",
             other.escape_debug()
         )])),
     }

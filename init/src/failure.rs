@@ -11,6 +11,9 @@ pub(crate) enum Failure {
     Failed(anyhow::Error),
     /// `check` found a difference, which is printed as the result. Exit code 3.
     Differs(String),
+    /// `validate` found interception broken, which is printed as the result. Exit code 126, which Istio's CNI repair
+    /// looks for.
+    NotIntercepted(String),
 }
 
 impl Failure {
@@ -20,6 +23,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Differs(_) => 3,
+            Self::NotIntercepted(_) => 126,
         }
     }
 
@@ -28,7 +32,7 @@ impl Failure {
         match self {
             Self::Usage(problems) => problems.clone(),
             Self::Failed(error) => vec![format!("{error:#}")],
-            Self::Differs(text) => text.lines().map(str::to_owned).collect(),
+            Self::Differs(text) | Self::NotIntercepted(text) => text.lines().map(str::to_owned).collect(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod log;
 mod namespace;
 mod netlink;
 mod privileges;
+mod probe;
 mod run;
 
 use failure::Failure;
@@ -45,8 +46,8 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn report(failure: &Failure) {
-    // What differs is the result of the command, not a message about it.
-    if let Failure::Differs(text) = failure {
+    // A finding is the result of the command, not a message about it.
+    if let Failure::Differs(text) | Failure::NotIntercepted(text) = failure {
         print(text);
         return;
     }

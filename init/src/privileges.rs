@@ -21,9 +21,15 @@ pub(crate) fn require_net_admin() -> Result<()> {
     )
 }
 
-/// Keeps only what changing rules takes, for this process and those it starts.
-pub(crate) fn keep_needed() {
-    let needed: CapsHashSet = NEEDED.into_iter().collect();
+/// What it takes to send a probe as somebody else.
+const OTHER_IDENTITIES: [Capability; 2] = [Capability::CAP_SETUID, Capability::CAP_SETGID];
+
+/// Keeps only what changing rules takes, for this process and those it starts; and what probing takes, if that follows.
+pub(crate) fn keep_needed(for_probes: bool) {
+    let mut needed: CapsHashSet = NEEDED.into_iter().collect();
+    if for_probes {
+        needed.extend(OTHER_IDENTITIES);
+    }
     if let Err(error) = keep(&needed) {
         tracing::debug!(%error, "capabilities beyond those needed were kept");
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
-use rules::build::build;
+use rules::build::{Facts, build};
 use rules::diff::{self, Difference};
 use rules::parse::Found;
 use rules::program::{Ipv6, Program};
@@ -20,6 +20,7 @@ mod apply;
 mod cleanup;
 mod explain;
 mod routes;
+mod validate;
 
 /// Does what the command line asks for, and returns what is to be printed.
 pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
@@ -39,6 +40,7 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
         Command::DryRun => Ok(dry_run(settings, &options, output)?),
         Command::Cleanup => Ok(cleanup::cleanup(&settings, &options)?),
         Command::Check => check(settings, &options),
+        Command::Validate => validate(settings, &options),
         Command::Explain => explain::explain(settings, &options, packet.as_ref(), output),
         Command::Install | Command::Help | Command::Version => install(settings, &options),
     }
@@ -58,15 +60,13 @@ fn refuse_what_is_not_there(invocation: &Invocation) -> Result<()> {
     if invocation.options.native_nftables {
         bail!("--native-nftables is not supported yet: leave it out to use iptables");
     }
-    if invocation.options.run_validation && invocation.command == Command::Install {
-        bail!("--run-validation is not supported yet: leave it out");
-    }
     Ok(())
 }
 
 /// The wanted rules, and what was found out to make them.
 struct Plan {
     settings: Settings,
+    facts: Facts,
     program: Program,
 }
 
@@ -74,11 +74,11 @@ impl Plan {
     fn make(settings: Settings, options: &Options) -> Result<Self> {
         let facts = facts::discover(&settings, options)?;
         let program = build(&settings, &facts);
-        Ok(Self { settings, program })
+        Ok(Self { settings, facts, program })
     }
 
     fn families(&self) -> &'static [Family] {
-        if self.program.ipv6 == Ipv6::On { &Family::BOTH } else { &[Family::V4] }
+        families(&self.program)
     }
 
     /// Whether packets have to be delivered by mark.
@@ -105,6 +105,11 @@ impl Plan {
         let compare = |found: &Found| diff::compare(&self.program.rule_set(found.family), found);
         found.iter().map(compare).filter(|difference| !difference.is_empty()).collect()
     }
+}
+
+/// The families that have rules.
+pub(crate) fn families(program: &Program) -> &'static [Family] {
+    if program.ipv6 == Ipv6::On { &Family::BOTH } else { &[Family::V4] }
 }
 
 fn dry_run(mut settings: Settings, options: &Options, output: Output) -> Result<String> {
@@ -140,16 +145,32 @@ fn install(mut settings: Settings, options: &Options) -> Result<String, Failure>
     facts::resolve_owners(&mut settings, options)?;
     if options.skip_rule_apply {
         tracing::info!("rules and routes left as they are, as --skip-rule-apply asks");
-        return Ok(String::new());
+        return validation(settings, options);
     }
     privileges::require_net_admin()?;
-    privileges::keep_needed();
+    privileges::keep_needed(options.run_validation);
     let plan = Plan::make(settings, options)?;
     let lock = namespace::lock(options.lock_wait)?;
-    apply::apply(plan, options)?;
+    let plan = apply::apply(plan, options)?;
     drop(lock);
+    if options.run_validation {
+        return validate::validate(&plan, options);
+    }
     privileges::drop_all();
     Ok(String::new())
+}
+
+/// What `--skip-rule-apply` leaves to do.
+fn validation(settings: Settings, options: &Options) -> Result<String, Failure> {
+    if !options.run_validation {
+        return Ok(String::new());
+    }
+    validate::validate(&Plan::make(settings, options)?, options)
+}
+
+fn validate(mut settings: Settings, options: &Options) -> Result<String, Failure> {
+    facts::resolve_owners(&mut settings, options)?;
+    validate::validate(&Plan::make(settings, options)?, options)
 }
 
 fn choose_backend(options: &Options) -> Result<Backend> {

@@ -13,6 +13,7 @@ Usage:
   postern-init --cleanup [FLAGS]  remove exactly what was installed; rules of others stay
   postern-init check [FLAGS]      compare the kernel with the flags: exit 0 same, 3 different
   postern-init explain PACKET [FLAGS]  walk one packet through the rules: every rule it meets, and the verdict
+  postern-init validate [FLAGS]   prove with real connections that interception works
 
 Examples:
   postern-init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020
@@ -21,7 +22,7 @@ Examples:
   postern-init explain --out --dst 10.96.0.10:80 --uid 1000 -i '*' -b '*'
   postern-init explain --in --dst 10.77.0.2:8080 --live -o json
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 different (check)
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 different (check), 126 interception is broken (validate)
 ";
 
 /// The whole text.

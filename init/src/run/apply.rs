@@ -12,7 +12,8 @@ use super::{Plan, choose_backend, explanation, readable};
 use crate::iptables::{self, Flavour, Restore};
 
 /// Makes the kernel hold exactly the wanted rules; changes nothing when it does already.
-pub(super) fn apply(plan: Plan, options: &Options) -> Result<()> {
+/// Returns what is in force now: without IPv6, should that have turned out to be unusable.
+pub(super) fn apply(plan: Plan, options: &Options) -> Result<Plan> {
     let backend = choose_backend(options)?;
     let flavour = backend.flavour;
     let (plan, found) = readable(plan, backend.state)?;
@@ -21,7 +22,7 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<()> {
     if differences.is_empty() && !options.force_apply {
         tracing::info!("the kernel holds exactly these rules already: nothing written");
         warn_of_shadows(&plan, &found);
-        return Ok(());
+        return Ok(plan);
     }
     if found.iter().any(Found::holds_own) && !differences.is_empty() && !options.reconcile {
         routes.take_back();
@@ -37,7 +38,7 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<()> {
     for found in &now {
         tracing::info!("{} rules in the kernel:\n{found}", found.family);
     }
-    Ok(())
+    Ok(plan)
 }
 
 struct Writer<'a> {

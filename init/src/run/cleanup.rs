@@ -15,7 +15,7 @@ use crate::{backend, namespace, privileges};
 /// reports all failures at the end.
 pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> {
     privileges::require_net_admin()?;
-    privileges::keep_needed();
+    privileges::keep_needed(false);
     let _lock = namespace::lock(options.lock_wait)?;
     let mut failures = Vec::new();
     let mut removed = false;

@@ -11,3 +11,4 @@ mod packets;
 mod roles;
 mod scenarios;
 mod tproxy;
+mod validate;
