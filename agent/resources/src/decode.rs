@@ -35,13 +35,15 @@ pub(crate) struct Context<'c> {
     pub(crate) positions: Positions,
     /// Whether the resource has an error and must not be used.
     pub(crate) refused: bool,
+    /// Whether values must not be shown: set while a Secret is read.
+    pub(crate) hides_values: bool,
 }
 
 impl<'c> Context<'c> {
     pub(crate) fn new(file: &'c Arc<str>, findings: &'c mut Findings, start: Position) -> Self {
         let mut positions = Positions::default();
         positions.record(&Path::ROOT, start);
-        Self { file, findings, id: None, positions, refused: false }
+        Self { file, findings, id: None, positions, refused: false, hides_values: false }
     }
 
     /// The namespace of the resource being read.
@@ -71,6 +73,7 @@ impl<'c> Context<'c> {
         let position = position.or_else(|| self.positions.find(at)).unwrap_or_default();
         let place = Some(Place::whole(self.file.clone()).at(position));
         let path = at.to_string();
+        let problem = if self.hides_values { Problem { found: None, ..problem } } else { problem };
         self.findings.push(Finding { severity, rule, place, resource: self.id.clone(), path, problem });
     }
 }

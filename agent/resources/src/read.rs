@@ -118,7 +118,7 @@ impl Reader<'_> {
     fn read_document(&mut self, node: &Node<'_>, item_kind: Option<&str>) {
         let place = self.whole().at(node.position);
         if !matches!(node.value, Value::Object(_)) {
-            let problem = Problem::new("a document is no resource").found(node.describe());
+            let problem = Problem::new("a document is no resource").found(node.form());
             return self.refuse_nameless(
                 place,
                 problem.expected("an object with `apiVersion`, `kind` and `metadata`"),
@@ -150,6 +150,7 @@ impl Reader<'_> {
             Err(Unrecognised::Version(kind, problem)) => return self.refuse_version(kind, node, problem),
         };
         let mut context = Context::new(&self.file, &mut self.findings, node.position);
+        context.hides_values = kind == Kind::Secret;
         let metadata = read_metadata(kind, node, self.defaults, &mut context);
         if api_version.is_none() {
             warn_of_missing_version(kind, node, &mut context);

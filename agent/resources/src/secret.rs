@@ -107,11 +107,19 @@ mod tests {
             "data: {tls.key: '!topsecret!'}",
             "data: {tls.key: [topsecret]}",
             "stringData: {tls.key: {a: topsecret}}",
+            "data: topsecret",
+            "data: [topsecret]",
+            "immutable: true\ntype2: topsecret",
+            "stringData:\n  password:topsecret\n  other: a",
+            "stringData:\n  password: topsecret\n    other: a",
+            "stringData:\n  password: 'topsecret\n",
+            "stringData: {a: topsecret, a: topsecret}",
         ] {
             let findings = testing::findings(&text(contents));
-            assert_eq!(findings.len(), 1, "{findings:#?}");
+            assert_eq!(findings.len(), 1, "{contents}: {findings:#?}");
             assert!(!findings[0].contains("topsecret"), "{findings:#?}");
-            assert!(findings[0].contains("[tls.key]"), "{findings:#?}");
         }
+        let bare = testing::findings("topsecret\n---\n- topsecret\n");
+        assert!(bare.iter().all(|finding| !finding.contains("topsecret")), "{bare:#?}");
     }
 }

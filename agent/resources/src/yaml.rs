@@ -77,16 +77,21 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// What is written here, in words for a message.
+    /// What is written here, for a message: the text itself, or what else it is.
     pub(crate) fn describe(&self) -> String {
         match &self.value {
-            _ if self.is_null() => "nothing".to_owned(),
-            Value::Scalar { text, .. } => text.to_string(),
-            Value::List(items) => format!("a list of {}", items.len()),
-            Value::Object(members) => {
-                let first = members.first().map_or(String::new(), |member| format!(" with `{}`", member.key));
-                format!("an object{first}")
-            }
+            Value::Scalar { text, .. } if !self.is_null() => text.to_string(),
+            _ => self.form().to_owned(),
+        }
+    }
+
+    /// What sort of value is written here.
+    pub(crate) fn form(&self) -> &'static str {
+        match &self.value {
+            _ if self.is_null() => "nothing",
+            Value::Scalar { .. } => "text",
+            Value::List(_) => "a list",
+            Value::Object(_) => "an object",
         }
     }
 }

@@ -14,8 +14,8 @@ impl Decode for String {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         match &node.value {
             Value::Scalar { text, plain } if !plain || !is_other_scalar(text) => text.to_string(),
-            Value::Scalar { text, .. } => {
-                let problem = wrong_type(node, "text").remedy(format!("put it in quotes: \"{text}\""));
+            Value::Scalar { .. } => {
+                let problem = wrong_type(node, "text").remedy("put it in quotes");
                 context.error(at, problem);
                 Self::new()
             }

@@ -98,7 +98,7 @@ fn destinations_and_weights_are_checked() {
     );
     assert_one(
         &rule("route: {destination: {host: a}}"),
-        "spec.http[0].route: has the wrong type (found `an object with `destination``; expected a list)",
+        "spec.http[0].route: has the wrong type (found `an object`; expected a list)",
     );
 }
 

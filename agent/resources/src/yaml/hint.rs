@@ -1,4 +1,6 @@
 //! Says in the user's terms why YAML does not parse, for the slips people make most.
+//!
+//! Only field names are shown, never values: the text may be a Secret.
 
 use super::{Position, SyntaxError};
 use crate::finding::Problem;
@@ -19,10 +21,8 @@ fn missing_blank(lines: &Lines<'_>) -> Option<SyntaxError> {
         let (key, value) = line.content.split_once(':')?;
         let runs_together = is_field_name(key) && value.starts_with(|c: char| !c.is_whitespace() && c != '/');
         let problem = Problem::new(format!("a blank is missing after `{key}:`"));
-        runs_together.then(|| SyntaxError {
-            position: line.position(),
-            problem: problem.found(line.content).expected(format!("`{key}: {}`", value.trim_end())),
-        })
+        let problem = problem.expected(format!("`{key}: value`"));
+        runs_together.then(|| SyntaxError { position: line.position(), problem })
     })
 }
 
@@ -37,7 +37,7 @@ fn indented_under_text(lines: &Lines<'_>) -> Option<SyntaxError> {
     let owner = lines.owner(above)?;
     let field = field_name(&line)?;
     let message =
-        format!("`{field}:` is indented under `{}`, which is text and holds no fields", above.content);
+        format!("`{field}:` is indented under the text in line {}, which holds no fields", above.number);
     let owner_field = owner.field().unwrap_or_default();
     let remedy = format!(
         "indent `{field}:` like `{owner_field}:` in line {}, by {} blanks",
