@@ -74,8 +74,18 @@ impl Routing {
 
     /// Takes away every routing rule of ours, and those for `mark` and `table`, with their routes. Says how many.
     pub(crate) fn remove_marked_delivery(&self, family: Family, mark: u32, table: u32) -> Result<usize> {
-        let ours = |rule: &MarkedRule| rule.is_ours || (rule.mark == mark && rule.table == table);
-        let rules: Vec<_> = self.marked_rules(family)?.into_iter().filter(ours).collect();
+        self.remove_deliveries(family, |found| found.is_ours || (found.mark == mark && found.table == table))
+    }
+
+    /// Takes away the routing rules that `which` names, with their routes. Says how many.
+    pub(crate) fn remove_deliveries(
+        &self,
+        family: Family,
+        which: impl Fn(Delivery) -> bool,
+    ) -> Result<usize> {
+        let named =
+            |rule: &MarkedRule| which(Delivery { mark: rule.mark, table: rule.table, is_ours: rule.is_ours });
+        let rules: Vec<_> = self.marked_rules(family)?.into_iter().filter(named).collect();
         for rule in &rules {
             let gone = self.change(RouteNetlinkMessage::DelRule(rule.message.clone()), 0);
             unless(gone, Errno::ENOENT).with_context(|| {
@@ -90,10 +100,30 @@ impl Routing {
         Ok(rules.len())
     }
 
-    /// The routing rule of ours that delivers marked packets: mark and table.
-    pub(crate) fn marked_delivery(&self, family: Family) -> Result<Option<(u32, u32)>> {
-        let ours = self.marked_rules(family)?.into_iter().find(|rule| rule.is_ours);
-        Ok(ours.map(|rule| (rule.mark, rule.table)))
+    /// The routing rules that look at a mark only.
+    pub(crate) fn deliveries(&self, family: Family) -> Result<Vec<Delivery>> {
+        let deliveries = self.marked_rules(family)?.into_iter();
+        Ok(deliveries
+            .map(|MarkedRule { mark, table, is_ours, .. }| Delivery { mark, table, is_ours })
+            .collect())
+    }
+
+    /// Whether `table` delivers everything locally.
+    pub(crate) fn delivers_locally(&self, family: Family, table: u32) -> Result<bool> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = address_family(family);
+        let routes = self.ask(RouteNetlinkMessage::GetRoute(request), NLM_F_DUMP);
+        let routes = routes.with_context(|| format!("cannot list the {family} routes"))?;
+        Ok(routes.iter().any(|route| self.is_local_route(route, table)))
+    }
+
+    fn is_local_route(&self, route: &RouteNetlinkMessage, table: u32) -> bool {
+        let RouteNetlinkMessage::NewRoute(route) = route else { return false };
+        let has = |attribute| route.attributes.contains(&attribute);
+        route.header.kind == RouteType::Local
+            && route.header.destination_prefix_length == 0
+            && has(RouteAttribute::Table(table))
+            && has(RouteAttribute::Oif(self.loopback))
     }
 
     fn loopback_address(&self, address: Ipv6Addr) -> AddressMessage {
@@ -167,7 +197,18 @@ fn read_datagram(mut bytes: &[u8], answers: &mut Vec<RouteNetlinkMessage>) -> Re
     Ok(false)
 }
 
-/// A routing rule that looks at the mark only.
+/// A routing rule that delivers packets with a mark by a table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Delivery {
+    /// The mark.
+    pub(crate) mark: u32,
+    /// The table.
+    pub(crate) table: u32,
+    /// Whether we made the rule.
+    pub(crate) is_ours: bool,
+}
+
+/// A [`Delivery`] as the kernel describes it.
 struct MarkedRule {
     mark: u32,
     table: u32,

@@ -133,12 +133,17 @@ fn check(mut settings: Settings, options: &Options) -> Result<String, Failure> {
     let plan = Plan::make(settings, options)?;
     let backend = choose_backend(options)?;
     let (plan, found) = readable(plan, backend.state)?;
+    let routes = routes::differences(&plan)?;
     privileges::drop_all();
     let differences = plan.differences(&found);
-    if differences.is_empty() {
+    if differences.is_empty() && routes.is_empty() {
         return Ok("the kernel holds exactly these rules\n".to_owned());
     }
-    Err(Failure::Differs(explanation(&differences)))
+    let mut text = explanation(&differences);
+    for line in routes {
+        writeln!(text, "{line}").expect("writing to a String cannot fail");
+    }
+    Err(Failure::Differs(text))
 }
 
 fn install(mut settings: Settings, options: &Options) -> Result<String, Failure> {

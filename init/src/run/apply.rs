@@ -20,6 +20,7 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<Plan> {
     let differences = plan.differences(&found);
     let routes = Routes::put_in_place(&plan)?;
     if differences.is_empty() && !options.force_apply {
+        routes.remove_stale(&plan)?;
         tracing::info!("the kernel holds exactly these rules already: nothing written");
         warn_of_shadows(&plan, &found);
         return Ok(plan);
@@ -33,6 +34,7 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<Plan> {
     }
     let writer = Writer { plan: &plan, options, flavour, before: &found };
     writer.write(&differences).inspect_err(|_| routes.take_back())?;
+    routes.remove_stale(&plan)?;
     let now = writer.verify()?;
     warn_of_shadows(&plan, &now);
     for found in &now {

@@ -54,8 +54,14 @@ fn live(plan: &Plan, options: &Options, packet: &Packet) -> Result<Subject> {
         .map_err(|unusable| anyhow::anyhow!("cannot read the {family} rules: {unusable}"))?;
     let mut rules = found.rule_set();
     annotate(&mut rules, &plan.program.rule_set(family));
-    let delivery = Routing::open()?.marked_delivery(family)?;
-    let delivery = delivery.map(|(mark, table)| LocalDelivery { mark, table });
+    let deliveries = Routing::open()?.deliveries(family)?.into_iter();
+    let delivery = deliveries.filter(|found| found.is_ours || Some(found.mark) == planned_mark(plan));
+    let delivery = delivery.map(|found| LocalDelivery { mark: found.mark, table: found.table }).next();
     let no_rules = (!found.holds_own()).then(|| "the kernel holds none of ours".to_owned());
     Ok(Subject { rules, found: Some(found), delivery, no_rules })
+}
+
+/// The mark of a routing rule that istio-iptables may have made.
+fn planned_mark(plan: &Plan) -> Option<u32> {
+    plan.needs_routes().then_some(plan.settings.tproxy_mark)
 }

@@ -33,3 +33,36 @@ fn no_inbound_capture_needs_no_routes() {
     namespace.init(&["-m", "TPROXY", "-i", "*", "--ipv6", "off"]).ok();
     assert!(!namespace.shell("ip rule").contains("fwmark"));
 }
+
+#[test]
+fn check_notices_what_is_missing_beside_the_rules() {
+    let namespace = namespace_or_skip!();
+    namespace.init(&FLAGS).ok();
+    let check = [&["check"], &FLAGS[..]].concat();
+    namespace.init(&check).ok();
+    for (removal, line) in [
+        ("ip rule del fwmark 1337 lookup 133", "- ip -4 rule add fwmark 1337 lookup 133"),
+        ("ip -6 rule del fwmark 1337 lookup 133", "- ip -6 rule add fwmark 1337 lookup 133"),
+        ("ip route flush table 133", "- ip -4 route add local default dev lo table 133"),
+        ("ip -6 route flush table 133", "- ip -6 route add local default dev lo table 133"),
+        ("ip -6 address del ::6/128 dev lo", "- ip -6 address add ::6/128 dev lo"),
+    ] {
+        namespace.shell(removal);
+        let said = namespace.init(&check).exits(3);
+        assert!(said.stdout.contains(line), "{removal}: {}", said.stdout);
+        namespace.init(&FLAGS).ok();
+        namespace.init(&check).ok();
+    }
+}
+
+#[test]
+fn other_marks_and_modes_leave_no_routes_behind() {
+    let namespace = namespace_or_skip!();
+    namespace.init(&[&FLAGS[..], &["-t", "7", "-r", "300"]].concat()).ok();
+    let said = namespace.init(&[&["check"], &FLAGS[..]].concat()).exits(3);
+    assert!(said.stdout.contains("+ ip -4 rule add fwmark 7 lookup 300"), "{}", said.stdout);
+    namespace.init(&FLAGS).ok();
+    assert!(!namespace.shell("ip rule; ip -6 rule").contains("lookup 300"));
+    namespace.init(&["-i", "*", "-b", "*", "--ipv6", "off"]).ok();
+    assert!(!namespace.shell("ip rule; ip -6 rule").contains("fwmark"));
+}
