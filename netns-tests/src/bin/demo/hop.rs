@@ -47,8 +47,7 @@ impl<'p> Hop<'p> {
         Ok(Self { pod, before: pod.counters(Family::V4)? })
     }
 
-    /// Writes which rules of `stage` have counted packets since. Nothing when none has: the agent then had an open
-    /// connection at hand, and the kernel asks the rules about new ones only.
+    /// Writes which rules of `stage` have counted packets since, or why none has.
     pub(crate) fn tell<W: Write>(&self, page: &mut Page<W>, stage: Stage) -> Result<()> {
         let now = self.pod.counters(Family::V4)?;
         let mut announced = false;
@@ -64,6 +63,12 @@ impl<'p> Hop<'p> {
                 announced = true;
             }
             page.rule(rule, before, after, meaning)?;
+        }
+        if !announced {
+            page.step(
+                self.pod.name(),
+                "the agent has a connection open already; the kernel's rules meet new ones only",
+            )?;
         }
         Ok(())
     }
