@@ -14,11 +14,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the task is aborted.
 pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: SocketAddr) {
+    let mut failing = false;
     loop {
         match socket.accept().await {
-            Ok((stream, peer)) => admit(&worker, stream, peer, listener),
+            Ok((stream, peer)) => {
+                failing = false;
+                admit(&worker, stream, peer, listener);
+            }
             Err(error) => {
-                tracing::warn!(%listener, %error, "cannot accept; is the limit of open files too low?");
+                // Said once, not ten times a second while it lasts.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%listener, %error, "cannot accept; is the limit of open files too low?");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

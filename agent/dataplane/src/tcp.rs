@@ -29,7 +29,7 @@ impl AsRef<UpstreamConnection> for Dialled<'_> {
 }
 
 /// Endpoints tried before giving up on a connection.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: usize = 3;
 
 /// Connects to an endpoint of the chain's cluster; when that fails, to another one.
 pub(crate) async fn dial<'v>(
@@ -40,16 +40,16 @@ pub(crate) async fn dial<'v>(
     let cluster = proxy.clusters.pick(fastrand::u64(..));
     let Some(id) = cluster.id else { return Err((cluster, LocalReply::NO_CLUSTER)) };
     let mut failure = LocalReply::NO_HEALTHY_UPSTREAM;
-    for _ in 0..ATTEMPTS {
-        let Some(lease) = view.pick(id, connection.destination, fastrand::u64(..)) else { break };
+    let mut tried = Vec::new();
+    while tried.len() < ATTEMPTS
+        && let Some(lease) = view.pick_untried(id, connection.destination, fastrand::u64(..), &tried)
+    {
         match lease.connect().await {
             Ok(connection) => return Ok(Dialled { connection, lease, cluster }),
             Err(error) => {
                 tracing::debug!(upstream = %lease.address, cluster = cluster.name, %error, "cannot connect");
                 failure = LocalReply::connect_failed(&error);
-                if !view.has_alternative(id) {
-                    break;
-                }
+                tried.push(lease.address);
             }
         }
     }

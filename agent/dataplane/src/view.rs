@@ -55,23 +55,31 @@ impl View {
         original_destination: SocketAddr,
         draw: u64,
     ) -> Option<Lease> {
+        self.pick_untried(cluster, original_destination, draw, &[])
+    }
+
+    /// Picks an endpoint that is not among those tried already, or `None` when there is no such endpoint.
+    pub(crate) fn pick_untried(
+        &self,
+        cluster: ClusterId,
+        original_destination: SocketAddr,
+        draw: u64,
+        tried: &[SocketAddr],
+    ) -> Option<Lease> {
         let connections = &self.clusters[cluster.0 as usize];
         let described = self.snapshot.cluster(cluster);
         match described.discovery {
             Discovery::Endpoints(_) => {
                 let endpoints = &connections.endpoints;
-                let index = balance::pick(endpoints.len(), |i| endpoints[i].active(), draw)?;
-                Some(endpoints[index].lease())
+                let first = balance::pick(endpoints.len(), |i| endpoints[i].active(), draw)?;
+                let mut others = endpoints[first..].iter().chain(&endpoints[..first]);
+                Some(others.find(|endpoint| !tried.contains(&endpoint.address))?.lease())
             }
+            Discovery::OriginalDestination if tried.contains(&original_destination) => None,
             Discovery::OriginalDestination => {
                 Some(connections.original(described, original_destination).lease())
             }
         }
-    }
-
-    /// Whether picking again may give another endpoint.
-    pub(crate) fn has_alternative(&self, cluster: ClusterId) -> bool {
-        self.clusters[cluster.0 as usize].endpoints.len() > 1
     }
 
     /// Closes what has been idle for too long and forgets destinations nobody uses.
@@ -170,6 +178,20 @@ mod tests {
         assert_eq!(second.clusters[0].endpoints[0].active(), 1);
         let renamed = first.next(3, snapshot("b", &[&kept]));
         assert_eq!(renamed.clusters[0].endpoints[0].active(), 0);
+    }
+
+    #[test]
+    fn endpoints_that_were_tried_are_not_picked_again() {
+        let view = View::empty().next(1, snapshot("a", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]));
+        for draw in [0, 1, u64::MAX / 3, u64::MAX] {
+            let mut tried = Vec::new();
+            while let Some(lease) = view.pick_untried(ClusterId(0), somewhere(), draw, &tried) {
+                tried.push(lease.address);
+            }
+            tried.sort();
+            tried.dedup();
+            assert_eq!(tried.len(), 3);
+        }
     }
 
     #[test]

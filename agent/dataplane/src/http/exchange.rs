@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Connections tried for one request (Istio's default `retries.attempts: 2` for connect failures).
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: usize = 3;
 
 /// A connection to the endpoint of `lease`: an idle one, else a new one; when that fails, to another endpoint of the
 /// cluster, which `lease` then stands for.
@@ -35,19 +35,19 @@ pub(super) async fn acquire(
     if let Some(idle) = lease.checkout() {
         return Ok(idle);
     }
-    let mut attempt = 1;
+    let mut tried = Vec::new();
     loop {
         let error = match lease.connect().await {
             Ok(connected) => return Ok(connected),
             Err(error) => error,
         };
-        tracing::debug!(upstream = %lease.address, attempt, %error, "cannot connect");
-        let another = view.pick(cluster, connection.destination, fastrand::u64(..));
-        match another.filter(|_| attempt < ATTEMPTS && view.has_alternative(cluster)) {
+        tracing::debug!(upstream = %lease.address, %error, "cannot connect");
+        tried.push(lease.address);
+        let another = view.pick_untried(cluster, connection.destination, fastrand::u64(..), &tried);
+        match another.filter(|_| tried.len() < ATTEMPTS) {
             Some(another) => *lease = another,
             None => return Err(LocalReply::connect_failed(&error)),
         }
-        attempt += 1;
     }
 }
 
