@@ -14,6 +14,7 @@ mod outbound;
 mod proxy;
 mod references;
 mod registry;
+mod review;
 mod routes;
 mod visibility;
 
@@ -21,6 +22,7 @@ use resources::{Finding, ResourceSet};
 use snapshot::Snapshot;
 
 pub use proxy::{CapturePorts, MeshOptions, Proxy, ProxyKind};
+pub use review::review;
 
 use clusters::Clusters;
 use draft::DraftBuilder;

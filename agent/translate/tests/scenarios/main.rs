@@ -3,5 +3,6 @@
 
 mod golden;
 mod order;
+mod review;
 mod robust;
 mod support;

@@ -1,0 +1,49 @@
+//! Findings across resources without a proxy at hand, for `validate`.
+
+use std::collections::BTreeSet;
+
+use resources::{Finding, Labels, ResourceSet};
+
+use crate::{Proxy, ProxyKind, translate};
+
+/// What any proxy that these resources speak of would find: conflicts, references that lead nowhere, rules that no
+/// request reaches.
+///
+/// Translates once for every kind of gateway that some Gateway selects and once for a sidecar in every namespace that
+/// has a Service or a VirtualService. Each finding is returned once, sorted by place.
+pub fn review(resources: &ResourceSet, cluster_domain: &str) -> Vec<Finding> {
+    let proxies = gateways(resources).into_iter().chain(sidecars(resources));
+    let found = proxies.flat_map(|proxy| {
+        let proxy = Proxy { cluster_domain: cluster_domain.to_owned(), ..proxy };
+        translate(resources, &proxy).findings
+    });
+    let mut findings: Vec<Finding> = found.collect();
+    findings.sort_by_cached_key(|finding| (finding.place.clone(), finding.path.clone(), finding.to_string()));
+    findings.dedup();
+    findings
+}
+
+/// One gateway for each selector, in the namespace of the Service in front of it when there is one.
+fn gateways(resources: &ResourceSet) -> Vec<Proxy> {
+    let mut seen = BTreeSet::new();
+    let distinct = resources.gateways().iter().filter(|gateway| seen.insert(&gateway.spec.selector));
+    let proxy = |gateway: &std::sync::Arc<resources::Object<resources::Gateway>>| {
+        let selector = &gateway.spec.selector;
+        let in_front = |labels: &Labels| {
+            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
+        let service = resources.services().iter().find(|service| in_front(&service.spec.selector));
+        let namespace = service.map_or(gateway.meta.namespace(), |service| service.meta.namespace());
+        let labels = service.map_or(selector, |service| &service.spec.selector).clone();
+        Proxy { labels, ..Proxy::new(ProxyKind::Router, namespace) }
+    };
+    distinct.map(proxy).collect()
+}
+
+fn sidecars(resources: &ResourceSet) -> Vec<Proxy> {
+    let services = resources.services().iter().map(|service| service.meta.namespace());
+    let rules =
+        resources.virtual_services().iter().filter(|vs| vs.spec.is_for_mesh()).map(|vs| vs.meta.namespace());
+    let namespaces: BTreeSet<&str> = services.chain(rules).collect();
+    namespaces.into_iter().map(|namespace| Proxy::new(ProxyKind::Sidecar, namespace)).collect()
+}
