@@ -90,7 +90,7 @@ fn finish_save(flavour: Flavour, family: Family, child: Result<Child, Unusable>)
 }
 
 /// What stood on standard error, and what usually helps.
-fn diagnosis(output: &Output) -> String {
+pub(crate) fn diagnosis(output: &Output) -> String {
     let text = one_line(&output.stderr);
     let code = output.status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
     let remedy = remedy(&text);
@@ -118,13 +118,37 @@ fn remedy(text: &str) -> &'static str {
     }
 }
 
-/// A family's rules on their way into the kernel.
-pub(crate) struct Restore<'d> {
+/// A program that has been given its input and is on its way.
+pub(crate) struct Piped {
     program: String,
-    document: &'d str,
-    lock_wait: Duration,
     child: Child,
     written: std::io::Result<()>,
+}
+
+impl Piped {
+    /// Starts `program`, gives it `input`, and does not wait for the end.
+    pub(crate) fn start(program: &str, arguments: &[&str], input: &str) -> Result<Self> {
+        let path = find(program).with_context(|| format!("{program} is missing"))?;
+        let mut command = Command::new(path);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+        Ok(Self { program: program.to_owned(), child, written })
+    }
+
+    /// Waits for the end: what the program said, and whether it took all its input.
+    pub(crate) fn finish(self) -> Result<(Output, std::io::Result<()>)> {
+        let output =
+            self.child.wait_with_output().with_context(|| format!("cannot wait for {}", self.program))?;
+        Ok((output, self.written))
+    }
+}
+
+/// A family's rules on their way into the kernel.
+pub(crate) struct Restore<'d> {
+    piped: Piped,
+    document: &'d str,
+    lock_wait: Duration,
 }
 
 impl<'d> Restore<'d> {
@@ -138,23 +162,18 @@ impl<'d> Restore<'d> {
         lock_wait: Duration,
     ) -> Result<Self> {
         let program = flavour.program(family, "restore");
-        let path =
-            find(&program).with_context(|| format!("{program} is missing: install the iptables package"))?;
-        let mut command = Command::new(path);
-        command.arg("--noflush");
-        if flavour != Flavour::Nft {
-            command.arg(format!("--wait={}", lock_wait.as_secs_f64().ceil().max(1.0)));
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(document.as_bytes()));
-        Ok(Self { program, document, lock_wait, child, written })
+        let wait = format!("--wait={}", lock_wait.as_secs_f64().ceil().max(1.0));
+        // The nft flavour takes no lock.
+        let arguments: &[&str] = if flavour == Flavour::Nft { &["--noflush"] } else { &["--noflush", &wait] };
+        let piped = Piped::start(&program, arguments, document).context("install the iptables package")?;
+        Ok(Self { piped, document, lock_wait })
     }
 
     /// Waits until it is done.
     pub(crate) fn finish(self) -> Result<()> {
-        let Self { program, document, lock_wait, child, written } = self;
-        let output = child.wait_with_output().with_context(|| format!("cannot wait for {program}"))?;
+        let Self { piped, document, lock_wait } = self;
+        let program = piped.program.clone();
+        let (output, written) = piped.finish()?;
         if output.status.success() {
             return written.with_context(|| format!("cannot write to {program}"));
         }

@@ -14,6 +14,7 @@ mod json;
 mod log;
 mod namespace;
 mod netlink;
+mod nftables;
 mod privileges;
 mod probe;
 mod run;

@@ -32,6 +32,8 @@ use identity::{Identity, Roles};
 pub(crate) struct Question<'a> {
     /// What is to be captured.
     pub(crate) settings: &'a Settings,
+    /// The address families of this machine that have rules.
+    pub(crate) families: &'a [Family],
     /// The rules that must be in force.
     pub(crate) program: &'a Program,
     /// The resolvers.
@@ -82,7 +84,7 @@ impl Question<'_> {
     /// The probes of both families for the roles that can be played, Istio's own first.
     fn probes(&self, roles: &Roles) -> Vec<Probe> {
         let mut probes = Vec::new();
-        for &family in crate::run::families(self.program) {
+        for &family in self.families {
             let own = SocketAddr::new(passthrough_source(family), self.port.number());
             let elsewhere = SocketAddr::new(documentation(family), self.port.number());
             if let Some(proxy) = roles.proxy {

@@ -19,6 +19,7 @@ use crate::{facts, json, namespace, netlink, privileges};
 mod apply;
 mod cleanup;
 mod explain;
+mod native;
 mod routes;
 mod validate;
 
@@ -57,8 +58,11 @@ fn enter_namespace(invocation: &Invocation) -> Result<()> {
 }
 
 fn refuse_what_is_not_there(invocation: &Invocation) -> Result<()> {
-    if invocation.options.native_nftables {
-        bail!("--native-nftables is not supported yet: leave it out to use iptables");
+    let live = invocation.packet.as_ref().is_some_and(|packet| packet.live);
+    if invocation.options.native_nftables && (invocation.command == Command::Check || live) {
+        bail!(
+            "the rules of --native-nftables cannot be read back: list them with `nft list ruleset`, or leave it out"
+        );
     }
     Ok(())
 }
@@ -73,12 +77,17 @@ struct Plan {
 impl Plan {
     fn make(settings: Settings, options: &Options) -> Result<Self> {
         let facts = facts::discover(&settings, options)?;
-        let program = build(&settings, &facts);
+        let program = if options.native_nftables {
+            native::program(&settings, &facts)
+        } else {
+            build(&settings, &facts)
+        };
         Ok(Self { settings, facts, program })
     }
 
+    /// The families that this machine has and that have rules.
     fn families(&self) -> &'static [Family] {
-        families(&self.program)
+        if self.facts.ipv6 == Ipv6::On { &Family::BOTH } else { &[Family::V4] }
     }
 
     /// Whether packets have to be delivered by mark.
@@ -107,16 +116,12 @@ impl Plan {
     }
 }
 
-/// The families that have rules.
-pub(crate) fn families(program: &Program) -> &'static [Family] {
-    if program.ipv6 == Ipv6::On { &Family::BOTH } else { &[Family::V4] }
-}
-
 fn dry_run(mut settings: Settings, options: &Options, output: Output) -> Result<String> {
     // Names are printed as given, and no file is asked for the default user.
     settings.fill_owners(rules::ports::PROXY_ID);
     let plan = Plan::make(settings, options)?;
     let text = match output {
+        Output::Text if options.native_nftables => native::dry_run(&plan),
         Output::Text => render::dry_run(&plan.program, |family| plan.remarks(family)),
         Output::Json => json::dry_run(&plan.program, |family| plan.remarks(family)),
     };
@@ -156,7 +161,7 @@ fn install(mut settings: Settings, options: &Options) -> Result<String, Failure>
     privileges::keep_needed(options.run_validation);
     let plan = Plan::make(settings, options)?;
     let lock = namespace::lock(options.lock_wait)?;
-    let plan = apply::apply(plan, options)?;
+    let plan = if options.native_nftables { native::apply(plan)? } else { apply::apply(plan, options)? };
     drop(lock);
     if options.run_validation {
         return validate::validate(&plan, options);
@@ -216,6 +221,7 @@ fn without_ipv6(plan: &mut Plan, unusable: &str) -> Result<()> {
     tracing::warn!(reason = unusable, "IPv6 goes without capture: its rules cannot be read");
     plan.program.entries.retain(|entry| entry.family == Family::V4);
     plan.program.ipv6 = Ipv6::Off(unusable.to_owned());
+    plan.facts.ipv6 = plan.program.ipv6.clone();
     Ok(())
 }
 

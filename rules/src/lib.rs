@@ -10,6 +10,7 @@ pub mod diff;
 pub mod flags;
 pub mod invalid;
 pub mod lint;
+pub mod nft;
 pub mod packet;
 pub mod parse;
 pub mod ports;

@@ -1,5 +1,5 @@
 //! Settings to rules, one scenario per directory of `tests/golden`: `settings` is what is given, `rules` what a dry run
-//! prints. `BLESS=1 cargo test -p rules --test golden` writes `rules` anew, to be read before it is committed.
+//! prints, `rules.nft` what it prints for native nftables. `BLESS=1 cargo test -p rules --test golden` writes both anew, to be read before they are committed.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its own files should stop")]
 
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rules::build::{Facts, build};
 use rules::diff;
 use rules::flags::{FLAGS, Givens};
+use rules::nft;
 use rules::parse::{Found, parse};
 use rules::ports::PROXY_ID;
 use rules::program::{Ipv6, Program};
@@ -85,17 +86,21 @@ fn as_found(program: &Program, family: Family) -> Found {
     parse(family, &text).unwrap()
 }
 
+fn equals_file(printed: &str, expected: &Path) {
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(expected, printed).unwrap();
+    }
+    assert_eq!(printed, fs::read_to_string(expected).unwrap(), "{}", expected.display());
+}
+
 #[test]
 fn every_scenario_prints_its_rules() {
     let scenarios = scenarios();
     assert!(scenarios.len() >= 15, "only {} scenarios found", scenarios.len());
     for (path, scenario) in scenarios {
-        let printed = render::dry_run(&scenario.program(), |_| Vec::new());
-        let expected = path.join("rules");
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&expected, &printed).unwrap();
-        }
-        assert_eq!(printed, fs::read_to_string(&expected).unwrap(), "{}", path.display());
+        let program = scenario.program();
+        equals_file(&render::dry_run(&program, |_| Vec::new()), &path.join("rules"));
+        equals_file(&nft::script(&program), &path.join("rules.nft"));
     }
 }
 

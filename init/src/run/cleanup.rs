@@ -4,12 +4,12 @@ use anyhow::{Result, bail};
 use rules::parse::Found;
 use rules::ruleset::Family;
 use rules::settings::{Options, Settings};
-use rules::transaction;
+use rules::{nft, transaction};
 
 use crate::facts::passthrough_v6;
 use crate::iptables::{Flavour, Restore};
 use crate::netlink::Routing;
-use crate::{backend, namespace, privileges};
+use crate::{backend, namespace, nftables, privileges};
 
 /// Removes rules from every iptables that holds some, then addresses and routes. Goes on when one step fails, and
 /// reports all failures at the end.
@@ -28,6 +28,10 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
             }
         }
     }
+    match remove_native() {
+        Ok(some) => removed |= some,
+        Err(error) => failures.push(format!("{error:#}")),
+    }
     match remove_routes(settings) {
         Ok(some) => removed |= some,
         Err(error) => failures.push(format!("{error:#}")),
@@ -45,6 +49,15 @@ fn remove(flavour: Flavour, found: &Found, options: &Options) -> Result<()> {
     let document = transaction::remove(found);
     tracing::debug!(family = %found.family, "restore document:\n{document}");
     Restore::start(flavour, found.family, &document, options.lock_wait)?.finish()
+}
+
+fn remove_native() -> Result<bool> {
+    if !nftables::holds_own()? {
+        return Ok(false);
+    }
+    nftables::run(&nft::removal())?;
+    tracing::info!("nftables tables removed");
+    Ok(true)
 }
 
 fn remove_routes(settings: &Settings) -> Result<bool> {

@@ -12,6 +12,7 @@ pub(super) fn validate(plan: &Plan, options: &Options) -> Result<String, Failure
     let addresses = facts::addresses()?;
     let question = Question {
         settings: &plan.settings,
+        families: plan.families(),
         program: &plan.program,
         facts: &plan.facts,
         addresses: &addresses,

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use crate::harness::{Namespace, namespace_or_skip};
 
-struct Scenario {
-    name: String,
+pub(crate) struct Scenario {
+    pub(crate) name: String,
     flags: Vec<String>,
     variables: Vec<(String, String)>,
 }
 
-fn scenarios() -> Vec<Scenario> {
+pub(crate) fn scenarios() -> Vec<Scenario> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/tests/golden");
     let mut scenarios: Vec<_> =
         std::fs::read_dir(golden).unwrap().map(|entry| read(&entry.unwrap().path())).collect();
@@ -42,11 +42,16 @@ fn read(path: &Path) -> Scenario {
 }
 
 /// Names cannot be installed where nobody has them.
-fn has_names(scenario: &Scenario) -> bool {
+pub(crate) fn has_names(scenario: &Scenario) -> bool {
     scenario.name == "listed-groups"
 }
 
-fn run(namespace: &Namespace, scenario: &Scenario, more: &[&str], before: &[&str]) -> crate::harness::Said {
+pub(crate) fn run(
+    namespace: &Namespace,
+    scenario: &Scenario,
+    more: &[&str],
+    before: &[&str],
+) -> crate::harness::Said {
     let flags: Vec<_> = scenario.flags.iter().map(String::as_str).collect();
     let variables: Vec<_> = scenario.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     namespace.init_with(&variables, &[before, &flags[..], more].concat())
