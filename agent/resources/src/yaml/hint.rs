@@ -40,8 +40,9 @@ fn indented_under_text(lines: &Lines<'_>) -> Option<SyntaxError> {
         format!("`{field}:` is indented under the text in line {}, which holds no fields", above.number);
     let owner_field = owner.field().unwrap_or_default();
     let remedy = format!(
-        "indent `{field}:` like `{owner_field}:` in line {}, by {} blanks",
-        owner.number, owner.indent
+        "write `{field}:` in column {}, like `{owner_field}:` in line {}",
+        owner.indent + 1,
+        owner.number
     );
     Some(SyntaxError { position: line.position(), problem: Problem::new(message).remedy(remedy) })
 }
@@ -109,10 +110,12 @@ impl<'t> Line<'t> {
 
     /// Whether the line is a list item of plain text, or a field with a text value.
     fn is_text(&self) -> bool {
-        match self.field() {
-            None => self.item,
-            Some(name) => self.content.len() > name.len() + 1,
-        }
+        let value = match self.field() {
+            None if self.item => self.content,
+            None => return false,
+            Some(name) => self.content[name.len() + 1..].trim_start(),
+        };
+        value.starts_with(|c: char| !"[{|>&*".contains(c))
     }
 
     fn position(&self) -> Position {

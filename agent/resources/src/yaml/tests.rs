@@ -99,7 +99,7 @@ fn a_field_indented_under_text_is_named() {
         assert_eq!(
             refused(&text),
             "6:5: `http:` is indented under the text in line 5, which holds no fields \
-             (indent `http:` like `gateways:` in line 4, by 2 blanks)"
+             (write `http:` in column 3, like `gateways:` in line 4)"
         );
     }
 }
@@ -108,4 +108,7 @@ fn a_field_indented_under_text_is_named() {
 fn other_mistakes_keep_the_parsers_words() {
     assert!(refused("a:\n\tb: 1\n").starts_with("2:2: is not valid YAML: tabs disallowed"));
     assert!(refused("a: *nope\n").starts_with("1:4: is not valid YAML"));
+    assert!(
+        refused("a: [b]\n  c: d\n").starts_with("2:4: is not valid YAML: mapping values are not allowed")
+    );
 }
