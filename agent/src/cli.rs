@@ -17,7 +17,8 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "Examples:
   postern-agent proxy router --config-dir ./config --labels istio=ingressgateway
-  postern-agent proxy sidecar --config-dir /etc/postern/config --namespace prod";
+  postern-agent proxy sidecar --config-dir /etc/postern/config --namespace prod
+  postern-agent validate ./config";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -26,14 +27,38 @@ pub(crate) enum Command {
         #[command(subcommand)]
         role: Role,
     },
+    /// Checks resources without running anything; exit code 3 when anything is wrong or surprising.
+    Validate(ValidateArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ValidateArgs {
+    /// Files and directories of YAML or JSON resources; `-` is stdin.
+    #[arg(value_name = "FILE|DIR|-", required = true)]
+    pub(crate) paths: Vec<String>,
+    /// Namespace of resources that name none.
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
+    #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
+    pub(crate) domain: Option<String>,
+    /// How findings are printed.
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) output: OutputFormat,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     /// Serves connections that postern-init redirects: outbound on 15001, inbound on 15006.
-    Sidecar(ProxyArgs),
+    Sidecar(Box<ProxyArgs>),
     /// Serves as a gateway: one listener per Gateway server port.
-    Router(ProxyArgs),
+    Router(Box<ProxyArgs>),
 }
 
 /// Flags of every command.
@@ -191,11 +216,12 @@ mod tests {
 
     use super::*;
 
-    fn parse(args: &[&str]) -> Result<ProxyArgs, clap::Error> {
+    fn parse(args: &[&str]) -> Result<Box<ProxyArgs>, clap::Error> {
         let fixed = ["postern-agent", "proxy", "sidecar", "--config-dir", "/tmp"];
-        let Command::Proxy { role: Role::Sidecar(args) | Role::Router(args) } =
-            Cli::try_parse_from(fixed.iter().chain(args))?.command;
-        Ok(args)
+        match Cli::try_parse_from(fixed.iter().chain(args))?.command {
+            Command::Proxy { role: Role::Sidecar(args) | Role::Router(args) } => Ok(args),
+            Command::Validate(_) => panic!("not a proxy"),
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Supervises and runs the proxy: sidecar and gateway.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage. They are decided here and nowhere else.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `validate` has findings. They are decided here and nowhere else.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -9,30 +9,42 @@ mod cli;
 mod logging;
 mod options;
 mod status;
+mod validate;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, Role};
+use options::ProxyOptions;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init(&cli.log);
-    let Command::Proxy { role } = cli.command;
-    let options = match options::ProxyOptions::resolve(role) {
+    match cli.command {
+        Command::Proxy { role } => proxy(role),
+        Command::Validate(args) => match validate::run(&args) {
+            Ok(false) => ExitCode::SUCCESS,
+            Ok(true) => ExitCode::from(HAS_FINDINGS),
+            Err(error) => failed(&error),
+        },
+    }
+}
+
+fn proxy(role: Role) -> ExitCode {
+    let options = match ProxyOptions::resolve(role) {
         Ok(options) => options,
         Err(wrong) => {
             tracing::error!("{wrong}");
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    match bootstrap::run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bootstrap::run(options).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    tracing::error!("{error:#}");
+    ExitCode::FAILURE
 }
 
 const WRONG_USAGE: u8 = 2;
+const HAS_FINDINGS: u8 = 3;

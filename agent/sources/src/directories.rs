@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{Publisher, Source, Update};
 use scan::Scanner;
+pub use scan::list;
 use watch::{Touched, Watcher};
 
 /// How long a directory must be quiet before it is read: several files written together are one change.

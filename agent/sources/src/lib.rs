@@ -12,7 +12,7 @@ use std::{future::Future, sync::Arc};
 use resources::{Finding, ResourceSet};
 use tokio::sync::watch;
 
-pub use directories::{Directories, OpenError};
+pub use directories::{Directories, OpenError, list};
 
 /// All resources in force at one moment.
 #[derive(Clone, Debug, Default)]

@@ -142,8 +142,12 @@ impl Scanner {
     }
 }
 
-/// The resource files of a directory: visible, with a known ending, not directories themselves.
-fn list(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
+/// The resource files of a directory, sorted: visible, named `*.yaml`, `*.yml` or `*.json`, not directories themselves.
+///
+/// # Errors
+///
+/// When the directory cannot be listed.
+pub fn list(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for entry in fs::read_dir(directory)? {
         let file = directory.join(entry?.file_name());
