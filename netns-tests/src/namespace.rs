@@ -95,7 +95,9 @@ pub fn remove_leftovers() {
 /// Deletes everything this process has made, and lets it make nothing more. For a program that was told to stop in
 /// the middle of its work.
 pub fn remove_own() {
-    *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    // Held to the end: a second caller, or one about to make something, waits until all is gone.
+    let mut closed = CLOSED.lock().unwrap_or_else(PoisonError::into_inner);
+    *closed = true;
     let own = prefix();
     for name in entries(RUN_NETNS).filter(|name| name.starts_with(&own)) {
         delete(&name);

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::namespace::{WORK_ROOT, prefix};
+use crate::namespace::{WORK_ROOT, building, prefix};
 
 /// Path of `name` (`postern-init`, `postern-agent`, `dial`), runnable by any user: a copy in a directory that
 /// [`remove_own`](crate::namespace::remove_own) or the next run removes.
@@ -78,6 +78,7 @@ fn profile_dir() -> Result<PathBuf> {
 
 /// A copy that the proxy's user can reach: a clone below `/root` is closed to it.
 fn stage(binary: &Path) -> Result<PathBuf> {
+    let _building = building()?;
     let dir = stage_dir();
     fs::create_dir_all(&dir)?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;

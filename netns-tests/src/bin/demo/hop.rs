@@ -90,7 +90,8 @@ pub(crate) fn tell_decision<W: Write>(
     page.step(pod.name(), words)?;
     let destination = if matches!(port, Port::Gateway) { "destination" } else { "original destination" };
     page.fact(destination, &line.downstream_local)?;
-    page.fact("route chosen", &format!("host {} → {}", line.authority, line.cluster))?;
+    page.fact("route chosen by host", &line.authority)?;
+    page.fact("cluster it leads to", &line.cluster)?;
     page.fact("endpoint chosen", &line.upstream_host)
 }
 

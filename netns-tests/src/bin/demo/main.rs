@@ -9,6 +9,7 @@ mod story;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,10 @@ use page::Page;
 
 fn main() -> ExitCode {
     let told = run();
+    while INTERRUPTED.load(Ordering::SeqCst) {
+        // What went wrong then is the removal's doing; the thread that removes ends the program.
+        thread::park();
+    }
     namespace::remove_own();
     match told {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,6 +34,8 @@ fn main() -> ExitCode {
         }
     }
 }
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn run() -> Result<()> {
     if let Some(missing) = root::obstacle() {
@@ -44,6 +51,7 @@ fn clean_up_when_interrupted() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen for signals")?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
             let _ = writeln!(std::io::stderr(), "\ninterrupted: removing the pods");
             namespace::remove_own();
             // What a shell reports for a program that a signal ended.
