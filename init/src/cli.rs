@@ -10,7 +10,7 @@ use rules::settings::{Options, Settings};
 
 use crate::explain;
 use crate::failure::Failure;
-use crate::log;
+use crate::{log, watch};
 
 mod help;
 
@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Explain,
     /// Prove with real connections that interception works.
     Validate,
+    /// Stay, and repair or report differences.
+    Watch,
     /// Print how to use the program.
     Help,
     /// Print its version.
@@ -58,6 +60,8 @@ pub(crate) struct Invocation {
     pub(crate) output: Output,
     /// The packet to walk, for [`Command::Explain`].
     pub(crate) packet: Option<explain::flags::Request>,
+    /// How to watch, for [`Command::Watch`].
+    pub(crate) watch: watch::Settings,
     /// Settings that do not do what their author meant.
     pub(crate) warnings: Vec<String>,
     /// Where logs go.
@@ -66,7 +70,9 @@ pub(crate) struct Invocation {
 
 /// The text `--help` prints.
 pub(crate) fn help() -> String {
-    help::text(&flags(Command::Explain))
+    let mut flags = flags(Command::Explain);
+    flags.extend(watch::FLAGS);
+    help::text(&flags)
 }
 
 /// The arguments as text.
@@ -92,6 +98,7 @@ pub(crate) fn parse(
     let output = output(&givens, &mut problems);
     let packet =
         if named == Command::Explain && asked.is_none() { packet(&givens, &mut problems) } else { None };
+    let watch = watch::Settings::read(&givens, &mut problems);
     let read = Settings::read(&givens);
     let (settings, options) = match (read, problems.is_empty()) {
         (Ok(read), true) => read,
@@ -105,7 +112,7 @@ pub(crate) fn parse(
     };
     let command = asked.unwrap_or_else(|| variant(named, &options));
     let warnings = lint::settings(&settings, &givens);
-    Ok(Invocation { command, settings, options, output, packet, warnings, log })
+    Ok(Invocation { command, settings, options, output, packet, watch, warnings, log })
 }
 
 /// The command named first, and the arguments behind it. `istio-iptables` is what Istio's injector calls installing.
@@ -116,10 +123,11 @@ fn command(arguments: &[String]) -> Result<(Command, &[String]), Failure> {
         "check" => Ok((Command::Check, rest)),
         "explain" => Ok((Command::Explain, rest)),
         "validate" => Ok((Command::Validate, rest)),
+        "watch" => Ok((Command::Watch, rest)),
         "help" => Ok((Command::Help, rest)),
         flag if flag.starts_with('-') => Ok((Command::Install, arguments)),
         other => Err(Failure::Usage(vec![format!(
-            "unknown command `{}`: expected `istio-iptables`, `check`, `explain`, `validate`, or flags alone to install",
+            "unknown command `{}`: expected `istio-iptables`, `check`, `explain`, `validate`, `watch`, or flags alone to install",
             other.escape_debug()
         )])),
     }
@@ -159,8 +167,12 @@ fn output(givens: &Givens, problems: &mut Vec<Problem>) -> Output {
 /// The flags of a command.
 fn flags(command: Command) -> Vec<&'static Flag> {
     let ours: [&Flag; 5] = [&OUTPUT, &log::LEVEL, &log::FORMAT, &HELP, &VERSION];
-    let packet = if command == Command::Explain { explain::flags::FLAGS } else { &[] };
-    FLAGS.iter().chain(packet).copied().chain(ours).collect()
+    let more = match command {
+        Command::Explain => explain::flags::FLAGS,
+        Command::Watch => watch::FLAGS,
+        _ => &[],
+    };
+    FLAGS.iter().chain(more).copied().chain(ours).collect()
 }
 
 const PLAIN: Flag =

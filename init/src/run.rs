@@ -22,6 +22,7 @@ mod explain;
 mod native;
 mod routes;
 mod validate;
+mod watch;
 
 /// Does what the command line asks for, and returns what is to be printed.
 pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
@@ -36,11 +37,12 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
     }
     refuse_what_is_not_there(&invocation)?;
     enter_namespace(&invocation)?;
-    let Invocation { command, settings, options, output, packet, .. } = invocation;
+    let Invocation { command, settings, options, output, packet, watch, .. } = invocation;
     match command {
         Command::DryRun => Ok(dry_run(settings, &options, output)?),
         Command::Cleanup => Ok(cleanup::cleanup(&settings, &options)?),
         Command::Check => check(settings, &options),
+        Command::Watch => watch::watch(settings, &options, watch),
         Command::Validate => validate(settings, &options),
         Command::Explain => explain::explain(settings, &options, packet.as_ref(), output),
         Command::Install | Command::Help | Command::Version => install(settings, &options),
@@ -59,7 +61,9 @@ fn enter_namespace(invocation: &Invocation) -> Result<()> {
 
 fn refuse_what_is_not_there(invocation: &Invocation) -> Result<()> {
     let live = invocation.packet.as_ref().is_some_and(|packet| packet.live);
-    if invocation.options.native_nftables && (invocation.command == Command::Check || live) {
+    if invocation.options.native_nftables
+        && (matches!(invocation.command, Command::Check | Command::Watch) || live)
+    {
         bail!(
             "the rules of --native-nftables cannot be read back: list them with `nft list ruleset`, or leave it out"
         );
@@ -135,20 +139,42 @@ fn dry_run(mut settings: Settings, options: &Options, output: Output) -> Result<
 fn check(mut settings: Settings, options: &Options) -> Result<String, Failure> {
     facts::resolve_owners(&mut settings, options)?;
     privileges::require_net_admin()?;
-    let plan = Plan::make(settings, options)?;
-    let backend = choose_backend(options)?;
-    let (plan, found) = readable(plan, backend.state)?;
-    let routes = routes::differences(&plan)?;
-    privileges::drop_all();
-    let differences = plan.differences(&found);
-    if differences.is_empty() && routes.is_empty() {
+    let survey = Survey::make(Plan::make(settings, options)?, options)?;
+    if survey.is_in_sync() {
         return Ok("the kernel holds exactly these rules\n".to_owned());
     }
-    let mut text = explanation(&differences);
-    for line in routes {
-        writeln!(text, "{line}").expect("writing to a String cannot fail");
+    Err(Failure::Differs(survey.explanation()))
+}
+
+/// The wanted rules beside what the kernel holds.
+struct Survey {
+    plan: Plan,
+    rules: Vec<Difference>,
+    /// Differences in addresses and routes, one line each.
+    routes: Vec<String>,
+}
+
+impl Survey {
+    fn make(plan: Plan, options: &Options) -> Result<Self> {
+        let backend = backend::choose(options.forced_backend)?;
+        let (plan, found) = readable(plan, backend.state)?;
+        let rules = plan.differences(&found);
+        let routes = routes::differences(&plan)?;
+        Ok(Self { plan, rules, routes })
     }
-    Err(Failure::Differs(text))
+
+    fn is_in_sync(&self) -> bool {
+        self.rules.is_empty() && self.routes.is_empty()
+    }
+
+    fn explanation(&self) -> String {
+        let mut text = explanation(&self.rules);
+        for line in &self.routes {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
 }
 
 fn install(mut settings: Settings, options: &Options) -> Result<String, Failure> {

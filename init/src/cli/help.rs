@@ -14,6 +14,7 @@ Usage:
   postern-init check [FLAGS]      compare the kernel with the flags: exit 0 same, 3 different
   postern-init explain PACKET [FLAGS]  walk one packet through the rules: every rule it meets, and the verdict
   postern-init validate [FLAGS]   prove with real connections that interception works
+  postern-init watch [FLAGS]      stay, and repair differences, or report them with --reconcile=false
 
 Examples:
   postern-init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020

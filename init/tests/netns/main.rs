@@ -13,3 +13,4 @@ mod roles;
 mod scenarios;
 mod tproxy;
 mod validate;
+mod watch;

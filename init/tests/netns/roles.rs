@@ -85,6 +85,7 @@ fn part() {
         }
         ["application", address] => application(address.parse().unwrap()),
         ["transparent-proxy", address] => transparent_proxy(address.parse().unwrap()),
+        ["get", address, path] => say(&crate::watch::get(address, path)),
         ["ask", address] => say(&ask(address.parse().unwrap())),
         other => panic!("unknown part {other:?}"),
     }

@@ -254,7 +254,10 @@ pub(crate) fn route_table(text: &str) -> Result<u32, Invalid> {
 }
 
 /// Reads a duration as Go's `time.ParseDuration` does, but for signs and zero, which no setting here can mean.
-pub(crate) fn duration(text: &str) -> Result<Duration, Invalid> {
+///
+/// # Errors
+/// The text is no such duration.
+pub fn duration(text: &str) -> Result<Duration, Invalid> {
     let wrong =
         || Invalid::new("duration", text, "a time above zero with its unit, for example 500ms or 1m30s");
     let mut rest = text;

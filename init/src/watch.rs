@@ -1,0 +1,159 @@
+//! What `watch` needs besides the rules: when to look, when to stop, and the figures it tells.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rules::flags::{Flag, Givens, Takes};
+use rules::invalid::{Invalid, Problem};
+use rules::settings::duration;
+
+pub(crate) mod metrics;
+
+/// How to watch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Settings {
+    /// How long to wait at most before looking again: legacy iptables tells nobody of its changes.
+    pub(crate) interval: Duration,
+    /// Where the figures can be asked for.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// The flags of `watch`.
+pub(crate) const FLAGS: &[&Flag] = &[&INTERVAL, &METRICS];
+
+static INTERVAL: Flag = Flag {
+    long: "interval",
+    short: None,
+    variables: &[],
+    takes: Takes::Value("DURATION"),
+    default: "30s",
+    help: "watch: look again after this time, even if the kernel has told of no change",
+};
+static METRICS: Flag = Flag {
+    long: "metrics-address",
+    short: None,
+    variables: &[],
+    takes: Takes::Value("ADDR:PORT"),
+    default: "",
+    help: "watch: serve the figures here at /metrics, in the text format of Prometheus",
+};
+
+impl Settings {
+    /// Reads both flags, every problem at once.
+    pub(crate) fn read(givens: &Givens, problems: &mut Vec<Problem>) -> Self {
+        let mut refuse = |flag: &Flag, invalid: Invalid| {
+            if let Some(given) = givens.of(flag) {
+                problems.push(Problem::Invalid { origin: given.origin.clone(), invalid });
+            }
+        };
+        let interval = match givens.of(&INTERVAL).map(|given| duration(&given.text)) {
+            Some(Ok(interval)) => interval,
+            Some(Err(invalid)) => {
+                refuse(&INTERVAL, invalid);
+                USUAL_INTERVAL
+            }
+            None => USUAL_INTERVAL,
+        };
+        let metrics = givens.of(&METRICS).and_then(|given| {
+            let expected = "an address and a port, for example 127.0.0.1:15099";
+            let invalid = |_| refuse(&METRICS, Invalid::new("address", &given.text, expected));
+            given.text.parse().map_err(invalid).ok()
+        });
+        Self { interval, metrics }
+    }
+}
+
+const USUAL_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Waits for the next reason to look.
+pub(crate) struct Notices {
+    signals: SignalFd,
+    changes: Option<Socket>,
+}
+
+/// Why the waiting ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reason {
+    /// The time is over, or the kernel told of a change.
+    Look,
+    /// Somebody asks us to stop.
+    Stop,
+}
+
+/// Group of netlink messages about changes of nftables (linux/netfilter/nfnetlink.h, NFNLGRP_NFTABLES).
+const NFTABLES_GROUP: u32 = 7;
+/// `linux/netlink.h`, NETLINK_NETFILTER.
+const NETFILTER: isize = 12;
+
+impl Notices {
+    /// Listens from now on. SIGTERM and SIGINT no longer end the process by themselves.
+    pub(crate) fn open() -> Result<Self> {
+        let asked_to_stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+        asked_to_stop.thread_block().context("cannot block signals")?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&asked_to_stop, flags).context("cannot listen for signals")?;
+        let changes = subscribe();
+        if let Err(error) = &changes {
+            tracing::warn!(
+                "the kernel does not tell of changes, so looking goes by the clock alone: {error:#}"
+            );
+        }
+        Ok(Self { signals, changes: changes.ok() })
+    }
+
+    /// Waits until something happened, but no longer than `most`.
+    pub(crate) fn wait(&self, most: Duration) -> Result<Reason> {
+        let mut descriptors = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        descriptors
+            .extend(self.changes.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        Self::poll(&mut descriptors, most)?;
+        self.forget_changes();
+        self.reason()
+    }
+
+    /// Lets this much time pass, whatever changes meanwhile.
+    pub(crate) fn pause(&self, time: Duration) -> Result<Reason> {
+        Self::poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], time)?;
+        self.reason()
+    }
+
+    fn poll(descriptors: &mut [PollFd<'_>], most: Duration) -> Result<()> {
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+        match poll(descriptors, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error).context("cannot wait for changes"),
+        }
+    }
+
+    fn reason(&self) -> Result<Reason> {
+        let stop = self.signals.read_signal().context("cannot read signals")?.is_some();
+        Ok(if stop { Reason::Stop } else { Reason::Look })
+    }
+
+    /// Drops what the kernel has told so far; how much it was does not matter.
+    ///
+    /// Only ever before looking: what happens while we look has to wake us again, be it our own repair.
+    fn forget_changes(&self) {
+        let Some(socket) = &self.changes else { return };
+        let mut buffer = Vec::with_capacity(64 * 1024);
+        // A full queue is reported as an error once, and is as good as a message.
+        while socket.recv(&mut buffer, 0).is_ok_and(|length| length > 0) {
+            buffer.clear();
+        }
+    }
+}
+
+fn subscribe() -> Result<Socket> {
+    let mut socket = Socket::new(NETFILTER).context("cannot open a netlink socket")?;
+    socket.bind(&NetlinkAddress::new(0, 0)).context("cannot bind a netlink socket")?;
+    socket.set_non_blocking(true).context("cannot make a netlink socket non-blocking")?;
+    socket.add_membership(NFTABLES_GROUP).context("cannot subscribe to changes of nftables")?;
+    Ok(socket)
+}
