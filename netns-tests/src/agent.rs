@@ -20,8 +20,6 @@ pub struct AgentSetup {
     labels: String,
     mesh: String,
     files: Vec<(String, String)>,
-    flags: Vec<String>,
-    uid: u32,
 }
 
 /// A running agent; killed on drop.
@@ -58,18 +56,6 @@ impl AgentSetup {
     /// The mesh configuration file; by default it switches the access log to stdout.
     pub fn mesh(mut self, text: &str) -> Self {
         self.mesh = text.into();
-        self
-    }
-
-    /// A further flag with its value.
-    pub fn flag(mut self, name: &str, value: &str) -> Self {
-        self.flags.extend([name.into(), value.into()]);
-        self
-    }
-
-    /// Starts as root instead of as the proxy's user, so that a gateway may listen below port 1024.
-    pub fn as_root(mut self) -> Self {
-        self.uid = 0;
         self
     }
 
@@ -111,14 +97,14 @@ impl AgentSetup {
         command.args(["proxy", self.kind, "--namespace", "default", "--name", pod.name()]);
         command.args(["--ip", &addresses(pod), "--labels", &self.labels]);
         command.arg("--config-dir").arg(&config).arg("--mesh-config").arg(&mesh);
-        command.args(&self.flags).env_remove("RUST_LOG").uid(self.uid).gid(self.uid);
+        command.env_remove("RUST_LOG").uid(PROXY_ID).gid(PROXY_ID).arg0("postern-agent");
         let process = Process::spawn(pod.namespace(), "agent", pod.dir(), command)?;
         Ok(Agent { process, pod, config })
     }
 
     fn new(kind: &'static str, labels: &str) -> Self {
         let mesh = "accessLogFile: /dev/stdout\n".into();
-        Self { kind, labels: labels.into(), mesh, files: Vec::new(), flags: Vec::new(), uid: PROXY_ID }
+        Self { kind, labels: labels.into(), mesh, files: Vec::new() }
     }
 }
 

@@ -48,11 +48,6 @@ impl Reply {
         peer.parse().with_context(|| format!("peer `{peer}`"))
     }
 
-    /// A request header field as the application received it.
-    pub fn received(&self, name: &str) -> Option<String> {
-        self.fact(&format!("header {}", name.to_ascii_lowercase())).ok()
-    }
-
     /// The path with query as the application received it.
     ///
     /// # Errors

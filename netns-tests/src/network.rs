@@ -1,7 +1,7 @@
 //! A throw-away network: a bridge in its own namespace, and pods joined to it.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -78,11 +78,6 @@ impl Network {
         let dir = self.dir.0.join(name);
         fs::create_dir(&dir).with_context(|| format!("working directory {}", dir.display()))?;
         Ok(Pod::new(name, namespace, addresses, dir))
-    }
-
-    /// The address of the bridge: the next hop of every pod.
-    pub fn gateway(&self) -> IpAddr {
-        Ipv4Addr::new(10, 77, 0, 1).into()
     }
 }
 

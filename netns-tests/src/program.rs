@@ -1,34 +1,42 @@
-//! Finds the binaries under test, building them when needed, and puts them where every user may run them.
+//! Finds the binaries under test, building them when needed, and makes them runnable by every user.
 
 use std::collections::HashMap;
 use std::env;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::namespace::{WORK_ROOT, building, prefix};
-
-/// Path of `name` (`postern-init`, `postern-agent`, `dial`), runnable by any user: a copy in a directory that
-/// [`remove_own`](crate::namespace::remove_own) or the next run removes.
-///
-/// An environment variable such as `POSTERN_AGENT_BIN` wins. Otherwise the workspace's own binary of the same
-/// profile is built, which takes no time when it is up to date, so a test never meets yesterday's code.
+/// A path by which children of this process can start `name` (`postern-init`, `postern-agent`, `dial`) as any user.
 ///
 /// # Errors
-/// When the variable names no file, or the build fails.
+/// As [`binary`].
 pub fn program(name: &str) -> Result<PathBuf> {
-    static STAGED: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
-    let mut staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
-    let staged = staged.get_or_insert_default();
-    if let Some(path) = staged.get(name) {
+    static FOUND: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = found.get_or_insert_default();
+    if let Some(path) = found.get(name) {
         return Ok(path.clone());
     }
-    let path = stage(&find(name)?)?;
-    staged.insert(name.into(), path.clone());
+    let path = for_any_user(&binary(name)?)?;
+    found.insert(name.into(), path.clone());
+    Ok(path)
+}
+
+/// A path by which children of this process can execute `binary` whatever directories it lies in: a clone below
+/// `/root` is closed to the proxy's user. The descriptor behind the path stays open as long as this process.
+///
+/// # Errors
+/// When there is no such file.
+pub fn for_any_user(binary: &Path) -> Result<PathBuf> {
+    static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let file = File::open(binary).with_context(|| format!("the binary {}", binary.display()))?;
+    // The kernel follows this link to the file itself; only the file's own permissions count.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(file);
     Ok(path)
 }
 
@@ -37,7 +45,14 @@ pub fn variable(name: &str) -> String {
     format!("{}_BIN", name.replace('-', "_").to_uppercase())
 }
 
-fn find(name: &str) -> Result<PathBuf> {
+/// Where the binary `name` is.
+///
+/// An environment variable such as `POSTERN_AGENT_BIN` wins. Otherwise the workspace's own binary of the same
+/// profile is built, which takes no time when it is up to date, so a test never meets yesterday's code.
+///
+/// # Errors
+/// When the variable names no file, or the build fails.
+pub fn binary(name: &str) -> Result<PathBuf> {
     let variable = variable(name);
     if let Some(path) = env::var_os(&variable).filter(|value| !value.is_empty()) {
         let path = PathBuf::from(path);
@@ -74,25 +89,4 @@ fn profile_dir() -> Result<PathBuf> {
     let dir = exe.parent().context("this program has no directory")?;
     let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
     Ok(dir.to_path_buf())
-}
-
-/// A copy that the proxy's user can reach: a clone below `/root` is closed to it.
-fn stage(binary: &Path) -> Result<PathBuf> {
-    let _building = building()?;
-    let dir = stage_dir();
-    fs::create_dir_all(&dir)?;
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
-    let name = binary.file_name().context("a binary has a name")?;
-    let copy = dir.join(name);
-    // Not copied in this process: a child that another thread starts meanwhile would inherit the descriptor open for
-    // writing, and the kernel refuses to execute a file that anyone has open so.
-    let out = Command::new("install").args(["-m", "0755"]).args([binary, &copy]).output()?;
-    if !out.status.success() {
-        bail!("cannot copy {}: {}", binary.display(), String::from_utf8_lossy(&out.stderr).trim());
-    }
-    Ok(copy)
-}
-
-fn stage_dir() -> PathBuf {
-    Path::new(WORK_ROOT).join(format!("{}bin", prefix()))
 }

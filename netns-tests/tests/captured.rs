@@ -137,6 +137,25 @@ fn the_access_log_tells_the_original_destination() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn registry_only_refuses_what_no_service_names() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _apps = (server.http_app("server", 8080)?, server.http_app("stranger", 9999)?);
+    client.intercept()?;
+    let service = Service::new("server", REVIEWS, 8080).endpoint(server.ip());
+    let _agent = AgentSetup::sidecar()
+        .labels("app=client")
+        .file("server.yaml", service.yaml())
+        .mesh("outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n")
+        .start(&client)?;
+    client.get(REVIEWS, "server", "/")?.expect_app("server")?;
+    let unknown = client.get(REVIEWS, "stranger.example", "/")?;
+    ensure!(unknown.status == 502, "an unknown host on a known port is answered {}", unknown.status);
+    client.expect_refused(server.at(9999))
+}
+
 const PASSTHROUGH: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
 const REVIEWS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
 const RATINGS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11)), 80);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use netns_tests::{needs_root, program::program};
+use netns_tests::{needs_root, program::binary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -55,9 +55,8 @@ const TOLD: &[&str] = &[
 ];
 
 fn start() -> Result<Child> {
-    let mut demo = Command::new(program("demo")?);
-    demo.env("POSTERN_INIT_BIN", program("postern-init")?)
-        .env("POSTERN_AGENT_BIN", program("postern-agent")?);
+    let mut demo = Command::new(binary("demo")?);
+    demo.env("POSTERN_INIT_BIN", binary("postern-init")?).env("POSTERN_AGENT_BIN", binary("postern-agent")?);
     demo.stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

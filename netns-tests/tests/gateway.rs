@@ -18,6 +18,10 @@ fn coolstore_gateway_answers_its_host_and_404_to_others() -> Result<()> {
     let get = |host: &str| client.get(gateway.at(8080), host, "/api/catalog?page=1");
     get("webapp.istioinaction.io")?.expect_app("webapp")?;
     get("webapp.istioinaction.io")?.expect_peer(gateway.ip())?;
+    ensure!(
+        get("webapp.istioinaction.io")?.header("server") == Some("istio-envoy"),
+        "the gateway is not named"
+    );
     ensure!(get("WEBAPP.istioinaction.io:8080")?.path()? == "/api/catalog?page=1", "the path has changed");
     expect_404(&get("catalog.istioinaction.io")?)?;
     expect_404(&get(&gateway.ip().to_string())?)

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use netns_tests::program::for_any_user;
 use netns_tests::{Network, Pod, Rule, holds_only_by, namespace, needs_root};
 
 #[test]
@@ -60,11 +61,8 @@ fn what_a_living_process_owns_is_no_leftover() -> Result<()> {
 #[test]
 fn without_root_a_test_is_skipped_aloud_or_fails_where_skipping_is_forbidden() -> Result<()> {
     needs_root!();
-    let copy = Path::new("/tmp").join(format!("{}harness", namespace::prefix()));
-    run(&["install", "-m", "0755", &std::env::current_exe()?.to_string_lossy(), &copy.to_string_lossy()])?;
-    let outcome = (as_nobody(&copy, "0"), as_nobody(&copy, "1"));
-    fs::remove_file(&copy)?;
-    let ((passed, said), (passed_anyway, _)) = (outcome.0?, outcome.1?);
+    let tests = for_any_user(&std::env::current_exe()?)?;
+    let ((passed, said), (passed_anyway, _)) = (as_nobody(&tests, "0")?, as_nobody(&tests, "1")?);
     ensure!(
         passed && said.contains("skipped: what_a_living_process_owns_is_no_leftover needs root"),
         "said {said:?}"
