@@ -1,13 +1,16 @@
 //! The programs of iptables: reading with `-save`, writing with `-restore`. The one place that starts processes.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use rules::parse::{Found, parse};
 use rules::ruleset::Family;
+
+use lock::Locking;
+
+pub(crate) mod lock;
 
 /// Which of the iptables programs are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,9 +131,23 @@ pub(crate) struct Piped {
 impl Piped {
     /// Starts `program`, gives it `input`, and does not wait for the end.
     pub(crate) fn start(program: &str, arguments: &[&str], input: &str) -> Result<Self> {
+        Self::start_with(program, arguments, input, None)
+    }
+
+    fn start_with(
+        program: &str,
+        arguments: &[&str],
+        input: &str,
+        variable: Option<(&str, &Path)>,
+    ) -> Result<Self> {
         let path = find(program).with_context(|| format!("{program} is missing"))?;
         let mut command = Command::new(path);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .envs(variable)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
         Ok(Self { program: program.to_owned(), child, written })
@@ -148,7 +165,7 @@ impl Piped {
 pub(crate) struct Restore<'d> {
     piped: Piped,
     document: &'d str,
-    lock_wait: Duration,
+    locking: &'d Locking,
 }
 
 impl<'d> Restore<'d> {
@@ -159,36 +176,40 @@ impl<'d> Restore<'d> {
         flavour: Flavour,
         family: Family,
         document: &'d str,
-        lock_wait: Duration,
+        locking: &'d Locking,
     ) -> Result<Self> {
         let program = flavour.program(family, "restore");
-        let wait = format!("--wait={}", lock_wait.as_secs_f64().ceil().max(1.0));
+        let wait = format!("--wait={}", locking.seconds());
         // The nft flavour takes no lock.
         let arguments: &[&str] = if flavour == Flavour::Nft { &["--noflush"] } else { &["--noflush", &wait] };
-        let piped = Piped::start(&program, arguments, document).context("install the iptables package")?;
-        Ok(Self { piped, document, lock_wait })
+        let lock_file = locking.file.as_deref().map(|file| (lock::VARIABLE, file));
+        let piped = Piped::start_with(&program, arguments, document, lock_file)
+            .context("install the iptables package")?;
+        Ok(Self { piped, document, locking })
     }
 
     /// Waits until it is done.
     pub(crate) fn finish(self) -> Result<()> {
-        let Self { piped, document, lock_wait } = self;
+        let Self { piped, document, locking } = self;
         let program = piped.program.clone();
         let (output, written) = piped.finish()?;
         if output.status.success() {
             return written.with_context(|| format!("cannot write to {program}"));
         }
-        Err(refusal(&program, document, &output, lock_wait))
+        Err(refusal(&program, document, &output, locking))
     }
 }
 
 /// Why a restore failed: the line itself, not its number alone.
-fn refusal(program: &str, document: &str, output: &Output, lock_wait: Duration) -> anyhow::Error {
+fn refusal(program: &str, document: &str, output: &Output, locking: &Locking) -> anyhow::Error {
     let text = one_line(&output.stderr);
     if output.status.code() == Some(4) && text.contains("lock") {
+        let holder =
+            locking.holder().map_or_else(|| "another program".to_owned(), |pid| format!("process {pid}"));
         return anyhow!(
-            "{program} did not get the lock of iptables within {} seconds: another program holds it; wait for it, or \
-             raise --lock-wait ({text})",
-            lock_wait.as_secs_f64()
+            "{program} did not get the lock of iptables within {} seconds: {holder} holds it; wait for it, or raise \
+             --lock-wait ({text})",
+            locking.seconds()
         );
     }
     let line = failed_line(&text).and_then(|number| document.lines().nth(number.checked_sub(1)?));

@@ -1,4 +1,4 @@
-//! The network namespace to work in, and the lock that keeps two of us from changing it at once.
+//! The namespaces to work in, and the lock that keeps two of us from changing it at once.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// The network namespace of this process, as a file.
+pub(crate) const CURRENT: &str = "/proc/self/ns/net";
 
 /// Goes into the network namespace behind `path`, such as `/proc/1234/ns/net` or `/run/netns/pod`.
 ///
@@ -26,6 +30,28 @@ pub(crate) fn enter(path: &Path) -> Result<()> {
     })
 }
 
+/// Hides the name service switch from programs started here, so that no rule about a user or group makes iptables ask
+/// the network for names. On the host's file system that can take a minute per rule.
+///
+/// Needs a mount namespace of our own; where there is none to be had, we go on without.
+pub(crate) fn hide_name_service() {
+    if let Err(error) = hide(Path::new("/etc/nsswitch.conf")) {
+        tracing::warn!("iptables may look up user names over the network: {error:#}");
+    }
+}
+
+fn hide(file: &Path) -> Result<()> {
+    let nothing: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
+        .context("cannot keep our mounts to ourselves")?;
+    if !file.exists() {
+        return Ok(());
+    }
+    mount(Some("/dev/null"), file, nothing, MsFlags::MS_BIND, nothing)
+        .with_context(|| format!("cannot hide {}", file.display()))
+}
+
 /// Holds off every other process of ours that changes the same network namespace; let go when dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -40,8 +66,7 @@ pub(crate) struct Lock {
 /// Programs started from here on hold it with us: when we are killed while one is still writing, the next of us waits
 /// until that one is done.
 pub(crate) fn lock(wait: Duration) -> Result<Lock> {
-    const PATH: &str = "/proc/self/ns/net";
-    let file = File::open(PATH).with_context(|| format!("cannot open {PATH}: is /proc mounted?"))?;
+    let file = File::open(CURRENT).with_context(|| format!("cannot open {CURRENT}: is /proc mounted?"))?;
     let deadline = Instant::now() + wait;
     loop {
         match file.try_lock() {
@@ -54,7 +79,7 @@ pub(crate) fn lock(wait: Duration) -> Result<Lock> {
                  --lock-wait",
                 wait.as_secs_f64()
             ),
-            Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock {PATH}")),
+            Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock {CURRENT}")),
         }
     }
 }

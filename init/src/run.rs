@@ -36,6 +36,9 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
         tracing::warn!("{warning}");
     }
     refuse_what_is_not_there(&invocation)?;
+    if invocation.options.cni_mode && changes_rules(invocation.command) {
+        namespace::hide_name_service();
+    }
     enter_namespace(&invocation)?;
     let Invocation { command, settings, options, output, packet, watch, .. } = invocation;
     match command {
@@ -47,6 +50,10 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
         Command::Explain => explain::explain(settings, &options, packet.as_ref(), output),
         Command::Install | Command::Help | Command::Version => install(settings, &options),
     }
+}
+
+fn changes_rules(command: Command) -> bool {
+    matches!(command, Command::Install | Command::Cleanup | Command::Watch)
 }
 
 /// A dry run goes there only to look at addresses, and only if they decide something.

@@ -9,6 +9,7 @@ use rules::transaction;
 
 use super::routes::Routes;
 use super::{Plan, choose_backend, explanation, readable};
+use crate::iptables::lock::Locking;
 use crate::iptables::{self, Flavour, Restore};
 
 /// Makes the kernel hold exactly the wanted rules; changes nothing when it does already.
@@ -32,7 +33,7 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<Plan> {
             explanation(&differences)
         );
     }
-    let writer = Writer { plan: &plan, options, flavour, before: &found };
+    let writer = Writer { plan: &plan, options, flavour, before: &found, locking: Locking::new(options) };
     writer.write(&differences).inspect_err(|_| routes.take_back())?;
     routes.remove_stale(&plan)?;
     let now = writer.verify()?;
@@ -48,6 +49,7 @@ struct Writer<'a> {
     options: &'a Options,
     flavour: Flavour,
     before: &'a [Found; 2],
+    locking: Locking,
 }
 
 impl Writer<'_> {
@@ -75,9 +77,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn start<'d>(&self, family: Family, document: &'d str) -> Result<Restore<'d>> {
+    fn start<'d>(&'d self, family: Family, document: &'d str) -> Result<Restore<'d>> {
         tracing::debug!(%family, "restore document:\n{document}");
-        Restore::start(self.flavour, family, document, self.options.lock_wait)
+        Restore::start(self.flavour, family, document, &self.locking)
     }
 
     /// The rules as they were, and the error that made it necessary. Reading again tells what has been written at all.

@@ -7,6 +7,7 @@ use rules::settings::{Options, Settings};
 use rules::{nft, transaction};
 
 use crate::facts::passthrough_v6;
+use crate::iptables::lock::Locking;
 use crate::iptables::{Flavour, Restore};
 use crate::netlink::Routing;
 use crate::{backend, namespace, nftables, privileges};
@@ -48,7 +49,7 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
 fn remove(flavour: Flavour, found: &Found, options: &Options) -> Result<()> {
     let document = transaction::remove(found);
     tracing::debug!(family = %found.family, "restore document:\n{document}");
-    Restore::start(flavour, found.family, &document, options.lock_wait)?.finish()
+    Restore::start(flavour, found.family, &document, &Locking::new(options))?.finish()
 }
 
 fn remove_native() -> Result<bool> {

@@ -137,3 +137,47 @@ fn an_address_that_cannot_be_added_is_told_with_the_command() {
     said.complains(&["ip -6 address add ::6/128 dev lo"]);
     assert!(!namespace.rules().contains("ISTIO"));
 }
+
+#[test]
+fn a_held_lock_of_legacy_iptables_is_waited_for_and_then_told() {
+    let namespace = namespace_or_skip!();
+    let flags = injected(&["--ipv6", "off", "--force-iptables-binary", "legacy"]);
+    let holding = |seconds: &str| {
+        let holder = namespace.command("flock", &["/run/xtables.lock", "sleep", seconds]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        holder
+    };
+    let mut holder = holding("3");
+    let said = namespace.init(&[&flags[..], &["--lock-wait", "1s"]].concat()).exits(1);
+    said.complains(&["within 1 seconds", "process ", "--lock-wait"]);
+    assert!(!namespace.rules().contains("ISTIO"));
+    holder.wait().unwrap();
+    let mut holder = holding("1");
+    namespace.init(&flags).ok();
+    holder.wait().unwrap();
+}
+
+#[test]
+fn a_cni_plugin_locks_its_namespace_not_the_host_and_asks_for_no_names() {
+    let namespace = namespace_or_skip!();
+    let outside = namespace_or_skip!();
+    let seen = tempfile::NamedTempFile::new().unwrap();
+    let script = format!(
+        "wc -c < /etc/nsswitch.conf > {}; exec /usr/sbin/iptables-legacy-restore \"$@\"",
+        seen.path().display()
+    );
+    let (_directory, path) = imposter("iptables-legacy-restore", &script);
+    let mut holder = outside.command("flock", &["/run/xtables.lock", "sleep", "3"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let target = namespace.path();
+    let cni = ["--ipv6", "off", "--cni-mode", "--network-namespace", target.to_str().unwrap()];
+    let legacy = ["--force-iptables-binary", "legacy", "--lock-wait", "1s"];
+    outside.init_with(&[("PATH", &path)], &injected(&[&cni[..], &legacy].concat())).ok();
+    assert!(namespace.listing("iptables-legacy", "nat").contains("ISTIO_OUTPUT"));
+    let named = [("XTABLES_LOCKFILE", target.to_str().unwrap())];
+    outside.init_with(&named, &injected(&[&cni[..], &legacy, &["--force-apply"]].concat())).ok();
+    assert_eq!(std::fs::read_to_string(seen.path()).unwrap().trim(), "0");
+    assert_ne!(std::fs::metadata("/etc/nsswitch.conf").map_or(1, |file| file.len()), 0);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}

@@ -203,11 +203,13 @@ fn killed_at_any_moment_the_next_run_puts_it_right() {
 
 #[test]
 fn a_read_only_root_is_enough() {
-    let namespace = namespace_or_skip!();
-    let script = "mount --bind / /
-         mount -o remount,ro,bind /
-         mount -t tmpfs -o ro none /run
-         exec \"$0\" -i '*' -b '*' --ipv6 on --force-iptables-binary nft";
-    namespace.run("unshare", &["-m", "sh", "-euc", script, BINARY]).ok();
-    assert!(namespace.listing("iptables-nft", "nat").contains("ISTIO_OUTPUT"));
+    for backend in ["nft", "legacy"] {
+        let namespace = namespace_or_skip!();
+        let script = "mount --bind / /
+             mount -o remount,ro,bind /
+             mount -t tmpfs -o ro none /run
+             exec \"$0\" -i '*' -b '*' --ipv6 on --force-iptables-binary $1";
+        namespace.run("unshare", &["-m", "sh", "-euc", script, BINARY, backend]).ok();
+        assert!(namespace.listing(&format!("iptables-{backend}"), "nat").contains("ISTIO_OUTPUT"));
+    }
 }
