@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use rules::flags::{self, Flag, Givens, Takes};
 use rules::invalid::{Invalid, Problem};
+use rules::settings::switch;
 use tracing_subscriber::EnvFilter;
 
 /// How much is logged, and how.
@@ -51,7 +52,7 @@ impl Settings {
         if !["text", "json"].contains(&format.as_str()) {
             refuse(&FORMAT, "log format", "`text` or `json`");
         }
-        let as_json = givens.of(&flags::LOG_AS_JSON).is_some_and(|given| given.text == "true");
+        let as_json = givens.of(&flags::LOG_AS_JSON).is_some_and(|given| switch(&given.text) == Ok(true));
         Self { level, json: format == "json" || as_json }
     }
 

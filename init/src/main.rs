@@ -23,8 +23,9 @@ mod watch;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    // A value that is no text fails where it is read, with the name of its variable.
     let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
     let result = cli::arguments(std::env::args_os().skip(1))
         .and_then(|arguments| cli::parse(&arguments, &environment))

@@ -33,7 +33,9 @@ pub struct Flag {
 pub enum Takes {
     /// A value, called this in `--help`.
     Value(&'static str),
-    /// One of these words. Such a flag may share its letter with a [`Takes::Value`] flag that can never mean them.
+    /// Items between commas, called this in `--help`. Unlike a value, an empty list says something.
+    List(&'static str),
+    /// One of these words. Such a flag may share its letter with a other flag that can never mean them.
     Word(&'static [&'static str]),
     /// Nothing, or `=true`, `=false`.
     Switch,
@@ -98,18 +100,11 @@ impl Givens {
     fn take_variables(&mut self, flag: &'static Flag, environment: &BTreeMap<String, String>) {
         let set = flag.variables.iter().filter_map(|name| Some((*name, environment.get(*name)?)));
         for (name, text) in set {
-            // An empty list is a list; for anything else an empty variable is an unset one.
-            if text.is_empty() && !flag.empty_means_something() {
+            if text.is_empty() && !matches!(flag.takes, Takes::List(_)) {
                 continue;
             }
             self.values.insert(flag.key(), Given { text: text.clone(), origin: Origin::Variable(name) });
         }
-    }
-}
-
-impl Flag {
-    fn empty_means_something(&self) -> bool {
-        matches!(self.takes, Takes::Value("PORTS" | "CIDRS" | "INTERFACES" | "GROUPS" | "ADDRESSES"))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One document per family, one COMMIT per table: a table changes in one step, so no packet ever sees half a table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::diff::planned;
 use crate::parse::{Found, FoundChain, FoundTable};
@@ -100,14 +100,50 @@ fn own_chains(wanted: &RuleSet, table: TableName) -> Vec<ChainName> {
     chains.iter().map(|chain| chain.name.clone()).filter(|name| !name.is_built_in()).collect()
 }
 
-/// How many rules and chains of ours `found` holds, per table; for the log.
-pub fn own_counts(found: &Found) -> BTreeMap<TableName, usize> {
-    let count = |contents: &FoundTable| {
-        let rules = contents
-            .chains
-            .iter()
-            .flat_map(|chain| chain.rules.iter().filter(move |found| found.is_own(&chain.name, &[])));
-        rules.count() + contents.chains.iter().filter(|chain| chain.name.is_own()).count()
-    };
-    found.tables.iter().map(|(table, contents)| (*table, count(contents))).filter(|(_, n)| *n > 0).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::parse;
+    use crate::program::{Ipv6, Spot};
+    use crate::ruleset::{Rule, Target};
+
+    const BEFORE: &str = "*nat\n:OUTPUT ACCEPT [0:0]\n:ISTIO_OLD - [0:0]\n-A OUTPUT -d 10.0.0.1/32 -j ACCEPT\n\
+        -A OUTPUT -j ISTIO_OLD\n-A OUTPUT -m comment --comment \"ISTIO_OUTPUT\" -j RETURN\n-A ISTIO_OLD -j RETURN\nCOMMIT\n";
+
+    fn program() -> Program {
+        let jump = Rule::new([], Target::Jump(ChainName::OUTBOUND));
+        let spot = Spot::append(TableName::Nat, ChainName::OUTPUT);
+        let entries = vec![crate::program::Entry::new(Family::V4, spot, jump)];
+        Program { entries, ipv6: Ipv6::Off(String::new()) }
+    }
+
+    #[test]
+    fn replacing_names_ours_in_the_words_found_and_nothing_of_others() {
+        let found = parse(Family::V4, BEFORE).unwrap();
+        assert_eq!(
+            replace(&program(), Family::V4, &found),
+            "*nat\n:ISTIO_OUTPUT - [0:0]\n-D OUTPUT -j ISTIO_OLD\n-F ISTIO_OLD\n-A OUTPUT -j ISTIO_OUTPUT\n-X ISTIO_OLD\nCOMMIT\n"
+        );
+    }
+
+    #[test]
+    fn removing_leaves_the_rules_of_others() {
+        let found = parse(Family::V4, BEFORE).unwrap();
+        assert_eq!(remove(&found), "*nat\n-D OUTPUT -j ISTIO_OLD\n-F ISTIO_OLD\n-X ISTIO_OLD\nCOMMIT\n");
+        let nothing = parse(Family::V4, "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j ACCEPT\nCOMMIT\n").unwrap();
+        assert_eq!(remove(&nothing), "");
+    }
+
+    #[test]
+    fn reverting_puts_each_rule_where_it_stood() {
+        let before = parse(Family::V4, BEFORE).unwrap();
+        let now = "*nat\n:OUTPUT ACCEPT [0:0]\n:ISTIO_OUTPUT - [0:0]\n-A OUTPUT -d 10.0.0.1/32 -j ACCEPT\n\
+            -A OUTPUT -m comment --comment \"ISTIO_OUTPUT\" -j RETURN\n-A OUTPUT -j ISTIO_OUTPUT\nCOMMIT\n";
+        let now = parse(Family::V4, now).unwrap();
+        assert_eq!(
+            revert(&program(), &now, &before),
+            "*nat\n:ISTIO_OLD - [0:0]\n-D OUTPUT -j ISTIO_OUTPUT\n-F ISTIO_OUTPUT\n-I OUTPUT 2 -j ISTIO_OLD\n\
+             -I ISTIO_OLD 1 -j RETURN\n-X ISTIO_OUTPUT\nCOMMIT\n"
+        );
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn text(flags: &[&Flag]) -> String {
 fn entry(text: &mut String, flag: &Flag) {
     let letter = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
     let value = match flag.takes {
-        Takes::Value(name) => format!(" {name}"),
+        Takes::Value(name) | Takes::List(name) => format!(" {name}"),
         Takes::Word(words) => format!(" {}", words.join("|")),
         Takes::Switch | Takes::Ignored => String::new(),
     };

@@ -38,7 +38,7 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<Plan> {
     routes.remove_stale(&plan)?;
     let now = writer.verify()?;
     warn_of_shadows(&plan, &now);
-    for found in &now {
+    for found in now.iter().filter(|found| !found.tables.is_empty()) {
         tracing::info!("{} rules in the kernel:\n{found}", found.family);
     }
     Ok(plan)

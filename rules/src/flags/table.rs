@@ -1,7 +1,7 @@
 //! The table itself: names, letters, variables and defaults are those of istio-iptables.
 
 use super::{Flag, Takes};
-use Takes::{Ignored, Switch, Value};
+use Takes::{Ignored, List, Switch, Value};
 
 const fn flag(long: &'static str, takes: Takes, help: &'static str) -> Flag {
     Flag { long, short: None, variables: &[], takes, default: "", help }
@@ -41,14 +41,14 @@ pub const PROXY_UID: Flag = Flag {
     short: Some('u'),
     variables: &["PROXY_UID"],
     default: "the user $ENVOY_USER, else 1337",
-    ..flag("proxy-uid", Value("USERS"), "users whose traffic is the proxy's own")
+    ..flag("proxy-uid", List("USERS"), "users whose traffic is the proxy's own")
 };
 /// `-g`: groups whose traffic is the proxy's own.
 pub const PROXY_GID: Flag = Flag {
     short: Some('g'),
     variables: &["PROXY_GID"],
     default: "the value of -u",
-    ..flag("proxy-gid", Value("USERS"), "groups whose traffic is the proxy's own")
+    ..flag("proxy-gid", List("GROUPS"), "groups whose traffic is the proxy's own")
 };
 /// `-m`: how inbound connections are captured.
 pub const INBOUND_MODE: Flag = Flag {
@@ -61,19 +61,19 @@ pub const INBOUND_MODE: Flag = Flag {
 pub const INBOUND_PORTS: Flag = Flag {
     short: Some('b'),
     variables: &["ISTIO_INBOUND_PORTS"],
-    ..flag("istio-inbound-ports", Value("PORTS"), "inbound ports to capture, or `*`; empty captures none")
+    ..flag("istio-inbound-ports", List("PORTS"), "inbound ports to capture, or `*`; empty captures none")
 };
 /// `-d`: inbound ports left alone.
 pub const INBOUND_EXCLUDE_PORTS: Flag = Flag {
     short: Some('d'),
     variables: &["ISTIO_LOCAL_EXCLUDE_PORTS"],
-    ..flag("istio-local-exclude-ports", Value("PORTS"), "inbound ports left alone; only used with -b '*'")
+    ..flag("istio-local-exclude-ports", List("PORTS"), "inbound ports left alone; only used with -b '*'")
 };
 /// `-c`: interfaces without capture.
 pub const EXCLUDE_INTERFACES: Flag = Flag {
     short: Some('c'),
     variables: &["ISTIO_EXCLUDE_INTERFACES"],
-    ..flag("istio-exclude-interfaces", Value("INTERFACES"), "interfaces without capture, both directions")
+    ..flag("istio-exclude-interfaces", List("INTERFACES"), "interfaces without capture, both directions")
 };
 /// `-i`: outbound destinations to capture.
 pub const OUTBOUND_CIDRS: Flag = Flag {
@@ -81,7 +81,7 @@ pub const OUTBOUND_CIDRS: Flag = Flag {
     variables: &["ISTIO_SERVICE_CIDR"],
     ..flag(
         "istio-service-cidr",
-        Value("CIDRS"),
+        List("CIDRS"),
         "outbound destinations to capture, or `*`; empty captures none",
     )
 };
@@ -89,19 +89,19 @@ pub const OUTBOUND_CIDRS: Flag = Flag {
 pub const OUTBOUND_EXCLUDE_CIDRS: Flag = Flag {
     short: Some('x'),
     variables: &["ISTIO_SERVICE_EXCLUDE_CIDR"],
-    ..flag("istio-service-exclude-cidr", Value("CIDRS"), "outbound destinations left alone")
+    ..flag("istio-service-exclude-cidr", List("CIDRS"), "outbound destinations left alone")
 };
 /// `-q`: outbound ports captured whatever the address.
 pub const OUTBOUND_PORTS: Flag = Flag {
     short: Some('q'),
     variables: &["ISTIO_OUTBOUND_PORTS"],
-    ..flag("istio-outbound-ports", Value("PORTS"), "outbound ports captured whatever the address")
+    ..flag("istio-outbound-ports", List("PORTS"), "outbound ports captured whatever the address")
 };
 /// `-o`: outbound ports left alone.
 pub const OUTBOUND_EXCLUDE_PORTS: Flag = Flag {
     short: Some('o'),
     variables: &["ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE"],
-    ..flag("istio-local-outbound-ports-exclude", Value("PORTS"), "outbound ports left alone, TCP and UDP")
+    ..flag("istio-local-outbound-ports-exclude", List("PORTS"), "outbound ports left alone, TCP and UDP")
 };
 /// `-k`: interfaces whose incoming traffic is outbound traffic of a virtual machine.
 pub const KUBE_VIRT_INTERFACES: Flag = Flag {
@@ -109,7 +109,7 @@ pub const KUBE_VIRT_INTERFACES: Flag = Flag {
     variables: &["KUBE_VIRT_INTERFACES"],
     ..flag(
         "kube-virt-interfaces",
-        Value("INTERFACES"),
+        List("INTERFACES"),
         "what comes in here is outbound traffic of a virtual machine or nested container",
     )
 };
@@ -224,7 +224,7 @@ pub const IPV6: Flag = Flag {
 /// The DNS servers, instead of those of resolv.conf.
 pub const DNS_SERVERS: Flag = Flag {
     variables: &["POSTERN_DNS_SERVERS"],
-    ..flag("dns-servers", Value("ADDRESSES"), "DNS servers to capture instead of those of resolv.conf")
+    ..flag("dns-servers", List("ADDRESSES"), "DNS servers to capture instead of those of resolv.conf")
 };
 /// Where the DNS servers are listed.
 pub const RESOLV_CONF: Flag = Flag {
@@ -249,14 +249,14 @@ pub const LOOPBACK_CIDR: Flag = variable(
 /// Groups whose outbound traffic is captured.
 pub const OWNER_GROUPS: Flag = variable(
     &["ISTIO_OUTBOUND_OWNER_GROUPS"],
-    Value("GROUPS"),
+    List("GROUPS"),
     "*",
     "groups whose outbound traffic is captured, or `*`",
 );
 /// Groups whose outbound traffic is left alone.
 pub const OWNER_GROUPS_EXCLUDE: Flag = variable(
     &["ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE"],
-    Value("GROUPS"),
+    List("GROUPS"),
     "",
     "groups whose outbound traffic is left alone; only used while the former is `*`",
 );

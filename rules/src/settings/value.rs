@@ -233,7 +233,10 @@ pub(crate) fn forced_backend(text: &str) -> Result<Option<ForcedBackend>, Invali
 }
 
 /// Reads a boolean as Go's `strconv.ParseBool` does.
-pub(crate) fn switch(text: &str) -> Result<bool, Invalid> {
+///
+/// # Errors
+/// The text is none of its words.
+pub fn switch(text: &str) -> Result<bool, Invalid> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
