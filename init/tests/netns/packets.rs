@@ -276,6 +276,19 @@ fn address_after(words: &str, said: &str) -> std::net::IpAddr {
 }
 
 #[test]
+fn a_source_port_the_proxy_has_used_does_not_lead_past_it() {
+    let Some(world) = World::new() else { return };
+    world.pod.init(&["-i", "*", "--ipv6", "off", "--redirect-dns", "--dns-servers", "10.77.0.1"]).ok();
+    let _resolver = world.outside.start("answer 0 10.77.0.1:53 resolver");
+    let _proxy = world.pod.start("answer 1337 127.0.0.1:15053 proxy");
+    let asks = |user, port| world.pod.ask(&format!("query {user} {port} 10.77.0.1:53"));
+    assert_eq!((asks(1337, 41000), asks(1000, 41000)), ("resolver".to_owned(), "proxy".to_owned()));
+    // Without the zones, the application's query belongs to the proxy's connection of before.
+    world.pod.shell("iptables -t raw -F ISTIO_OUTPUT_DNS; iptables -t raw -F ISTIO_INBOUND");
+    assert_eq!((asks(1337, 42000), asks(1000, 42000)), ("resolver".to_owned(), "resolver".to_owned()));
+}
+
+#[test]
 fn live_explanations_show_the_counters() {
     let namespace = namespace_or_skip!();
     namespace.init(&["-i", "*", "-b", "*", "--ipv6", "off"]).ok();

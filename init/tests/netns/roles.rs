@@ -85,6 +85,14 @@ fn part() {
         }
         ["application", address] => application(address.parse().unwrap()),
         ["transparent-proxy", address] => transparent_proxy(address.parse().unwrap()),
+        ["answer", user, address, text] => {
+            become_user(user, user);
+            answer(address.parse().unwrap(), text);
+        }
+        ["query", user, port, destination] => {
+            become_user(user, user);
+            say(&query(port.parse().unwrap(), destination.parse().unwrap()));
+        }
         ["get", address, path] => say(&crate::watch::get(address, path)),
         ["ask", address] => say(&ask(address.parse().unwrap())),
         other => panic!("unknown part {other:?}"),
@@ -155,6 +163,27 @@ fn transparent(address: SocketAddr) -> Socket {
         SocketAddr::V6(_) => socket.set_ip_transparent_v6(true).unwrap(),
     }
     socket
+}
+
+/// Answers every datagram with `text`.
+fn answer(address: SocketAddr, text: &str) {
+    let socket = std::net::UdpSocket::bind(address).unwrap();
+    say("!");
+    loop {
+        let (_, peer) = socket.recv_from(&mut [0; 64]).unwrap();
+        let _ = socket.send_to(text.as_bytes(), peer);
+    }
+}
+
+/// Sends a datagram from this port, and returns the answer.
+fn query(port: u16, destination: SocketAddr) -> String {
+    let socket = std::net::UdpSocket::bind(("0.0.0.0", port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.connect(destination).unwrap();
+    socket.send(b"?").unwrap();
+    let mut text = [0; 64];
+    let length = socket.recv(&mut text).unwrap();
+    String::from_utf8_lossy(&text[..length]).into_owned()
 }
 
 /// Connects, and returns what the other side says, behind the own address.
