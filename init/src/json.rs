@@ -1,5 +1,6 @@
 //! Results as JSON objects.
 
+use rules::diff::{Difference, Line};
 use rules::program::{Ipv6, Program};
 use rules::render;
 use rules::ruleset::{Family, RuleSet};
@@ -12,6 +13,33 @@ pub(crate) fn dry_run(program: &Program, remarks: impl Fn(Family) -> Vec<String>
         Ipv6::Off(reason) => json!({ "none": reason }),
     };
     line(&json!({ "ipv4": family(program, Family::V4, &remarks), "ipv6": v6 }))
+}
+
+/// What `check` finds, as one object.
+pub(crate) fn check(rules: &[Difference], routes: &[String]) -> String {
+    let chains = rules.iter().flat_map(|difference| {
+        difference.chains.iter().map(|chain| {
+            let lines: Vec<_> = chain.lines.iter().map(difference_line).collect();
+            json!({
+                "family": difference.family.to_string(),
+                "table": chain.table.to_string(),
+                "chain": chain.chain.as_str(),
+                "rules": lines,
+            })
+        })
+    });
+    let chains: Vec<_> = chains.collect();
+    let same = chains.is_empty() && routes.is_empty();
+    line(&json!({ "same": same, "chains": chains, "routes": routes }))
+}
+
+fn difference_line(line: &Line) -> Value {
+    let (state, rule) = match line {
+        Line::Same(rule) => ("same", rule),
+        Line::Missing(rule) => ("wanted", rule),
+        Line::Surplus(rule) => ("found", rule),
+    };
+    json!({ "state": state, "rule": rule })
 }
 
 fn family(program: &Program, family: Family, remarks: &impl Fn(Family) -> Vec<String>) -> Value {

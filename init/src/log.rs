@@ -2,8 +2,8 @@
 
 use std::io::IsTerminal;
 
-use rules::flags::{self, Flag, Givens, Takes};
-use rules::invalid::{Invalid, Problem};
+use rules::flags::{self, Flag, Given, Givens, Takes};
+use rules::invalid::{Invalid, Origin, Problem};
 use rules::settings::switch;
 use tracing_subscriber::EnvFilter;
 
@@ -43,9 +43,12 @@ impl Settings {
                 problems.push(Problem::Invalid { origin: given.origin.clone(), invalid });
             }
         };
+        // RUST_LOG may be meant for other programs as well, and name their parts; a flag is meant for us.
+        let by_flag = matches!(givens.of(&LEVEL), Some(Given { origin: Origin::Flag(_), .. }));
+        let is_filter = |text: &str| if by_flag { is_level(text) } else { EnvFilter::try_new(text).is_ok() };
         let text = |flag: &Flag| givens.of(flag).map_or(flag.default, |given| &given.text).to_owned();
         let level = text(&LEVEL);
-        if EnvFilter::try_new(&level).is_err() || level.is_empty() {
+        if !is_filter(&level) {
             refuse(&LEVEL, "log level", "error, warn, info, debug or trace");
         }
         let format = text(&FORMAT);
@@ -70,4 +73,11 @@ impl Settings {
             tracing::debug!(%error, "logging had been started before");
         }
     }
+}
+
+/// A level, or directives such as `info,postern_init=debug`. A single word that is no level would name a part of the
+/// program, and silence everything else.
+fn is_level(text: &str) -> bool {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    levels.contains(&text) || (text.contains('=') && EnvFilter::try_new(text).is_ok())
 }

@@ -1,7 +1,5 @@
 //! What each command does, step by step.
 
-use std::fmt::Write;
-
 use anyhow::{Context, Result, bail};
 use rules::build::{Facts, build};
 use rules::diff::{self, Difference};
@@ -16,11 +14,14 @@ use crate::cli::{self, Command, Invocation, Output};
 use crate::failure::Failure;
 use crate::{facts, json, namespace, netlink, privileges};
 
+use survey::{Survey, explanation};
+
 mod apply;
 mod cleanup;
 mod explain;
 mod native;
 mod routes;
+mod survey;
 mod validate;
 mod watch;
 
@@ -44,7 +45,7 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
     match command {
         Command::DryRun => Ok(dry_run(settings, &options, output)?),
         Command::Cleanup => Ok(cleanup::cleanup(&settings, &options)?),
-        Command::Check => check(settings, &options),
+        Command::Check => survey::check(settings, &options, output),
         Command::Watch => watch::watch(settings, &options, watch),
         Command::Validate => validate(settings, &options),
         Command::Explain => explain::explain(settings, &options, packet.as_ref(), output),
@@ -143,47 +144,6 @@ fn dry_run(mut settings: Settings, options: &Options, output: Output) -> Result<
     Ok(text)
 }
 
-fn check(mut settings: Settings, options: &Options) -> Result<String, Failure> {
-    facts::resolve_owners(&mut settings, options)?;
-    privileges::require_net_admin()?;
-    let survey = Survey::make(Plan::make(settings, options)?, options)?;
-    if survey.is_in_sync() {
-        return Ok("the kernel holds exactly these rules\n".to_owned());
-    }
-    Err(Failure::Differs(survey.explanation()))
-}
-
-/// The wanted rules beside what the kernel holds.
-struct Survey {
-    plan: Plan,
-    rules: Vec<Difference>,
-    /// Differences in addresses and routes, one line each.
-    routes: Vec<String>,
-}
-
-impl Survey {
-    fn make(plan: Plan, options: &Options) -> Result<Self> {
-        let backend = backend::choose(options.forced_backend)?;
-        let (plan, found) = readable(plan, backend.state)?;
-        let rules = plan.differences(&found);
-        let routes = routes::differences(&plan)?;
-        Ok(Self { plan, rules, routes })
-    }
-
-    fn is_in_sync(&self) -> bool {
-        self.rules.is_empty() && self.routes.is_empty()
-    }
-
-    fn explanation(&self) -> String {
-        let mut text = explanation(&self.rules);
-        for line in &self.routes {
-            text.push_str(line);
-            text.push('\n');
-        }
-        text
-    }
-}
-
 fn install(mut settings: Settings, options: &Options) -> Result<String, Failure> {
     facts::resolve_owners(&mut settings, options)?;
     if options.skip_rule_apply {
@@ -220,12 +180,7 @@ fn choose_backend(options: &Options) -> Result<Backend> {
     let backend = backend::choose(options.forced_backend)?;
     let program = backend.flavour.program(Family::V4, "restore");
     tracing::info!(%program, reason = backend.reason, "iptables chosen");
-    if let Some(rival) = backend.rival {
-        tracing::warn!(
-            other = rival.program(Family::V4, "save"),
-            "two kinds of iptables hold chains of ours: run --cleanup once, then install again"
-        );
-    }
+    survey::warn_of_rival(&backend);
     Ok(backend)
 }
 
@@ -256,13 +211,4 @@ fn without_ipv6(plan: &mut Plan, unusable: &str) -> Result<()> {
     plan.program.ipv6 = Ipv6::Off(unusable.to_owned());
     plan.facts.ipv6 = plan.program.ipv6.clone();
     Ok(())
-}
-
-/// The differences for people: `-` wanted but not found, `+` found but not wanted.
-fn explanation(differences: &[Difference]) -> String {
-    let mut text = String::from("the kernel's rules differ (- wanted, + found):\n");
-    for difference in differences {
-        write!(text, "{difference}").expect("writing to a String cannot fail");
-    }
-    text
 }

@@ -41,6 +41,7 @@ const REFUSALS: &[Refusal<'_>] = &[
     (&["-u"], &[], &["-u", "missing value"]),
     (&["install-now"], &[], &["install-now", "istio-iptables"]),
     (&["--log-level", "loud=="], &[], &["loud==", "--log-level"]),
+    (&["--log-level", "verbose"], &[], &["verbose", "--log-level", "debug"]),
     (&["--log-format", "xml"], &[], &["xml", "--log-format"]),
     (&["watch", "--interval", "often"], &[], &["often", "--interval"]),
     (&["watch", "--metrics-address", "15099"], &[], &["15099", "--metrics-address"]),

@@ -1,7 +1,10 @@
-//! Settings that read well and yet do not do what their author meant.
+//! Settings that read well and yet do not do what their author meant, and rules of others that get in the way of ours.
 
+use crate::diff;
 use crate::flags::{self, Flag, Givens};
+use crate::parse::{Found, FoundRule};
 use crate::ports::PROXY_LOOP_MARK;
+use crate::ruleset::{ChainName, RuleSet, TableName, Target};
 use crate::settings::{DnsCapture, InboundPorts, InterceptionMode, OutboundRanges, OwnerGroups, Settings};
 
 /// One-line warnings about flags without effect and settings that contradict each other. Nothing here stops anything.
@@ -59,9 +62,42 @@ fn contradictions(settings: &Settings) -> Vec<String> {
     warnings
 }
 
+/// A rule of others that ends the walk before ours are met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Shadow<'f> {
+    /// The table.
+    pub table: TableName,
+    /// The built-in chain.
+    pub chain: &'f ChainName,
+    /// The rule.
+    pub rule: &'f FoundRule,
+}
+
+/// Rules of others in built-in chains that stand before the first of ours and could keep packets from it.
+pub fn shadows<'f>(wanted: &RuleSet, found: &'f Found) -> Vec<Shadow<'f>> {
+    let mut shadows = Vec::new();
+    for (&table, contents) in &found.tables {
+        for chain in contents.chains.iter().filter(|chain| chain.name.is_built_in()) {
+            let own = diff::own_rules(found, wanted, table, &chain.name);
+            let Some(first) = own.first() else { continue };
+            let before = chain.rules.iter().take_while(|rule| !std::ptr::eq(*rule, *first));
+            let shadowing = before.filter(|rule| ends_the_walk(&rule.rule.target));
+            shadows.extend(shadowing.map(|rule| Shadow { table, chain: &chain.name, rule }));
+        }
+    }
+    shadows
+}
+
+/// A jump comes back unless the chain decides, which the chain's own rules would have to tell.
+fn ends_the_walk(target: &Target) -> bool {
+    matches!(target, Target::Accept | Target::Drop | Target::Return | Target::Redirect(_) | Target::Other(_))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parse::parse;
+    use crate::ruleset::Family;
 
     fn warnings(arguments: &[&str]) -> Vec<String> {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -91,5 +127,17 @@ mod tests {
         assert!(warnings(&["-u", "1337,1338"])[0].contains("1337"));
         assert!(warnings(&["-m", "TPROXY", "-t", "1338"])[0].contains("1338"));
         assert!(warnings(&["--redirect-dns", "-k", "tap0"])[0].contains("not captured"));
+    }
+
+    #[test]
+    fn only_deciding_rules_before_ours_shadow_them() {
+        let found = "*nat\n:OUTPUT ACCEPT [0:0]\n:KUBE - [0:0]\n:ISTIO_OUTPUT - [0:0]\n-A OUTPUT -j KUBE\n\
+            -A OUTPUT -d 10.0.0.1/32 -j ACCEPT\n-A OUTPUT -j ISTIO_OUTPUT\n-A OUTPUT -j DROP\nCOMMIT\n";
+        let found = parse(Family::V4, found).unwrap();
+        let told = shadows(&RuleSet::empty(Family::V4), &found);
+        assert_eq!(
+            told.iter().map(|shadow| shadow.rule.text.as_str()).collect::<Vec<_>>(),
+            ["-d 10.0.0.1/32 -j ACCEPT"]
+        );
     }
 }

@@ -1,13 +1,14 @@
 //! Puts the rules into the kernel: compare, write one transaction per family, read again, compare again.
 
 use anyhow::{Result, bail};
-use rules::diff::{self, Difference};
-use rules::parse::{Found, FoundRule};
-use rules::ruleset::{ChainName, Family, RuleSet, TableName, Target};
+use rules::diff::Difference;
+use rules::parse::Found;
+use rules::ruleset::Family;
 use rules::settings::Options;
 use rules::transaction;
 
 use super::routes::Routes;
+use super::survey::warn_of_shadows;
 use super::{Plan, choose_backend, explanation, readable};
 use crate::iptables::lock::Locking;
 use crate::iptables::{self, Flavour, Restore};
@@ -118,34 +119,4 @@ impl Writer<'_> {
         }
         Ok(found)
     }
-}
-
-/// Rules of others that end the walk before ours are met.
-fn warn_of_shadows(plan: &Plan, found: &[Found; 2]) {
-    for found in found {
-        let wanted = plan.program.rule_set(found.family);
-        for (table, chain, rule) in shadows(&wanted, found) {
-            tracing::warn!(
-                family = %found.family, %table, %chain, rule = rule.text,
-                "a rule of others stands before ours: packets that meet it are not captured"
-            );
-        }
-    }
-}
-
-/// The rules in built-in chains, not ours, not a mere remark, that stand before the first of ours.
-fn shadows<'f>(wanted: &RuleSet, found: &'f Found) -> Vec<(TableName, &'f ChainName, &'f FoundRule)> {
-    let mut shadows = Vec::new();
-    for (table, contents) in &found.tables {
-        for chain in contents.chains.iter().filter(|chain| chain.name.is_built_in()) {
-            let own = diff::own_rules(found, wanted, *table, &chain.name);
-            let Some(first) = own.first() else { continue };
-            let before = chain.rules.iter().take_while(|rule| !std::ptr::eq(*rule, *first));
-            let ends = before.filter(|found| {
-                matches!(found.rule.target, Target::Accept | Target::Drop | Target::Return | Target::Other(_))
-            });
-            shadows.extend(ends.map(|found| (*table, &chain.name, found)));
-        }
-    }
-    shadows
 }

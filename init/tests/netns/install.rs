@@ -101,6 +101,24 @@ fn a_moved_rule_is_noticed_and_put_right() {
 }
 
 #[test]
+fn a_check_as_json_tells_the_same() {
+    let namespace = namespace_or_skip!();
+    namespace.init(&injected(&["--ipv6", "off"])).ok();
+    let check = [&["check", "-o", "json"], &injected(&["--ipv6", "off"])[..]].concat();
+    let json = |said: crate::harness::Said| serde_json::from_str::<serde_json::Value>(&said.stdout).unwrap();
+    assert_eq!(json(namespace.init(&check).ok())["same"], true);
+    namespace.shell(
+        "iptables -t nat -D ISTIO_OUTPUT -j ISTIO_REDIRECT; iptables -t nat -I OUTPUT -p tcp -j RETURN",
+    );
+    let said = namespace.init(&check).exits(3);
+    assert!(said.stderr.contains("stands before ours"), "{}", said.stderr);
+    let found = json(said);
+    assert_eq!(found["chains"][0]["chain"], "ISTIO_OUTPUT");
+    let rules = found["chains"][0]["rules"].as_array().unwrap();
+    assert_eq!(rules.last().unwrap(), &serde_json::json!({ "state": "wanted", "rule": "-j ISTIO_REDIRECT" }));
+}
+
+#[test]
 fn every_rule_taken_out_is_noticed() {
     let namespace = namespace_or_skip!();
     let check = [&["check"], &injected(&["--ipv6", "off"])[..]].concat();

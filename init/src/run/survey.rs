@@ -1,0 +1,100 @@
+//! The wanted rules beside what the kernel holds, and `check`.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use rules::diff::Difference;
+use rules::lint;
+use rules::parse::Found;
+use rules::ruleset::Family;
+use rules::settings::{Options, Settings};
+
+use super::{Plan, readable, routes};
+use crate::backend::{self, Backend};
+use crate::cli::Output;
+use crate::failure::Failure;
+use crate::{facts, json, privileges};
+
+/// Compares, and changes nothing.
+pub(super) fn check(mut settings: Settings, options: &Options, output: Output) -> Result<String, Failure> {
+    facts::resolve_owners(&mut settings, options)?;
+    privileges::require_net_admin()?;
+    let survey = Survey::make(Plan::make(settings, options)?, options)?;
+    warn_of_shadows(&survey.plan, &survey.found);
+    let text = match output {
+        Output::Text => survey.explanation(),
+        Output::Json => json::check(&survey.rules, &survey.routes),
+    };
+    if survey.is_in_sync() { Ok(text) } else { Err(Failure::Differs(text)) }
+}
+
+/// The wanted rules beside what the kernel holds.
+pub(super) struct Survey {
+    /// The wanted rules.
+    pub(super) plan: Plan,
+    found: [Found; 2],
+    rules: Vec<Difference>,
+    /// Differences in addresses and routes, one line each.
+    routes: Vec<String>,
+}
+
+impl Survey {
+    /// Looks at the kernel.
+    pub(super) fn make(plan: Plan, options: &Options) -> Result<Self> {
+        let backend = backend::choose(options.forced_backend)?;
+        warn_of_rival(&backend);
+        let (plan, found) = readable(plan, backend.state)?;
+        let rules = plan.differences(&found);
+        let routes = routes::differences(&plan)?;
+        Ok(Self { plan, found, rules, routes })
+    }
+
+    /// Whether the kernel holds what is wanted.
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.rules.is_empty() && self.routes.is_empty()
+    }
+
+    /// The result for people.
+    pub(super) fn explanation(&self) -> String {
+        if self.is_in_sync() {
+            return "the kernel holds exactly these rules\n".to_owned();
+        }
+        let mut text = explanation(&self.rules);
+        for line in &self.routes {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// The differences for people: `-` wanted but not found, `+` found but not wanted.
+pub(super) fn explanation(differences: &[Difference]) -> String {
+    let mut text = String::from("the kernel's rules differ (- wanted, + found):\n");
+    for difference in differences {
+        write!(text, "{difference}").expect("writing to a String cannot fail");
+    }
+    text
+}
+
+/// Rules of others that end the walk before ours are met.
+pub(super) fn warn_of_shadows(plan: &Plan, found: &[Found; 2]) {
+    for found in found {
+        for shadow in lint::shadows(&plan.program.rule_set(found.family), found) {
+            tracing::warn!(
+                family = %found.family, table = %shadow.table, chain = %shadow.chain, rule = shadow.rule.text,
+                "a rule of others stands before ours: packets that meet it are not captured"
+            );
+        }
+    }
+}
+
+/// Two kinds of iptables with chains of ours capture a packet twice over, and only one of them is kept up to date.
+pub(super) fn warn_of_rival(backend: &Backend) {
+    if let Some(rival) = backend.rival {
+        tracing::warn!(
+            other = rival.program(Family::V4, "save"),
+            "two kinds of iptables hold chains of ours: run --cleanup once, then install again"
+        );
+    }
+}
