@@ -183,15 +183,21 @@ fn ipv6_cases() -> Vec<Case> {
     cases
 }
 
-/// Installs with these flags and sends every packet.
+/// Installs with these flags and sends every packet; some must be captured, or the comparison shows nothing.
 fn compare(flags: &[&str]) {
-    let Some(world) = World::new() else { return };
+    let captured = captured_as_foretold(flags, &[]);
+    assert!(captured.is_none_or(|captured| captured >= 4), "{flags:?}: hardly anything was captured");
+}
+
+/// Installs with these flags and variables, sends every packet, and says how many were captured; none without root.
+fn captured_as_foretold(flags: &[&str], variables: &[(&str, &str)]) -> Option<usize> {
+    let world = World::new()?;
     let usual = ["-i", "*", "-b", "*", "-d", "15090,15021,15020", "--ipv6", "on"];
-    world.pod.init(&[&usual, flags].concat()).ok();
+    world.pod.init_with(variables, &[&usual, flags].concat()).ok();
+    let mut captured = 0;
     for (family, cases) in [(Family::V4, ipv4_cases()), (Family::V6, ipv6_cases())] {
         let mut before = world.saved(family);
         let rules = before.rule_set();
-        let mut captured = 0;
         for case in cases {
             let packet = case.packet();
             let walk = simulate(&packet, &rules, None);
@@ -210,8 +216,8 @@ fn compare(flags: &[&str]) {
             captured += usize::from(matches!(walk.verdict, Verdict::Redirect(_) | Verdict::Tproxy { .. }));
             before = after;
         }
-        assert!(captured >= 2, "{flags:?}: hardly anything was captured: the comparison shows nothing");
     }
+    Some(captured)
 }
 
 #[test]
@@ -252,6 +258,51 @@ fn several_users_and_captured_loopback() {
 #[test]
 fn inbound_by_tproxy() {
     compare(&["-m", "TPROXY", "-u", "1337", "-g", "1337"]);
+}
+
+/// Values for each flag, among which chance chooses.
+const CHOICES: [(&str, &[&str]); 12] = [
+    ("-m", &["REDIRECT", "TPROXY"]),
+    ("-b", &["*", "", "8080", "8000:9000,15006"]),
+    ("-d", &["", "8080", "15021,15008"]),
+    ("-i", &["*", "", "10.77.0.0/28,fd00::/8", "127.0.0.0/8", "0.0.0.0/0,::/0"]),
+    ("-x", &["", "10.77.0.9/32", "10.77.0.0/24,fd00:77::9/128"]),
+    ("-q", &["", "3306", "1:100"]),
+    ("-o", &["", "3306", "53,8080"]),
+    ("-c", &["", "net1", "net+", "lo"]),
+    ("-k", &["", "net1", "eth0,net1"]),
+    ("-u", &["1337", "0", "1337,0"]),
+    ("--dns-servers", &["", "10.77.0.1", "10.77.0.1,127.0.0.53"]),
+    ("-g", &["1337", "0,1337"]),
+];
+const GROUPS: [&str; 4] = ["*", "1000", "", "0,1000"];
+
+/// Chance with a beginning that can be repeated: `POSTERN_TEST_SEED` is printed when a comparison fails.
+struct Chance(u64);
+
+impl Chance {
+    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        // Knuth's multiplier; the upper bits are the good ones.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        choices[usize::try_from(self.0 >> 33).unwrap() % choices.len()]
+    }
+}
+
+#[test]
+fn any_settings_do_what_the_simulator_says() {
+    let given = std::env::var("POSTERN_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    for round in 0..3 {
+        let seed = given.unwrap_or(u64::from(now.subsec_nanos())) + round;
+        let mut chance = Chance(seed);
+        let mut flags = vec!["--redirect-dns"];
+        for (flag, choices) in CHOICES {
+            flags.extend([flag, chance.of(choices)]);
+        }
+        let groups = chance.of(&GROUPS);
+        println!("POSTERN_TEST_SEED={seed} {flags:?} ISTIO_OUTBOUND_OWNER_GROUPS={groups}");
+        captured_as_foretold(&flags, &[("ISTIO_OUTBOUND_OWNER_GROUPS", groups)]);
+    }
 }
 
 #[test]
