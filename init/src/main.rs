@@ -18,6 +18,7 @@ mod nftables;
 mod privileges;
 mod probe;
 mod run;
+mod sockets;
 mod watch;
 
 use failure::Failure;

@@ -13,7 +13,7 @@ use super::{Plan, readable, routes};
 use crate::backend::{self, Backend};
 use crate::cli::Output;
 use crate::failure::Failure;
-use crate::{facts, json, privileges};
+use crate::{facts, json, privileges, sockets};
 
 /// Compares, and changes nothing.
 pub(super) fn check(mut settings: Settings, options: &Options, output: Output) -> Result<String, Failure> {
@@ -21,6 +21,7 @@ pub(super) fn check(mut settings: Settings, options: &Options, output: Output) -
     privileges::require_net_admin()?;
     let survey = Survey::make(Plan::make(settings, options)?, options)?;
     warn_of_shadows(&survey.plan, &survey.found);
+    sockets::warn_of_shared_user(&survey.plan.settings);
     let text = match output {
         Output::Text => survey.explanation(),
         Output::Json => json::check(&survey.rules, &survey.routes),

@@ -119,6 +119,17 @@ fn a_check_as_json_tells_the_same() {
 }
 
 #[test]
+fn an_application_that_shares_the_proxys_user_is_noticed() {
+    let namespace = namespace_or_skip!();
+    namespace.init(&injected(&["--ipv6", "off", "-u", "1337"])).ok();
+    let check = [&["check"], &injected(&["--ipv6", "off"])[..]].concat();
+    let _proxy = namespace.start("listen 1337 127.0.0.1:15001");
+    assert!(!namespace.init(&check).ok().stderr.contains("run it as another user"));
+    let _application = namespace.start("listen 1337 127.0.0.1:8080");
+    namespace.init(&check).ok().complains(&["port=8080", "run it as another user"]);
+}
+
+#[test]
 fn every_rule_taken_out_is_noticed() {
     let namespace = namespace_or_skip!();
     let check = [&["check"], &injected(&["--ipv6", "off"])[..]].concat();

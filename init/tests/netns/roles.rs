@@ -83,6 +83,10 @@ fn part() {
             become_user(user, group);
             send(*udp == "true", source.parse().ok(), destination.parse().unwrap());
         }
+        ["listen", user, address] => {
+            become_user(user, user);
+            application(address.parse().unwrap());
+        }
         ["application", address] => application(address.parse().unwrap()),
         ["transparent-proxy", address] => transparent_proxy(address.parse().unwrap()),
         ["answer", user, address, text] => {
