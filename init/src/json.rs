@@ -15,6 +15,11 @@ pub(crate) fn dry_run(program: &Program, remarks: impl Fn(Family) -> Vec<String>
     line(&json!({ "ipv4": family(program, Family::V4, &remarks), "ipv6": v6 }))
 }
 
+/// What a dry run for native nftables prints, as one object.
+pub(crate) fn dry_run_native(script: &str, commands: Vec<String>) -> String {
+    line(&json!({ "nft": script.lines().collect::<Vec<_>>(), "commands": commands }))
+}
+
 /// What `check` finds, as one object.
 pub(crate) fn check(rules: &[Difference], routes: &[String]) -> String {
     let chains = rules.iter().flat_map(|difference| {

@@ -135,6 +135,7 @@ fn dry_run(mut settings: Settings, options: &Options, output: Output) -> Result<
     let text = match output {
         Output::Text if options.native_nftables => native::dry_run(&plan),
         Output::Text => render::dry_run(&plan.program, |family| plan.remarks(family)),
+        Output::Json if options.native_nftables => native::dry_run_json(&plan),
         Output::Json => json::dry_run(&plan.program, |family| plan.remarks(family)),
     };
     if let Some(path) = &options.dry_run_file {

@@ -149,6 +149,16 @@ fn a_dry_run_as_json_holds_the_same_rules() {
 }
 
 #[test]
+fn a_native_dry_run_as_json_holds_the_same_script() {
+    let flags = ["-n", "--ipv6", "off", "-i", "*", "--native-nftables"];
+    let text = stdout(&run(&flags, &[]));
+    let output = run(&[&flags[..], &["-o", "json"]].concat(), &[]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let script: Vec<_> = json["nft"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert_eq!(text.strip_prefix("# nft -f\n").unwrap().lines().collect::<Vec<_>>(), script);
+}
+
+#[test]
 fn an_unreadable_resolv_conf_is_named() {
     let output =
         run(&["-n", "--ipv6", "off", "--redirect-dns", "--resolv-conf", "/nowhere/resolv.conf"], &[]);

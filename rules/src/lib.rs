@@ -3,6 +3,8 @@
 //! The way through: [`flags`] scans the command line and environment into text, [`settings`] makes types of it,
 //! [`build`] makes a rule program of those, [`render`] makes restore documents of that. On the way back, [`parse`] reads
 //! what the kernel holds, [`diff`] compares, and [`transaction`] writes the document that makes one into the other.
+//! [`simulate`] walks a packet through either, so that what is explained is what is installed; [`nft`] renders the same
+//! program without iptables, and [`lint`] tells what reads well and does something else.
 #![forbid(unsafe_code)]
 
 pub mod build;

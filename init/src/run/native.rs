@@ -9,7 +9,7 @@ use rules::settings::{Ipv6Choice, Settings};
 
 use super::Plan;
 use super::routes::Routes;
-use crate::nftables;
+use crate::{json, nftables};
 
 /// The program with the IPv6 addresses in it, unless IPv6 was switched off by hand.
 ///
@@ -30,6 +30,12 @@ pub(super) fn dry_run(plan: &Plan) -> String {
         }
     }
     text
+}
+
+/// The same as one object.
+pub(super) fn dry_run_json(plan: &Plan) -> String {
+    let commands = plan.families().iter().flat_map(|&family| plan.remarks(family)).collect();
+    json::dry_run_native(&nft::script(&plan.program), commands)
 }
 
 /// Replaces whatever our tables held, all in one transaction.
