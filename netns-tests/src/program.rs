@@ -15,15 +15,14 @@ use anyhow::{Context, Result, bail};
 /// # Errors
 /// As [`binary`].
 pub fn program(name: &str) -> Result<PathBuf> {
-    static FOUND: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    // A build that failed is not tried again for each of a file's tests.
+    static FOUND: Mutex<Option<HashMap<String, Result<PathBuf, String>>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = found.get_or_insert_default();
-    if let Some(path) = found.get(name) {
-        return Ok(path.clone());
-    }
-    let path = for_any_user(&binary(name)?)?;
-    found.insert(name.into(), path.clone());
-    Ok(path)
+    let path = found.get_or_insert_default().entry(name.into()).or_insert_with(|| {
+        let path = binary(name).and_then(|binary| for_any_user(&binary));
+        path.map_err(|e| format!("{e:#}"))
+    });
+    path.clone().map_err(anyhow::Error::msg)
 }
 
 /// A path by which children of this process can execute `binary` whatever directories it lies in: a clone below
