@@ -1,6 +1,6 @@
 //! The admin interface (15000, loopback) and the readiness port (15021), in Envoy's and Istio's paths.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use dataplane::BindError;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -11,7 +11,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
 
 use crate::status::{State, Status};
 
@@ -23,50 +26,64 @@ type Paths = fn(&Request<Incoming>, &Status) -> Answer;
 pub(crate) struct Interface {
     socket: std::net::TcpListener,
     paths: Paths,
+    /// How long a connection may last.
+    lifetime: Duration,
 }
 
 impl Interface {
     /// Configuration dump, findings, state and quitting. Whoever reaches it can end the proxy.
     pub(crate) fn admin(address: SocketAddr) -> Result<Self, BindError> {
-        Ok(Self { socket: dataplane::listen("admin", address)?, paths: admin })
+        Ok(Self {
+            socket: dataplane::listen("the admin interface", address)?,
+            paths: admin,
+            lifetime: ADMIN_LIFETIME,
+        })
     }
 
     /// `/healthz/ready` for probes from outside the pod.
     pub(crate) fn readiness(address: SocketAddr) -> Result<Self, BindError> {
-        Ok(Self { socket: dataplane::listen("readiness", address)?, paths: readiness })
+        let socket = dataplane::listen("readiness", address)?;
+        Ok(Self { socket, paths: readiness, lifetime: PROBE_LIFETIME })
     }
 
-    /// Answers until the process ends.
+    /// Answers until the process ends. When there are too many connections the oldest gives way: whoever holds
+    /// connections open must not keep a probe from being answered.
     pub(crate) async fn serve(self, status: Arc<Status>) {
-        let Self { socket, paths } = self;
-        let Ok(listener) = TcpListener::from_std(socket) else { return };
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let Ok(listener) = TcpListener::from_std(self.socket) else { return };
+        let mut running: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let status = Arc::clone(&status);
-            let service = service_fn(move |request| {
-                let answer = paths(&request, &status);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            let serving = builder.serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(async move {
-                // A client that hangs up is no news.
-                _ = serving.await;
-                drop(permit);
-            });
+            if running.len() == MAX_CONNECTIONS
+                && let Some(oldest) = running.pop_front()
+            {
+                oldest.abort();
+            }
+            let task = tokio::spawn(serve_connection(stream, self.paths, self.lifetime, Arc::clone(&status)));
+            running.push_back(task.abort_handle());
         }
     }
 }
 
-/// Connections served at a time; further ones wait to be accepted.
+async fn serve_connection(stream: TcpStream, paths: Paths, lifetime: Duration, status: Arc<Status>) {
+    let service = service_fn(move |request| {
+        let answer = paths(&request, &status);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let serving =
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    // A client that hangs up, or is cut off, is no news.
+    _ = tokio::time::timeout(lifetime, serving).await;
+}
+
+/// Connections served at a time.
 const MAX_CONNECTIONS: usize = 128;
 const PAUSE: Duration = Duration::from_millis(100);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const ADMIN_LIFETIME: Duration = Duration::from_secs(600);
+/// Probes ask once and go; the port is open to the network.
+const PROBE_LIFETIME: Duration = Duration::from_secs(10);
 
 fn admin(request: &Request<Incoming>, status: &Status) -> Answer {
     match (request.method(), request.uri().path()) {

@@ -52,8 +52,7 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     for interface in interfaces {
         runtime.spawn(interface.serve(Arc::clone(&status)));
     }
-    let control =
-        Control { proxy: proxy(&options, &mesh), plane, status, kind: options.kind, known: Known::default() };
+    let control = Control { proxy: proxy(&options, &mesh), plane, status, known: Known::default() };
     runtime.block_on(control.run(updates, options.drain))
 }
 
@@ -111,10 +110,10 @@ fn raise_open_files() -> u64 {
     }
 }
 
-/// Connections from clients that one worker takes. A quarter of the descriptors stays for endpoints and everything
-/// else: most clients are idle at any moment, and idle connections to endpoints are shared.
+/// Connections from clients that one worker takes: each may need one to an endpoint, and some descriptors are needed
+/// for everything else.
 fn connection_limit(open_files: u64, workers: usize) -> usize {
-    let clients = usize::try_from(open_files / 4 * 3).unwrap_or(usize::MAX);
+    let clients = usize::try_from(open_files.saturating_sub(200) / 2).unwrap_or(usize::MAX);
     (clients / workers).max(16)
 }
 
@@ -138,7 +137,6 @@ struct Control {
     proxy: Proxy,
     plane: DataPlane,
     status: Arc<Status>,
-    kind: ProxyKind,
     known: Known,
 }
 
@@ -169,7 +167,7 @@ impl Control {
                         self.take(&update).await?;
                     }
                 }
-                () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again().await?,
+                () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = status.quit_asked() => break,
@@ -197,7 +195,12 @@ impl Control {
 
     async fn publish(&mut self, snapshot: Arc<Snapshot>, findings: Vec<String>) -> anyhow::Result<()> {
         let published = self.plane.publish(Arc::clone(&snapshot)).await;
-        let first = published.version == 1;
+        // A sidecar without its capture ports would lose the pod's traffic; a gateway goes on with its other listeners.
+        let mut refused = published.refused;
+        if published.version == 1 && self.proxy.kind == ProxyKind::Sidecar && !refused.is_empty() {
+            return Err(refused.swap_remove(0).into());
+        }
+        self.report_refused(refused);
         tracing::info!(
             version = published.version,
             listeners = snapshot.listeners().len(),
@@ -207,13 +210,13 @@ impl Control {
             "published"
         );
         self.status.publish(Published { version: published.version, snapshot, findings });
-        self.report_refused(published.refused, first)
+        Ok(())
     }
 
-    async fn bind_again(&mut self) -> anyhow::Result<()> {
-        match self.status.published() {
-            Some(Published { snapshot, findings, .. }) => self.publish(snapshot, findings).await,
-            None => Ok(()),
+    fn bind_again(&mut self) {
+        if let Some(Published { snapshot, .. }) = self.status.published() {
+            let refused = self.plane.open_sockets(&snapshot);
+            self.report_refused(refused);
         }
     }
 
@@ -227,20 +230,15 @@ impl Control {
         self.known.findings = texts;
     }
 
-    /// A sidecar without its capture ports would lose the pod's traffic; a gateway goes on with its other listeners.
-    fn report_refused(&mut self, refused: Vec<BindError>, first: bool) -> anyhow::Result<()> {
-        let before = std::mem::take(&mut self.known.refused);
-        for error in refused {
-            let text = error.to_string();
-            if first && self.kind == ProxyKind::Sidecar {
-                return Err(error.into());
-            }
-            if !before.contains(&text) {
-                tracing::error!("{text}");
-            }
-            self.known.refused.insert(text);
+    fn report_refused(&mut self, refused: Vec<BindError>) {
+        let texts: HashSet<String> = refused.iter().map(ToString::to_string).collect();
+        for text in texts.difference(&self.known.refused) {
+            tracing::error!("{text}");
         }
-        Ok(())
+        if texts.is_empty() && !self.known.refused.is_empty() {
+            tracing::info!("every listener is open now");
+        }
+        self.known.refused = texts;
     }
 }
 

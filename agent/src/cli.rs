@@ -1,9 +1,17 @@
 //! Commands and flags, as they are typed. What they come to is decided in `options`.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    io::{Write, stderr},
+    net::IpAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rules::ports::Port;
+
+use crate::WRONG_USAGE;
 
 /// Sidecar and gateway proxy with Istio's interface.
 #[derive(Debug, Parser)]
@@ -100,8 +108,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
     pub(crate) domain: Option<String>,
     /// Worker threads; the number of usable cores when absent or 0.
-    #[arg(long, value_name = "N", env = "ISTIO_CPU_LIMIT")]
-    pub(crate) concurrency: Option<usize>,
+    #[arg(long, value_name = "N", env = "ISTIO_CPU_LIMIT", value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub(crate) concurrency: Option<u16>,
     /// How connections are captured.
     #[arg(
         long,
@@ -201,13 +209,38 @@ pub(crate) enum InterceptionMode {
     Redirect,
 }
 
+impl Cli {
+    /// Reads the command line. What is wrong with it is said in one line on stderr, with exit code 2.
+    pub(crate) fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                // Help and version are results.
+                _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            _ = writeln!(stderr(), "{}", one_line(&error.to_string()));
+            ExitCode::from(WRONG_USAGE)
+        })
+    }
+}
+
+/// Folds clap's explanation into one line and leaves out the usage, which `--help` prints better.
+fn one_line(explanation: &str) -> String {
+    let said = explanation.split("\nUsage:").next().unwrap_or_default();
+    let said = said.split("\nFor more information").next().unwrap_or_default();
+    let parts: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    format!("{}; `--help` tells more", parts.join(" "))
+}
+
 /// Reads `45s`, `1m30s`, `500ms`, or a number of seconds as `TERMINATION_DRAIN_DURATION_SECONDS` holds it.
 fn duration(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|_| "expected a duration such as `45s` or `1m30s`, or a number of seconds".to_owned()),
-    }
+    let parsed = match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    let expected =
+        || "expected a duration such as `45s` or `1m30s`, or a number of seconds; 24h at most".to_owned();
+    parsed.filter(|duration| *duration <= Duration::from_secs(24 * 3600)).ok_or_else(expected)
 }
 
 #[cfg(test)]
@@ -263,9 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn wrong_usage_is_one_line_with_the_tip() {
+        let error = parse(&["--outbond-port", "1"]).unwrap_err();
+        assert_eq!(
+            one_line(&error.to_string()),
+            "error: unexpected argument '--outbond-port' found tip: a similar argument exists: '--outbound-port'; \
+             `--help` tells more"
+        );
+    }
+
+    #[test]
     fn durations_are_go_like_or_seconds() {
         assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("18446744073709551615s").is_err());
     }
 }

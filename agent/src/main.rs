@@ -11,15 +11,27 @@ mod options;
 mod status;
 mod validate;
 
-use std::process::ExitCode;
+use std::{
+    io::{Write, stderr},
+    process::ExitCode,
+};
 
-use clap::Parser;
 use cli::{Cli, Command, Role};
 use options::ProxyOptions;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    logging::init(&cli.log);
+    match Cli::read() {
+        Ok(cli) => run(cli),
+        Err(code) => code,
+    }
+}
+
+fn run(cli: Cli) -> ExitCode {
+    if let Err(wrong) = logging::init(&cli.log) {
+        // There is no log to say it in.
+        _ = writeln!(stderr(), "error: {wrong}");
+        return ExitCode::from(WRONG_USAGE);
+    }
     match cli.command {
         Command::Proxy { role } => proxy(role),
         Command::Validate(args) => match validate::run(&args) {

@@ -55,6 +55,7 @@ impl ProxyOptions {
             Role::Sidecar(args) => (ProxyKind::Sidecar, args),
             Role::Router(args) => (ProxyKind::Router, args),
         };
+        require_distinct_ports(kind, &args)?;
         Ok(Self {
             kind,
             name: args.name.clone().unwrap_or_else(host_name),
@@ -62,7 +63,7 @@ impl ProxyOptions {
             labels: labels(&args)?,
             cluster_domain: Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"))
                 .to_owned(),
-            workers: args.concurrency.filter(|workers| *workers > 0).unwrap_or_else(usable_cores),
+            workers: args.concurrency.filter(|workers| *workers > 0).map_or_else(usable_cores, usize::from),
             outbound_port: args.outbound_port,
             inbound_port: args.inbound_port,
             admin: SocketAddr::new(args.admin_address, args.admin_port.number()),
@@ -74,6 +75,21 @@ impl ProxyOptions {
             namespace: args.namespace,
         })
     }
+}
+
+/// Two interfaces cannot share a port; said here, because the kernel's error would blame some other program.
+fn require_distinct_ports(kind: ProxyKind, args: &ProxyArgs) -> Result<(), WrongUsage> {
+    let mut ports = vec![("--admin-port", args.admin_port), ("--status-port", args.status_port)];
+    if kind == ProxyKind::Sidecar {
+        ports.extend([("--outbound-port", args.outbound_port), ("--inbound-port", args.inbound_port)]);
+    }
+    for (index, (flag, port)) in ports.iter().enumerate() {
+        if let Some((other, _)) = ports[..index].iter().find(|(_, earlier)| earlier == port) {
+            let problem = format!("{other} and {flag} are both {port}: expected a port of its own for each");
+            return Err(WrongUsage(problem));
+        }
+    }
+    Ok(())
 }
 
 fn host_name() -> String {

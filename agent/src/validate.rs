@@ -65,7 +65,11 @@ fn print(findings: &[Finding], output: OutputFormat) -> std::io::Result<()> {
     }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    writeln!(out, "{errors} errors, {warnings} warnings")
+    writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))
+}
+
+fn counted(count: usize, of: &str) -> String {
+    if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
 }
 
 #[cfg(test)]

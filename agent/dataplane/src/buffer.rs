@@ -11,6 +11,8 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::transport::Transport;
+
 /// Capacity of a buffer for heads and small bodies.
 pub(crate) const SMALL: usize = 16 * 1024;
 /// Capacity of a buffer for bodies and opaque streams that keep filling the small one: measured at half the CPU per
@@ -110,6 +112,28 @@ impl BufferPool {
         let mut large = self.large();
         large.append(buffer.filled());
         large
+    }
+
+    /// Reads once from a connection that may be idle for long: `buffer` is there only while it holds something. The
+    /// number of bytes read; zero at the end of the stream.
+    ///
+    /// That a stream is readable is a hint (a fresh one claims it before anything came), so a buffer taken in vain is
+    /// given back.
+    pub(crate) fn poll_receive<S: Transport>(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        buffer: &mut Option<PooledBuffer>,
+    ) -> Poll<io::Result<usize>> {
+        let readable = stream.poll_readable(cx)?;
+        let filled = match readable {
+            Poll::Ready(()) => buffer.get_or_insert_with(|| self.small()).poll_fill(cx, stream),
+            Poll::Pending => Poll::Pending,
+        };
+        if filled.is_pending() && buffer.as_ref().is_some_and(|buffer| buffer.is_empty()) {
+            *buffer = None;
+        }
+        filled
     }
 
     fn take(self: &Rc<Self>, spares: &RefCell<Vec<Buffer>>, capacity: usize) -> PooledBuffer {

@@ -4,14 +4,14 @@
 use std::{
     cell::Cell,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     rc::Rc,
     time::{Instant, SystemTime},
 };
 
 use snapshot::{
-    Application, ConnectionFacts, Direction, FilterChain, Listener, NetworkFilter, RouteConfigId, Transport,
-    select_filter_chain,
+    Application, Binding, ConnectionFacts, Direction, FilterChain, Listener, NetworkFilter, RouteConfigId,
+    Transport, select_filter_chain,
 };
 use tokio::net::TcpStream;
 
@@ -19,7 +19,7 @@ use crate::{
     accept::Admitted,
     http,
     inspect::{Inspection, inspect},
-    tcp::{self, Dialled},
+    tcp::{self, Dialled, NotDialled},
     timer::Registered,
     view::View,
     worker::Worker,
@@ -33,6 +33,7 @@ pub(crate) struct Connection {
     /// The original destination of a captured connection, else the local address.
     pub(crate) destination: SocketAddr,
     pub(crate) direction: Direction,
+    pub(crate) accepted: Instant,
     /// Address of the listener that accepted it.
     listener: SocketAddr,
     transport: Transport,
@@ -105,11 +106,10 @@ async fn serve_accepted(
     listener: SocketAddr,
 ) -> io::Result<()> {
     let worker = Rc::clone(admitted.worker());
-    stream.set_nodelay(true)?;
     let view = worker.view();
     // A listener that was removed while the connection waited to be accepted.
     let Some(accepting) = view.snapshot.bound_listener(listener) else { return Ok(()) };
-    let destination = match destination(&worker, &stream, accepting.direction, listener) {
+    let destination = match destination(&worker, &stream, &view, accepting) {
         Ok(destination) => destination,
         Err(Refusal::Loop) => {
             worker.count(|counts| counts.looped += 1);
@@ -124,17 +124,18 @@ async fn serve_accepted(
         peer,
         destination,
         direction: accepting.direction,
+        accepted: Instant::now(),
         listener,
         transport: Transport::RawBuffer,
         application: Application::Opaque,
         route_config: Cell::new(None),
     };
-    serve_listener(connection, stream, &view).await
+    serve_listener(connection, stream, view).await
 }
 
 /// Why a captured connection is closed without being served.
 enum Refusal {
-    /// It was going to the capture port: forwarding it would come back here for ever.
+    /// It was going to a capture port: forwarding it would come back here for ever.
     Loop,
     Unknown(io::Error),
 }
@@ -142,32 +143,59 @@ enum Refusal {
 fn destination(
     worker: &Worker,
     stream: &TcpStream,
-    direction: Direction,
-    listener: SocketAddr,
+    view: &View,
+    accepting: &Listener,
 ) -> Result<SocketAddr, Refusal> {
-    if direction == Direction::Gateway {
+    if accepting.direction == Direction::Gateway {
         return stream.local_addr().map_err(Refusal::Unknown);
     }
-    let original = (worker.settings.original_destination)(stream).map_err(Refusal::Unknown)?;
     // Not redirected at all means somebody dialled the capture port itself.
-    original.filter(|original| original.port() != listener.port()).ok_or(Refusal::Loop)
+    let original =
+        (worker.settings.original_destination)(stream).map_err(Refusal::Unknown)?.ok_or(Refusal::Loop)?;
+    if is_own_port(original.port(), view, accepting) { Err(Refusal::Loop) } else { Ok(original) }
 }
 
-async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view: &View) -> io::Result<()> {
-    let Some(listener) = connection.serving_listener(view) else { return Ok(()) };
+/// Whether a captured connection was going to the proxy: outbound to its own port, inbound to either capture port.
+fn is_own_port(port: u16, view: &View, accepting: &Listener) -> bool {
+    let is_accepting = matches!(accepting.binding, Binding::Socket(address) if address.port() == port);
+    let is_outbound = || {
+        let listener = view.snapshot.bound_listener((Ipv4Addr::UNSPECIFIED, port).into());
+        listener.is_some_and(|listener| listener.direction == Direction::Outbound)
+    };
+    is_accepting || (accepting.direction == Direction::Inbound && is_outbound())
+}
+
+/// How a connection is served, decided once.
+enum Service {
+    Http,
+    Tcp(Result<Dialled, NotDialled>),
+    Refused,
+}
+
+async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view: Rc<View>) -> io::Result<()> {
+    let Some(listener) = connection.serving_listener(&view) else { return Ok(()) };
     let mut first = None;
     let mut early = None;
     if listener.needs_inspection(connection.destination.port()) {
-        let inspection = inspect_protocol(&connection, &mut stream, view).await?;
+        let inspection = inspect_protocol(&connection, &mut stream, &view).await?;
         connection.transport = inspection.transport;
         connection.application = inspection.application;
         first = Some(inspection.first);
         early = inspection.early;
     }
-    match connection.filter_chain(view).map(|chain| &chain.filter) {
-        Some(NetworkFilter::Http(_)) => http::serve(connection, stream, first).await,
-        Some(NetworkFilter::Tcp(proxy)) => tcp::serve(&connection, stream, view, proxy, first, early).await,
-        Some(NetworkFilter::Blackhole) | None => {
+    let service = match (connection.filter_chain(&view).map(|chain| &chain.filter), early) {
+        (Some(NetworkFilter::Http(_)), _) => Service::Http,
+        (Some(NetworkFilter::Tcp(_)), Some(early)) => Service::Tcp(Ok(early)),
+        (Some(NetworkFilter::Tcp(proxy)), None) => Service::Tcp(tcp::dial(&connection, &view, proxy).await),
+        (Some(NetworkFilter::Blackhole) | None, _) => Service::Refused,
+    };
+    // The connection may outlive many snapshots; what it needs of this one it has.
+    drop(view);
+    match service {
+        Service::Http => http::serve(connection, stream, first).await,
+        Service::Tcp(Ok(dialled)) => tcp::serve(&connection, stream, dialled, first).await,
+        Service::Tcp(Err(failed)) => tcp::log_failed(&connection, &failed),
+        Service::Refused => {
             connection.worker().count(|counts| counts.no_filter_chain += 1);
             tcp::log_refused(&connection);
         }
@@ -176,14 +204,15 @@ async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view:
 }
 
 /// Inspects the first bytes. While the client is silent, the server that opaque bytes would go to is dialled.
-async fn inspect_protocol<'v>(
+async fn inspect_protocol(
     connection: &Connection,
     stream: &mut TcpStream,
-    view: &'v View,
-) -> io::Result<Inspection<Dialled<'v>>> {
+    view: &View,
+) -> io::Result<Inspection<Dialled>> {
     let dial = async || match &connection.filter_chain(view)?.filter {
         NetworkFilter::Tcp(proxy) => tcp::dial(connection, view, proxy).await.ok(),
         NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
     };
-    inspect(stream, &connection.worker().buffers, dial).await
+    let worker = connection.worker();
+    inspect(stream, &worker.buffers, (&connection.deadline, worker.patience()), dial).await
 }

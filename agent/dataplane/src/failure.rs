@@ -81,6 +81,8 @@ impl LocalReply<'static> {
 impl<'a> LocalReply<'a> {
     /// The answer that a route itself holds.
     pub(crate) fn direct(status: u16, body: &'a str) -> Self {
+        // RFC 9112 §6.3: these end with their head; bytes after it would be taken for the next answer.
+        let body = if matches!(status, 204 | 304) { "" } else { body };
         Self { status, body, flags: "", details: "direct_response" }
     }
 }

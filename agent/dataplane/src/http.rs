@@ -36,6 +36,8 @@ pub(crate) async fn serve<S: Transport + 'static>(
     }
 }
 
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// Size of a head, Envoy's default. The number of fields is bounded by the codec.
 const LIMITS: http1::Limits = http1::Limits { head_bytes: 60 * 1024 };
 

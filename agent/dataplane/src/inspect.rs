@@ -7,6 +7,7 @@ use snapshot::{Application, Transport as TransportProtocol};
 
 use crate::{
     buffer::{BufferPool, PooledBuffer},
+    timer::Deadline,
     transport::Transport,
     upstream::UpstreamConnection,
 };
@@ -24,19 +25,17 @@ pub(crate) struct Inspection<E> {
 /// How long a client may be silent before the server is dialled too. Clients that speak first are not delayed by it.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// How long to wait for either side after that.
-const PATIENCE: Duration = Duration::from_secs(3600);
-
 /// Reads until the client's protocol is clear, or until the server has spoken first.
 ///
 /// After a short silence `dial` connects to where opaque bytes would go; whoever speaks first then decides. When
 /// dialling fails the client is still listened to: it may speak HTTP, which goes elsewhere.
 ///
 /// # Errors
-/// The client's connection failed, or nobody said anything for an hour.
+/// The client's connection failed, or nobody said anything for `patience`.
 pub(crate) async fn inspect<S, E, D>(
     stream: &mut S,
     pool: &Rc<BufferPool>,
+    (deadline, patience): (&Deadline, Duration),
     dial: impl FnOnce() -> D,
 ) -> io::Result<Inspection<E>>
 where
@@ -56,7 +55,7 @@ where
                     () = server_speech(dial(), &early) => Ok(Speech::Opaque),
                 }
             };
-            tokio::time::timeout(PATIENCE, either).await.map_err(|_| io::ErrorKind::TimedOut)??
+            deadline.idle_within(patience, either).await.map_err(|_| io::ErrorKind::TimedOut)??
         }
     };
     let (transport, application) = match speech {
@@ -64,7 +63,9 @@ where
         Speech::Http => (TransportProtocol::RawBuffer, Application::Http),
         Speech::Opaque => (TransportProtocol::RawBuffer, Application::Opaque),
     };
-    let early = early.into_inner().filter(|_| application == Application::Opaque);
+    // Dialled for opaque clear text: another chain may send TLS elsewhere.
+    let is_opaque = transport == TransportProtocol::RawBuffer && application == Application::Opaque;
+    let early = early.into_inner().filter(|_| is_opaque);
     Ok(Inspection { transport, application, first, early })
 }
 

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    sockets::{BindError, Sockets},
-    worker::{self, Command, Counts, OpenedSocket, Settings, SocketChange},
+    sockets::{BindError, Opened, Openings, Sockets},
+    worker::{self, Command, Counts, OpenedSocket, Settings},
 };
 
 /// The running workers.
@@ -58,32 +58,41 @@ impl DataPlane {
     /// Connections go on: each request is served from the snapshot that is current when its head has arrived.
     pub async fn publish(&mut self, snapshot: Arc<Snapshot>) -> Published {
         self.version += 1;
-        let change = self.sockets.change(&snapshot);
-        let mut shares: Vec<_> = self.workers.iter().map(|_| SocketChange::default()).collect();
-        for share in &mut shares {
-            share.closed.clone_from(&change.closed);
-        }
-        for opened in change.opened {
-            for (share, socket) in shares.iter_mut().zip(opened.per_worker) {
-                share.opened.push(OpenedSocket {
-                    address: opened.address,
-                    listener: opened.listener,
-                    socket,
-                });
+        let version = self.version;
+        let closed = self.sockets.close(&snapshot);
+        self.tell_all(|done| Command::Close(closed.clone(), done)).await;
+        self.tell_all(|done| Command::Publish { version, snapshot: Arc::clone(&snapshot), done }).await;
+        Published { version, refused: self.open_sockets(&snapshot) }
+    }
+
+    /// Tries again to open what could not be opened for `snapshot`, which is published already; returns what still
+    /// cannot.
+    pub fn open_sockets(&mut self, snapshot: &Snapshot) -> Vec<BindError> {
+        let Openings { opened, refused } = self.sockets.open(snapshot);
+        let mut shares: Vec<Vec<OpenedSocket>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for Opened { address, listener, per_worker } in opened {
+            for (share, socket) in shares.iter_mut().zip(per_worker) {
+                share.push(OpenedSocket { address, listener, socket });
             }
         }
+        for (worker, share) in self.workers.iter().zip(shares) {
+            worker.tell(Command::Open(share));
+        }
+        refused
+    }
+
+    /// Tells every worker something and waits until all have done it.
+    async fn tell_all(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
         let mut confirmations = Vec::new();
-        for (worker, change) in self.workers.iter().zip(shares) {
+        for worker in &self.workers {
             let (done, confirmed) = oneshot::channel();
-            let snapshot = Arc::clone(&snapshot);
-            worker.tell(Command::Publish { version: self.version, snapshot, change, done });
+            worker.tell(command(done));
             confirmations.push(confirmed);
         }
         for confirmed in confirmations {
             // A worker that is gone cannot confirm; its thread has reported why.
             _ = confirmed.await;
         }
-        Published { version: self.version, refused: change.refused }
     }
 
     /// Sums of the workers' counts.
@@ -103,9 +112,9 @@ impl DataPlane {
         for worker in &self.workers {
             worker.tell(Command::Drain);
         }
-        let end = Instant::now() + limit;
+        let start = Instant::now();
         while self.counts().await.active_connections > 0 {
-            if Instant::now() >= end {
+            if start.elapsed() >= limit {
                 return false;
             }
             tokio::time::sleep(DRAIN_CHECK).await;

@@ -48,19 +48,29 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
 ) -> (Transferred, Result<(), RelayError>) {
     let mut up = Direction::new(first);
     let mut down = Direction::new(None);
+    // A side that takes no more may still have something to say: its answer is delivered before this is reported.
+    let mut failed = None;
     deadline.set(idle_timeout);
     let result = std::future::poll_fn(|cx| {
         let before = up.bytes + down.bytes;
-        let sending = up.poll(cx, pool, downstream, upstream);
-        if let Poll::Ready(Err(error)) = sending {
-            return Poll::Ready(Err(error.blame(RelayError::Downstream, RelayError::Upstream)));
-        }
-        let receiving = down.poll(cx, pool, upstream, downstream);
-        if let Poll::Ready(Err(error)) = receiving {
-            return Poll::Ready(Err(error.blame(RelayError::Upstream, RelayError::Downstream)));
-        }
+        let sending = match up.poll(cx, pool, downstream, upstream) {
+            Poll::Ready(Err(CopyError::Read(error))) => {
+                return Poll::Ready(Err(RelayError::Downstream(error)));
+            }
+            Poll::Ready(Err(CopyError::Write(error))) => {
+                Poll::Ready(_ = failed.insert(RelayError::Upstream(error)))
+            }
+            done => done.map(|_| ()),
+        };
+        let receiving = match down.poll(cx, pool, upstream, downstream) {
+            Poll::Ready(Err(CopyError::Read(error))) => return Poll::Ready(Err(RelayError::Upstream(error))),
+            Poll::Ready(Err(CopyError::Write(error))) => {
+                Poll::Ready(_ = failed.insert(RelayError::Downstream(error)))
+            }
+            done => done.map(|_| ()),
+        };
         if sending.is_ready() && receiving.is_ready() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(failed.take().map_or(Ok(()), Err));
         }
         if up.bytes + down.bytes > before {
             deadline.set(idle_timeout);
@@ -75,19 +85,6 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
 enum CopyError {
     Read(io::Error),
     Write(io::Error),
-}
-
-impl CopyError {
-    fn blame(
-        self,
-        reader: impl Fn(io::Error) -> RelayError,
-        writer: impl Fn(io::Error) -> RelayError,
-    ) -> RelayError {
-        match self {
-            Self::Read(error) => reader(error),
-            Self::Write(error) => writer(error),
-        }
-    }
 }
 
 /// One way of a relay.
@@ -120,7 +117,11 @@ impl Direction {
         to: &mut W,
     ) -> Poll<Result<(), CopyError>> {
         loop {
-            ready!(self.poll_write(cx, to)).map_err(CopyError::Write)?;
+            if let Err(error) = ready!(self.poll_write(cx, to)) {
+                self.state = State::Ended;
+                self.buffer = None;
+                return Poll::Ready(Err(CopyError::Write(error)));
+            }
             match self.state {
                 State::Copying => ready!(self.poll_read(cx, pool, from)).map_err(CopyError::Read)?,
                 State::Ending => {
@@ -154,16 +155,13 @@ impl Direction {
         pool: &Rc<BufferPool>,
         from: &mut R,
     ) -> Poll<io::Result<()>> {
-        if from.poll_readable(cx)?.is_pending() {
-            self.buffer = None;
-            return Poll::Pending;
-        }
-        let buffer = self.buffer.get_or_insert_with(|| pool.small());
-        let n = ready!(buffer.poll_fill(cx, from))?;
+        let n = ready!(pool.poll_receive(cx, from, &mut self.buffer))?;
         self.bytes += n as u64;
         if n == 0 {
             self.state = State::Ending;
-        } else if buffer.is_full() && buffer.is_small() {
+        } else if let Some(buffer) =
+            self.buffer.as_mut().filter(|buffer| buffer.is_full() && buffer.is_small())
+        {
             *buffer = pool.enlarge(buffer);
         }
         Poll::Ready(Ok(()))

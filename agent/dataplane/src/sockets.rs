@@ -27,23 +27,23 @@ pub(crate) struct Opened {
     pub(crate) per_worker: Vec<TcpListener>,
 }
 
-/// What has to change so that a snapshot's listeners are reachable.
-pub(crate) struct Change {
+/// What opening came to.
+#[derive(Default)]
+pub(crate) struct Openings {
     pub(crate) opened: Vec<Opened>,
-    pub(crate) closed: Vec<SocketAddr>,
     pub(crate) refused: Vec<BindError>,
 }
 
 /// Why a listener has no socket.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {listener}: {source}{remedy}", remedy = remedy(source, address))]
+#[error("cannot listen on {address} for {listener}: {reason}{remedy}", remedy = remedy(reason, address))]
 pub struct BindError {
     /// Istio's name of the listener.
     pub listener: String,
     /// The address that was asked for.
     pub address: SocketAddr,
     /// What the kernel said.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 fn remedy(error: &io::Error, address: &SocketAddr) -> String {
@@ -69,7 +69,7 @@ fn remedy(error: &io::Error, address: &SocketAddr) -> String {
 /// # Errors
 /// The kernel refused, with the remedy where there is one.
 pub fn listen(listener: &str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    sys::listen(address, false).map_err(|source| BindError { listener: listener.to_owned(), address, source })
+    sys::listen(address, false).map_err(|reason| BindError { listener: listener.to_owned(), address, reason })
 }
 
 impl Sockets {
@@ -78,36 +78,48 @@ impl Sockets {
         Self { workers, open: BTreeMap::new() }
     }
 
-    /// Opens what `snapshot` listens on and is not open yet, and names what it no longer listens on.
+    /// Forgets the sockets that `snapshot` no longer listens on, or for another listener, and names them. They must be
+    /// closed before others are opened: an address may give way to one that covers it.
+    pub(crate) fn close(&mut self, snapshot: &Snapshot) -> Vec<SocketAddr> {
+        let wanted = wanted_addresses(snapshot);
+        let is_wanted = |address: &SocketAddr, listener: &SocketAddr| {
+            wanted.get(address).is_some_and(|(wanted, _)| wanted == listener)
+        };
+        let gone = self.open.iter().filter(|(address, listener)| !is_wanted(address, listener));
+        let closed = gone.map(|(address, _)| *address).collect();
+        self.open.retain(|address, listener| is_wanted(address, listener));
+        closed
+    }
+
+    /// Opens what `snapshot` listens on and is not open yet.
     ///
     /// A listener on the unspecified IPv4 address is opened for IPv6 too, unless the kernel has no IPv6. One listener
-    /// that cannot be opened does not keep the others from it; it is tried again with the next change.
-    pub(crate) fn change(&mut self, snapshot: &Snapshot) -> Change {
-        let wanted = wanted_addresses(snapshot);
-        let closed: Vec<_> = self.open.keys().filter(|open| !wanted.contains_key(open)).copied().collect();
-        self.open.retain(|address, _| wanted.contains_key(address));
-        let mut change = Change { opened: Vec::new(), closed, refused: Vec::new() };
-        for (address, (listener, name)) in wanted {
+    /// that cannot be opened does not keep the others from it.
+    pub(crate) fn open(&mut self, snapshot: &Snapshot) -> Openings {
+        let mut openings = Openings::default();
+        for (address, (listener, name)) in wanted_addresses(snapshot) {
             if self.open.contains_key(&address) {
                 continue;
             }
-            match self.open(address) {
+            match self.listen(address) {
                 Ok(per_worker) => {
                     self.open.insert(address, listener);
-                    change.opened.push(Opened { address, listener, per_worker });
+                    openings.opened.push(Opened { address, listener, per_worker });
                 }
                 Err(error) if address.is_ipv6() && listener.is_ipv4() && is_without_ipv6(&error) => {
                     tracing::debug!(%address, listener = name, "no IPv6 here");
                 }
-                Err(source) => change.refused.push(BindError { listener: name.to_owned(), address, source }),
+                Err(reason) => {
+                    openings.refused.push(BindError { listener: name.to_owned(), address, reason });
+                }
             }
         }
-        change
+        openings
     }
 
     // A port shared with SO_REUSEPORT would also be shared with a second proxy that nobody meant to run. Binding once
     // without it tells whether the port is free.
-    fn open(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
+    fn listen(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
         drop(sys::listen(address, false)?);
         (0..self.workers).map(|_| sys::listen(address, true)).collect()
     }
@@ -159,11 +171,12 @@ mod tests {
     fn each_worker_gets_a_socket_and_what_is_no_longer_wanted_is_closed() {
         let mut sockets = Sockets::new(3);
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let change = sockets.change(&snapshot(&[address]));
-        assert!(change.refused.is_empty(), "{:?}", change.refused);
-        assert_eq!(change.opened[0].per_worker.len(), 3);
-        assert!(sockets.change(&snapshot(&[address])).opened.is_empty());
-        assert_eq!(sockets.change(&snapshot(&[])).closed, [address]);
+        let openings = sockets.open(&snapshot(&[address]));
+        assert!(openings.refused.is_empty(), "{:?}", openings.refused);
+        assert_eq!(openings.opened[0].per_worker.len(), 3);
+        assert!(sockets.close(&snapshot(&[address])).is_empty());
+        assert!(sockets.open(&snapshot(&[address])).opened.is_empty());
+        assert_eq!(sockets.close(&snapshot(&[])), [address]);
     }
 
     #[test]
@@ -171,17 +184,17 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut sockets = Sockets::new(1);
-        let change = sockets.change(&snapshot(&[taken.local_addr().unwrap(), free]));
-        assert_eq!(change.opened.len(), 1);
-        let message = change.refused[0].to_string();
+        let openings = sockets.open(&snapshot(&[taken.local_addr().unwrap(), free]));
+        assert_eq!(openings.opened.len(), 1);
+        let message = openings.refused[0].to_string();
         assert!(message.contains("Address already in use") && message.contains("ss -ltnp"), "{message}");
     }
 
     #[test]
     fn the_unspecified_address_is_opened_for_both_families() {
         let mut sockets = Sockets::new(1);
-        let change = sockets.change(&snapshot(&[SocketAddr::from(([0, 0, 0, 0], free_port()))]));
-        assert!(change.opened.iter().any(|opened| opened.address.is_ipv4()));
-        assert!(change.opened.iter().all(|opened| opened.listener.is_ipv4()));
+        let opened = sockets.open(&snapshot(&[SocketAddr::from(([0, 0, 0, 0], free_port()))])).opened;
+        assert!(opened.iter().any(|opened| opened.address.is_ipv4()));
+        assert!(opened.iter().all(|opened| opened.listener.is_ipv4()));
     }
 }

@@ -40,13 +40,17 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 
 /// Opens a listening socket that several workers can share the port of (`SO_REUSEPORT`).
 ///
-/// IPv6 sockets take IPv6 only, so that each family has a socket of its own and addresses are never mapped.
+/// IPv6 sockets take IPv6 only, so that each family has a socket of its own and addresses are never mapped. Accepted
+/// connections inherit what is set here (Linux): small writes leave at once, and a peer that vanished without a word is
+/// found out by keep-alive probes.
 pub(crate) fn listen(address: SocketAddr, share_port: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
     socket.set_reuse_port(share_port)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -70,4 +74,19 @@ pub(crate) fn upstream_socket(destination: SocketAddr, source: Option<IpAddr>) -
         socket.bind(SocketAddr::new(source, 0))?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_connections_inherit_the_listeners_options() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert!(SockRef::from(&accepted).keepalive().unwrap());
+    }
 }

@@ -1,8 +1,6 @@
 //! Opaque connections: one upstream for the whole connection, bytes relayed both ways.
 
-use std::time::Instant;
-
-use snapshot::{ClusterTarget, TcpProxy};
+use snapshot::TcpProxy;
 use tokio::net::TcpStream;
 
 use crate::{
@@ -15,31 +13,42 @@ use crate::{
     view::View,
 };
 
-/// A connection to an endpoint, ready for the client's bytes.
-pub(crate) struct Dialled<'v> {
+/// A connection to an endpoint, ready for the client's bytes. It borrows nothing from the snapshot: opaque connections
+/// live long, and an old snapshot must not live as long as they do.
+pub(crate) struct Dialled {
     connection: UpstreamConnection,
     lease: Lease,
-    cluster: &'v ClusterTarget,
+    cluster: ClusterName,
 }
 
-impl AsRef<UpstreamConnection> for Dialled<'_> {
+/// Name of a cluster for the access log; none when there is no log.
+type ClusterName = Option<Box<str>>;
+
+impl AsRef<UpstreamConnection> for Dialled {
     fn as_ref(&self) -> &UpstreamConnection {
         &self.connection
     }
+}
+
+/// Why no endpoint was connected to.
+pub(crate) struct NotDialled {
+    reply: LocalReply<'static>,
+    cluster: ClusterName,
 }
 
 /// Endpoints tried before giving up on a connection.
 const ATTEMPTS: usize = 3;
 
 /// Connects to an endpoint of the chain's cluster; when that fails, to another one.
-pub(crate) async fn dial<'v>(
+pub(crate) async fn dial(
     connection: &Connection,
-    view: &'v View,
-    proxy: &'v TcpProxy,
-) -> Result<Dialled<'v>, (&'v ClusterTarget, LocalReply<'static>)> {
-    let cluster = proxy.clusters.pick(fastrand::u64(..));
-    let Some(id) = cluster.id else { return Err((cluster, LocalReply::NO_CLUSTER)) };
-    let mut failure = LocalReply::NO_HEALTHY_UPSTREAM;
+    view: &View,
+    proxy: &TcpProxy,
+) -> Result<Dialled, NotDialled> {
+    let target = proxy.clusters.pick(fastrand::u64(..));
+    let cluster = connection.worker().log.is_some().then(|| target.name.as_str().into());
+    let Some(id) = target.id else { return Err(NotDialled { reply: LocalReply::NO_CLUSTER, cluster }) };
+    let mut reply = LocalReply::NO_HEALTHY_UPSTREAM;
     let mut tried = Vec::new();
     while tried.len() < ATTEMPTS
         && let Some(lease) = view.pick_untried(id, connection.destination, fastrand::u64(..), &tried)
@@ -47,49 +56,25 @@ pub(crate) async fn dial<'v>(
         match lease.connect().await {
             Ok(connection) => return Ok(Dialled { connection, lease, cluster }),
             Err(error) => {
-                tracing::debug!(upstream = %lease.address, cluster = cluster.name, %error, "cannot connect");
-                failure = LocalReply::connect_failed(&error);
+                tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
+                reply = LocalReply::connect_failed(&error);
                 tried.push(lease.address);
             }
         }
     }
-    Err((cluster, failure))
+    Err(NotDialled { reply, cluster })
 }
 
-/// Relays an opaque connection to its end.
-///
-/// `first` is what the client has sent already; `early` the upstream if it was dialled during inspection.
+/// Relays an opaque connection to its end. `first` is what the client has sent already.
 pub(crate) async fn serve(
     connection: &Connection,
     mut stream: TcpStream,
-    view: &View,
-    proxy: &TcpProxy,
+    mut dialled: Dialled,
     first: Option<PooledBuffer>,
-    early: Option<Dialled<'_>>,
-) {
-    let start = Instant::now();
-    let dialled = match early {
-        Some(early) => Ok(early),
-        None => dial(connection, view, proxy).await,
-    };
-    match dialled {
-        Ok(dialled) => relay_to(connection, &mut stream, dialled, first, start).await,
-        Err((cluster, failure)) => {
-            log(connection, start, Some(cluster), None, (Transferred::default(), failure.flags));
-        }
-    }
-}
-
-async fn relay_to(
-    connection: &Connection,
-    stream: &mut TcpStream,
-    mut dialled: Dialled<'_>,
-    first: Option<PooledBuffer>,
-    start: Instant,
 ) {
     let worker = connection.worker();
     let surroundings = (&worker.buffers, &*connection.deadline, worker.settings.idle_timeout);
-    let (transferred, result) = relay(stream, &mut dialled.connection.stream, first, surroundings).await;
+    let (transferred, result) = relay(&mut stream, &mut dialled.connection.stream, first, surroundings).await;
     let flags = match &result {
         Ok(()) => "",
         Err(RelayError::Downstream(_)) => "DC",
@@ -99,35 +84,49 @@ async fn relay_to(
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");
     }
-    log(connection, start, Some(dialled.cluster), Some(&dialled), (transferred, flags));
+    log(
+        connection,
+        Ended { flags, transferred, cluster: dialled.cluster.as_deref(), dialled: Some(&dialled) },
+    );
+}
+
+/// Logs a connection for which no endpoint could be connected to.
+pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
+    log(
+        connection,
+        Ended { flags: failed.reply.flags, cluster: failed.cluster.as_deref(), ..Ended::default() },
+    );
 }
 
 /// Logs a connection that no filter chain takes.
 pub(crate) fn log_refused(connection: &Connection) {
-    log(connection, Instant::now(), None, None, (Transferred::default(), "NR"));
+    log(connection, Ended { flags: "NR", ..Ended::default() });
 }
 
-fn log(
-    connection: &Connection,
-    start: Instant,
-    cluster: Option<&ClusterTarget>,
-    dialled: Option<&Dialled<'_>>,
-    (transferred, flags): (Transferred, &str),
-) {
+/// How an opaque connection ended.
+#[derive(Default)]
+struct Ended<'e> {
+    flags: &'e str,
+    transferred: Transferred,
+    cluster: Option<&'e str>,
+    dialled: Option<&'e Dialled>,
+}
+
+fn log(connection: &Connection, ended: Ended<'_>) {
     let Some(log) = &connection.worker().log else { return };
     log.record(&Entry {
-        start: connection.wall_time(start),
-        duration: start.elapsed(),
+        start: connection.wall_time(connection.accepted),
+        duration: connection.accepted.elapsed(),
         request: None,
         status: 0,
-        flags,
-        details: if cluster.is_none() { "filter_chain_not_found" } else { "" },
-        received: transferred.received,
-        sent: transferred.sent,
+        flags: ended.flags,
+        details: if ended.flags == "NR" { "filter_chain_not_found" } else { "" },
+        received: ended.transferred.received,
+        sent: ended.transferred.sent,
         service_time: None,
-        upstream: dialled.map(|dialled| dialled.lease.address),
-        cluster: cluster.map(|cluster| cluster.name.as_str()),
-        upstream_local: dialled.and_then(|dialled| dialled.connection.local),
+        upstream: ended.dialled.map(|dialled| dialled.lease.address),
+        cluster: ended.cluster,
+        upstream_local: ended.dialled.and_then(|dialled| dialled.connection.local),
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
         route: None,

@@ -123,7 +123,8 @@ impl Deadline {
 
     /// Moves the deadline to `limit` from now.
     pub(crate) fn set(&self, limit: Duration) {
-        let ticks = limit.as_millis().div_ceil(TICK.as_millis()).max(1);
+        // One more than fit: the current tick is partly over, and a deadline may be late but not early.
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
         self.due.set(self.now.get().saturating_add(u64::try_from(ticks).unwrap_or(NEVER)));
     }
 
@@ -158,6 +159,8 @@ mod tests {
         let timers = Timers::default();
         let deadline = timers.register();
         let mut wait = pin!(deadline.within(Duration::from_secs(1), std::future::pending::<()>()));
+        assert_eq!(poll(wait.as_mut()), Poll::Pending);
+        timers.tick();
         assert_eq!(poll(wait.as_mut()), Poll::Pending);
         timers.tick();
         assert_eq!(poll(wait.as_mut()), Poll::Pending);

@@ -19,6 +19,7 @@ pub(crate) struct Upstream {
     connect_timeout: Duration,
     active: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
+    retired: Cell<bool>,
 }
 
 struct Idle {
@@ -51,7 +52,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 impl Upstream {
     pub(crate) fn new(address: SocketAddr, source: Option<IpAddr>, connect_timeout: Duration) -> Self {
-        Self { address, source, connect_timeout, active: Cell::new(0), idle: RefCell::default() }
+        let (active, idle, retired) = (Cell::new(0), RefCell::default(), Cell::new(false));
+        Self { address, source, connect_timeout, active, idle, retired }
     }
 
     /// Whether connections made under other settings may go on serving under these.
@@ -106,7 +108,7 @@ impl Upstream {
     /// Keeps a connection on which a request has ended cleanly for the next one.
     pub(crate) fn give_back(&self, connection: UpstreamConnection) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if idle.len() < MAX_IDLE && !self.retired.get() {
             idle.push(Idle { connection, since: Instant::now() });
         }
     }
@@ -116,6 +118,12 @@ impl Upstream {
         self.idle
             .borrow_mut()
             .retain(|idle| now.duration_since(idle.since) < IDLE_TIMEOUT && idle.connection.is_quiet());
+    }
+
+    /// Closes the idle connections and keeps none from now on: nothing new comes here.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
     }
 
     /// Whether nothing would be lost by forgetting this endpoint.

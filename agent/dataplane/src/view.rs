@@ -1,6 +1,13 @@
 //! A worker's view of a snapshot: the shared description plus this worker's own connections by cluster.
 
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
 
 use foldhash::fast::RandomState;
 use snapshot::{Cluster, ClusterId, Discovery, Draft, Snapshot};
@@ -40,12 +47,29 @@ impl View {
     pub(crate) fn next(&self, version: u64, snapshot: Arc<Snapshot>) -> Self {
         let names = self.snapshot.clusters().iter().map(|cluster| cluster.name.as_str());
         let known: HashMap<&str, &ClusterConnections, RandomState> = names.zip(&self.clusters).collect();
-        let clusters = snapshot
+        let clusters: Vec<_> = snapshot
             .clusters()
             .iter()
             .map(|cluster| ClusterConnections::new(cluster, known.get(cluster.name.as_str()).copied()))
             .collect();
-        Self { version, snapshot, clusters }
+        let next = Self { version, snapshot, clusters };
+        self.retire_unless_in(&next);
+        next
+    }
+
+    /// Endpoints that nobody can pick any more close their idle connections, even while a long connection holds them.
+    fn retire_unless_in(&self, next: &Self) {
+        let kept: HashSet<*const Upstream> = next.upstreams().map(|upstream| Rc::as_ptr(&upstream)).collect();
+        self.upstreams()
+            .filter(|upstream| !kept.contains(&Rc::as_ptr(upstream)))
+            .for_each(|gone| gone.retire());
+    }
+
+    fn upstreams(&self) -> impl Iterator<Item = Rc<Upstream>> {
+        self.clusters.iter().flat_map(|cluster| {
+            let original: Vec<_> = cluster.original.borrow().values().map(Rc::clone).collect();
+            cluster.endpoints.iter().map(Rc::clone).chain(original)
+        })
     }
 
     /// Picks an endpoint of a cluster, or `None` when it has none.

@@ -14,7 +14,7 @@ use snapshot::Snapshot;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot},
-    task::{AbortHandle, spawn_local},
+    task::{JoinHandle, spawn_local},
 };
 
 use crate::{
@@ -60,19 +60,16 @@ impl Default for Settings {
 
 /// What a worker is told.
 pub(crate) enum Command {
+    /// Stop accepting on these addresses, and confirm.
+    Close(Vec<SocketAddr>, oneshot::Sender<()>),
     /// Serve from this snapshot from now on, and confirm.
-    Publish { version: u64, snapshot: Arc<Snapshot>, change: SocketChange, done: oneshot::Sender<()> },
+    Publish { version: u64, snapshot: Arc<Snapshot>, done: oneshot::Sender<()> },
+    /// Accept on these too.
+    Open(Vec<OpenedSocket>),
     /// Let connections end.
     Drain,
     /// Tell the counts.
     Count(oneshot::Sender<Counts>),
-}
-
-/// A worker's share of a change of listening sockets.
-#[derive(Default)]
-pub(crate) struct SocketChange {
-    pub(crate) opened: Vec<OpenedSocket>,
-    pub(crate) closed: Vec<SocketAddr>,
 }
 
 /// A listening socket for one worker.
@@ -152,6 +149,9 @@ impl Clock {
     }
 }
 
+/// New connections are served while draining, but not waited for.
+const DRAINING_PATIENCE: Duration = Duration::from_secs(1);
+
 // Writing vectors kept for later requests, and how large one may have grown to be kept.
 const SPARE_SCRATCH: usize = 256;
 const MAX_SCRATCH: usize = 64 * 1024;
@@ -180,6 +180,11 @@ impl Worker {
     /// Whether connections should end as soon as they can.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// How long a connection that has not asked anything yet may stay that way.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.is_draining() { DRAINING_PATIENCE } else { self.settings.idle_timeout }
     }
 
     /// Changes the counts.
@@ -231,17 +236,21 @@ impl Worker {
 /// Runs a worker until every sender of `commands` is gone.
 pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceiver<Command>) {
     let worker = Rc::new(Worker::new(settings));
-    let mut accepting: HashMap<SocketAddr, AbortHandle> = HashMap::new();
+    let mut accepting = Accepting::default();
     let ticking = spawn_local(keep_time(Rc::clone(&worker)));
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Publish { version, snapshot, change, done } => {
-                let next = worker.view().next(version, snapshot);
-                *worker.view.borrow_mut() = Rc::new(next);
-                change_sockets(&worker, &mut accepting, change);
-                // Nobody waits any more when the publisher has given up.
+            // Nobody waits any more for a confirmation when the publisher has given up.
+            Command::Close(addresses, done) => {
+                accepting.close(addresses).await;
                 _ = done.send(());
             }
+            Command::Publish { version, snapshot, done } => {
+                let next = worker.view().next(version, snapshot);
+                *worker.view.borrow_mut() = Rc::new(next);
+                _ = done.send(());
+            }
+            Command::Open(sockets) => sockets.into_iter().for_each(|socket| accepting.open(&worker, socket)),
             Command::Drain => {
                 worker.draining.set(true);
                 worker.timers.wake_idle();
@@ -253,23 +262,27 @@ pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceive
     worker.tick();
 }
 
-fn change_sockets(
-    worker: &Rc<Worker>,
-    accepting: &mut HashMap<SocketAddr, AbortHandle>,
-    change: SocketChange,
-) {
-    for address in change.closed {
-        if let Some(task) = accepting.remove(&address) {
-            task.abort();
-        }
-    }
-    for OpenedSocket { address, listener, socket } in change.opened {
+/// The tasks that accept, by the address they accept on.
+#[derive(Default)]
+struct Accepting(HashMap<SocketAddr, JoinHandle<()>>);
+
+impl Accepting {
+    fn open(&mut self, worker: &Rc<Worker>, OpenedSocket { address, listener, socket }: OpenedSocket) {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => {
                 let task = spawn_local(accept::accept(Rc::clone(worker), socket, listener));
-                accepting.insert(address, task.abort_handle());
+                self.0.insert(address, task);
             }
             Err(error) => tracing::error!(%address, %error, "cannot watch a listening socket"),
+        }
+    }
+
+    /// Returns when the sockets are closed, so that their addresses are free.
+    async fn close(&mut self, addresses: Vec<SocketAddr>) {
+        for task in addresses.iter().filter_map(|address| self.0.remove(address)).collect::<Vec<_>>() {
+            task.abort();
+            // Ended by the abort, or before: the socket is gone either way.
+            _ = task.await;
         }
     }
 }

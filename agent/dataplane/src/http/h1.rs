@@ -35,14 +35,12 @@ pub(super) async fn await_preface<S: Transport>(
     first: Option<PooledBuffer>,
 ) -> Option<(PooledBuffer, bool)> {
     let worker = connection.worker();
-    let mut received = match first {
-        Some(first) => first,
-        None => {
-            let readable = poll_fn(|cx| stream.poll_readable(cx));
-            connection.deadline.idle_within(worker.settings.idle_timeout, readable).await.ok()?.ok()?;
-            worker.buffers.small()
-        }
-    };
+    let mut received = first;
+    if received.is_none() {
+        let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, &mut received));
+        connection.deadline.idle_within(worker.patience(), receive).await.ok()?.ok()?;
+    }
+    let mut received = received?;
     loop {
         let bytes = received.filled();
         if bytes.starts_with(HTTP2_PREFACE) {
@@ -88,6 +86,7 @@ struct Request<'v> {
     body: BodyLength,
     keep_alive: bool,
     method: Method,
+    upgrade: bool,
     routed: Routed<'v>,
 }
 
@@ -127,7 +126,7 @@ impl<S: Transport> Session<'_, S> {
         }
     }
 
-    /// Waits, without a buffer, until there is something to read. `None` when the connection is to be closed.
+    /// Waits, without a buffer, for the first bytes of a request. `None` when the connection is to be closed.
     async fn await_bytes(&mut self) -> Option<()> {
         if self.received.as_ref().is_some_and(|received| !received.is_empty()) {
             return Some(());
@@ -137,8 +136,10 @@ impl<S: Transport> Session<'_, S> {
         if worker.is_draining() {
             return None;
         }
-        let readable = poll_fn(|cx| self.stream.poll_readable(cx));
-        self.connection.deadline.idle_within(worker.settings.idle_timeout, readable).await.ok()?.ok()
+        let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, self.stream, &mut self.received));
+        let received = self.connection.deadline.idle_within(worker.settings.idle_timeout, receive).await;
+        // The end of the stream is the usual end of a connection.
+        (received.ok()?.ok()? > 0).then_some(())
     }
 
     /// Reads until a head is worth parsing. Fails with the answer to give, or with none when the client is gone.
@@ -184,8 +185,8 @@ impl<S: Transport> Session<'_, S> {
             record_request(&mut self.line, &head, parsed.version.as_str(), &added);
         }
         let routed = route_head(self.connection, &parsed, &head, view, config);
+        let upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
         if let Action::Forward(..) = routed.action {
-            let upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
             write_request_head(out, &head, &added, parsed.body, upgrade);
         }
         let request = Request {
@@ -194,6 +195,7 @@ impl<S: Transport> Session<'_, S> {
             body: parsed.body,
             keep_alive: parsed.keep_alive && parsed.version == Version::Http11,
             method: Method::of(parsed.method),
+            upgrade: upgrade.is_some(),
             routed,
         };
         let head_len = parsed.head_len;
@@ -202,7 +204,7 @@ impl<S: Transport> Session<'_, S> {
     }
 
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
-        let Request { start, version, body, keep_alive, method, routed } = request;
+        let Request { start, version, body, keep_alive, method, upgrade, routed } = request;
         let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
         let (cluster, route) = (routed.cluster, routed.route);
         let (next, outcome) = match routed.action {
@@ -212,7 +214,7 @@ impl<S: Transport> Session<'_, S> {
                 (self.reply(&reply, lasting, method, out).await, Outcome::reply(&reply))
             }
             Action::Forward(lease, cluster) => {
-                let forward = Forward { view, cluster, lease, start, body, lasting, method };
+                let forward = Forward { view, cluster, lease, start, body, lasting, method, upgrade };
                 self.forward(forward, out).await
             }
         };
@@ -241,7 +243,7 @@ impl<S: Transport> Session<'_, S> {
         self.connection.worker().count(|counts| counts.local_replies += 1);
         out.clear();
         http1::write_status_line(out, reply.status);
-        AnswerFields::of(self.connection).write_local(out, reply.body);
+        AnswerFields::of(self.connection).write_local(out, reply);
         lasting.write(out);
         out.extend_from_slice(b"\r\n");
         if method != Method::Head {

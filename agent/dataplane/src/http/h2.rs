@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use snapshot::{NoRoute, RequestHead};
 
 use super::{
-    Action, LIMITS, Method, Routed,
+    Action, LIMITS, Method, Routed, SWITCHING_PROTOCOLS,
     exchange::{Broken, Exchange, Outgoing, acquire},
     head::{Added, AnswerFields, write_request_head},
     record_request, route,
@@ -52,18 +52,18 @@ pub(super) async fn serve<S: Transport + 'static>(connection: Connection, stream
             .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_connection(io, service)
     );
-    let idle_timeout = connection.worker().settings.idle_timeout;
+    let worker = connection.worker();
     let result = loop {
-        if let Ok(result) = connection.deadline.idle_within(idle_timeout, serving.as_mut()).await {
-            break result;
+        if let Ok(result) = connection.deadline.idle_within(worker.patience(), serving.as_mut()).await {
+            break Some(result);
         }
-        if connection.worker().is_draining() || !used.replace(false) {
+        if worker.is_draining() || !used.replace(false) {
             // GOAWAY: requests under way still finish (RFC 9113 §6.8).
             serving.as_mut().graceful_shutdown();
-            break serving.await;
+            break connection.deadline.within(worker.settings.idle_timeout, serving).await.ok();
         }
     };
-    if let Err(error) = result {
+    if let Some(Err(error)) = result {
         tracing::debug!(downstream = %connection.peer, %error, "HTTP/2 connection ended");
     }
 }
@@ -93,10 +93,7 @@ async fn serve_request(connection: Rc<Connection>, request: Request<Incoming>) -
         record_request(&mut line, &head, "HTTP/2", &added);
     }
     let routed = match connection.route_config(&view) {
-        // What HTTP/1.1 cannot carry must not reach an HTTP/1.1 endpoint.
-        _ if !head.path_and_query().bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Routed::reply(LocalReply::BAD_REQUEST)
-        }
+        _ if !head.fits_http1() => Routed::reply(LocalReply::BAD_REQUEST),
         Some(config) if parts.method != ::http::Method::CONNECT => {
             route(&head, &view, config, (connection.destination, fastrand::u64(..)))
         }
@@ -158,6 +155,8 @@ async fn forward(
     }
     let ending = ending.at(&lease, &exchange.upstream);
     match result {
+        // Nothing was offered to be switched to; HTTP/2 has no such answer (RFC 9113 §8.6).
+        Ok(Answer { status: SWITCHING_PROTOCOLS, .. }) => give_up(&Broken::Protocol, ending),
         Ok(answer) => {
             let mut response = ::http::Response::new(AnswerBody::relayed(
                 exchange,
@@ -184,7 +183,7 @@ fn local(reply: &LocalReply<'_>, ending: Ending) -> AnswerParts {
     let connection = ending.connection();
     connection.worker().count(|counts| counts.local_replies += 1);
     let mut fields = HeaderMap::new();
-    AnswerFields::of(connection).write_local(&mut fields, reply.body);
+    AnswerFields::of(connection).write_local(&mut fields, reply);
     let mut response = ::http::Response::new(AnswerBody::local(reply.body, ending.replied(reply)));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = fields;
@@ -222,6 +221,16 @@ impl Answer {
 
 /// An HTTP/2 request as routing and header code see it.
 struct Http2Head<'p>(&'p Parts);
+
+impl Http2Head<'_> {
+    /// Whether HTTP/1.1 can carry it; what it cannot carry must not reach an HTTP/1.1 endpoint.
+    fn fits_http1(&self) -> bool {
+        let authority = self.authority();
+        !authority.is_empty()
+            && http1::is_valid_authority(authority.as_bytes())
+            && self.path_and_query().bytes().all(|byte| byte.is_ascii_graphic())
+    }
+}
 
 impl RequestHead for Http2Head<'_> {
     fn method(&self) -> &str {

@@ -8,6 +8,7 @@ use snapshot::{Direction, RequestHead};
 use crate::{
     access_log::{Field, RequestLine},
     connection::Connection,
+    failure::LocalReply,
 };
 
 /// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight.
@@ -235,11 +236,14 @@ impl AnswerFields {
     }
 
     /// Writes the fields of an answer of our own.
-    pub(super) fn write_local(&self, sink: &mut impl FieldSink, body: &str) {
-        if !body.is_empty() {
+    pub(super) fn write_local(&self, sink: &mut impl FieldSink, reply: &LocalReply<'_>) {
+        if !reply.body.is_empty() {
             sink.field("content-type", b"text/plain");
         }
-        sink.field("content-length", itoa::Buffer::new().format(body.len()).as_bytes());
+        // RFC 9110 §8.6: no length where there can be no body.
+        if reply.status != 204 {
+            sink.field("content-length", itoa::Buffer::new().format(reply.body.len()).as_bytes());
+        }
         sink.field("date", &self.date);
         sink.field("server", self.server.as_bytes());
     }

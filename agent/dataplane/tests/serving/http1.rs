@@ -339,3 +339,97 @@ fn connections_over_the_limit_are_closed_at_once() {
     assert_eq!(proxy.runtime.block_on(proxy.plane.counts()).over_limit, 1);
     assert_eq!(first.get("/").status(), "200");
 }
+
+#[test]
+fn a_client_that_leaves_does_not_hold_its_endpoint() {
+    let (left, noticed) = std::sync::mpsc::channel();
+    let left = std::sync::Mutex::new(left);
+    let upstream = Upstream::start(move |mut client| {
+        if client.request_head().is_some() {
+            // Never answers; ends when the proxy closes.
+            assert!(client.rest().is_empty());
+            left.lock().unwrap().send(()).unwrap();
+        }
+    });
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut client = proxy.connect();
+    client.send("GET /silent HTTP/1.1\r\nhost: a\r\n\r\n");
+    thread::sleep(Duration::from_millis(50));
+    drop(client);
+    noticed.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn statuses_without_body_are_answered_without_one() {
+    let mut proxy = Proxy::gateway(&[]);
+    let mut draft = gateway_draft(proxy.address, &[]);
+    let direct = |status| RouteAction::DirectResponse { status, body: "HTTP/1.1 200 EVIL\r\n\r\n".into() };
+    draft.route_configs = vec![route_config(
+        "test",
+        vec![route(PathMatch::Exact("/204".into()), direct(204)), route(PathMatch::Any, direct(304))],
+    )];
+    proxy.publish(draft);
+    let mut client = proxy.connect();
+    for status in ["204", "304"] {
+        let head = client.send(format!("GET /{status} HTTP/1.1\r\nhost: test\r\n\r\n")).head();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert_eq!(status == "204", !head.contains("content-length"), "{head}");
+    }
+}
+
+#[test]
+fn a_switch_of_protocols_nobody_asked_for_is_refused() {
+    let upstream = Upstream::answering(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: evil\r\n\r\nraw bytes");
+    let proxy = Proxy::gateway(&[upstream.address]);
+    assert_eq!(proxy.connect().get("/").status(), "502");
+}
+
+#[test]
+fn an_endpoint_that_is_gone_from_the_configuration_loses_its_idle_connections() {
+    let (ended, noticed) = std::sync::mpsc::channel();
+    let ended = std::sync::Mutex::new(ended);
+    let first = Upstream::start(move |mut client| {
+        while client.request_head().is_some() {
+            client.send(OLD);
+        }
+        ended.lock().unwrap().send(()).unwrap();
+    });
+    let second = Upstream::answering(NEW);
+    let mut proxy = Proxy::gateway(&[first.address]);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").text(), "old");
+    proxy.publish(gateway_draft(proxy.address, &[second.address]));
+    // The client's connection lives on; it must not keep the old snapshot.
+    noticed.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(client.get("/").text(), "new");
+}
+
+#[test]
+fn a_listener_moves_to_a_narrower_address_on_its_port() {
+    let upstream = Upstream::answering(OLD);
+    let mut proxy = Proxy::gateway(&[upstream.address]);
+    let everywhere = std::net::SocketAddr::from(([0, 0, 0, 0], proxy.address.port()));
+    proxy.publish(gateway_draft(everywhere, &[upstream.address]));
+    assert_eq!(proxy.connect().get("/").text(), "old");
+    proxy.publish(gateway_draft(proxy.address, &[upstream.address]));
+    assert_eq!(proxy.connect().get("/").text(), "old");
+}
+
+#[test]
+fn a_silent_connection_made_while_draining_does_not_hold_it() {
+    let upstream = Upstream::answering(OLD);
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut busy = proxy.connect();
+    busy.send("GET / HTTP/1.1\r\nhost: ");
+    let address = proxy.address;
+    let late = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        let mut silent = crate::support::Client::connect(address);
+        assert!(silent.rest().is_empty());
+        busy.send("a\r\n\r\n");
+        assert_eq!(busy.answer().field("connection"), Some("close"));
+    });
+    assert!(proxy.runtime.block_on(proxy.plane.drain(Duration::from_secs(8))));
+    late.join().unwrap();
+}

@@ -16,7 +16,7 @@ use crate::{
     buffer::{BufferPool, PooledBuffer},
     failure::LocalReply,
     http::{
-        Method, Outcome,
+        Method, Outcome, SWITCHING_PROTOCOLS,
         exchange::{Broken, Exchange, Outgoing, RequestBody, acquire, body_outcome},
         head::{AnswerFields, FieldSink, write_end_to_end},
         pump::{Pump, PumpError},
@@ -36,6 +36,8 @@ pub(super) struct Forward<'v> {
     pub(super) body: BodyLength,
     pub(super) lasting: Lasting,
     pub(super) method: Method,
+    /// Whether the client's offer to switch protocols was passed on.
+    pub(super) upgrade: bool,
 }
 
 /// The head of an answer, as far as it matters once it is written to memory.
@@ -54,7 +56,7 @@ struct Answer {
 /// A request's body in HTTP/1 framing: what has arrived, and where more comes from.
 struct Sending<'s, S> {
     pump: &'s mut Pump,
-    received: Option<&'s mut PooledBuffer>,
+    received: &'s mut Option<PooledBuffer>,
     stream: &'s mut S,
     pool: &'s Rc<BufferPool>,
 }
@@ -62,7 +64,7 @@ struct Sending<'s, S> {
 impl<S: Transport> RequestBody for Sending<'_, S> {
     fn poll_send(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<Result<(), PumpError>> {
         let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
-            return Poll::Ready(Ok(()));
+            return self.poll_gone(cx);
         };
         match ready!(self.pump.poll(cx, (received, self.pool), self.stream, to)) {
             Err(PumpError::Write) => {
@@ -75,6 +77,20 @@ impl<S: Transport> RequestBody for Sending<'_, S> {
 
     fn is_done(&self) -> bool {
         self.pump.is_done()
+    }
+}
+
+impl<S: Transport> Sending<'_, S> {
+    /// Watches a client that has said everything, so that one that leaves does not hold an endpoint until it answers.
+    /// Closing its side counts as leaving, as it does in Envoy; the beginning of a next request is kept.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        if self.received.as_ref().is_some_and(|received| !received.is_empty()) {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.pool.poll_receive(cx, self.stream, self.received)) {
+            Ok(1..) => Poll::Ready(Ok(())),
+            Ok(0) | Err(_) => Poll::Ready(Err(PumpError::Read)),
+        }
     }
 }
 
@@ -132,7 +148,7 @@ impl<S: Transport> Session<'_, S> {
         };
         let mut body = Sending {
             pump: sent,
-            received: self.received.as_mut(),
+            received: &mut self.received,
             stream: &mut *self.stream,
             pool: &worker.buffers,
         };
@@ -144,6 +160,9 @@ impl<S: Transport> Session<'_, S> {
             let mut take =
                 |response: &Response<'_, '_>| write_answer(out, response, &request, forward.lasting, &fields);
             answer = exchange.next_head(&request, &mut body, &mut take).await?;
+        }
+        if answer.status == SWITCHING_PROTOCOLS && !forward.upgrade {
+            return Err(Broken::Protocol);
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.
         answer.keep_alive = forward.lasting.keep_alive && body.is_done() && !worker.is_draining();
@@ -192,17 +211,31 @@ impl<S: Transport> Session<'_, S> {
         out: &[u8],
     ) -> Result<(), PumpError> {
         self.stream.write_all(out).await.map_err(|_| PumpError::Write)?;
-        let pool = &self.connection.worker().buffers;
-        poll_fn(|cx| {
+        let worker = self.connection.worker();
+        let (pool, deadline) = (&worker.buffers, &self.connection.deadline);
+        deadline.set(worker.settings.idle_timeout);
+        let moved = poll_fn(|cx| {
+            let before = sent.data + body.data;
             let stream = &mut exchange.upstream.stream;
-            let received = self.received.as_mut();
-            let mut sending = Sending { pump: sent, received, stream: &mut *self.stream, pool };
+            let mut sending =
+                Sending { pump: sent, received: &mut self.received, stream: &mut *self.stream, pool };
             if let Poll::Ready(Err(_)) = sending.poll_send(cx, stream) {
+                // Gone, or broken beyond understanding; either way nobody waits for the rest of the answer.
                 sent.abandon();
+                return Poll::Ready(Err(PumpError::Write));
             }
-            body.poll(cx, (&mut exchange.answered, pool), stream, self.stream)
+            let moved = body.poll(cx, (&mut exchange.answered, pool), stream, self.stream);
+            if moved.is_pending() {
+                if sent.data + body.data > before {
+                    deadline.set(worker.settings.idle_timeout);
+                }
+                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Write));
+            }
+            moved
         })
-        .await
+        .await;
+        deadline.clear();
+        moved
     }
 
     /// Both sides have agreed on another protocol: relays its bytes.
@@ -254,8 +287,6 @@ impl<S: Transport> Session<'_, S> {
         (next, Outcome::reply(reply).at(&forward.lease, upstream))
     }
 }
-
-const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Writes into `out` what the client gets of a head: all of an interim one; of a final one all but the `connection`
 /// field and the empty line, which depend on how much of the request has arrived by then.

@@ -43,7 +43,7 @@ enum State {
     Receiving,
     /// Everything has come; some of it may still be pending.
     Received,
-    /// The endpoint takes no more.
+    /// The endpoint takes no more, or the client sends no more.
     Abandoned,
 }
 
@@ -91,12 +91,16 @@ impl RequestBody for Upload {
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => self.take(frame),
-                Some(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
-                None => {
+                None if self.body.is_end_stream() => {
                     self.state = State::Received;
                     if self.chunks {
                         http1::write_last_chunk(&mut self.pending);
                     }
+                }
+                // A reset without error ends the frames, but not the body (RFC 9113 §8.1).
+                Some(Err(_)) | None => {
+                    self.state = State::Abandoned;
+                    return Poll::Ready(Err(PumpError::Read));
                 }
             }
         }
