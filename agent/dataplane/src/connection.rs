@@ -11,16 +11,19 @@ use std::{
 
 use snapshot::{
     Application, Binding, ConnectionFacts, Direction, FilterChain, Listener, NetworkFilter, RouteConfigId,
-    Transport, select_filter_chain,
+    Transport as TransportProtocol, select_filter_chain,
 };
 use tokio::net::TcpStream;
 
 use crate::{
     accept::Admitted,
+    buffer::PooledBuffer,
     http,
-    inspect::{Inspection, inspect},
+    inspect::{Inspection, inspect, inspect_hello},
     tcp::{self, Dialled, NotDialled},
-    timer::Registered,
+    timer::{Elapsed, Registered},
+    tls,
+    transport::{Prefixed, Transport},
     view::View,
     worker::Worker,
 };
@@ -36,8 +39,12 @@ pub(crate) struct Connection {
     pub(crate) accepted: Instant,
     /// Address of the listener that accepted it.
     listener: SocketAddr,
-    transport: Transport,
+    transport: TransportProtocol,
     application: Application,
+    /// From the client hello.
+    server_name: Option<Box<str>>,
+    /// Whether TLS was terminated here.
+    over_tls: bool,
     route_config: Cell<Option<(u64, RouteConfigId)>>,
 }
 
@@ -49,10 +56,20 @@ impl Connection {
     fn facts(&self) -> ConnectionFacts<'_> {
         ConnectionFacts {
             destination: self.destination,
-            server_name: None,
+            server_name: self.server_name.as_deref(),
             transport: self.transport,
             application: self.application,
         }
+    }
+
+    /// Whether the client's bytes came encrypted and are decrypted here.
+    pub(crate) fn is_over_tls(&self) -> bool {
+        self.over_tls
+    }
+
+    /// The scheme of requests as the client sees it.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.over_tls { "https" } else { "http" }
     }
 
     /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
@@ -126,8 +143,10 @@ async fn serve_accepted(
         direction: accepting.direction,
         accepted: Instant::now(),
         listener,
-        transport: Transport::RawBuffer,
+        transport: TransportProtocol::RawBuffer,
         application: Application::Opaque,
+        server_name: None,
+        over_tls: false,
         route_config: Cell::new(None),
     };
     serve_listener(connection, stream, view).await
@@ -174,6 +193,10 @@ enum Service {
 
 async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view: Rc<View>) -> io::Result<()> {
     let Some(listener) = connection.serving_listener(&view) else { return Ok(()) };
+    if listener.terminates_tls() {
+        // In a box of its own: the state of TLS is large, and other connections should not hold room for it.
+        return Box::pin(serve_by_hello(connection, stream, view)).await;
+    }
     let mut first = None;
     let mut early = None;
     if listener.needs_inspection(connection.destination.port()) {
@@ -183,6 +206,50 @@ async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view:
         first = Some(inspection.first);
         early = inspection.early;
     }
+    serve_chain(connection, stream, view, (first, early)).await;
+    Ok(())
+}
+
+/// Serves a connection of a listener that terminates TLS: the client hello says which chain, and with it which
+/// certificate.
+async fn serve_by_hello(mut connection: Connection, mut stream: TcpStream, view: Rc<View>) -> io::Result<()> {
+    let worker = Rc::clone(connection.worker());
+    let limit = worker.settings.handshake_timeout;
+    let reading = inspect_hello(&mut stream, &worker.buffers);
+    let (hello, first) = handshaking(&connection, connection.deadline.within(limit, reading).await)?;
+    if let Some(hello) = hello {
+        connection.transport = TransportProtocol::Tls;
+        connection.server_name = hello.server_name.map(String::into_boxed_str);
+    }
+    let Some(tls) = connection.filter_chain(&view).and_then(|chain| chain.tls) else {
+        serve_chain(connection, stream, view, (Some(first), None)).await;
+        return Ok(());
+    };
+    let accepting = tls::accept(Prefixed::new(first, stream), &view.tls, tls);
+    let stream = handshaking(&connection, connection.deadline.within(limit, accepting).await)?;
+    connection.over_tls = true;
+    serve_chain(connection, stream, view, (None, None)).await;
+    Ok(())
+}
+
+/// Counts what keeps a handshake from its end.
+fn handshaking<T>(connection: &Connection, result: Result<io::Result<T>, Elapsed>) -> io::Result<T> {
+    let result = result.unwrap_or_else(|Elapsed| Err(io::ErrorKind::TimedOut.into()));
+    result.inspect_err(|error| {
+        connection.worker().count(|counts| counts.failed_handshakes += 1);
+        let (downstream, server_name) = (connection.peer, connection.server_name.as_deref());
+        tracing::debug!(%downstream, server_name, %error, "TLS handshake failed");
+    })
+}
+
+/// Serves a connection as its chain says. `first` is what the client has sent already; `early` the upstream if it was
+/// dialled during inspection.
+async fn serve_chain<S: Transport + 'static>(
+    connection: Connection,
+    stream: S,
+    view: Rc<View>,
+    (first, early): (Option<PooledBuffer>, Option<Dialled>),
+) {
     let service = match (connection.filter_chain(&view).map(|chain| &chain.filter), early) {
         (Some(NetworkFilter::Http(_)), _) => Service::Http,
         (Some(NetworkFilter::Tcp(_)), Some(early)) => Service::Tcp(Ok(early)),
@@ -200,7 +267,6 @@ async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view:
             tcp::log_refused(&connection);
         }
     }
-    Ok(())
 }
 
 /// Inspects the first bytes. While the client is silent, the server that opaque bytes would go to is dialled.

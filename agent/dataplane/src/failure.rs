@@ -9,6 +9,8 @@ use crate::upstream::ConnectError;
 pub(crate) struct LocalReply<'a> {
     pub(crate) status: u16,
     pub(crate) body: &'a str,
+    /// Where the client is sent instead.
+    pub(crate) location: Option<&'a str>,
     /// `%RESPONSE_FLAGS%`.
     pub(crate) flags: &'static str,
     /// `%RESPONSE_CODE_DETAILS%`.
@@ -23,7 +25,7 @@ macro_rules! reset {
 
 impl LocalReply<'static> {
     const fn new(status: u16, flags: &'static str, details: &'static str, body: &'static str) -> Self {
-        Self { status, body, flags, details }
+        Self { status, body, location: None, flags, details }
     }
 
     pub(crate) const NO_CLUSTER: Self = Self::new(503, "NC", "cluster_not_found", "");
@@ -79,10 +81,15 @@ impl LocalReply<'static> {
 }
 
 impl<'a> LocalReply<'a> {
+    /// Sends the client elsewhere for good.
+    pub(crate) fn moved(location: &'a str) -> Self {
+        Self { status: 301, body: "", location: Some(location), flags: "", details: "direct_response" }
+    }
+
     /// The answer that a route itself holds.
     pub(crate) fn direct(status: u16, body: &'a str) -> Self {
         // RFC 9112 §6.3: these end with their head; bytes after it would be taken for the next answer.
         let body = if matches!(status, 204 | 304) { "" } else { body };
-        Self { status, body, flags: "", details: "direct_response" }
+        Self { status, body, location: None, flags: "", details: "direct_response" }
     }
 }

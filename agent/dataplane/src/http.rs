@@ -9,7 +9,7 @@ mod pump;
 
 use std::{net::SocketAddr, time::Instant};
 
-use snapshot::{ClusterId, RequestHead, RouteAction, RouteConfigId, match_route};
+use snapshot::{ClusterId, NoRoute, RequestHead, RouteAction, RouteConfigId, match_route};
 
 use crate::{
     access_log::{Entry, Field, RequestLine},
@@ -78,6 +78,27 @@ impl<'v> Routed<'v> {
     fn reply(reply: LocalReply<'v>) -> Self {
         Self { action: Action::Reply(reply), cluster: None, route: None }
     }
+
+    fn to_https(request: &impl RequestHead, own_port: u16) -> Self {
+        match https_location(request.authority(), request.path_and_query(), own_port) {
+            Some(location) => Self { action: Action::Redirect(location), cluster: None, route: None },
+            None => Self::reply(LocalReply::no_route(NoRoute::TlsRequired)),
+        }
+    }
+}
+
+/// The same request over https, or `None` when the client named no host. A port that clear text came in by is left
+/// out: nobody speaks TLS there.
+fn https_location(authority: &str, path_and_query: &str, own_port: u16) -> Option<String> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let clear_text = |port: &str| port == "80" || port.parse() == Ok(own_port);
+    let host = if port.is_some_and(clear_text) { host } else { authority };
+    // `OPTIONS *` has no path.
+    let path = if path_and_query.starts_with('/') { path_and_query } else { "/" };
+    (!host.is_empty()).then(|| format!("https://{host}{path}"))
 }
 
 enum Action<'v> {
@@ -85,6 +106,8 @@ enum Action<'v> {
     Forward(Lease, ClusterId),
     /// Answered here.
     Reply(LocalReply<'v>),
+    /// Sent to this URI.
+    Redirect(String),
 }
 
 /// Finds the route for a request and picks an endpoint. `draw` decides among clusters and endpoints.
@@ -92,10 +115,11 @@ pub(crate) fn route<'v>(
     request: &impl RequestHead,
     view: &'v View,
     config: RouteConfigId,
-    (original_destination, draw): (SocketAddr, u64),
+    (connection, draw): (&Connection, u64),
 ) -> Routed<'v> {
-    let route = match match_route(request, view.snapshot.route_config(config)) {
+    let route = match match_route(request, connection.is_over_tls(), view.snapshot.route_config(config)) {
         Ok((_, route)) => route,
+        Err(NoRoute::TlsRequired) => return Routed::to_https(request, connection.destination.port()),
         Err(missing) => return Routed::reply(LocalReply::no_route(missing)),
     };
     let name = route.name.as_deref();
@@ -105,7 +129,7 @@ pub(crate) fn route<'v>(
         }
         RouteAction::Forward(clusters) => {
             let target = clusters.pick(draw);
-            let pick = |id| (view.pick(id, original_destination, draw.rotate_left(17)), id);
+            let pick = |id| (view.pick(id, connection.destination, draw.rotate_left(17)), id);
             let action = match target.id.map(pick) {
                 None => Action::Reply(LocalReply::NO_CLUSTER),
                 Some((None, _)) => Action::Reply(LocalReply::NO_HEALTHY_UPSTREAM),
@@ -176,4 +200,21 @@ fn record_request(line: &mut RequestLine, request: &impl RequestHead, protocol: 
     line.push(Field::UserAgent, request.header("user-agent").unwrap_or_default());
     added.record_request_id(line, request);
     line.push(Field::Authority, request.authority().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::https_location;
+
+    #[test]
+    fn redirects_keep_host_path_and_foreign_ports() {
+        let to = |authority, path| https_location(authority, path, 8080).unwrap();
+        assert_eq!(to("a.com", "/b?c=d"), "https://a.com/b?c=d");
+        assert_eq!(to("a.com:80", "/"), "https://a.com/");
+        assert_eq!(to("a.com:8080", "/"), "https://a.com/");
+        assert_eq!(to("a.com:30080", "/"), "https://a.com:30080/");
+        assert_eq!(to("[fd00::80]", "/"), "https://[fd00::80]/");
+        assert_eq!(to("[fd00::1]:8080", "*"), "https://[fd00::1]/");
+        assert_eq!(https_location("", "/", 8080), None);
+    }
 }

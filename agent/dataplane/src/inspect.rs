@@ -8,6 +8,7 @@ use snapshot::{Application, Transport as TransportProtocol};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     timer::Deadline,
+    tls::{Hello, HelloReader},
     transport::Transport,
     upstream::UpstreamConnection,
 };
@@ -67,6 +68,36 @@ where
     let is_opaque = transport == TransportProtocol::RawBuffer && application == Application::Opaque;
     let early = early.into_inner().filter(|_| is_opaque);
     Ok(Inspection { transport, application, first, early })
+}
+
+/// Reads a TLS client hello, for listeners where the client always speaks first. `None` says that the client speaks
+/// something else. The bytes read come along.
+///
+/// # Errors
+/// The connection failed, or the hello is malformed, or does not fit into 16 KiB.
+pub(crate) async fn inspect_hello<S: Transport>(
+    stream: &mut S,
+    pool: &Rc<BufferPool>,
+) -> io::Result<(Option<Hello>, PooledBuffer)> {
+    // A client that says nothing is waited for without a buffer.
+    std::future::poll_fn(|cx| stream.poll_readable(cx)).await?;
+    let mut first = pool.small();
+    let mut reader = HelloReader::default();
+    loop {
+        let known = first.filled().len();
+        if first.is_full() {
+            return Err(io::Error::other("client hello is larger than 16 KiB"));
+        }
+        if std::future::poll_fn(|cx| first.poll_fill(cx, stream)).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first.filled()[0] != TLS_HANDSHAKE {
+            return Ok((None, first));
+        }
+        if let Some(hello) = reader.read(&first.filled()[known..])? {
+            return Ok((Some(hello), first));
+        }
+    }
 }
 
 /// Reads until the bytes tell what they are; the end of the stream makes them opaque.

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     sockets::{BindError, Opened, Openings, Sockets},
+    tls::{Cache, ContextError},
     worker::{self, Command, Counts, OpenedSocket, Settings},
 };
 
@@ -23,6 +24,7 @@ use crate::{
 pub struct DataPlane {
     workers: Vec<WorkerThread>,
     sockets: Sockets,
+    tls: Cache,
     version: u64,
 }
 
@@ -39,6 +41,8 @@ pub struct Published {
     pub version: u64,
     /// Listeners that could not be opened; everything else is served.
     pub refused: Vec<BindError>,
+    /// Credentials that cannot serve, so that their handshakes are refused.
+    pub refused_credentials: Vec<ContextError>,
 }
 
 impl DataPlane {
@@ -50,7 +54,7 @@ impl DataPlane {
         let workers = (0..settings.workers)
             .map(|index| start_worker(index, settings.clone()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { workers, sockets: Sockets::new(settings.workers), version: 0 })
+        Ok(Self { workers, sockets: Sockets::new(settings.workers), tls: Cache::default(), version: 0 })
     }
 
     /// Opens and closes sockets as `snapshot` asks, gives it to every worker and waits until all serve from it.
@@ -59,10 +63,16 @@ impl DataPlane {
     pub async fn publish(&mut self, snapshot: Arc<Snapshot>) -> Published {
         self.version += 1;
         let version = self.version;
+        let (tls, refused_credentials) = self.tls.contexts(&snapshot);
         let closed = self.sockets.close(&snapshot);
         self.tell_all(|done| Command::Close(closed.clone(), done)).await;
-        self.tell_all(|done| Command::Publish { version, snapshot: Arc::clone(&snapshot), done }).await;
-        Published { version, refused: self.open_sockets(&snapshot) }
+        self.tell_all(|done| Command::Publish {
+            version,
+            snapshot: Arc::clone(&snapshot),
+            tls: tls.clone(),
+            done,
+        }).await;
+        Published { version, refused: self.open_sockets(&snapshot), refused_credentials }
     }
 
     /// Tries again to open what could not be opened for `snapshot`, which is published already; returns what still

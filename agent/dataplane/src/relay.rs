@@ -146,7 +146,7 @@ impl Direction {
             }
             buffer.consume(n);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(to).poll_flush(cx)
     }
 
     fn poll_read<R: Transport>(

@@ -1,7 +1,6 @@
 //! Opaque connections: one upstream for the whole connection, bytes relayed both ways.
 
 use snapshot::TcpProxy;
-use tokio::net::TcpStream;
 
 use crate::{
     access_log::Entry,
@@ -9,6 +8,7 @@ use crate::{
     connection::Connection,
     failure::LocalReply,
     relay::{RelayError, Transferred, relay},
+    transport::Transport,
     upstream::{Lease, UpstreamConnection},
     view::View,
 };
@@ -66,9 +66,9 @@ pub(crate) async fn dial(
 }
 
 /// Relays an opaque connection to its end. `first` is what the client has sent already.
-pub(crate) async fn serve(
+pub(crate) async fn serve<S: Transport>(
     connection: &Connection,
-    mut stream: TcpStream,
+    mut stream: S,
     mut dialled: Dialled,
     first: Option<PooledBuffer>,
 ) {

@@ -16,11 +16,11 @@ use crate::buffer::PooledBuffer;
 /// A byte stream that can tell that there is something to read before a buffer is taken for it.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Ready when a read would not have to wait, or might not.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 impl Transport for TcpStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
     }
 }
@@ -35,6 +35,15 @@ impl<S> Prefixed<S> {
     /// `first` is read before anything else of `stream`.
     pub(crate) fn new(first: PooledBuffer, stream: S) -> Self {
         Self { first: Some(first), stream }
+    }
+}
+
+impl<S: Transport> Transport for Prefixed<S> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.first {
+            Some(first) if !first.is_empty() => Poll::Ready(Ok(())),
+            _ => self.stream.poll_readable(cx),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use snapshot::{Cluster, ClusterId, Discovery, Draft, Snapshot};
 
 use crate::{
     balance,
+    tls::Contexts,
     upstream::{Lease, Upstream},
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct View {
     /// Number of the snapshot; connections compare it to notice a change.
     pub(crate) version: u64,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// By the handles of the snapshot.
+    pub(crate) tls: Contexts,
     clusters: Vec<ClusterConnections>,
 }
 
@@ -40,11 +43,12 @@ const MAX_ORIGINAL: usize = 4096;
 impl View {
     /// What a worker has before the first publication: nothing.
     pub(crate) fn empty() -> Self {
-        Self { version: 0, snapshot: Arc::new(Draft::default().finish()), clusters: Vec::new() }
+        let snapshot = Arc::new(Draft::default().finish());
+        Self { version: 0, snapshot, tls: Contexts::default(), clusters: Vec::new() }
     }
 
     /// The view of a new snapshot. Endpoints that stay keep their connections and counts.
-    pub(crate) fn next(&self, version: u64, snapshot: Arc<Snapshot>) -> Self {
+    pub(crate) fn next(&self, version: u64, snapshot: Arc<Snapshot>, tls: Contexts) -> Self {
         let names = self.snapshot.clusters().iter().map(|cluster| cluster.name.as_str());
         let known: HashMap<&str, &ClusterConnections, RandomState> = names.zip(&self.clusters).collect();
         let clusters: Vec<_> = snapshot
@@ -52,7 +56,7 @@ impl View {
             .iter()
             .map(|cluster| ClusterConnections::new(cluster, known.get(cluster.name.as_str()).copied()))
             .collect();
-        let next = Self { version, snapshot, clusters };
+        let next = Self { version, snapshot, tls, clusters };
         self.retire_unless_in(&next);
         next
     }
@@ -195,12 +199,12 @@ mod tests {
 
     #[test]
     fn endpoints_that_stay_keep_their_counts_across_publications() {
-        let first = View::empty().next(1, snapshot("a", &["10.0.0.1:80", "10.0.0.2:80"]));
+        let first = View::empty().next(1, snapshot("a", &["10.0.0.1:80", "10.0.0.2:80"]), Contexts::default());
         let lease = first.pick(ClusterId(0), somewhere(), 0).unwrap();
         let kept = lease.address.to_string();
-        let second = first.next(2, snapshot("a", &[&kept]));
+        let second = first.next(2, snapshot("a", &[&kept]), Contexts::default());
         assert_eq!(second.clusters[0].endpoints[0].active(), 1);
-        let renamed = first.next(3, snapshot("b", &[&kept]));
+        let renamed = first.next(3, snapshot("b", &[&kept]), Contexts::default());
         assert_eq!(renamed.clusters[0].endpoints[0].active(), 0);
     }
 
@@ -220,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_cluster_without_endpoints_picks_nothing() {
-        let view = View::empty().next(1, snapshot("a", &[]));
+        let view = View::empty().next(1, snapshot("a", &[]), Contexts::default());
         assert!(view.pick(ClusterId(0), somewhere(), 7).is_none());
     }
 
@@ -233,7 +237,7 @@ mod tests {
             connect_timeout: Duration::from_secs(10),
         };
         let draft = Draft { clusters: vec![cluster], ..Draft::default() };
-        let view = View::empty().next(1, Arc::new(draft.finish()));
+        let view = View::empty().next(1, Arc::new(draft.finish()), Contexts::default());
         for port in 1..=u16::try_from(MAX_ORIGINAL).unwrap() + 10 {
             let lease = view.pick(ClusterId(0), ([10, 0, 0, 1], port).into(), 0).unwrap();
             assert_eq!(lease.address.port(), port);

@@ -22,6 +22,7 @@ use crate::{
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
     timer::{TICK, Timers},
+    tls::Contexts,
     view::View,
 };
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How long the head of a request may take to arrive once it has begun.
     pub head_timeout: Duration,
+    /// How long a TLS client may take to say what it wants, and again to finish its handshake.
+    pub handshake_timeout: Duration,
     /// Where the access log goes, if it is on.
     pub access_log: Option<AccessLog>,
 }
@@ -53,6 +56,7 @@ impl Default for Settings {
             original_destination: crate::original_destination,
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(15),
             access_log: None,
         }
     }
@@ -63,7 +67,7 @@ pub(crate) enum Command {
     /// Stop accepting on these addresses, and confirm.
     Close(Vec<SocketAddr>, oneshot::Sender<()>),
     /// Serve from this snapshot from now on, and confirm.
-    Publish { version: u64, snapshot: Arc<Snapshot>, done: oneshot::Sender<()> },
+    Publish { version: u64, snapshot: Arc<Snapshot>, tls: Contexts, done: oneshot::Sender<()> },
     /// Accept on these too.
     Open(Vec<OpenedSocket>),
     /// Let connections end.
@@ -93,6 +97,8 @@ pub struct Counts {
     pub looped: u64,
     /// Connections closed because no filter chain takes them.
     pub no_filter_chain: u64,
+    /// Connections closed because their TLS handshake failed or took too long.
+    pub failed_handshakes: u64,
     /// HTTP requests.
     pub requests: u64,
     /// HTTP requests that the proxy answered itself.
@@ -109,6 +115,7 @@ impl std::ops::Add for Counts {
             over_limit: self.over_limit + other.over_limit,
             looped: self.looped + other.looped,
             no_filter_chain: self.no_filter_chain + other.no_filter_chain,
+            failed_handshakes: self.failed_handshakes + other.failed_handshakes,
             requests: self.requests + other.requests,
             local_replies: self.local_replies + other.local_replies,
         }
@@ -245,8 +252,8 @@ pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceive
                 accepting.close(addresses).await;
                 _ = done.send(());
             }
-            Command::Publish { version, snapshot, done } => {
-                let next = worker.view().next(version, snapshot);
+            Command::Publish { version, snapshot, tls, done } => {
+                let next = worker.view().next(version, snapshot, tls);
                 *worker.view.borrow_mut() = Rc::new(next);
                 _ = done.send(());
             }

@@ -111,7 +111,7 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
     let matches = RouteMatch { path: PathMatch::Prefix("/api/".to_owned()) };
     let route = Route { name: None, virtual_service: None, matches, action };
     let domains = vec!["svc.default".parse().expect("a host")];
-    let host = VirtualHost { name: "svc".to_owned(), domains, routes: vec![route] };
+    let host = VirtualHost { name: "svc".to_owned(), domains, require_tls: false, routes: vec![route] };
     let filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) });
     Draft {
         listeners: vec![Listener {
@@ -121,6 +121,7 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
             filter_chains: vec![FilterChain {
                 name: "http".to_owned(),
                 matches: FilterChainMatch::default(),
+                tls: None,
                 filter,
             }],
             default_filter_chain: None,
@@ -132,5 +133,6 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
             source: None,
             connect_timeout: Duration::from_secs(5),
         }],
+        ..Draft::default()
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     cluster::{Cluster, Discovery},
     listener::{Binding, FilterChain, Listener, NetworkFilter},
     route::{PathMatch, Route, RouteAction, RouteConfig, VirtualHost},
+    tls::{REDACTED, TlsContext},
 };
 
 /// Returns `{"configs": [...]}` with the clusters, listeners and routes of a snapshot, as istioctl reads them.
@@ -113,10 +114,31 @@ fn filter_chain(snapshot: &Snapshot, chain: &FilterChain) -> Value {
         matches.insert("application_protocols".to_owned(), json!(["http/1.1", "h2c"]));
     }
     let mut dump = json!({"name": chain.name, "filters": [network_filter(snapshot, &chain.filter)]});
+    if let Some(tls) = chain.tls {
+        dump["transport_socket"] = transport_socket(snapshot.tls_context(tls));
+    }
     if !matches.is_empty() {
         dump["filter_chain_match"] = matches.into();
     }
     dump
+}
+
+const DOWNSTREAM_TLS: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+
+/// The certificate appears by name only, and a key not at all.
+fn transport_socket(context: &TlsContext) -> Value {
+    let mut common = json!({
+        "alpn_protocols": context.alpn,
+        "tls_certificate_sds_secret_configs": [{"name": context.name}],
+    });
+    if context.certificate.is_some() {
+        common["tls_certificates"] = json!([{"private_key": {"inline_string": REDACTED}}]);
+    }
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {"@type": DOWNSTREAM_TLS, "common_tls_context": common},
+    })
 }
 
 const HTTP_CONNECTION_MANAGER: &str =
@@ -150,7 +172,11 @@ fn route_config(config: &RouteConfig) -> Value {
 fn virtual_host(host: &VirtualHost) -> Value {
     let domains: Vec<_> = host.domains.iter().map(ToString::to_string).collect();
     let routes: Vec<_> = host.routes.iter().map(route).collect();
-    json!({"name": host.name, "domains": domains, "routes": routes})
+    let mut dump = json!({"name": host.name, "domains": domains, "routes": routes});
+    if host.require_tls {
+        dump["require_tls"] = "ALL".into();
+    }
+    dump
 }
 
 fn route(route: &Route) -> Value {
@@ -192,14 +218,17 @@ fn destination(clusters: &crate::WeightedClusters) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use rustls_pki_types::PrivateKeyDer;
+
     use super::*;
     use crate::{
-        Binding, ClusterId, ClusterTarget, Direction, Draft, FilterChainMatch, HttpConnections,
-        RouteConfigId, RouteMatch, WeightedClusters,
+        Binding, Certificate, ClusterId, ClusterTarget, Direction, Draft, FilterChainMatch, HttpConnections,
+        RouteConfigId, RouteMatch, TlsContextId, WeightedClusters,
     };
 
     #[test]
     fn a_gateway_is_dumped_under_istios_names() {
+        let key = PrivateKeyDer::Pkcs8(b"topsecret".to_vec().into());
         let target = ClusterTarget { name: "outbound|8000||h".into(), id: Some(ClusterId(0)), weight: 0 };
         let draft = Draft {
             listeners: vec![Listener {
@@ -209,6 +238,7 @@ mod tests {
                 filter_chains: vec![FilterChain {
                     name: "0.0.0.0_8080".into(),
                     matches: FilterChainMatch::default(),
+                    tls: Some(TlsContextId(0)),
                     filter: NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) }),
                 }],
                 default_filter_chain: None,
@@ -218,6 +248,7 @@ mod tests {
                 vec![VirtualHost {
                     name: "a.com:80".into(),
                     domains: vec!["a.com".parse().unwrap()],
+                    require_tls: true,
                     routes: vec![Route {
                         name: None,
                         virtual_service: Some("default/vs".into()),
@@ -227,6 +258,11 @@ mod tests {
                 }],
             )],
             clusters: vec![],
+            tls_contexts: vec![TlsContext {
+                name: "kubernetes://cert".into(),
+                certificate: Some(Certificate::new(vec![], key)),
+                alpn: vec!["h2".into()],
+            }],
         };
         let dump = config_dump(&draft.finish(), 7);
         let listener = &dump["configs"][1]["dynamic_listeners"][0];
@@ -235,7 +271,13 @@ mod tests {
         let filter = &listener["active_state"]["listener"]["filter_chains"][0]["filters"][0];
         assert_eq!(filter["typed_config"]["rds"]["route_config_name"], "http.8080");
         let host = &dump["configs"][2]["dynamic_route_configs"][0]["route_config"]["virtual_hosts"][0];
-        assert_eq!(host["domains"], json!(["a.com"]));
+        assert_eq!((&host["domains"], &host["require_tls"]), (&json!(["a.com"]), &json!("ALL")));
+        let socket =
+            &listener["active_state"]["listener"]["filter_chains"][0]["transport_socket"]["typed_config"];
+        let common = &socket["common_tls_context"];
+        assert_eq!(common["tls_certificate_sds_secret_configs"][0]["name"], "kubernetes://cert");
+        assert_eq!(common["tls_certificates"], json!([{"private_key": {"inline_string": "[redacted]"}}]));
+        assert!(!dump.to_string().contains("topsecret"));
         assert_eq!(host["routes"][0]["route"]["cluster"], "outbound|8000||h");
         assert_eq!(
             host["routes"][0]["metadata"]["filter_metadata"]["istio"]["config"],

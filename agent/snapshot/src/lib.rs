@@ -11,6 +11,7 @@ mod hosts;
 mod listener;
 mod request;
 mod route;
+mod tls;
 
 use std::{collections::HashMap, net::SocketAddr};
 
@@ -28,6 +29,7 @@ pub use route::{
     ClusterTarget, NoRoute, PathMatch, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
     WeightedClusters, match_route,
 };
+pub use tls::{Certificate, TlsContext, TlsContextId};
 
 /// Position of a listener in [`Snapshot::listeners`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -44,7 +46,7 @@ pub struct ClusterId(pub u32);
 
 /// Everything a snapshot holds, before its indexes are made.
 ///
-/// The order of `listeners`, `route_configs` and `clusters` is the order in which the dump prints them; translation
+/// The order of `listeners`, `route_configs`, `clusters` and `tls_contexts` is the order in which the dump prints them; translation
 /// keeps it sorted so that equal resources give equal snapshots.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Draft {
@@ -54,6 +56,8 @@ pub struct Draft {
     pub route_configs: Vec<RouteConfig>,
     /// All clusters, referred to by [`ClusterId`].
     pub clusters: Vec<Cluster>,
+    /// All ways to terminate TLS, referred to by [`TlsContextId`].
+    pub tls_contexts: Vec<TlsContext>,
 }
 
 impl Draft {
@@ -105,6 +109,11 @@ impl Snapshot {
         &self.draft.clusters
     }
 
+    /// All ways to terminate TLS, in dump order.
+    pub fn tls_contexts(&self) -> &[TlsContext] {
+        &self.draft.tls_contexts
+    }
+
     /// The listener with this handle; handles come from this snapshot, so it exists.
     pub fn listener(&self, id: ListenerId) -> &Listener {
         &self.draft.listeners[id.0 as usize]
@@ -118,6 +127,11 @@ impl Snapshot {
     /// The cluster with this handle.
     pub fn cluster(&self, id: ClusterId) -> &Cluster {
         &self.draft.clusters[id.0 as usize]
+    }
+
+    /// The TLS context with this handle.
+    pub fn tls_context(&self, id: TlsContextId) -> &TlsContext {
+        &self.draft.tls_contexts[id.0 as usize]
     }
 
     /// The listener whose own socket is bound to `address`.

@@ -6,6 +6,7 @@ use crate::{
     RouteConfigId,
     hosts::{HostName, HostPattern},
     route::WeightedClusters,
+    tls::TlsContextId,
 };
 
 /// Where connections come in and what serves them.
@@ -24,6 +25,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether some chain terminates TLS, so that clients are expected to speak first and to name the server.
+    pub fn terminates_tls(&self) -> bool {
+        self.filter_chains.iter().chain(&self.default_filter_chain).any(|chain| chain.tls.is_some())
+    }
+
     /// Whether choosing a chain for this destination port depends on what the client sends first.
     ///
     /// Chains for this very port shut out those for any port, so only they are asked when there are some.
@@ -64,6 +70,8 @@ pub struct FilterChain {
     pub name: String,
     /// Conditions; all must hold.
     pub matches: FilterChainMatch,
+    /// How TLS is terminated; `None` leaves the bytes as they are.
+    pub tls: Option<TlsContextId>,
     /// What serves the connection.
     pub filter: NetworkFilter,
 }
@@ -194,7 +202,7 @@ mod tests {
     use super::*;
 
     fn chain(name: &str, matches: FilterChainMatch) -> FilterChain {
-        FilterChain { name: name.to_owned(), matches, filter: NetworkFilter::Blackhole }
+        FilterChain { name: name.to_owned(), matches, tls: None, filter: NetworkFilter::Blackhole }
     }
 
     fn listener(filter_chains: Vec<FilterChain>) -> Listener {

@@ -59,6 +59,9 @@ pub struct VirtualHost {
     pub name: String,
     /// Host patterns served.
     pub domains: Vec<HostPattern>,
+    /// Whether requests that came in clear text are redirected to https, whatever the routes say
+    /// (`httpsRedirect`).
+    pub require_tls: bool,
     /// Tried in order; the first that matches is taken.
     pub routes: Vec<Route>,
 }
@@ -178,21 +181,29 @@ impl WeightedClusters {
     }
 }
 
-/// Why no route was found; both are answered 404 NR.
+/// Why no route was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoRoute {
-    /// No virtual host serves the authority.
+    /// No virtual host serves the authority: 404 NR.
     VirtualHost,
-    /// The virtual host has no route for the request. There is no falling through to a less specific host.
+    /// The virtual host has no route for the request: 404 NR. There is no falling through to a less specific host.
     Route,
+    /// The virtual host is served over TLS only: the client is redirected there.
+    TlsRequired,
 }
 
 /// Returns the first route of the request's virtual host whose conditions all hold.
+///
+/// `over_tls` tells how the request came in; without it a host that requires TLS has no routes.
 pub fn match_route<'s>(
     request: &impl RequestHead,
+    over_tls: bool,
     config: &'s RouteConfig,
 ) -> Result<(&'s VirtualHost, &'s Route), NoRoute> {
     let host = config.select_virtual_host(request.authority()).ok_or(NoRoute::VirtualHost)?;
+    if host.require_tls && !over_tls {
+        return Err(NoRoute::TlsRequired);
+    }
     let route = host.routes.iter().find(|route| route.matches.matches(request)).ok_or(NoRoute::Route)?;
     Ok((host, route))
 }
@@ -232,6 +243,7 @@ mod tests {
         let host = |domain: &str, routes| VirtualHost {
             name: format!("{domain}:80"),
             domains: vec![domain.parse().unwrap()],
+            require_tls: domain == "tls.com",
             routes,
         };
         RouteConfig::new(
@@ -245,12 +257,13 @@ mod tests {
                     ],
                 ),
                 host("*", vec![route(PathMatch::Any, 203)]),
+                host("tls.com", vec![route(PathMatch::Exact("/".into()), 204)]),
             ],
         )
     }
 
     fn status(request: &Get) -> Result<u16, NoRoute> {
-        match_route(request, &config()).map(|(_, route)| match route.action {
+        match_route(request, false, &config()).map(|(_, route)| match route.action {
             RouteAction::DirectResponse { status, .. } => status,
             RouteAction::Forward(_) => 0,
         })
@@ -266,6 +279,15 @@ mod tests {
     #[test]
     fn exact_host_without_route_does_not_fall_through_to_the_wildcard() {
         assert_eq!(status(&Get("a.com", "/other")), Err(NoRoute::Route));
+    }
+
+    #[test]
+    fn a_host_that_requires_tls_redirects_whatever_its_routes_say() {
+        for path in ["/", "/other"] {
+            assert_eq!(status(&Get("tls.com", path)), Err(NoRoute::TlsRequired));
+        }
+        let over_tls = |path| match_route(&Get("tls.com", path), true, &config()).map(|_| ());
+        assert_eq!((over_tls("/"), over_tls("/other")), (Ok(()), Err(NoRoute::Route)));
     }
 
     fn target(name: &str, weight: u32) -> ClusterTarget {

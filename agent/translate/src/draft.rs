@@ -52,7 +52,7 @@ impl DraftBuilder {
 
 /// A chain without conditions.
 pub(crate) fn chain(name: impl Into<String>, filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: name.into(), matches: FilterChainMatch::default(), filter }
+    FilterChain { name: name.into(), matches: FilterChainMatch::default(), tls: None, filter }
 }
 
 /// Bytes to these clusters.

@@ -129,5 +129,10 @@ impl Gateway<'_, '_> {
 
 /// Answers 404 to everything, for a port that no rules are attached to.
 fn blackhole(port: u16) -> VirtualHost {
-    VirtualHost { name: format!("blackhole:{port}"), domains: vec![HostPattern::Any], routes: vec![] }
+    VirtualHost {
+        name: format!("blackhole:{port}"),
+        domains: vec![HostPattern::Any],
+        require_tls: false,
+        routes: vec![],
+    }
 }

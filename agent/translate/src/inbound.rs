@@ -96,7 +96,12 @@ fn http_table(name: &str, host: &str, cluster: &str, clusters: &Clusters) -> Rou
     let routes = vec![default_route("default", clusters.only(cluster))];
     RouteConfig::new(
         name,
-        vec![VirtualHost { name: host.to_owned(), domains: vec![HostPattern::Any], routes }],
+        vec![VirtualHost {
+            name: host.to_owned(),
+            domains: vec![HostPattern::Any],
+            require_tls: false,
+            routes,
+        }],
     )
 }
 

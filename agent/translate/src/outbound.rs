@@ -91,6 +91,7 @@ impl<'o, 's> Outbound<'o, 's> {
         VirtualHost {
             name: format!("{}:{port}", service.host),
             domains: service_domains(meta.name(), meta.namespace(), ips, self.registry.proxy),
+            require_tls: false,
             routes,
         }
     }
@@ -159,7 +160,12 @@ impl<'o, 's> Outbound<'o, 's> {
                 continue;
             };
             let Some(routes) = self.context(HTTP).routes(vs) else { continue };
-            self.others.push(VirtualHost { name: format!("{host}:{HTTP}"), domains: vec![domain], routes });
+            self.others.push(VirtualHost {
+                name: format!("{host}:{HTTP}"),
+                domains: vec![domain],
+                require_tls: false,
+                routes,
+            });
         }
         self.others.sort_by(|a, b| a.name.cmp(&b.name));
         if !self.others.is_empty() {
@@ -210,7 +216,12 @@ impl<'o, 's> Outbound<'o, 's> {
                 ("block_all", Route { name, virtual_service: None, matches: RouteMatch::default(), action })
             }
         };
-        VirtualHost { name: name.to_owned(), domains: vec![HostPattern::Any], routes: vec![route] }
+        VirtualHost {
+            name: name.to_owned(),
+            domains: vec![HostPattern::Any],
+            require_tls: false,
+            routes: vec![route],
+        }
     }
 }
 
@@ -218,7 +229,7 @@ const HTTP: u16 = 80;
 
 fn on_http(name: &str, filter: NetworkFilter) -> FilterChain {
     let matches = FilterChainMatch { application: Some(Application::Http), ..FilterChainMatch::default() };
-    FilterChain { name: name.to_owned(), matches, filter }
+    FilterChain { name: name.to_owned(), matches, tls: None, filter }
 }
 
 /// The VirtualServices for calls inside the mesh, found by host.

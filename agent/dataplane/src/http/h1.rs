@@ -213,6 +213,18 @@ impl<S: Transport> Session<'_, S> {
                 let lasting = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
                 (self.reply(&reply, lasting, method, out).await, Outcome::reply(&reply))
             }
+            Action::Redirect(location) => {
+                let reply = LocalReply::moved(&location);
+                let lasting = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
+                let next = self.reply(&reply, lasting, method, out).await;
+                log(
+                    self.connection,
+                    start,
+                    &self.line,
+                    &Outcome { cluster, route, ..Outcome::reply(&reply) },
+                );
+                return next;
+            }
             Action::Forward(lease, cluster) => {
                 let forward = Forward { view, cluster, lease, start, body, lasting, method, upgrade };
                 self.forward(forward, out).await
@@ -249,7 +261,7 @@ impl<S: Transport> Session<'_, S> {
         if method != Method::Head {
             out.extend_from_slice(reply.body.as_bytes());
         }
-        let written = self.stream.write_all(out).await;
+        let written = write_whole(self.stream, out).await;
         match (written, lasting.keep_alive) {
             (Ok(()), true) => Next::Request,
             (Ok(()), false) => {
@@ -283,6 +295,12 @@ impl<S: Transport> Session<'_, S> {
     }
 }
 
+/// Writes so that nothing stays behind in the layer that encrypts.
+async fn write_whole<S: Transport>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 const WEBSOCKET: &str = "websocket";
 /// What a client may still send after an answer that closes its connection, and for how long.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -299,7 +317,7 @@ fn route_head<'v>(
         // No route takes CONNECT unless it says so, and none can yet.
         return Routed::reply(LocalReply::no_route(snapshot::NoRoute::Route));
     }
-    route(head, view, config, (connection.destination, fastrand::u64(..)))
+    route(head, view, config, (connection, fastrand::u64(..)))
 }
 
 /// Whether the client's connection goes on, and how that is said in its version.

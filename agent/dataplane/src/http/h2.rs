@@ -95,13 +95,14 @@ async fn serve_request(connection: Rc<Connection>, request: Request<Incoming>) -
     let routed = match connection.route_config(&view) {
         _ if !head.fits_http1() => Routed::reply(LocalReply::BAD_REQUEST),
         Some(config) if parts.method != ::http::Method::CONNECT => {
-            route(&head, &view, config, (connection.destination, fastrand::u64(..)))
+            route(&head, &view, config, (&connection, fastrand::u64(..)))
         }
         _ => Routed::reply(LocalReply::no_route(NoRoute::Route)),
     };
     let ending = Ending::new(Rc::clone(&connection), start, line, (routed.cluster, routed.route));
     match routed.action {
         Action::Reply(reply) => local(&reply, ending),
+        Action::Redirect(location) => local(&LocalReply::moved(&location), ending),
         Action::Forward(lease, cluster) => {
             let mut out = worker.scratch();
             let length = body_length(&parts, &body);

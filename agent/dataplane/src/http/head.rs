@@ -64,6 +64,8 @@ fn is_dropped(name: &str, nominated: &ConnectionNames<'_>) -> bool {
 /// What this proxy adds to a request, by the side of the workload it serves.
 pub(super) struct Added {
     direction: Direction,
+    /// How the client reached this proxy.
+    scheme: &'static str,
     peer: IpAddr,
     /// Present when the client sent none, or one that is not trusted.
     request_id: Option<[u8; UUID_LEN]>,
@@ -77,7 +79,7 @@ impl Added {
         let direction = connection.direction;
         let replaced = direction == Direction::Gateway || request.header(REQUEST_ID).is_none();
         let request_id = replaced.then(|| uuid_v4(fastrand::u128(..)));
-        Self { direction, peer: connection.peer.ip(), request_id }
+        Self { direction, scheme: connection.scheme(), peer: connection.peer.ip(), request_id }
     }
 
     fn is_gateway(&self) -> bool {
@@ -151,7 +153,7 @@ pub(super) fn write_request_head(
     });
     http1::write_framing(out, body);
     if added.is_gateway() || !has_scheme {
-        http1::write_header(out, FORWARDED_PROTO.as_bytes(), b"http");
+        http1::write_header(out, FORWARDED_PROTO.as_bytes(), added.scheme.as_bytes());
     }
     if added.is_gateway() {
         out.extend_from_slice(b"x-forwarded-for: ");
@@ -237,6 +239,9 @@ impl AnswerFields {
 
     /// Writes the fields of an answer of our own.
     pub(super) fn write_local(&self, sink: &mut impl FieldSink, reply: &LocalReply<'_>) {
+        if let Some(location) = reply.location {
+            sink.field("location", location.as_bytes());
+        }
         if !reply.body.is_empty() {
             sink.field("content-type", b"text/plain");
         }
@@ -288,6 +293,7 @@ mod tests {
         let head = Http1Head::new(&request);
         let added = Added {
             direction,
+            scheme: "http",
             peer: "10.0.0.9".parse().unwrap(),
             request_id: (direction == Direction::Gateway || head.header(REQUEST_ID).is_none())
                 .then(|| uuid_v4(0)),

@@ -132,7 +132,7 @@ impl Pump {
             self.ready -= nonzero(n)?;
             buffer.consume(n);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(to).poll_flush(cx)
     }
 
     fn poll_read<R: AsyncRead + Unpin>(

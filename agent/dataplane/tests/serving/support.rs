@@ -72,18 +72,23 @@ pub(crate) fn route(path: PathMatch, action: RouteAction) -> Route {
 }
 
 pub(crate) fn route_config(domain: &str, routes: Vec<Route>) -> RouteConfig {
-    let host = VirtualHost { name: format!("{domain}:80"), domains: vec![domain.parse().unwrap()], routes };
+    let host = VirtualHost {
+        name: format!("{domain}:80"),
+        domains: vec![domain.parse().unwrap()],
+        require_tls: false,
+        routes,
+    };
     RouteConfig::new("http.80", vec![host])
 }
 
 pub(crate) fn http_chain(matches: FilterChainMatch) -> FilterChain {
     let filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) });
-    FilterChain { name: "http".to_owned(), matches, filter }
+    FilterChain { name: "http".to_owned(), matches, tls: None, filter }
 }
 
 pub(crate) fn tcp_chain(id: u32) -> FilterChain {
     let filter = NetworkFilter::Tcp(TcpProxy { clusters: to_cluster(Some(id)) });
-    FilterChain { name: "tcp".to_owned(), matches: FilterChainMatch::default(), filter }
+    FilterChain { name: "tcp".to_owned(), matches: FilterChainMatch::default(), tls: None, filter }
 }
 
 pub(crate) fn gateway_draft(address: SocketAddr, upstreams: &[SocketAddr]) -> Draft {
@@ -100,6 +105,7 @@ pub(crate) fn gateway_draft(address: SocketAddr, upstreams: &[SocketAddr]) -> Dr
             vec![route(PathMatch::Any, RouteAction::Forward(to_cluster(Some(0))))],
         )],
         clusters: vec![cluster("test", endpoints(upstreams))],
+        ..Draft::default()
     }
 }
 

@@ -11,7 +11,7 @@ use http1::{BodyLength, Response};
 use snapshot::ClusterId;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{Lasting, Next, Session};
+use super::{Lasting, Next, Session, write_whole};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     failure::LocalReply,
@@ -156,7 +156,7 @@ impl<S: Transport> Session<'_, S> {
             |response: &Response<'_, '_>| write_answer(out, response, &request, forward.lasting, &fields);
         let mut answer = exchange.ask(&request, &forward.lease, &mut body, &mut take).await?;
         while answer.interim {
-            body.stream.write_all(out).await.map_err(|_| Broken::Downstream)?;
+            write_whole(body.stream, out).await.map_err(|_| Broken::Downstream)?;
             let mut take =
                 |response: &Response<'_, '_>| write_answer(out, response, &request, forward.lasting, &fields);
             answer = exchange.next_head(&request, &mut body, &mut take).await?;
@@ -250,7 +250,7 @@ impl<S: Transport> Session<'_, S> {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(early);
         let outcome = Outcome { details: "via_upstream", sent: early.len() as u64, ..outcome };
-        if self.stream.write_all(out).await.is_err() {
+        if write_whole(self.stream, out).await.is_err() {
             return (Next::Close, Outcome { flags: "DC", ..outcome });
         }
         let surroundings = (&worker.buffers, &*self.connection.deadline, worker.settings.idle_timeout);
