@@ -19,7 +19,7 @@ use rules::ports::PROXY_ID;
 use snapshot::Snapshot;
 use sources::{Directories, Source, Update, Updates};
 use tokio::signal::unix::{SignalKind, signal};
-use translate::{CapturePorts, MeshOptions, Proxy, ProxyKind, Translation, translate};
+use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, Translation, translate};
 
 use crate::{
     admin::Interface,
@@ -36,6 +36,11 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let mesh = mesh_config(options.mesh_config.as_deref())?;
     let defaults = ReadDefaults { namespace: options.namespace.as_str().into() };
     let directories = Directories::open(options.config_dirs.clone(), defaults)?;
+    let directories = match options.kind {
+        ProxyKind::Router => directories.with_certificates(),
+        // Gateways are for others; a sidecar has no use for their keys.
+        ProxyKind::Sidecar => directories,
+    };
     let interfaces = interfaces(&options)?;
     let plane =
         DataPlane::start(&data_plane_settings(&options, &mesh)?).context("cannot start the workers")?;
@@ -186,7 +191,13 @@ impl Control {
 
     /// Translates a change and publishes what came of it.
     async fn take(&mut self, update: &Update) -> anyhow::Result<()> {
-        let Translation { snapshot, findings } = translate(&update.set, &self.proxy);
+        let before = self.status.published();
+        let credentials = Credentials {
+            files: &update.certificates,
+            last_good: before.as_ref().map_or(&[], |before| before.snapshot.tls_contexts()),
+            check: |certificate| dataplane::check_certificate(certificate).map_err(|error| error.to_string()),
+        };
+        let Translation { snapshot, findings } = translate(&update.set, &credentials, &self.proxy);
         let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();
         self.report_new(&findings);
         let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
@@ -210,6 +221,7 @@ impl Control {
             "published"
         );
         self.status.publish(Published { version: published.version, snapshot, findings });
+        published.refused_credentials.iter().for_each(|error| tracing::error!("{error}"));
         Ok(())
     }
 

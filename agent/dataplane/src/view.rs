@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn endpoints_that_stay_keep_their_counts_across_publications() {
-        let first = View::empty().next(1, snapshot("a", &["10.0.0.1:80", "10.0.0.2:80"]), Contexts::default());
+        let first =
+            View::empty().next(1, snapshot("a", &["10.0.0.1:80", "10.0.0.2:80"]), Contexts::default());
         let lease = first.pick(ClusterId(0), somewhere(), 0).unwrap();
         let kept = lease.address.to_string();
         let second = first.next(2, snapshot("a", &[&kept]), Contexts::default());

@@ -5,6 +5,7 @@
 //! file or reads a clock.
 #![forbid(unsafe_code)]
 
+mod certificate_files;
 mod cover;
 mod decode;
 mod duration;
@@ -28,6 +29,7 @@ mod testing;
 mod virtual_service;
 mod yaml;
 
+pub use certificate_files::CertificateFiles;
 pub use cover::PathCover;
 pub use endpoint_slice::{AddressType, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, SliceEndpoint};
 pub use endpoints::{EndpointSubset, Endpoints};

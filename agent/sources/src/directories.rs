@@ -4,6 +4,7 @@
 //! (`..data`) that names none of its files. Directories are also looked through at intervals: for a directory that is
 //! away there is nothing to watch, and network file systems tell nothing.
 
+mod certificates;
 mod scan;
 mod watch;
 
@@ -58,6 +59,12 @@ impl Directories {
             listed.map_err(|reason| OpenError { directory: directory.clone(), reason })?;
         }
         Ok(Self { scanner: Scanner::new(directories, defaults) })
+    }
+
+    /// Also reads and watches the certificates and keys that Gateways name by path.
+    pub fn with_certificates(mut self) -> Self {
+        self.scanner.read_certificates();
+        self
     }
 }
 

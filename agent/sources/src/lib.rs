@@ -9,7 +9,7 @@ mod directories;
 
 use std::{future::Future, sync::Arc};
 
-use resources::{Finding, ResourceSet};
+use resources::{CertificateFiles, Finding, ResourceSet};
 use tokio::sync::watch;
 
 pub use directories::{Directories, OpenError, list};
@@ -19,6 +19,8 @@ pub use directories::{Directories, OpenError, list};
 pub struct Update {
     /// The resources.
     pub set: ResourceSet,
+    /// The files that the resources name, when the source was asked to read them.
+    pub certificates: CertificateFiles,
     /// Everything wrong or surprising in them now, not only what is new.
     pub findings: Vec<Finding>,
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use snapshot::{
     Binding, Direction, Draft, FilterChain, FilterChainMatch, HttpConnections, Listener, NetworkFilter,
-    RouteConfig, RouteConfigId, Snapshot, TcpProxy, WeightedClusters,
+    RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, WeightedClusters,
 };
 
 use crate::clusters::Clusters;
@@ -14,6 +14,7 @@ use crate::clusters::Clusters;
 pub(crate) struct DraftBuilder {
     listeners: Vec<Listener>,
     tables: Vec<RouteConfig>,
+    tls_contexts: Vec<TlsContext>,
 }
 
 impl DraftBuilder {
@@ -28,26 +29,41 @@ impl DraftBuilder {
         NetworkFilter::Http(HttpConnections { route_config: id })
     }
 
+    /// Adds a TLS context. Their names are distinct.
+    pub(crate) fn add_tls_context(&mut self, context: TlsContext) -> TlsContextId {
+        let id = TlsContextId(u32::try_from(self.tls_contexts.len()).unwrap_or(u32::MAX));
+        self.tls_contexts.push(context);
+        id
+    }
+
     /// Sorts everything by name and makes the snapshot.
     pub(crate) fn finish(mut self, clusters: Clusters) -> Snapshot {
-        let mut order: Vec<usize> = (0..self.tables.len()).collect();
-        order.sort_by(|a, b| self.tables[*a].name().cmp(self.tables[*b].name()));
-        let mut place = vec![0; order.len()];
-        for (new, old) in (0u32..).zip(&order) {
-            place[*old] = new;
-        }
+        let (route_configs, table_place) = sorted(self.tables, RouteConfig::name);
+        let (tls_contexts, tls_place) = sorted(self.tls_contexts, |context| &context.name);
         for listener in &mut self.listeners {
             for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain) {
                 if let NetworkFilter::Http(http) = &mut chain.filter {
-                    http.route_config = RouteConfigId(place[http.route_config.0 as usize]);
+                    http.route_config = RouteConfigId(table_place[http.route_config.0 as usize]);
+                }
+                if let Some(tls) = &mut chain.tls {
+                    *tls = TlsContextId(tls_place[tls.0 as usize]);
                 }
             }
         }
         self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut tables: Vec<Option<RouteConfig>> = self.tables.into_iter().map(Some).collect();
-        let route_configs = order.into_iter().filter_map(|old| tables[old].take()).collect();
-        Draft { listeners: self.listeners, route_configs, clusters: clusters.list }.finish()
+        Draft { listeners: self.listeners, route_configs, clusters: clusters.list, tls_contexts }.finish()
     }
+}
+
+/// The items by name, and for each old position the new one.
+fn sorted<T>(items: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Vec<u32>) {
+    let mut numbered: Vec<(usize, T)> = items.into_iter().enumerate().collect();
+    numbered.sort_by(|(_, a), (_, b)| name(a).cmp(name(b)));
+    let mut place = vec![0; numbered.len()];
+    for (new, (old, _)) in (0..).zip(&numbered) {
+        place[*old] = new;
+    }
+    (numbered.into_iter().map(|(_, item)| item).collect(), place)
 }
 
 /// A chain without conditions.

@@ -3,6 +3,7 @@
 mod attach;
 mod servers;
 mod shadow;
+mod tls;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,7 +12,9 @@ use snapshot::{Direction, HostPattern, RouteConfig, VirtualHost};
 
 use crate::{
     clusters::Clusters,
+    credentials::Contexts,
     draft::{DraftBuilder, chain, socket_listener, tcp},
+    hosts::pattern,
     registry::Registry,
     routes::{RouteContext, is_catch_all},
 };
@@ -24,8 +27,8 @@ pub(crate) fn build(
     resources: &ResourceSet,
     registry: &Registry<'_>,
     clusters: &Clusters,
-    draft: &mut DraftBuilder,
-    findings: &mut Vec<Finding>,
+    mut contexts: Contexts<'_>,
+    (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
 ) {
     let servers = servers::selected(resources, &Attachments::new(resources, registry.proxy), registry.proxy);
     findings.extend(attach::unattached(resources, &servers, registry.proxy));
@@ -33,6 +36,7 @@ pub(crate) fn build(
     for (address, port) in servers::by_port(servers, registry, findings) {
         match port.spoken {
             Spoken::Http => gateway.add_http(address, &port, draft, findings),
+            Spoken::Https => gateway.add_https(address, &port, &mut contexts, (draft, findings)),
             Spoken::Opaque => gateway.add_tcp(address, &port, draft),
         }
     }
@@ -52,7 +56,7 @@ impl Gateway<'_, '_> {
         draft: &mut DraftBuilder,
         findings: &mut Vec<Finding>,
     ) {
-        let hosts = self.virtual_hosts(address, port, findings);
+        let hosts = self.virtual_hosts(address, &port.servers, findings);
         let table = draft.add_table(RouteConfig::new(address.table_name(), hosts));
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
         listener.filter_chains.push(chain(address.listener_name(), table));
@@ -73,12 +77,25 @@ impl Gateway<'_, '_> {
     fn virtual_hosts(
         &self,
         address: Address,
-        port: &PortServers<'_>,
+        servers: &[SelectedServer<'_>],
         findings: &mut Vec<Finding>,
     ) -> Vec<VirtualHost> {
-        let mut hosts: BTreeMap<&HostPattern, (VirtualHost, Contributors<'_>)> = BTreeMap::new();
+        let mut hosts: BTreeMap<HostPattern, (VirtualHost, Contributors<'_>)> = BTreeMap::new();
         let mut seen = HashSet::new();
-        for server in &port.servers {
+        for server in servers {
+            let empty = |host: &HostPattern| {
+                let name = format!("{host}:{}", server.declared_port());
+                let domains = vec![host.clone()];
+                (VirtualHost { name, domains, require_tls: false, routes: Vec::new() }, Vec::new())
+            };
+            if server.redirects_to_https() {
+                // A host without any rules is redirected too.
+                let own = server.server().hosts.iter().filter_map(|host| pattern(&host.host));
+                let ruled = server.attached.iter().map(|attached| attached.host.clone());
+                for host in own.chain(ruled) {
+                    hosts.entry(host.clone()).or_insert_with(|| empty(&host)).0.require_tls = true;
+                }
+            }
             for Attached { vs, host, .. } in &server.attached {
                 // Two servers of one port may both admit a host; its rules count once.
                 if !seen.insert((host, &vs.meta.id, server.declared_port())) {
@@ -86,10 +103,7 @@ impl Gateway<'_, '_> {
                 }
                 let context = self.context(server);
                 let Some(routes) = context.routes(vs) else { continue };
-                let (entry, contributors) = hosts.entry(host).or_insert_with(|| {
-                    let name = format!("{host}:{}", server.declared_port());
-                    (VirtualHost { name, domains: vec![host.clone()], routes: Vec::new() }, Vec::new())
-                });
+                let (entry, contributors) = hosts.entry(host.clone()).or_insert_with(|| empty(host));
                 entry.routes.extend(routes);
                 contributors.push((vs, context));
             }
@@ -97,8 +111,8 @@ impl Gateway<'_, '_> {
         if hosts.is_empty() {
             return vec![blackhole(address.port())];
         }
-        let finished = hosts.into_iter().map(|(pattern, (mut host, contributors))| {
-            shadow::check(pattern, &contributors, findings);
+        let finished = hosts.into_iter().map(|(host_pattern, (mut host, contributors))| {
+            shadow::check(&host_pattern, &contributors, findings);
             host.routes.sort_by_key(is_catch_all);
             host
         });

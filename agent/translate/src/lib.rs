@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod clusters;
+mod credentials;
 mod draft;
 mod gateway;
 mod hosts;
@@ -21,10 +22,12 @@ mod visibility;
 use resources::{Finding, ResourceSet};
 use snapshot::Snapshot;
 
+pub use credentials::Credentials;
 pub use proxy::{CapturePorts, MeshOptions, Proxy, ProxyKind};
 pub use review::review;
 
 use clusters::Clusters;
+use credentials::Contexts;
 use draft::DraftBuilder;
 use registry::Registry;
 
@@ -40,13 +43,16 @@ pub struct Translation {
 /// Works out what `proxy` serves when these resources are in force.
 ///
 /// Pure: no clock, no random source, no environment.
-pub fn translate(resources: &ResourceSet, proxy: &Proxy) -> Translation {
+pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: &Proxy) -> Translation {
     let registry = Registry::new(resources, proxy);
     let clusters = Clusters::new(&registry, proxy);
     let mut draft = DraftBuilder::default();
     let mut findings = Vec::new();
     match proxy.kind {
-        ProxyKind::Router => gateway::build(resources, &registry, &clusters, &mut draft, &mut findings),
+        ProxyKind::Router => {
+            let contexts = Contexts::new(resources, credentials, proxy);
+            gateway::build(resources, &registry, &clusters, contexts, (&mut draft, &mut findings));
+        }
         ProxyKind::Sidecar => {
             outbound::build(resources, &registry, &clusters, &mut draft, &mut findings);
             inbound::build(&registry, &clusters, &mut draft, &mut findings);

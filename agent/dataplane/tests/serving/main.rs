@@ -5,3 +5,4 @@ mod captured;
 mod http1;
 mod http2;
 mod support;
+mod tls;

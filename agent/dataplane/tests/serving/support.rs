@@ -121,7 +121,7 @@ pub(crate) fn sidecar_draft(address: SocketAddr, upstreams: &[SocketAddr]) -> Dr
 }
 
 /// A client that writes and reads bytes.
-pub(crate) struct Client(pub(crate) TcpStream);
+pub(crate) struct Client<S = TcpStream>(pub(crate) S);
 
 /// An answer as it came.
 #[derive(Debug)]
@@ -151,7 +151,9 @@ impl Client {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Self(stream)
     }
+}
 
+impl<S: Read + Write> Client<S> {
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.0.write_all(bytes.as_ref()).unwrap();
         self

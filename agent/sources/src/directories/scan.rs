@@ -11,6 +11,7 @@ use std::{
 
 use resources::{Files, Finding, Place, Problem, ReadDefaults, Rule, Severity};
 
+use super::certificates::Certificates;
 use crate::Update;
 
 /// The state of all directories at the last look.
@@ -20,20 +21,21 @@ pub(super) struct Scanner {
     files: Files,
     seen: BTreeMap<PathBuf, Seen>,
     unlisted: BTreeMap<PathBuf, String>,
+    certificates: Option<Certificates>,
     touched: BTreeSet<OsString>,
     is_first: bool,
 }
 
 /// What a file was at the last look; while it stays the same it is not read again.
 #[derive(Debug, Eq, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     Read(Fingerprint),
     Unreadable(String),
 }
 
 /// Tells versions of a file apart. A file touched while it was watched is read even if this is unchanged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Fingerprint {
+pub(super) struct Fingerprint {
     device: u64,
     inode: u64,
     size: u64,
@@ -54,13 +56,20 @@ impl Scanner {
             files: Files::new(defaults),
             seen: BTreeMap::new(),
             unlisted: BTreeMap::new(),
+            certificates: None,
             touched: BTreeSet::new(),
             is_first: true,
         }
     }
 
+    pub(super) fn read_certificates(&mut self) {
+        self.certificates = Some(Certificates::default());
+    }
+
+    /// All that is to be watched.
     pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.directories.iter().map(PathBuf::as_path)
+        let of_certificates = self.certificates.iter().flat_map(Certificates::directories);
+        self.directories.iter().map(PathBuf::as_path).chain(of_certificates)
     }
 
     /// Takes note of files that were touched: they are read at the next scan however unchanged they look.
@@ -73,6 +82,12 @@ impl Scanner {
         let mut changed = std::mem::take(&mut self.is_first);
         for directory in self.directories.clone() {
             changed |= self.scan_directory(&directory);
+        }
+        if let Some(certificates) = &mut self.certificates {
+            if changed {
+                certificates.want(&self.files.resources().0.certificate_paths());
+            }
+            changed |= certificates.scan(&self.touched);
         }
         self.touched.clear();
         changed.then(|| self.update())
@@ -138,7 +153,12 @@ impl Scanner {
             problem: Problem::new(format!("directory cannot be read: {reason}"))
                 .remedy("what was read from it stays in force; it is tried again every 2 seconds"),
         });
-        Update { set, findings: away.chain(findings).collect() }
+        let certificates = self.certificates.as_ref().map(|certificates| certificates.files().clone());
+        Update {
+            set,
+            certificates: certificates.unwrap_or_default(),
+            findings: away.chain(findings).collect(),
+        }
     }
 }
 
@@ -166,7 +186,7 @@ fn has_resource_name(file: &Path) -> bool {
     !hidden && known
 }
 
-fn fingerprint(file: &Path) -> io::Result<Fingerprint> {
+pub(super) fn fingerprint(file: &Path) -> io::Result<Fingerprint> {
     let metadata = fs::metadata(file)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
@@ -187,14 +207,19 @@ impl Fingerprint {
 }
 
 /// The fingerprint is taken before reading: a change in between makes it differ at the next look.
-fn read_text(file: &Path) -> io::Result<(Fingerprint, String)> {
+pub(super) fn read_bytes(file: &Path, limit: u64) -> io::Result<(Fingerprint, Vec<u8>)> {
     let open = File::open(file)?;
     let fingerprint = Fingerprint::of(&open.metadata()?);
     let mut bytes = Vec::new();
-    let count = open.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if count as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes; split it")));
+    let count = open.take(limit + 1).read_to_end(&mut bytes)?;
+    if count as u64 > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes; split it")));
     }
+    Ok((fingerprint, bytes))
+}
+
+fn read_text(file: &Path) -> io::Result<(Fingerprint, String)> {
+    let (fingerprint, bytes) = read_bytes(file, MAX_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         io::Error::other(format!("byte {} is not UTF-8 text", error.utf8_error().valid_up_to() + 1))
     })?;

@@ -6,10 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use resources::{Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, Server, Severity};
+use resources::{
+    Finding, GatewayRef, Object, Path, Problem, Protocol, ResourceSet, Rule, Server, Severity, TlsMode,
+};
 
 use super::attach::{Attached, Attachments};
-use crate::{draft::address_name, proxy::Proxy, registry::Registry};
+use crate::{
+    credentials::{CredentialSource, Unusable},
+    draft::address_name,
+    proxy::Proxy,
+    registry::Registry,
+};
 
 /// A server of a Gateway that selects this proxy.
 #[derive(Debug)]
@@ -31,6 +38,41 @@ impl<'s> SelectedServer<'s> {
     /// The port as written: VirtualServices match it and virtual hosts are named after it.
     pub(crate) fn declared_port(&self) -> u16 {
         self.server().port.number
+    }
+
+    /// Where the certificate is, of a server that can be served.
+    pub(crate) fn credential_source(&self) -> Option<CredentialSource<'s>> {
+        let tls = self.server().tls.as_ref().filter(|tls| tls.mode == TlsMode::Simple);
+        tls.and_then(CredentialSource::of)
+    }
+
+    /// Whether clear-text requests are redirected to https.
+    pub(crate) fn redirects_to_https(&self) -> bool {
+        self.server().port.protocol.is_http()
+            && self.server().tls.as_ref().is_some_and(|tls| tls.https_redirect)
+    }
+
+    /// A finding about one of `hosts`.
+    pub(crate) fn host_finding(&self, rule: Rule, host: usize, problem: Problem) -> Finding {
+        let spec = Path::ROOT.field("spec");
+        let servers = spec.field("servers");
+        let at = servers.index(self.index);
+        let hosts = at.field("hosts");
+        self.gateway.meta.finding(Severity::Warning, rule, &hosts.index(host), problem)
+    }
+
+    /// A finding that costs the server its certificate.
+    pub(crate) fn credential_finding(&self, unusable: Unusable) -> Finding {
+        let spec = Path::ROOT.field("spec");
+        let servers = spec.field("servers");
+        let at = servers.index(self.index);
+        let tls = at.field("tls");
+        self.gateway.meta.finding(
+            Severity::Error,
+            unusable.rule,
+            &tls.field(unusable.field),
+            unusable.problem,
+        )
     }
 
     fn finding(&self, rule: Rule, field: &str, problem: Problem) -> Finding {
@@ -64,6 +106,16 @@ impl Address {
         address_name(self.socket())
     }
 
+    /// `https.<declared port>.<port name>.<gateway>.<namespace>[.<bind>]`: each server has a table of its own.
+    pub(crate) fn server_table_name(self, server: &SelectedServer<'_>) -> String {
+        let (port, meta) = (&server.server().port, &server.gateway.meta);
+        let name = format!("https.{}.{}.{}.{}", port.number, port.name, meta.name(), meta.namespace());
+        match self.bind {
+            None => name,
+            Some(bind) => format!("{name}.{bind}"),
+        }
+    }
+
     /// `http.<port>[.<bind>]`.
     pub(crate) fn table_name(self) -> String {
         match self.bind {
@@ -85,6 +137,8 @@ pub(crate) struct PortServers<'s> {
 pub(crate) enum Spoken {
     /// Clear-text HTTP; any number of servers share the port.
     Http,
+    /// HTTP over TLS that is terminated here; servers share the port, told apart by server name.
+    Https,
     /// Bytes; one server has the port.
     Opaque,
 }
@@ -104,7 +158,7 @@ pub(crate) fn by_port<'s>(
         };
         match ports.get_mut(&address) {
             None => _ = ports.insert(address, PortServers { spoken, servers: vec![selected] }),
-            Some(port) if port.spoken == Spoken::Http && spoken == Spoken::Http => {
+            Some(port) if port.spoken == spoken && spoken != Spoken::Opaque => {
                 port.servers.push(selected);
             }
             Some(port) => findings.push(conflict(&selected, &port.servers[0], address)),
@@ -141,17 +195,31 @@ fn spoken(selected: &SelectedServer<'_>, findings: &mut Vec<Finding>) -> Option<
     let server = selected.server();
     let protocol = server.port.protocol;
     let left_out = |what: &str| Problem::new(format!("{what} is not supported yet: the server is left out"));
-    if protocol.is_tls() {
-        let mode = server.tls.as_ref().map_or("PASSTHROUGH", |tls| tls.mode.name());
-        findings.push(selected.finding(Rule::NotSupported, "tls", left_out(&format!("TLS mode {mode}"))));
-        return None;
+    if protocol == Protocol::Https && selected.credential_source().is_some() {
+        return Some(Spoken::Https);
     }
-    if server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
-        // Serving what was meant to be redirected would put in clear text what its owner wants encrypted.
-        findings.push(selected.finding(Rule::NotSupported, "tls", left_out("httpsRedirect")));
+    if protocol.is_tls() {
+        let what = beyond_support(server);
+        if protocol == Protocol::Https {
+            // Left out, its hosts would fall to a server for `*`, which may ask less of its clients.
+            let problem = format!("{what} is not supported yet: TLS handshakes for its hosts are refused");
+            findings.push(selected.finding(Rule::NotSupported, "tls", Problem::new(problem)));
+            return Some(Spoken::Https);
+        }
+        findings.push(selected.finding(Rule::NotSupported, "tls", left_out(&what)));
         return None;
     }
     Some(if protocol.is_http() { Spoken::Http } else { Spoken::Opaque })
+}
+
+/// What of the TLS settings of a server nobody here can do.
+fn beyond_support(server: &Server) -> String {
+    let mode = server.tls.as_ref().map_or(TlsMode::Passthrough, |tls| tls.mode);
+    match (mode, server.port.protocol) {
+        (TlsMode::Simple, Protocol::Https) => "more than one certificate per server".to_owned(),
+        (TlsMode::Simple, protocol) => format!("TLS mode SIMPLE on a port of protocol {protocol}"),
+        _ => format!("TLS mode {}", mode.name()),
+    }
 }
 
 /// Where the server really listens: where the Services of this workload lead its port.

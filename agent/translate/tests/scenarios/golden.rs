@@ -16,7 +16,8 @@ fn outcome(name: &str, input: &str) -> String {
     files.replace_file(&format!("{name}.yaml"), input);
     let (set, mut findings) = files.resources();
     let proxy = support::proxy(input.lines().next().unwrap());
-    let translation = translate(&set, &proxy);
+    let files = support::certificate_files(&set);
+    let translation = translate(&set, &support::credentials(&files), &proxy);
     findings.extend(translation.findings);
     let shown = findings.iter().map(|finding| format!("{} {finding}\n", finding.severity));
     support::text(&translation.snapshot) + &shown.collect::<String>()

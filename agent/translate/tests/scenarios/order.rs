@@ -19,7 +19,8 @@ fn outcome(proxy: &str, documents: &[String]) -> (String, Vec<String>) {
         files.replace_file(&format!("{file}.yaml"), &part.join("---\n"));
     }
     let (set, _) = files.resources();
-    let translation = translate(&set, &support::proxy(proxy));
+    let certificates = support::certificate_files(&set);
+    let translation = translate(&set, &support::credentials(&certificates), &support::proxy(proxy));
     let mut findings: Vec<String> =
         translation.findings.iter().map(|f| format!("{:?} {} {:?}", f.resource, f.path, f.rule)).collect();
     findings.sort();

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use resources::{Labels, OutboundTrafficPolicy};
+use resources::{CertificateFiles, Labels, OutboundTrafficPolicy, ResourceSet};
 use snapshot::{
-    Binding, Cluster, Discovery, FilterChain, NetworkFilter, PathMatch, Route, RouteAction, Snapshot,
-    WeightedClusters,
+    Binding, Certificate, Cluster, Discovery, FilterChain, NetworkFilter, PathMatch, Route, RouteAction,
+    Snapshot, TlsContext, WeightedClusters,
 };
-use translate::{Proxy, ProxyKind};
+use translate::{Credentials, Proxy, ProxyKind};
 
 /// The inputs of all scenarios, by name.
 pub(crate) fn inputs() -> Vec<PathBuf> {
@@ -55,6 +55,27 @@ fn label(text: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
+/// Every file that is wanted, with a certificate and a key in it, but for those with `missing` in their names.
+pub(crate) fn certificate_files(set: &ResourceSet) -> CertificateFiles {
+    let pem = |label| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");
+    let mut files = CertificateFiles::default();
+    for path in set.certificate_paths() {
+        let missing = path.contains("missing");
+        let contents = (pem("CERTIFICATE") + &pem("PRIVATE KEY")).into_bytes();
+        files.insert(path, if missing { Err("No such file".to_owned()) } else { Ok(contents) });
+    }
+    files
+}
+
+/// Takes every certificate for good, but for one of the bytes `bad`.
+pub(crate) fn credentials(files: &CertificateFiles) -> Credentials<'_> {
+    fn check(certificate: &Certificate) -> Result<(), String> {
+        let is_bad = certificate.chain()[0].as_ref() == b"bad";
+        if is_bad { Err("key does not match certificate".to_owned()) } else { Ok(()) }
+    }
+    Credentials { files, last_good: &[], check }
+}
+
 /// Every listener, route table and cluster, one fact per line.
 pub(crate) fn text(snapshot: &Snapshot) -> String {
     let mut out = String::new();
@@ -75,10 +96,12 @@ pub(crate) fn text(snapshot: &Snapshot) -> String {
         writeln!(out, "routes {}", table.name()).unwrap();
         for host in table.virtual_hosts() {
             let domains: Vec<_> = host.domains.iter().map(ToString::to_string).collect();
-            writeln!(out, "  host {} [{}]", host.name, domains.join(" ")).unwrap();
+            let redirected = if host.require_tls { " https-only" } else { "" };
+            writeln!(out, "  host {} [{}]{redirected}", host.name, domains.join(" ")).unwrap();
             host.routes.iter().for_each(|r| writeln!(out, "    {}", route(snapshot, r)).unwrap());
         }
     }
+    snapshot.tls_contexts().iter().for_each(|c| writeln!(out, "tls {}", tls_context(c)).unwrap());
     snapshot.clusters().iter().for_each(|c| writeln!(out, "cluster {}", cluster(c)).unwrap());
     out
 }
@@ -97,6 +120,9 @@ fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
     }
     if let Some(application) = matches.application {
         write!(text, " application={application:?}").unwrap();
+    }
+    if let Some(tls) = chain.tls {
+        write!(text, " tls={}", snapshot.tls_context(tls).name).unwrap();
     }
     let filter = match &chain.filter {
         NetworkFilter::Http(http) => format!("routes {}", snapshot.route_config(http.route_config).name()),
@@ -136,6 +162,11 @@ fn targets(snapshot: &Snapshot, clusters: &WeightedClusters) -> String {
         format!("{}{known}{weight}", target.name)
     };
     clusters.targets().iter().map(target).collect::<Vec<_>>().join(" ")
+}
+
+fn tls_context(context: &TlsContext) -> String {
+    let has = if context.certificate.is_some() { "with" } else { "without" };
+    format!("{} {has} certificate, offers {}", context.name, context.alpn.join(" "))
 }
 
 fn cluster(cluster: &Cluster) -> String {

@@ -1,0 +1,46 @@
+//! Certificates and keys that resources name by path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{ResourceSet, SecretBytes, ServerTls, TlsMode};
+
+/// What the files hold that Gateways name, by path as written there. Debug shows no contents.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CertificateFiles {
+    files: BTreeMap<String, Result<SecretBytes, String>>,
+}
+
+impl CertificateFiles {
+    /// Takes in what a file holds, or why it cannot be read.
+    pub fn insert(&mut self, path: impl Into<String>, contents: Result<Vec<u8>, String>) {
+        self.files.insert(path.into(), contents.map(SecretBytes::from));
+    }
+
+    /// Forgets the files that are not among `wanted`.
+    pub fn retain(&mut self, wanted: &BTreeSet<String>) {
+        self.files.retain(|path, _| wanted.contains(path));
+    }
+
+    /// What the file holds.
+    ///
+    /// # Errors
+    /// Why it cannot be read; also for a file that nobody has looked for.
+    pub fn get(&self, path: &str) -> Result<&SecretBytes, &str> {
+        match self.files.get(path) {
+            Some(Ok(bytes)) => Ok(bytes),
+            Some(Err(reason)) => Err(reason),
+            None => Err("it has not been read"),
+        }
+    }
+}
+
+impl ResourceSet {
+    /// Paths of the certificates and keys that Gateways serve with.
+    pub fn certificate_paths(&self) -> BTreeSet<String> {
+        let servers = self.gateways().iter().flat_map(|gateway| &gateway.spec.servers);
+        let terminating =
+            servers.filter_map(|server| server.tls.as_ref()).filter(|tls| tls.mode == TlsMode::Simple);
+        let paths = |tls: &ServerTls| [tls.server_certificate.clone(), tls.private_key.clone()];
+        terminating.flat_map(paths).flatten().collect()
+    }
+}
