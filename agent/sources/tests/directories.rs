@@ -230,6 +230,74 @@ async fn nothing_is_published_when_nothing_changed() {
     assert!(silent.is_err(), "{:?}", shown(&updates));
 }
 
+/// A Gateway that names these files.
+fn gateway(certificate: &Path, key: &Path) -> String {
+    let tls = format!(
+        "{{mode: SIMPLE, serverCertificate: {}, privateKey: {}}}",
+        certificate.display(),
+        key.display()
+    );
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  servers:\n  \
+         - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: ['*'], tls: {tls}}}\n"
+    )
+}
+
+/// Waits until a file named by a Gateway is known with these contents, or with a reason that holds this text.
+async fn expect_file(updates: &mut Updates, file: &Path, wanted: Result<&str, &str>) {
+    let path = file.to_str().unwrap();
+    let as_wanted = |update: &Option<std::sync::Arc<sources::Update>>| {
+        let Some(update) = update else { return false };
+        match (update.certificates.get(path), wanted) {
+            (Ok(bytes), Ok(text)) => bytes.expose() == text.as_bytes(),
+            (Err(reason), Err(text)) => reason.contains(text),
+            _ => false,
+        }
+    };
+    let waited = timeout(PATIENCE, updates.wait_for(as_wanted)).await;
+    waited.unwrap_or_else(|_| panic!("{path} never was {wanted:?}")).unwrap();
+}
+
+#[tokio::test]
+async fn certificates_that_gateways_name_are_read_and_read_again() {
+    let mount = directory(&[]);
+    let path = |name: &str| mount.path().join(name);
+    let revision = |name: &str, text: &str| {
+        fs::create_dir(path(name)).unwrap();
+        fs::write(path(name).join("tls.crt"), text).unwrap();
+        symlink(name, path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+    };
+    revision("..2026_01", "one");
+    symlink("..data/tls.crt", path("tls.crt")).unwrap();
+    let keys = directory(&[("plain.key", "key".to_owned())]);
+    let key = keys.path().join("plain.key");
+    let place = directory(&[("gw.yaml", gateway(&path("tls.crt"), &key))]);
+    let (publisher, mut updates) = channel();
+    let source = Directories::open(vec![place.path().to_owned()], ReadDefaults::default()).unwrap();
+    tokio::spawn(source.with_certificates().run(publisher));
+    expect_file(&mut updates, &path("tls.crt"), Ok("one")).await;
+    expect_file(&mut updates, &key, Ok("key")).await;
+    revision("..2026_02", "two");
+    expect_file(&mut updates, &path("tls.crt"), Ok("two")).await;
+    fs::write(&key, "KEY").unwrap();
+    expect_file(&mut updates, &key, Ok("KEY")).await;
+    fs::remove_file(&key).unwrap();
+    expect_file(&mut updates, &key, Err("No such file")).await;
+    fs::write(place.path().join("gw.yaml"), gateway(&path("other.crt"), &key)).unwrap();
+    expect_file(&mut updates, &path("other.crt"), Err("No such file")).await;
+    expect_file(&mut updates, &path("tls.crt"), Err("not been read")).await;
+}
+
+#[tokio::test]
+async fn certificates_are_left_alone_unless_asked_for() {
+    let keys = directory(&[("a.pem", "key".to_owned())]);
+    let file = keys.path().join("a.pem");
+    let place = directory(&[("gw.yaml", gateway(&file, &file))]);
+    let mut updates = watch(&[place.path()]);
+    expect_file(&mut updates, &file, Err("not been read")).await;
+}
+
 #[tokio::test]
 async fn the_source_ends_with_its_consumer() {
     let place = directory(&[]);

@@ -1,0 +1,62 @@
+//! A certificate that served goes on serving when its Secret breaks or vanishes.
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
+
+use resources::{CertificateFiles, Files, ReadDefaults};
+use snapshot::{Certificate, TlsContext};
+use translate::{Credentials, Proxy, ProxyKind, translate};
+
+const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  servers:\n  \
+                       - {port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], \
+                       tls: {mode: SIMPLE, credentialName: cert}}\n---\n";
+
+fn secret(certificate: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: cert}}\nstringData:\n  \
+         tls.crt: \"-----BEGIN CERTIFICATE-----\\n{certificate}\\n-----END CERTIFICATE-----\\n\"\n  \
+         tls.key: \"-----BEGIN PRIVATE KEY-----\\nAQID\\n-----END PRIVATE KEY-----\\n\"\n"
+    )
+}
+
+/// TLS contexts and findings, when `check` judges and `last_good` served before.
+fn translated(
+    text: &str,
+    last_good: &[TlsContext],
+    check: fn(&Certificate) -> Result<(), String>,
+) -> (Vec<TlsContext>, Vec<String>) {
+    let mut files = Files::new(ReadDefaults { namespace: "ns".into() });
+    files.replace_file("a.yaml", text);
+    let credentials = Credentials { files: &CertificateFiles::default(), last_good, check };
+    let proxy = Proxy::new(ProxyKind::Router, "ns");
+    let translation = translate(&files.resources().0, &credentials, &proxy);
+    let findings = translation.findings.iter().map(ToString::to_string).collect();
+    (translation.snapshot.tls_contexts().to_vec(), findings)
+}
+
+#[test]
+fn the_last_good_certificate_stays_and_a_finding_says_so() {
+    let (good, findings) = translated(&(GATEWAY.to_owned() + &secret("AQID")), &[], |_| Ok(()));
+    assert!(good[0].certificate.is_some() && findings.is_empty(), "{findings:?}");
+    for (worse, why) in [
+        (String::new(), "there is no such Secret in namespace `ns`"),
+        (secret("!"), "the certificate in Secret ns/cert is not base64 between its PEM lines"),
+        (secret("BAUG"), "cannot be used: too weak"),
+    ] {
+        let (kept, findings) =
+            translated(&(GATEWAY.to_owned() + &worse), &good, |_| Err("too weak".to_owned()));
+        assert_eq!(kept, good);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].contains(why), "{findings:?}");
+        assert!(findings[0].contains("the last good certificate stays in force"), "{findings:?}");
+    }
+    let (renewed, findings) = translated(&(GATEWAY.to_owned() + &secret("BAUG")), &good, |_| Ok(()));
+    assert_eq!(renewed[0].certificate.as_ref().unwrap().chain()[0].as_ref(), [4, 5, 6]);
+    assert!(findings.is_empty(), "{findings:?}");
+}
+
+#[test]
+fn a_certificate_in_service_is_not_checked_again() {
+    let text = GATEWAY.to_owned() + &secret("AQID");
+    let (good, _) = translated(&text, &[], |_| Ok(()));
+    let (again, findings) = translated(&text, &good, |_| Err("checked".to_owned()));
+    assert_eq!((again, findings), (good, vec![]));
+}
