@@ -250,3 +250,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
+
+    use super::*;
+
+    fn hello(name: &str) -> Vec<u8> {
+        let config = ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut bytes = Vec::new();
+        ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_hello_is_known_with_its_last_byte_however_it_is_cut() {
+        let whole = hello("www.Example.com");
+        for cut in 1..whole.len() {
+            let mut reader = HelloReader::default();
+            assert_eq!(reader.read(&whole[..cut]).unwrap(), None, "{cut}");
+            let read = reader.read(&whole[cut..]).unwrap().unwrap();
+            assert_eq!(read.server_name.as_deref(), Some("www.example.com"));
+        }
+        let address = HelloReader::default().read(&hello("10.0.0.1")).unwrap();
+        assert_eq!(address, Some(Hello { server_name: None }));
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic() {
+        let good = hello("a.com");
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..random.usize(1..6) {
+                let place = random.usize(..bytes.len());
+                bytes[place] = random.u8(..);
+            }
+            bytes.truncate(random.usize(..=bytes.len()));
+            // Whatever it says is right, as long as it says it.
+            _ = HelloReader::default().read(&bytes);
+            random.fill(&mut bytes);
+            _ = HelloReader::default().read(&bytes);
+        }
+    }
+}
