@@ -120,8 +120,8 @@ impl<'c> Contexts<'c> {
         last_good: Option<&Certificate>,
     ) -> Result<Certificate, Unusable> {
         let certificate = match source {
-            CredentialSource::Secret(name) => self.from_secret(name)?,
-            CredentialSource::Files { certificate, key } => self.from_files(certificate, key)?,
+            CredentialSource::Secret(name) => self.secret_certificate(name)?,
+            CredentialSource::Files { certificate, key } => self.file_certificate(certificate, key)?,
         };
         // One that serves already has been checked.
         if last_good == Some(&certificate) {
@@ -136,7 +136,7 @@ impl<'c> Contexts<'c> {
         }
     }
 
-    fn from_secret(&self, name: &str) -> Result<Certificate, Unusable> {
+    fn secret_certificate(&self, name: &str) -> Result<Certificate, Unusable> {
         let namespace = &self.proxy.namespace;
         let mut named = self.resources.secrets().iter().filter(|secret| secret.meta.name() == name);
         let Some(secret) = named.clone().find(|secret| secret.meta.namespace() == namespace) else {
@@ -166,7 +166,7 @@ impl<'c> Contexts<'c> {
         parse(chain, key).map_err(of_secret)
     }
 
-    fn from_files(&self, certificate: &str, key: &str) -> Result<Certificate, Unusable> {
+    fn file_certificate(&self, certificate: &str, key: &str) -> Result<Certificate, Unusable> {
         let read = |path: &str, field: &'static str| {
             self.credentials.files.get(path).map(resources::SecretBytes::expose).map_err(|reason| {
                 let problem = Problem::new(format!("cannot be read: {reason}")).found(path);

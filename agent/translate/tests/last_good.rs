@@ -1,5 +1,4 @@
 //! A certificate that served goes on serving when its Secret breaks or vanishes.
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
 
 use resources::{CertificateFiles, Files, ReadDefaults};
 use snapshot::{Certificate, TlsContext};
