@@ -193,7 +193,7 @@ impl Control {
     async fn take(&mut self, update: &Update) -> anyhow::Result<()> {
         let before = self.status.published();
         let credentials = Credentials {
-            files: &update.certificates,
+            files: Some(&update.certificates),
             last_good: before.as_ref().map_or(&[], |before| before.snapshot.tls_contexts()),
             check: |certificate| dataplane::check_certificate(certificate).map_err(|error| error.to_string()),
         };

@@ -15,12 +15,18 @@ use crate::{draft::DraftBuilder, proxy::Proxy};
 /// what was good the last time is handed in.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'c> {
-    /// Contents of the files that Gateways name.
-    pub files: &'c CertificateFiles,
+    /// Contents of the files that Gateways name. `None` says that nobody can look: files and Secrets that are not
+    /// among the resources are taken to be where they are needed.
+    pub files: Option<&'c CertificateFiles>,
     /// TLS contexts of the snapshot before: when a credential is missing or broken, the certificate it had stays.
     pub last_good: &'c [TlsContext],
     /// Tells whether a certificate and its key can serve, or why not.
     pub check: fn(&Certificate) -> Result<(), String>,
+}
+
+impl Credentials<'_> {
+    /// For a look at resources alone.
+    pub const UNSEEN: Self = Self { files: None, last_good: &[], check: |_| Ok(()) };
 }
 
 /// The certificates of a server, as its Gateway names them.
@@ -96,6 +102,7 @@ impl<'c> Contexts<'c> {
         let last_good = last_good.and_then(|context| context.certificate.as_ref());
         let (certificate, unusable) = match self.certificate(source, last_good) {
             Ok(certificate) => (Some(certificate), None),
+            Err(unusable) if self.credentials.files.is_none() && unusable.is_absent() => (None, None),
             Err(unusable) => (last_good.cloned(), Some(unusable.costing(last_good.is_some()))),
         };
         let alpn = ALPN.map(str::to_owned).to_vec();
@@ -168,7 +175,8 @@ impl<'c> Contexts<'c> {
 
     fn file_certificate(&self, certificate: &str, key: &str) -> Result<Certificate, Unusable> {
         let read = |path: &str, field: &'static str| {
-            self.credentials.files.get(path).map(resources::SecretBytes::expose).map_err(|reason| {
+            let known = self.credentials.files.map_or(Err("nobody has looked"), |files| files.get(path));
+            known.map(resources::SecretBytes::expose).map_err(|reason| {
                 let problem = Problem::new(format!("cannot be read: {reason}")).found(path);
                 let problem =
                     problem.remedy("correct the path, or mount the file: it is read once it is there");
@@ -209,6 +217,11 @@ impl CredentialSource<'_> {
 impl Unusable {
     fn invalid(field: &'static str, problem: Problem) -> Self {
         Self { rule: Rule::Invalid, field, problem }
+    }
+
+    /// Whether the credential is not there, other than there and wrong.
+    fn is_absent(&self) -> bool {
+        matches!(self.rule, Rule::UnknownReference | Rule::Unreadable)
     }
 
     /// Says what becomes of the server.

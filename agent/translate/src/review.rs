@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use resources::{Finding, Labels, ResourceSet};
 
-use crate::{Proxy, ProxyKind, translate};
+use crate::{Credentials, Proxy, ProxyKind, translate};
 
 /// What any proxy that these resources speak of would find: conflicts, references that lead nowhere, rules that no
 /// request reaches.
@@ -15,7 +15,7 @@ pub fn review(resources: &ResourceSet, cluster_domain: &str) -> Vec<Finding> {
     let proxies = gateways(resources).into_iter().chain(sidecars(resources));
     let found = proxies.flat_map(|proxy| {
         let proxy = Proxy { cluster_domain: cluster_domain.to_owned(), ..proxy };
-        translate(resources, &proxy).findings
+        translate(resources, &Credentials::UNSEEN, &proxy).findings
     });
     let mut findings: Vec<Finding> = found.collect();
     findings.sort_by_cached_key(|finding| (finding.place.clone(), finding.path.clone(), finding.to_string()));

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
 
 mod golden;
+mod last_good;
 mod order;
 mod review;
 mod robust;

@@ -27,7 +27,9 @@ fn gateways_and_sidecars_are_both_reviewed() {
 
 #[test]
 fn a_good_configuration_has_no_findings() {
-    for scenario in ["coolstore", "demo", "httpbin", "httpbin-dual-one-server", "sidecar-endpoints"] {
+    for scenario in
+        ["coolstore", "demo", "httpbin", "httpbin-tls", "httpbin-dual-one-server", "sidecar-endpoints"]
+    {
         assert_eq!(reviewed(scenario), Vec::<String>::new(), "{scenario}");
     }
 }

@@ -49,8 +49,9 @@ proptest! {
         files.replace_file("a.yaml", &input);
         files.replace_file("a.yaml", &mangled(&input, &manglings));
         let (set, _) = files.resources();
+        let certificates = support::certificate_files(&set);
         for kind in [ProxyKind::Router, ProxyKind::Sidecar] {
-            let translation = translate(&set, &Proxy::new(kind, "prod"));
+            let translation = translate(&set, &support::credentials(&certificates), &Proxy::new(kind, "prod"));
             // The text asserts that every handle leads somewhere.
             support::text(&translation.snapshot);
             translation.findings.iter().for_each(|finding| assert!(!finding.to_string().is_empty()));

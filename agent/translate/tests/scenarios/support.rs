@@ -73,7 +73,7 @@ pub(crate) fn credentials(files: &CertificateFiles) -> Credentials<'_> {
         let is_bad = certificate.chain()[0].as_ref() == b"bad";
         if is_bad { Err("key does not match certificate".to_owned()) } else { Ok(()) }
     }
-    Credentials { files, last_good: &[], check }
+    Credentials { files: Some(files), last_good: &[], check }
 }
 
 /// Every listener, route table and cluster, one fact per line.

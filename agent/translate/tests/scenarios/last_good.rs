@@ -24,7 +24,7 @@ fn translated(
 ) -> (Vec<TlsContext>, Vec<String>) {
     let mut files = Files::new(ReadDefaults { namespace: "ns".into() });
     files.replace_file("a.yaml", text);
-    let credentials = Credentials { files: &CertificateFiles::default(), last_good, check };
+    let credentials = Credentials { files: Some(&CertificateFiles::default()), last_good, check };
     let proxy = Proxy::new(ProxyKind::Router, "ns");
     let translation = translate(&files.resources().0, &credentials, &proxy);
     let findings = translation.findings.iter().map(ToString::to_string).collect();
