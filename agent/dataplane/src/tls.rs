@@ -253,19 +253,65 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
 
 #[cfg(test)]
 mod tests {
-    use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
+    use std::{future::poll_fn, time::Duration};
+
+    use rcgen::{CertifiedKey as Made, generate_simple_self_signed};
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore,
+        pki_types::{PrivateKeyDer, ServerName},
+    };
+    use snapshot::Draft;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
+    fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// Never readable, so that waiting for bytes goes on.
+    impl Transport for DuplexStream {
+        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_leaves_while_more_is_waited_for() {
+        const SIZE: usize = 40_000;
+        let Made { cert, signing_key } = generate_simple_self_signed(["a.com".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+        let certificate = Some(Certificate::new(vec![cert.der().clone()], key));
+        let context = TlsContext { name: "test".to_owned(), certificate, alpn: vec![] };
+        let snapshot = Draft { tls_contexts: vec![context], ..Draft::default() }.finish();
+        let (contexts, refused) = Cache::default().contexts(&snapshot);
+        assert!(refused.is_empty());
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        // A pipe that holds a fraction of what is written, so that most of it stays with rustls.
+        let (near, far) = tokio::io::duplex(512);
+        let connector = tokio_rustls::TlsConnector::from(client_config(roots));
+        let (server, client) = tokio::join!(
+            accept(near, &contexts, TlsContextId(0)),
+            connector.connect("a.com".try_into().unwrap(), far)
+        );
+        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        server.write_all(&[7; SIZE]).await.unwrap();
+        let mut received = vec![0; SIZE];
+        tokio::select! {
+            read = client.read_exact(&mut received) => assert_eq!(read.unwrap(), SIZE),
+            _ = poll_fn(|cx| server.poll_readable(cx)) => panic!("there is nothing to read"),
+            () = tokio::time::sleep(Duration::from_secs(10)) => panic!("bytes stayed behind"),
+        }
+    }
+
     fn hello(name: &str) -> Vec<u8> {
-        let config = ClientConfig::builder_with_provider(Arc::new(provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut bytes = Vec::new();
-        ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut bytes).unwrap();
+        let config = client_config(RootCertStore::empty());
+        ClientConnection::new(config, name).unwrap().write_tls(&mut bytes).unwrap();
         bytes
     }
 

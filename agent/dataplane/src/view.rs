@@ -211,7 +211,11 @@ mod tests {
 
     #[test]
     fn endpoints_that_were_tried_are_not_picked_again() {
-        let view = View::empty().next(1, snapshot("a", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]));
+        let view = View::empty().next(
+            1,
+            snapshot("a", &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]),
+            Contexts::default(),
+        );
         for draw in [0, 1, u64::MAX / 3, u64::MAX] {
             let mut tried = Vec::new();
             while let Some(lease) = view.pick_untried(ClusterId(0), somewhere(), draw, &tried) {

@@ -234,6 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_body_stays_behind_in_a_writer_that_buffers() {
+        let pool = Rc::new(BufferPool::default());
+        let (mut buffer, mut source) = (pool.small(), &b"abc"[..]);
+        let mut pump = Pump::new(BodyLength::Length(3), BodyLength::Length(3));
+        let mut out = tokio::io::BufWriter::new(Vec::new());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let moved = pump.poll(&mut cx, (&mut buffer, &pool), &mut source, &mut out);
+        assert_eq!((moved, out.get_ref().as_slice()), (Poll::Ready(Ok(())), &b"abc"[..]));
+    }
+
+    #[test]
     fn a_body_that_ends_early_is_an_error() {
         let (out, result) = pumped(BodyLength::Length(5), BodyLength::Length(5), b"abc");
         assert_eq!(out, b"abc");
