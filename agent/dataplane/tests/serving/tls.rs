@@ -210,7 +210,8 @@ fn a_half_handshake_times_out_and_others_go_on() {
     for client in &mut stalled {
         client.0.read_to_end(&mut Vec::new()).unwrap();
     }
-    assert!((1..5).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    // Time goes by in ticks of half a second.
+    assert!((400..5_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     assert_eq!(counts(&proxy).failed_handshakes, 4);
 }
 
