@@ -71,13 +71,14 @@ fn answer(mut stream: TcpStream) {
 }
 
 impl Gateway {
-    /// Serves a.com and b.com with certificates of their own, and c.com with a key that does not belong.
+    /// Serves a.com and b.com with certificates of their own, c.com with a key that does not belong, and s.com from a
+    /// Secret.
     fn start() -> Self {
         let directory = TempDir::new().unwrap();
         let [http, https, admin, status] = [(); 4].map(|()| free_port());
         let certificates = directory.path().join("certs");
         fs::create_dir(&certificates).unwrap();
-        for (name, host) in [("a", "a.com"), ("b", "b.com"), ("c", "c.com")] {
+        for (name, host) in [("a", "a.com"), ("b", "b.com"), ("c", "c.com"), ("s", "s.com")] {
             write_certificate(&certificates, name, host);
         }
         fs::copy(certificates.join("a.key"), certificates.join("c.key")).unwrap();
@@ -114,7 +115,7 @@ impl Gateway {
 
     /// Asks with curl, which trusts the certificate `trusted` only.
     fn curl(&self, url: &str, trusted: &str, more: &[&str]) -> Output {
-        let resolve = ["a.com", "b.com", "c.com", "d.com"]
+        let resolve = ["a.com", "b.com", "c.com", "d.com", "s.com"]
             .map(|host| ["--resolve".to_owned(), format!("{host}:{}:127.0.0.1", self.https)]);
         Command::new("curl")
             .args(["-sS", "--max-time", "10", "--cacert", &self.certificate(trusted)])
@@ -131,6 +132,18 @@ impl Gateway {
 }
 
 fn resources(certificates: &Path, (http, https): (u16, u16), upstream: u16) -> String {
+    let pem = |ending: &str| fs::read_to_string(certificates.join(format!("s.{ending}"))).unwrap();
+    let indented = |text: String| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: s-credential}}\ntype: kubernetes.io/tls\nstringData:\n  \
+         tls.crt: |\n{}  tls.key: |\n{}---\n",
+        indented(pem("crt")),
+        indented(pem("key")),
+    );
+    let from_secret = format!(
+        "  - {{port: {{number: {https}, name: https-s, protocol: HTTPS}}, hosts: [s.com], tls: {{mode: SIMPLE, \
+         credentialName: s-credential}}}}\n"
+    );
     let certificates = certificates.display();
     let server = |name: &str| {
         format!(
@@ -141,7 +154,7 @@ fn resources(certificates: &Path, (http, https): (u16, u16), upstream: u16) -> S
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  servers:\n  \
          - {{port: {{number: {http}, name: http, protocol: HTTP}}, hosts: ['*.com'], tls: {{httpsRedirect: true}}}}\n\
-         {}{}{}---\n\
+         {}{}{}{from_secret}---\n{secret}\
          apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs}}\nspec: {{hosts: ['*.com'], \
          gateways: [gw], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n\
          apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{port: 80}}]}}\n---\n\
@@ -177,6 +190,7 @@ fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
         ("a.com", "a", &["--http1.1"][..], "https 1.1"),
         ("b.com", "b", &["--http2"], "https 2"),
         ("a.com", "a", &["--tlsv1.3"], "https 2"),
+        ("s.com", "s", &[], "https 2"),
         ("b.com", "b", &["--tls-max", "1.2", "--http1.1"], "https 1.1"),
     ] {
         let output = gateway.curl(&gateway.https_url(host), trusted, &[&version[..], more].concat());
