@@ -71,7 +71,8 @@ impl DataPlane {
             snapshot: Arc::clone(&snapshot),
             tls: tls.clone(),
             done,
-        }).await;
+        })
+        .await;
         Published { version, refused: self.open_sockets(&snapshot), refused_credentials }
     }
 
