@@ -10,7 +10,7 @@ mod scalars;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) use fields::{Fields, Shape};
-pub(crate) use scalars::{PortNumber, word};
+pub(crate) use scalars::{Interval, PortNumber, word, word_of};
 
 use crate::{
     Path,
@@ -37,13 +37,15 @@ pub(crate) struct Context<'c> {
     pub(crate) refused: bool,
     /// Whether values must not be shown: set while a Secret is read.
     pub(crate) hides_values: bool,
+    /// Whether nothing of the kind is acted on yet, which is said once and not of every field.
+    pub(crate) is_planned: bool,
 }
 
 impl<'c> Context<'c> {
     pub(crate) fn new(file: &'c Arc<str>, findings: &'c mut Findings, start: Position) -> Self {
         let mut positions = Positions::default();
         positions.record(&Path::ROOT, start);
-        Self { file, findings, id: None, positions, refused: false, hides_values: false }
+        Self { file, findings, id: None, positions, refused: false, hides_values: false, is_planned: false }
     }
 
     /// The namespace of the resource being read.
@@ -122,6 +124,10 @@ impl<T: Decode> Decode for Vec<T> {
         let item = |(index, node): (usize, &Node<'_>)| {
             let at = at.index(index);
             context.positions.record(&at, node.position);
+            if node.is_null() {
+                context.error(&at, Problem::new("is empty").expected("an item after each `-`"));
+                return T::default();
+            }
             T::decode(node, &at, context)
         };
         items.iter().enumerate().map(item).collect()

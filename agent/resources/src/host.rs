@@ -16,6 +16,17 @@ pub(crate) fn is_label(text: &str) -> bool {
     bytes.len() <= 63 && bytes.iter().all(inner) && edge(bytes.first()) && edge(bytes.last())
 }
 
+/// Whether `text` is an address, or a range of them such as `10.0.0.0/8`.
+pub(crate) fn is_subnet(text: &str) -> bool {
+    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|length| length <= longest)
+}
+
 /// Whether `text` may name a namespace.
 pub(crate) fn is_namespace(text: &str) -> bool {
     is_label(text) && !text.contains('_') && !text.contains(char::is_uppercase)

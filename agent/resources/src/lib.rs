@@ -5,30 +5,40 @@
 //! file or reads a clock.
 #![forbid(unsafe_code)]
 
+mod authorization_policy;
 mod certificate_files;
 mod cover;
 mod decode;
 mod duration;
 mod endpoint_slice;
 mod endpoints;
+mod export_to;
 mod files;
 mod finding;
 mod gateway;
 mod host;
 mod kind;
+mod labels;
 mod mesh_config;
 mod meta;
 mod path;
+mod peer_authentication;
+mod policy_scope;
 mod read;
+mod request_authentication;
 mod secret;
 mod service;
 mod set;
 mod suggest;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 mod virtual_service;
 mod yaml;
 
+pub use authorization_policy::{
+    Action, AuthorizationPolicy, AuthorizationRule, Condition, Operation, Source, Values,
+};
 pub use certificate_files::CertificateFiles;
 pub use cover::PathCover;
 pub use endpoint_slice::{AddressType, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, SliceEndpoint};
@@ -42,10 +52,17 @@ pub use kind::Kind;
 pub use mesh_config::{MeshConfig, OutboundTrafficPolicy};
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;
+pub use peer_authentication::{MutualTlsMode, PeerAuthentication};
+pub use policy_scope::{PolicyScope, TargetRef};
 pub use read::{Document, ReadDefaults, Resource, read};
+pub use request_authentication::{ClaimToHeader, JwtHeader, JwtRule, RequestAuthentication};
 pub use secret::{Secret, SecretBytes};
 pub use service::{IpProtocol, Service, ServicePort, TargetPort};
 pub use set::ResourceSet;
+pub use telemetry::{
+    AccessLogging, CustomTag, MetricMatch, MetricOverride, Metrics, ProviderName, TagOverride, Telemetry,
+    Tracing, WorkloadMode,
+};
 pub use virtual_service::{
     CorsPolicy, Delegate, Destination, DirectResponse, Fault, FaultAbort, FaultDelay, GatewayRef,
     HeaderOperations, Headers, HttpMatch, HttpRoute, L4Match, Mirror, Percent, Redirect, RegexRewrite,

@@ -9,6 +9,7 @@ use crate::{
     decode::{Context, Decode, Fields, Shape},
     finding::{Finding, Place, Problem, Rule, Severity},
     host,
+    labels::check_labels,
     yaml::{Node, Position},
 };
 
@@ -182,6 +183,7 @@ impl Shape for Metadata {
             let problem = Problem::new("is not a namespace name").found(namespace);
             context.error(&at.field("namespace"), problem.expected("lower-case letters, digits and `-`"));
         }
+        check_labels(&self.labels, &at.field("labels"), context);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    EndpointSlice, Endpoints, Gateway, Kind, Path, Secret, Service, VirtualService,
+    AuthorizationPolicy, EndpointSlice, Endpoints, Gateway, Kind, Path, PeerAuthentication,
+    RequestAuthentication, Secret, Service, Telemetry, VirtualService,
     decode::{Context, Decode, Fields, Findings, Shape},
     finding::{Finding, Place, Problem, Rule, Severity},
     meta::{Meta, Metadata, Object, ResourceId},
@@ -30,6 +31,10 @@ impl Default for ReadDefaults {
 pub enum Resource {
     Gateway(Arc<Object<Gateway>>),
     VirtualService(Arc<Object<VirtualService>>),
+    PeerAuthentication(Arc<Object<PeerAuthentication>>),
+    RequestAuthentication(Arc<Object<RequestAuthentication>>),
+    AuthorizationPolicy(Arc<Object<AuthorizationPolicy>>),
+    Telemetry(Arc<Object<Telemetry>>),
     Service(Arc<Object<Service>>),
     EndpointSlice(Arc<Object<EndpointSlice>>),
     Endpoints(Arc<Object<Endpoints>>),
@@ -44,6 +49,10 @@ impl Resource {
         match self {
             Self::Gateway(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
+            Self::PeerAuthentication(object) => &object.meta,
+            Self::RequestAuthentication(object) => &object.meta,
+            Self::AuthorizationPolicy(object) => &object.meta,
+            Self::Telemetry(object) => &object.meta,
             Self::Service(object) => &object.meta,
             Self::EndpointSlice(object) => &object.meta,
             Self::Endpoints(object) => &object.meta,
@@ -151,6 +160,7 @@ impl Reader<'_> {
         };
         let mut context = Context::new(&self.file, &mut self.findings, node.position);
         context.hides_values = kind == Kind::Secret;
+        context.is_planned = no_effect(kind).is_some();
         let metadata = read_metadata(kind, node, self.defaults, &mut context);
         if api_version.is_none() {
             warn_of_missing_version(kind, node, &mut context);
@@ -300,40 +310,42 @@ fn read_kind(
     context: &mut Context<'_>,
 ) -> Resource {
     match kind {
-        Kind::Gateway => {
-            Resource::Gateway(object::<Spec<Gateway>>(node, metadata, place, context).map_spec())
+        Kind::Gateway => Resource::Gateway(with_spec(node, metadata, place, context)),
+        Kind::VirtualService => Resource::VirtualService(with_spec(node, metadata, place, context)),
+        Kind::PeerAuthentication => {
+            Resource::PeerAuthentication(with_optional_spec(node, metadata, place, context))
         }
-        Kind::VirtualService => Resource::VirtualService(
-            object::<Spec<VirtualService>>(node, metadata, place, context).map_spec(),
-        ),
-        Kind::Service => {
-            Resource::Service(object::<Spec<Service>>(node, metadata, place, context).map_spec())
+        Kind::RequestAuthentication => {
+            Resource::RequestAuthentication(with_optional_spec(node, metadata, place, context))
         }
+        Kind::AuthorizationPolicy => {
+            Resource::AuthorizationPolicy(with_optional_spec(node, metadata, place, context))
+        }
+        Kind::Telemetry => Resource::Telemetry(with_optional_spec(node, metadata, place, context)),
+        Kind::Service => Resource::Service(with_spec(node, metadata, place, context)),
         Kind::EndpointSlice => Resource::EndpointSlice(Arc::new(object(node, metadata, place, context))),
         Kind::Endpoints => Resource::Endpoints(Arc::new(object(node, metadata, place, context))),
         Kind::Secret => Resource::Secret(Arc::new(object(node, metadata, place, context))),
-        other => {
-            warn_of_no_effect(other, context);
-            Resource::Other(Arc::new(finish_meta(metadata, place, context)))
-        }
+        _ => Resource::Other(Arc::new(finish_meta(metadata, place, context))),
     }
 }
 
-/// Kinds whose silence would surprise: somebody relies on what they say.
-fn warn_of_no_effect(kind: Kind, context: &mut Context<'_>) {
-    let message = match kind {
+/// What is said of a kind that is read but not acted on yet. Of the kinds left out nobody expects anything.
+fn no_effect(kind: Kind) -> Option<&'static str> {
+    match kind {
         Kind::AuthorizationPolicy | Kind::RequestAuthentication => {
-            "is not enforced yet: requests it would deny are let through"
+            Some("is not enforced yet: requests it would deny are let through")
         }
-        Kind::PeerAuthentication => "is not enforced yet: connections without mutual TLS are let through",
+        Kind::PeerAuthentication => {
+            Some("is not enforced yet: connections without mutual TLS are let through")
+        }
         Kind::DestinationRule
         | Kind::ServiceEntry
         | Kind::WorkloadEntry
         | Kind::Sidecar
-        | Kind::Telemetry => "is not supported yet and has no effect",
-        _ => return,
-    };
-    context.warning(Rule::NotSupported, &Path::ROOT, Problem::new(message));
+        | Kind::Telemetry => Some("is not supported yet and has no effect"),
+        _ => None,
+    }
 }
 
 fn object<T: Decode>(
@@ -347,6 +359,11 @@ fn object<T: Decode>(
 }
 
 fn finish_meta(metadata: Metadata, place: Place, context: &mut Context<'_>) -> Meta {
+    // Of a refused resource its mistakes are enough to say.
+    let kind = context.id.as_ref().filter(|_| !context.refused).map(|id| id.kind);
+    if let Some(message) = kind.and_then(no_effect) {
+        context.warning(Rule::NotSupported, &Path::ROOT, Problem::new(message));
+    }
     let mut positions = std::mem::take(&mut context.positions);
     positions.shrink();
     let nameless = ResourceId::new(Kind::Namespace, "", "");
@@ -372,10 +389,35 @@ impl<T: Decode> Shape for Spec<T> {
     }
 }
 
-impl<T> Object<Spec<T>> {
-    fn map_spec(self) -> Arc<Object<T>> {
-        Arc::new(Object { meta: self.meta, spec: self.spec.0 })
+/// A resource that may say nothing under `spec`, which is then its default.
+#[derive(Default)]
+struct OptionalSpec<T>(T);
+
+impl<T: Decode> Shape for OptionalSpec<T> {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore(&["apiVersion", "kind", "metadata", "status"]);
+        Self(fields.or_default("spec"))
     }
+}
+
+fn with_spec<T: Decode>(
+    node: &Node<'_>,
+    metadata: Metadata,
+    place: Place,
+    context: &mut Context<'_>,
+) -> Arc<Object<T>> {
+    let Object { meta, spec: Spec(spec) } = object(node, metadata, place, context);
+    Arc::new(Object { meta, spec })
+}
+
+fn with_optional_spec<T: Decode>(
+    node: &Node<'_>,
+    metadata: Metadata,
+    place: Place,
+    context: &mut Context<'_>,
+) -> Arc<Object<T>> {
+    let Object { meta, spec: OptionalSpec(spec) } = object(node, metadata, place, context);
+    Arc::new(Object { meta, spec })
 }
 
 #[cfg(test)]

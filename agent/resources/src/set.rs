@@ -3,7 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    EndpointSlice, Endpoints, Gateway, Meta, Object, Resource, ResourceId, Secret, Service, VirtualService,
+    AuthorizationPolicy, EndpointSlice, Endpoints, Gateway, Meta, Object, PeerAuthentication,
+    RequestAuthentication, Resource, ResourceId, Secret, Service, Telemetry, VirtualService,
     finding::{Finding, Problem, Rule, Severity},
     path::Path,
 };
@@ -21,6 +22,10 @@ pub struct ResourceSet {
 struct Kinds {
     gateways: Vec<Arc<Object<Gateway>>>,
     virtual_services: Vec<Arc<Object<VirtualService>>>,
+    peer_authentications: Vec<Arc<Object<PeerAuthentication>>>,
+    request_authentications: Vec<Arc<Object<RequestAuthentication>>>,
+    authorization_policies: Vec<Arc<Object<AuthorizationPolicy>>>,
+    telemetries: Vec<Arc<Object<Telemetry>>>,
     services: Vec<Arc<Object<Service>>>,
     endpoint_slices: Vec<Arc<Object<EndpointSlice>>>,
     endpoints: Vec<Arc<Object<Endpoints>>>,
@@ -63,6 +68,26 @@ impl ResourceSet {
         &self.kinds.virtual_services
     }
 
+    /// PeerAuthentications, oldest first.
+    pub fn peer_authentications(&self) -> &[Arc<Object<PeerAuthentication>>] {
+        &self.kinds.peer_authentications
+    }
+
+    /// RequestAuthentications, oldest first.
+    pub fn request_authentications(&self) -> &[Arc<Object<RequestAuthentication>>] {
+        &self.kinds.request_authentications
+    }
+
+    /// AuthorizationPolicies, oldest first.
+    pub fn authorization_policies(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
+        &self.kinds.authorization_policies
+    }
+
+    /// Telemetry resources, oldest first.
+    pub fn telemetries(&self) -> &[Arc<Object<Telemetry>>] {
+        &self.kinds.telemetries
+    }
+
     /// Services, oldest first.
     pub fn services(&self) -> &[Arc<Object<Service>>] {
         &self.kinds.services
@@ -93,6 +118,10 @@ impl ResourceSet {
         let kinds = &*self.kinds;
         kinds.gateways.len()
             + kinds.virtual_services.len()
+            + kinds.peer_authentications.len()
+            + kinds.request_authentications.len()
+            + kinds.authorization_policies.len()
+            + kinds.telemetries.len()
             + kinds.services.len()
             + kinds.endpoint_slices.len()
             + kinds.endpoints.len()
@@ -111,6 +140,10 @@ impl Kinds {
         match resource {
             Resource::Gateway(object) => self.gateways.push(object),
             Resource::VirtualService(object) => self.virtual_services.push(object),
+            Resource::PeerAuthentication(object) => self.peer_authentications.push(object),
+            Resource::RequestAuthentication(object) => self.request_authentications.push(object),
+            Resource::AuthorizationPolicy(object) => self.authorization_policies.push(object),
+            Resource::Telemetry(object) => self.telemetries.push(object),
             Resource::Service(object) => self.services.push(object),
             Resource::EndpointSlice(object) => self.endpoint_slices.push(object),
             Resource::Endpoints(object) => self.endpoints.push(object),

@@ -15,6 +15,7 @@ pub use l4::{L4Match, TcpRoute, TlsMatch, TlsRoute};
 use crate::{
     Path,
     decode::{Context, Decode, Fields, PortNumber, Shape},
+    export_to::check_export_to,
     finding::{Problem, Rule},
     host,
     yaml::Node,
@@ -63,7 +64,7 @@ impl Shape for VirtualService {
                 .error(at, Problem::new("has no rules").expected("at least one of `http`, `tls` and `tcp`"));
         }
         self.check_hosts(at, context);
-        self.check_export_to(at, context);
+        check_export_to(&self.export_to, false, &at.field("exportTo"), context);
         shadow::check(self, at, context);
         if self.is_delegate() {
             self.check_delegate(at, context);
@@ -102,19 +103,6 @@ impl VirtualService {
                 let problem = Problem::new(how).found(host);
                 context.error(&at, problem.remedy(format!("keep only one of `{other}` and `{host}`")));
             }
-        }
-    }
-
-    fn check_export_to(&self, at: &Path<'_>, context: &mut Context<'_>) {
-        let at = at.field("exportTo");
-        for (index, namespace) in self.export_to.iter().enumerate() {
-            if !matches!(namespace.as_str(), "." | "*") && !host::is_namespace(namespace) {
-                let problem = Problem::new("names no namespace").found(namespace);
-                context.error(&at.index(index), problem.expected("a namespace, `.` or `*`"));
-            }
-        }
-        if self.export_to.len() > 1 && self.export_to.iter().any(|namespace| namespace == "*") {
-            context.error(&at, Problem::new("holds `*` and other namespaces").expected("`*` alone"));
         }
     }
 

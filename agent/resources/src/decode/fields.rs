@@ -107,7 +107,9 @@ impl<'n, 't> Fields<'n, 't, '_> {
     /// Reads a field that is understood but not acted on as written; the message says what happens instead.
     pub(crate) fn not_yet<T: Decode>(&mut self, name: &'static str, message: &str) -> Option<T> {
         let value = self.optional(name)?;
-        self.context.warning(Rule::NotSupported, &self.at.field(name), Problem::new(message));
+        if !self.context.is_planned {
+            self.context.warning(Rule::NotSupported, &self.at.field(name), Problem::new(message));
+        }
         Some(value)
     }
 

@@ -55,6 +55,12 @@ impl Decode for u32 {
     }
 }
 
+impl Decode for u64 {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        whole_number(node, 0..=i64::MAX, at, context).unsigned_abs()
+    }
+}
+
 impl Decode for i32 {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         whole_number(node, Self::MIN.into()..=Self::MAX.into(), at, context).try_into().unwrap_or_default()
@@ -104,6 +110,29 @@ impl Decode for Duration {
     }
 }
 
+/// A duration where zero has no meaning: at least one millisecond.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Interval(Duration);
+
+impl Interval {
+    pub(crate) fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl Decode for Interval {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let refused_before = std::mem::replace(&mut context.refused, false);
+        let duration = Duration::decode(node, at, context);
+        if duration.is_zero() && !context.refused {
+            let problem = Problem::new("is too short").found(node.describe());
+            context.error(at, problem.expected("at least `1ms`"));
+        }
+        context.refused |= refused_before;
+        Self(duration)
+    }
+}
+
 /// Reads a word of a fixed list; the remedy names the nearest one.
 pub(crate) fn word<T: FromStr + Default>(
     node: &Node<'_>,
@@ -113,15 +142,33 @@ pub(crate) fn word<T: FromStr + Default>(
 ) -> T {
     let parsed = node.text().and_then(|text| text.parse().ok());
     parsed.unwrap_or_else(|| {
-        let found = node.describe();
-        let problem = Problem::new("is not a known word").found(&found).expected(one_of(words));
-        let problem = match nearest(&found, words.iter().copied()) {
-            Some(near) => problem.remedy(format!("did you mean `{near}`?")),
-            None => problem,
-        };
-        context.error(at, problem);
+        context.error(at, unknown_word(node, words));
         T::default()
     })
+}
+
+/// Reads a word of a fixed list, given with what each stands for.
+pub(crate) fn word_of<T: Copy + Default>(
+    node: &Node<'_>,
+    words: &[(&'static str, T)],
+    at: &Path<'_>,
+    context: &mut Context<'_>,
+) -> T {
+    let found = node.text().and_then(|text| words.iter().find(|(word, _)| *word == text));
+    found.map(|(_, value)| *value).unwrap_or_else(|| {
+        let names: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
+        context.error(at, unknown_word(node, &names));
+        T::default()
+    })
+}
+
+fn unknown_word(node: &Node<'_>, words: &[&'static str]) -> Problem {
+    let found = node.describe();
+    let problem = Problem::new("is not a known word").found(&found).expected(one_of(words));
+    match nearest(&found, words.iter().copied()) {
+        Some(near) => problem.remedy(format!("did you mean `{near}`?")),
+        None => problem,
+    }
 }
 
 fn one_of(words: &[&str]) -> String {

@@ -107,19 +107,19 @@ fn unknown_kinds_are_named_and_skipped() {
 
 #[test]
 fn kinds_without_effect_say_so_where_it_matters() {
-    let other = |kind: &str| {
-        findings(&format!("kind: {kind}\nmetadata: {{name: a}}\napiVersion: {}\nspec: {{x: 1}}\n", {
+    let other = |kind: &str, spec: &str| {
+        findings(&format!("kind: {kind}\nmetadata: {{name: a}}\napiVersion: {}\nspec: {spec}\n", {
             let kind = Kind::named(kind).unwrap();
             let group = if kind.group().is_empty() { String::new() } else { format!("{}/", kind.group()) };
             group + kind.versions()[0]
         }))
     };
-    assert_eq!(other("Pod"), Vec::<String>::new());
+    assert_eq!(other("Pod", "{x: 1}"), Vec::<String>::new());
     assert!(
-        other("AuthorizationPolicy")[0]
+        other("AuthorizationPolicy", "{}")[0]
             .ends_with("is not enforced yet: requests it would deny are let through")
     );
-    assert!(other("DestinationRule")[0].ends_with("is not supported yet and has no effect"));
+    assert!(other("DestinationRule", "{host: a}")[0].ends_with("is not supported yet and has no effect"));
 }
 
 #[test]
@@ -164,7 +164,10 @@ proptest::proptest! {
 
     #[test]
     fn arbitrary_yaml_under_a_known_kind_never_panics(spec in "[a-z0-9:{}\\[\\]\",\n *&<!|>%@-]{0,300}") {
-        for kind in ["Gateway", "VirtualService", "Service", "EndpointSlice", "Endpoints", "Secret"] {
+        for kind in [
+            "Gateway", "VirtualService", "Service", "EndpointSlice", "Endpoints", "Secret", "PeerAuthentication",
+            "RequestAuthentication", "AuthorizationPolicy", "Telemetry",
+        ] {
             document(&format!("kind: {kind}\nmetadata: {{name: a}}\nspec: {{{spec}}}\nendpoints: {spec}\ndata:\n  {spec}\n"));
         }
     }

@@ -1,7 +1,5 @@
 //! Rules for connections: TLS by server name, TCP by port.
 
-use std::net::IpAddr;
-
 use super::{Destination, GatewayRef, http::check_weights};
 use crate::{
     Labels, Path,
@@ -119,7 +117,7 @@ impl Shape for L4Match {
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
         let subnets = at.field("destinationSubnets");
         for (index, subnet) in
-            self.destination_subnets.iter().enumerate().filter(|(_, subnet)| !is_subnet(subnet))
+            self.destination_subnets.iter().enumerate().filter(|(_, subnet)| !host::is_subnet(subnet))
         {
             let problem = Problem::new("is no subnet").found(subnet);
             context.error(
@@ -128,16 +126,6 @@ impl Shape for L4Match {
             );
         }
     }
-}
-
-fn is_subnet(text: &str) -> bool {
-    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
-    let longest = match address.parse() {
-        Ok(IpAddr::V4(_)) => 32,
-        Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    length.parse::<u8>().is_ok_and(|length| length <= longest)
 }
 
 /// `RouteDestination`.
