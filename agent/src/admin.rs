@@ -120,11 +120,10 @@ fn config_dump(status: &Status) -> Answer {
 }
 
 fn findings(status: &Status) -> Answer {
-    let mut lines = status.published().map(|published| published.findings).unwrap_or_default().join("\n");
-    if !lines.is_empty() {
-        lines.push('\n');
-    }
-    text(StatusCode::OK, lines)
+    let refused = status.refused().into_iter().map(|refused| format!("error: {refused}\n"));
+    let findings = status.published().map(|published| published.findings).unwrap_or_default();
+    let findings = findings.into_iter().map(|finding| format!("{finding}\n"));
+    text(StatusCode::OK, refused.chain(findings).collect::<String>())
 }
 
 fn server_info(status: &Status) -> Answer {

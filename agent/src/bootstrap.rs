@@ -250,6 +250,7 @@ impl Control {
         if texts.is_empty() && !self.known.refused.is_empty() {
             tracing::info!("every listener is open now");
         }
+        self.status.set_refused(texts.iter().cloned().collect());
         self.known.refused = texts;
     }
 }

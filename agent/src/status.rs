@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     published: Mutex<Option<Published>>,
+    refused: Mutex<Vec<String>>,
     draining: AtomicBool,
     quit: Notify,
 }
@@ -57,6 +58,15 @@ impl Status {
 
     pub(crate) fn publish(&self, published: Published) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Some(published);
+    }
+
+    /// Listeners that could not be opened, each with its reason.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_refused(&self, refused: Vec<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
     pub(crate) fn start_draining(&self) {

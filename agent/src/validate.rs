@@ -1,7 +1,7 @@
 //! `postern-agent validate`: every problem in files and directories of resources, without a proxy.
 
 use std::{
-    io::{Read, Write, stdin, stdout},
+    io::{ErrorKind, Read, Write, stdin, stdout},
     path::Path,
 };
 
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
     findings.extend(translate::review(&set, domain));
     let findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
-    print(&findings, args.output).context("cannot write to stdout")?;
+    print(&findings, files.names().count(), args.output).context("cannot write to stdout")?;
     Ok(!findings.is_empty())
 }
 
@@ -47,14 +47,18 @@ fn read(path: &str, files: &mut Files) -> anyhow::Result<()> {
 }
 
 fn read_file(path: &Path, files: &mut Files) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!("cannot read `{}`; expected a readable file of UTF-8 text", path.display())
-    })?;
-    files.replace_file(&path.display().to_string(), &text);
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => files.replace_file(&name, &text),
+        Err(error) if error.kind() == ErrorKind::InvalidData => files.mark_unreadable(&name, error),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read `{name}`; expected a readable file"));
+        }
+    }
     Ok(())
 }
 
-fn print(findings: &[Finding], output: OutputFormat) -> std::io::Result<()> {
+fn print(findings: &[Finding], files: usize, output: OutputFormat) -> std::io::Result<()> {
     let mut out = stdout().lock();
     if output == OutputFormat::Json {
         serde_json::to_writer_pretty(&mut out, findings)?;
@@ -65,7 +69,13 @@ fn print(findings: &[Finding], output: OutputFormat) -> std::io::Result<()> {
     }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))
+    writeln!(
+        out,
+        "{}: {}, {}",
+        counted(files, "file"),
+        counted(errors, "error"),
+        counted(warnings, "warning")
+    )
 }
 
 fn counted(count: usize, of: &str) -> String {

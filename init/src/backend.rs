@@ -52,6 +52,11 @@ pub(crate) fn holders() -> Vec<(Flavour, State)> {
     states
 }
 
+/// Fails when no flavour can be asked, so that "nothing found" would mean nothing.
+pub(crate) fn require_one() -> Result<()> {
+    decide(observe()).map(drop)
+}
+
 /// What was seen of each flavour; none for a flavour that was not asked.
 struct Observed {
     nft: Option<State>,

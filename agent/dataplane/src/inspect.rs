@@ -1,9 +1,10 @@
 //! Learns from the first bytes of a connection what it speaks, without ever making a server-first protocol wait for
 //! a client that says nothing.
 
-use std::{cell::RefCell, future::Future, io, rc::Rc, time::Duration};
+use std::{cell::RefCell, future::Future, io, rc::Rc, task::Poll, time::Duration};
 
 use snapshot::{Application, Transport as TransportProtocol};
+use tokio::io::ReadBuf;
 
 use crate::{
     buffer::{BufferPool, PooledBuffer},
@@ -25,11 +26,14 @@ pub(crate) struct Inspection<E> {
 
 /// How long a client may be silent before the server is dialled too. Clients that speak first are not delayed by it.
 const SILENCE: Duration = Duration::from_millis(50);
+/// How long a silent client is listened to after the server could not be dialled. It may be slow to speak HTTP, which
+/// goes elsewhere.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// Reads until the client's protocol is clear, or until the server has spoken first.
 ///
 /// After a short silence `dial` connects to where opaque bytes would go; whoever speaks first then decides. When
-/// dialling fails the client is still listened to: it may speak HTTP, which goes elsewhere.
+/// dialling fails the client is still listened to for a while: it may speak HTTP, which goes elsewhere.
 ///
 /// # Errors
 /// The client's connection failed, or nobody said anything for `patience`.
@@ -112,16 +116,21 @@ async fn client_speech<S: Transport>(stream: &mut S, first: &mut PooledBuffer) -
     }
 }
 
-/// Ends when the dialled server has sent something or closed; never ends when it could not be dialled.
+/// Ends when the dialled server has sent something or closed, or a while after it could not be dialled: a client that
+/// waits for such a server to speak is better told.
 async fn server_speech<E: AsRef<UpstreamConnection>>(
     dialling: impl Future<Output = Option<E>>,
     early: &RefCell<Option<E>>,
 ) {
     *early.borrow_mut() = dialling.await;
+    if early.borrow().is_none() {
+        tokio::time::sleep(AFTER_FAILURE).await;
+        return;
+    }
     std::future::poll_fn(|cx| match early.borrow().as_ref() {
-        // An error shows again when the relay reads.
-        Some(server) => server.as_ref().stream.poll_read_ready(cx).map(|_| ()),
-        None => std::task::Poll::Pending,
+        // Looked at, not taken: the relay reads it. An error shows again there.
+        Some(server) => server.as_ref().stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(|_| ()),
+        None => Poll::Ready(()),
     })
     .await;
 }

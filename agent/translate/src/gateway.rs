@@ -32,6 +32,9 @@ pub(crate) fn build(
 ) {
     let servers = servers::selected(resources, &Attachments::new(resources, registry.proxy), registry.proxy);
     findings.extend(attach::unattached(resources, &servers, registry.proxy));
+    if servers.is_empty() {
+        findings.extend(servers::not_selected(resources, registry.proxy));
+    }
     let gateway = Gateway { registry, clusters };
     for (address, port) in servers::by_port(servers, registry, findings) {
         match port.spoken {

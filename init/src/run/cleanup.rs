@@ -1,6 +1,6 @@
 //! Takes away what is ours, by what is in the kernel, whatever flags are given.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rules::parse::Found;
 use rules::ruleset::Family;
 use rules::settings::{Options, Settings};
@@ -41,6 +41,7 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
         bail!("not everything could be removed: {}", failures.join("; "));
     }
     if !removed {
+        backend::require_one().context("cannot look for rules")?;
         tracing::info!("nothing of ours found: nothing removed");
     }
     Ok(String::new())

@@ -190,6 +190,23 @@ pub(crate) fn selected<'s>(
     resources.gateways().iter().filter(selects).flat_map(servers).collect()
 }
 
+/// Says of every Gateway that it selects other proxies: worth saying when none selects this one.
+pub(crate) fn not_selected(resources: &ResourceSet, proxy: &Proxy) -> Vec<Finding> {
+    let pairs = |labels: &resources::Labels| {
+        let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        if pairs.is_empty() { "none".to_owned() } else { pairs.join(",") }
+    };
+    let spec = Path::ROOT.field("spec");
+    let finding = |gateway: &Arc<Object<resources::Gateway>>| {
+        let problem = Problem::new("does not select this proxy, and no other Gateway does")
+            .found(format!("this proxy's labels: {}", pairs(&proxy.labels)))
+            .expected(pairs(&gateway.spec.selector))
+            .remedy("start it with these --labels");
+        gateway.meta.finding(Severity::Warning, Rule::UnknownReference, &spec.field("selector"), problem)
+    };
+    resources.gateways().iter().map(finding).collect()
+}
+
 /// What the server speaks, or `None` with a finding when that is not supported yet.
 fn spoken(selected: &SelectedServer<'_>, findings: &mut Vec<Finding>) -> Option<Spoken> {
     let server = selected.server();
