@@ -127,8 +127,11 @@ pub(crate) fn route<'v>(
         RouteAction::DirectResponse { status, body } => {
             Routed { action: Action::Reply(LocalReply::direct(*status, body)), cluster: None, route: name }
         }
-        RouteAction::Forward(clusters) => {
-            let target = clusters.pick(draw);
+        RouteAction::Redirect(_) => {
+            Routed { action: Action::Reply(LocalReply::direct(501, "")), cluster: None, route: name }
+        }
+        RouteAction::Forward(forward) => {
+            let target = forward.clusters.pick(draw);
             let pick = |id| (view.pick(id, connection.destination, draw.rotate_left(17)), id);
             let action = match target.id.map(pick) {
                 None => Action::Reply(LocalReply::NO_CLUSTER),

@@ -97,7 +97,8 @@ impl View {
         let connections = &self.clusters[cluster.0 as usize];
         let described = self.snapshot.cluster(cluster);
         match described.discovery {
-            Discovery::Endpoints(_) => {
+            // Names resolve to endpoints that are published like any others; until then there are none.
+            Discovery::Endpoints(_) | Discovery::Dns(_) => {
                 let endpoints = &connections.endpoints;
                 let first = balance::pick(endpoints.len(), |i| endpoints[i].active(), draw)?;
                 let mut others = endpoints[first..].iter().chain(&endpoints[..first]);
@@ -125,14 +126,14 @@ impl View {
 impl ClusterConnections {
     fn new(cluster: &Cluster, known: Option<&Self>) -> Self {
         match &cluster.discovery {
-            Discovery::Endpoints(endpoints) => {
+            Discovery::Endpoints(_) | Discovery::Dns(_) => {
                 let mut old: HashMap<SocketAddr, &Rc<Upstream>, RandomState> = known
                     .map(|known| {
                         known.endpoints.iter().map(|upstream| (upstream.address, upstream)).collect()
                     })
                     .unwrap_or_default();
                 let endpoints =
-                    endpoints.iter().map(|e| reuse(cluster, e.address, old.remove(&e.address))).collect();
+                    cluster.endpoints().map(|e| reuse(cluster, e.address, old.remove(&e.address))).collect();
                 Self { endpoints, original: RefCell::default() }
             }
             Discovery::OriginalDestination => {
@@ -175,21 +176,11 @@ fn new_upstream(cluster: &Cluster, address: SocketAddr) -> Upstream {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use snapshot::Endpoint;
-
     use super::*;
 
     fn snapshot(name: &str, endpoints: &[&str]) -> Arc<Snapshot> {
-        let endpoints =
-            endpoints.iter().map(|address| Endpoint { address: address.parse().unwrap() }).collect();
-        let cluster = Cluster {
-            name: name.to_owned(),
-            discovery: Discovery::Endpoints(endpoints),
-            source: None,
-            connect_timeout: Duration::from_secs(10),
-        };
+        let endpoints = endpoints.iter().map(|address| address.parse().unwrap());
+        let cluster = Cluster::new(name, Discovery::of_addresses(endpoints));
         Arc::new(Draft { clusters: vec![cluster], ..Draft::default() }.finish())
     }
 
@@ -235,12 +226,7 @@ mod tests {
 
     #[test]
     fn original_destinations_are_bounded_and_forgotten_when_unused() {
-        let cluster = Cluster {
-            name: "PassthroughCluster".to_owned(),
-            discovery: Discovery::OriginalDestination,
-            source: None,
-            connect_timeout: Duration::from_secs(10),
-        };
+        let cluster = Cluster::new("PassthroughCluster", Discovery::OriginalDestination);
         let draft = Draft { clusters: vec![cluster], ..Draft::default() };
         let view = View::empty().next(1, Arc::new(draft.finish()), Contexts::default());
         for port in 1..=u16::try_from(MAX_ORIGINAL).unwrap() + 10 {

@@ -8,14 +8,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use dataplane::{DataPlane, Settings};
 use snapshot::{
-    Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, Endpoint, FilterChain,
-    FilterChainMatch, HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction, RouteConfig,
-    RouteConfigId, RouteMatch, VirtualHost, WeightedClusters,
+    Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, FilterChain, FilterChainMatch,
+    HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction, RouteConfig, RouteConfigId,
+    RouteMatch, VirtualHost, WeightedClusters,
 };
 
 /// Counts for the whole process: client and upstream here allocate nothing while they are measured.
@@ -106,10 +105,9 @@ fn read_until(stream: &mut TcpStream, buffer: &mut [u8], end: &[u8]) {
 }
 
 fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
-    let target = ClusterTarget { name: "test".to_owned(), id: Some(ClusterId(0)), weight: 1 };
-    let action = RouteAction::Forward(WeightedClusters::new(vec![target]).expect("a destination"));
-    let matches = RouteMatch { path: PathMatch::Prefix("/api/".to_owned()) };
-    let route = Route { name: None, virtual_service: None, matches, action };
+    let target = ClusterTarget { name: "test".to_owned(), id: Some(ClusterId(0)), weight: 1, headers: None };
+    let action = RouteAction::Forward(WeightedClusters::new(vec![target]).expect("a destination").into());
+    let route = Route::new(RouteMatch::on_path(PathMatch::prefix("/api/")), action);
     let domains = vec!["svc.default".parse().expect("a host")];
     let host = VirtualHost { name: "svc".to_owned(), domains, require_tls: false, routes: vec![route] };
     let filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) });
@@ -127,12 +125,7 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
             default_filter_chain: None,
         }],
         route_configs: vec![RouteConfig::new("http.80", vec![host])],
-        clusters: vec![Cluster {
-            name: "test".to_owned(),
-            discovery: Discovery::Endpoints(vec![Endpoint { address: upstream }]),
-            source: None,
-            connect_timeout: Duration::from_secs(5),
-        }],
+        clusters: vec![Cluster::new("test", Discovery::of_addresses([upstream]))],
         ..Draft::default()
     }
 }

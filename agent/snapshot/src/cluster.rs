@@ -1,12 +1,18 @@
 //! Clusters: named groups of endpoints that requests and connections are sent to.
 
+mod balance;
+mod limits;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
+pub use balance::{HashFunction, HashKey, HashPolicy, LoadBalancer, SlowStart};
+pub use limits::{Connections, Http2KeepAlive, Keepalive, Limits, OutlierDetection, RetryBudget};
+
 /// A destination that routes name.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Istio's name: `outbound|<port>|<subset>|<host>`, `inbound|<port>||`, `PassthroughCluster`.
     pub name: String,
@@ -16,15 +22,133 @@ pub struct Cluster {
     pub source: Option<SourceAddresses>,
     /// How long connecting to one endpoint may take.
     pub connect_timeout: Duration,
+    /// The service it stands for, for metrics; `None` for generated clusters.
+    pub service: Option<ServiceName>,
+    /// The resource its policies were written in, `<namespace>/<name>` of a DestinationRule.
+    pub destination_rule: Option<String>,
+    /// The protocol spoken to the endpoints.
+    pub protocol: UpstreamProtocol,
+    /// How an endpoint is picked.
+    pub load_balancer: LoadBalancer,
+    /// When endpoints are left alone for a while; `None` never.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// How much may be under way at once.
+    pub limits: Limits,
+    /// How long connections live and how they are kept.
+    pub connections: Connections,
+    /// PROXY protocol header sent first on every connection.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+impl Cluster {
+    /// A cluster with Istio's defaults and no service of its own.
+    pub fn new(name: impl Into<String>, discovery: Discovery) -> Self {
+        Self {
+            name: name.into(),
+            discovery,
+            source: None,
+            connect_timeout: Duration::from_secs(10),
+            service: None,
+            destination_rule: None,
+            protocol: UpstreamProtocol::default(),
+            load_balancer: LoadBalancer::default(),
+            outlier_detection: None,
+            limits: Limits::default(),
+            connections: Connections::default(),
+            proxy_protocol: None,
+        }
+    }
+
+    /// All endpoints in the order of their localities; none when the cluster has no list of its own.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let localities = match &self.discovery {
+            Discovery::Endpoints(localities) => localities.as_slice(),
+            Discovery::OriginalDestination | Discovery::Dns(_) => &[],
+        };
+        localities.iter().flat_map(|locality| &locality.endpoints)
+    }
+}
+
+/// The service that a cluster stands for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceName {
+    /// Full host name.
+    pub host: String,
+    /// Name in its namespace; the host for what is no Kubernetes service.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// The protocol spoken to a cluster's endpoints.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; by prior knowledge in clear text.
+    Http2,
+    /// The version the client speaks.
+    AsDownstream,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// The binary header.
+    V2,
 }
 
 /// How a cluster's endpoints are known.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Discovery {
     /// These and no others. Translation lists only those that may be used.
-    Endpoints(Vec<Endpoint>),
+    Endpoints(Vec<LocalityEndpoints>),
     /// The address the connection was going to before it was captured.
     OriginalDestination,
+    /// What DNS says about some names, asked again as time goes by.
+    Dns(Dns),
+}
+
+impl Discovery {
+    /// Endpoints of one locality, alike in priority and weight.
+    pub fn of_addresses(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let endpoints: Vec<_> = addresses.into_iter().map(Endpoint::at).collect();
+        let localities = if endpoints.is_empty() { Vec::new() } else { vec![endpoints.into()] };
+        Self::Endpoints(localities)
+    }
+}
+
+/// Endpoints in one place (Envoy's `LocalityLbEndpoints`).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LocalityEndpoints {
+    /// Where they are.
+    pub locality: Locality,
+    /// 0 is asked first; the next when too few of it are healthy.
+    pub priority: u32,
+    /// Share of the requests among the localities of one priority; `None` divides by endpoints.
+    pub weight: Option<u32>,
+    /// Sorted by address.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl From<Vec<Endpoint>> for LocalityEndpoints {
+    fn from(endpoints: Vec<Endpoint>) -> Self {
+        Self { endpoints, ..Self::default() }
+    }
+}
+
+/// Region, zone and subzone; each may be empty.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Locality {
+    /// Topology region.
+    pub region: String,
+    /// Topology zone.
+    pub zone: String,
+    /// Topology subzone.
+    pub sub_zone: String,
 }
 
 /// One address that serves a cluster.
@@ -32,6 +156,48 @@ pub enum Discovery {
 pub struct Endpoint {
     /// Address and port to connect to.
     pub address: SocketAddr,
+    /// Share of the requests relative to the others, at least 1.
+    pub weight: u32,
+}
+
+impl Endpoint {
+    /// An endpoint of weight 1.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, weight: 1 }
+    }
+}
+
+/// Names to be resolved.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Dns {
+    /// Which of the addresses are used.
+    pub resolution: DnsResolution,
+    /// The names, or addresses that need no asking.
+    pub names: Vec<DnsName>,
+}
+
+/// Which addresses of a name are used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DnsResolution {
+    /// All of them (ServiceEntry `DNS`).
+    Strict,
+    /// The first, asked anew for new connections (ServiceEntry `DNS_ROUND_ROBIN`).
+    Logical,
+}
+
+/// A name to be resolved and the port to connect to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DnsName {
+    /// Host name or IP address.
+    pub host: String,
+    /// Port to connect to.
+    pub port: u16,
+    /// Share of the requests relative to the others, at least 1.
+    pub weight: u32,
+    /// Where it is.
+    pub locality: Locality,
+    /// 0 is asked first.
+    pub priority: u32,
 }
 
 /// Source addresses by family.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Snapshot,
-    cluster::{Cluster, Discovery},
+    cluster::{Cluster, Discovery, DnsResolution},
     listener::{Binding, FilterChain, Listener, NetworkFilter},
     route::{PathMatch, Route, RouteAction, RouteConfig, VirtualHost},
     tls::{REDACTED, TlsContext},
@@ -51,13 +51,20 @@ fn cluster(cluster: &Cluster) -> Value {
             dump["type"] = "ORIGINAL_DST".into();
             dump["lb_policy"] = "CLUSTER_PROVIDED".into();
         }
-        Discovery::Endpoints(endpoints) => {
+        Discovery::Endpoints(_) => {
             dump["type"] = "EDS".into();
             dump["lb_policy"] = "LEAST_REQUEST".into();
             let endpoints: Vec<_> =
-                endpoints.iter().map(|e| json!({"endpoint": {"address": address(e.address)}})).collect();
+                cluster.endpoints().map(|e| json!({"endpoint": {"address": address(e.address)}})).collect();
             dump["load_assignment"] =
                 json!({"cluster_name": cluster.name, "endpoints": [{"lb_endpoints": endpoints}]});
+        }
+        Discovery::Dns(dns) => {
+            dump["type"] = match dns.resolution {
+                DnsResolution::Strict => "STRICT_DNS",
+                DnsResolution::Logical => "LOGICAL_DNS",
+            }
+            .into();
         }
     }
     if let Some(source) = cluster.source {
@@ -185,7 +192,8 @@ fn route(route: &Route) -> Value {
         dump["name"] = name.as_str().into();
     }
     match &route.action {
-        RouteAction::Forward(clusters) => dump["route"] = destination(clusters),
+        RouteAction::Forward(forward) => dump["route"] = destination(&forward.clusters),
+        RouteAction::Redirect(redirect) => dump["redirect"] = json!({"response_code": redirect.status}),
         RouteAction::DirectResponse { status, body } => {
             dump["direct_response"] = json!({"status": status, "body": {"inline_string": body}});
         }
@@ -200,8 +208,9 @@ fn route(route: &Route) -> Value {
 fn path_match(path: &PathMatch) -> Value {
     match path {
         PathMatch::Any => json!({"prefix": "/"}),
-        PathMatch::Exact(path) => json!({"path": path, "case_sensitive": true}),
-        PathMatch::Prefix(prefix) => json!({"prefix": prefix, "case_sensitive": true}),
+        PathMatch::Exact(path) => json!({"path": path.text, "case_sensitive": !path.ignore_case}),
+        PathMatch::Prefix(prefix) => json!({"prefix": prefix.text, "case_sensitive": !prefix.ignore_case}),
+        PathMatch::Regex(pattern) => json!({"safe_regex": {"regex": pattern.source()}}),
     }
 }
 
@@ -229,7 +238,12 @@ mod tests {
     #[test]
     fn a_gateway_is_dumped_under_istios_names() {
         let key = PrivateKeyDer::Pkcs8(b"topsecret".to_vec().into());
-        let target = ClusterTarget { name: "outbound|8000||h".into(), id: Some(ClusterId(0)), weight: 0 };
+        let target = ClusterTarget {
+            name: "outbound|8000||h".into(),
+            id: Some(ClusterId(0)),
+            weight: 0,
+            headers: None,
+        };
         let draft = Draft {
             listeners: vec![Listener {
                 name: "0.0.0.0_8080".into(),
@@ -250,10 +264,11 @@ mod tests {
                     domains: vec!["a.com".parse().unwrap()],
                     require_tls: true,
                     routes: vec![Route {
-                        name: None,
                         virtual_service: Some("default/vs".into()),
-                        matches: RouteMatch { path: PathMatch::Prefix("/status".into()) },
-                        action: RouteAction::Forward(WeightedClusters::new(vec![target]).unwrap()),
+                        ..Route::new(
+                            RouteMatch::on_path(PathMatch::prefix("/status")),
+                            RouteAction::Forward(WeightedClusters::new(vec![target]).unwrap().into()),
+                        )
                     }],
                 }],
             )],

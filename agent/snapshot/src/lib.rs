@@ -7,6 +7,7 @@
 
 mod cluster;
 mod dump;
+mod format;
 mod hosts;
 mod listener;
 mod request;
@@ -17,8 +18,13 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use foldhash::fast::FixedState;
 
-pub use cluster::{Cluster, Discovery, Endpoint, SourceAddresses};
+pub use cluster::{
+    Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint, HashFunction, HashKey,
+    HashPolicy, Http2KeepAlive, Keepalive, Limits, LoadBalancer, Locality, LocalityEndpoints,
+    OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, UpstreamProtocol,
+};
 pub use dump::config_dump;
+pub use format::{Format, FormatError, Operator, Piece};
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
 pub use listener::{
     Application, Binding, ConnectionFacts, Direction, FilterChain, FilterChainMatch, HttpConnections,
@@ -26,8 +32,10 @@ pub use listener::{
 };
 pub use request::RequestHead;
 pub use route::{
-    ClusterTarget, NoRoute, PathMatch, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
-    WeightedClusters, match_route,
+    AbortStatus, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, Mirror,
+    Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern, QueryMatch, Redirect, RedirectPort,
+    RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteMatch,
+    SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters, match_route,
 };
 pub use tls::{Certificate, TlsContext, TlsContextId};
 
@@ -48,7 +56,7 @@ pub struct ClusterId(pub u32);
 ///
 /// The order of `listeners`, `route_configs`, `clusters` and `tls_contexts` is the order in which the dump prints them; translation
 /// keeps it sorted so that equal resources give equal snapshots.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draft {
     /// All listeners: with a socket of their own, capturing, and captured.
     pub listeners: Vec<Listener>,

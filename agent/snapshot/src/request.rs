@@ -26,4 +26,9 @@ pub trait RequestHead {
         let whole = self.path_and_query();
         whole.split_once('?').map_or(whole, |(path, _)| path)
     }
+
+    /// The query without its `?`; empty when there is none.
+    fn query(&self) -> &str {
+        self.path_and_query().split_once('?').map_or("", |(_, query)| query)
+    }
 }

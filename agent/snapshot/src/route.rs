@@ -1,7 +1,17 @@
 //! Route configurations: authority → virtual host → first route that matches.
 
+mod action;
+mod matches;
+mod weighted;
+
+pub use action::{
+    AbortStatus, CorsPolicy, Edits, Fault, Forward, HeaderEdits, Mirror, PathRewrite, Redirect, RedirectPort,
+    RetryCondition, RetryOn, RetryPolicy, Rewrite, RouteAction, SearchPattern, Share,
+};
+pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, Pattern, QueryMatch, RouteMatch, TextMatch};
+pub use weighted::{ClusterTarget, WeightedClusters};
+
 use crate::{
-    ClusterId,
     hosts::{HostName, HostPattern, HostTable},
     request::RequestHead,
 };
@@ -77,107 +87,18 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What happens then.
     pub action: RouteAction,
+    /// Changes to headers; they apply to every kind of action.
+    pub headers: Option<Box<HeaderEdits>>,
+    /// Cross-origin rules, asked before everything else.
+    pub cors: Option<Box<CorsPolicy>>,
+    /// Faults injected before the action.
+    pub fault: Option<Box<Fault>>,
 }
 
-/// Conditions of a route; the default matches everything.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct RouteMatch {
-    /// Condition on the path without query.
-    pub path: PathMatch,
-}
-
-impl RouteMatch {
-    /// Whether every condition holds for `request`.
-    pub fn matches(&self, request: &impl RequestHead) -> bool {
-        self.path.matches(request.path())
-    }
-}
-
-/// Condition on a request's path (VirtualService `match.uri`).
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum PathMatch {
-    /// Every path.
-    #[default]
-    Any,
-    /// The whole path, case-sensitive.
-    Exact(String),
-    /// The beginning of the path, as plain text: `/foo` also matches `/foobar`.
-    Prefix(String),
-}
-
-impl PathMatch {
-    /// Whether `path`, without its query, fulfils the condition.
-    pub fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(whole) => path == whole,
-            Self::Prefix(start) => path.as_bytes().starts_with(start.as_bytes()),
-        }
-    }
-}
-
-/// What a route does with a request.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RouteAction {
-    /// Sends it to one of several clusters.
-    Forward(WeightedClusters),
-    /// Answers it without an upstream.
-    DirectResponse {
-        /// Status code, 200–599.
-        status: u16,
-        /// Body as it is sent; may be empty.
-        body: String,
-    },
-}
-
-/// A cluster that a route names, whether or not it exists.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ClusterTarget {
-    /// `outbound|<port>|<subset>|<host>`, for logs and dumps.
-    pub name: String,
-    /// `None` when no service stands behind the name: requests are answered 503 NC.
-    pub id: Option<ClusterId>,
-    /// Share of the requests, relative to the sum of all; zero means never.
-    pub weight: u32,
-}
-
-/// The destinations of a route, at least one of them with a positive weight.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct WeightedClusters {
-    targets: Vec<ClusterTarget>,
-    total: u64,
-}
-
-impl WeightedClusters {
-    /// Takes the destinations of a route. A single destination gets every request whatever its weight, as in Istio.
-    ///
-    /// Returns `None` when there is no destination, or several whose weights add up to zero.
-    pub fn new(targets: Vec<ClusterTarget>) -> Option<Self> {
-        let total = match targets.as_slice() {
-            [] => 0,
-            [_] => 1,
-            several => several.iter().map(|target| u64::from(target.weight)).sum(),
-        };
-        (total > 0).then_some(Self { targets, total })
-    }
-
-    /// The destinations, in the order written.
-    pub fn targets(&self) -> &[ClusterTarget] {
-        &self.targets
-    }
-
-    /// Chooses a destination; `draw` is a uniformly random number.
-    pub fn pick(&self, draw: u64) -> &ClusterTarget {
-        let mut left = draw % self.total;
-        let chosen = self.targets.iter().find(|target| match left.checked_sub(u64::from(target.weight)) {
-            Some(rest) => {
-                left = rest;
-                false
-            }
-            None => true,
-        });
-        // A single destination may have weight zero; otherwise the weights add up to `total` and one is found.
-        chosen.unwrap_or(&self.targets[0])
+impl Route {
+    /// A route without name, owner, header changes, cross-origin rules or faults.
+    pub fn new(matches: RouteMatch, action: RouteAction) -> Self {
+        Self { name: None, virtual_service: None, matches, action, headers: None, cors: None, fault: None }
     }
 }
 
@@ -204,7 +125,8 @@ pub fn match_route<'s>(
     if host.require_tls && !over_tls {
         return Err(NoRoute::TlsRequired);
     }
-    let route = host.routes.iter().find(|route| route.matches.matches(request)).ok_or(NoRoute::Route)?;
+    let route =
+        host.routes.iter().find(|route| route.matches.matches(request, over_tls)).ok_or(NoRoute::Route)?;
     Ok((host, route))
 }
 
@@ -231,12 +153,8 @@ mod tests {
     }
 
     fn route(path: PathMatch, status: u16) -> Route {
-        Route {
-            name: None,
-            virtual_service: None,
-            matches: RouteMatch { path },
-            action: RouteAction::DirectResponse { status, body: String::new() },
-        }
+        let action = RouteAction::DirectResponse { status, body: String::new() };
+        Route::new(RouteMatch::on_path(path), action)
     }
 
     fn config() -> RouteConfig {
@@ -251,13 +169,10 @@ mod tests {
             vec![
                 host(
                     "a.com",
-                    vec![
-                        route(PathMatch::Exact("/only".into()), 201),
-                        route(PathMatch::Prefix("/on".into()), 202),
-                    ],
+                    vec![route(PathMatch::exact("/only"), 201), route(PathMatch::prefix("/on"), 202)],
                 ),
                 host("*", vec![route(PathMatch::Any, 203)]),
-                host("tls.com", vec![route(PathMatch::Exact("/".into()), 204)]),
+                host("tls.com", vec![route(PathMatch::exact("/"), 204)]),
             ],
         )
     }
@@ -265,7 +180,7 @@ mod tests {
     fn status(request: &Get) -> Result<u16, NoRoute> {
         match_route(request, false, &config()).map(|(_, route)| match route.action {
             RouteAction::DirectResponse { status, .. } => status,
-            RouteAction::Forward(_) => 0,
+            RouteAction::Forward(_) | RouteAction::Redirect(_) => 0,
         })
     }
 
@@ -288,23 +203,5 @@ mod tests {
         }
         let over_tls = |path| match_route(&Get("tls.com", path), true, &config()).map(|_| ());
         assert_eq!((over_tls("/"), over_tls("/other")), (Ok(()), Err(NoRoute::Route)));
-    }
-
-    fn target(name: &str, weight: u32) -> ClusterTarget {
-        ClusterTarget { name: name.into(), id: None, weight }
-    }
-
-    #[test]
-    fn weights_divide_the_draws() {
-        let clusters = WeightedClusters::new(vec![target("a", 1), target("off", 0), target("b", 3)]).unwrap();
-        let names: Vec<_> = (0..5).map(|draw| clusters.pick(draw).name.as_str()).collect();
-        assert_eq!(names, ["a", "b", "b", "b", "a"]);
-    }
-
-    #[test]
-    fn one_destination_needs_no_weight_and_several_need_a_positive_sum() {
-        assert_eq!(WeightedClusters::new(vec![target("a", 0)]).unwrap().pick(7).name, "a");
-        assert!(WeightedClusters::new(vec![target("a", 0), target("b", 0)]).is_none());
-        assert!(WeightedClusters::new(vec![]).is_none());
     }
 }

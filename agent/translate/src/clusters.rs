@@ -41,7 +41,7 @@ impl Clusters {
 
     /// A target with this name, whether or not there is such a cluster.
     pub(crate) fn target(&self, name: String, weight: u32) -> ClusterTarget {
-        ClusterTarget { id: self.ids.get(&name).copied(), name, weight }
+        ClusterTarget { id: self.ids.get(&name).copied(), name, weight, headers: None }
     }
 
     /// All requests to one cluster.
@@ -69,17 +69,12 @@ fn of_service(service: &KnownService<'_>, connect_timeout: Duration) -> impl Ite
             && !port.application_protocol().is_some_and(resources::Protocol::is_http);
         let discovery = match chosen_by_client {
             true => Discovery::OriginalDestination,
-            false => Discovery::Endpoints(service.endpoints(port)),
+            false => Discovery::of_addresses(service.endpoints(port)),
         };
-        Cluster {
-            name: outbound_name(port.port, "", &service.host),
-            discovery,
-            source: None,
-            connect_timeout,
-        }
+        Cluster { connect_timeout, ..Cluster::new(outbound_name(port.port, "", &service.host), discovery) }
     })
 }
 
 fn original(name: &str, source: Option<SourceAddresses>, connect_timeout: Duration) -> Cluster {
-    Cluster { name: name.to_owned(), discovery: Discovery::OriginalDestination, source, connect_timeout }
+    Cluster { source, connect_timeout, ..Cluster::new(name, Discovery::OriginalDestination) }
 }

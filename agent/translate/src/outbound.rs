@@ -109,7 +109,7 @@ impl<'o, 's> Outbound<'o, 's> {
     ) -> Vec<SocketAddr> {
         let spec = &service.object.spec;
         let addresses: BTreeSet<SocketAddr> = match spec.is_headless {
-            true => service.endpoints(port).into_iter().map(|endpoint| endpoint.address).collect(),
+            true => service.endpoints(port).into_iter().collect(),
             false => spec.cluster_ips.iter().map(|ip| SocketAddr::new(*ip, port.port)).collect(),
         };
         let mut free = Vec::new();
@@ -213,7 +213,7 @@ impl<'o, 's> Outbound<'o, 's> {
             OutboundTrafficPolicy::RegistryOnly => {
                 let action = RouteAction::DirectResponse { status: 502, body: String::new() };
                 let name = Some("block_all".to_owned());
-                ("block_all", Route { name, virtual_service: None, matches: RouteMatch::default(), action })
+                ("block_all", Route { name, ..Route::new(RouteMatch::default(), action) })
             }
         };
         VirtualHost {

@@ -10,7 +10,6 @@ use resources::{
     EndpointSlice, Endpoints, IpProtocol, Object, ResourceSet, SERVICE_NAME_LABEL, Service, ServicePort,
     TargetPort,
 };
-use snapshot::Endpoint;
 
 use crate::{hosts::service_host, proxy::Proxy, visibility};
 
@@ -107,7 +106,7 @@ impl KnownService<'_> {
     /// The endpoints that may be used for a port, sorted.
     ///
     /// Those that are ready; when there are none, those that still serve while shutting down.
-    pub(crate) fn endpoints(&self, port: &ServicePort) -> Vec<Endpoint> {
+    pub(crate) fn endpoints(&self, port: &ServicePort) -> Vec<SocketAddr> {
         let all = self.object.spec.publish_not_ready_addresses;
         let mut usable = BTreeSet::new();
         let mut last_resort = BTreeSet::new();
@@ -120,7 +119,7 @@ impl KnownService<'_> {
             }
         }
         let chosen = if usable.is_empty() { last_resort } else { usable };
-        chosen.into_iter().map(|address| Endpoint { address }).collect()
+        chosen.into_iter().collect()
     }
 
     /// The number behind a port's `targetPort`; `None` when it has a name that nothing tells the number of.

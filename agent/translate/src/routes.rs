@@ -46,8 +46,7 @@ impl RouteContext<'_> {
             routes.push(Route {
                 name: route_name(rule, condition.matches),
                 virtual_service: Some(format!("{}/{}", vs.meta.namespace(), vs.meta.name())),
-                matches: RouteMatch { path: path_match(condition.uri()) },
-                action: action.clone(),
+                ..Route::new(RouteMatch::on_path(path_match(condition.uri())), action.clone())
             });
         }
         Some(routes)
@@ -82,7 +81,7 @@ impl RouteContext<'_> {
             return Some(RouteAction::DirectResponse { status: *status, body: body.clone() });
         }
         let destinations = rule.route.iter().map(|to| (&to.destination, to.weight));
-        self.destinations(destinations, vs).map(RouteAction::Forward)
+        self.destinations(destinations, vs).map(|clusters| RouteAction::Forward(clusters.into()))
     }
 
     /// Destinations as clusters with their weights.
@@ -148,21 +147,13 @@ impl<'v> Condition<'v> {
 
 /// Whether a route takes every request that reaches it.
 pub(crate) fn is_catch_all(route: &Route) -> bool {
-    match &route.matches.path {
-        PathMatch::Any => true,
-        PathMatch::Prefix(prefix) => prefix == "/",
-        PathMatch::Exact(_) => false,
-    }
+    route.matches.takes_all()
 }
 
 /// Everything to one cluster, as Istio writes it for a service without rules.
 pub(crate) fn default_route(name: &str, clusters: WeightedClusters) -> Route {
-    Route {
-        name: Some(name.to_owned()),
-        virtual_service: None,
-        matches: RouteMatch::default(),
-        action: RouteAction::Forward(clusters),
-    }
+    let action = RouteAction::Forward(clusters.into());
+    Route { name: Some(name.to_owned()), ..Route::new(RouteMatch::default(), action) }
 }
 
 fn route_name(rule: &HttpRoute, matches: Option<&HttpMatch>) -> Option<String> {
@@ -175,8 +166,8 @@ fn route_name(rule: &HttpRoute, matches: Option<&HttpMatch>) -> Option<String> {
 
 fn path_match(uri: Option<&StringMatch>) -> PathMatch {
     match uri {
-        Some(StringMatch::Exact(path)) => PathMatch::Exact(path.clone()),
-        Some(StringMatch::Prefix(prefix)) => PathMatch::Prefix(prefix.clone()),
+        Some(StringMatch::Exact(path)) => PathMatch::exact(path),
+        Some(StringMatch::Prefix(prefix)) => PathMatch::prefix(prefix),
         // An expression is beyond support, so its match never comes here.
         Some(StringMatch::Regex(_) | StringMatch::Present) | None => PathMatch::Any,
     }

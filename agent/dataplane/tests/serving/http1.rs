@@ -191,18 +191,18 @@ fn an_idle_connection_that_the_endpoint_closed_costs_no_request() {
 fn what_cannot_be_routed_or_reached_is_answered_as_envoy_does() {
     let upstream = Upstream::echoing_heads();
     let mut proxy = Proxy::gateway(&[upstream.address]);
-    let forward = |id| RouteAction::Forward(to_cluster(id));
+    let forward = |id| RouteAction::Forward(to_cluster(id).into());
     let mut draft = gateway_draft(proxy.address, &[upstream.address]);
     draft.clusters.push(crate::support::cluster("empty", crate::support::endpoints(&[])));
     draft.clusters.push(crate::support::cluster("dead", crate::support::endpoints(&[free_address()])));
     draft.route_configs = vec![route_config(
         "test",
         vec![
-            route(PathMatch::Exact("/unknown".into()), forward(None)),
-            route(PathMatch::Exact("/empty".into()), forward(Some(1))),
-            route(PathMatch::Exact("/dead".into()), forward(Some(2))),
+            route(PathMatch::exact("/unknown"), forward(None)),
+            route(PathMatch::exact("/empty"), forward(Some(1))),
+            route(PathMatch::exact("/dead"), forward(Some(2))),
             route(
-                PathMatch::Prefix("/direct".into()),
+                PathMatch::prefix("/direct"),
                 RouteAction::DirectResponse { status: 418, body: "tea".into() },
             ),
         ],
@@ -367,7 +367,7 @@ fn statuses_without_body_are_answered_without_one() {
     let direct = |status| RouteAction::DirectResponse { status, body: "HTTP/1.1 200 EVIL\r\n\r\n".into() };
     draft.route_configs = vec![route_config(
         "test",
-        vec![route(PathMatch::Exact("/204".into()), direct(204)), route(PathMatch::Any, direct(304))],
+        vec![route(PathMatch::exact("/204"), direct(204)), route(PathMatch::Any, direct(304))],
     )];
     proxy.publish(draft);
     let mut client = proxy.connect();

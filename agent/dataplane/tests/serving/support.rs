@@ -13,9 +13,9 @@ use std::{
 
 use dataplane::{DataPlane, Settings};
 use snapshot::{
-    Application, Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, Endpoint,
-    FilterChain, FilterChainMatch, HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction,
-    RouteConfig, RouteConfigId, RouteMatch, TcpProxy, VirtualHost, WeightedClusters,
+    Application, Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, FilterChain,
+    FilterChainMatch, HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction, RouteConfig,
+    RouteConfigId, RouteMatch, TcpProxy, VirtualHost, WeightedClusters,
 };
 
 /// A running proxy with one worker.
@@ -55,20 +55,21 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
-    Cluster { name: name.to_owned(), discovery, source: None, connect_timeout: Duration::from_secs(2) }
+    Cluster { connect_timeout: Duration::from_secs(2), ..Cluster::new(name, discovery) }
 }
 
 pub(crate) fn endpoints(addresses: &[SocketAddr]) -> Discovery {
-    Discovery::Endpoints(addresses.iter().map(|address| Endpoint { address: *address }).collect())
+    Discovery::of_addresses(addresses.iter().copied())
 }
 
 pub(crate) fn to_cluster(id: Option<u32>) -> WeightedClusters {
     let name = "outbound|80||test.default.svc.cluster.local".to_owned();
-    WeightedClusters::new(vec![ClusterTarget { name, id: id.map(ClusterId), weight: 1 }]).unwrap()
+    WeightedClusters::new(vec![ClusterTarget { name, id: id.map(ClusterId), weight: 1, headers: None }])
+        .unwrap()
 }
 
 pub(crate) fn route(path: PathMatch, action: RouteAction) -> Route {
-    Route { name: Some("default".to_owned()), virtual_service: None, matches: RouteMatch { path }, action }
+    Route { name: Some("default".to_owned()), ..Route::new(RouteMatch::on_path(path), action) }
 }
 
 pub(crate) fn route_config(domain: &str, routes: Vec<Route>) -> RouteConfig {
@@ -102,7 +103,7 @@ pub(crate) fn gateway_draft(address: SocketAddr, upstreams: &[SocketAddr]) -> Dr
         }],
         route_configs: vec![route_config(
             "*",
-            vec![route(PathMatch::Any, RouteAction::Forward(to_cluster(Some(0))))],
+            vec![route(PathMatch::Any, RouteAction::Forward(to_cluster(Some(0)).into()))],
         )],
         clusters: vec![cluster("test", endpoints(upstreams))],
         ..Draft::default()

@@ -135,11 +135,13 @@ fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
 fn route(snapshot: &Snapshot, route: &Route) -> String {
     let path = match &route.matches.path {
         PathMatch::Any => "any".to_owned(),
-        PathMatch::Exact(path) => format!("exact {path}"),
-        PathMatch::Prefix(path) => format!("prefix {path}"),
+        PathMatch::Exact(path) => format!("exact {}", path.text),
+        PathMatch::Prefix(path) => format!("prefix {}", path.text),
+        PathMatch::Regex(pattern) => format!("regex {}", pattern.source()),
     };
     let action = match &route.action {
-        RouteAction::Forward(clusters) => targets(snapshot, clusters),
+        RouteAction::Forward(forward) => targets(snapshot, &forward.clusters),
+        RouteAction::Redirect(redirect) => format!("redirect {}", redirect.status),
         RouteAction::DirectResponse { status, body } => format!("answer {status} {body:?}"),
     };
     let name = route.name.as_ref().map_or(String::new(), |name| format!(" name={name}"));
@@ -172,8 +174,10 @@ fn tls_context(context: &TlsContext) -> String {
 fn cluster(cluster: &Cluster) -> String {
     let mut text = match &cluster.discovery {
         Discovery::OriginalDestination => format!("{} original-destination", cluster.name),
-        Discovery::Endpoints(endpoints) => {
-            let endpoints: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        Discovery::Dns(dns) => format!("{} {:?} dns", cluster.name, dns.resolution),
+        Discovery::Endpoints(_) => {
+            let endpoints: Vec<_> =
+                cluster.endpoints().map(|endpoint| endpoint.address.to_string()).collect();
             format!("{} [{}]", cluster.name, endpoints.join(" "))
         }
     };

@@ -1,0 +1,269 @@
+//! Envoy's substitution format: text with operators such as `%REQ(:PATH)%`, used in header values and access logs.
+
+use std::fmt;
+
+/// Text with operators in it, parsed once.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Format {
+    source: String,
+    pieces: Vec<Piece>,
+}
+
+/// Part of a [`Format`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Piece {
+    /// Copied as it is.
+    Text(String),
+    /// Replaced by a value of the request or connection.
+    Operator {
+        /// Which value.
+        operator: Operator,
+        /// Longest value in bytes; longer ones are cut.
+        max_length: Option<usize>,
+    },
+}
+
+/// A value of the request or connection. Names are Envoy's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "Envoy documents each under the same name")]
+pub enum Operator {
+    /// `%REQ(name?other)%`: a request header or pseudo-header, in lower case; the second when the first is missing.
+    RequestHeader(String, Option<String>),
+    /// `%RESP(name?other)%`: a response header.
+    ResponseHeader(String, Option<String>),
+    /// `%TRAILER(name?other)%`: a response trailer.
+    ResponseTrailer(String, Option<String>),
+    /// `%START_TIME%`, with a strftime format if one is written.
+    StartTime(Option<String>),
+    Protocol,
+    ResponseCode,
+    ResponseFlags,
+    ResponseCodeDetails,
+    ConnectionTerminationDetails,
+    UpstreamTransportFailureReason,
+    BytesReceived,
+    BytesSent,
+    Duration,
+    RequestDuration,
+    ResponseDuration,
+    UpstreamHost,
+    UpstreamCluster,
+    UpstreamLocalAddress,
+    UpstreamRemoteAddress,
+    UpstreamRequestAttemptCount,
+    DownstreamLocalAddress,
+    DownstreamLocalAddressWithoutPort,
+    DownstreamLocalPort,
+    DownstreamRemoteAddress,
+    DownstreamRemoteAddressWithoutPort,
+    DownstreamRemotePort,
+    DownstreamDirectRemoteAddress,
+    DownstreamDirectRemoteAddressWithoutPort,
+    DownstreamPeerUriSan,
+    DownstreamPeerSubject,
+    DownstreamTlsVersion,
+    RequestedServerName,
+    RouteName,
+    VirtualClusterName,
+    Hostname,
+    GrpcStatus,
+    StreamId,
+    ConnectionId,
+}
+
+/// Why text is not a [`Format`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FormatError {
+    /// A `%` that opens no operator.
+    LonePercent,
+    /// An operator that does not exist or is not supported.
+    UnknownOperator(String),
+    /// Something after the operator's name that it does not take.
+    BadArgument(String),
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LonePercent => f.write_str("has a single `%`; write `%%` for a percent sign"),
+            Self::UnknownOperator(name) => write!(f, "has the unknown operator `%{name}%`"),
+            Self::BadArgument(name) => write!(f, "has an argument that `%{name}%` does not take"),
+        }
+    }
+}
+
+impl std::error::Error for FormatError {}
+
+impl Format {
+    /// Parses text with operators; `%%` is a percent sign.
+    ///
+    /// # Errors
+    ///
+    /// When a `%` opens nothing, or an operator is unknown or has a malformed argument.
+    pub fn parse(source: &str) -> Result<Self, FormatError> {
+        let mut pieces = Vec::new();
+        let mut text = String::new();
+        let mut rest = source;
+        while let Some((before, after)) = rest.split_once('%') {
+            text.push_str(before);
+            if let Some(after) = after.strip_prefix('%') {
+                text.push('%');
+                rest = after;
+                continue;
+            }
+            let (name, after) = after.split_once('%').ok_or(FormatError::LonePercent)?;
+            if !text.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut text)));
+            }
+            pieces.push(operator(name)?);
+            rest = after;
+        }
+        text.push_str(rest);
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text));
+        }
+        Ok(Self { source: source.to_owned(), pieces })
+    }
+
+    /// Text without operators, taken as it is.
+    pub fn literal(text: &str) -> Self {
+        let pieces = if text.is_empty() { Vec::new() } else { vec![Piece::Text(text.to_owned())] };
+        Self { source: text.replace('%', "%%"), pieces }
+    }
+
+    /// The text as written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The parts in order.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The value when it is the same for every request.
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// `NAME`, `NAME(argument)`, either followed by `:length`.
+fn operator(written: &str) -> Result<Piece, FormatError> {
+    let (name, argument, length) = match written.split_once('(') {
+        Some((name, rest)) => {
+            let (argument, after) =
+                rest.rsplit_once(')').ok_or_else(|| FormatError::BadArgument(name.to_owned()))?;
+            (name, Some(argument), after)
+        }
+        None => match written.split_once(':') {
+            Some((name, _)) => (name, None, &written[name.len()..]),
+            None => (written, None, ""),
+        },
+    };
+    let bad = || FormatError::BadArgument(name.to_owned());
+    let max_length = match length.strip_prefix(':') {
+        Some(number) => Some(number.parse().map_err(|_| bad())?),
+        None if length.is_empty() => None,
+        None => return Err(bad()),
+    };
+    let operator = match (name, argument) {
+        ("REQ" | "RESP" | "TRAILER", None | Some("")) => return Err(bad()),
+        ("REQ", Some(names)) => header(names, Operator::RequestHeader),
+        ("RESP", Some(names)) => header(names, Operator::ResponseHeader),
+        ("TRAILER", Some(names)) => header(names, Operator::ResponseTrailer),
+        ("START_TIME", format) => Operator::StartTime(format.map(str::to_owned)),
+        (_, argument) => {
+            let operator = plain(name).ok_or_else(|| FormatError::UnknownOperator(written.to_owned()))?;
+            if argument.is_some() {
+                return Err(bad());
+            }
+            operator
+        }
+    };
+    Ok(Piece::Operator { operator, max_length })
+}
+
+fn header(names: &str, make: fn(String, Option<String>) -> Operator) -> Operator {
+    let (first, second) = match names.split_once('?') {
+        Some((first, second)) => (first, Some(second.to_ascii_lowercase())),
+        None => (names, None),
+    };
+    make(first.to_ascii_lowercase(), second)
+}
+
+fn plain(name: &str) -> Option<Operator> {
+    Some(match name {
+        "PROTOCOL" => Operator::Protocol,
+        "RESPONSE_CODE" => Operator::ResponseCode,
+        "RESPONSE_FLAGS" => Operator::ResponseFlags,
+        "RESPONSE_CODE_DETAILS" => Operator::ResponseCodeDetails,
+        "CONNECTION_TERMINATION_DETAILS" => Operator::ConnectionTerminationDetails,
+        "UPSTREAM_TRANSPORT_FAILURE_REASON" => Operator::UpstreamTransportFailureReason,
+        "BYTES_RECEIVED" => Operator::BytesReceived,
+        "BYTES_SENT" => Operator::BytesSent,
+        "DURATION" => Operator::Duration,
+        "REQUEST_DURATION" => Operator::RequestDuration,
+        "RESPONSE_DURATION" => Operator::ResponseDuration,
+        "UPSTREAM_HOST" => Operator::UpstreamHost,
+        "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Operator::UpstreamCluster,
+        "UPSTREAM_LOCAL_ADDRESS" => Operator::UpstreamLocalAddress,
+        "UPSTREAM_REMOTE_ADDRESS" => Operator::UpstreamRemoteAddress,
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Operator::UpstreamRequestAttemptCount,
+        "DOWNSTREAM_LOCAL_ADDRESS" => Operator::DownstreamLocalAddress,
+        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => Operator::DownstreamLocalAddressWithoutPort,
+        "DOWNSTREAM_LOCAL_PORT" => Operator::DownstreamLocalPort,
+        "DOWNSTREAM_REMOTE_ADDRESS" => Operator::DownstreamRemoteAddress,
+        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => Operator::DownstreamRemoteAddressWithoutPort,
+        "DOWNSTREAM_REMOTE_PORT" => Operator::DownstreamRemotePort,
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Operator::DownstreamDirectRemoteAddress,
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => Operator::DownstreamDirectRemoteAddressWithoutPort,
+        "DOWNSTREAM_PEER_URI_SAN" => Operator::DownstreamPeerUriSan,
+        "DOWNSTREAM_PEER_SUBJECT" => Operator::DownstreamPeerSubject,
+        "DOWNSTREAM_TLS_VERSION" => Operator::DownstreamTlsVersion,
+        "REQUESTED_SERVER_NAME" => Operator::RequestedServerName,
+        "ROUTE_NAME" => Operator::RouteName,
+        "VIRTUAL_CLUSTER_NAME" => Operator::VirtualClusterName,
+        "HOSTNAME" => Operator::Hostname,
+        "GRPC_STATUS" => Operator::GrpcStatus,
+        "STREAM_ID" => Operator::StreamId,
+        "CONNECTION_ID" => Operator::ConnectionId,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_operators_are_told_apart() {
+        let format = Format::parse("a%%b %REQ(X-Name?:PATH):10% %PROTOCOL%").unwrap();
+        let path = Operator::RequestHeader("x-name".into(), Some(":path".into()));
+        assert_eq!(
+            format.pieces(),
+            [
+                Piece::Text("a%b ".into()),
+                Piece::Operator { operator: path, max_length: Some(10) },
+                Piece::Text(" ".into()),
+                Piece::Operator { operator: Operator::Protocol, max_length: None },
+            ]
+        );
+        assert_eq!(Format::parse("plain").unwrap().as_literal(), Some("plain"));
+        assert_eq!(Format::literal("50%").as_literal(), Some("50%"));
+        assert_eq!(Format::parse(Format::literal("50%").source()).unwrap().as_literal(), Some("50%"));
+    }
+
+    #[test]
+    fn what_is_malformed_is_told() {
+        let refused = |text: &str| Format::parse(text).unwrap_err();
+        assert_eq!(refused("100%"), FormatError::LonePercent);
+        assert_eq!(refused("%NOPE%"), FormatError::UnknownOperator("NOPE".into()));
+        assert_eq!(refused("%REQ()%"), FormatError::BadArgument("REQ".into()));
+        assert_eq!(refused("%REQ(a):b%"), FormatError::BadArgument("REQ".into()));
+        assert_eq!(refused("%PROTOCOL(a)%"), FormatError::BadArgument("PROTOCOL".into()));
+    }
+}
