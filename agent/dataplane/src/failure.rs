@@ -45,6 +45,8 @@ impl LocalReply<'static> {
     );
     /// The client sent what no endpoint can be given: a body that breaks its own framing, a path that is no URI.
     pub(crate) const BAD_REQUEST: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
+    /// An HTTP/2 request with more fields than an HTTP/1 one may have; as bytes they are bounded by the codec.
+    pub(crate) const TOO_MANY_FIELDS: Self = Self::new(431, "DPE", "http2.too_many_headers", "");
     /// The client went away; nobody gets this.
     pub(crate) const CLIENT_GONE: Self = Self::new(0, "DC", "downstream_remote_disconnect", "");
     /// A request's head did not arrive in time.

@@ -2,6 +2,7 @@
 //! its head has arrived.
 
 mod exchange;
+mod frames;
 mod h1;
 mod h2;
 mod head;

@@ -131,3 +131,137 @@ fn draining_lets_a_connection_go_with_its_last_request() {
         sender.ready().await.unwrap_err();
     });
 }
+
+/// Speaks HTTP/2 without anything that reads or resets on its own.
+fn with_raw_client<F: Future>(
+    address: SocketAddr,
+    talk: impl FnOnce(h2::client::SendRequest<Bytes>) -> F,
+) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        tokio::time::timeout(Duration::from_secs(10), talk(sender)).await.unwrap()
+    })
+}
+
+fn bodiless(method: &str, uri: &str) -> Request<()> {
+    Request::builder().method(method).uri(uri).body(()).unwrap()
+}
+
+async fn upload(body: &mut h2::SendStream<Bytes>, mut left: usize) {
+    while left > 0 {
+        body.reserve_capacity(left);
+        let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap().min(left);
+        body.send_data(Bytes::from(vec![b'u'; room]), false).unwrap();
+        left -= room;
+    }
+    body.send_data(Bytes::new(), true).unwrap();
+}
+
+#[test]
+fn an_upload_goes_on_while_the_client_does_not_read_the_answer() {
+    const UPLOADED: usize = 2_000_000;
+    let upstream = Upstream::start(|mut client| {
+        client.request_head().unwrap();
+        client.send("HTTP/1.1 200 OK\r\ncontent-length: 500001\r\n\r\n").send(vec![b'a'; 500_000]);
+        client.exactly(UPLOADED);
+        client.send("z");
+    });
+    let proxy = Proxy::gateway(&[upstream.address]);
+    with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let mut asked = bodiless("POST", "http://test/");
+        asked.headers_mut().insert("content-length", UPLOADED.into());
+        let (response, mut body) = sender.send_request(asked, false).unwrap();
+        upload(&mut body, UPLOADED).await;
+        let mut answer = response.await.unwrap().into_body();
+        let mut read = 0;
+        while let Some(data) = answer.data().await {
+            let data = data.unwrap();
+            read += data.len();
+            answer.flow_control().release_capacity(data.len()).unwrap();
+        }
+        assert_eq!(read, 500_001);
+    });
+}
+
+#[test]
+fn interim_answers_are_passed_on() {
+    let upstream = Upstream::answering(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    );
+    let proxy = Proxy::gateway(&[upstream.address]);
+    with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let (mut response, _) = sender.send_request(bodiless("GET", "http://test/"), true).unwrap();
+        let interim = std::future::poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
+        assert_eq!(
+            (interim.status().as_u16(), interim.headers()["link"].as_bytes()),
+            (103, &b"</a.css>"[..])
+        );
+        assert!(!interim.headers().contains_key("server"));
+        assert_eq!(response.await.unwrap().status(), 200);
+    });
+}
+
+#[test]
+fn a_client_that_takes_its_request_back_frees_the_endpoint() {
+    let (gone, noticed) = std::sync::mpsc::channel();
+    let upstream = Upstream::start(move |mut client| {
+        client.request_head().unwrap();
+        gone.send(client.rest().len()).unwrap();
+    });
+    let proxy = Proxy::gateway(&[upstream.address]);
+    with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let (response, mut body) = sender.send_request(bodiless("GET", "http://test/"), true).unwrap();
+        while upstream.connections() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        body.send_reset(h2::Reason::CANCEL);
+        drop(response);
+        // The connection of the client is open still: it is the reset that counts.
+        while noticed.try_recv() != Ok(0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+#[test]
+fn a_client_that_only_takes_requests_back_is_sent_away() {
+    let upstream = Upstream::start(|mut client| drop(client.rest()));
+    let proxy = Proxy::gateway(&[upstream.address]);
+    with_raw_client(proxy.address, async |mut sender| {
+        let mut asked = 0;
+        let refused = loop {
+            match std::future::poll_fn(|cx| sender.poll_ready(cx)).await {
+                Err(error) => break error,
+                Ok(()) => asked += 1,
+            }
+            let Ok((response, mut body)) = sender.send_request(bodiless("GET", "http://test/"), true) else {
+                continue;
+            };
+            // Each is accepted before it is taken back, so that the codec's own limit does not see it.
+            tokio::time::sleep(Duration::from_micros(500)).await;
+            body.send_reset(h2::Reason::CANCEL);
+            drop(response);
+            assert!(asked < 5000, "nobody minds");
+        };
+        assert_eq!(refused.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{refused}");
+        assert!(asked >= 20);
+    });
+}
+
+#[test]
+fn more_fields_than_an_http_1_request_may_have_are_refused() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::gateway(&[upstream.address]);
+    with_client(proxy.address, async |mut sender| {
+        let mut asked = request("GET", "/", b"");
+        (0..101).for_each(|i| _ = asked.headers_mut().append("x-a", i.into()));
+        let response = sender.send_request(asked).await.unwrap();
+        assert_eq!(response.status(), 431);
+    });
+}
