@@ -18,6 +18,8 @@ pub(crate) const SMALL: usize = 16 * 1024;
 /// Capacity of a buffer for bodies and opaque streams that keep filling the small one: measured at half the CPU per
 /// byte of the small size.
 pub(crate) const LARGE: usize = 64 * 1024;
+/// Capacity of a buffer for opaque streams in bulk: fewer, longer copies are cheaper per byte.
+pub(crate) const BULK: usize = 256 * 1024;
 
 /// Received bytes not yet used: a window into a fixed piece of memory.
 pub(crate) struct Buffer {
@@ -38,6 +40,11 @@ impl Buffer {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// How much it can hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether the unconsumed bytes take all the room there is.
@@ -90,21 +97,23 @@ impl Buffer {
 pub(crate) struct BufferPool {
     small: RefCell<Vec<Buffer>>,
     large: RefCell<Vec<Buffer>>,
+    bulk: RefCell<Vec<Buffer>>,
 }
 
 // 4 MiB of spares of each size per worker: enough for the bursts of a busy worker, little to hold when it is idle.
 const SPARE_SMALL: usize = 256;
 const SPARE_LARGE: usize = 64;
+const SPARE_BULK: usize = 16;
 
 impl BufferPool {
     /// An empty buffer of [`SMALL`] bytes.
     pub(crate) fn small(self: &Rc<Self>) -> PooledBuffer {
-        self.take(&self.small, SMALL)
+        self.take(SMALL)
     }
 
     /// An empty buffer of [`LARGE`] bytes.
     pub(crate) fn large(self: &Rc<Self>) -> PooledBuffer {
-        self.take(&self.large, LARGE)
+        self.take(LARGE)
     }
 
     /// A buffer of [`LARGE`] bytes with what `buffer` holds.
@@ -125,9 +134,19 @@ impl BufferPool {
         stream: &mut S,
         buffer: &mut Option<PooledBuffer>,
     ) -> Poll<io::Result<usize>> {
+        self.poll_receive_into(cx, stream, (buffer, SMALL))
+    }
+
+    /// As [`Self::poll_receive`], with a new buffer of `capacity`: [`SMALL`], [`LARGE`] or [`BULK`].
+    pub(crate) fn poll_receive_into<S: Transport>(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        (buffer, capacity): (&mut Option<PooledBuffer>, usize),
+    ) -> Poll<io::Result<usize>> {
         let readable = stream.poll_readable(cx)?;
         let filled = match readable {
-            Poll::Ready(()) => buffer.get_or_insert_with(|| self.small()).poll_fill(cx, stream),
+            Poll::Ready(()) => buffer.get_or_insert_with(|| self.take(capacity)).poll_fill(cx, stream),
             Poll::Pending => Poll::Pending,
         };
         if filled.is_pending() && buffer.as_ref().is_some_and(|buffer| buffer.is_empty()) {
@@ -136,20 +155,27 @@ impl BufferPool {
         filled
     }
 
-    fn take(self: &Rc<Self>, spares: &RefCell<Vec<Buffer>>, capacity: usize) -> PooledBuffer {
+    fn take(self: &Rc<Self>, capacity: usize) -> PooledBuffer {
+        let (spares, _) = self.spares(capacity);
         let buffer = spares.borrow_mut().pop().unwrap_or_else(|| Buffer::new(capacity));
         PooledBuffer { buffer: Some(buffer), pool: Rc::clone(self) }
     }
 
     fn give_back(&self, mut buffer: Buffer) {
-        let (spares, limit) = match buffer.bytes.len() {
-            SMALL => (&self.small, SPARE_SMALL),
-            _ => (&self.large, SPARE_LARGE),
-        };
+        let (spares, limit) = self.spares(buffer.bytes.len());
         let mut spares = spares.borrow_mut();
         if spares.len() < limit {
             (buffer.start, buffer.end) = (0, 0);
             spares.push(buffer);
+        }
+    }
+
+    /// The spares of a size, and how many are kept.
+    fn spares(&self, capacity: usize) -> (&RefCell<Vec<Buffer>>, usize) {
+        match capacity {
+            SMALL => (&self.small, SPARE_SMALL),
+            LARGE => (&self.large, SPARE_LARGE),
+            _ => (&self.bulk, SPARE_BULK),
         }
     }
 }

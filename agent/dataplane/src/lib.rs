@@ -12,6 +12,7 @@ mod connection;
 mod failure;
 mod http;
 mod inspect;
+mod pipe;
 mod plane;
 mod relay;
 mod sockets;

@@ -7,7 +7,7 @@ use crate::{
     buffer::PooledBuffer,
     connection::Connection,
     failure::LocalReply,
-    relay::{RelayError, Transferred, relay},
+    relay::{Limits, RelayError, Transferred, relay},
     transport::Transport,
     upstream::{Lease, UpstreamConnection},
     view::View,
@@ -73,13 +73,15 @@ pub(crate) async fn serve<S: Transport>(
     first: Option<PooledBuffer>,
 ) {
     let worker = connection.worker();
-    let surroundings = (&worker.buffers, &*connection.deadline, worker.settings.idle_timeout);
+    let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
+    let surroundings = (&**worker, &*connection.deadline, limits);
     let (transferred, result) = relay(&mut stream, &mut dialled.connection.stream, first, surroundings).await;
     let flags = match &result {
         Ok(()) => "",
         Err(RelayError::Downstream(_)) => "DC",
         Err(RelayError::Upstream(_)) => "UC",
         Err(RelayError::Idle) => "SI",
+        Err(RelayError::Expired) => "DT",
     };
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");

@@ -17,11 +17,20 @@ use crate::buffer::PooledBuffer;
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Ready when a read would not have to wait, or might not.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The socket, when its bytes are the stream's bytes, so that the kernel may move them by itself.
+    fn as_tcp(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 impl Transport for TcpStream {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
+    }
+
+    fn as_tcp(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     accept,
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
+    pipe::Pipes,
     timer::{TICK, Timers},
     tls::Contexts,
     view::View,
@@ -126,6 +127,7 @@ impl std::ops::Add for Counts {
 pub(crate) struct Worker {
     pub(crate) settings: Settings,
     pub(crate) buffers: Rc<BufferPool>,
+    pub(crate) pipes: Rc<Pipes>,
     pub(crate) timers: Timers,
     pub(crate) log: Option<LogBuffer>,
     view: RefCell<Rc<View>>,
@@ -164,9 +166,11 @@ const SPARE_SCRATCH: usize = 256;
 const MAX_SCRATCH: usize = 64 * 1024;
 
 impl Worker {
-    fn new(settings: Settings) -> Self {
+    /// A worker without a view or tasks.
+    pub(crate) fn new(settings: Settings) -> Self {
         let log = settings.access_log.clone().map(LogBuffer::new);
         Self {
+            pipes: Rc::new(Pipes::new(settings.workers)),
             settings,
             buffers: Rc::default(),
             timers: Timers::default(),
@@ -305,6 +309,7 @@ async fn keep_time(worker: Rc<Worker>) {
         worker.tick();
         if tick == 0 {
             worker.view().sweep(Instant::now());
+            worker.pipes.sweep();
         }
     }
 }

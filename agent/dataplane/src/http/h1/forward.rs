@@ -21,7 +21,7 @@ use crate::{
         head::{AnswerFields, FieldSink, write_end_to_end},
         pump::{Pump, PumpError},
     },
-    relay::relay,
+    relay::{Limits, relay},
     transport::Transport,
     upstream::{Lease, UpstreamConnection},
     view::View,
@@ -253,7 +253,8 @@ impl<S: Transport> Session<'_, S> {
         if write_whole(self.stream, out).await.is_err() {
             return (Next::Close, Outcome { flags: "DC", ..outcome });
         }
-        let surroundings = (&worker.buffers, &*self.connection.deadline, worker.settings.idle_timeout);
+        let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
+        let surroundings = (&**worker, &*self.connection.deadline, limits);
         let first = self.received.take();
         let (transferred, _) = relay(self.stream, &mut exchange.upstream.stream, first, surroundings).await;
         let sent = outcome.sent + transferred.sent;

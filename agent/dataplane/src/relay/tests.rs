@@ -1,0 +1,139 @@
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::worker::Settings;
+
+async fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (dialled, accepted) =
+        tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    (dialled.unwrap(), accepted.unwrap().0)
+}
+
+/// Runs a relay between a client and a server that do as told.
+fn between<C: Future, S: Future>(
+    worker: &Worker,
+    limits: Limits,
+    client: impl FnOnce(TcpStream) -> C,
+    server: impl FnOnce(TcpStream) -> S,
+) -> (Transferred, Result<(), RelayError>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ((client_end, mut downstream), (mut upstream, server_end)) =
+            (connected().await, connected().await);
+        let deadline = worker.timers.register();
+        let relaying = async {
+            let ended = relay(&mut downstream, &mut upstream, None, (worker, &deadline, limits)).await;
+            drop((downstream, upstream));
+            ended
+        };
+        let (ended, ..) = tokio::join!(relaying, client(client_end), server(server_end));
+        ended
+    })
+}
+
+/// Bytes that differ everywhere, so that a piece lost, repeated or moved shows.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len / 4).flat_map(|i| u32::try_from(i).unwrap().to_le_bytes()).collect()
+}
+
+const BULK_BYTES: usize = 8 * 1024 * 1024;
+
+#[test]
+fn bulk_arrives_whole_through_a_pipe_and_half_closes() {
+    let worker = Worker::new(Settings::default());
+    let client = async |mut stream: TcpStream| {
+        stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"thanks");
+    };
+    let server = async |mut stream: TcpStream| {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert!(received == pattern(BULK_BYTES), "{} bytes, not as sent", received.len());
+        stream.write_all(b"thanks").await.unwrap();
+    };
+    let (transferred, result) = between(&worker, Limits::default(), client, server);
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(transferred, Transferred { received: BULK_BYTES as u64, sent: 6 });
+    assert_eq!(worker.pipes.open_now(), 1);
+}
+
+#[test]
+fn bulk_is_copied_when_there_is_no_pipe() {
+    let worker = Worker::new(Settings::default());
+    let lent: Vec<_> = std::iter::from_fn(|| worker.pipes.lend()).collect();
+    let client = async |mut stream: TcpStream| stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
+    let server = async |mut stream: TcpStream| {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert!(received == pattern(BULK_BYTES), "{} bytes, not as sent", received.len());
+    };
+    let (_, result) = between(&worker, Limits::default(), client, server);
+    assert!(result.is_ok(), "{result:?}");
+    drop(lent);
+}
+
+#[test]
+fn small_talk_never_takes_a_pipe() {
+    let worker = Worker::new(Settings::default());
+    let client = async |mut stream: TcpStream| {
+        let mut answer = [0; 1000];
+        for _ in 0..2000 {
+            stream.write_all(&[7; 1000]).await.unwrap();
+            stream.read_exact(&mut answer).await.unwrap();
+        }
+    };
+    let server = async |mut stream: TcpStream| {
+        let (mut from, mut to) = stream.split();
+        tokio::io::copy(&mut from, &mut to).await.unwrap();
+    };
+    let (transferred, _) = between(&worker, Limits::default(), client, server);
+    assert_eq!(transferred.received, 2_000_000);
+    assert_eq!(worker.pipes.open_now(), 0);
+}
+
+#[test]
+fn a_receiver_that_stops_reading_holds_one_pipe_and_gets_everything_later() {
+    let worker = Worker::new(Settings::default());
+    let client = async |mut stream: TcpStream| stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
+    let server = async |mut stream: TcpStream| {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert!(received == pattern(BULK_BYTES), "{} bytes, not as sent", received.len());
+    };
+    let (_, result) = between(&worker, Limits::default(), client, server);
+    assert!(result.is_ok(), "{result:?}");
+}
+
+#[test]
+fn a_relay_ends_when_it_was_silent_or_has_lasted_long_enough() {
+    let second = Some(Duration::from_secs(1));
+    for (limits, flag) in [
+        (Limits { idle: second, duration: None }, "idle"),
+        (Limits { idle: None, duration: second }, "expired"),
+    ] {
+        let worker = std::rc::Rc::new(Worker::new(Settings::default()));
+        let ticking = std::rc::Rc::clone(&worker);
+        let client = async |mut stream: TcpStream| {
+            for _ in 0..3 {
+                ticking.timers.tick();
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+        };
+        let server = async |mut stream: TcpStream| _ = stream.read(&mut [0]).await;
+        let (_, result) = between(&worker, limits, client, server);
+        match result {
+            Err(RelayError::Idle) => assert_eq!(flag, "idle"),
+            Err(RelayError::Expired) => assert_eq!(flag, "expired"),
+            other => panic!("{flag}: {other:?}"),
+        }
+    }
+}
