@@ -1,6 +1,12 @@
 //! The admin interface (15000, loopback) and the readiness port (15021), in Envoy's and Istio's paths.
 
-use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use dataplane::BindError;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -15,6 +21,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::AbortHandle,
 };
+
+use snapshot::DumpVersion;
 
 use crate::status::{State, Status};
 
@@ -88,7 +96,7 @@ const PROBE_LIFETIME: Duration = Duration::from_secs(10);
 fn admin(request: &Request<Incoming>, status: &Status) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => text(StatusCode::OK, INDEX),
-        (&Method::GET, "/config_dump") => config_dump(status),
+        (&Method::GET, "/config_dump") => config_dump(request.uri().query().unwrap_or_default(), status),
         (&Method::GET, "/findings") => findings(status),
         (&Method::GET, "/ready") => ready(status),
         (&Method::GET, "/server_info") => server_info(status),
@@ -104,19 +112,28 @@ fn admin(request: &Request<Incoming>, status: &Status) -> Answer {
 }
 
 const INDEX: &str = "\
-GET  /config_dump    listeners, routes and clusters in force, in Envoy's form
+GET  /config_dump    listeners, routes and clusters in force, in Envoy's form; ?include_eds adds endpoints
 GET  /findings       everything wrong or surprising in the resources, one per line
 GET  /ready          LIVE when the proxy serves
 GET  /server_info    version and state
 POST /quitquitquit   drain and exit
 ";
 
-fn config_dump(status: &Status) -> Answer {
-    let dump = match status.published() {
-        Some(published) => snapshot::config_dump(&published.snapshot, published.version),
-        None => serde_json::json!({"configs": []}),
-    };
+/// Endpoints are dumped only when asked for, as in Envoy: there may be many.
+fn config_dump(query: &str, status: &Status) -> Answer {
+    let Some(published) = status.published() else { return json(&serde_json::json!({"configs": []})) };
+    let version = DumpVersion { number: published.version, last_updated: timestamp(published.at) };
+    let mut dump = snapshot::config_dump(&published.snapshot, &version);
+    let wanted = query.split('&').any(|pair| pair == "include_eds" || pair.starts_with("include_eds="));
+    if let Some(configs) = dump["configs"].as_array_mut().filter(|_| !wanted) {
+        configs.retain(|config| config.get("dynamic_endpoint_configs").is_none());
+    }
     json(&dump)
+}
+
+/// `2026-01-02T03:04:05.678Z`.
+fn timestamp(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
 }
 
 fn findings(status: &Status) -> Answer {

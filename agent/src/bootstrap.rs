@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
@@ -220,7 +220,12 @@ impl Control {
             findings = findings.len(),
             "published"
         );
-        self.status.publish(Published { version: published.version, snapshot, findings });
+        self.status.publish(Published {
+            version: published.version,
+            at: SystemTime::now(),
+            snapshot,
+            findings,
+        });
         published.refused_credentials.iter().for_each(|error| tracing::error!("{error}"));
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! What the control side knows of the running proxy, for the admin and status interfaces.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use snapshot::Snapshot;
@@ -21,6 +24,8 @@ pub(crate) struct Status {
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
     pub(crate) version: u64,
+    /// When it was published.
+    pub(crate) at: SystemTime,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) findings: Vec<String>,
 }

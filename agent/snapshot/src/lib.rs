@@ -23,7 +23,7 @@ pub use cluster::{
     HashPolicy, Http2KeepAlive, Keepalive, Limits, LoadBalancer, Locality, LocalityEndpoints,
     OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, UpstreamProtocol,
 };
-pub use dump::config_dump;
+pub use dump::{DumpVersion, config_dump};
 pub use format::{Format, FormatError, Operator, Piece};
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
 pub use listener::{

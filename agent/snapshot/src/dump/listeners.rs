@@ -1,0 +1,101 @@
+//! Listeners and filter chains in Envoy's form.
+
+use serde_json::{Value, json};
+
+use super::{address, routes::destination};
+use crate::{
+    Application, Direction, Snapshot, Transport,
+    listener::{Binding, FilterChain, Listener, NetworkFilter},
+    tls::{REDACTED, TlsContext},
+};
+
+pub(super) fn listener(snapshot: &Snapshot, listener: &Listener) -> Value {
+    let (bound, at) = match listener.binding {
+        Binding::Socket(at) => (true, at),
+        Binding::Captured(at) => (false, at),
+    };
+    let chains: Vec<_> = listener.filter_chains.iter().map(|chain| filter_chain(snapshot, chain)).collect();
+    let mut dump = json!({
+        "name": listener.name,
+        "address": address(at),
+        "traffic_direction": if listener.direction == Direction::Inbound { "INBOUND" } else { "OUTBOUND" },
+        "filter_chains": chains,
+    });
+    if !bound {
+        dump["bind_to_port"] = false.into();
+    }
+    if let Some(chain) = &listener.default_filter_chain {
+        dump["default_filter_chain"] = filter_chain(snapshot, chain);
+    }
+    dump
+}
+
+fn filter_chain(snapshot: &Snapshot, chain: &FilterChain) -> Value {
+    let mut matches = serde_json::Map::new();
+    if let Some(port) = chain.matches.destination_port {
+        matches.insert("destination_port".to_owned(), port.into());
+    }
+    if !chain.matches.server_names.is_empty() {
+        let names = chain.matches.server_names.iter().map(ToString::to_string).collect();
+        matches.insert("server_names".to_owned(), names);
+    }
+    if let Some(transport) = chain.matches.transport {
+        let name = match transport {
+            Transport::RawBuffer => "raw_buffer",
+            Transport::Tls => "tls",
+        };
+        matches.insert("transport_protocol".to_owned(), name.into());
+    }
+    if chain.matches.application == Some(Application::Http) {
+        matches.insert("application_protocols".to_owned(), json!(["http/1.1", "h2c"]));
+    }
+    let mut dump = json!({"name": chain.name, "filters": [network_filter(snapshot, &chain.filter)]});
+    if let Some(tls) = chain.tls {
+        dump["transport_socket"] = transport_socket(snapshot.tls_context(tls));
+    }
+    if !matches.is_empty() {
+        dump["filter_chain_match"] = matches.into();
+    }
+    dump
+}
+
+const DOWNSTREAM_TLS: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+
+/// The certificate appears by name only, and a key not at all.
+fn transport_socket(context: &TlsContext) -> Value {
+    let mut common = json!({
+        "alpn_protocols": context.alpn,
+        "tls_certificate_sds_secret_configs": [{"name": context.name}],
+    });
+    if context.certificate.is_some() {
+        common["tls_certificates"] = json!([{"private_key": {"inline_string": REDACTED}}]);
+    }
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {"@type": DOWNSTREAM_TLS, "common_tls_context": common},
+    })
+}
+
+const HTTP_CONNECTION_MANAGER: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const TCP_PROXY: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
+fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
+    match filter {
+        NetworkFilter::Http(http) => json!({
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": HTTP_CONNECTION_MANAGER,
+                "rds": {"route_config_name": snapshot.route_config(http.route_config).name()},
+            },
+        }),
+        NetworkFilter::Tcp(tcp) => tcp_proxy(destination(&tcp.clusters)),
+        NetworkFilter::Blackhole => tcp_proxy(json!({"cluster": "BlackHoleCluster"})),
+    }
+}
+
+fn tcp_proxy(mut config: Value) -> Value {
+    config["@type"] = TCP_PROXY.into();
+    json!({"name": "envoy.filters.network.tcp_proxy", "typed_config": config})
+}
