@@ -10,7 +10,7 @@ mod scalars;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) use fields::{Fields, Shape};
-pub(crate) use scalars::{Interval, PortNumber, word, word_of};
+pub(crate) use scalars::{Interval, Limit, PortNumber, word, word_of};
 
 use crate::{
     Path,
@@ -37,7 +37,7 @@ pub(crate) struct Context<'c> {
     pub(crate) refused: bool,
     /// Whether values must not be shown: set while a Secret is read.
     pub(crate) hides_values: bool,
-    /// Whether nothing of the kind is acted on yet, which is said once and not of every field.
+    /// Whether nothing of the kind or of a field around is acted on yet, which is said once and not of every field.
     pub(crate) is_planned: bool,
 }
 

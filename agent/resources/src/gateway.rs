@@ -150,7 +150,13 @@ impl Shape for ServerPort {
 
 /// A port number where zero may be right; [`Server::check_bind`] decides.
 #[derive(Default)]
-struct MaybeZeroPort(u16);
+pub(crate) struct MaybeZeroPort(u16);
+
+impl MaybeZeroPort {
+    pub(crate) fn get(self) -> u16 {
+        self.0
+    }
+}
 
 impl Decode for MaybeZeroPort {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
@@ -274,7 +280,7 @@ impl Decode for ServerHost {
             }
         };
         let wrong = match host::check_wildcard_host(host) {
-            Ok(()) if is_short(host) => Some("is a short name"),
+            Ok(()) if host::is_short(host) => Some("is a short name"),
             Ok(()) => None,
             Err(wrong) => Some(wrong),
         };
@@ -283,10 +289,6 @@ impl Decode for ServerHost {
         }
         Self { namespace, host: host.to_ascii_lowercase() }
     }
-}
-
-fn is_short(host: &str) -> bool {
-    !host.contains(['.', '*']) && host.parse::<IpAddr>().is_err()
 }
 
 #[cfg(test)]

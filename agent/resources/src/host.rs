@@ -16,6 +16,16 @@ pub(crate) fn is_label(text: &str) -> bool {
     bytes.len() <= 63 && bytes.iter().all(inner) && edge(bytes.first()) && edge(bytes.last())
 }
 
+/// Whether a host is a name without a dot, which only means something within a namespace.
+pub(crate) fn is_short(host: &str) -> bool {
+    !host.contains(['.', '*']) && host.parse::<IpAddr>().is_err()
+}
+
+/// Whether `text` is digits and dots, and so nobody's name: a mistyped address.
+pub(crate) fn looks_like_address(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
 /// Whether `text` is an address, or a range of them such as `10.0.0.0/8`.
 pub(crate) fn is_subnet(text: &str) -> bool {
     let (address, length) = text.split_once('/').unwrap_or((text, "0"));

@@ -9,6 +9,7 @@ mod authorization_policy;
 mod certificate_files;
 mod cover;
 mod decode;
+mod destination_rule;
 mod duration;
 mod endpoint_slice;
 mod endpoints;
@@ -28,12 +29,15 @@ mod read;
 mod request_authentication;
 mod secret;
 mod service;
+mod service_entry;
 mod set;
+mod sidecar;
 mod suggest;
 mod telemetry;
 #[cfg(test)]
 mod testing;
 mod virtual_service;
+mod workload_entry;
 mod yaml;
 
 pub use authorization_policy::{
@@ -41,6 +45,12 @@ pub use authorization_policy::{
 };
 pub use certificate_files::CertificateFiles;
 pub use cover::PathCover;
+pub use destination_rule::{
+    ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, Distribute, Failover,
+    H2Upgrade, HashAlgorithm, HashCookie, HashKey, HttpKeepalive, HttpPool, LoadBalancer, LocalityLb,
+    OutlierDetection, PortTrafficPolicy, ProxyProtocol, RetryBudget, SimpleLb, Subset, TcpKeepalive, TcpPool,
+    TrafficPolicy, Tunnel, TunnelProtocol, Warmup, ZoneAwareLb,
+};
 pub use endpoint_slice::{AddressType, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, SliceEndpoint};
 pub use endpoints::{EndpointSubset, Endpoints};
 pub use files::Files;
@@ -58,7 +68,12 @@ pub use read::{Document, ReadDefaults, Resource, read};
 pub use request_authentication::{ClaimToHeader, JwtHeader, JwtRule, RequestAuthentication};
 pub use secret::{Secret, SecretBytes};
 pub use service::{IpProtocol, Service, ServicePort, TargetPort};
+pub use service_entry::{Location, Resolution, ServiceEntry, ServiceEntryPort};
 pub use set::ResourceSet;
+pub use sidecar::{
+    CaptureMode, EgressHost, EgressListener, EgressNamespace, IngressEndpoint, IngressListener, Sidecar,
+    SidecarOutbound, SidecarPort,
+};
 pub use telemetry::{
     AccessLogging, CustomTag, MetricMatch, MetricOverride, Metrics, ProviderName, TagOverride, Telemetry,
     Tracing, WorkloadMode,
@@ -69,3 +84,4 @@ pub use virtual_service::{
     Retries, Rewrite, RouteDestination, StringMatch, TcpRoute, TlsMatch, TlsRoute, UnmatchedPreflights,
     VirtualService,
 };
+pub use workload_entry::{WorkloadAddress, WorkloadEntry};

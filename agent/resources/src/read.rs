@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    AuthorizationPolicy, EndpointSlice, Endpoints, Gateway, Kind, Path, PeerAuthentication,
-    RequestAuthentication, Secret, Service, Telemetry, VirtualService,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Endpoints, Gateway, Kind, Path, PeerAuthentication,
+    RequestAuthentication, Secret, Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry,
     decode::{Context, Decode, Fields, Findings, Shape},
     finding::{Finding, Place, Problem, Rule, Severity},
     meta::{Meta, Metadata, Object, ResourceId},
@@ -31,6 +31,10 @@ impl Default for ReadDefaults {
 pub enum Resource {
     Gateway(Arc<Object<Gateway>>),
     VirtualService(Arc<Object<VirtualService>>),
+    DestinationRule(Arc<Object<DestinationRule>>),
+    ServiceEntry(Arc<Object<ServiceEntry>>),
+    WorkloadEntry(Arc<Object<WorkloadEntry>>),
+    Sidecar(Arc<Object<Sidecar>>),
     PeerAuthentication(Arc<Object<PeerAuthentication>>),
     RequestAuthentication(Arc<Object<RequestAuthentication>>),
     AuthorizationPolicy(Arc<Object<AuthorizationPolicy>>),
@@ -49,6 +53,10 @@ impl Resource {
         match self {
             Self::Gateway(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
+            Self::DestinationRule(object) => &object.meta,
+            Self::ServiceEntry(object) => &object.meta,
+            Self::WorkloadEntry(object) => &object.meta,
+            Self::Sidecar(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
             Self::RequestAuthentication(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
@@ -312,6 +320,10 @@ fn read_kind(
     match kind {
         Kind::Gateway => Resource::Gateway(with_spec(node, metadata, place, context)),
         Kind::VirtualService => Resource::VirtualService(with_spec(node, metadata, place, context)),
+        Kind::DestinationRule => Resource::DestinationRule(with_spec(node, metadata, place, context)),
+        Kind::ServiceEntry => Resource::ServiceEntry(with_spec(node, metadata, place, context)),
+        Kind::WorkloadEntry => Resource::WorkloadEntry(with_spec(node, metadata, place, context)),
+        Kind::Sidecar => Resource::Sidecar(with_spec(node, metadata, place, context)),
         Kind::PeerAuthentication => {
             Resource::PeerAuthentication(with_optional_spec(node, metadata, place, context))
         }

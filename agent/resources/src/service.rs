@@ -159,9 +159,13 @@ impl ServicePort {
     /// What is spoken there by Istio's rules: `appProtocol`, else the name up to the first `-`, else TCP on ports
     /// known to be server-first; `None` means it is detected from the first bytes.
     pub fn application_protocol(&self) -> Option<Protocol> {
-        let written = self.app_protocol.as_deref().unwrap_or(&self.name);
-        named(written).or_else(|| SERVER_FIRST_PORTS.contains(&self.port).then_some(Protocol::Tcp))
+        protocol_of(self.app_protocol.as_deref().unwrap_or(&self.name), self.port)
     }
+}
+
+/// What is spoken on a port by its `appProtocol` or name, and its number.
+pub(crate) fn protocol_of(written: &str, port: u16) -> Option<Protocol> {
+    named(written).or_else(|| SERVER_FIRST_PORTS.contains(&port).then_some(Protocol::Tcp))
 }
 
 /// The protocol that a port name or `appProtocol` begins with.

@@ -3,8 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    AuthorizationPolicy, EndpointSlice, Endpoints, Gateway, Meta, Object, PeerAuthentication,
-    RequestAuthentication, Resource, ResourceId, Secret, Service, Telemetry, VirtualService,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Endpoints, Gateway, Meta, Object,
+    PeerAuthentication, RequestAuthentication, Resource, ResourceId, Secret, Service, ServiceEntry, Sidecar,
+    Telemetry, VirtualService, WorkloadEntry,
     finding::{Finding, Problem, Rule, Severity},
     path::Path,
 };
@@ -22,6 +23,10 @@ pub struct ResourceSet {
 struct Kinds {
     gateways: Vec<Arc<Object<Gateway>>>,
     virtual_services: Vec<Arc<Object<VirtualService>>>,
+    destination_rules: Vec<Arc<Object<DestinationRule>>>,
+    service_entries: Vec<Arc<Object<ServiceEntry>>>,
+    workload_entries: Vec<Arc<Object<WorkloadEntry>>>,
+    sidecars: Vec<Arc<Object<Sidecar>>>,
     peer_authentications: Vec<Arc<Object<PeerAuthentication>>>,
     request_authentications: Vec<Arc<Object<RequestAuthentication>>>,
     authorization_policies: Vec<Arc<Object<AuthorizationPolicy>>>,
@@ -66,6 +71,26 @@ impl ResourceSet {
     /// VirtualServices, oldest first.
     pub fn virtual_services(&self) -> &[Arc<Object<VirtualService>>] {
         &self.kinds.virtual_services
+    }
+
+    /// DestinationRules, oldest first.
+    pub fn destination_rules(&self) -> &[Arc<Object<DestinationRule>>] {
+        &self.kinds.destination_rules
+    }
+
+    /// ServiceEntries, oldest first.
+    pub fn service_entries(&self) -> &[Arc<Object<ServiceEntry>>] {
+        &self.kinds.service_entries
+    }
+
+    /// WorkloadEntries, oldest first.
+    pub fn workload_entries(&self) -> &[Arc<Object<WorkloadEntry>>] {
+        &self.kinds.workload_entries
+    }
+
+    /// Sidecars, oldest first.
+    pub fn sidecars(&self) -> &[Arc<Object<Sidecar>>] {
+        &self.kinds.sidecars
     }
 
     /// PeerAuthentications, oldest first.
@@ -118,6 +143,10 @@ impl ResourceSet {
         let kinds = &*self.kinds;
         kinds.gateways.len()
             + kinds.virtual_services.len()
+            + kinds.destination_rules.len()
+            + kinds.service_entries.len()
+            + kinds.workload_entries.len()
+            + kinds.sidecars.len()
             + kinds.peer_authentications.len()
             + kinds.request_authentications.len()
             + kinds.authorization_policies.len()
@@ -140,6 +169,10 @@ impl Kinds {
         match resource {
             Resource::Gateway(object) => self.gateways.push(object),
             Resource::VirtualService(object) => self.virtual_services.push(object),
+            Resource::DestinationRule(object) => self.destination_rules.push(object),
+            Resource::ServiceEntry(object) => self.service_entries.push(object),
+            Resource::WorkloadEntry(object) => self.workload_entries.push(object),
+            Resource::Sidecar(object) => self.sidecars.push(object),
             Resource::PeerAuthentication(object) => self.peer_authentications.push(object),
             Resource::RequestAuthentication(object) => self.request_authentications.push(object),
             Resource::AuthorizationPolicy(object) => self.authorization_policies.push(object),

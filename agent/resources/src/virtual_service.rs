@@ -5,6 +5,7 @@ mod http;
 mod l4;
 mod shadow;
 
+pub(crate) use actions::check_header_name;
 pub use actions::{
     CorsPolicy, Delegate, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderOperations, Headers, Mirror,
     Percent, Redirect, RegexRewrite, Retries, Rewrite, UnmatchedPreflights,

@@ -106,11 +106,13 @@ impl<'n, 't> Fields<'n, 't, '_> {
 
     /// Reads a field that is understood but not acted on as written; the message says what happens instead.
     pub(crate) fn not_yet<T: Decode>(&mut self, name: &'static str, message: &str) -> Option<T> {
-        let value = self.optional(name)?;
-        if !self.context.is_planned {
+        let is_said = std::mem::replace(&mut self.context.is_planned, true);
+        let value = self.optional(name);
+        self.context.is_planned = is_said;
+        if value.is_some() && !is_said {
             self.context.warning(Rule::NotSupported, &self.at.field(name), Problem::new(message));
         }
-        Some(value)
+        value
     }
 
     /// Refuses a field of the interface that was never implemented anywhere.

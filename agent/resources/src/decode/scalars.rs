@@ -110,6 +110,23 @@ impl Decode for Duration {
     }
 }
 
+/// A number that limits something; zero means that nothing is limited.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Limit(Option<u32>);
+
+impl Limit {
+    pub(crate) fn get(self) -> Option<u32> {
+        self.0
+    }
+}
+
+impl Decode for Limit {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let number = whole_number(node, 0..=i32::MAX.into(), at, context);
+        Self(u32::try_from(number).ok().filter(|number| *number > 0))
+    }
+}
+
 /// A duration where zero has no meaning: at least one millisecond.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Interval(Duration);

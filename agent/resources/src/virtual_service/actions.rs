@@ -506,7 +506,7 @@ impl Shape for HeaderOperations {
     }
 }
 
-fn check_header_name(name: &str, at: &Path<'_>, context: &mut Context<'_>) {
+pub(crate) fn check_header_name(name: &str, at: &Path<'_>, context: &mut Context<'_>) {
     if name != ":authority" && !is_token(name) {
         let problem = Problem::new("is not a header name").found(name);
         context.error(at, problem.expected("letters, digits and `-`"));
