@@ -76,7 +76,11 @@ fn warn_of_surprises(options: &ProxyOptions) {
     }
 }
 
-fn mesh_config(path: Option<&Path>) -> anyhow::Result<MeshConfig> {
+/// The mesh configuration in a file, or the defaults.
+///
+/// # Errors
+/// The file cannot be read or is refused.
+pub(crate) fn mesh_config(path: Option<&Path>) -> anyhow::Result<MeshConfig> {
     let Some(path) = path else { return Ok(MeshConfig::default()) };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
@@ -132,9 +136,14 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             outbound: options.outbound_port.number(),
             inbound: options.inbound_port.number(),
         },
-        mesh: MeshOptions { outbound_traffic_policy: mesh.outbound_traffic_policy, ..MeshOptions::default() },
+        mesh: mesh_options(mesh),
         ..Proxy::new(options.kind, options.namespace.as_str())
     }
+}
+
+/// The part of the mesh configuration that translation reads.
+pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
+    MeshOptions { outbound_traffic_policy: mesh.outbound_traffic_policy, ..MeshOptions::default() }
 }
 
 /// The control loop's own state.

@@ -11,7 +11,11 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rules::ports::Port;
 
-use crate::WRONG_USAGE;
+use crate::{
+    WRONG_USAGE,
+    ask::{RequestArgs, WaitArgs},
+    config::ConfigArgs,
+};
 
 /// Sidecar and gateway proxy with Istio's interface.
 #[derive(Debug, Parser)]
@@ -26,7 +30,9 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "Examples:
   postern-agent proxy router --config-dir ./config --labels istio=ingressgateway
   postern-agent proxy sidecar --config-dir /etc/postern/config --namespace prod
-  postern-agent validate ./config";
+  postern-agent validate ./config
+  postern-agent config routes --config-dir ./config
+  postern-agent config listeners -o json --admin 127.0.0.1:15000";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -37,6 +43,12 @@ pub(crate) enum Command {
     },
     /// Checks resources without running anything; exit code 3 when anything is wrong or surprising.
     Validate(ValidateArgs),
+    /// Shows what is served: listeners, routes, clusters, endpoints, secrets.
+    Config(ConfigArgs),
+    /// Waits until the proxy is ready, for postStart hooks.
+    Wait(WaitArgs),
+    /// Calls the admin interface of the agent and prints the answer.
+    Request(RequestArgs),
 }
 
 #[derive(Args, Debug)]
@@ -233,7 +245,7 @@ fn one_line(explanation: &str) -> String {
 }
 
 /// Reads `45s`, `1m30s`, `500ms`, or a number of seconds as `TERMINATION_DRAIN_DURATION_SECONDS` holds it.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_duration(text).ok(),
@@ -253,7 +265,7 @@ mod tests {
         let fixed = ["postern-agent", "proxy", "sidecar", "--config-dir", "/tmp"];
         match Cli::try_parse_from(fixed.iter().chain(args))?.command {
             Command::Proxy { role: Role::Sidecar(args) | Role::Router(args) } => Ok(args),
-            Command::Validate(_) => panic!("not a proxy"),
+            _ => panic!("not a proxy"),
         }
     }
 

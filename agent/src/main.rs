@@ -4,9 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod admin_client;
+mod ask;
 mod bootstrap;
 mod cli;
+mod config;
 mod logging;
+mod offline;
 mod options;
 mod status;
 mod validate;
@@ -39,6 +43,9 @@ fn run(cli: Cli) -> ExitCode {
             Ok(true) => ExitCode::from(HAS_FINDINGS),
             Err(error) => failed(&error),
         },
+        Command::Config(args) => done(config::run(&args)),
+        Command::Wait(args) => done(ask::wait(&args)),
+        Command::Request(args) => done(ask::request(&args)),
     }
 }
 
@@ -50,7 +57,11 @@ fn proxy(role: Role) -> ExitCode {
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    bootstrap::run(options).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+    done(bootstrap::run(options))
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -153,7 +153,11 @@ fn labels(args: &ProxyArgs) -> Result<Labels, WrongUsage> {
 const METAJSON_LABELS: &str = "ISTIO_METAJSON_LABELS";
 const LABELS_FILE: &str = "/etc/istio/pod/labels";
 
-fn flag_label(label: &str) -> Result<(String, String), WrongUsage> {
+/// Reads `key=value`.
+///
+/// # Errors
+/// There is no `=`, or nothing before it.
+pub(crate) fn flag_label(label: &str) -> Result<(String, String), WrongUsage> {
     let (key, value) = label
         .split_once('=')
         .filter(|(key, _)| !key.is_empty())

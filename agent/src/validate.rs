@@ -30,7 +30,11 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     Ok(!findings.is_empty())
 }
 
-fn read(path: &str, files: &mut Files) -> anyhow::Result<()> {
+/// Reads a file, every resource file of a directory, or stdin for `-`.
+///
+/// # Errors
+/// What is named cannot be read.
+pub(crate) fn read(path: &str, files: &mut Files) -> anyhow::Result<()> {
     if path == "-" {
         let mut text = String::new();
         stdin().read_to_string(&mut text).context("cannot read stdin as UTF-8 text")?;

@@ -1,0 +1,110 @@
+//! What a proxy would serve, worked out from a directory without running one.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use resources::{Files, Finding, Labels, ReadDefaults, ResourceSet, Severity};
+use snapshot::Snapshot;
+use translate::{Credentials, Proxy, ProxyKind, translate};
+
+use crate::{bootstrap, options, validate};
+
+/// Where configuration is looked at: a running agent, or a directory together with who would be served from it.
+#[derive(Args, Debug)]
+pub(crate) struct Target {
+    /// Admin interface of a running agent.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15000", conflicts_with = "config_dir")]
+    pub(crate) admin: String,
+    /// Directory of resources to look at instead of a running agent; may be repeated.
+    #[arg(long, value_name = "DIR", value_delimiter = ':')]
+    pub(crate) config_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    workload: Workload,
+}
+
+/// For whom a directory is translated.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "For whom a directory is read")]
+struct Workload {
+    /// Which proxy: a router when there are Gateways, else a sidecar, when absent.
+    #[arg(long, value_enum, requires = "config_dir")]
+    role: Option<RoleName>,
+    /// Namespace of the workload, and of resources that name none.
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// Labels of the workload: `k=v,k=v`. When absent a router is taken to be the one that all Gateways select.
+    #[arg(long, value_name = "K=V", value_delimiter = ',')]
+    labels: Vec<String>,
+    /// Addresses of the workload.
+    #[arg(long, value_name = "ADDR", env = "INSTANCE_IP", value_delimiter = ',')]
+    ip: Vec<IpAddr>,
+    /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
+    #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
+    domain: Option<String>,
+    /// File with mesh-wide settings, in the form of Istio's MeshConfig.
+    #[arg(long, value_name = "FILE")]
+    mesh_config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum RoleName {
+    Sidecar,
+    Router,
+}
+
+impl Target {
+    /// Translates the directories. Errors among the resources are logged; the rest is served, as by a proxy.
+    ///
+    /// # Errors
+    /// A directory or the mesh configuration cannot be read, or a label is malformed.
+    pub(crate) fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let workload = &self.workload;
+        let mut files = Files::new(ReadDefaults { namespace: workload.namespace.as_str().into() });
+        for directory in &self.config_dir {
+            validate::read(&directory.display().to_string(), &mut files)?;
+        }
+        let (set, findings) = files.resources();
+        let proxy = workload.proxy(&set)?;
+        let translation = translate(&set, &Credentials::UNSEEN, &proxy);
+        report_errors(findings.iter().chain(&translation.findings));
+        Ok(translation.snapshot)
+    }
+}
+
+impl Workload {
+    fn proxy(&self, set: &ResourceSet) -> anyhow::Result<Proxy> {
+        let kind = match self.role {
+            Some(RoleName::Router) => ProxyKind::Router,
+            Some(RoleName::Sidecar) => ProxyKind::Sidecar,
+            None if set.gateways().is_empty() => ProxyKind::Sidecar,
+            None => ProxyKind::Router,
+        };
+        let labels = match (self.labels.as_slice(), kind) {
+            ([], ProxyKind::Router) => selected_by_all(set),
+            (labels, _) => labels
+                .iter()
+                .map(|label| options::flag_label(label))
+                .collect::<Result<_, _>>()
+                .map_err(|wrong| anyhow::anyhow!("{wrong}"))?,
+        };
+        let mesh = bootstrap::mesh_config(self.mesh_config.as_deref())?;
+        Ok(Proxy {
+            ips: self.ip.clone(),
+            labels,
+            cluster_domain: Proxy::cluster_domain_of(self.domain.as_deref().unwrap_or("cluster.local"))
+                .to_owned(),
+            mesh: bootstrap::mesh_options(&mesh),
+            ..Proxy::new(kind, self.namespace.as_str())
+        })
+    }
+}
+
+/// The labels of a gateway that every Gateway selects.
+fn selected_by_all(set: &ResourceSet) -> Labels {
+    set.gateways().iter().flat_map(|gateway| gateway.spec.selector.clone()).collect()
+}
+
+fn report_errors<'f>(findings: impl Iterator<Item = &'f Finding>) {
+    let errors = findings.filter(|finding| finding.severity == Severity::Error);
+    errors.for_each(|error| tracing::error!("{error}"));
+}
