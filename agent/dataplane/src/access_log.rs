@@ -190,6 +190,8 @@ pub(crate) struct Entry<'e> {
     pub(crate) upstream_local: Option<SocketAddr>,
     pub(crate) downstream_local: SocketAddr,
     pub(crate) downstream_remote: SocketAddr,
+    /// The name that a client hello asked for.
+    pub(crate) server_name: Option<&'e str>,
     pub(crate) route: Option<&'e str>,
 }
 
@@ -202,7 +204,7 @@ impl Entry<'_> {
         // Writing into memory cannot fail.
         _ = writeln!(
             out,
-            "[{}] \"{} {} {}\" {} {} {} - \"-\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} {} {} {} - {}",
+            "[{}] \"{} {} {}\" {} {} {} - \"-\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} {} {} {} {} {}",
             humantime::format_rfc3339_millis(self.start),
             field(Field::Method),
             field(Field::Path),
@@ -223,6 +225,7 @@ impl Entry<'_> {
             Optional(self.upstream_local),
             self.downstream_local,
             self.downstream_remote,
+            self.server_name.unwrap_or("-"),
             self.route.unwrap_or("-"),
         );
     }
@@ -291,6 +294,7 @@ mod tests {
             upstream_local: None,
             downstream_local: "10.96.0.1:80".parse().unwrap(),
             downstream_remote: "10.0.0.1:40000".parse().unwrap(),
+            server_name: None,
             route: Some("default"),
         }
     }

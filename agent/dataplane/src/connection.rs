@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     io,
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
@@ -10,16 +11,16 @@ use std::{
 };
 
 use snapshot::{
-    Application, Binding, ConnectionFacts, Direction, FilterChain, Listener, NetworkFilter, RouteConfigId,
-    Transport as TransportProtocol, select_filter_chain,
+    Application, Binding, ConnectionFacts, Direction, FilterChain, Inspection, Listener, ListenerId,
+    NetworkFilter, RouteConfigId, Transport as TransportProtocol,
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     accept::Admitted,
     buffer::PooledBuffer,
     http,
-    inspect::{Inspection, inspect, inspect_hello},
+    inspect::{Inspected, inspect, inspect_hello},
     tcp::{self, Dialled, NotDialled},
     timer::{Elapsed, Registered},
     tls,
@@ -62,6 +63,11 @@ impl Connection {
         }
     }
 
+    /// The server name that the client hello asked for.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
     /// Whether the client's bytes came encrypted and are decrypted here.
     pub(crate) fn is_over_tls(&self) -> bool {
         self.over_tls
@@ -73,7 +79,7 @@ impl Connection {
     }
 
     /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
-    fn serving_listener<'v>(&self, view: &'v View) -> Option<&'v Listener> {
+    fn serving_listener(&self, view: &View) -> Option<ListenerId> {
         let captured = match self.direction {
             Direction::Outbound => view.snapshot.captured_listener(self.destination),
             Direction::Inbound | Direction::Gateway => None,
@@ -82,7 +88,20 @@ impl Connection {
     }
 
     fn filter_chain<'v>(&self, view: &'v View) -> Option<&'v FilterChain> {
-        select_filter_chain(&self.facts(), self.serving_listener(view)?)
+        view.snapshot.select_filter_chain(&self.facts(), self.serving_listener(view)?)
+    }
+
+    /// Server names that would have been served, for a message.
+    fn served_names(&self, view: &View) -> String {
+        const SHOWN: usize = 8;
+        let listener = self.serving_listener(view).map(|id| view.snapshot.listener(id));
+        let chains = listener.iter().flat_map(|listener| &listener.filter_chains);
+        let mut names = chains.flat_map(|chain| &chain.matches.server_names);
+        let shown: Vec<_> = names.by_ref().take(SHOWN).map(ToString::to_string).collect();
+        match names.count() {
+            0 => shown.join(","),
+            more => format!("{} and {more} more", shown.join(",")),
+        }
     }
 
     /// The route table for a request that arrived under `view`, or `None` when this connection would no longer be
@@ -126,6 +145,7 @@ async fn serve_accepted(
     let view = worker.view();
     // A listener that was removed while the connection waited to be accepted.
     let Some(accepting) = view.snapshot.bound_listener(listener) else { return Ok(()) };
+    let accepting = view.snapshot.listener(accepting);
     let destination = match destination(&worker, &stream, &view, accepting) {
         Ok(destination) => destination,
         Err(Refusal::Loop) => {
@@ -179,7 +199,7 @@ fn is_own_port(port: u16, view: &View, accepting: &Listener) -> bool {
     let is_accepting = matches!(accepting.binding, Binding::Socket(address) if address.port() == port);
     let is_outbound = || {
         let listener = view.snapshot.bound_listener((Ipv4Addr::UNSPECIFIED, port).into());
-        listener.is_some_and(|listener| listener.direction == Direction::Outbound)
+        listener.is_some_and(|id| view.snapshot.listener(id).direction == Direction::Outbound)
     };
     is_accepting || (accepting.direction == Direction::Inbound && is_outbound())
 }
@@ -193,35 +213,57 @@ enum Service {
 
 async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view: Rc<View>) -> io::Result<()> {
     let Some(listener) = connection.serving_listener(&view) else { return Ok(()) };
-    if listener.terminates_tls() {
+    let (first, early) = match view.snapshot.inspection(listener, connection.destination.port()) {
+        Inspection::Nothing => (None, None),
         // In a box of its own: the state of TLS is large, and other connections should not hold room for it.
-        return Box::pin(serve_by_hello(connection, stream, view)).await;
-    }
-    let mut first = None;
-    let mut early = None;
-    if listener.needs_inspection(connection.destination.port()) {
-        let inspection = inspect_protocol(&connection, &mut stream, &view).await?;
-        connection.transport = inspection.transport;
-        connection.application = inspection.application;
-        first = Some(inspection.first);
-        early = inspection.early;
-    }
+        Inspection::Hello => return Box::pin(serve_by_hello(connection, stream, view)).await,
+        Inspection::Protocol { hello } => {
+            let Inspected { transport, application, first, early } =
+                inspect_protocol(&connection, &mut stream, &view).await?;
+            (connection.transport, connection.application) = (transport, application);
+            if hello && transport == TransportProtocol::Tls {
+                return Box::pin(serve_tls(connection, stream, view, first)).await;
+            }
+            (Some(first), early)
+        }
+    };
     serve_chain(connection, stream, view, (first, early)).await;
     Ok(())
 }
 
-/// Serves a connection of a listener that terminates TLS: the client hello says which chain, and with it which
+/// Serves a connection where nobody is served without a client hello: it says which chain, and with it which
 /// certificate.
-async fn serve_by_hello(mut connection: Connection, mut stream: TcpStream, view: Rc<View>) -> io::Result<()> {
+async fn serve_by_hello(connection: Connection, mut stream: TcpStream, view: Rc<View>) -> io::Result<()> {
     let worker = Rc::clone(connection.worker());
+    // A client that says nothing is waited for without a buffer.
+    let readable = poll_fn(|cx| stream.poll_readable(cx));
     let limit = worker.settings.handshake_timeout;
-    let reading = inspect_hello(&mut stream, &worker.buffers);
-    let (hello, first) = handshaking(&connection, connection.deadline.within(limit, reading).await)?;
+    handshaking(&connection, connection.deadline.within(limit, readable).await)?;
+    let first = worker.buffers.small();
+    serve_tls(connection, stream, view, first).await
+}
+
+/// Serves a connection of which at most the beginning of a client hello has been read into `first`.
+async fn serve_tls(
+    mut connection: Connection,
+    mut stream: TcpStream,
+    view: Rc<View>,
+    mut first: PooledBuffer,
+) -> io::Result<()> {
+    let limit = connection.worker().settings.handshake_timeout;
+    let reading = inspect_hello(&mut stream, &mut first);
+    let hello = handshaking(&connection, connection.deadline.within(limit, reading).await)?;
+    let mut offered = None;
     if let Some(hello) = hello {
         connection.transport = TransportProtocol::Tls;
-        connection.server_name = hello.server_name.map(String::into_boxed_str);
+        (connection.server_name, connection.application) = (hello.server_name, hello.application);
+        offered = Some(hello.offered);
     }
-    let Some(tls) = connection.filter_chain(&view).and_then(|chain| chain.tls) else {
+    let Some(chain) = connection.filter_chain(&view) else {
+        refuse_hello(&connection, &mut stream, &view, offered.as_deref()).await;
+        return Ok(());
+    };
+    let Some(tls) = chain.tls else {
         serve_chain(connection, stream, view, (Some(first), None)).await;
         return Ok(());
     };
@@ -230,6 +272,29 @@ async fn serve_by_hello(mut connection: Connection, mut stream: TcpStream, view:
     connection.over_tls = true;
     serve_chain(connection, stream, view, (None, None)).await;
     Ok(())
+}
+
+/// Tells a client that nobody here has the name it asks for; `offered` are the protocols of its hello, if it spoke TLS.
+async fn refuse_hello(connection: &Connection, stream: &mut TcpStream, view: &View, offered: Option<&str>) {
+    if offered.is_some() {
+        // The client may be gone, and few bytes always fit.
+        _ = stream.write_all(&tls::UNRECOGNIZED_NAME).await;
+    }
+    refuse(connection);
+    tracing::debug!(
+        downstream = %connection.peer,
+        destination = %connection.destination,
+        server_name = connection.server_name(),
+        protocols = offered,
+        served = connection.served_names(view),
+        "no filter chain for this client hello"
+    );
+}
+
+/// Counts and logs a connection that no chain takes.
+fn refuse(connection: &Connection) {
+    connection.worker().count(|counts| counts.no_filter_chain += 1);
+    tcp::log_refused(connection);
 }
 
 /// Counts what keeps a handshake from its end.
@@ -262,10 +327,7 @@ async fn serve_chain<S: Transport + 'static>(
         Service::Http => http::serve(connection, stream, first).await,
         Service::Tcp(Ok(dialled)) => tcp::serve(&connection, stream, dialled, first).await,
         Service::Tcp(Err(failed)) => tcp::log_failed(&connection, &failed),
-        Service::Refused => {
-            connection.worker().count(|counts| counts.no_filter_chain += 1);
-            tcp::log_refused(&connection);
-        }
+        Service::Refused => refuse(&connection),
     }
 }
 
@@ -274,7 +336,7 @@ async fn inspect_protocol(
     connection: &Connection,
     stream: &mut TcpStream,
     view: &View,
-) -> io::Result<Inspection<Dialled>> {
+) -> io::Result<Inspected<Dialled>> {
     let dial = async || match &connection.filter_chain(view)?.filter {
         NetworkFilter::Tcp(proxy) => tcp::dial(connection, view, proxy).await.ok(),
         NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,

@@ -190,6 +190,7 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
         upstream_local: outcome.upstream_local,
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
+        server_name: connection.server_name(),
         route: outcome.route,
     });
 }

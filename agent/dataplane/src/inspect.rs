@@ -9,13 +9,13 @@ use tokio::io::ReadBuf;
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     timer::Deadline,
-    tls::{Hello, HelloReader},
+    tls::Hello,
     transport::Transport,
     upstream::UpstreamConnection,
 };
 
 /// What the first bytes told.
-pub(crate) struct Inspection<E> {
+pub(crate) struct Inspected<E> {
     pub(crate) transport: TransportProtocol,
     pub(crate) application: Application,
     /// What the client has sent so far.
@@ -42,7 +42,7 @@ pub(crate) async fn inspect<S, E, D>(
     pool: &Rc<BufferPool>,
     (deadline, patience): (&Deadline, Duration),
     dial: impl FnOnce() -> D,
-) -> io::Result<Inspection<E>>
+) -> io::Result<Inspected<E>>
 where
     S: Transport,
     E: AsRef<UpstreamConnection>,
@@ -71,35 +71,30 @@ where
     // Dialled for opaque clear text: another chain may send TLS elsewhere.
     let is_opaque = transport == TransportProtocol::RawBuffer && application == Application::Opaque;
     let early = early.into_inner().filter(|_| is_opaque);
-    Ok(Inspection { transport, application, first, early })
+    Ok(Inspected { transport, application, first, early })
 }
 
-/// Reads a TLS client hello, for listeners where the client always speaks first. `None` says that the client speaks
-/// something else. The bytes read come along.
+/// Reads a TLS client hello into `first`, which may hold the beginning of it. `None` says that the client speaks something
+/// else.
 ///
 /// # Errors
 /// The connection failed, or the hello is malformed, or does not fit into 16 KiB.
 pub(crate) async fn inspect_hello<S: Transport>(
     stream: &mut S,
-    pool: &Rc<BufferPool>,
-) -> io::Result<(Option<Hello>, PooledBuffer)> {
-    // A client that says nothing is waited for without a buffer.
-    std::future::poll_fn(|cx| stream.poll_readable(cx)).await?;
-    let mut first = pool.small();
-    let mut reader = HelloReader::default();
+    first: &mut PooledBuffer,
+) -> io::Result<Option<Hello>> {
     loop {
-        let known = first.filled().len();
+        if first.filled().first().is_some_and(|byte| *byte != TLS_HANDSHAKE) {
+            return Ok(None);
+        }
+        if let Some(hello) = Hello::read(first.filled()).map_err(io::Error::other)? {
+            return Ok(Some(hello));
+        }
         if first.is_full() {
             return Err(io::Error::other("client hello is larger than 16 KiB"));
         }
         if std::future::poll_fn(|cx| first.poll_fill(cx, stream)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if first.filled()[0] != TLS_HANDSHAKE {
-            return Ok((None, first));
-        }
-        if let Some(hello) = reader.read(&first.filled()[known..])? {
-            return Ok((Some(hello), first));
         }
     }
 }

@@ -131,6 +131,7 @@ fn log(connection: &Connection, ended: Ended<'_>) {
         upstream_local: ended.dialled.and_then(|dialled| dialled.connection.local),
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
+        server_name: connection.server_name(),
         route: None,
     });
 }

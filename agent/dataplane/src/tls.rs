@@ -1,5 +1,7 @@
 //! Terminates TLS: the only module that knows rustls and its crypto provider.
 
+mod hello;
+
 use std::{
     collections::HashMap,
     fmt, io,
@@ -11,7 +13,7 @@ use std::{
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{Acceptor, ClientHello, ResolvesServerCert},
+    server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
@@ -19,6 +21,11 @@ use snapshot::{Certificate, Snapshot, TlsContext, TlsContextId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Transport;
+
+pub(crate) use hello::Hello;
+
+/// The fatal alert that no server here has the name asked for (RFC 6066 §3), in the clear: no version is agreed yet.
+pub(crate) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Why a certificate cannot serve.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -151,35 +158,6 @@ impl ResolvesServerCert for Always {
     }
 }
 
-/// Reads a client hello piece by piece.
-#[derive(Default)]
-pub(crate) struct HelloReader(Acceptor);
-
-/// What a client hello says.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Hello {
-    /// The server's name the client asks for, if any.
-    pub(crate) server_name: Option<String>,
-}
-
-impl HelloReader {
-    /// Takes the next bytes; `None` when more are needed.
-    ///
-    /// # Errors
-    /// The bytes are no client hello.
-    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> io::Result<Option<Hello>> {
-        while !bytes.is_empty() {
-            self.0.read_tls(&mut bytes)?;
-            let accepted = self.0.accept().map_err(|(error, _)| io::Error::other(error))?;
-            if let Some(accepted) = accepted {
-                let server_name = accepted.client_hello().server_name().map(str::to_owned);
-                return Ok(Some(Hello { server_name }));
-            }
-        }
-        Ok(None)
-    }
-}
-
 /// Performs the server's side of the handshake.
 ///
 /// # Errors
@@ -256,10 +234,7 @@ mod tests {
     use std::{future::poll_fn, time::Duration};
 
     use rcgen::{CertifiedKey as Made, generate_simple_self_signed};
-    use rustls::{
-        ClientConfig, ClientConnection, RootCertStore,
-        pki_types::{PrivateKeyDer, ServerName},
-    };
+    use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer};
     use snapshot::Draft;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -304,45 +279,6 @@ mod tests {
             read = client.read_exact(&mut received) => assert_eq!(read.unwrap(), SIZE),
             _ = poll_fn(|cx| server.poll_readable(cx)) => panic!("there is nothing to read"),
             () = tokio::time::sleep(Duration::from_secs(10)) => panic!("bytes stayed behind"),
-        }
-    }
-
-    fn hello(name: &str) -> Vec<u8> {
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut bytes = Vec::new();
-        let config = client_config(RootCertStore::empty());
-        ClientConnection::new(config, name).unwrap().write_tls(&mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_hello_is_known_with_its_last_byte_however_it_is_cut() {
-        let whole = hello("www.Example.com");
-        for cut in 1..whole.len() {
-            let mut reader = HelloReader::default();
-            assert_eq!(reader.read(&whole[..cut]).unwrap(), None, "{cut}");
-            let read = reader.read(&whole[cut..]).unwrap().unwrap();
-            assert_eq!(read.server_name.as_deref(), Some("www.example.com"));
-        }
-        let address = HelloReader::default().read(&hello("10.0.0.1")).unwrap();
-        assert_eq!(address, Some(Hello { server_name: None }));
-    }
-
-    #[test]
-    fn no_bytes_make_the_reader_panic() {
-        let good = hello("a.com");
-        let mut random = fastrand::Rng::with_seed(7);
-        for _ in 0..20_000 {
-            let mut bytes = good.clone();
-            for _ in 0..random.usize(1..6) {
-                let place = random.usize(..bytes.len());
-                bytes[place] = random.u8(..);
-            }
-            bytes.truncate(random.usize(..=bytes.len()));
-            // Whatever it says is right, as long as it says it.
-            _ = HelloReader::default().read(&bytes);
-            random.fill(&mut bytes);
-            _ = HelloReader::default().read(&bytes);
         }
     }
 }

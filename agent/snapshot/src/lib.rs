@@ -5,8 +5,10 @@
 //! a look-up needs either, it is an argument.
 #![forbid(unsafe_code)]
 
+mod chain_index;
 mod cluster;
 mod dump;
+mod filter_chain;
 mod format;
 mod hosts;
 mod listener;
@@ -18,18 +20,21 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use foldhash::fast::FixedState;
 
+use chain_index::ChainIndex;
+
 pub use cluster::{
     Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint, HashFunction, HashKey,
     HashPolicy, Http2KeepAlive, Keepalive, Limits, LoadBalancer, Locality, LocalityEndpoints,
     OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, UpstreamProtocol,
 };
 pub use dump::{DumpVersion, config_dump};
+pub use filter_chain::{
+    Application, ConnectionFacts, FilterChain, FilterChainMatch, HttpConnections, Inspection, NetworkFilter,
+    TcpProxy, Transport,
+};
 pub use format::{Format, FormatError, Operator, Piece};
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
-pub use listener::{
-    Application, Binding, ConnectionFacts, Direction, FilterChain, FilterChainMatch, HttpConnections,
-    Listener, NetworkFilter, TcpProxy, Transport, select_filter_chain,
-};
+pub use listener::{Binding, Direction, Listener};
 pub use request::RequestHead;
 pub use route::{
     AbortStatus, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, Mirror,
@@ -86,7 +91,9 @@ impl Draft {
                 Binding::Captured(address) => _ = captured_exact.entry(address).or_insert(id),
             }
         }
-        Snapshot { draft: self, by_address, captured_exact, captured_port }
+        let index = |l: &Listener| ChainIndex::new(&l.filter_chains, l.default_filter_chain.is_some());
+        let chains = self.listeners.iter().map(index).collect();
+        Snapshot { draft: self, chains, by_address, captured_exact, captured_port }
     }
 }
 
@@ -94,6 +101,8 @@ impl Draft {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     draft: Draft,
+    /// By the position of the listener.
+    chains: Vec<ChainIndex>,
     by_address: AddressMap,
     captured_exact: AddressMap,
     captured_port: HashMap<u16, ListenerId, FixedState>,
@@ -143,19 +152,38 @@ impl Snapshot {
     }
 
     /// The listener whose own socket is bound to `address`.
-    pub fn bound_listener(&self, address: SocketAddr) -> Option<&Listener> {
-        self.by_address.get(&address).map(|id| self.listener(*id))
+    pub fn bound_listener(&self, address: SocketAddr) -> Option<ListenerId> {
+        self.by_address.get(&address).copied()
     }
 
     /// The listener for a connection that the outbound socket captured on its way to `original_destination`.
     ///
     /// Exact address and port first, then the port on any address (`0.0.0.0_<port>`), as Envoy chooses with
     /// `use_original_dst`; `None` means the capturing listener serves it itself.
-    pub fn captured_listener(&self, original_destination: SocketAddr) -> Option<&Listener> {
-        self.captured_exact
-            .get(&original_destination)
-            .or_else(|| self.captured_port.get(&original_destination.port()))
-            .map(|id| self.listener(*id))
+    pub fn captured_listener(&self, original_destination: SocketAddr) -> Option<ListenerId> {
+        let exact = self.captured_exact.get(&original_destination);
+        exact.or_else(|| self.captured_port.get(&original_destination.port())).copied()
+    }
+
+    /// Returns the filter chain that serves a connection, or `None` when the listener has none for it.
+    ///
+    /// Follows Envoy's order: destination port, server name, transport protocol, application protocol. Each step keeps
+    /// the most specific matches and drops the rest, without going back: a chain dropped for its port is never revived
+    /// by a matching server name.
+    pub fn select_filter_chain(
+        &self,
+        connection: &ConnectionFacts<'_>,
+        listener: ListenerId,
+    ) -> Option<&FilterChain> {
+        let chains = &self.chains[listener.0 as usize];
+        let listener = self.listener(listener);
+        let chosen = chains.select(connection, &listener.filter_chains);
+        chosen.map(|at| &listener.filter_chains[at]).or(listener.default_filter_chain.as_ref())
+    }
+
+    /// What has to be read of a connection to `destination_port` before its filter chain is known.
+    pub fn inspection(&self, listener: ListenerId, destination_port: u16) -> Inspection {
+        self.chains[listener.0 as usize].inspection(destination_port)
     }
 }
 
@@ -180,7 +208,9 @@ mod tests {
             ..Draft::default()
         };
         let snapshot = draft.finish();
-        let name = |to: &str| snapshot.captured_listener(to.parse().unwrap()).map(|l| l.name.as_str());
+        let name = |to: &str| {
+            snapshot.captured_listener(to.parse().unwrap()).map(|id| snapshot.listener(id).name.as_str())
+        };
         assert_eq!(name("10.0.0.1:80"), Some("10.0.0.1_80"));
         assert_eq!(name("10.0.0.2:80"), Some("0.0.0.0_80"));
         assert_eq!(name("[fd00::2]:80"), Some("0.0.0.0_80"));

@@ -1,6 +1,7 @@
 //! A gateway's listeners: the servers of all Gateways that select it, merged by port.
 
 mod attach;
+mod passthrough;
 mod servers;
 mod shadow;
 mod tls;
@@ -39,7 +40,7 @@ pub(crate) fn build(
     for (address, port) in servers::by_port(servers, registry, findings) {
         match port.spoken {
             Spoken::Http => gateway.add_http(address, &port, draft, findings),
-            Spoken::Https => gateway.add_https(address, &port, &mut contexts, (draft, findings)),
+            Spoken::Tls => gateway.add_tls(address, &port, &mut contexts, (draft, findings)),
             Spoken::Opaque => gateway.add_tcp(address, &port, draft),
         }
     }
@@ -127,11 +128,7 @@ impl Gateway<'_, '_> {
         server.attached.iter().find_map(|attached| {
             let rules = attached.vs.spec.tcp.iter();
             let fits = |rule: &&resources::TcpRoute| {
-                let counts = |m: &resources::L4Match| {
-                    let port = m.port.is_none_or(|port| port == server.declared_port());
-                    port && (m.gateways.is_empty() || m.gateways.contains(&server.reference))
-                };
-                rule.matches.is_empty() || rule.matches.iter().any(counts)
+                rule.matches.is_empty() || rule.matches.iter().any(|m| server.fits(m))
             };
             let rule = rules.into_iter().find(fits)?;
             context.destinations(rule.route.iter().map(|(to, weight)| (to, *weight)), attached.vs)

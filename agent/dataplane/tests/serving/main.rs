@@ -4,5 +4,6 @@
 mod captured;
 mod http1;
 mod http2;
+mod sni;
 mod support;
 mod tls;

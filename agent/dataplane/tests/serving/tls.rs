@@ -23,25 +23,29 @@ use crate::support::{Client, Proxy, Upstream, gateway_draft, http_chain};
 
 /// What was made for a server, and what clients trust.
 #[derive(Clone)]
-struct Made {
+pub(crate) struct Made {
     certificate: Certificate,
     der: CertificateDer<'static>,
 }
 
-fn make(names: &[&str]) -> Made {
+pub(crate) fn make(names: &[&str]) -> Made {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
     let der = cert.der().clone();
     Made { certificate: Certificate::new(vec![der.clone()], key_of(&signing_key)), der }
 }
 
-fn key_of(pair: &KeyPair) -> PrivateKeyDer<'static> {
+pub(crate) fn key_of(pair: &KeyPair) -> PrivateKeyDer<'static> {
     PrivateKeyDer::Pkcs8(pair.serialize_der().into())
 }
 
 /// A listener with a chain for each server: the name asked for (`*` for all and none) and the certificate, if it has
 /// one.
-fn tls_draft(address: SocketAddr, upstream: SocketAddr, servers: &[(&str, Option<&Made>)]) -> Draft {
+pub(crate) fn tls_draft(
+    address: SocketAddr,
+    upstream: SocketAddr,
+    servers: &[(&str, Option<&Made>)],
+) -> Draft {
     let mut draft = gateway_draft(address, &[upstream]);
     draft.listeners[0].filter_chains.clear();
     for (id, (name, made)) in (0..).zip(servers) {
@@ -63,7 +67,7 @@ fn serve(upstream: &Upstream, servers: &[(&str, Option<&Made>)]) -> Proxy {
     Proxy::start(settings, |address| tls_draft(address, upstream.address, servers))
 }
 
-fn client_config(trusted: &[&Made], alpn: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn client_config(trusted: &[&Made], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     trusted.iter().for_each(|made| roots.add(made.der.clone()).unwrap());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -74,10 +78,10 @@ fn client_config(trusted: &[&Made], alpn: &[&str]) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
+pub(crate) type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
 
 /// A client after its handshake, in which the server must have proved `name` with one of the trusted certificates.
-fn connect(proxy: &Proxy, name: &str, trusted: &[&Made]) -> Result<TlsClient, std::io::Error> {
+pub(crate) fn connect(proxy: &Proxy, name: &str, trusted: &[&Made]) -> Result<TlsClient, std::io::Error> {
     let mut tcp = Client::connect(proxy.address).0;
     let config = client_config(trusted, &["http/1.1"]);
     let name = ServerName::try_from(name.to_owned()).unwrap();
@@ -88,7 +92,7 @@ fn connect(proxy: &Proxy, name: &str, trusted: &[&Made]) -> Result<TlsClient, st
     Ok(Client(StreamOwned::new(session, tcp)))
 }
 
-fn counts(proxy: &Proxy) -> dataplane::Counts {
+pub(crate) fn counts(proxy: &Proxy) -> dataplane::Counts {
     proxy.runtime.block_on(proxy.plane.counts())
 }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{address, routes::destination};
 use crate::{
     Application, Direction, Snapshot, Transport,
-    listener::{Binding, FilterChain, Listener, NetworkFilter},
+    filter_chain::{FilterChain, NetworkFilter},
+    listener::{Binding, Listener},
     tls::{REDACTED, TlsContext},
 };
 
@@ -46,8 +47,16 @@ fn filter_chain(snapshot: &Snapshot, chain: &FilterChain) -> Value {
         };
         matches.insert("transport_protocol".to_owned(), name.into());
     }
-    if chain.matches.application == Some(Application::Http) {
-        matches.insert("application_protocols".to_owned(), json!(["http/1.1", "h2c"]));
+    let application: &[&str] = match chain.matches.application {
+        None | Some(Application::Opaque) => &[],
+        Some(Application::Http) => &["http/1.1", "h2c"],
+        Some(Application::Mesh) => {
+            &["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"]
+        }
+        Some(Application::MeshHttp) => &["istio-http/1.0", "istio-http/1.1", "istio-h2"],
+    };
+    if !application.is_empty() {
+        matches.insert("application_protocols".to_owned(), json!(application));
     }
     let mut dump = json!({"name": chain.name, "filters": [network_filter(snapshot, &chain.filter)]});
     if let Some(tls) = chain.tls {

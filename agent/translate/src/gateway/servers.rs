@@ -7,7 +7,7 @@ use std::{
 };
 
 use resources::{
-    Finding, GatewayRef, Object, Path, Problem, Protocol, ResourceSet, Rule, Server, Severity, TlsMode,
+    Finding, GatewayRef, L4Match, Object, Path, Problem, ResourceSet, Rule, Server, Severity, TlsMode,
 };
 
 use super::attach::{Attached, Attachments};
@@ -40,10 +40,21 @@ impl<'s> SelectedServer<'s> {
         self.server().port.number
     }
 
-    /// Where the certificate is, of a server that can be served.
+    /// Where the certificate is, of a server that terminates TLS and can be served.
     pub(crate) fn credential_source(&self) -> Option<CredentialSource<'s>> {
         let tls = self.server().tls.as_ref().filter(|tls| tls.mode == TlsMode::Simple);
         tls.and_then(CredentialSource::of)
+    }
+
+    /// What becomes of TLS; passed through when nothing is said.
+    pub(crate) fn tls_mode(&self) -> TlsMode {
+        self.server().tls.as_ref().map_or(TlsMode::Passthrough, |tls| tls.mode)
+    }
+
+    /// Whether a match of a rule for connections is for this server.
+    pub(crate) fn fits(&self, matches: &L4Match) -> bool {
+        let port = matches.port.is_none_or(|port| port == self.declared_port());
+        port && (matches.gateways.is_empty() || matches.gateways.contains(&self.reference))
     }
 
     /// Whether clear-text requests are redirected to https.
@@ -75,7 +86,8 @@ impl<'s> SelectedServer<'s> {
         )
     }
 
-    fn finding(&self, rule: Rule, field: &str, problem: Problem) -> Finding {
+    /// A finding about a field of the server.
+    pub(crate) fn finding(&self, rule: Rule, field: &str, problem: Problem) -> Finding {
         let spec = Path::ROOT.field("spec");
         let servers = spec.field("servers");
         let at = servers.index(self.index);
@@ -137,8 +149,8 @@ pub(crate) struct PortServers<'s> {
 pub(crate) enum Spoken {
     /// Clear-text HTTP; any number of servers share the port.
     Http,
-    /// HTTP over TLS that is terminated here; servers share the port, told apart by server name.
-    Https,
+    /// TLS, terminated here or not; servers share the port, told apart by server name.
+    Tls,
     /// Bytes; one server has the port.
     Opaque,
 }
@@ -151,11 +163,8 @@ pub(crate) fn by_port<'s>(
 ) -> BTreeMap<Address, PortServers<'s>> {
     let mut ports: BTreeMap<Address, PortServers<'s>> = BTreeMap::new();
     for selected in servers {
-        let (Some(spoken), Some(address)) =
-            (spoken(&selected, findings), address(&selected, registry, findings))
-        else {
-            continue;
-        };
+        let Some(address) = address(&selected, registry, findings) else { continue };
+        let spoken = spoken(&selected);
         match ports.get_mut(&address) {
             None => _ = ports.insert(address, PortServers { spoken, servers: vec![selected] }),
             Some(port) if port.spoken == spoken && spoken != Spoken::Opaque => {
@@ -207,35 +216,12 @@ pub(crate) fn not_selected(resources: &ResourceSet, proxy: &Proxy) -> Vec<Findin
     resources.gateways().iter().map(finding).collect()
 }
 
-/// What the server speaks, or `None` with a finding when that is not supported yet.
-fn spoken(selected: &SelectedServer<'_>, findings: &mut Vec<Finding>) -> Option<Spoken> {
-    let server = selected.server();
-    let protocol = server.port.protocol;
-    let left_out = |what: &str| Problem::new(format!("{what} is not supported yet: the server is left out"));
-    if protocol == Protocol::Https && selected.credential_source().is_some() {
-        return Some(Spoken::Https);
-    }
-    if protocol.is_tls() {
-        let what = beyond_support(server);
-        if protocol == Protocol::Https {
-            // Left out, its hosts would fall to a server for `*`, which may ask less of its clients.
-            let problem = format!("{what} is not supported yet: TLS handshakes for its hosts are refused");
-            findings.push(selected.finding(Rule::NotSupported, "tls", Problem::new(problem)));
-            return Some(Spoken::Https);
-        }
-        findings.push(selected.finding(Rule::NotSupported, "tls", left_out(&what)));
-        return None;
-    }
-    Some(if protocol.is_http() { Spoken::Http } else { Spoken::Opaque })
-}
-
-/// What of the TLS settings of a server nobody here can do.
-fn beyond_support(server: &Server) -> String {
-    let mode = server.tls.as_ref().map_or(TlsMode::Passthrough, |tls| tls.mode);
-    match (mode, server.port.protocol) {
-        (TlsMode::Simple, Protocol::Https) => "more than one certificate per server".to_owned(),
-        (TlsMode::Simple, protocol) => format!("TLS mode SIMPLE on a port of protocol {protocol}"),
-        _ => format!("TLS mode {}", mode.name()),
+/// What is spoken on the server's port.
+fn spoken(server: &SelectedServer<'_>) -> Spoken {
+    match server.server().port.protocol {
+        protocol if protocol.is_tls() => Spoken::Tls,
+        protocol if protocol.is_http() => Spoken::Http,
+        _ => Spoken::Opaque,
     }
 }
 

@@ -1,9 +1,12 @@
-//! Servers that terminate TLS: one chain and one route table each, told apart by server name.
+//! Servers on TLS ports, told apart by server name: terminated with a chain each, or passed on unopened.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use resources::{Finding, Problem, Rule};
-use snapshot::{Direction, FilterChain, FilterChainMatch, HostPattern, RouteConfig, Transport};
+use resources::{Finding, Object, Problem, Protocol, Rule, TlsMode, VirtualService};
+use snapshot::{
+    Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig, TlsContextId,
+    Transport,
+};
 
 use super::{
     Gateway,
@@ -11,16 +14,35 @@ use super::{
 };
 use crate::{
     credentials::Contexts,
-    draft::{DraftBuilder, chain, socket_listener},
+    draft::{DraftBuilder, chain, socket_listener, tcp},
     hosts::pattern,
 };
 
-/// Server names taken on a port, by the server that has them.
-type Taken<'s> = BTreeMap<HostPattern, &'s SelectedServer<'s>>;
+/// Server names taken on a port, by whom.
+#[derive(Default)]
+pub(super) struct Taken<'s>(BTreeMap<HostPattern, Owner<'s>>);
+
+/// Who has a server name: a server, by a rule of a VirtualService when it passes TLS on.
+#[derive(Clone, Copy)]
+pub(super) struct Owner<'s> {
+    pub(super) server: &'s SelectedServer<'s>,
+    pub(super) rules: Option<&'s Object<VirtualService>>,
+}
+
+impl<'s> Taken<'s> {
+    /// Takes a name, unless somebody has it: whom is returned then.
+    pub(super) fn take(&mut self, name: &HostPattern, owner: Owner<'s>) -> Option<Owner<'s>> {
+        let first = self.0.get(name).copied();
+        if first.is_none() {
+            self.0.insert(name.clone(), owner);
+        }
+        first
+    }
+}
 
 impl Gateway<'_, '_> {
-    /// A listener with a chain and a table for each server.
-    pub(super) fn add_https(
+    /// A listener with chains for each server; none when nothing can be served.
+    pub(super) fn add_tls(
         &self,
         address: Address,
         port: &PortServers<'_>,
@@ -28,30 +50,74 @@ impl Gateway<'_, '_> {
         (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
     ) {
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
-        let mut taken = Taken::new();
-        if port.servers.iter().all(|server| server.credential_source().is_none()) {
-            return;
-        }
+        let mut taken = Taken::default();
+        let mut refused = 0;
         for server in &port.servers {
-            let server_names = server_names(server, address, &mut taken, findings);
-            let Some(server_names) = server_names else { continue };
-            let (context, unusable) = match server.credential_source() {
-                Some(source) => contexts.context(source, draft),
-                None => (contexts.refusing(draft), None),
-            };
-            findings.extend(unusable.map(|unusable| server.credential_finding(unusable)));
-            let hosts = self.virtual_hosts(address, std::slice::from_ref(server), findings);
-            let name = address.server_table_name(server);
-            let table = draft.add_table(RouteConfig::new(name.clone(), hosts));
-            let matches = FilterChainMatch {
-                server_names,
-                transport: Some(Transport::Tls),
-                ..FilterChainMatch::default()
-            };
-            listener.filter_chains.push(FilterChain { matches, tls: Some(context), ..chain(name, table) });
+            match server.tls_mode() {
+                TlsMode::Passthrough => {
+                    let chains = self.passthrough_chains(server, address, &mut taken, findings);
+                    listener.filter_chains.extend(chains);
+                }
+                TlsMode::AutoPassthrough => findings.push(unsupported(server)),
+                TlsMode::Simple | TlsMode::Mutual | TlsMode::OptionalMutual | TlsMode::IstioMutual => {
+                    let Some(names) = server_names(server, address, &mut taken, findings) else { continue };
+                    let context = self.tls_context(server, contexts, (draft, findings));
+                    let Some(filter) = self.terminated(server, address, (draft, findings)) else { continue };
+                    refused += usize::from(server.credential_source().is_none());
+                    let name = address.server_table_name(server);
+                    listener.filter_chains.push(tls_chain(name, names, Some(context), filter));
+                }
+            }
         }
-        draft.add_listener(listener);
+        if listener.filter_chains.len() > refused {
+            draft.add_listener(listener);
+        }
     }
+
+    fn tls_context(
+        &self,
+        server: &SelectedServer<'_>,
+        contexts: &mut Contexts<'_>,
+        (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
+    ) -> TlsContextId {
+        let Some(source) = server.credential_source() else {
+            // Left out, its hosts would fall to a server for `*`, which may ask less of its clients.
+            findings.push(unsupported(server));
+            return contexts.refusing(draft);
+        };
+        let (context, unusable) = contexts.context(source, draft);
+        findings.extend(unusable.map(|unusable| server.credential_finding(unusable)));
+        context
+    }
+
+    /// What serves the clear text of a server: HTTP by a table of its own, or bytes by its `tcp` rules.
+    fn terminated(
+        &self,
+        server: &SelectedServer<'_>,
+        address: Address,
+        (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
+    ) -> Option<NetworkFilter> {
+        if server.server().port.protocol == Protocol::Https {
+            let hosts = self.virtual_hosts(address, std::slice::from_ref(server), findings);
+            return Some(draft.add_table(RouteConfig::new(address.server_table_name(server), hosts)));
+        }
+        let destinations = self.tcp_destinations(server);
+        if destinations.is_none() {
+            findings.push(without_rules(server, "tcp"));
+        }
+        destinations.map(tcp)
+    }
+}
+
+pub(super) fn tls_chain(
+    name: String,
+    server_names: Vec<HostPattern>,
+    tls: Option<TlsContextId>,
+    filter: NetworkFilter,
+) -> FilterChain {
+    let matches =
+        FilterChainMatch { server_names, transport: Some(Transport::Tls), ..FilterChainMatch::default() };
+    FilterChain { matches, tls, ..chain(name, filter) }
 }
 
 /// The server names that are this server's own; empty stands for every name and for none. `None` when all its hosts
@@ -65,14 +131,11 @@ fn server_names<'s>(
     let mut names: Vec<HostPattern> = Vec::new();
     for (index, host) in server.server().hosts.iter().enumerate() {
         let Some(name) = pattern(&host.host) else { continue };
-        if host.host.parse::<IpAddr>().is_ok() {
-            let problem = Problem::new("is an address, which clients never send as server name").found(&name);
-            let problem = problem.remedy("use a server with host `*` for clients that dial an address");
-            findings.push(server.host_finding(Rule::Invalid, index, problem));
-        }
-        match taken.get(&name) {
+        match taken.take(&name, Owner { server, rules: None }) {
             None => {
-                taken.insert(name.clone(), server);
+                if host.host.parse::<IpAddr>().is_ok() {
+                    findings.push(address_as_host(server, index));
+                }
                 names.push(name);
             }
             // Written twice, for two namespaces.
@@ -87,19 +150,45 @@ fn server_names<'s>(
     }
 }
 
-fn taken_host(
-    loser: &SelectedServer<'_>,
-    host: usize,
-    winner: &SelectedServer<'_>,
-    address: Address,
-) -> Finding {
-    let problem = Problem::new(format!(
-        "is served on port {} by server `{}` of {} ({}), which comes first: the host is left out here",
-        address.port(),
-        winner.server().port.name,
-        winner.gateway.meta.id,
-        winner.gateway.meta.place(),
-    ));
+/// Says that a server's connections have nowhere to go.
+pub(super) fn without_rules(server: &SelectedServer<'_>, field: &str) -> Finding {
+    let problem =
+        Problem::new("leads nowhere: no VirtualService of this Gateway has a rule for its connections");
+    let problem = problem.remedy(format!("add a VirtualService with this Gateway and a `{field}` route"));
+    server.finding(Rule::UnknownReference, "port", problem)
+}
+
+/// What of the TLS settings of a server nobody here can do.
+fn unsupported(server: &SelectedServer<'_>) -> Finding {
+    let what = match server.tls_mode() {
+        TlsMode::Simple => "more than one certificate per server".to_owned(),
+        mode => format!("TLS mode {}", mode.name()),
+    };
+    let problem = format!("{what} is not supported yet: TLS handshakes for its hosts are refused");
+    server.finding(Rule::NotSupported, "tls", Problem::new(problem))
+}
+
+fn address_as_host(server: &SelectedServer<'_>, host: usize) -> Finding {
+    let problem = Problem::new("is an address, which clients never send as server name: taken are clients that send none and dial it")
+        .found(&server.server().hosts[host].host)
+        .remedy("use host `*` for clients that dial another address, such as that of a load balancer");
+    server.host_finding(Rule::Invalid, host, problem)
+}
+
+fn taken_host(loser: &SelectedServer<'_>, host: usize, winner: Owner<'_>, address: Address) -> Finding {
+    let problem = taken_by(winner, address, "the host is left out here");
     let problem = problem.found(&loser.server().hosts[host].host).remedy("give each host to one server");
     loser.host_finding(Rule::Conflict, host, problem)
+}
+
+pub(super) fn taken_by(winner: Owner<'_>, address: Address, so: &str) -> Problem {
+    let meta = &winner.server.gateway.meta;
+    let by = winner.rules.map_or(String::new(), |rules| format!(" with {}", rules.meta.id));
+    let place = winner.rules.map_or(meta, |rules| &rules.meta).place();
+    Problem::new(format!(
+        "is served on port {} by server `{}` of {}{by} ({place}), which comes first: {so}",
+        address.port(),
+        winner.server.server().port.name,
+        meta.id,
+    ))
 }

@@ -1,0 +1,93 @@
+//! TLS told apart by server name: passed on unopened, terminated to bytes, or refused with an alert.
+
+use std::{net::SocketAddr, time::Duration};
+
+use dataplane::Settings;
+use snapshot::{Draft, FilterChain, FilterChainMatch, Transport};
+
+use crate::{
+    support::{Proxy, Upstream, cluster, endpoints, gateway_draft, tcp_chain},
+    tls::{Made, connect, counts, make, tls_draft},
+};
+
+/// A terminating proxy for one name, to stand behind another.
+fn behind(name: &str, made: &Made, upstream: &Upstream) -> Proxy {
+    Proxy::start(Settings::default(), |address| tls_draft(address, upstream.address, &[(name, Some(made))]))
+}
+
+/// A listener that passes TLS on by server name, to a cluster each.
+fn passthrough_draft(address: SocketAddr, servers: &[(&str, SocketAddr)]) -> Draft {
+    let mut draft = gateway_draft(address, &[]);
+    draft.listeners[0].filter_chains.clear();
+    for (id, (name, to)) in (1..).zip(servers) {
+        let matches = FilterChainMatch {
+            server_names: vec![name.parse().unwrap()],
+            transport: Some(Transport::Tls),
+            ..FilterChainMatch::default()
+        };
+        draft.listeners[0].filter_chains.push(FilterChain { matches, ..tcp_chain(id) });
+        draft.clusters.push(cluster(name, endpoints(&[*to])));
+    }
+    draft
+}
+
+#[test]
+fn tls_is_passed_on_unopened_by_server_name() {
+    let (a, b) = (make(&["a.com"]), make(&["x.b.com"]));
+    let upstream = Upstream::echoing_heads();
+    let (to_a, to_b) = (behind("a.com", &a, &upstream), behind("*.b.com", &b, &upstream));
+    let proxy = Proxy::start(Settings::default(), |address| {
+        passthrough_draft(address, &[("a.com", to_a.address), ("*.b.com", to_b.address)])
+    });
+    for (name, made) in [("a.com", &a), ("x.b.com", &b)] {
+        let mut client = connect(&proxy, name, &[made]).unwrap();
+        assert_eq!(client.get("/").status(), "200", "{name}");
+        assert_eq!(client.get("/").status(), "200", "{name}");
+    }
+    // Passed on, not opened: no handshake was ours.
+    assert!(connect(&proxy, "a.com", &[&b]).is_err());
+    let counts = counts(&proxy);
+    assert_eq!((counts.connections, counts.no_filter_chain, counts.failed_handshakes), (3, 0, 0));
+}
+
+#[test]
+fn a_name_that_nobody_serves_is_told_so() {
+    let a = make(&["a.com"]);
+    let upstream = Upstream::echoing_heads();
+    let proxy = behind("a.com", &a, &upstream);
+    let error = connect(&proxy, "b.com", &[&a]).err().unwrap();
+    assert!(error.to_string().contains("UnrecognisedName"), "{error}");
+    assert_eq!(counts(&proxy).no_filter_chain, 1);
+}
+
+#[test]
+fn an_address_as_host_serves_clients_that_dial_it() {
+    let a = make(&["127.0.0.1"]);
+    let upstream = Upstream::echoing_heads();
+    let proxy = behind("127.0.0.1", &a, &upstream);
+    // rustls sends no server name for an address.
+    assert_eq!(connect(&proxy, "127.0.0.1", &[&a]).unwrap().get("/").status(), "200");
+    assert!(connect(&proxy, "a.com", &[&a]).is_err());
+}
+
+#[test]
+fn tls_is_opened_and_its_bytes_relayed() {
+    let a = make(&["a.com"]);
+    let upstream = Upstream::start(|mut client| {
+        client.send("220 hello\r\n");
+        let said = client.exactly(6);
+        client.send(said);
+    });
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = tls_draft(address, upstream.address, &[("a.com", Some(&a))]);
+        let tls = draft.listeners[0].filter_chains[0].clone();
+        draft.listeners[0].filter_chains[0] = FilterChain { filter: tcp_chain(0).filter, ..tls };
+        draft
+    });
+    let mut client = connect(&proxy, "a.com", &[&a]).unwrap();
+    // A server that speaks first is no trouble: the client has spoken TLS by then.
+    assert_eq!(client.exactly(11), b"220 hello\r\n");
+    std::thread::sleep(Duration::from_millis(20));
+    client.send("EHLO\r\n");
+    assert_eq!(client.exactly(6), b"EHLO\r\n");
+}
