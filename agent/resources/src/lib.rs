@@ -7,6 +7,7 @@
 
 mod authorization_policy;
 mod certificate_files;
+mod config_map;
 mod cover;
 mod decode;
 mod destination_rule;
@@ -24,6 +25,7 @@ mod mesh_config;
 mod meta;
 mod path;
 mod peer_authentication;
+mod pod;
 mod policy_scope;
 mod read;
 mod request_authentication;
@@ -44,6 +46,7 @@ pub use authorization_policy::{
     Action, AuthorizationPolicy, AuthorizationRule, Condition, Operation, Source, Values,
 };
 pub use certificate_files::CertificateFiles;
+pub use config_map::ConfigMap;
 pub use cover::PathCover;
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, Distribute, Failover,
@@ -63,6 +66,7 @@ pub use mesh_config::{MeshConfig, OutboundTrafficPolicy};
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;
 pub use peer_authentication::{MutualTlsMode, PeerAuthentication};
+pub use pod::{ContainerPort, Pod};
 pub use policy_scope::{PolicyScope, TargetRef};
 pub use read::{Document, ReadDefaults, Resource, read};
 pub use request_authentication::{ClaimToHeader, JwtHeader, JwtRule, RequestAuthentication};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Endpoints, Gateway, Kind, Path, PeerAuthentication,
-    RequestAuthentication, Secret, Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry,
+    AuthorizationPolicy, ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Kind, Path,
+    PeerAuthentication, Pod, RequestAuthentication, Secret, Service, ServiceEntry, Sidecar, Telemetry,
+    VirtualService, WorkloadEntry,
     decode::{Context, Decode, Fields, Findings, Shape},
     finding::{Finding, Place, Problem, Rule, Severity},
     meta::{Meta, Metadata, Object, ResourceId},
@@ -43,8 +44,9 @@ pub enum Resource {
     EndpointSlice(Arc<Object<EndpointSlice>>),
     Endpoints(Arc<Object<Endpoints>>),
     Secret(Arc<Object<Secret>>),
-    /// A kind that is recognised but of which only the metadata is read.
-    Other(Arc<Meta>),
+    Pod(Arc<Object<Pod>>),
+    ConfigMap(Arc<Object<ConfigMap>>),
+    Namespace(Arc<Meta>),
 }
 
 impl Resource {
@@ -65,7 +67,9 @@ impl Resource {
             Self::EndpointSlice(object) => &object.meta,
             Self::Endpoints(object) => &object.meta,
             Self::Secret(object) => &object.meta,
-            Self::Other(meta) => meta,
+            Self::Pod(object) => &object.meta,
+            Self::ConfigMap(object) => &object.meta,
+            Self::Namespace(meta) => meta,
         }
     }
 
@@ -338,11 +342,13 @@ fn read_kind(
         Kind::EndpointSlice => Resource::EndpointSlice(Arc::new(object(node, metadata, place, context))),
         Kind::Endpoints => Resource::Endpoints(Arc::new(object(node, metadata, place, context))),
         Kind::Secret => Resource::Secret(Arc::new(object(node, metadata, place, context))),
-        _ => Resource::Other(Arc::new(finish_meta(metadata, place, context))),
+        Kind::Pod => Resource::Pod(Arc::new(object(node, metadata, place, context))),
+        Kind::ConfigMap => Resource::ConfigMap(Arc::new(object(node, metadata, place, context))),
+        Kind::Namespace => Resource::Namespace(Arc::new(finish_meta(metadata, place, context))),
     }
 }
 
-/// What is said of a kind that is read but not acted on yet. Of the kinds left out nobody expects anything.
+/// What is said of a kind that is read but not acted on yet.
 fn no_effect(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::AuthorizationPolicy | Kind::RequestAuthentication => {

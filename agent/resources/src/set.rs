@@ -3,9 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Endpoints, Gateway, Meta, Object,
-    PeerAuthentication, RequestAuthentication, Resource, ResourceId, Secret, Service, ServiceEntry, Sidecar,
-    Telemetry, VirtualService, WorkloadEntry,
+    AuthorizationPolicy, ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Meta, Object,
+    PeerAuthentication, Pod, RequestAuthentication, Resource, ResourceId, Secret, Service, ServiceEntry,
+    Sidecar, Telemetry, VirtualService, WorkloadEntry,
     finding::{Finding, Problem, Rule, Severity},
     path::Path,
 };
@@ -35,7 +35,9 @@ struct Kinds {
     endpoint_slices: Vec<Arc<Object<EndpointSlice>>>,
     endpoints: Vec<Arc<Object<Endpoints>>>,
     secrets: Vec<Arc<Object<Secret>>>,
-    others: Vec<Arc<Meta>>,
+    pods: Vec<Arc<Object<Pod>>>,
+    config_maps: Vec<Arc<Object<ConfigMap>>>,
+    namespaces: Vec<Arc<Meta>>,
 }
 
 impl ResourceSet {
@@ -133,9 +135,19 @@ impl ResourceSet {
         &self.kinds.secrets
     }
 
-    /// Resources of which only the metadata is read, oldest first.
-    pub fn others(&self) -> &[Arc<Meta>] {
-        &self.kinds.others
+    /// Pods, oldest first.
+    pub fn pods(&self) -> &[Arc<Object<Pod>>] {
+        &self.kinds.pods
+    }
+
+    /// ConfigMaps, oldest first.
+    pub fn config_maps(&self) -> &[Arc<Object<ConfigMap>>] {
+        &self.kinds.config_maps
+    }
+
+    /// Namespaces, oldest first; of these only the metadata matters.
+    pub fn namespaces(&self) -> &[Arc<Meta>] {
+        &self.kinds.namespaces
     }
 
     /// Number of resources.
@@ -155,7 +167,9 @@ impl ResourceSet {
             + kinds.endpoint_slices.len()
             + kinds.endpoints.len()
             + kinds.secrets.len()
-            + kinds.others.len()
+            + kinds.pods.len()
+            + kinds.config_maps.len()
+            + kinds.namespaces.len()
     }
 
     /// Whether there is no resource at all.
@@ -181,7 +195,9 @@ impl Kinds {
             Resource::EndpointSlice(object) => self.endpoint_slices.push(object),
             Resource::Endpoints(object) => self.endpoints.push(object),
             Resource::Secret(object) => self.secrets.push(object),
-            Resource::Other(meta) => self.others.push(meta),
+            Resource::Pod(object) => self.pods.push(object),
+            Resource::ConfigMap(object) => self.config_maps.push(object),
+            Resource::Namespace(meta) => self.namespaces.push(meta),
         }
     }
 }

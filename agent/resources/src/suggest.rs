@@ -18,19 +18,22 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 // Longer words are no field names; the bound keeps the quadratic comparison cheap.
 const LONGEST: usize = 64;
 
-/// Number of single-letter insertions, deletions and replacements between two words (Levenshtein).
+/// Number of single-letter insertions, deletions, replacements and swaps of neighbours between two words.
 fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before: Vec<usize> = vec![0; b.len() + 1];
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let replaced = above[j] + usize::from(from != to);
+            let cost = replaced.min(above[j + 1] + 1).min(row[j] + 1);
+            let swapped = i > 0 && j > 0 && from == &b[j - 1] && &a[i - 1] == to;
+            row.push(if swapped { cost.min(before[j - 1] + 1) } else { cost });
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row[b.len()]
+    above[b.len()]
 }
 
 #[cfg(test)]
@@ -43,6 +46,7 @@ mod tests {
         assert_eq!(nearest("host", fields), Some("hosts"));
         assert_eq!(nearest("gatewayz", fields), Some("gateways"));
         assert_eq!(nearest("apiversion", fields), Some("apiVersion"));
+        assert_eq!(nearest("htpt", fields), Some("http"));
         assert_eq!(nearest("tls", fields), None);
         assert_eq!(nearest(&"h".repeat(1000), fields), None);
     }

@@ -37,7 +37,8 @@ impl<T: Shape> Decode for T {
 }
 
 fn read_members<T: Shape>(members: &[Member<'_>], at: &Path<'_>, context: &mut Context<'_>) -> T {
-    let mut fields = Fields { members, at, context, known: Vec::new(), missing: Vec::new(), strict: false };
+    let mut fields =
+        Fields { members, at, context, known: Vec::new(), missing: Vec::new(), strict: false, open: false };
     let value = T::read(&mut fields);
     fields.finish();
     value
@@ -62,6 +63,7 @@ pub(crate) struct Fields<'n, 't, 'c> {
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
     strict: bool,
+    open: bool,
 }
 
 impl<'n, 't> Fields<'n, 't, '_> {
@@ -145,6 +147,11 @@ impl<'n, 't> Fields<'n, 't, '_> {
         self.known.extend_from_slice(names);
     }
 
+    /// Accepts every field that is not read: for objects of Kubernetes of which only a few matter here.
+    pub(crate) fn ignore_rest(&mut self) {
+        self.open = true;
+    }
+
     /// Refuses unknown fields instead of warning: for conditions, where dropping one would let more through.
     pub(crate) fn refuse_unknown(&mut self) {
         self.strict = true;
@@ -161,8 +168,8 @@ impl<'n, 't> Fields<'n, 't, '_> {
     }
 
     fn finish(self) {
-        let unknown: Vec<_> =
-            self.members.iter().filter(|member| !self.known.contains(&&*member.key)).collect();
+        let is_unknown = |member: &&Member<'_>| !self.open && !self.known.contains(&&*member.key);
+        let unknown: Vec<_> = self.members.iter().filter(is_unknown).collect();
         // One name missing and one too many is one mistake, not two.
         if let (&[missing], [only]) = (&self.missing[..], &unknown[..]) {
             return self.report_misnamed(missing, only);
