@@ -43,6 +43,14 @@ impl LocalReply<'static> {
         "upstream_reset_before_response_started{protocol_error}",
         reset!("protocol error"),
     );
+    pub(crate) const UPSTREAM_RESET: Self =
+        Self::new(503, "UR", "upstream_reset_before_response_started{remote_reset}", reset!("remote reset"));
+    pub(crate) const UPSTREAM_REFUSED: Self = Self::new(
+        503,
+        "UR",
+        "upstream_reset_before_response_started{remote_refused_stream_reset}",
+        reset!("remote refused stream reset"),
+    );
     /// The client sent what no endpoint can be given: a body that breaks its own framing, a path that is no URI.
     pub(crate) const BAD_REQUEST: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
     /// An HTTP/2 request with more fields than an HTTP/1 one may have; as bytes they are bounded by the codec.
@@ -66,6 +74,7 @@ impl LocalReply<'static> {
                 "upstream_reset_before_response_started{connection_timeout}",
                 reset!("connection timeout"),
             ),
+            ConnectError::NotHttp2(_) => Self::UPSTREAM_PROTOCOL_ERROR,
             ConnectError::Failed(_) => Self::new(
                 503,
                 "UF",

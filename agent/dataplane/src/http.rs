@@ -18,7 +18,7 @@ use crate::{
     connection::Connection,
     failure::LocalReply,
     transport::Transport,
-    upstream::{Lease, UpstreamConnection},
+    upstream::Lease,
     view::View,
 };
 
@@ -165,10 +165,9 @@ impl<'o> Outcome<'o> {
         Self { status: reply.status, flags: reply.flags, details: reply.details, sent, ..Self::default() }
     }
 
-    /// With the endpoint it went to.
-    fn at(self, upstream: &Lease, connection: Option<&UpstreamConnection>) -> Self {
-        let upstream_local = connection.and_then(|connection| connection.local);
-        Self { upstream: Some(upstream.address), upstream_local, ..self }
+    /// With the endpoint it went to, and our side of the connection.
+    fn at(self, upstream: &Lease, local: Option<SocketAddr>) -> Self {
+        Self { upstream: Some(upstream.address), upstream_local: local, ..self }
     }
 }
 

@@ -1,5 +1,7 @@
 //! One endpoint as one worker knows it: how busy it is, and the idle connections to it.
 
+mod http2;
+
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -10,7 +12,10 @@ use std::{
 
 use tokio::net::TcpStream;
 
+use self::http2::Http2Connections;
 use crate::sys;
+
+pub(crate) use self::http2::Http2Stream;
 
 /// An endpoint, or an original destination, with this worker's connections to it.
 pub(crate) struct Upstream {
@@ -19,6 +24,7 @@ pub(crate) struct Upstream {
     connect_timeout: Duration,
     active: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
+    http2: Http2Connections,
     retired: Cell<bool>,
 }
 
@@ -43,6 +49,19 @@ pub(crate) enum ConnectError {
     Timeout,
     #[error("remote connection failure")]
     Failed(#[source] io::Error),
+    #[error("the endpoint does not speak HTTP/2: {0}")]
+    NotHttp2(String),
+}
+
+impl ConnectError {
+    /// The same for another who waited for the connection.
+    fn again(&self) -> Self {
+        match self {
+            Self::Timeout => Self::Timeout,
+            Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
+            Self::NotHttp2(error) => Self::NotHttp2(error.clone()),
+        }
+    }
 }
 
 /// Idle connections kept per endpoint and worker; more are closed instead.
@@ -53,7 +72,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 impl Upstream {
     pub(crate) fn new(address: SocketAddr, source: Option<IpAddr>, connect_timeout: Duration) -> Self {
         let (active, idle, retired) = (Cell::new(0), RefCell::default(), Cell::new(false));
-        Self { address, source, connect_timeout, active, idle, retired }
+        Self { address, source, connect_timeout, active, idle, http2: Http2Connections::default(), retired }
     }
 
     /// Whether connections made under other settings may go on serving under these.
@@ -115,6 +134,7 @@ impl Upstream {
 
     /// Closes idle connections that the peer closed or that have been idle for too long.
     pub(crate) fn sweep(&self, now: Instant) {
+        self.http2.sweep(now, IDLE_TIMEOUT);
         self.idle
             .borrow_mut()
             .retain(|idle| now.duration_since(idle.since) < IDLE_TIMEOUT && idle.connection.is_quiet());
@@ -124,11 +144,12 @@ impl Upstream {
     pub(crate) fn retire(&self) {
         self.retired.set(true);
         self.idle.borrow_mut().clear();
+        self.http2.retire();
     }
 
     /// Whether nothing would be lost by forgetting this endpoint.
     pub(crate) fn is_unused(&self) -> bool {
-        self.active.get() == 0 && self.idle.borrow().is_empty()
+        self.active.get() == 0 && self.idle.borrow().is_empty() && self.http2.is_unused()
     }
 }
 
@@ -142,6 +163,13 @@ impl UpstreamConnection {
 
 /// One request or connection under way at an endpoint.
 pub(crate) struct Lease(Rc<Upstream>);
+
+impl Lease {
+    /// Room for a request on an HTTP/2 connection to the endpoint.
+    pub(crate) async fn http2_stream(&self) -> Result<Http2Stream, ConnectError> {
+        self.0.http2_stream().await
+    }
+}
 
 impl std::ops::Deref for Lease {
     type Target = Upstream;

@@ -1,44 +1,87 @@
 //! The upstream side of one request, shared by both downstream codecs: a connection, the request's head and body on
 //! their way up, the heads of the answer on their way back.
 
+mod http1;
+mod http2;
+
 use std::{
-    future::poll_fn,
+    net::SocketAddr,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Instant,
 };
 
-use http1::{BodyError, HeadEnd, HeaderSlots, Response};
-use snapshot::ClusterId;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use ::http1::BodyError;
+use bytes::Bytes;
+use h2::SendStream;
+use snapshot::{ClusterId, UpstreamProtocol};
+use tokio::net::TcpStream;
 
-use super::{LIMITS, Method, Outcome, pump::PumpError};
+use super::{Method, Outcome, head::AnswerHead, pump::PumpError};
 use crate::{
-    buffer::{BufferPool, PooledBuffer},
+    buffer::BufferPool,
     connection::Connection,
     failure::LocalReply,
-    upstream::{ConnectError, Lease, UpstreamConnection},
+    upstream::{ConnectError, Http2Stream, Lease, UpstreamConnection},
     view::View,
 };
 
+pub(super) use self::{http1::Http1Exchange, http2::Http2Exchange};
+
 /// Connections tried for one request (Istio's default `retries.attempts: 2` for connect failures).
 const ATTEMPTS: usize = 3;
+
+/// The version spoken to an endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum UpstreamVersion {
+    Http1,
+    Http2,
+}
+
+impl UpstreamVersion {
+    /// What a cluster's endpoints are spoken to with, by a client that speaks `downstream`.
+    pub(super) fn of(cluster: UpstreamProtocol, downstream: Self) -> Self {
+        match cluster {
+            UpstreamProtocol::Http1 => Self::Http1,
+            UpstreamProtocol::Http2 => Self::Http2,
+            UpstreamProtocol::AsDownstream => downstream,
+        }
+    }
+}
+
+/// A connection to an endpoint, or room on one.
+pub(super) enum Link {
+    Http1(UpstreamConnection),
+    Http2(Http2Stream),
+}
+
+impl Link {
+    /// A new or, with HTTP/2, perhaps a shared connection to the endpoint.
+    async fn open(lease: &Lease, version: UpstreamVersion) -> Result<Self, ConnectError> {
+        match version {
+            UpstreamVersion::Http1 => lease.connect().await.map(Self::Http1),
+            UpstreamVersion::Http2 => lease.http2_stream().await.map(Self::Http2),
+        }
+    }
+}
 
 /// A connection to the endpoint of `lease`: an idle one, else a new one; when that fails, to another endpoint of the
 /// cluster, which `lease` then stands for.
 pub(super) async fn acquire(
     connection: &Connection,
     view: &View,
-    cluster: ClusterId,
+    (cluster, version): (ClusterId, UpstreamVersion),
     lease: &mut Lease,
-) -> Result<UpstreamConnection, LocalReply<'static>> {
-    if let Some(idle) = lease.checkout() {
-        return Ok(idle);
+) -> Result<Link, LocalReply<'static>> {
+    if version == UpstreamVersion::Http1
+        && let Some(idle) = lease.checkout()
+    {
+        return Ok(Link::Http1(idle));
     }
     let mut tried = Vec::new();
     loop {
-        let error = match lease.connect().await {
-            Ok(connected) => return Ok(connected),
+        let error = match Link::open(lease, version).await {
+            Ok(link) => return Ok(link),
             Err(error) => error,
         };
         tracing::debug!(upstream = %lease.address, %error, "cannot connect");
@@ -51,13 +94,19 @@ pub(super) async fn acquire(
     }
 }
 
+/// Where the body of a request goes.
+pub(super) enum Uplink<'u> {
+    Http1(&'u mut TcpStream),
+    Http2(&'u mut SendStream<Bytes>),
+}
+
 /// A request's body on its way up, whatever codec it comes from.
 pub(super) trait RequestBody {
     /// Moves as much as both sides allow. Ready when all of it is with the endpoint, or will never be.
     ///
     /// # Errors
     /// The client failed or broke its framing. An endpoint that stops reading is not an error: it may have answered.
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<Result<(), PumpError>>;
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>>;
 
     /// Whether all of it is with the endpoint.
     fn is_done(&self) -> bool;
@@ -65,12 +114,19 @@ pub(super) trait RequestBody {
 
 /// A request as it is sent.
 pub(super) struct Outgoing<'o> {
-    /// Head, and perhaps the first bytes of the body.
-    pub(super) head: &'o [u8],
+    pub(super) head: OutgoingHead<'o>,
     pub(super) method: Method,
     /// Whether there is no body, so that the head is all there is to repeat.
     pub(super) bodiless: bool,
     pub(super) start: Instant,
+}
+
+/// A request's head in the version of the endpoint.
+#[derive(Clone, Copy)]
+pub(super) enum OutgoingHead<'o> {
+    /// Head, and perhaps the first bytes of the body.
+    Http1(&'o [u8]),
+    Http2(&'o ::http::Request<()>),
 }
 
 impl Outgoing<'_> {
@@ -81,11 +137,9 @@ impl Outgoing<'_> {
 }
 
 /// An exchange with an endpoint under way.
-pub(super) struct Exchange {
-    pub(super) upstream: UpstreamConnection,
-    /// What the endpoint has answered and nobody has taken.
-    pub(super) answered: PooledBuffer,
-    pool: Rc<BufferPool>,
+pub(super) enum Exchange {
+    Http1(Http1Exchange),
+    Http2(Http2Exchange),
 }
 
 /// What ended an exchange before the head of the answer.
@@ -96,6 +150,10 @@ pub(super) enum Broken {
     Body,
     /// The endpoint closed without a byte of an answer.
     Closed,
+    /// The endpoint reset the request.
+    Reset,
+    /// The endpoint did not look at the request: asking again does no harm, whatever it is.
+    Refused,
     /// The endpoint's answer is not HTTP.
     Protocol,
     /// No fresh connection after a stale one.
@@ -103,30 +161,72 @@ pub(super) enum Broken {
 }
 
 impl Exchange {
-    pub(super) fn new(upstream: UpstreamConnection, pool: &Rc<BufferPool>) -> Self {
-        Self { upstream, answered: pool.small(), pool: Rc::clone(pool) }
+    pub(super) fn new(link: Link, pool: &Rc<BufferPool>) -> Self {
+        match link {
+            Link::Http1(connection) => Self::Http1(Http1Exchange::new(connection, pool)),
+            Link::Http2(stream) => Self::Http2(Http2Exchange::new(stream)),
+        }
+    }
+
+    /// Our side of the connection, for the access log.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1(exchange) => exchange.upstream.local,
+            Self::Http2(exchange) => exchange.local(),
+        }
+    }
+
+    fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(exchange) => exchange.upstream.reused,
+            Self::Http2(exchange) => exchange.is_reused(),
+        }
     }
 
     /// Writes the request and gives the first head of the answer to `take`.
     ///
     /// An idle connection may be closed by its server just as the request leaves. When nothing was answered and
-    /// asking again does no harm, a fresh connection is tried, once.
+    /// asking again does no harm, another connection is tried, once.
     pub(super) async fn ask<T>(
         &mut self,
         request: &Outgoing<'_>,
         lease: &Lease,
         body: &mut impl RequestBody,
-        mut take: impl FnMut(&Response<'_, '_>) -> T,
+        mut take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
-        // An endpoint that stops reading may have answered; what reading says counts.
-        _ = self.upstream.stream.write_all(request.head).await;
-        let result = self.next_head(request, body, &mut take).await;
-        let harmless = request.bodiless && request.method != Method::Other;
-        if !(matches!(result, Err(Broken::Closed)) && self.upstream.reused && harmless) {
+        let result = self.send(request, body, &mut take).await;
+        let harmless = match &result {
+            Err(Broken::Closed) => self.is_reused() && request.method != Method::Other,
+            Err(Broken::Refused) => true,
+            _ => false,
+        };
+        if !(harmless && request.bodiless) {
             return result;
         }
-        self.upstream = lease.connect().await.map_err(Broken::Connect)?;
-        _ = self.upstream.stream.write_all(request.head).await;
+        self.reconnect(lease).await.map_err(Broken::Connect)?;
+        self.send(request, body, take).await
+    }
+
+    async fn reconnect(&mut self, lease: &Lease) -> Result<(), ConnectError> {
+        match self {
+            Self::Http1(exchange) => exchange.upstream = lease.connect().await?,
+            Self::Http2(exchange) => *exchange = Http2Exchange::new(lease.http2_stream().await?),
+        }
+        Ok(())
+    }
+
+    async fn send<T>(
+        &mut self,
+        request: &Outgoing<'_>,
+        body: &mut impl RequestBody,
+        take: impl FnMut(&AnswerHead<'_>) -> T,
+    ) -> Result<T, Broken> {
+        match (&mut *self, request.head) {
+            (Self::Http1(exchange), OutgoingHead::Http1(head)) => exchange.send(head).await,
+            (Self::Http2(exchange), OutgoingHead::Http2(head)) => exchange.send(head, request.bodiless)?,
+            // Head and connection are made for the same version.
+            _ => return Err(Broken::Protocol),
+        }
         self.next_head(request, body, take).await
     }
 
@@ -136,46 +236,11 @@ impl Exchange {
         &mut self,
         request: &Outgoing<'_>,
         body: &mut impl RequestBody,
-        mut take: impl FnMut(&Response<'_, '_>) -> T,
+        take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
-        let mut head_end = HeadEnd::default();
-        loop {
-            if head_end.find(self.answered.filled(), &LIMITS) {
-                let mut slots = HeaderSlots::new();
-                let method = request.method.name_for_framing();
-                let parsed = http1::parse_response(self.answered.filled(), &LIMITS, method, &mut slots);
-                if let Some(response) = parsed.map_err(|_| Broken::Protocol)? {
-                    let (taken, head_len) = (take(&response), response.head_len);
-                    self.answered.consume(head_len);
-                    return Ok(taken);
-                }
-            }
-            self.fill(body).await?;
-        }
-    }
-
-    async fn fill(&mut self, body: &mut impl RequestBody) -> Result<(), Broken> {
-        if self.answered.is_full() && self.answered.is_small() {
-            self.answered = self.pool.enlarge(&self.answered);
-        }
-        poll_fn(|cx| {
-            let stream = &mut self.upstream.stream;
-            if let Poll::Ready(Err(error)) = body.poll_send(cx, stream) {
-                return Poll::Ready(Err(Broken::from(error)));
-            }
-            match ready!(self.answered.poll_fill(cx, stream)) {
-                Ok(1..) => Poll::Ready(Ok(())),
-                Ok(0) | Err(_) if self.answered.is_empty() => Poll::Ready(Err(Broken::Closed)),
-                Ok(0) | Err(_) => Poll::Ready(Err(Broken::Protocol)),
-            }
-        })
-        .await
-    }
-
-    /// Keeps the connection for another request if nothing more is to come on it.
-    pub(super) fn release(self, lease: &Lease, reusable: bool) {
-        if reusable && self.answered.is_empty() {
-            lease.give_back(self.upstream);
+        match self {
+            Self::Http1(exchange) => exchange.next_head(request.method, body, take).await,
+            Self::Http2(exchange) => exchange.next_head(request.method, body, take).await,
         }
     }
 }
@@ -187,6 +252,8 @@ impl Broken {
             Self::Downstream => None,
             Self::Body => Some(LocalReply::BAD_REQUEST),
             Self::Closed => Some(LocalReply::UPSTREAM_CLOSED),
+            Self::Reset => Some(LocalReply::UPSTREAM_RESET),
+            Self::Refused => Some(LocalReply::UPSTREAM_REFUSED),
             Self::Protocol => Some(LocalReply::UPSTREAM_PROTOCOL_ERROR),
             Self::Connect(error) => Some(LocalReply::connect_failed(error)),
         }

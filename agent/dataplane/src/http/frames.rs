@@ -1,41 +1,65 @@
-//! Moves bodies between HTTP/2 frames and connections that carry bytes.
+//! Moves one body out of HTTP/2 frames, into frames again or into HTTP/1 framing.
 
 use std::{
     io,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
-use http1::{BodyDecoder, BodyLength};
-use tokio::io::{AsyncRead, AsyncWrite};
+use http1::{BodyError, BodyLength};
+use tokio::io::AsyncWrite;
 
 use super::pump::PumpError;
-use crate::buffer::{BufferPool, LARGE, PooledBuffer, SMALL};
+use crate::buffer::LARGE;
 
-/// A body that comes in frames and goes out as bytes, in chunks if its length is not known.
-pub(super) struct FramesToBytes {
+/// A body under way that comes in frames. One that comes as bytes is a [`Pump`](super::pump::Pump).
+pub(super) struct FramePump {
     from: RecvStream,
+    /// Whether a receiver of bytes gets chunks.
     chunks: bool,
+    /// Bytes that a receiver of bytes was told of.
+    announced: Option<u64>,
+    /// Bytes in the receiver's framing.
     framed: Vec<u8>,
     written: usize,
     ended: bool,
+    /// Whether the receiver stopped taking it; the body is then never done.
+    abandoned: bool,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
 }
 
-impl FramesToBytes {
+impl FramePump {
     /// A body that is to go out as `to` says.
     pub(super) fn new(from: RecvStream, to: BodyLength) -> Self {
-        let (chunks, ended) = (to == BodyLength::Chunked, to.is_empty());
-        Self { from, chunks, framed: Vec::new(), written: 0, ended, data: 0 }
+        let announced = if let BodyLength::Length(length) = to { Some(length) } else { None };
+        Self {
+            from,
+            chunks: to == BodyLength::Chunked,
+            announced,
+            framed: Vec::new(),
+            written: 0,
+            ended: to.is_empty(),
+            abandoned: false,
+            data: 0,
+        }
     }
 
     /// Whether the receiver has got everything.
     pub(super) fn is_done(&self) -> bool {
-        self.ended && self.framed.is_empty()
+        self.ended && self.framed.is_empty() && !self.abandoned
+    }
+
+    /// Gives up: the receiver does not want the rest.
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Whether there is anything left to move.
+    pub(super) fn is_moving(&self) -> bool {
+        !self.is_done() && !self.abandoned
     }
 
     /// Puts what has arrived behind a head that is about to be written, so that both leave in one write.
@@ -49,13 +73,14 @@ impl FramesToBytes {
         }
     }
 
-    /// Moves as much as both sides allow; ready when the receiver has got everything.
+    /// Moves as much as both sides allow, as bytes; ready when the receiver has got everything. Trailers are dropped.
     pub(super) fn poll<W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut W,
     ) -> Poll<Result<(), PumpError>> {
         loop {
+            // What came before a failure is not written: the receiver is told of the failure instead.
             let gathered = self.poll_gather(cx)?;
             ready!(self.poll_write(cx, to)).map_err(|_| PumpError::Write)?;
             if self.ended {
@@ -63,6 +88,36 @@ impl FramesToBytes {
             }
             ready!(gathered);
         }
+    }
+
+    /// Moves as much as both sides allow, as frames and with trailers; ready when all is on its way to the receiver.
+    pub(super) fn poll_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), PumpError>> {
+        while !self.ended {
+            ready!(poll_room(cx, to))?;
+            let sent = match ready!(self.from.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    release(&mut self.from, data.len());
+                    self.data += data.len() as u64;
+                    self.ended = self.from.is_end_stream();
+                    to.send_data(data, self.ended)
+                }
+                Some(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
+                None => {
+                    let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
+                    self.ended = true;
+                    match trailers {
+                        Some(trailers) => to.send_trailers(trailers),
+                        None => to.send_data(Bytes::new(), true),
+                    }
+                }
+            };
+            sent.map_err(|_| PumpError::Write)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes the frames that have come, as many as are worth a write. Ready when there may be more.
@@ -74,14 +129,22 @@ impl FramesToBytes {
                 None => {
                     // Trailers have no place in a body of known length, and HTTP/1 peers rarely want them.
                     ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
-                    self.ended = true;
-                    if self.chunks {
-                        http1::write_last_chunk(&mut self.framed);
-                    }
+                    self.end()?;
                 }
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn end(&mut self) -> Result<(), PumpError> {
+        if self.announced.is_some_and(|announced| announced != self.data) {
+            return Err(PumpError::Body(BodyError::Truncated));
+        }
+        self.ended = true;
+        if self.chunks {
+            http1::write_last_chunk(&mut self.framed);
+        }
+        Ok(())
     }
 
     fn take(&mut self, data: &Bytes) {
@@ -117,86 +180,18 @@ fn release(from: &mut RecvStream, len: usize) {
     _ = from.flow_control().release_capacity(len);
 }
 
-/// A body that comes as bytes and goes out in frames.
-pub(super) struct BytesToFrames {
-    decoder: BodyDecoder,
-    to: SendStream<Bytes>,
-    ended: bool,
-    /// Bytes of data so far, without framing.
-    pub(super) data: u64,
-}
-
-impl BytesToFrames {
-    /// A body that comes as `from` says; empty ones have ended with their head.
-    pub(super) fn new(from: BodyLength, to: SendStream<Bytes>) -> Self {
-        Self { decoder: BodyDecoder::new(from), to, ended: from.is_empty(), data: 0 }
-    }
-
-    /// Moves as much as both sides allow; ready when all of it is on its way to the receiver.
-    pub(super) fn poll<R: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        (buffer, pool): (&mut PooledBuffer, &Rc<BufferPool>),
-        from: &mut R,
-    ) -> Poll<Result<(), PumpError>> {
-        while !self.ended {
-            ready!(poll_room(cx, &mut self.to)).map_err(|_| PumpError::Write)?;
-            if buffer.is_empty() && !self.decoder.is_done() {
-                ready!(self.poll_read(cx, (buffer, pool), from))?;
-            }
-            self.send(buffer)?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_read<R: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        (buffer, pool): (&mut PooledBuffer, &Rc<BufferPool>),
-        from: &mut R,
-    ) -> Poll<Result<(), PumpError>> {
-        if buffer.is_small() && self.decoder.contiguous() > SMALL as u64 {
-            *buffer = pool.large();
-        }
-        if ready!(buffer.poll_fill(cx, from)).map_err(|_| PumpError::Read)? == 0 {
-            self.decoder.end_of_input().map_err(PumpError::Body)?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn send(&mut self, buffer: &mut PooledBuffer) -> Result<(), PumpError> {
-        let decoded = self.decoder.decode(buffer.filled()).map_err(PumpError::Body)?;
-        let data = Bytes::copy_from_slice(&buffer.filled()[decoded.data]);
-        buffer.consume(decoded.consumed);
-        if data.is_empty() && !decoded.done {
-            return Ok(());
-        }
-        self.data += data.len() as u64;
-        self.ended = decoded.done;
-        self.to.send_data(data, decoded.done).map_err(|_| PumpError::Write)
-    }
-
-    /// Tells the receiver that the rest will not come.
-    pub(super) fn reset(&mut self) {
-        self.to.send_reset(h2::Reason::INTERNAL_ERROR);
-    }
-}
-
 /// Ready when the receiver takes something more. Fails when it does not want the rest, which it may also say while
 /// there is room.
-fn poll_room(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), Refused>> {
+pub(super) fn poll_room(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), PumpError>> {
     if to.poll_reset(cx).is_ready() {
-        return Poll::Ready(Err(Refused));
+        return Poll::Ready(Err(PumpError::Write));
     }
     to.reserve_capacity(1);
     while to.capacity() == 0 {
         match ready!(to.poll_capacity(cx)) {
             Some(Ok(_)) => {}
-            Some(Err(_)) | None => return Poll::Ready(Err(Refused)),
+            Some(Err(_)) | None => return Poll::Ready(Err(PumpError::Write)),
         }
     }
     Poll::Ready(Ok(()))
 }
-
-/// The receiver of a stream takes no more of it.
-struct Refused;

@@ -15,7 +15,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::{
     Action, LIMITS, Method, Outcome, Routed,
-    head::{Added, AnswerFields, FieldSink, Http1Head, write_request_head},
+    exchange::UpstreamVersion,
+    head::{Added, AnswerFields, FieldSink, Http1Head, http2_request_head, write_request_head},
     log, record_request, route,
 };
 use crate::{
@@ -87,6 +88,8 @@ struct Request<'v> {
     keep_alive: bool,
     method: Method,
     upgrade: bool,
+    /// The head as it goes up, for an endpoint that speaks HTTP/2.
+    http2_head: Option<Box<::http::Request<()>>>,
     routed: Routed<'v>,
 }
 
@@ -184,10 +187,20 @@ impl<S: Transport> Session<'_, S> {
         if self.connection.worker().log.is_some() {
             record_request(&mut self.line, &head, parsed.version.as_str(), &added);
         }
-        let routed = route_head(self.connection, &parsed, &head, view, config);
-        let upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
-        if let Action::Forward(..) = routed.action {
-            write_request_head(out, &head, &added, parsed.body, upgrade);
+        let mut routed = route_head(self.connection, &parsed, &head, view, config);
+        let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
+        let mut http2_head = None;
+        if let Action::Forward(_, cluster) = routed.action {
+            match UpstreamVersion::of(view.snapshot.cluster(cluster).protocol, UpstreamVersion::Http1) {
+                UpstreamVersion::Http1 => write_request_head(out, &head, &added, parsed.body, upgrade),
+                UpstreamVersion::Http2 => {
+                    upgrade = None;
+                    http2_head = http2_request_head(&head, &added, parsed.body, false).map(Box::new);
+                    if http2_head.is_none() {
+                        routed = Routed::reply(LocalReply::BAD_REQUEST);
+                    }
+                }
+            }
         }
         let request = Request {
             start,
@@ -196,6 +209,7 @@ impl<S: Transport> Session<'_, S> {
             keep_alive: parsed.keep_alive && parsed.version == Version::Http11,
             method: Method::of(parsed.method),
             upgrade: upgrade.is_some(),
+            http2_head,
             routed,
         };
         let head_len = parsed.head_len;
@@ -204,7 +218,7 @@ impl<S: Transport> Session<'_, S> {
     }
 
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
-        let Request { start, version, body, keep_alive, method, upgrade, routed } = request;
+        let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed } = request;
         let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
         let (cluster, route) = (routed.cluster, routed.route);
         let (next, outcome) = match routed.action {
@@ -226,7 +240,8 @@ impl<S: Transport> Session<'_, S> {
                 return next;
             }
             Action::Forward(lease, cluster) => {
-                let forward = Forward { view, cluster, lease, start, body, lasting, method, upgrade };
+                let forward =
+                    Forward { view, cluster, lease, start, body, lasting, method, upgrade, http2_head };
                 self.forward(forward, out).await
             }
         };

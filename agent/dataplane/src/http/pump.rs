@@ -1,5 +1,4 @@
-//! Moves one body from one connection to another, taking off the framing it came in and putting on the one it goes
-//! out in.
+//! Moves one body out of HTTP/1 framing, into that of another connection or into HTTP/2 frames.
 
 use std::{
     io,
@@ -8,9 +7,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
+use h2::SendStream;
 use http1::{BodyDecoder, BodyError, BodyLength};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frames::poll_room;
 use crate::buffer::{BufferPool, PooledBuffer, SMALL};
 
 /// A body under way.
@@ -113,6 +115,39 @@ impl Pump {
                 self.decode(buffer).map_err(PumpError::Body)?;
             }
         }
+    }
+
+    /// Moves as much as both sides allow into frames; ready when all of it is on its way to the receiver.
+    pub(super) fn poll_frames<R: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (buffer, pool): (&mut PooledBuffer, &Rc<BufferPool>),
+        from: &mut R,
+        to: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), PumpError>> {
+        while !self.ended {
+            ready!(poll_room(cx, to))?;
+            if buffer.is_empty() {
+                ready!(self.poll_read(cx, (buffer, pool), from))?;
+            }
+            let data = self.next_data(buffer).map_err(PumpError::Body)?;
+            if !data.is_empty() || self.ended {
+                to.send_data(data, self.ended).map_err(|_| PumpError::Write)?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn next_data(&mut self, buffer: &mut PooledBuffer) -> Result<Bytes, BodyError> {
+        if self.ended {
+            return Ok(Bytes::new());
+        }
+        let decoded = self.decoder.decode(buffer.filled())?;
+        let data = Bytes::copy_from_slice(&buffer.filled()[decoded.data]);
+        buffer.consume(decoded.consumed);
+        self.data += data.len() as u64;
+        self.ended = decoded.done;
+        Ok(data)
     }
 
     fn poll_write<W: AsyncWrite + Unpin>(

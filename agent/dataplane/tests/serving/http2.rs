@@ -133,7 +133,7 @@ fn draining_lets_a_connection_go_with_its_last_request() {
 }
 
 /// Speaks HTTP/2 without anything that reads or resets on its own.
-fn with_raw_client<F: Future>(
+pub(crate) fn with_raw_client<F: Future>(
     address: SocketAddr,
     talk: impl FnOnce(h2::client::SendRequest<Bytes>) -> F,
 ) -> F::Output {
@@ -146,7 +146,7 @@ fn with_raw_client<F: Future>(
     })
 }
 
-fn bodiless(method: &str, uri: &str) -> Request<()> {
+pub(crate) fn bodiless(method: &str, uri: &str) -> Request<()> {
     Request::builder().method(method).uri(uri).body(()).unwrap()
 }
 

@@ -4,6 +4,7 @@
 mod captured;
 mod http1;
 mod http2;
+mod http2_upstream;
 mod sni;
 mod support;
 mod tls;

@@ -1,15 +1,18 @@
 //! One HTTP/1 request on its way to an endpoint, and the answer on its way back.
 
+mod frames;
+
 use std::{
     future::poll_fn,
+    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Instant,
 };
 
-use http1::{BodyLength, Response};
+use http1::BodyLength;
 use snapshot::ClusterId;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 
 use super::{Lasting, Next, Session, write_whole};
 use crate::{
@@ -17,13 +20,16 @@ use crate::{
     failure::LocalReply,
     http::{
         Method, Outcome, SWITCHING_PROTOCOLS,
-        exchange::{Broken, Exchange, Outgoing, RequestBody, acquire, body_outcome},
-        head::{AnswerFields, FieldSink, write_end_to_end},
+        exchange::{
+            Broken, Exchange, Http1Exchange, Outgoing, OutgoingHead, RequestBody, Uplink, UpstreamVersion,
+            acquire, body_outcome,
+        },
+        head::{AnswerFields, AnswerHead, FieldSink},
         pump::{Pump, PumpError},
     },
     relay::{Limits, relay},
     transport::Transport,
-    upstream::{Lease, UpstreamConnection},
+    upstream::Lease,
     view::View,
 };
 
@@ -38,6 +44,14 @@ pub(super) struct Forward<'v> {
     pub(super) method: Method,
     /// Whether the client's offer to switch protocols was passed on.
     pub(super) upgrade: bool,
+    /// The head as it goes up, for an endpoint that speaks HTTP/2.
+    pub(super) http2_head: Option<Box<::http::Request<()>>>,
+}
+
+impl Forward<'_> {
+    fn version(&self) -> UpstreamVersion {
+        if self.http2_head.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
+    }
 }
 
 /// The head of an answer, as far as it matters once it is written to memory.
@@ -62,11 +76,16 @@ struct Sending<'s, S> {
 }
 
 impl<S: Transport> RequestBody for Sending<'_, S> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<Result<(), PumpError>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
         let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
             return self.poll_gone(cx);
         };
-        match ready!(self.pump.poll(cx, (received, self.pool), self.stream, to)) {
+        let received = (received, self.pool);
+        let moved = match to {
+            Uplink::Http1(to) => self.pump.poll(cx, received, self.stream, to),
+            Uplink::Http2(to) => self.pump.poll_frames(cx, received, self.stream, to),
+        };
+        match ready!(moved) {
             Err(PumpError::Write) => {
                 self.pump.abandon();
                 Poll::Ready(Ok(()))
@@ -101,21 +120,26 @@ impl<S: Transport> Session<'_, S> {
         mut forward: Forward<'_>,
         head: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
-        let acquired = acquire(self.connection, forward.view, forward.cluster, &mut forward.lease).await;
-        let upstream = match acquired {
-            Ok(upstream) => upstream,
+        let target = (forward.cluster, forward.version());
+        let acquired = acquire(self.connection, forward.view, target, &mut forward.lease).await;
+        let mut exchange = match acquired {
+            Ok(link) => Exchange::new(link, &self.connection.worker().buffers),
             Err(reply) => return self.fail(&forward, &reply, None).await,
         };
-        let mut exchange = Exchange::new(upstream, &self.connection.worker().buffers);
         let mut sent = Pump::new(forward.body, forward.body);
         let mut out = self.connection.worker().scratch();
-        let result = match self.stage_body(&mut sent, head) {
+        let staged = match forward.version() {
+            UpstreamVersion::Http1 => self.stage_body(&mut sent, head),
+            UpstreamVersion::Http2 => Ok(()),
+        };
+        let result = match staged {
             Ok(()) => self.ask(&forward, &mut exchange, &mut sent, head, &mut out).await,
             Err(broken) => Err(broken),
         };
+        let local = exchange.local();
         let ended = match result {
             Ok(answer) => self.finish(&forward, exchange, sent, answer, &mut out).await,
-            Err(broken) => self.give_up(&forward, &exchange.upstream, &broken).await,
+            Err(broken) => self.give_up(&forward, local, &broken).await,
         };
         self.connection.worker().recycle(out);
         ended
@@ -141,7 +165,7 @@ impl<S: Transport> Session<'_, S> {
         let worker = self.connection.worker();
         let fields = AnswerFields::of(self.connection);
         let request = Outgoing {
-            head,
+            head: forward.http2_head.as_deref().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
             method: forward.method,
             bodiless: forward.body.is_empty(),
             start: forward.start,
@@ -152,13 +176,12 @@ impl<S: Transport> Session<'_, S> {
             stream: &mut *self.stream,
             pool: &worker.buffers,
         };
-        let mut take =
-            |response: &Response<'_, '_>| write_answer(out, response, &request, forward.lasting, &fields);
+        let mut take = |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.lasting, &fields);
         let mut answer = exchange.ask(&request, &forward.lease, &mut body, &mut take).await?;
         while answer.interim {
             write_whole(body.stream, out).await.map_err(|_| Broken::Downstream)?;
             let mut take =
-                |response: &Response<'_, '_>| write_answer(out, response, &request, forward.lasting, &fields);
+                |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.lasting, &fields);
             answer = exchange.next_head(&request, &mut body, &mut take).await?;
         }
         if answer.status == SWITCHING_PROTOCOLS && !forward.upgrade {
@@ -173,7 +196,7 @@ impl<S: Transport> Session<'_, S> {
     async fn finish(
         &mut self,
         forward: &Forward<'_>,
-        mut exchange: Exchange,
+        exchange: Exchange,
         mut sent: Pump,
         answer: Answer,
         out: &mut Vec<u8>,
@@ -181,31 +204,43 @@ impl<S: Transport> Session<'_, S> {
         let outcome = Outcome {
             status: answer.status,
             service_time: Some(answer.service_time),
-            ..Outcome::default().at(&forward.lease, Some(&exchange.upstream))
+            ..Outcome::default().at(&forward.lease, exchange.local())
         };
-        if answer.status == SWITCHING_PROTOCOLS {
-            return self.switch(exchange, out, outcome).await;
+        let switched = answer.status == SWITCHING_PROTOCOLS;
+        if !switched {
+            Lasting { keep_alive: answer.keep_alive, ..forward.lasting }.write(out);
         }
-        Lasting { keep_alive: answer.keep_alive, ..forward.lasting }.write(out);
         out.extend_from_slice(b"\r\n");
-        let mut body = Pump::new(answer.body, answer.framing);
-        let moved = match body.stage(&mut exchange.answered, out) {
-            Ok(()) => self.move_bodies(&mut exchange, &mut sent, &mut body, out).await,
-            Err(error) => Err(PumpError::Body(error)),
+        let (moved, received) = match exchange {
+            Exchange::Http1(exchange) if switched => return self.switch(exchange, out, outcome).await,
+            Exchange::Http1(mut exchange) => {
+                let mut body = Pump::new(answer.body, answer.framing);
+                let moved = match body.stage(&mut exchange.answered, out) {
+                    Ok(()) => self.move_bodies(&mut exchange, &mut sent, &mut body, out).await,
+                    Err(error) => Err(PumpError::Body(error)),
+                };
+                if moved.is_ok() && sent.is_done() && answer.reusable {
+                    exchange.release(&forward.lease);
+                }
+                (moved, body.data)
+            }
+            // In a box of its own: other connections should not hold room for it.
+            Exchange::Http2(exchange) => {
+                Box::pin(self.move_frames(exchange, &mut sent, answer.framing, out)).await
+            }
         };
         let whole = moved.is_ok() && sent.is_done();
-        exchange.release(&forward.lease, whole && answer.reusable);
         let next = if whole && answer.keep_alive { Next::Request } else { Next::Close };
         if moved.is_ok() && next == Next::Close {
             self.linger().await;
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
-        (next, Outcome { flags, details, received: sent.data, sent: body.data, ..outcome })
+        (next, Outcome { flags, details, received: sent.data, sent: received, ..outcome })
     }
 
     async fn move_bodies(
         &mut self,
-        exchange: &mut Exchange,
+        exchange: &mut Http1Exchange,
         sent: &mut Pump,
         body: &mut Pump,
         out: &[u8],
@@ -219,7 +254,7 @@ impl<S: Transport> Session<'_, S> {
             let stream = &mut exchange.upstream.stream;
             let mut sending =
                 Sending { pump: sent, received: &mut self.received, stream: &mut *self.stream, pool };
-            if let Poll::Ready(Err(_)) = sending.poll_send(cx, stream) {
+            if let Poll::Ready(Err(_)) = sending.poll_send(cx, Uplink::Http1(stream)) {
                 // Gone, or broken beyond understanding; either way nobody waits for the rest of the answer.
                 sent.abandon();
                 return Poll::Ready(Err(PumpError::Write));
@@ -241,13 +276,12 @@ impl<S: Transport> Session<'_, S> {
     /// Both sides have agreed on another protocol: relays its bytes.
     async fn switch(
         &mut self,
-        mut exchange: Exchange,
+        mut exchange: Http1Exchange,
         out: &mut Vec<u8>,
         outcome: Outcome<'static>,
     ) -> (Next, Outcome<'static>) {
         let worker = self.connection.worker();
         let early = exchange.answered.filled();
-        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(early);
         let outcome = Outcome { details: "via_upstream", sent: early.len() as u64, ..outcome };
         if write_whole(self.stream, out).await.is_err() {
@@ -264,12 +298,12 @@ impl<S: Transport> Session<'_, S> {
     async fn give_up(
         &mut self,
         forward: &Forward<'_>,
-        upstream: &UpstreamConnection,
+        local: Option<SocketAddr>,
         broken: &Broken,
     ) -> (Next, Outcome<'static>) {
         match broken.reply() {
-            Some(reply) => self.fail(forward, &reply, Some(upstream)).await,
-            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(&forward.lease, Some(upstream))),
+            Some(reply) => self.fail(forward, &reply, local).await,
+            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(&forward.lease, local)),
         }
     }
 
@@ -278,14 +312,14 @@ impl<S: Transport> Session<'_, S> {
         &mut self,
         forward: &Forward<'_>,
         reply: &LocalReply<'static>,
-        upstream: Option<&UpstreamConnection>,
+        local: Option<SocketAddr>,
     ) -> (Next, Outcome<'static>) {
         let keep_alive = forward.lasting.keep_alive && forward.body.is_empty();
         let lasting = Lasting { keep_alive, ..forward.lasting };
         let mut out = self.connection.worker().scratch();
         let next = self.reply(reply, lasting, forward.method, &mut out).await;
         self.connection.worker().recycle(out);
-        (next, Outcome::reply(reply).at(&forward.lease, upstream))
+        (next, Outcome::reply(reply).at(&forward.lease, local))
     }
 }
 
@@ -293,49 +327,44 @@ impl<S: Transport> Session<'_, S> {
 /// field and the empty line, which depend on how much of the request has arrived by then.
 fn write_answer(
     out: &mut Vec<u8>,
-    response: &Response<'_, '_>,
+    head: &AnswerHead<'_>,
     request: &Outgoing<'_>,
     lasting: Lasting,
     fields: &AnswerFields,
 ) -> Answer {
     let service_time = request.service_time();
-    let framing = lasting.framing(response.body);
+    let (status, body) = (head.status(), head.body());
+    let framing = lasting.framing(body);
     out.clear();
-    if response.is_interim() {
-        lasting.write_interim(out, response);
+    if head.is_interim() {
+        lasting.write_interim(out, head);
     } else {
-        http1::write_status_line(out, response.status);
-        fields.write_response(out, response, service_time);
-        if response.status == SWITCHING_PROTOCOLS {
-            write_switch(out, response);
+        http1::write_status_line(out, status);
+        fields.write_response(out, head, service_time);
+        if status == SWITCHING_PROTOCOLS {
+            out.field("connection", b"upgrade");
+            out.field("upgrade", head.upgrade().unwrap_or_default());
         } else {
             http1::write_framing(out, framing);
         }
     }
     Answer {
-        interim: response.is_interim(),
-        status: response.status,
+        interim: head.is_interim(),
+        status,
         service_time,
-        body: response.body,
+        body,
         framing,
-        reusable: response.keep_alive,
+        reusable: head.keep_alive(),
         keep_alive: false,
-    }
-}
-
-fn write_switch(out: &mut Vec<u8>, response: &Response<'_, '_>) {
-    out.field("connection", b"upgrade");
-    for header in response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("upgrade")) {
-        out.field("upgrade", header.value);
     }
 }
 
 impl Lasting {
     /// Passes an interim answer on, unless the client's version knows none (RFC 9110 §15.2).
-    fn write_interim(self, out: &mut Vec<u8>, response: &Response<'_, '_>) {
+    fn write_interim(self, out: &mut Vec<u8>, head: &AnswerHead<'_>) {
         if self.version == http1::Version::Http11 {
-            http1::write_status_line(out, response.status);
-            write_end_to_end(out, response);
+            http1::write_status_line(out, head.status());
+            head.write_end_to_end(out);
             out.extend_from_slice(b"\r\n");
         }
     }

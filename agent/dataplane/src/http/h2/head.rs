@@ -1,14 +1,14 @@
 //! Heads of HTTP/2 messages, as routing and header code see them and as they are sent.
 
 use ::http::{HeaderMap, StatusCode, request::Parts};
-use http1::{BodyLength, Response};
+use http1::BodyLength;
 use snapshot::RequestHead;
 
 use crate::{
     failure::LocalReply,
     http::{
         exchange::Outgoing,
-        head::{AnswerFields, write_end_to_end},
+        head::{AnswerFields, AnswerHead},
     },
 };
 
@@ -97,25 +97,22 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(response: &Response<'_, '_>, request: &Outgoing<'_>, added: &AnswerFields) -> Self {
-        let service_time = request.service_time();
-        let mut fields = HeaderMap::with_capacity(response.headers.len() + 4);
-        if response.is_interim() {
-            write_end_to_end(&mut fields, response);
+    pub(super) fn new(head: &AnswerHead<'_>, request: &Outgoing<'_>, added: &AnswerFields) -> Self {
+        let (service_time, body) = (request.service_time(), head.body());
+        let mut fields = HeaderMap::with_capacity(head.field_count() + 4);
+        if head.is_interim() {
+            head.write_end_to_end(&mut fields);
         } else {
-            added.write_response(&mut fields, response, service_time);
+            added.write_response(&mut fields, head, service_time);
         }
-        if let BodyLength::Length(length) = response.body {
-            fields.insert("content-length", length.into());
+        match body {
+            // The end of the frames says as much; gRPC answers without a body have no length.
+            BodyLength::Length(0) if !head.has_length() => {}
+            BodyLength::Length(length) => _ = fields.insert("content-length", length.into()),
+            _ => {}
         }
-        Self {
-            interim: response.is_interim(),
-            status: response.status,
-            service_time,
-            fields,
-            body: response.body,
-            reusable: response.keep_alive,
-        }
+        let (interim, status, reusable) = (head.is_interim(), head.status(), head.keep_alive());
+        Self { interim, status, service_time, fields, body, reusable }
     }
 
     /// The head as it is sent; its fields are given away.

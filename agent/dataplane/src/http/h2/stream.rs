@@ -8,10 +8,9 @@ use std::{
 
 use ::http::request::Parts;
 use bytes::Bytes;
-use h2::{RecvStream, server::SendResponse};
-use http1::{BodyLength, Response};
+use h2::{RecvStream, SendStream, server::SendResponse};
+use http1::BodyLength;
 use snapshot::{NoRoute, RequestHead};
-use tokio::net::TcpStream;
 
 use super::head::{Answer, Http2Head, body_length, local_head};
 use crate::{
@@ -20,16 +19,21 @@ use crate::{
     failure::LocalReply,
     http::{
         Action, Method, Outcome, Routed, SWITCHING_PROTOCOLS,
-        exchange::{Broken, Exchange, Outgoing, RequestBody, acquire, body_outcome},
-        frames::{BytesToFrames, FramesToBytes},
-        head::{Added, AnswerFields, write_request_head},
+        exchange::{
+            Broken, Exchange, Http1Exchange, Http2Exchange, Outgoing, OutgoingHead, RequestBody, Uplink,
+            UpstreamVersion, acquire, body_outcome,
+        },
+        frames::FramePump,
+        head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
-        pump::PumpError,
+        pump::{Pump, PumpError},
         record_request, route,
     },
     upstream::Lease,
     view::View,
 };
+
+type Moved = Poll<Result<(), PumpError>>;
 
 /// How a stream ended, as far as its connection cares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,15 +57,24 @@ pub(super) async fn serve(
     let mut line = RequestLine::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());
+    let mut http2_head = None;
     let routed = match Http2Head::new(&parts) {
         Ok(head) => {
             let added = Added::new(connection, &head);
             if worker.log.is_some() {
                 record_request(&mut line, &head, "HTTP/2", &added);
             }
-            let routed = route_head(connection, &view, &parts, &head);
-            if let Action::Forward(..) = routed.action {
-                write_request_head(&mut out, &head, &added, length, None);
+            let mut routed = route_head(connection, &view, &parts, &head);
+            if let Action::Forward(_, cluster) = routed.action {
+                match UpstreamVersion::of(view.snapshot.cluster(cluster).protocol, UpstreamVersion::Http2) {
+                    UpstreamVersion::Http1 => write_request_head(&mut out, &head, &added, length, None),
+                    UpstreamVersion::Http2 => {
+                        http2_head = http2_request_head(&head, &added, length, takes_trailers(&parts));
+                        if http2_head.is_none() {
+                            routed = Routed::reply(LocalReply::BAD_REQUEST);
+                        }
+                    }
+                }
             }
             routed
         }
@@ -76,8 +89,8 @@ pub(super) async fn serve(
             Outcome { status, details, ..Outcome::default() }
         }
         Action::Forward(lease, id) => {
-            let upload = FramesToBytes::new(body, length);
-            let mut forward = Forward { view: &view, cluster: id, lease, upload, length };
+            let upload = FramePump::new(body, length);
+            let mut forward = Forward { view: &view, cluster: id, lease, upload, length, http2_head };
             stream.forward(&mut forward, &mut out).await
         }
     };
@@ -102,6 +115,11 @@ fn route_head<'v>(
     }
 }
 
+/// Whether the client wants trailers (RFC 9110 §6.5.1), which gRPC servers insist on.
+fn takes_trailers(parts: &Parts) -> bool {
+    parts.headers.get("te").is_some_and(|te| te == "trailers")
+}
+
 struct Stream<'c> {
     connection: &'c Connection,
     respond: SendResponse<Bytes>,
@@ -114,32 +132,30 @@ struct Forward<'v> {
     view: &'v View,
     cluster: snapshot::ClusterId,
     lease: Lease,
-    upload: FramesToBytes,
+    upload: FramePump,
     length: BodyLength,
+    /// The head as it goes up, for an endpoint that speaks HTTP/2.
+    http2_head: Option<::http::Request<()>>,
+}
+
+impl Forward<'_> {
+    fn version(&self) -> UpstreamVersion {
+        if self.http2_head.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
+    }
 }
 
 /// A request's body in HTTP/2 frames, and the sign that the client wants no answer any more.
 struct Sending<'s> {
-    upload: &'s mut FramesToBytes,
+    upload: &'s mut FramePump,
     respond: &'s mut SendResponse<Bytes>,
-    abandoned: bool,
 }
 
 impl RequestBody for Sending<'_> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<Result<(), PumpError>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
         if self.respond.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(PumpError::Read));
         }
-        if self.abandoned {
-            return Poll::Ready(Ok(()));
-        }
-        match ready!(self.upload.poll(cx, to)) {
-            Err(PumpError::Write) => {
-                self.abandoned = true;
-                Poll::Ready(Ok(()))
-            }
-            result => Poll::Ready(result),
-        }
+        poll_upload(cx, self.upload, to)
     }
 
     fn is_done(&self) -> bool {
@@ -147,19 +163,42 @@ impl RequestBody for Sending<'_> {
     }
 }
 
+/// Moves a request's body up. An endpoint that takes no more is not an error.
+fn poll_upload(cx: &mut Context<'_>, upload: &mut FramePump, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+    if !upload.is_moving() {
+        return Poll::Ready(Ok(()));
+    }
+    let moved = match to {
+        Uplink::Http1(to) => upload.poll(cx, to),
+        Uplink::Http2(to) => upload.poll_frames(cx, to),
+    };
+    match ready!(moved) {
+        Err(PumpError::Write) => {
+            upload.abandon();
+            Poll::Ready(Ok(()))
+        }
+        result => Poll::Ready(result),
+    }
+}
+
 impl Stream<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     async fn forward(&mut self, forward: &mut Forward<'_>, head: &mut Vec<u8>) -> Outcome<'static> {
-        let acquired = acquire(self.connection, forward.view, forward.cluster, &mut forward.lease).await;
+        let target = (forward.cluster, forward.version());
+        let acquired = acquire(self.connection, forward.view, target, &mut forward.lease).await;
         let mut exchange = match acquired {
-            Ok(upstream) => Exchange::new(upstream, &self.connection.worker().buffers),
+            Ok(link) => Exchange::new(link, &self.connection.worker().buffers),
             Err(reply) => return self.reply(&reply).at(&forward.lease, None),
         };
-        let result = match poll_fn(|cx| Poll::Ready(forward.upload.stage(cx, head))).await {
+        let staged = match forward.version() {
+            UpstreamVersion::Http1 => poll_fn(|cx| Poll::Ready(forward.upload.stage(cx, head))).await,
+            UpstreamVersion::Http2 => Ok(()),
+        };
+        let result = match staged {
             Ok(()) => self.ask(forward, &mut exchange, head).await,
             Err(error) => Err(Broken::from(error)),
         };
-        let outcome = Outcome::default().at(&forward.lease, Some(&exchange.upstream));
+        let outcome = Outcome::default().at(&forward.lease, exchange.local());
         match result {
             Ok(answer) => self.finish(forward, exchange, answer, outcome).await,
             Err(broken) => {
@@ -180,10 +219,14 @@ impl Stream<'_> {
         head: &[u8],
     ) -> Result<Answer, Broken> {
         let fields = AnswerFields::of(self.connection);
-        let request =
-            Outgoing { head, method: self.method, bodiless: forward.length.is_empty(), start: self.start };
-        let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, abandoned: false };
-        let mut take = |response: &Response<'_, '_>| Answer::new(response, &request, &fields);
+        let request = Outgoing {
+            head: forward.http2_head.as_ref().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
+            method: self.method,
+            bodiless: forward.length.is_empty(),
+            start: self.start,
+        };
+        let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond };
+        let mut take = |head: &AnswerHead<'_>| Answer::new(head, &request, &fields);
         let mut answer = exchange.ask(&request, &forward.lease, &mut body, &mut take).await?;
         while answer.interim {
             body.respond.send_informational(answer.head()).map_err(|_| Broken::Downstream)?;
@@ -197,53 +240,89 @@ impl Stream<'_> {
     async fn finish(
         &mut self,
         forward: &mut Forward<'_>,
-        mut exchange: Exchange,
+        exchange: Exchange,
         mut answer: Answer,
         outcome: Outcome<'static>,
     ) -> Outcome<'static> {
         let (status, service_time) = (answer.status, Some(answer.service_time));
-        let Ok(to) = self.respond.send_response(answer.head(), answer.body.is_empty()) else {
+        let Ok(mut client) = self.respond.send_response(answer.head(), answer.body.is_empty()) else {
             let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
             return Outcome { status, service_time, flags, details, ..outcome };
         };
-        let mut body = BytesToFrames::new(answer.body, to);
-        let moved = self.move_bodies(&mut exchange, &mut forward.upload, &mut body).await;
+        let upload = &mut forward.upload;
+        let (moved, sent) = match exchange {
+            Exchange::Http1(mut exchange) => {
+                let mut body = Pump::new(answer.body, answer.body);
+                let moved = self.move_bytes(&mut exchange, upload, &mut body, &mut client).await;
+                if moved.is_ok() && upload.is_done() && answer.reusable {
+                    exchange.release(&forward.lease);
+                }
+                (moved, body.data)
+            }
+            Exchange::Http2(exchange) => {
+                Box::pin(self.move_frames(exchange, upload, answer.body, &mut client)).await
+            }
+        };
         if moved.is_err() {
-            body.reset();
+            client.send_reset(h2::Reason::INTERNAL_ERROR);
         }
-        let whole = moved.is_ok() && forward.upload.is_done();
-        exchange.release(&forward.lease, whole && answer.reusable);
         let Outcome { flags, details, .. } = body_outcome(moved);
-        let (received, sent) = (forward.upload.data, body.data);
-        Outcome { status, service_time, flags, details, received, sent, ..outcome }
+        Outcome { status, service_time, flags, details, received: forward.upload.data, sent, ..outcome }
     }
 
-    /// Moves both bodies, each as fast as its own two sides allow, until the answer is through.
-    async fn move_bodies(
+    async fn move_bytes(
         &self,
-        exchange: &mut Exchange,
-        upload: &mut FramesToBytes,
-        body: &mut BytesToFrames,
+        exchange: &mut Http1Exchange,
+        upload: &mut FramePump,
+        body: &mut Pump,
+        client: &mut SendStream<Bytes>,
+    ) -> Result<(), PumpError> {
+        let pool = &self.connection.worker().buffers;
+        self.while_moving(|cx| {
+            let stream = &mut exchange.upstream.stream;
+            let sending = poll_upload(cx, upload, Uplink::Http1(stream));
+            let moved = body.poll_frames(cx, (&mut exchange.answered, pool), stream, client);
+            (sending, moved, upload.data + body.data)
+        })
+        .await
+    }
+
+    /// Also returns how much of the answer the client got.
+    async fn move_frames(
+        &self,
+        exchange: Http2Exchange,
+        upload: &mut FramePump,
+        length: BodyLength,
+        client: &mut SendStream<Bytes>,
+    ) -> (Result<(), PumpError>, u64) {
+        let Some((mut to, from, _room)) = exchange.into_streams() else { return (Err(PumpError::Read), 0) };
+        let mut body = FramePump::new(from, length);
+        let moving = self.while_moving(|cx| {
+            let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
+            let moved = body.poll_frames(cx, client);
+            (sending, moved, upload.data + body.data)
+        });
+        (moving.await, body.data)
+    }
+
+    /// Moves both bodies, each as fast as its own two sides allow, until the answer is through. `poll` tells of the
+    /// upload, of the answer, and how much has moved in all.
+    async fn while_moving(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, u64),
     ) -> Result<(), PumpError> {
         let worker = self.connection.worker();
-        let (pool, limit) = (&worker.buffers, worker.settings.idle_timeout);
-        let deadline = worker.timers.register();
+        let (deadline, limit) = (worker.timers.register(), worker.settings.idle_timeout);
         deadline.set(limit);
-        let mut abandoned = false;
+        let mut before = 0;
         poll_fn(|cx| {
-            let before = upload.data + body.data;
-            let stream = &mut exchange.upstream.stream;
-            if !abandoned {
-                match upload.poll(cx, stream) {
-                    Poll::Ready(Err(PumpError::Write)) => abandoned = true,
-                    // The client reset its stream, or broke its framing.
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(PumpError::Write)),
-                    Poll::Ready(Ok(())) | Poll::Pending => {}
-                }
+            let (sending, moved, total) = poll(cx);
+            // The client reset its stream, or broke its framing.
+            if let Poll::Ready(Err(_)) = sending {
+                return Poll::Ready(Err(PumpError::Write));
             }
-            let moved = body.poll(cx, (&mut exchange.answered, pool), stream);
             if moved.is_pending() {
-                if upload.data + body.data > before {
+                if std::mem::replace(&mut before, total) != total {
                     deadline.set(limit);
                 }
                 return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Write));

@@ -1,0 +1,82 @@
+//! An exchange over an HTTP/1.1 connection of its own.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, ready},
+};
+
+use ::http1::{HeadEnd, HeaderSlots};
+use tokio::io::AsyncWriteExt;
+
+use super::{Broken, RequestBody, Uplink};
+use crate::{
+    buffer::{BufferPool, PooledBuffer},
+    http::{LIMITS, Method, head::AnswerHead},
+    upstream::{Lease, UpstreamConnection},
+};
+
+pub(in crate::http) struct Http1Exchange {
+    pub(in crate::http) upstream: UpstreamConnection,
+    /// What the endpoint has answered and nobody has taken.
+    pub(in crate::http) answered: PooledBuffer,
+    pool: Rc<BufferPool>,
+}
+
+impl Http1Exchange {
+    pub(super) fn new(upstream: UpstreamConnection, pool: &Rc<BufferPool>) -> Self {
+        Self { upstream, answered: pool.small(), pool: Rc::clone(pool) }
+    }
+
+    pub(super) async fn send(&mut self, head: &[u8]) {
+        // An endpoint that stops reading may have answered; what reading says counts.
+        _ = self.upstream.stream.write_all(head).await;
+    }
+
+    pub(super) async fn next_head<T>(
+        &mut self,
+        method: Method,
+        body: &mut impl RequestBody,
+        mut take: impl FnMut(&AnswerHead<'_>) -> T,
+    ) -> Result<T, Broken> {
+        let mut head_end = HeadEnd::default();
+        loop {
+            if head_end.find(self.answered.filled(), &LIMITS) {
+                let mut slots = HeaderSlots::new();
+                let method = method.name_for_framing();
+                let parsed = ::http1::parse_response(self.answered.filled(), &LIMITS, method, &mut slots);
+                if let Some(response) = parsed.map_err(|_| Broken::Protocol)? {
+                    let (taken, head_len) = (take(&AnswerHead::Http1(&response)), response.head_len);
+                    self.answered.consume(head_len);
+                    return Ok(taken);
+                }
+            }
+            self.fill(body).await?;
+        }
+    }
+
+    async fn fill(&mut self, body: &mut impl RequestBody) -> Result<(), Broken> {
+        if self.answered.is_full() && self.answered.is_small() {
+            self.answered = self.pool.enlarge(&self.answered);
+        }
+        poll_fn(|cx| {
+            let stream = &mut self.upstream.stream;
+            if let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http1(stream)) {
+                return Poll::Ready(Err(Broken::from(error)));
+            }
+            match ready!(self.answered.poll_fill(cx, stream)) {
+                Ok(1..) => Poll::Ready(Ok(())),
+                Ok(0) | Err(_) if self.answered.is_empty() => Poll::Ready(Err(Broken::Closed)),
+                Ok(0) | Err(_) => Poll::Ready(Err(Broken::Protocol)),
+            }
+        })
+        .await
+    }
+
+    /// Keeps the connection for another request if nothing more is to come on it.
+    pub(in crate::http) fn release(self, lease: &Lease) {
+        if self.answered.is_empty() {
+            lease.give_back(self.upstream);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! An exchange over a stream of a shared HTTP/2 connection.
+
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use ::http::HeaderMap;
+use ::http1::BodyLength;
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, client::ResponseFuture};
+
+use super::{Broken, RequestBody, Uplink};
+use crate::{
+    http::{Method, head::AnswerHead},
+    upstream::Http2Stream,
+};
+
+pub(in crate::http) struct Http2Exchange {
+    room: Http2Stream,
+    state: State,
+}
+
+enum State {
+    Unsent,
+    Asked { to: SendStream<Bytes>, response: ResponseFuture },
+    Answering { to: SendStream<Bytes>, from: RecvStream },
+}
+
+/// A head of an answer; of the final one with the stream of its body.
+struct Head {
+    status: u16,
+    fields: HeaderMap,
+    body: Option<RecvStream>,
+}
+
+impl Http2Exchange {
+    pub(super) fn new(room: Http2Stream) -> Self {
+        Self { room, state: State::Unsent }
+    }
+
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.room.local()
+    }
+
+    pub(super) fn is_reused(&self) -> bool {
+        self.room.reused
+    }
+
+    pub(super) fn send(&mut self, head: &::http::Request<()>, bodiless: bool) -> Result<(), Broken> {
+        // A connection that takes no more requests has not looked at this one.
+        let (response, to) = self.room.send(head.clone(), bodiless).map_err(|_| Broken::Refused)?;
+        self.state = State::Asked { to, response };
+        Ok(())
+    }
+
+    pub(super) async fn next_head<T>(
+        &mut self,
+        method: Method,
+        body: &mut impl RequestBody,
+        mut take: impl FnMut(&AnswerHead<'_>) -> T,
+    ) -> Result<T, Broken> {
+        let head = poll_fn(|cx| self.poll_head(cx, body)).await?;
+        let ended = head.body.as_ref().is_none_or(RecvStream::is_end_stream);
+        let taken = take(&AnswerHead::Http2 {
+            status: head.status,
+            fields: &head.fields,
+            body: body_length(head.status, method, &head.fields, ended),
+        });
+        if let Some(from) = head.body
+            && let State::Asked { to, .. } = std::mem::replace(&mut self.state, State::Unsent)
+        {
+            self.state = State::Answering { to, from };
+        }
+        Ok(taken)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, body: &mut impl RequestBody) -> Poll<Result<Head, Broken>> {
+        let State::Asked { to, response } = &mut self.state else {
+            return Poll::Ready(Err(Broken::Protocol));
+        };
+        if let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http2(to)) {
+            return Poll::Ready(Err(error.into()));
+        }
+        if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+            let (parts, ()) = interim.map_err(|error| broken(&error))?.into_parts();
+            return Poll::Ready(Ok(Head::new(parts, None)));
+        }
+        let answer = ready!(Pin::new(response).poll(cx)).map_err(|error| broken(&error))?;
+        let (parts, body) = answer.into_parts();
+        Poll::Ready(Ok(Head::new(parts, Some(body))))
+    }
+
+    /// Both directions of the stream once the head of the answer is there.
+    pub(in crate::http) fn into_streams(self) -> Option<(SendStream<Bytes>, RecvStream, Http2Stream)> {
+        match self.state {
+            State::Answering { to, from } => Some((to, from, self.room)),
+            State::Unsent | State::Asked { .. } => None,
+        }
+    }
+}
+
+impl Head {
+    fn new(parts: ::http::response::Parts, body: Option<RecvStream>) -> Self {
+        Self { status: parts.status.as_u16(), fields: parts.headers, body }
+    }
+}
+
+/// What an error of the codec says about the request it befell.
+fn broken(error: &h2::Error) -> Broken {
+    match error.reason() {
+        // A GOAWAY ends only requests that the peer has not looked at (RFC 9113 §6.8).
+        _ if error.is_go_away() && error.is_remote() => Broken::Refused,
+        Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Broken::Refused,
+        _ if error.is_remote() => Broken::Reset,
+        Some(_) => Broken::Protocol,
+        None => Broken::Closed,
+    }
+}
+
+/// HTTP/1.1 wants to know how long a body is that ends with its frames.
+fn body_length(status: u16, method: Method, fields: &HeaderMap, ended: bool) -> BodyLength {
+    if method == Method::Head || matches!(status, 100..200 | 204 | 304) {
+        return BodyLength::Empty;
+    }
+    // The codec has checked the number.
+    let length = fields.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+    match length {
+        Some(length) => BodyLength::Length(length),
+        None if ended => BodyLength::Length(0),
+        None => BodyLength::Chunked,
+    }
+}

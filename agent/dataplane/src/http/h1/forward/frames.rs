@@ -1,0 +1,60 @@
+//! Bodies between an HTTP/1 client and an HTTP/2 endpoint.
+
+use std::{future::poll_fn, task::Poll};
+
+use http1::BodyLength;
+use tokio::io::AsyncWriteExt;
+
+use super::{Sending, Session};
+use crate::{
+    http::{
+        exchange::{Http2Exchange, RequestBody, Uplink},
+        frames::FramePump,
+        pump::{Pump, PumpError},
+    },
+    transport::Transport,
+};
+
+impl<S: Transport> Session<'_, S> {
+    /// Writes the head of an answer, which is in `out`, and moves the rest of both bodies. Also returns how much the
+    /// client got of its own.
+    pub(super) async fn move_frames(
+        &mut self,
+        exchange: Http2Exchange,
+        sent: &mut Pump,
+        framing: BodyLength,
+        out: &mut Vec<u8>,
+    ) -> (Result<(), PumpError>, u64) {
+        let Some((mut to, from, _room)) = exchange.into_streams() else { return (Err(PumpError::Read), 0) };
+        let mut body = FramePump::new(from, framing);
+        if let Err(error) = poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await {
+            return (Err(error), 0);
+        }
+        if self.stream.write_all(out).await.is_err() {
+            return (Err(PumpError::Write), 0);
+        }
+        let worker = self.connection.worker();
+        let (pool, deadline) = (&worker.buffers, &self.connection.deadline);
+        deadline.set(worker.settings.idle_timeout);
+        let moved = poll_fn(|cx| {
+            let before = sent.data + body.data;
+            let mut sending =
+                Sending { pump: sent, received: &mut self.received, stream: &mut *self.stream, pool };
+            if let Poll::Ready(Err(_)) = sending.poll_send(cx, Uplink::Http2(&mut to)) {
+                sent.abandon();
+                return Poll::Ready(Err(PumpError::Write));
+            }
+            let moved = body.poll(cx, self.stream);
+            if moved.is_pending() {
+                if sent.data + body.data > before {
+                    deadline.set(worker.settings.idle_timeout);
+                }
+                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Write));
+            }
+            moved
+        })
+        .await;
+        deadline.clear();
+        (moved, body.data)
+    }
+}

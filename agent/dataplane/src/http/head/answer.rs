@@ -1,0 +1,196 @@
+//! What goes to a client: the endpoint's fields, and what this proxy adds.
+
+use ::http::HeaderMap;
+use http1::{BodyLength, Response};
+use snapshot::Direction;
+
+use super::{FieldSink, visit_end_to_end};
+use crate::{connection::Connection, failure::LocalReply};
+
+const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
+
+/// The head of an endpoint's answer, in the version the endpoint speaks.
+#[derive(Clone, Copy)]
+pub(in crate::http) enum AnswerHead<'a> {
+    Http1(&'a Response<'a, 'a>),
+    Http2 { status: u16, fields: &'a HeaderMap, body: BodyLength },
+}
+
+impl AnswerHead<'_> {
+    pub(in crate::http) fn status(&self) -> u16 {
+        match self {
+            Self::Http1(response) => response.status,
+            Self::Http2 { status, .. } => *status,
+        }
+    }
+
+    /// Whether another head follows for the same request.
+    pub(in crate::http) fn is_interim(&self) -> bool {
+        match self {
+            Self::Http1(response) => response.is_interim(),
+            Self::Http2 { status, .. } => *status < 200,
+        }
+    }
+
+    /// How long the body is; of unknown length, it is `Chunked` or `UntilClose`.
+    pub(in crate::http) fn body(&self) -> BodyLength {
+        match self {
+            Self::Http1(response) => response.body,
+            Self::Http2 { body, .. } => *body,
+        }
+    }
+
+    /// How many lines there are.
+    pub(in crate::http) fn field_count(&self) -> usize {
+        match self {
+            Self::Http1(response) => response.headers.len(),
+            Self::Http2 { fields, .. } => fields.len(),
+        }
+    }
+
+    /// Whether the length of the body was said in a field.
+    pub(in crate::http) fn has_length(&self) -> bool {
+        match self {
+            Self::Http1(response) => matches!(response.body, BodyLength::Length(_)),
+            Self::Http2 { fields, .. } => fields.contains_key("content-length"),
+        }
+    }
+
+    /// Whether the endpoint's connection is of use after this answer. One with HTTP/2 knows by itself.
+    pub(in crate::http) fn keep_alive(&self) -> bool {
+        matches!(self, Self::Http1(response) if response.keep_alive)
+    }
+
+    /// The value of the first `upgrade` line.
+    pub(in crate::http) fn upgrade(&self) -> Option<&[u8]> {
+        let Self::Http1(response) = self else { return None };
+        let mut headers = response.headers.iter();
+        headers.find(|header| header.name.eq_ignore_ascii_case("upgrade")).map(|header| header.value)
+    }
+
+    /// Writes the fields of an interim answer as they are.
+    pub(in crate::http) fn write_end_to_end(&self, sink: &mut impl FieldSink) {
+        self.visit(|name, value| sink.field(name, value));
+    }
+
+    /// Calls `visit` for every line that goes further than this hop.
+    fn visit(&self, mut visit: impl FnMut(&str, &[u8])) {
+        match self {
+            Self::Http1(response) => {
+                visit_end_to_end(response.headers, &http1::connection_names(response.headers), visit);
+            }
+            // The codec refuses fields that are about a connection (RFC 9113 §8.2.2).
+            Self::Http2 { fields, .. } => {
+                fields.iter().for_each(|(name, value)| visit(name.as_str(), value.as_bytes()));
+            }
+        }
+    }
+
+    /// Whether a length tells of a body that is not sent: the answer to HEAD, and 304.
+    fn keeps_length(&self) -> bool {
+        self.body() == BodyLength::Empty && self.status() >= 200 && self.status() != 204
+    }
+}
+
+/// What this proxy puts into every answer.
+pub(in crate::http) struct AnswerFields {
+    pub(in crate::http) server: &'static str,
+    pub(in crate::http) date: [u8; 29],
+}
+
+impl AnswerFields {
+    pub(in crate::http) fn of(connection: &Connection) -> Self {
+        // Istio overwrites the server field at gateways and towards callers; its outbound side keeps Envoy's name.
+        let server = match connection.direction {
+            Direction::Outbound => "envoy",
+            Direction::Inbound | Direction::Gateway => "istio-envoy",
+        };
+        Self { server, date: connection.worker().date() }
+    }
+
+    /// Writes the fields of an upstream's answer, without its framing. `service_time` is in milliseconds.
+    pub(in crate::http) fn write_response(
+        &self,
+        sink: &mut impl FieldSink,
+        response: &AnswerHead<'_>,
+        service_time: u64,
+    ) {
+        let keeps_length = response.keeps_length();
+        let mut has_date = false;
+        response.visit(|name, value| {
+            let replaced = match name.len() {
+                4 if name.eq_ignore_ascii_case("date") => {
+                    has_date = true;
+                    false
+                }
+                6 => name.eq_ignore_ascii_case("server"),
+                14 => !keeps_length && name.eq_ignore_ascii_case("content-length"),
+                29 => name.eq_ignore_ascii_case(SERVICE_TIME),
+                _ => false,
+            };
+            if !replaced {
+                sink.field(name, value);
+            }
+        });
+        sink.field(SERVICE_TIME, itoa::Buffer::new().format(service_time).as_bytes());
+        if !has_date {
+            sink.field("date", &self.date);
+        }
+        sink.field("server", self.server.as_bytes());
+    }
+
+    /// Writes the fields of an answer of our own.
+    pub(in crate::http) fn write_local(&self, sink: &mut impl FieldSink, reply: &LocalReply<'_>) {
+        if let Some(location) = reply.location {
+            sink.field("location", location.as_bytes());
+        }
+        if !reply.body.is_empty() {
+            sink.field("content-type", b"text/plain");
+        }
+        // RFC 9110 §8.6: no length where there can be no body.
+        if reply.status != 204 {
+            sink.field("content-length", itoa::Buffer::new().format(reply.body.len()).as_bytes());
+        }
+        sink.field("date", &self.date);
+        sink.field("server", self.server.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_get_server_date_and_service_time_and_lose_hop_by_hop_fields() {
+        let head =
+            "HTTP/1.1 200 OK\r\nServer: nginx\r\nConnection: close\r\nX-A: 1\r\nContent-Length: 2\r\n\r\n";
+        let mut slots = http1::HeaderSlots::new();
+        let limits = http1::Limits::default();
+        let response = http1::parse_response(head.as_bytes(), &limits, "GET", &mut slots).unwrap().unwrap();
+        let fields = AnswerFields { server: "istio-envoy", date: [b'D'; 29] };
+        let mut out = Vec::new();
+        fields.write_response(&mut out, &AnswerHead::Http1(&response), 7);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!(
+                "X-A: 1\r\nx-envoy-upstream-service-time: 7\r\ndate: {}\r\nserver: istio-envoy\r\n",
+                "D".repeat(29)
+            )
+        );
+    }
+
+    #[test]
+    fn answers_to_head_keep_their_length() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n";
+        let mut slots = http1::HeaderSlots::new();
+        let limits = http1::Limits::default();
+        let response = http1::parse_response(head.as_bytes(), &limits, "HEAD", &mut slots).unwrap().unwrap();
+        let mut out = Vec::new();
+        AnswerFields { server: "envoy", date: [b'D'; 29] }.write_response(
+            &mut out,
+            &AnswerHead::Http1(&response),
+            0,
+        );
+        assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));
+    }
+}

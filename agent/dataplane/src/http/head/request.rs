@@ -1,0 +1,223 @@
+//! What goes to an endpoint: the client's fields, and what this proxy adds.
+
+use std::{io::Write, net::IpAddr};
+
+use ::http::uri;
+use http1::BodyLength;
+use snapshot::{Direction, RequestHead};
+
+use super::FieldSink;
+use crate::{
+    access_log::{Field, RequestLine},
+    connection::Connection,
+};
+
+/// What this proxy adds to a request, by the side of the workload it serves.
+pub(in crate::http) struct Added {
+    direction: Direction,
+    /// How the client reached this proxy.
+    scheme: &'static str,
+    peer: IpAddr,
+    /// Present when the client sent none, or one that is not trusted.
+    request_id: Option<[u8; UUID_LEN]>,
+}
+
+const UUID_LEN: usize = 36;
+
+impl Added {
+    /// Decides what to add. Gateways trust nothing that comes from outside the mesh; sidecars only fill gaps.
+    pub(in crate::http) fn new(connection: &Connection, request: &impl RequestHead) -> Self {
+        let direction = connection.direction;
+        let replaced = direction == Direction::Gateway || request.header(REQUEST_ID).is_none();
+        let request_id = replaced.then(|| uuid_v4(fastrand::u128(..)));
+        Self { direction, scheme: connection.scheme(), peer: connection.peer.ip(), request_id }
+    }
+
+    fn is_gateway(&self) -> bool {
+        self.direction == Direction::Gateway
+    }
+
+    /// Whether a field of the client's is dropped because this proxy writes its own.
+    fn replaces(&self, name: &str) -> bool {
+        match name.len() {
+            4 => name.eq_ignore_ascii_case("host"),
+            12 => self.request_id.is_some() && name.eq_ignore_ascii_case(REQUEST_ID),
+            14 => name.eq_ignore_ascii_case("content-length"),
+            15 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_FOR),
+            17 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
+            _ => false,
+        }
+    }
+
+    /// Logs `x-forwarded-for` as it goes upstream.
+    pub(in crate::http) fn record_forwarded_for(&self, line: &mut RequestLine, request: &impl RequestHead) {
+        let mut value = Vec::new();
+        if self.is_gateway() {
+            self.write_forwarded_for(&mut value, request);
+        }
+        let sent =
+            if self.is_gateway() { &value[..] } else { request.header(FORWARDED_FOR).unwrap_or_default() };
+        line.push(Field::ForwardedFor, sent);
+    }
+
+    /// Logs `x-request-id` as it goes upstream.
+    pub(in crate::http) fn record_request_id(&self, line: &mut RequestLine, request: &impl RequestHead) {
+        let sent = self.request_id.as_ref().map(|id| &id[..]).or_else(|| request.header(REQUEST_ID));
+        line.push(Field::RequestId, sent.unwrap_or_default());
+    }
+
+    /// Writes the client's fields that go on; says whether `x-forwarded-proto` is among what the client sent.
+    fn write_received(&self, sink: &mut impl FieldSink, request: &impl RequestHead) -> bool {
+        let mut has_scheme = false;
+        request.visit_headers(&mut |name, value| {
+            has_scheme = has_scheme || name.eq_ignore_ascii_case(FORWARDED_PROTO);
+            if !self.replaces(name) {
+                sink.field(name, value);
+            }
+        });
+        has_scheme
+    }
+
+    /// Writes what this proxy says itself.
+    fn write_own(&self, sink: &mut impl FieldSink, request: &impl RequestHead, has_scheme: bool) {
+        if self.is_gateway() || !has_scheme {
+            sink.field(FORWARDED_PROTO, self.scheme.as_bytes());
+        }
+        if self.is_gateway() {
+            sink.field_with(FORWARDED_FOR, |out| self.write_forwarded_for(out, request));
+        }
+        if let Some(id) = &self.request_id {
+            sink.field(REQUEST_ID, id);
+        }
+    }
+
+    fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &impl RequestHead) {
+        request.visit_headers(&mut |name, value| {
+            if name.eq_ignore_ascii_case(FORWARDED_FOR) {
+                out.extend_from_slice(value);
+                out.push(b',');
+            }
+        });
+        // Writing into memory cannot fail.
+        _ = write!(out, "{}", self.peer);
+    }
+}
+
+const REQUEST_ID: &str = "x-request-id";
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// Appends the head of a request as it goes to an HTTP/1.1 upstream.
+///
+/// `upgrade` is the protocol to offer, if the client asked for one that may be switched to.
+pub(in crate::http) fn write_request_head(
+    out: &mut Vec<u8>,
+    request: &impl RequestHead,
+    added: &Added,
+    body: BodyLength,
+    upgrade: Option<&str>,
+) {
+    http1::write_request_line(out, request.method(), request.path_and_query());
+    out.field("host", request.authority().as_bytes());
+    let has_scheme = added.write_received(out, request);
+    http1::write_framing(out, body);
+    added.write_own(out, request, has_scheme);
+    if let Some(protocol) = upgrade {
+        out.field("connection", b"upgrade");
+        out.field("upgrade", protocol.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of a request as it goes to an HTTP/2 upstream, or `None` when HTTP/2 cannot carry it.
+///
+/// `trailers` says that the client takes them.
+pub(in crate::http) fn http2_request_head(
+    request: &impl RequestHead,
+    added: &Added,
+    body: BodyLength,
+    trailers: bool,
+) -> Option<::http::Request<()>> {
+    let mut target = uri::Parts::default();
+    target.scheme = Some(if added.scheme == "https" { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+    target.authority = Some(request.authority().parse().ok()?);
+    target.path_and_query = Some(request.path_and_query().parse().ok()?);
+    let mut head = ::http::Request::new(());
+    *head.method_mut() = request.method().parse().ok()?;
+    *head.uri_mut() = ::http::Uri::from_parts(target).ok()?;
+    *head.version_mut() = ::http::Version::HTTP_2;
+    let fields = head.headers_mut();
+    let has_scheme = added.write_received(fields, request);
+    if let BodyLength::Length(length) = body {
+        fields.insert("content-length", length.into());
+    }
+    added.write_own(fields, request, has_scheme);
+    if trailers {
+        fields.field("te", b"trailers");
+    }
+    Some(head)
+}
+
+/// A random UUID of version 4 (RFC 9562 §5.4) as text.
+fn uuid_v4(random: u128) -> [u8; UUID_LEN] {
+    let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let mut text = [b'-'; UUID_LEN];
+    let places = (0..UUID_LEN).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+    for (nibble, place) in places.enumerate() {
+        text[place] = b"0123456789abcdef"[(bits >> (124 - 4 * nibble)) as usize & 0xf];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::Http1Head;
+
+    #[test]
+    fn request_ids_are_uuids_of_version_4() {
+        assert_eq!(&uuid_v4(0), b"00000000-0000-4000-8000-000000000000");
+        assert_eq!(&uuid_v4(u128::MAX), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    fn forwarded(direction: Direction, head: &str) -> String {
+        let mut slots = http1::HeaderSlots::new();
+        let request =
+            http1::parse_request(head.as_bytes(), &http1::Limits::default(), &mut slots).unwrap().unwrap();
+        let head = Http1Head::new(&request);
+        let added = Added {
+            direction,
+            scheme: "http",
+            peer: "10.0.0.9".parse().unwrap(),
+            request_id: (direction == Direction::Gateway || head.header(REQUEST_ID).is_none())
+                .then(|| uuid_v4(0)),
+        };
+        let mut out = Vec::new();
+        write_request_head(&mut out, &head, &added, request.body, None);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn gateways_replace_what_clients_claim() {
+        let head = "GET /a?b HTTP/1.1\r\nHost: a.com\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
+                    X-Request-Id: mine\r\nConnection: close, x-secret\r\nX-Secret: 1\r\nX-Kept: 2\r\n\r\n";
+        assert_eq!(
+            forwarded(Direction::Gateway, head),
+            "GET /a?b HTTP/1.1\r\nhost: a.com\r\nX-Kept: 2\r\nx-forwarded-proto: http\r\n\
+             x-forwarded-for: 1.2.3.4,10.0.0.9\r\nx-request-id: 00000000-0000-4000-8000-000000000000\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn sidecars_only_fill_gaps() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX-Request-Id: mine\r\n\
+                    Content-Length: 3\r\n\r\n";
+        assert_eq!(
+            forwarded(Direction::Outbound, head),
+            "POST / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX-Request-Id: mine\r\n\
+             content-length: 3\r\nx-forwarded-proto: http\r\n\r\n"
+        );
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nx-forwarded-proto: https\r\n\r\n";
+        assert!(!forwarded(Direction::Inbound, head).contains("proto: http\r\n"));
+    }
+}

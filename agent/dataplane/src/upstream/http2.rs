@@ -1,0 +1,222 @@
+//! HTTP/2 connections to one endpoint, each shared by many requests.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::{
+    SendStream,
+    client::{self, ResponseFuture, SendRequest},
+};
+use tokio::{net::TcpStream, sync::Notify, task::spawn_local};
+
+use super::{ConnectError, Upstream};
+
+/// Requests that share one connection; further ones get another. It keeps what one broken connection costs small, and
+/// with the windows below no request is ever kept from its answer by others whose clients do not read.
+const MAX_STREAMS: usize = 100;
+/// Bytes an endpoint may send ahead of the client, per request: what one request can make us hold.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+/// Bytes of requests that wait for the endpoint, per connection.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Size of an answer's head, Envoy's default.
+const MAX_HEADER_LIST: u32 = 60 * 1024;
+
+/// The HTTP/2 connections of one worker to one endpoint.
+#[derive(Default)]
+pub(super) struct Http2Connections {
+    open: RefCell<Vec<Rc<Shared>>>,
+    dialling: RefCell<Option<Rc<Dialling>>>,
+}
+
+/// A connection that requests share.
+struct Shared {
+    sender: SendRequest<Bytes>,
+    local: Option<SocketAddr>,
+    streams: Cell<usize>,
+    used: Cell<bool>,
+    ended: Rc<Cell<bool>>,
+    idle_since: Cell<Instant>,
+}
+
+/// Room for one request on a shared connection.
+pub(crate) struct Http2Stream {
+    connection: Rc<Shared>,
+    /// Whether the connection has carried a request before: the peer may close it at any moment.
+    pub(crate) reused: bool,
+}
+
+/// A connection on its way, and what became of it, for all who wait for it.
+#[derive(Default)]
+struct Dialling {
+    result: RefCell<Option<Result<(), ConnectError>>>,
+    done: Notify,
+}
+
+impl Upstream {
+    /// Room for a request on a connection that has some, else on a new one. All who wait for a new one wait for the
+    /// same.
+    pub(super) async fn http2_stream(self: &Rc<Self>) -> Result<Http2Stream, ConnectError> {
+        loop {
+            if let Some(stream) = self.http2.room() {
+                return Ok(stream);
+            }
+            let dialling = self.http2.dialling.borrow().as_ref().map(Rc::clone);
+            dialling.unwrap_or_else(|| self.dial_http2()).finished().await?;
+        }
+    }
+
+    /// Dials in a task of its own: the request that asked for it may be taken back while others wait.
+    fn dial_http2(self: &Rc<Self>) -> Rc<Dialling> {
+        let dialling = Rc::new(Dialling::default());
+        *self.http2.dialling.borrow_mut() = Some(Rc::clone(&dialling));
+        let (upstream, waited_for) = (Rc::clone(self), Rc::clone(&dialling));
+        spawn_local(async move {
+            let result = upstream.connect_http2().await;
+            let result = result.map(|shared| upstream.http2.open.borrow_mut().push(Rc::new(shared)));
+            upstream.http2.dialling.take();
+            waited_for.result.replace(Some(result));
+            waited_for.done.notify_waiters();
+        });
+        dialling
+    }
+
+    async fn connect_http2(&self) -> Result<Shared, ConnectError> {
+        let connected = self.connect().await?;
+        match tokio::time::timeout(self.connect_timeout, handshake(connected.stream)).await {
+            Ok(Ok((sender, connection))) => Ok(Shared {
+                sender,
+                local: connected.local,
+                streams: Cell::new(0),
+                used: Cell::new(false),
+                ended: drive(connection, self.address),
+                idle_since: Cell::new(Instant::now()),
+            }),
+            Ok(Err(error)) => Err(ConnectError::NotHttp2(error.to_string())),
+            Err(_) => Err(ConnectError::Timeout),
+        }
+    }
+}
+
+type Connection = client::Connection<TcpStream, Bytes>;
+
+/// Exchanges settings. A peer that sends none does not speak HTTP/2.
+async fn handshake(stream: TcpStream) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
+    let (sender, mut connection) = client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_push(false)
+        .initial_max_send_streams(0)
+        .handshake(stream)
+        .await?;
+    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Ready(Ok(())) => Poll::Ready(Err(h2::Reason::PROTOCOL_ERROR.into())),
+        // The settings say how many requests at a time the peer takes; without a word, any number.
+        Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok((sender, connection))
+}
+
+/// Moves the frames of a connection until it ends, which the value returned then says.
+fn drive(connection: Connection, upstream: SocketAddr) -> Rc<Cell<bool>> {
+    let ended = Rc::new(Cell::new(false));
+    let at_end = Rc::clone(&ended);
+    spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%upstream, %error, "HTTP/2 connection to an endpoint ended");
+        }
+        at_end.set(true);
+    });
+    ended
+}
+
+impl Http2Connections {
+    fn room(&self) -> Option<Http2Stream> {
+        let mut open = self.open.borrow_mut();
+        open.retain(|connection| connection.is_open());
+        let connection = open.iter().find(|connection| connection.has_room())?;
+        Some(Http2Stream::new(connection))
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(super) fn sweep(&self, now: Instant, idle_timeout: Duration) {
+        self.open.borrow_mut().retain(|connection| {
+            let idle = connection.streams.get() == 0;
+            !(idle && now.duration_since(connection.idle_since.get()) >= idle_timeout) && connection.is_open()
+        });
+    }
+
+    /// Takes no more requests; connections end with those under way.
+    pub(super) fn retire(&self) {
+        self.open.borrow_mut().clear();
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+}
+
+impl Shared {
+    /// Whether the peer takes further requests: it has neither closed nor said that it will (GOAWAY).
+    fn is_open(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.ended.get() && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+
+    fn has_room(&self) -> bool {
+        // A peer that takes none at all for now is waited for by one request per connection.
+        self.streams.get() < self.sender.current_max_send_streams().clamp(1, MAX_STREAMS)
+    }
+}
+
+impl Http2Stream {
+    fn new(connection: &Rc<Shared>) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self { connection: Rc::clone(connection), reused: connection.used.replace(true) }
+    }
+
+    /// Our side of the connection, for the access log.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.connection.local
+    }
+
+    /// Sends the head of the request this is for.
+    pub(crate) fn send(
+        &self,
+        head: ::http::Request<()>,
+        bodiless: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        self.connection.sender.clone().send_request(head, bodiless)
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get() - 1);
+        self.connection.idle_since.set(Instant::now());
+    }
+}
+
+impl Dialling {
+    async fn finished(&self) -> Result<(), ConnectError> {
+        loop {
+            if let Some(result) = &*self.result.borrow() {
+                return result.as_ref().copied().map_err(ConnectError::again);
+            }
+            self.done.notified().await;
+        }
+    }
+}
