@@ -60,6 +60,7 @@ pub use files::Files;
 pub use finding::{Finding, Place, Problem, Rule, Severity};
 pub use gateway::{
     Gateway, HostNamespace, Protocol, Server, ServerHost, ServerPort, ServerTls, TlsCertificate, TlsMode,
+    TlsVersion,
 };
 pub use kind::Kind;
 pub use mesh_config::{MeshConfig, OutboundTrafficPolicy};

@@ -291,7 +291,13 @@ fn read_metadata(
     match node.member("metadata") {
         Some(member) => {
             context.positions.record(&at, member.key_position);
-            Metadata::decode(&member.value, &at, context)
+            let metadata = Metadata::decode(&member.value, &at, context);
+            if kind == Kind::Gateway && metadata.name.contains('.') {
+                let problem = Problem::new("holds a dot, which the name of a Gateway cannot");
+                let problem = problem.found(&metadata.name).expected("letters, digits and `-`");
+                context.error(&at.field("name"), problem);
+            }
+            metadata
         }
         None => {
             context.error(&at, Problem::new("is missing").remedy("give the resource a `metadata.name`"));
