@@ -105,7 +105,13 @@ fn read_until(stream: &mut TcpStream, buffer: &mut [u8], end: &[u8]) {
 }
 
 fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
-    let target = ClusterTarget { name: "test".to_owned(), id: Some(ClusterId(0)), weight: 1, headers: None };
+    let target = ClusterTarget {
+        name: "test".to_owned(),
+        id: Some(ClusterId(0)),
+        weight: 1,
+        authority: None,
+        headers: None,
+    };
     let action = RouteAction::Forward(WeightedClusters::new(vec![target]).expect("a destination").into());
     let route = Route::new(RouteMatch::on_path(PathMatch::prefix("/api/")), action);
     let domains = vec!["svc.default".parse().expect("a host")];

@@ -29,8 +29,14 @@ impl<'p, T> PathCover<'p, T> {
             Some(StringMatch::Exact(path)) => _ = self.exact.entry(path).or_insert(owner),
             Some(StringMatch::Prefix(prefix)) if prefix == "/" => _ = self.all.get_or_insert(owner),
             Some(StringMatch::Prefix(prefix)) => _ = self.prefixes.entry(prefix).or_insert(owner),
+            Some(StringMatch::Regex(all)) if all == ".*" => _ = self.all.get_or_insert(owner),
             Some(StringMatch::Regex(_)) => {}
         }
+    }
+
+    /// Who has a condition that takes every path there is.
+    pub fn covering_all(&self) -> Option<&T> {
+        self.all.as_ref()
     }
 
     /// Who has a condition that takes every path this one takes.

@@ -15,6 +15,7 @@ mod duration;
 mod endpoint_slice;
 mod endpoints;
 mod export_to;
+mod expression;
 mod files;
 mod finding;
 mod gateway;
@@ -84,9 +85,9 @@ pub use telemetry::{
     Tracing, WorkloadMode,
 };
 pub use virtual_service::{
-    CorsPolicy, Delegate, Destination, DirectResponse, Fault, FaultAbort, FaultDelay, GatewayRef,
-    HeaderOperations, Headers, HttpMatch, HttpRoute, L4Match, Mirror, Percent, Redirect, RegexRewrite,
-    Retries, Rewrite, RouteDestination, StringMatch, TcpRoute, TlsMatch, TlsRoute, UnmatchedPreflights,
-    VirtualService,
+    CorsPolicy, Delegate, Destination, DirectResponse, Fault, FaultAbort, FaultDelay, GRPC_STATUS,
+    GatewayRef, HeaderOperations, Headers, HttpMatch, HttpRoute, L4Match, Mirror, Percent, RETRY_ON,
+    Redirect, RegexRewrite, Retries, Rewrite, RouteDestination, StringMatch, TcpRoute, TlsMatch, TlsRoute,
+    UnmatchedPreflights, VirtualService,
 };
 pub use workload_entry::{WorkloadAddress, WorkloadEntry};

@@ -7,8 +7,8 @@ mod shadow;
 
 pub(crate) use actions::check_header_name;
 pub use actions::{
-    CorsPolicy, Delegate, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderOperations, Headers, Mirror,
-    Percent, Redirect, RegexRewrite, Retries, Rewrite, UnmatchedPreflights,
+    CorsPolicy, Delegate, DirectResponse, Fault, FaultAbort, FaultDelay, GRPC_STATUS, HeaderOperations,
+    Headers, Mirror, Percent, RETRY_ON, Redirect, RegexRewrite, Retries, Rewrite, UnmatchedPreflights,
 };
 pub use http::{HttpMatch, HttpRoute, RouteDestination, StringMatch};
 pub use l4::{L4Match, TcpRoute, TlsMatch, TlsRoute};

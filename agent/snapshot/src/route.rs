@@ -2,13 +2,15 @@
 
 mod action;
 mod matches;
+mod pattern;
 mod weighted;
 
 pub use action::{
     AbortStatus, CorsPolicy, Edits, Fault, Forward, HeaderEdits, Mirror, PathRewrite, Redirect, RedirectPort,
     RetryCondition, RetryOn, RetryPolicy, Rewrite, RouteAction, SearchPattern, Share,
 };
-pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, Pattern, QueryMatch, RouteMatch, TextMatch};
+pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
+pub use pattern::Pattern;
 pub use weighted::{ClusterTarget, WeightedClusters};
 
 use crate::{

@@ -41,7 +41,7 @@ impl Clusters {
 
     /// A target with this name, whether or not there is such a cluster.
     pub(crate) fn target(&self, name: String, weight: u32) -> ClusterTarget {
-        ClusterTarget { id: self.ids.get(&name).copied(), name, weight, headers: None }
+        ClusterTarget { id: self.ids.get(&name).copied(), name, weight, authority: None, headers: None }
     }
 
     /// All requests to one cluster.

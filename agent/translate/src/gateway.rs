@@ -18,6 +18,7 @@ use crate::{
     hosts::pattern,
     registry::Registry,
     routes::{RouteContext, is_catch_all},
+    rules::Rules,
 };
 use attach::{Attached, Attachments};
 use servers::{Address, PortServers, SelectedServer, Spoken};
@@ -26,8 +27,7 @@ use shadow::Contributors;
 /// Adds the gateway's listeners and their route tables.
 pub(crate) fn build(
     resources: &ResourceSet,
-    registry: &Registry<'_>,
-    clusters: &Clusters,
+    (registry, clusters, rules): (&Registry<'_>, &Clusters, &Rules<'_>),
     mut contexts: Contexts<'_>,
     (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
 ) {
@@ -36,7 +36,7 @@ pub(crate) fn build(
     if servers.is_empty() {
         findings.extend(servers::not_selected(resources, registry.proxy));
     }
-    let gateway = Gateway { registry, clusters };
+    let gateway = Gateway { registry, clusters, rules };
     for (address, port) in servers::by_port(servers, registry, findings) {
         match port.spoken {
             Spoken::Http => gateway.add_http(address, &port, draft, findings),
@@ -49,6 +49,7 @@ pub(crate) fn build(
 struct Gateway<'g, 's> {
     registry: &'g Registry<'s>,
     clusters: &'g Clusters,
+    rules: &'g Rules<'s>,
 }
 
 impl Gateway<'_, '_> {
@@ -137,7 +138,8 @@ impl Gateway<'_, '_> {
 
     fn context<'c>(&'c self, server: &'c SelectedServer<'_>) -> RouteContext<'c> {
         let port = server.declared_port();
-        RouteContext { registry: self.registry, clusters: self.clusters, gateway: &server.reference, port }
+        let (registry, clusters, rules) = (self.registry, self.clusters, self.rules);
+        RouteContext { registry, clusters, rules, gateway: &server.reference, port }
     }
 }
 

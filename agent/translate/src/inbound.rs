@@ -1,11 +1,11 @@
 //! The sidecar's inbound listener (15006): calls to the workload, by the port they go to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use resources::{Finding, Path, Problem, Protocol, Rule, Severity};
 use snapshot::{
-    Application, Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig,
-    VirtualHost,
+    Application, Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RetryPolicy,
+    RouteConfig, VirtualHost, WeightedClusters,
 };
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     draft::{DraftBuilder, chain, socket_listener, tcp, wildcard},
     registry::{KnownService, Registry},
     routes::default_route,
+    rules::inbound_retries,
 };
 
 /// A port of the workload that a service declares.
@@ -43,7 +44,8 @@ pub(crate) fn build(
     for port in ports.values().filter(|port| port.number != capture) {
         listener.filter_chains.extend(port_chains(port, clusters, draft));
     }
-    let anything = http_table(INBOUND_PASSTHROUGH, "inbound|http|0", INBOUND_PASSTHROUGH, clusters);
+    let names = (INBOUND_PASSTHROUGH, "inbound|http|0");
+    let anything = http_table(names, clusters.only(INBOUND_PASSTHROUGH), None);
     let catch_all = draft.add_table(anything);
     listener.filter_chains.push(on_http(chain("virtualInbound-catchall-http", catch_all)));
     listener.default_filter_chain = Some(chain("virtualInbound", tcp(clusters.only(INBOUND_PASSTHROUGH))));
@@ -81,7 +83,8 @@ fn port_chains(port: &InboundPort, clusters: &Clusters, draft: &mut DraftBuilder
     let opaque = || on_port(port.number, chain(name.clone(), tcp(clusters.only(cluster.clone()))));
     let mut http = || {
         let host = format!("inbound|http|{}", port.service_port);
-        let table = draft.add_table(http_table(&cluster, &host, &cluster, clusters));
+        let retries = (port.protocol != Some(Protocol::Grpc)).then(inbound_retries);
+        let table = draft.add_table(http_table((&cluster, &host), clusters.only(&*cluster), retries));
         on_port(port.number, chain(name.clone(), table))
     };
     match port.protocol {
@@ -92,8 +95,12 @@ fn port_chains(port: &InboundPort, clusters: &Clusters, draft: &mut DraftBuilder
 }
 
 /// A table with one virtual host that sends everything to one cluster.
-fn http_table(name: &str, host: &str, cluster: &str, clusters: &Clusters) -> RouteConfig {
-    let routes = vec![default_route("default", clusters.only(cluster))];
+fn http_table(
+    (name, host): (&str, &str),
+    cluster: WeightedClusters,
+    retries: Option<Arc<RetryPolicy>>,
+) -> RouteConfig {
+    let routes = vec![default_route("default", cluster, retries)];
     RouteConfig::new(
         name,
         vec![VirtualHost {

@@ -17,6 +17,7 @@ mod references;
 mod registry;
 mod review;
 mod routes;
+mod rules;
 mod visibility;
 
 use resources::{Finding, ResourceSet};
@@ -30,6 +31,7 @@ use clusters::Clusters;
 use credentials::Contexts;
 use draft::DraftBuilder;
 use registry::Registry;
+use rules::Rules;
 
 /// What the resources mean for one proxy.
 #[derive(Clone, Debug)]
@@ -48,13 +50,14 @@ pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: 
     let clusters = Clusters::new(&registry, proxy);
     let mut draft = DraftBuilder::default();
     let mut findings = Vec::new();
+    let rules = Rules::new(resources, proxy, &mut findings);
     match proxy.kind {
         ProxyKind::Router => {
             let contexts = Contexts::new(resources, credentials, proxy);
-            gateway::build(resources, &registry, &clusters, contexts, (&mut draft, &mut findings));
+            gateway::build(resources, (&registry, &clusters, &rules), contexts, (&mut draft, &mut findings));
         }
         ProxyKind::Sidecar => {
-            outbound::build(resources, &registry, &clusters, &mut draft, &mut findings);
+            outbound::build(resources, (&registry, &clusters, &rules), &mut draft, &mut findings);
             inbound::build(&registry, &clusters, &mut draft, &mut findings);
         }
     }

@@ -23,20 +23,21 @@ use crate::{
     hosts::{HostIndex, full_name, pattern, service_domains},
     registry::{KnownService, Registry},
     routes::{RouteContext, default_route},
+    rules::{Rules, default_retries},
     visibility,
 };
 
 /// Adds the outbound listeners and their route tables.
 pub(crate) fn build(
     resources: &ResourceSet,
-    registry: &Registry<'_>,
-    clusters: &Clusters,
+    (registry, clusters, http_rules): (&Registry<'_>, &Clusters, &Rules<'_>),
     draft: &mut DraftBuilder,
     findings: &mut Vec<Finding>,
 ) {
     let rules = MeshRules::new(resources, registry, findings);
     let (http, taken) = (BTreeMap::new(), BTreeMap::new());
-    let mut outbound = Outbound { registry, clusters, rules, http, others: Vec::new(), taken, findings };
+    let mut outbound =
+        Outbound { registry, clusters, http_rules, rules, http, others: Vec::new(), taken, findings };
     for service in registry.services.iter().filter(|service| !service.is_alias()) {
         for (index, port) in service.tcp_ports_indexed() {
             outbound.add_port(service, index, port, draft);
@@ -49,6 +50,7 @@ pub(crate) fn build(
 struct Outbound<'o, 's> {
     registry: &'o Registry<'s>,
     clusters: &'o Clusters,
+    http_rules: &'o Rules<'s>,
     rules: MeshRules<'o>,
     /// Virtual hosts of the shared tables, by port.
     http: BTreeMap<u16, Vec<VirtualHost>>,
@@ -86,7 +88,10 @@ impl<'o, 's> Outbound<'o, 's> {
         let meta = &service.object.meta;
         let ips = &service.object.spec.cluster_ips;
         let rules = self.rules.owner(&service.host).and_then(|vs| self.context(port).routes(vs));
-        let default = || default_route("default", self.clusters.only(outbound_name(port, "", &service.host)));
+        let default = || {
+            let clusters = self.clusters.only(outbound_name(port, "", &service.host));
+            default_route("default", clusters, Some(default_retries()))
+        };
         let routes = rules.unwrap_or_else(|| vec![default()]);
         VirtualHost {
             name: format!("{}:{port}", service.host),
@@ -97,7 +102,8 @@ impl<'o, 's> Outbound<'o, 's> {
     }
 
     fn context(&self, port: u16) -> RouteContext<'_> {
-        RouteContext { registry: self.registry, clusters: self.clusters, gateway: &GatewayRef::Mesh, port }
+        let (registry, clusters, rules) = (self.registry, self.clusters, self.http_rules);
+        RouteContext { registry, clusters, rules, gateway: &GatewayRef::Mesh, port }
     }
 
     /// The addresses a service's port is reached at that no older service has.
@@ -208,7 +214,7 @@ impl<'o, 's> Outbound<'o, 's> {
     fn unknown_host(&self) -> VirtualHost {
         let (name, route) = match self.registry.proxy.mesh.outbound_traffic_policy {
             OutboundTrafficPolicy::AllowAny => {
-                ("allow_any", default_route("allow_any", self.clusters.only(PASSTHROUGH)))
+                ("allow_any", default_route("allow_any", self.clusters.only(PASSTHROUGH), None))
             }
             OutboundTrafficPolicy::RegistryOnly => {
                 let action = RouteAction::DirectResponse { status: 502, body: String::new() };

@@ -1,14 +1,17 @@
 //! The HTTP rules of a VirtualService as routes of one table.
 
-use resources::{
-    Destination, DirectResponse, GatewayRef, HttpMatch, HttpRoute, Object, StringMatch, VirtualService,
+use resources::{Destination, DirectResponse, GatewayRef, HttpMatch, Object, VirtualService};
+use snapshot::{
+    ClusterTarget, Forward, HeaderEdits, Mirror, PathMatch, RetryPolicy, Rewrite, Route, RouteAction,
+    RouteMatch, Share, WeightedClusters,
 };
-use snapshot::{ClusterTarget, PathMatch, Route, RouteAction, RouteMatch, WeightedClusters};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     clusters::{Clusters, outbound_name},
     hosts::full_name,
     registry::Registry,
+    rules::{Match, Rule, Rules, path_rewrite, redirect},
     visibility,
 };
 
@@ -17,71 +20,95 @@ use crate::{
 pub(crate) struct RouteContext<'c> {
     pub(crate) registry: &'c Registry<'c>,
     pub(crate) clusters: &'c Clusters,
+    pub(crate) rules: &'c Rules<'c>,
     /// The gateway, or `mesh` in a sidecar.
     pub(crate) gateway: &'c GatewayRef,
     /// Declared port of the server, or the service's port in a sidecar.
     pub(crate) port: u16,
 }
 
-impl RouteContext<'_> {
+impl<'c> RouteContext<'c> {
     /// The routes of a VirtualService in order, up to the first that takes everything.
     ///
     /// `None` when no rule is for this gateway and port, so that the host is not the VirtualService's here. Rules
-    /// that cannot be followed yet leave a host without routes instead, or its requests would fall to another's.
+    /// whose matches had to be left out leave a host without routes instead, or its requests would fall to another's.
     pub(crate) fn routes(&self, vs: &Object<VirtualService>) -> Option<Vec<Route>> {
-        let applies =
-            |rule: &HttpRoute| rule.matches.is_empty() || rule.matches.iter().any(|m| self.counts(m));
-        if !vs.spec.http.iter().any(applies) {
+        let applies = |rule: &Rule<'_>| {
+            rule.http.matches.is_empty() || rule.http.matches.iter().any(|written| self.counts(written))
+        };
+        if !self.rules.of(vs).iter().any(applies) {
             return None;
         }
-        let mut routes: Vec<Route> = Vec::new();
-        let mut action: Option<(usize, RouteAction)> = None;
-        for condition in self.conditions(vs) {
-            let rule = &vs.spec.http[condition.rule_index];
-            // The matches of a rule share its action.
-            if action.as_ref().is_none_or(|(of, _)| *of != condition.rule_index) {
-                action = self.action(rule, vs).map(|action| (condition.rule_index, action));
-            }
-            let Some((_, action)) = &action else { continue };
-            routes.push(Route {
-                name: route_name(rule, condition.matches),
-                virtual_service: Some(format!("{}/{}", vs.meta.namespace(), vs.meta.name())),
-                ..Route::new(RouteMatch::on_path(path_match(condition.uri())), action.clone())
-            });
-        }
-        Some(routes)
+        let owner = format!("{}/{}", vs.meta.namespace(), vs.meta.name());
+        let routes = self.conditions(vs).filter_map(|(rule, condition)| {
+            Some(Route {
+                name: condition.name.clone(),
+                virtual_service: Some(owner.clone()),
+                matches: condition.condition.clone(),
+                action: self.action(rule, &condition.condition.path)?,
+                headers: rule.headers.clone(),
+                cors: rule.cors.clone(),
+                fault: rule.fault.clone(),
+            })
+        });
+        Some(routes.collect())
     }
 
-    /// The conditions under which the VirtualService's rules are followed here, in order, up to the first that takes
-    /// everything.
-    pub(crate) fn conditions<'v>(
+    /// The rules that are followed here with their conditions, in order, up to the first that takes everything.
+    pub(crate) fn conditions(
         &self,
-        vs: &'v Object<VirtualService>,
-    ) -> impl Iterator<Item = Condition<'v>> {
-        let conditions = vs.spec.http.iter().enumerate().flat_map(|(rule_index, rule)| {
-            let whole =
-                rule.matches.is_empty().then_some(Condition { rule_index, index: None, matches: None });
-            let counted =
-                rule.matches.iter().enumerate().filter(|(_, m)| !m.is_beyond_support() && self.counts(m));
-            let each =
-                counted.map(move |(index, m)| Condition { rule_index, index: Some(index), matches: Some(m) });
-            whole.into_iter().chain(each)
+        vs: &Object<VirtualService>,
+    ) -> impl Iterator<Item = (&'c Rule<'c>, &'c Match)> {
+        let context = *self;
+        let conditions = context.rules.of(vs).iter().flat_map(move |rule| {
+            let counted = rule.matches.iter().filter(move |condition| {
+                rule.written(condition).is_none_or(|written| context.counts(written))
+            });
+            counted.map(move |condition| (rule, condition))
         });
         let mut ended = false;
-        conditions.take_while(move |condition| !std::mem::replace(&mut ended, condition.takes_all()))
+        conditions.take_while(move |(_, one)| !std::mem::replace(&mut ended, one.condition.takes_all()))
     }
 
-    /// What a rule does; `None` for weights that add up to nothing, which reading refuses.
-    fn action(&self, rule: &HttpRoute, vs: &Object<VirtualService>) -> Option<RouteAction> {
-        if rule.redirect.is_some() || rule.delegate.is_some() {
-            // Left out, the rule would hand its requests to the rules after it.
-            return Some(RouteAction::DirectResponse { status: NOT_IMPLEMENTED, body: String::new() });
+    /// What a rule does with requests on a path so matched; `None` for weights that add up to nothing, which reading
+    /// refuses.
+    fn action(&self, rule: &Rule<'_>, matched: &PathMatch) -> Option<RouteAction> {
+        if let Some(to) = &rule.http.redirect {
+            return Some(RouteAction::Redirect(redirect(to, matched)));
         }
-        if let Some(DirectResponse { status, body }) = &rule.direct_response {
+        if let Some(DirectResponse { status, body }) = &rule.http.direct_response {
             return Some(RouteAction::DirectResponse { status: *status, body: body.clone() });
         }
-        let destinations = rule.route.iter().map(|to| (&to.destination, to.weight));
-        self.destinations(destinations, vs).map(|clusters| RouteAction::Forward(clusters.into()))
+        let path = rule.http.rewrite.as_ref().and_then(|written| path_rewrite(written, matched));
+        let rewrite = Rewrite { path, authority: rule.authority.clone() };
+        Some(RouteAction::Forward(Forward {
+            clusters: self.clusters_of(rule)?,
+            rewrite: (rewrite != Rewrite::default()).then(|| Box::new(rewrite)),
+            timeout: rule.http.timeout.filter(|timeout| *timeout > Duration::ZERO),
+            retries: rule.retries.clone(),
+            mirrors: self.mirrors(rule),
+        }))
+    }
+
+    fn clusters_of(&self, rule: &Rule<'_>) -> Option<WeightedClusters> {
+        let targets = rule.http.route.iter().zip(&rule.destination_headers).map(|(to, changes)| {
+            let headers = Some(&changes.edits).filter(|edits| !edits.is_empty());
+            ClusterTarget {
+                headers: headers.map(|edits: &HeaderEdits| Box::new(edits.clone())),
+                authority: changes.authority.clone(),
+                ..self.target(&to.destination, to.weight, rule.owner)
+            }
+        });
+        WeightedClusters::new(targets.collect())
+    }
+
+    fn mirrors(&self, rule: &Rule<'_>) -> Vec<Mirror> {
+        let mirrors = rule.http.mirrors.iter().filter_map(|mirror| {
+            let percent = mirror.percentage.map_or(100.0, |percentage| percentage.value);
+            let share = Share::of_percent(percent);
+            (percent > 0.0).then(|| Mirror { target: self.target(&mirror.destination, 1, rule.owner), share })
+        });
+        mirrors.collect()
     }
 
     /// Destinations as clusters with their weights.
@@ -90,12 +117,16 @@ impl RouteContext<'_> {
         destinations: impl Iterator<Item = (&'d Destination, i32)>,
         vs: &Object<VirtualService>,
     ) -> Option<WeightedClusters> {
-        let targets = destinations.map(|(to, weight)| self.target(to, weight, vs.meta.namespace())).collect();
-        WeightedClusters::new(targets)
+        WeightedClusters::new(destinations.map(|(to, weight)| self.target(to, weight, vs)).collect())
     }
 
-    fn target(&self, destination: &Destination, weight: i32, namespace: &str) -> ClusterTarget {
-        let host = full_name(&destination.host, namespace, self.registry.proxy);
+    fn target(
+        &self,
+        destination: &Destination,
+        weight: i32,
+        owner: &Object<VirtualService>,
+    ) -> ClusterTarget {
+        let host = full_name(&destination.host, owner.meta.namespace(), self.registry.proxy);
         let only = || self.registry.service(&host).and_then(|service| service.only_port());
         let port = destination.port.or_else(only).unwrap_or(self.port);
         let subset = destination.subset.as_deref().unwrap_or_default();
@@ -103,45 +134,16 @@ impl RouteContext<'_> {
     }
 
     /// Whether the conditions hold that are known before any request comes.
-    fn counts(&self, m: &HttpMatch) -> bool {
+    fn counts(&self, written: &HttpMatch) -> bool {
         let proxy = self.registry.proxy;
-        if m.port.is_some_and(|port| port != self.port) {
+        if written.port.is_some_and(|port| port != self.port) {
             return false;
         }
-        if !m.gateways.is_empty() {
-            return visibility::names_gateway(&m.gateways, self.gateway);
+        if !written.gateways.is_empty() {
+            return visibility::names_gateway(&written.gateways, self.gateway);
         }
-        let labels = m.source_labels.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
-        labels && m.source_namespace.as_ref().is_none_or(|namespace| *namespace == proxy.namespace)
-    }
-}
-
-/// Answer to what is understood but not done yet.
-const NOT_IMPLEMENTED: u16 = 501;
-
-/// One match of a rule, or a rule that has none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Condition<'v> {
-    /// Position in `spec.http`.
-    pub(crate) rule_index: usize,
-    /// Position in the rule's `match`.
-    pub(crate) index: Option<usize>,
-    matches: Option<&'v HttpMatch>,
-}
-
-impl<'v> Condition<'v> {
-    /// The condition on the path.
-    pub(crate) fn uri(&self) -> Option<&'v StringMatch> {
-        self.matches.and_then(|m| m.uri.as_ref())
-    }
-
-    /// Whether every request fulfils it.
-    pub(crate) fn takes_all(&self) -> bool {
-        match self.uri() {
-            None => true,
-            Some(StringMatch::Prefix(prefix)) => prefix == "/",
-            Some(_) => false,
-        }
+        let labels = written.source_labels.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
+        labels && written.source_namespace.as_ref().is_none_or(|namespace| *namespace == proxy.namespace)
     }
 }
 
@@ -150,25 +152,12 @@ pub(crate) fn is_catch_all(route: &Route) -> bool {
     route.matches.takes_all()
 }
 
-/// Everything to one cluster, as Istio writes it for a service without rules.
-pub(crate) fn default_route(name: &str, clusters: WeightedClusters) -> Route {
-    let action = RouteAction::Forward(clusters.into());
+/// Everything to some clusters, as Istio writes it for a service without rules.
+pub(crate) fn default_route(
+    name: &str,
+    clusters: WeightedClusters,
+    retries: Option<Arc<RetryPolicy>>,
+) -> Route {
+    let action = RouteAction::Forward(Forward { retries, ..clusters.into() });
     Route { name: Some(name.to_owned()), ..Route::new(RouteMatch::default(), action) }
-}
-
-fn route_name(rule: &HttpRoute, matches: Option<&HttpMatch>) -> Option<String> {
-    let of_match = matches.and_then(|m| m.name.as_deref());
-    match (rule.name.as_deref(), of_match) {
-        (Some(rule), Some(of_match)) => Some(format!("{rule}.{of_match}")),
-        (name, of_match) => name.or(of_match).map(str::to_owned),
-    }
-}
-
-fn path_match(uri: Option<&StringMatch>) -> PathMatch {
-    match uri {
-        Some(StringMatch::Exact(path)) => PathMatch::exact(path),
-        Some(StringMatch::Prefix(prefix)) => PathMatch::prefix(prefix),
-        // An expression is beyond support, so its match never comes here.
-        Some(StringMatch::Regex(_) | StringMatch::Present) | None => PathMatch::Any,
-    }
 }

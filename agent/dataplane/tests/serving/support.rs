@@ -64,8 +64,14 @@ pub(crate) fn endpoints(addresses: &[SocketAddr]) -> Discovery {
 
 pub(crate) fn to_cluster(id: Option<u32>) -> WeightedClusters {
     let name = "outbound|80||test.default.svc.cluster.local".to_owned();
-    WeightedClusters::new(vec![ClusterTarget { name, id: id.map(ClusterId), weight: 1, headers: None }])
-        .unwrap()
+    WeightedClusters::new(vec![ClusterTarget {
+        name,
+        id: id.map(ClusterId),
+        weight: 1,
+        authority: None,
+        headers: None,
+    }])
+    .unwrap()
 }
 
 pub(crate) fn route(path: PathMatch, action: RouteAction) -> Route {

@@ -101,11 +101,6 @@ impl<'n, 't> Fields<'n, 't, '_> {
         self.not_yet(name, "is not supported yet and has no effect")
     }
 
-    /// Reads a field without which the rest would mean something else, so that all of `what` is left out, and says so.
-    pub(crate) fn leaves_out<T: Decode>(&mut self, name: &'static str, what: &str) -> Option<T> {
-        self.not_yet(name, &format!("is not supported yet: {what} is left out"))
-    }
-
     /// Reads a field that is understood but not acted on as written; the message says what happens instead.
     pub(crate) fn not_yet<T: Decode>(&mut self, name: &'static str, message: &str) -> Option<T> {
         let is_said = std::mem::replace(&mut self.context.is_planned, true);

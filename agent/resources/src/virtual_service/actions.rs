@@ -6,6 +6,7 @@ use super::{Destination, StringMatch};
 use crate::{
     Labels, Path,
     decode::{Context, Decode, Fields, PortNumber, Shape, word},
+    expression::check_regex,
     finding::{Problem, Rule},
     yaml::Node,
 };
@@ -166,6 +167,10 @@ impl Shape for RegexRewrite {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self { expression: fields.required("match"), rewrite: fields.required("rewrite") }
     }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        check_regex(&self.expression, &at.field("match"), context);
+    }
 }
 
 /// When and how often to try again (`HTTPRetry`).
@@ -185,7 +190,8 @@ pub struct Retries {
     pub backoff: Option<Duration>,
 }
 
-const RETRY_ON: [&str; 16] = [
+/// The conditions that `retryOn` may name, besides status codes.
+pub const RETRY_ON: [&str; 16] = [
     "5xx",
     "gateway-error",
     "reset",
@@ -311,7 +317,8 @@ impl Shape for FaultAbort {
     }
 }
 
-const GRPC_STATUS: [&str; 17] = [
+/// The names of gRPC status codes, each at the place of its number.
+pub const GRPC_STATUS: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",

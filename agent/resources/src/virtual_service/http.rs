@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     CorsPolicy, Delegate, Destination, DirectResponse, Fault, GatewayRef, Headers, Mirror, Percent, Redirect,
-    Retries, Rewrite,
+    Retries, Rewrite, check_header_name,
 };
 use crate::{
     Labels, Path,
     decode::{Context, Fields, PortNumber, Shape},
+    expression::check_regex,
     finding::{Problem, Rule},
 };
 
@@ -45,21 +46,20 @@ pub struct HttpRoute {
 
 impl Shape for HttpRoute {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        const ANSWERED: &str = "is not supported yet: requests are answered 501";
         Self {
             name: fields.optional("name"),
             matches: fields.or_default("match"),
             route: fields.or_default("route"),
-            redirect: fields.not_yet("redirect", ANSWERED),
+            redirect: fields.optional("redirect"),
             direct_response: fields.optional("directResponse"),
-            delegate: fields.not_yet("delegate", ANSWERED),
-            rewrite: fields.planned("rewrite"),
-            timeout: fields.planned("timeout"),
-            retries: fields.planned("retries"),
-            fault: fields.planned("fault"),
+            delegate: fields.optional("delegate"),
+            rewrite: fields.optional("rewrite"),
+            timeout: fields.optional("timeout"),
+            retries: fields.optional("retries"),
+            fault: fields.optional("fault"),
             mirrors: read_mirrors(fields),
-            cors_policy: fields.planned("corsPolicy"),
-            headers: fields.planned("headers"),
+            cors_policy: fields.optional("corsPolicy"),
+            headers: fields.optional("headers"),
         }
     }
 
@@ -138,10 +138,10 @@ pub(super) fn check_weights(
 }
 
 fn read_mirrors(fields: &mut Fields<'_, '_, '_>) -> Vec<Mirror> {
-    let mirror: Option<Destination> = fields.planned("mirror");
+    let mirror: Option<Destination> = fields.optional("mirror");
     let percentage: Option<Percent> = fields.optional("mirrorPercentage");
     let whole: Option<u32> = fields.deprecated("mirrorPercent", "mirrorPercentage");
-    let several: Option<Vec<Mirror>> = fields.planned("mirrors");
+    let several: Option<Vec<Mirror>> = fields.optional("mirrors");
     if mirror.is_some() && several.is_some() {
         fields.error("mirrors", Problem::new("is written beside `mirror`").remedy("use only `mirrors`"));
     }
@@ -166,7 +166,7 @@ impl Shape for RouteDestination {
         Self {
             destination: fields.required("destination"),
             weight: fields.or_default("weight"),
-            headers: fields.planned("headers"),
+            headers: fields.optional("headers"),
         }
     }
 }
@@ -203,33 +203,61 @@ pub struct HttpMatch {
 }
 
 impl HttpMatch {
-    /// Whether some condition is read but cannot be tested yet, so that the match must be left out: dropping only the
-    /// condition would let in requests the author shut out.
-    pub fn is_beyond_support(&self) -> bool {
-        let strings = [&self.scheme, &self.method, &self.authority];
-        self.ignore_uri_case
-            || strings.into_iter().any(Option::is_some)
-            || matches!(self.uri, Some(StringMatch::Regex(_)))
-            || !(self.headers.is_empty() && self.without_headers.is_empty() && self.query_params.is_empty())
+    /// Whether nothing but the path decides, so that the match takes every request on it.
+    pub fn is_path_only(&self) -> bool {
+        let path_only = Self {
+            name: self.name.clone(),
+            uri: self.uri.clone(),
+            ignore_uri_case: self.ignore_uri_case,
+            ..Self::default()
+        };
+        *self == path_only
+    }
+
+    /// Whether some condition is on the claims of a token, which nobody reads yet: the match must be left out, for
+    /// dropping only the condition would let in requests the author shut out.
+    pub fn reads_claims(&self) -> bool {
+        self.headers.keys().chain(self.without_headers.keys()).any(|name| name.starts_with(CLAIMS))
+    }
+
+    fn check_header_conditions(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        for (field, conditions) in [("headers", &self.headers), ("withoutHeaders", &self.without_headers)] {
+            let at = at.field(field);
+            for name in conditions.keys() {
+                let at = at.key(name);
+                if name.starts_with(CLAIMS) {
+                    let problem = Problem::new("is not supported yet: the match is left out");
+                    context.warning(Rule::NotSupported, &at, problem);
+                } else if matches!(name.as_str(), "uri" | "scheme" | "method" | "authority") {
+                    let problem = Problem::new(format!("is compared with a header named `{name}`"));
+                    let remedy = format!("use `{name}` of the match for what HTTP calls so");
+                    context.warning(Rule::Invalid, &at, problem.remedy(remedy));
+                } else {
+                    check_header_name(name, &at, context);
+                }
+            }
+        }
     }
 }
 
+/// How conditions on the claims of a token are told from those on headers.
+const CLAIMS: &str = "@request.auth.claims";
+
 impl Shape for HttpMatch {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        const THIS: &str = "the match";
         fields.refuse_unknown();
         let port: Option<PortNumber> = fields.optional("port");
         let _: Option<String> = fields.planned("statPrefix");
         Self {
             name: fields.optional("name"),
             uri: fields.optional("uri"),
-            ignore_uri_case: fields.leaves_out("ignoreUriCase", THIS).unwrap_or_default(),
-            scheme: fields.leaves_out("scheme", THIS),
-            method: fields.leaves_out("method", THIS),
-            authority: fields.leaves_out("authority", THIS),
-            headers: fields.leaves_out("headers", THIS).unwrap_or_default(),
-            without_headers: fields.leaves_out("withoutHeaders", THIS).unwrap_or_default(),
-            query_params: fields.leaves_out("queryParams", THIS).unwrap_or_default(),
+            ignore_uri_case: fields.or_default("ignoreUriCase"),
+            scheme: fields.optional("scheme"),
+            method: fields.optional("method"),
+            authority: fields.optional("authority"),
+            headers: fields.or_default("headers"),
+            without_headers: fields.or_default("withoutHeaders"),
+            query_params: fields.or_default("queryParams"),
             port: port.map(PortNumber::get),
             source_labels: fields.or_default("sourceLabels"),
             source_namespace: fields.optional("sourceNamespace"),
@@ -251,11 +279,7 @@ impl Shape for HttpMatch {
                 context.error(&at.field(name), problem);
             }
         }
-        if matches!(self.uri, Some(StringMatch::Regex(_))) {
-            let problem = Problem::new("is not supported yet: the match is left out");
-            let uri = at.field("uri");
-            context.warning(Rule::NotSupported, &uri.field("regex"), problem);
-        }
+        self.check_header_conditions(at, context);
     }
 }
 
@@ -306,6 +330,8 @@ impl Shape for StringMatch {
                     Problem::new("has a length out of range").found(format!("{} bytes", text.len()));
                 context.error(&at.field("regex"), problem.expected(format!("1–{LONGEST_REGEX}")));
             }
+            // Istio takes `*` for any value of a header.
+            Self::Regex(text) if text != "*" => check_regex(text, &at.field("regex"), context),
             _ => {}
         }
     }

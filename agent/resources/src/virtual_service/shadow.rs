@@ -1,6 +1,6 @@
 //! Rules that no request ever reaches.
 
-use super::{HttpMatch, VirtualService};
+use super::VirtualService;
 use crate::{
     Path, PathCover,
     decode::Context,
@@ -26,9 +26,13 @@ pub(super) fn check(vs: &VirtualService, at: &Path<'_>, context: &mut Context<'_
         }
         let list = rule_at.field("match");
         for (index, condition) in rule.matches.iter().enumerate() {
-            if let Some(taker) = cover.covering(condition.uri.as_ref()) {
+            let taker = match condition.ignore_uri_case {
+                true => cover.covering_all(),
+                false => cover.covering(condition.uri.as_ref()),
+            };
+            if let Some(taker) = taker {
                 warn(&list.index(index), taker, context);
-            } else if looks_at_path_only(condition) {
+            } else if condition.is_path_only() && !condition.ignore_uri_case {
                 cover.insert(condition.uri.as_ref(), Taker { rule: rule_index, index: Some(index) });
             }
         }
@@ -49,11 +53,4 @@ impl Taker {
             None => format!("spec.http[{}]{name}", self.rule),
         }
     }
-}
-
-/// Whether nothing but the path decides, so that the match takes all of it.
-fn looks_at_path_only(condition: &HttpMatch) -> bool {
-    let path_only =
-        HttpMatch { name: condition.name.clone(), uri: condition.uri.clone(), ..HttpMatch::default() };
-    *condition == path_only
 }

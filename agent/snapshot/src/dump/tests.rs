@@ -10,8 +10,13 @@ use crate::{
 #[test]
 fn a_gateway_is_dumped_under_istios_names() {
     let key = PrivateKeyDer::Pkcs8(b"topsecret".to_vec().into());
-    let target =
-        ClusterTarget { name: "outbound|8000||h".into(), id: Some(ClusterId(0)), weight: 0, headers: None };
+    let target = ClusterTarget {
+        name: "outbound|8000||h".into(),
+        id: Some(ClusterId(0)),
+        weight: 0,
+        authority: None,
+        headers: None,
+    };
     let draft = Draft {
         listeners: vec![Listener {
             name: "0.0.0.0_8080".into(),

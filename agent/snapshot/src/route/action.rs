@@ -1,9 +1,10 @@
 //! What a route does with a request.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    matches::{Pattern, TextMatch},
+    matches::TextMatch,
+    pattern::{MAX_SIZE, clause},
     weighted::{ClusterTarget, WeightedClusters},
 };
 use crate::format::Format;
@@ -33,8 +34,8 @@ pub struct Forward {
     pub rewrite: Option<Box<Rewrite>>,
     /// From the request's end to the end of the answer, retries included; `None` is no limit.
     pub timeout: Option<Duration>,
-    /// When to try again; `None` is never.
-    pub retries: Option<Box<RetryPolicy>>,
+    /// When to try again; `None` is never. Most routes share one policy.
+    pub retries: Option<Arc<RetryPolicy>>,
     /// Copies sent elsewhere, whose answers nobody reads.
     pub mirrors: Vec<Mirror>,
 }
@@ -79,7 +80,6 @@ pub enum PathRewrite {
 /// A regular expression that is searched for in text.
 #[derive(Clone, Debug)]
 pub struct SearchPattern {
-    source: String,
     compiled: regex::Regex,
 }
 
@@ -88,16 +88,15 @@ impl SearchPattern {
     ///
     /// # Errors
     ///
-    /// Text for people when [`Pattern::new`] would refuse it.
+    /// A clause when the expression is not valid or would need more than a megabyte.
     pub fn new(source: &str) -> Result<Self, String> {
-        Pattern::new(source)?;
-        let compiled = regex::Regex::new(source).map_err(|error| error.to_string())?;
-        Ok(Self { source: source.to_owned(), compiled })
+        let compiled = regex::RegexBuilder::new(source).size_limit(MAX_SIZE).build();
+        compiled.map(|compiled| Self { compiled }).map_err(|error| clause(&error))
     }
 
     /// The expression as written.
     pub fn source(&self) -> &str {
-        &self.source
+        self.compiled.as_str()
     }
 
     /// The compiled expression.
@@ -108,7 +107,7 @@ impl SearchPattern {
 
 impl PartialEq for SearchPattern {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
+        self.source() == other.source()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Conditions of a route, as VirtualServices write them.
 
-use std::fmt;
-
+use super::Pattern;
 use crate::request::RequestHead;
 
 /// Conditions of a route; the default matches everything.
@@ -232,52 +231,5 @@ impl QueryMatch {
     }
 }
 
-/// A regular expression that must match the whole text (RE2 syntax, VirtualService `regex`).
-#[derive(Clone)]
-pub struct Pattern {
-    source: String,
-    compiled: regex::bytes::Regex,
-}
-
-impl Pattern {
-    /// Compiles an expression.
-    ///
-    /// # Errors
-    ///
-    /// Text for people when the expression is not valid or would need more than a megabyte.
-    pub fn new(source: &str) -> Result<Self, String> {
-        let compile = |text: &str| regex::bytes::RegexBuilder::new(text).size_limit(1 << 20).build();
-        // Alone first: what is wrong with it must not be told about the anchors, nor be mended by them.
-        compile(source)
-            .and_then(|_| compile(&format!(r"\A(?:{source})\z")))
-            .map(|compiled| Self { source: source.to_owned(), compiled })
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => "it is too large once compiled".to_owned(),
-                error => error.to_string(),
-            })
-    }
-
-    /// The expression as written.
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Whether the whole text matches.
-    pub fn matches(&self, text: &[u8]) -> bool {
-        self.compiled.is_match(text)
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
-    }
-}
-
-impl Eq for Pattern {}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pattern({:?})", self.source)
-    }
-}
+#[cfg(test)]
+mod tests;

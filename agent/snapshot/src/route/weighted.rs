@@ -12,7 +12,9 @@ pub struct ClusterTarget {
     pub id: Option<ClusterId>,
     /// Share of the requests, relative to the sum of all; zero means never.
     pub weight: u32,
-    /// Changes to headers of what goes there.
+    /// New `Host` of what goes there, in place of the route's.
+    pub authority: Option<String>,
+    /// Changes to headers of what goes there; made before the route's, which has the last word.
     pub headers: Option<Box<HeaderEdits>>,
 }
 
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     fn target(name: &str, weight: u32) -> ClusterTarget {
-        ClusterTarget { name: name.into(), id: None, weight, headers: None }
+        ClusterTarget { name: name.into(), id: None, weight, authority: None, headers: None }
     }
 
     #[test]

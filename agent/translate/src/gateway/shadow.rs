@@ -1,9 +1,12 @@
 //! Rules to which another VirtualService on the same host leaves no requests.
 
-use resources::{Finding, Object, Path, PathCover, Problem, Rule, Severity, VirtualService};
+use resources::{Finding, Object, Path, PathCover, Problem, Rule as Sort, Severity, VirtualService};
 use snapshot::HostPattern;
 
-use crate::routes::{Condition, RouteContext};
+use crate::{
+    routes::RouteContext,
+    rules::{Match, Rule},
+};
 
 /// VirtualServices in the order in which their rules are tried for a host, each with where it is attached.
 pub(super) type Contributors<'c> = Vec<(&'c Object<VirtualService>, RouteContext<'c>)>;
@@ -16,23 +19,36 @@ pub(super) fn check(host: &HostPattern, contributors: &Contributors<'_>, finding
     let mut catch_all: Option<&Object<VirtualService>> = None;
     for (vs, context) in contributors {
         for condition in context.conditions(vs) {
-            let taker =
-                if condition.takes_all() { catch_all } else { cover.covering(condition.uri()).copied() };
-            let other = taker.filter(|taker| taker.meta.id != vs.meta.id);
-            findings.extend(other.map(|taker| shadowed(vs, &condition, host, taker)));
+            let other = taker(condition, &cover, catch_all).filter(|taker| taker.meta.id != vs.meta.id);
+            findings.extend(other.map(|taker| shadowed(condition, host, taker)));
         }
-        for condition in context.conditions(vs) {
-            match condition.takes_all() {
-                true => catch_all = catch_all.or(Some(vs)),
-                false => cover.insert(condition.uri(), *vs),
+        for (rule, condition) in context.conditions(vs) {
+            let written = rule.written(condition);
+            if condition.condition.takes_all() {
+                catch_all = catch_all.or(Some(vs));
+            } else if written.is_none_or(|written| written.is_path_only() && !written.ignore_uri_case) {
+                cover.insert(written.and_then(|written| written.uri.as_ref()), *vs);
             }
         }
     }
 }
 
+/// The VirtualService that leaves nothing to a condition.
+fn taker<'c>(
+    (rule, condition): (&Rule<'_>, &Match),
+    cover: &PathCover<'_, &'c Object<VirtualService>>,
+    catch_all: Option<&'c Object<VirtualService>>,
+) -> Option<&'c Object<VirtualService>> {
+    let written = rule.written(condition);
+    if condition.condition.takes_all() {
+        return catch_all;
+    }
+    let has_case = written.is_none_or(|written| !written.ignore_uri_case);
+    cover.covering(written.and_then(|written| written.uri.as_ref())).filter(|_| has_case).copied()
+}
+
 fn shadowed(
-    vs: &Object<VirtualService>,
-    condition: &Condition<'_>,
+    (rule, condition): (&Rule<'_>, &Match),
     host: &HostPattern,
     taker: &Object<VirtualService>,
 ) -> Finding {
@@ -45,8 +61,8 @@ fn shadowed(
     let problem = problem.remedy("write the rules of a host in one VirtualService, the narrower first");
     let spec = Path::ROOT.field("spec");
     let http = spec.field("http");
-    let rule = http.index(condition.rule_index);
-    let list = rule.field("match");
-    let at = condition.index.map_or(rule, |index| list.index(index));
-    vs.meta.finding(Severity::Warning, Rule::Shadowed, &at, problem)
+    let at = http.index(rule.index);
+    let list = at.field("match");
+    let at = condition.index.map_or(at, |index| list.index(index));
+    rule.owner.meta.finding(Severity::Warning, Sort::Shadowed, &at, problem)
 }

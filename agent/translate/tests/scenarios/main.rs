@@ -6,4 +6,5 @@ mod last_good;
 mod order;
 mod review;
 mod robust;
+mod route_text;
 mod support;

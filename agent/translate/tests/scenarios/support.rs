@@ -7,11 +7,10 @@ use std::{
 };
 
 use resources::{CertificateFiles, Labels, OutboundTrafficPolicy, ResourceSet};
-use snapshot::{
-    Binding, Certificate, Cluster, Discovery, FilterChain, NetworkFilter, PathMatch, Route, RouteAction,
-    Snapshot, TlsContext, WeightedClusters,
-};
+use snapshot::{Binding, Certificate, Cluster, Discovery, FilterChain, NetworkFilter, Snapshot, TlsContext};
 use translate::{Credentials, Proxy, ProxyKind};
+
+use crate::route_text::{route, targets};
 
 /// The inputs of all scenarios, by name.
 pub(crate) fn inputs() -> Vec<PathBuf> {
@@ -130,40 +129,6 @@ fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
         NetworkFilter::Blackhole => "blackhole".to_owned(),
     };
     format!("{text} -> {filter}")
-}
-
-fn route(snapshot: &Snapshot, route: &Route) -> String {
-    let path = match &route.matches.path {
-        PathMatch::Any => "any".to_owned(),
-        PathMatch::Exact(path) => format!("exact {}", path.text),
-        PathMatch::Prefix(path) => format!("prefix {}", path.text),
-        PathMatch::Regex(pattern) => format!("regex {}", pattern.source()),
-    };
-    let action = match &route.action {
-        RouteAction::Forward(forward) => targets(snapshot, &forward.clusters),
-        RouteAction::Redirect(redirect) => format!("redirect {}", redirect.status),
-        RouteAction::DirectResponse { status, body } => format!("answer {status} {body:?}"),
-    };
-    let name = route.name.as_ref().map_or(String::new(), |name| format!(" name={name}"));
-    let owner = route.virtual_service.as_ref().map_or(String::new(), |owner| format!(" by {owner}"));
-    format!("{path} -> {action}{name}{owner}")
-}
-
-fn targets(snapshot: &Snapshot, clusters: &WeightedClusters) -> String {
-    let several = clusters.targets().len() > 1;
-    let target = |target: &snapshot::ClusterTarget| {
-        // A handle must lead to the cluster of that name.
-        let known = match target.id {
-            Some(id) => {
-                assert_eq!(snapshot.cluster(id).name, target.name);
-                ""
-            }
-            None => "?",
-        };
-        let weight = if several { format!("*{}", target.weight) } else { String::new() };
-        format!("{}{known}{weight}", target.name)
-    };
-    clusters.targets().iter().map(target).collect::<Vec<_>>().join(" ")
 }
 
 fn tls_context(context: &TlsContext) -> String {

@@ -1,0 +1,113 @@
+//! Regular expressions of matches.
+
+use std::{fmt, sync::Arc};
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// A regular expression that must match the whole text (RE2 syntax, VirtualService `regex`). Clones share it.
+#[derive(Clone)]
+pub struct Pattern(Arc<Compiled>);
+
+struct Compiled {
+    source: String,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    ///
+    /// A clause when the expression is not valid or would need more than a megabyte.
+    pub fn new(source: &str) -> Result<Self, String> {
+        // Bytes first: `\d` and `\w` then mean ASCII as they do in RE2, and compiling is many times cheaper. What
+        // names characters beyond ASCII in a class is compiled again for text.
+        let regex = compile(source, false).or_else(|_| compile(source, true));
+        let regex = regex.map_err(|error| clause(&error))?;
+        Ok(Self(Arc::new(Compiled { source: source.to_owned(), regex })))
+    }
+
+    /// The expression as written.
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Whether the whole text matches.
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.0.regex.is_match(text)
+    }
+}
+
+fn compile(source: &str, unicode: bool) -> Result<Regex, regex::Error> {
+    let builder = |text: &str| {
+        let mut builder = RegexBuilder::new(text);
+        builder.size_limit(MAX_SIZE).unicode(unicode);
+        builder
+    };
+    if source.contains(['(', ')']) {
+        // Alone first: what is wrong with it must not be mended by what is put around it.
+        builder(source).build()?;
+    }
+    builder(&format!(r"\A(?:{source})\z")).build()
+}
+
+/// Largest compiled expression, in bytes.
+pub(super) const MAX_SIZE: usize = 1 << 20;
+
+/// What is wrong with an expression, in a clause.
+pub(super) fn clause(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => "is too large once compiled".to_owned(),
+        // The last line says what is wrong; those before it draw where.
+        error => {
+            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        }
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.source())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(source: &str, text: &str) -> bool {
+        Pattern::new(source).unwrap().matches(text.as_bytes())
+    }
+
+    #[test]
+    fn the_whole_text_must_match() {
+        assert!(matches("/api/v[0-9]+", "/api/v12"));
+        assert!(!matches("/api/v[0-9]+", "/api/v12/"));
+        assert!(!matches("/api/v[0-9]+", "x/api/v12"));
+        assert!(matches("a|b", "b") && !matches("a|b", "bc") && !matches("a|b", "ab"));
+        assert!(matches("(?i)/A", "/a"));
+    }
+
+    #[test]
+    fn classes_are_ascii_as_in_re2() {
+        assert!(matches(r"\d\w", "1a") && !matches(r"\d", "١") && !matches(r"\w", "é"));
+        assert!(matches(r".*", "/é") && matches("/é", "/é") && matches(r"\pL", "é") && matches("[é]", "é"));
+        assert!(!matches(".*", "a\nb") && matches("(?s).*", "a\nb"));
+    }
+
+    #[test]
+    fn what_is_no_expression_is_refused_in_a_clause() {
+        let refused = |source: &str| Pattern::new(source).unwrap_err();
+        assert_eq!(refused("a)(b"), "unopened group");
+        assert_eq!(refused("(?!a)b"), "look-around, including look-ahead and look-behind, is not supported");
+        assert_eq!(refused("((a{1000}){1000})"), "is too large once compiled");
+    }
+}

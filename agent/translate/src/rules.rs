@@ -1,0 +1,166 @@
+//! The HTTP rules of VirtualServices, made ready once to become routes of any table.
+
+mod actions;
+mod headers;
+mod matches;
+mod retries;
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use foldhash::fast::FixedState;
+use resources::{
+    Finding, HttpMatch, HttpRoute, Object, Path, Problem, ResourceId, ResourceSet, Rule as Sort, Severity,
+    VirtualService,
+};
+use snapshot::{CorsPolicy, Fault, HeaderEdits, RetryPolicy, RouteMatch};
+
+use crate::{proxy::Proxy, visibility};
+
+pub(crate) use actions::{path_rewrite, redirect};
+pub(crate) use retries::{default_retries, inbound_retries};
+
+/// The rules of every VirtualService that a proxy sees.
+#[derive(Debug)]
+pub(crate) struct Rules<'r> {
+    by_owner: HashMap<&'r ResourceId, Vec<Rule<'r>>, FixedState>,
+}
+
+/// A rule without what depends on the table it stands in.
+#[derive(Debug)]
+pub(crate) struct Rule<'r> {
+    pub(crate) http: Cow<'r, HttpRoute>,
+    /// The VirtualService it is written in: destinations are relative to its namespace.
+    pub(crate) owner: &'r Object<VirtualService>,
+    /// Position in the owner's `spec.http`.
+    pub(crate) index: usize,
+    /// Requests it is for, any one of these; a rule without conditions has one that takes everything.
+    pub(crate) matches: Vec<Match>,
+    /// New `Host`, from `rewrite` or from a change of that header.
+    pub(crate) authority: Option<String>,
+    pub(crate) headers: Option<Box<HeaderEdits>>,
+    /// For each destination.
+    pub(crate) destination_headers: Vec<headers::Changes>,
+    pub(crate) cors: Option<Box<CorsPolicy>>,
+    pub(crate) fault: Option<Box<Fault>>,
+    pub(crate) retries: Option<Arc<RetryPolicy>>,
+}
+
+/// One match of a rule.
+#[derive(Debug)]
+pub(crate) struct Match {
+    /// Position in the rule's `match`; `None` when the rule has none.
+    pub(crate) index: Option<usize>,
+    pub(crate) condition: RouteMatch,
+    /// Name of its route, for the access log.
+    pub(crate) name: Option<String>,
+}
+
+impl<'r> Rules<'r> {
+    pub(crate) fn new(resources: &'r ResourceSet, proxy: &Proxy, findings: &mut Vec<Finding>) -> Self {
+        let visible = resources
+            .virtual_services()
+            .iter()
+            .filter(|vs| visibility::virtual_service(vs, &proxy.namespace).is_some());
+        let by_owner = visible.map(|vs| {
+            let rules = vs.spec.http.iter().enumerate();
+            let rules =
+                rules.map(|(index, http)| Rule::new(Cow::Borrowed(http), vs, index, findings)).collect();
+            (&vs.meta.id, rules)
+        });
+        Self { by_owner: by_owner.collect() }
+    }
+
+    /// The rules of a VirtualService in the order in which they are tried.
+    pub(crate) fn of(&self, vs: &Object<VirtualService>) -> &[Rule<'r>] {
+        self.by_owner.get(&vs.meta.id).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl<'r> Rule<'r> {
+    fn new(
+        http: Cow<'r, HttpRoute>,
+        owner: &'r Object<VirtualService>,
+        index: usize,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
+        let mut report = Report { owner, index, findings };
+        let matches = prepared_matches(&http, &mut report);
+        let (own, destination_headers) = headers::of_rule(&http, &mut report);
+        let rewritten = http.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
+        Self {
+            matches,
+            authority: own.authority.or(rewritten.filter(|authority| !authority.is_empty())),
+            headers: (!own.edits.is_empty()).then(|| Box::new(own.edits)),
+            destination_headers,
+            cors: http.cors_policy.as_ref().map(|policy| Box::new(actions::cors(policy, &mut report))),
+            fault: http.fault.as_ref().and_then(actions::fault).map(Box::new),
+            retries: retries::of_rule(http.retries.as_ref()),
+            http,
+            owner,
+            index,
+        }
+    }
+
+    /// The match as written.
+    pub(crate) fn written(&self, of: &Match) -> Option<&HttpMatch> {
+        of.index.and_then(|index| self.http.matches.get(index))
+    }
+}
+
+/// Every match that can be tested. One that cannot is left out, for its request would meet what its author shut out.
+fn prepared_matches(http: &HttpRoute, report: &mut Report<'_, '_>) -> Vec<Match> {
+    let rule = http.name.as_deref();
+    if http.matches.is_empty() {
+        let name = rule.map(str::to_owned);
+        return vec![Match { index: None, condition: RouteMatch::default(), name }];
+    }
+    let mut prepared = Vec::with_capacity(http.matches.len());
+    for (index, written) in http.matches.iter().enumerate().filter(|(_, written)| !written.reads_claims()) {
+        match matches::condition(written) {
+            Ok(condition) => {
+                let name = joined_name(rule, written.name.as_deref());
+                prepared.push(Match { index: Some(index), condition, name });
+            }
+            Err(bad) => report.match_left_out(index, &bad),
+        }
+    }
+    prepared
+}
+
+/// `<rule>.<match>`, or the one that has a name.
+fn joined_name(rule: Option<&str>, of_match: Option<&str>) -> Option<String> {
+    match (rule, of_match) {
+        (Some(rule), Some(of_match)) => Some(format!("{rule}.{of_match}")),
+        (name, of_match) => name.or(of_match).map(str::to_owned),
+    }
+}
+
+/// Where findings about one rule go.
+struct Report<'o, 'f> {
+    owner: &'o Object<VirtualService>,
+    index: usize,
+    findings: &'f mut Vec<Finding>,
+}
+
+impl Report<'_, '_> {
+    /// Reports a mistake somewhere in the rule; `at` makes the place from the rule's path.
+    fn error(&mut self, at: impl FnOnce(&Path<'_>, &mut dyn FnMut(&Path<'_>)), problem: Problem) {
+        let spec = Path::ROOT.field("spec");
+        let http = spec.field("http");
+        let mut problem = Some(problem);
+        at(&http.index(self.index), &mut |at| {
+            if let Some(problem) = problem.take() {
+                self.findings.push(self.owner.meta.finding(Severity::Error, Sort::Invalid, at, problem));
+            }
+        });
+    }
+
+    fn match_left_out(&mut self, index: usize, bad: &matches::BadPattern) {
+        let problem = Problem::new(format!("{}: the match is left out", bad.why)).found(&bad.source);
+        let place = |rule: &Path<'_>, report: &mut dyn FnMut(&Path<'_>)| {
+            let list = rule.field("match");
+            report(&list.index(index).field(bad.field));
+        };
+        self.error(place, problem.remedy("write a simpler expression"));
+    }
+}
