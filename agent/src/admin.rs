@@ -10,7 +10,7 @@ use std::{
 
 use dataplane::BindError;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::{Bytes, Incoming},
     server::conn::http1,
@@ -24,10 +24,13 @@ use tokio::{
 
 use snapshot::DumpVersion;
 
-use crate::status::{State, Status};
+use crate::{
+    explain::{self, Asked},
+    status::{State, Status},
+};
 
 type Answer = Response<Full<Bytes>>;
-type Paths = fn(&Request<Incoming>, &Status) -> Answer;
+type Paths = fn(&Request<Bytes>, &Status) -> Answer;
 
 /// A bound interface, not yet served.
 #[derive(Debug)]
@@ -76,9 +79,17 @@ impl Interface {
 }
 
 async fn serve_connection(stream: TcpStream, paths: Paths, lifetime: Duration, status: Arc<Status>) {
-    let service = service_fn(move |request| {
-        let answer = paths(&request, &status);
-        async move { Ok::<_, Infallible>(answer) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let status = Arc::clone(&status);
+        async move {
+            let (head, body) = request.into_parts();
+            Ok::<_, Infallible>(match Limited::new(body, LARGEST_REQUEST).collect().await {
+                Ok(body) => paths(&Request::from_parts(head, body.to_bytes()), &status),
+                Err(_) => {
+                    text(StatusCode::PAYLOAD_TOO_LARGE, "the request did not arrive whole, or is too large\n")
+                }
+            })
+        }
     });
     let serving =
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
@@ -88,31 +99,36 @@ async fn serve_connection(stream: TcpStream, paths: Paths, lifetime: Duration, s
 
 /// Connections served at a time.
 const MAX_CONNECTIONS: usize = 128;
+/// Bytes of a request's body; a question to `/explain` is the largest.
+const LARGEST_REQUEST: usize = 256 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 const ADMIN_LIFETIME: Duration = Duration::from_secs(600);
 /// Probes ask once and go; the port is open to the network.
 const PROBE_LIFETIME: Duration = Duration::from_secs(10);
 
-fn admin(request: &Request<Incoming>, status: &Status) -> Answer {
+fn admin(request: &Request<Bytes>, status: &Status) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => text(StatusCode::OK, INDEX),
         (&Method::GET, "/config_dump") => config_dump(request.uri().query().unwrap_or_default(), status),
         (&Method::GET, "/findings") => findings(status),
         (&Method::GET, "/ready") => ready(status),
         (&Method::GET, "/server_info") => server_info(status),
+        (&Method::POST, "/explain") => explain(request, status),
         (&Method::POST, "/quitquitquit") => {
             status.quit();
             text(StatusCode::OK, "OK\n")
         }
-        (_, "/" | "/config_dump" | "/findings" | "/ready" | "/server_info" | "/quitquitquit") => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; GET / lists the paths\n")
-        }
+        (
+            _,
+            "/" | "/config_dump" | "/explain" | "/findings" | "/ready" | "/server_info" | "/quitquitquit",
+        ) => text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; GET / lists the paths\n"),
         _ => text(StatusCode::NOT_FOUND, "no such path; GET / lists them\n"),
     }
 }
 
 const INDEX: &str = "\
 GET  /config_dump    listeners, routes and clusters in force, in Envoy's form; ?include_eds adds endpoints
+POST /explain        where a request goes and why; `postern-agent explain request` asks it
 GET  /findings       everything wrong or surprising in the resources, one per line
 GET  /ready          LIVE when the proxy serves
 GET  /server_info    version and state
@@ -134,6 +150,22 @@ fn config_dump(query: &str, status: &Status) -> Answer {
 /// `2026-01-02T03:04:05.678Z`.
 fn timestamp(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// Answers `postern-agent explain` from the snapshot in force.
+fn explain(request: &Request<Bytes>, status: &Status) -> Answer {
+    let Some(published) = status.published() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "nothing is served yet\n");
+    };
+    let asked: Asked = match serde_json::from_slice(request.body()) {
+        Ok(asked) => asked,
+        Err(error) => {
+            return text(StatusCode::BAD_REQUEST, format!("the question is not understood: {error}\n"));
+        }
+    };
+    let in_json =
+        request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "format=json"));
+    text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot), in_json))
 }
 
 fn findings(status: &Status) -> Answer {
@@ -158,7 +190,7 @@ fn ready(status: &Status) -> Answer {
     text(code, format!("{}\n", state.name()))
 }
 
-fn readiness(request: &Request<Incoming>, status: &Status) -> Answer {
+fn readiness(request: &Request<Bytes>, status: &Status) -> Answer {
     match request.uri().path() {
         "/healthz/ready" => ready(status),
         _ => text(StatusCode::NOT_FOUND, "no such path; /healthz/ready is the only one\n"),

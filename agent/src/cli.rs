@@ -15,6 +15,7 @@ use crate::{
     WRONG_USAGE,
     ask::{RequestArgs, WaitArgs},
     config::ConfigArgs,
+    explain::ExplainArgs,
 };
 
 /// Sidecar and gateway proxy with Istio's interface.
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "Examples:
   postern-agent proxy sidecar --config-dir /etc/postern/config --namespace prod
   postern-agent validate ./config
   postern-agent config routes --config-dir ./config
+  postern-agent explain request GET http://reviews:9080/v1 -H 'end-user: jason' --config-dir ./config
   postern-agent config listeners -o json --admin 127.0.0.1:15000";
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Shows what is served: listeners, routes, clusters, endpoints, secrets.
     Config(ConfigArgs),
+    /// Tells where a request goes, and why it does not go elsewhere.
+    Explain(ExplainArgs),
     /// Waits until the proxy is ready, for postStart hooks.
     Wait(WaitArgs),
     /// Calls the admin interface of the agent and prints the answer.

@@ -9,6 +9,7 @@ mod ask;
 mod bootstrap;
 mod cli;
 mod config;
+mod explain;
 mod logging;
 mod offline;
 mod options;
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> ExitCode {
             Err(error) => failed(&error),
         },
         Command::Config(args) => done(config::run(&args)),
+        Command::Explain(args) => done(explain::run(&args)),
         Command::Wait(args) => done(ask::wait(&args)),
         Command::Request(args) => done(ask::request(&args)),
     }

@@ -8,6 +8,7 @@
 mod chain_index;
 mod cluster;
 mod dump;
+mod explain;
 mod filter_chain;
 mod format;
 mod hosts;
@@ -28,6 +29,7 @@ pub use cluster::{
     OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, UpstreamProtocol,
 };
 pub use dump::{DumpVersion, config_dump};
+pub use explain::{Entry, Explanation, Question, Rejected, Step, explain};
 pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, HttpConnections, Inspection, NetworkFilter,
     TcpProxy, Transport,

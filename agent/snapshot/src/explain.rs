@@ -1,0 +1,301 @@
+//! Why a request goes where it goes: the walk of the data plane, with what every candidate on the way was and why it
+//! was not taken.
+//!
+//! The choices are made by the look-ups that the data plane uses; here they are only described.
+
+mod action;
+mod reasons;
+
+use std::{fmt, net::SocketAddr};
+
+use serde::Serialize;
+
+use crate::{
+    Application, Binding, ConnectionFacts, Direction, FilterChain, Listener, ListenerId, NetworkFilter,
+    NoRoute, RequestHead, Snapshot, Transport, VirtualHost, WeightedClusters, match_route,
+};
+
+/// A connection and a request on it, as a client would make them.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q, R> {
+    /// Where the client's connection comes in or was going to.
+    pub entry: Entry,
+    /// Server name of the client hello; `None` in clear text or when the client names none.
+    pub server_name: Option<&'q str>,
+    /// Whether the client speaks TLS.
+    pub tls: bool,
+    /// The request.
+    pub request: &'q R,
+}
+
+/// How the connection reached the proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Entry {
+    /// Directly: a gateway's port.
+    Port(u16),
+    /// Captured on its way out of the workload to this address.
+    Outbound(SocketAddr),
+    /// Captured on its way into the workload at this address.
+    Inbound(SocketAddr),
+}
+
+/// The walk of a request and where it ends.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Decisions in the order they are made.
+    pub steps: Vec<Step>,
+    /// What the client gets, with Envoy's flag and detail where it is an answer of the proxy's own.
+    pub verdict: String,
+}
+
+/// One decision.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Step {
+    /// What is decided: `listener`, `filter chain`, `virtual host`, `route`, `cluster`, …
+    pub stage: &'static str,
+    /// What was chosen; `None` when nothing fitted.
+    pub chosen: Option<String>,
+    /// Why, and what follows from it.
+    pub because: Vec<String>,
+    /// Candidates looked at before, or instead, in the order they were.
+    pub rejected: Vec<Rejected>,
+}
+
+/// A candidate that was not taken.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Rejected {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub because: String,
+}
+
+impl Step {
+    fn chosen(stage: &'static str, name: impl Into<String>, because: impl Into<String>) -> Self {
+        Self { stage, chosen: Some(name.into()), because: vec![because.into()], rejected: Vec::new() }
+    }
+
+    fn nothing(stage: &'static str, because: impl Into<String>) -> Self {
+        Self { stage, chosen: None, because: vec![because.into()], rejected: Vec::new() }
+    }
+}
+
+/// Candidates printed of a longer list.
+const SHOWN: usize = 20;
+
+/// Walks a request through a snapshot.
+pub fn explain<R: RequestHead>(question: &Question<'_, R>, snapshot: &Snapshot) -> Explanation {
+    let mut walk = Walk { snapshot, steps: Vec::new() };
+    let verdict = walk.connection(question);
+    Explanation { steps: walk.steps, verdict }
+}
+
+struct Walk<'s> {
+    snapshot: &'s Snapshot,
+    steps: Vec<Step>,
+}
+
+impl<'s> Walk<'s> {
+    fn connection<R: RequestHead>(&mut self, question: &Question<'_, R>) -> String {
+        let Some(listener) = self.listener(question.entry) else {
+            return "no listener: the connection is refused".to_owned();
+        };
+        let Some(chain) = self.filter_chain(question, listener) else {
+            return "connection closed (NR filter_chain_not_found)".to_owned();
+        };
+        match &chain.filter {
+            NetworkFilter::Blackhole => {
+                "connection closed: nothing is served here (BlackHoleCluster)".to_owned()
+            }
+            NetworkFilter::Tcp(tcp) => {
+                let clusters = self.clusters(&tcp.clusters);
+                format!("TCP relayed to {clusters}; the bytes are not read as HTTP")
+            }
+            NetworkFilter::Http(http) => {
+                let config = self.snapshot.route_config(http.route_config);
+                let over_tls = chain.tls.is_some();
+                self.routed(question.request, over_tls, config)
+            }
+        }
+    }
+
+    fn listener(&mut self, entry: Entry) -> Option<ListenerId> {
+        let (listener, because) = match entry {
+            Entry::Port(port) => (self.on_port(port), format!("it is bound to port {port}")),
+            Entry::Outbound(to) => match self.snapshot.captured_listener(to) {
+                Some(id) => (Some(id), reasons::captured(self.snapshot.listener(id), to)),
+                None => (self.of(Direction::Outbound), format!("no listener is for {to} or for its port")),
+            },
+            Entry::Inbound(_) => (self.of(Direction::Inbound), "it serves everything inbound".to_owned()),
+        };
+        let step = match listener {
+            Some(id) => Step::chosen("listener", self.snapshot.listener(id).name.as_str(), because),
+            None => {
+                let mut step = Step::nothing("listener", reasons::no_listener(entry));
+                let bound =
+                    self.snapshot.listeners().iter().filter(|l| matches!(l.binding, Binding::Socket(_)));
+                step.rejected = bound.take(SHOWN).map(reasons::other_listener).collect();
+                step
+            }
+        };
+        self.steps.push(step);
+        listener
+    }
+
+    fn on_port(&self, port: u16) -> Option<ListenerId> {
+        self.bound(|listener, at| at.port() == port && listener.direction == Direction::Gateway)
+    }
+
+    /// The listener that captures one direction.
+    fn of(&self, direction: Direction) -> Option<ListenerId> {
+        self.bound(|listener, _| listener.direction == direction)
+    }
+
+    /// The first listener with a socket of its own that is wanted.
+    fn bound(&self, wanted: impl Fn(&Listener, SocketAddr) -> bool) -> Option<ListenerId> {
+        let listeners = (0..).map(ListenerId).zip(self.snapshot.listeners());
+        let mut bound = listeners.filter(|(_, listener)| match listener.binding {
+            Binding::Socket(at) => wanted(listener, at),
+            Binding::Captured(_) => false,
+        });
+        bound.next().map(|(id, _)| id)
+    }
+
+    fn filter_chain<R>(&mut self, question: &Question<'_, R>, id: ListenerId) -> Option<&'s FilterChain> {
+        let listener = self.snapshot.listener(id);
+        let destination = match (question.entry, listener.binding) {
+            (Entry::Outbound(to) | Entry::Inbound(to), _) => to,
+            (Entry::Port(_), Binding::Socket(at) | Binding::Captured(at)) => at,
+        };
+        let (transport, application) = match question.tls {
+            true => (Transport::Tls, Application::Opaque),
+            false => (Transport::RawBuffer, Application::Http),
+        };
+        let facts =
+            ConnectionFacts { destination, server_name: question.server_name, transport, application };
+        let chosen = self.snapshot.select_filter_chain(&facts, id);
+        let others =
+            listener.filter_chains.iter().filter(|chain| chosen.is_none_or(|c| !std::ptr::eq(*chain, c)));
+        let rejected: Vec<_> = others
+            .take(SHOWN)
+            .map(|chain| Rejected {
+                name: chain.name.clone(),
+                because: reasons::chain(&chain.matches, &facts),
+            })
+            .collect();
+        let step = match chosen {
+            Some(chain) => {
+                let is_default = listener
+                    .default_filter_chain
+                    .as_ref()
+                    .is_some_and(|default| std::ptr::eq(default, chain));
+                let because = match is_default {
+                    true => "no other chain accepts the connection".to_owned(),
+                    false => reasons::chain_conditions(&chain.matches),
+                };
+                let mut step = Step::chosen("filter chain", chain.name.as_str(), because);
+                if let Some(tls) = chain.tls {
+                    step.because.push(format!("TLS ends here with {}", self.snapshot.tls_context(tls).name));
+                }
+                step
+            }
+            None => Step::nothing("filter chain", "none accepts the connection"),
+        };
+        self.steps.push(Step { rejected, ..step });
+        chosen
+    }
+
+    fn routed(
+        &mut self,
+        request: &impl RequestHead,
+        over_tls: bool,
+        config: &'s crate::RouteConfig,
+    ) -> String {
+        let table = format!("route table {}", config.name());
+        let found = match_route(request, over_tls, config);
+        let Some(host) = config.select_virtual_host(request.authority()) else {
+            let mut step =
+                Step::nothing("virtual host", format!("{table} has none for `{}`", request.authority()));
+            step.rejected = config.virtual_hosts().iter().take(SHOWN).map(reasons::other_host).collect();
+            self.steps.push(step);
+            return "404 NR route_not_found".to_owned();
+        };
+        let mut step =
+            Step::chosen("virtual host", host.name.as_str(), reasons::host(host, request.authority()));
+        step.because.push(table);
+        step.rejected = reasons::less_specific_hosts(config, host, request.authority());
+        self.steps.push(step);
+        match found {
+            Err(NoRoute::TlsRequired) => {
+                "301 to https: the server redirects everything that comes in clear text (httpsRedirect)"
+                    .to_owned()
+            }
+            Err(NoRoute::VirtualHost | NoRoute::Route) => {
+                self.steps.push(Step {
+                    rejected: reasons::earlier_routes(host, None, request, over_tls),
+                    ..Step::nothing(
+                        "route",
+                        "no route of the virtual host matches; less specific hosts are not asked",
+                    )
+                });
+                "404 NR route_not_found".to_owned()
+            }
+            Ok((host, route)) => self.action(host, route, request, over_tls),
+        }
+    }
+
+    fn action(
+        &mut self,
+        host: &'s VirtualHost,
+        route: &'s crate::Route,
+        request: &impl RequestHead,
+        over_tls: bool,
+    ) -> String {
+        let mut step =
+            Step::chosen("route", reasons::route_name(host, route), reasons::conditions(&route.matches));
+        if let Some(owner) = &route.virtual_service {
+            step.because.push(format!("written in VirtualService {owner}"));
+        }
+        step.rejected = reasons::earlier_routes(host, Some(route), request, over_tls);
+        self.steps.push(step);
+        let (effects, ending) = action::describe(route, request, over_tls);
+        if !effects.is_empty() {
+            self.steps.push(Step { stage: "action", chosen: None, because: effects, rejected: Vec::new() });
+        }
+        match ending {
+            action::Ending::Answered(verdict) => verdict,
+            action::Ending::Forwarded(clusters) => {
+                let clusters = self.clusters(clusters);
+                if clusters.starts_with("503") { clusters } else { format!("forwarded to {clusters}") }
+            }
+        }
+    }
+
+    /// Describes the destinations; returns where it goes in words, or the answer when it goes nowhere.
+    fn clusters(&mut self, clusters: &WeightedClusters) -> String {
+        let mut ends = Vec::new();
+        for target in clusters.targets() {
+            let (step, end) = action::cluster(self.snapshot, target, clusters);
+            self.steps.push(step);
+            ends.push(end);
+        }
+        ends.join(", or ")
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// A block for each step, the verdict last.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            let chosen = step.chosen.as_deref().unwrap_or(if step.stage == "action" { "" } else { "none" });
+            writeln!(f, "{}", format!("{:<14}{chosen}", step.stage).trim_end())?;
+            for reason in &step.because {
+                writeln!(f, "{:14}{reason}", "")?;
+            }
+            for rejected in &step.rejected {
+                writeln!(f, "{:14}not {}: {}", "", rejected.name, rejected.because)?;
+            }
+        }
+        writeln!(f, "verdict: {}", self.verdict)
+    }
+}

@@ -1,0 +1,190 @@
+//! What a route does with a request, in words.
+
+use std::fmt::Write;
+
+use super::Step;
+use crate::{
+    AbortStatus, Cluster, ClusterTarget, Discovery, Edits, Fault, Forward, HeaderEdits, LoadBalancer,
+    PathRewrite, Redirect, RedirectPort, RequestHead, Route, RouteAction, Snapshot, UpstreamProtocol,
+    WeightedClusters,
+};
+
+/// How a route's work ends.
+pub(super) enum Ending<'r> {
+    /// The proxy answers itself.
+    Answered(String),
+    /// Sent to one of these.
+    Forwarded(&'r WeightedClusters),
+}
+
+/// What happens to the request on the way, in order, and how it ends.
+pub(super) fn describe<'r>(
+    route: &'r Route,
+    request: &impl RequestHead,
+    over_tls: bool,
+) -> (Vec<String>, Ending<'r>) {
+    let mut effects = Vec::new();
+    if route.cors.is_some() {
+        effects.push("cross-origin rules apply (corsPolicy)".to_owned());
+    }
+    if let Some(fault) = &route.fault {
+        describe_fault(fault, &mut effects);
+    }
+    if let Some(headers) = &route.headers {
+        describe_headers("", headers, &mut effects);
+    }
+    let ending = match &route.action {
+        RouteAction::DirectResponse { status, body } => {
+            Ending::Answered(format!("{status} answered by the route itself ({} bytes of body)", body.len()))
+        }
+        RouteAction::Redirect(redirect) => Ending::Answered(describe_redirect(redirect, request, over_tls)),
+        RouteAction::Forward(forward) => {
+            describe_forward(forward, &mut effects);
+            Ending::Forwarded(&forward.clusters)
+        }
+    };
+    (effects, ending)
+}
+
+fn describe_fault(fault: &Fault, effects: &mut Vec<String>) {
+    if let Some((delay, share)) = fault.delay {
+        effects.push(format!("{} % are delayed by {delay:?} (fault, flag DI)", share.percent()));
+    }
+    if let Some((status, share)) = fault.abort {
+        let status = match status {
+            AbortStatus::Http(status) => status.to_string(),
+            AbortStatus::Grpc(status) => format!("gRPC status {status}"),
+        };
+        effects.push(format!("{} % are answered {status} instead (fault, flag FI)", share.percent()));
+    }
+}
+
+fn describe_headers(whose: &str, headers: &HeaderEdits, effects: &mut Vec<String>) {
+    for (side, edits) in [("request", &headers.request), ("answer", &headers.response)] {
+        describe_edits(&format!("{side} header{whose}"), edits, effects);
+    }
+}
+
+fn describe_edits(what: &str, edits: &Edits, effects: &mut Vec<String>) {
+    effects.extend(edits.remove.iter().map(|name| format!("{what} `{name}` removed")));
+    effects
+        .extend(edits.set.iter().map(|(name, value)| format!("{what} `{name}` set to `{}`", value.source())));
+    effects
+        .extend(edits.add.iter().map(|(name, value)| format!("{what} `{name}` added: `{}`", value.source())));
+}
+
+fn describe_forward(forward: &Forward, effects: &mut Vec<String>) {
+    if let Some(rewrite) = &forward.rewrite {
+        effects.extend(rewrite.path.as_ref().map(|path| format!("path rewritten: {}", path_rewrite(path))));
+        effects.extend(
+            rewrite.authority.as_ref().map(|authority| format!("authority rewritten to `{authority}`")),
+        );
+    }
+    effects.extend(forward.timeout.map(|timeout| format!("timeout {timeout:?}")));
+    if let Some(retries) = &forward.retries {
+        effects.push(format!("up to {} retries", retries.attempts));
+    }
+    for mirror in &forward.mirrors {
+        effects.push(format!("{} % copied to {}", mirror.share.percent(), mirror.target.name));
+    }
+}
+
+fn path_rewrite(rewrite: &PathRewrite) -> String {
+    match rewrite {
+        PathRewrite::Whole(path) => format!("the whole becomes `{path}`"),
+        PathRewrite::Prefix { matched, text } => format!("the first {matched} bytes become `{text}`"),
+        PathRewrite::Regex { search, replacement } => {
+            format!("what matches `{}` becomes `{replacement}`", search.source())
+        }
+    }
+}
+
+fn describe_redirect(redirect: &Redirect, request: &impl RequestHead, over_tls: bool) -> String {
+    let scheme = redirect.scheme.as_deref().unwrap_or(if over_tls { "https" } else { "http" });
+    let authority = redirect.authority.as_deref().unwrap_or(request.authority());
+    let mut text = format!("{} redirect to {scheme}://{authority}", redirect.status);
+    if let Some(RedirectPort::Number(port)) = redirect.port {
+        _ = write!(text, " port {port}");
+    }
+    match &redirect.path {
+        None => _ = write!(text, "{}", request.path_and_query()),
+        Some(path) => _ = write!(text, ", path: {}", path_rewrite(path)),
+    }
+    text
+}
+
+/// A destination and its endpoints; the text says where a request for it ends.
+pub(super) fn cluster(snapshot: &Snapshot, target: &ClusterTarget, all: &WeightedClusters) -> (Step, String) {
+    let name = target.name.as_str();
+    let share = share(target, all);
+    let Some(id) = target.id else {
+        let why = "no service of that name, port and subset is known to this proxy";
+        let because = share.into_iter().chain([why.to_owned()]).collect();
+        let step = Step { because, ..Step::chosen("cluster", name, "") };
+        return (step, format!("503 NC cluster_not_found ({name})"));
+    };
+    let cluster = snapshot.cluster(id);
+    let mut because: Vec<String> = share.into_iter().collect();
+    because
+        .extend(cluster.destination_rule.as_ref().map(|rule| format!("policies of DestinationRule {rule}")));
+    because.extend(protocol(cluster.protocol));
+    if let Some(headers) = &target.headers {
+        describe_headers(" for this cluster", headers, &mut because);
+    }
+    let end = endpoints(cluster, &mut because);
+    (Step { because, ..Step::chosen("cluster", name, "") }, end)
+}
+
+fn share(target: &ClusterTarget, all: &WeightedClusters) -> Option<String> {
+    let several = all.targets().len() > 1;
+    let sum: u64 = all.targets().iter().map(|target| u64::from(target.weight)).sum();
+    several.then(|| format!("weight {} of {sum}", target.weight))
+}
+
+fn protocol(protocol: UpstreamProtocol) -> Option<String> {
+    match protocol {
+        UpstreamProtocol::Http1 => None,
+        UpstreamProtocol::Http2 => Some("spoken to in HTTP/2".to_owned()),
+        UpstreamProtocol::AsDownstream => Some("spoken to in the version the client speaks".to_owned()),
+    }
+}
+
+/// Endpoints that may be picked.
+const SHOWN: usize = 10;
+
+fn endpoints(cluster: &Cluster, because: &mut Vec<String>) -> String {
+    let name = &cluster.name;
+    match &cluster.discovery {
+        Discovery::OriginalDestination => {
+            because.push("the endpoint is the address the client dialled".to_owned());
+            format!("{name} (original destination)")
+        }
+        Discovery::Dns(dns) => {
+            let names: Vec<_> = dns.names.iter().map(|name| format!("{}:{}", name.host, name.port)).collect();
+            because.push(format!("endpoints are what DNS says of {}", names.join(", ")));
+            format!("{name} (resolved by DNS)")
+        }
+        Discovery::Endpoints(_) => {
+            let addresses: Vec<_> =
+                cluster.endpoints().map(|endpoint| endpoint.address.to_string()).collect();
+            if addresses.is_empty() {
+                because.push("the service has no ready endpoint".to_owned());
+                return format!("503 UH no_healthy_upstream ({name})");
+            }
+            let more = addresses.len().saturating_sub(SHOWN);
+            let shown = addresses[..addresses.len() - more].join(", ");
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            because.push(format!("{} among {shown}{more}", balancer(&cluster.load_balancer)));
+            format!("{name} ({} endpoint{})", addresses.len(), if addresses.len() == 1 { "" } else { "s" })
+        }
+    }
+}
+
+fn balancer(balancer: &LoadBalancer) -> &'static str {
+    match balancer {
+        LoadBalancer::LeastRequest(_) => "the less busy of two",
+        LoadBalancer::RoundRobin(_) => "in turn",
+        LoadBalancer::Random => "at random",
+        LoadBalancer::ConsistentHash(_) => "by hash",
+    }
+}

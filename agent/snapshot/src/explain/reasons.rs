@@ -1,0 +1,219 @@
+//! Why candidates were taken or not, in words.
+
+use std::net::SocketAddr;
+
+use super::{Entry, Rejected, SHOWN};
+use crate::{
+    Application, Binding, ConnectionFacts, FilterChainMatch, HeaderMatch, HostName, HostPattern, Listener,
+    Mismatch, PathMatch, RequestHead, Route, RouteConfig, RouteMatch, TextMatch, Transport, VirtualHost,
+};
+
+pub(super) fn captured(listener: &Listener, to: SocketAddr) -> String {
+    match listener.binding {
+        Binding::Captured(at) if at.ip().is_unspecified() => {
+            format!("no listener is for {to} itself; this one is for its port on every address")
+        }
+        _ => format!("it is for {to}"),
+    }
+}
+
+pub(super) fn no_listener(entry: Entry) -> String {
+    match entry {
+        Entry::Port(port) => format!("nothing listens on port {port}"),
+        Entry::Outbound(_) => "this proxy captures nothing outbound".to_owned(),
+        Entry::Inbound(_) => "this proxy captures nothing inbound".to_owned(),
+    }
+}
+
+pub(super) fn other_listener(listener: &Listener) -> Rejected {
+    let (Binding::Socket(at) | Binding::Captured(at)) = listener.binding;
+    Rejected { name: listener.name.clone(), because: format!("it is bound to port {}", at.port()) }
+}
+
+/// The first condition of a chain that a connection does not fulfil.
+pub(super) fn chain(conditions: &FilterChainMatch, facts: &ConnectionFacts<'_>) -> String {
+    if let Some(port) = conditions.destination_port.filter(|port| *port != facts.destination.port()) {
+        return format!("for connections to port {port}");
+    }
+    let name = facts.server_name.map(HostName::of_authority);
+    let name = name.as_ref().map_or("", HostName::as_str);
+    if !conditions.server_names.is_empty() && !conditions.server_names.iter().any(|p| p.covers(name)) {
+        let names = list(&conditions.server_names);
+        return match facts.server_name {
+            Some(name) => format!("for server names {names}, not `{name}`"),
+            None => format!("for server names {names}, and the client names none"),
+        };
+    }
+    if conditions.transport.is_some_and(|wanted| wanted != facts.transport) {
+        return match conditions.transport {
+            Some(Transport::Tls) => "for TLS, and this is clear text".to_owned(),
+            _ => "for clear text, and this is TLS".to_owned(),
+        };
+    }
+    if conditions.application.is_some_and(|wanted| wanted != facts.application) {
+        return match conditions.application {
+            Some(Application::Http) => "for clear-text HTTP".to_owned(),
+            Some(Application::Mesh | Application::MeshHttp) => {
+                "for proxies of the mesh, which offer Istio's protocols in their TLS hello".to_owned()
+            }
+            _ => "for bytes that are no HTTP".to_owned(),
+        };
+    }
+    "a more specific chain accepts the connection".to_owned()
+}
+
+/// The conditions of a chain, all of which hold.
+pub(super) fn chain_conditions(conditions: &FilterChainMatch) -> String {
+    let mut parts = Vec::new();
+    if let Some(port) = conditions.destination_port {
+        parts.push(format!("to port {port}"));
+    }
+    if !conditions.server_names.is_empty() {
+        parts.push(format!("server name among {}", list(&conditions.server_names)));
+    }
+    match conditions.transport {
+        Some(Transport::Tls) => parts.push("TLS".to_owned()),
+        Some(Transport::RawBuffer) => parts.push("clear text".to_owned()),
+        None => {}
+    }
+    match conditions.application {
+        Some(Application::Http) => parts.push("the bytes look like HTTP".to_owned()),
+        Some(Application::Opaque) => parts.push("the bytes are no HTTP".to_owned()),
+        Some(Application::Mesh | Application::MeshHttp) => {
+            parts.push("the client is a proxy of the mesh".to_owned());
+        }
+        None => {}
+    }
+    if parts.is_empty() { "it accepts every connection".to_owned() } else { parts.join(", ") }
+}
+
+fn list(patterns: &[HostPattern]) -> String {
+    let shown = patterns.iter().take(SHOWN).map(|pattern| format!("`{pattern}`"));
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if patterns.len() > SHOWN {
+        text.push_str(&format!(" and {} more", patterns.len() - SHOWN));
+    }
+    text
+}
+
+/// By which of its domains a host serves an authority.
+pub(super) fn host(host: &VirtualHost, authority: &str) -> String {
+    match best_domain(host, authority) {
+        Some(HostPattern::Exact(name)) => format!("its domain `{name}` is the name asked for"),
+        Some(HostPattern::Any) => "no host has the name, and its domain `*` takes every other".to_owned(),
+        Some(suffix) => {
+            format!("no host has the very name, and its domain `{suffix}` is the longest that covers it")
+        }
+        None => "it serves the name".to_owned(),
+    }
+}
+
+fn best_domain<'h>(host: &'h VirtualHost, authority: &str) -> Option<&'h HostPattern> {
+    let name = HostName::of_authority(authority);
+    let covering = host.domains.iter().filter(|domain| domain.covers(name.as_str()));
+    covering.max_by_key(|domain| match domain {
+        HostPattern::Exact(_) => usize::MAX,
+        HostPattern::Suffix(suffix) => suffix.len(),
+        HostPattern::Any => 0,
+    })
+}
+
+/// Hosts that would also serve the name.
+pub(super) fn less_specific_hosts(
+    config: &RouteConfig,
+    chosen: &VirtualHost,
+    authority: &str,
+) -> Vec<Rejected> {
+    let others = config.virtual_hosts().iter().filter(|host| !std::ptr::eq(*host, chosen));
+    let covering = others.filter_map(|host| Some((host, best_domain(host, authority)?)));
+    covering
+        .take(SHOWN)
+        .map(|(host, domain)| Rejected {
+            name: host.name.clone(),
+            because: format!("its domain `{domain}` is less specific, or comes later"),
+        })
+        .collect()
+}
+
+pub(super) fn other_host(host: &VirtualHost) -> Rejected {
+    Rejected { name: host.name.clone(), because: format!("for {}", list(&host.domains)) }
+}
+
+/// A route's name, or its number in the virtual host, counted from 1.
+pub(super) fn route_name(host: &VirtualHost, route: &Route) -> String {
+    let number = host.routes.iter().position(|other| std::ptr::eq(other, route)).map_or(0, |index| index + 1);
+    match &route.name {
+        Some(name) => format!("#{number} `{name}`"),
+        None => format!("#{number}"),
+    }
+}
+
+/// The routes tried before the chosen one, or all of them.
+pub(super) fn earlier_routes(
+    host: &VirtualHost,
+    chosen: Option<&Route>,
+    request: &impl RequestHead,
+    over_tls: bool,
+) -> Vec<Rejected> {
+    let tried =
+        host.routes.iter().take_while(|route| chosen.is_none_or(|chosen| !std::ptr::eq(*route, chosen)));
+    let failed = tried.filter_map(|route| Some((route, route.matches.mismatch(request, over_tls)?)));
+    failed
+        .take(SHOWN)
+        .map(|(route, failure)| Rejected {
+            name: route_name(host, route),
+            because: format!("{} ({})", mismatch(&failure, request), conditions(&route.matches)),
+        })
+        .collect()
+}
+
+fn mismatch(failure: &Mismatch<'_>, request: &impl RequestHead) -> String {
+    match failure {
+        Mismatch::Path(_) => format!("the path is `{}`", request.path()),
+        Mismatch::Scheme(_) => "the scheme is another".to_owned(),
+        Mismatch::Method(_) => format!("the method is `{}`", request.method()),
+        Mismatch::Authority(_) => format!("the authority is `{}`", request.authority()),
+        Mismatch::Header(header) => match request.header(&header.name) {
+            Some(value) => format!("header `{}` is `{}`", header.name, String::from_utf8_lossy(value)),
+            None => format!("header `{}` is missing", header.name),
+        },
+        Mismatch::QueryParam(param) => format!("query parameter `{}` does not fit", param.name),
+    }
+}
+
+/// The conditions of a route in words.
+pub(super) fn conditions(conditions: &RouteMatch) -> String {
+    let mut parts = Vec::new();
+    match &conditions.path {
+        PathMatch::Any => {}
+        PathMatch::Exact(path) => parts.push(format!("path exactly `{}`", path.text)),
+        PathMatch::Prefix(path) => parts.push(format!("path prefix `{}`", path.text)),
+        PathMatch::Regex(pattern) => parts.push(format!("path regex `{}`", pattern.source())),
+    }
+    let named = [
+        ("scheme", &conditions.scheme),
+        ("method", &conditions.method),
+        ("authority", &conditions.authority),
+    ];
+    parts.extend(named.into_iter().filter_map(|(name, wanted)| Some(text_match(name, wanted.as_ref()?))));
+    parts.extend(conditions.headers.iter().map(header_match));
+    let params = conditions.query_params.iter();
+    parts.extend(
+        params.map(|param| text_match(&format!("query parameter `{}`", param.name), &param.condition)),
+    );
+    if parts.is_empty() { "takes every request".to_owned() } else { format!("wants {}", parts.join(", ")) }
+}
+
+fn header_match(header: &HeaderMatch) -> String {
+    let condition = text_match(&format!("header `{}`", header.name), &header.condition);
+    if header.invert { format!("not {condition}") } else { condition }
+}
+
+fn text_match(name: &str, condition: &TextMatch) -> String {
+    match condition {
+        TextMatch::Present => format!("{name} present"),
+        TextMatch::Exact(text) => format!("{name} exactly `{text}`"),
+        TextMatch::Prefix(text) => format!("{name} prefix `{text}`"),
+        TextMatch::Regex(pattern) => format!("{name} regex `{}`", pattern.source()),
+    }
+}

@@ -1,0 +1,264 @@
+//! `postern-agent explain request`: which listener, filter chain, virtual host, route, cluster and endpoint a request
+//! meets, and why the others are not taken.
+//!
+//! From directories the question is answered here; a running agent is sent the question and answers from the snapshot
+//! in force.
+
+use std::{
+    io::{Write, stdout},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use http::{Method, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use snapshot::{Binding, Direction, Entry, Explanation, HostPattern, Question, RequestHead, Snapshot};
+
+use crate::{admin_client, offline::Target};
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    #[command(subcommand)]
+    pub(crate) subject: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subject {
+    /// Walks a request through listeners, filter chains, routes and clusters.
+    Request(RequestArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RequestArgs {
+    /// Method of the request.
+    method: String,
+    /// Whole URL: `http://reviews:9080/v1`. With https the host is the server name of the client hello.
+    url: Uri,
+    /// Header of the request; may be repeated. `Host` replaces the URL's host as far as routing is concerned.
+    #[arg(short = 'H', long = "header", value_name = "K: V", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// Port of the proxy that the client connects to, when it is not the URL's.
+    #[arg(long, value_name = "PORT")]
+    listener: Option<u16>,
+    /// Address that the captured connection was going to; found out from the URL's host when absent.
+    #[arg(long, value_name = "ADDR:PORT")]
+    dst: Option<SocketAddr>,
+    /// Explains what a sidecar does with the request when it comes in, instead of going out.
+    #[arg(long)]
+    inbound: bool,
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum OutputFormat {
+    Text,
+    Json,
+}
+
+/// A question as it travels to a running agent.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Asked {
+    method: String,
+    tls: bool,
+    host: String,
+    port: u16,
+    path_and_query: String,
+    headers: Vec<(String, String)>,
+    listener: Option<u16>,
+    dst: Option<SocketAddr>,
+    inbound: bool,
+}
+
+/// Prints the walk.
+///
+/// # Errors
+/// The URL is not whole, the agent does not answer, or a directory cannot be read.
+pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
+    let Subject::Request(args) = &args.subject;
+    let asked = Asked::new(args)?;
+    let text = if args.target.config_dir.is_empty() {
+        ask(&args.target.admin, &asked, args.output)?
+    } else {
+        print(&asked.answer(&args.target.snapshot()?), args.output == OutputFormat::Json)
+    };
+    stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")
+}
+
+fn ask(admin: &str, asked: &Asked, output: OutputFormat) -> anyhow::Result<String> {
+    let path = if output == OutputFormat::Json { "/explain?format=json" } else { "/explain" };
+    let body = serde_json::to_string(asked).context("cannot be written as JSON")?;
+    let (status, answer) = admin_client::call(admin, Method::POST, path, body)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    if status != StatusCode::OK {
+        bail!("{admin} answered {path} with {status}: {}", answer.trim_end());
+    }
+    Ok(answer)
+}
+
+/// The walk as it is printed.
+pub(crate) fn print(explanation: &Explanation, json: bool) -> String {
+    match serde_json::to_string_pretty(explanation) {
+        Ok(text) if json => text + "\n",
+        _ => explanation.to_string(),
+    }
+}
+
+/// Reads `name: value`.
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected `name: value`")?;
+    if name.trim().is_empty() {
+        return Err("expected a name before `:`".to_owned());
+    }
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+impl Asked {
+    fn new(args: &RequestArgs) -> anyhow::Result<Self> {
+        let url = &args.url;
+        let whole = || format!("`{url}` is no whole URL; expected something like `http://reviews:9080/v1`");
+        let host = url.host().with_context(whole)?.trim_matches(['[', ']']).to_owned();
+        let tls = match url.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => bail!("{}", whole()),
+        };
+        Ok(Self {
+            method: args.method.clone(),
+            tls,
+            host,
+            port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            path_and_query: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            headers: args.headers.clone(),
+            listener: args.listener,
+            dst: args.dst,
+            inbound: args.inbound,
+        })
+    }
+
+    /// Walks the request through a snapshot.
+    pub(crate) fn answer(&self, snapshot: &Snapshot) -> Explanation {
+        let request = Request { asked: self, authority: self.authority() };
+        let is_name = self.host.parse::<IpAddr>().is_err();
+        let question = Question {
+            entry: self.entry(snapshot),
+            server_name: Some(self.host.as_str()).filter(|_| self.tls && is_name),
+            tls: self.tls,
+            request: &request,
+        };
+        snapshot::explain(&question, snapshot)
+    }
+
+    fn authority(&self) -> String {
+        let host = self.headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone());
+        let default_port = if self.tls { 443 } else { 80 };
+        host.unwrap_or_else(|| {
+            let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+            if self.port == default_port { host } else { format!("{host}:{}", self.port) }
+        })
+    }
+
+    fn entry(&self, snapshot: &Snapshot) -> Entry {
+        let captures = |direction| snapshot.listeners().iter().any(|l| l.direction == direction);
+        let port = self.listener.unwrap_or(self.port);
+        if captures(Direction::Gateway) || !captures(Direction::Outbound) {
+            return Entry::Port(self.listener.unwrap_or_else(|| real_port(snapshot, port)));
+        }
+        let host: Option<IpAddr> = self.host.parse().ok();
+        let elsewhere = SocketAddr::from((host.unwrap_or(NOWHERE), port));
+        match (self.dst, self.inbound) {
+            (to, true) => Entry::Inbound(to.unwrap_or(elsewhere)),
+            (Some(to), false) => Entry::Outbound(to),
+            (None, false) => {
+                let known = host.is_none().then(|| service_address(snapshot, &self.host, port)).flatten();
+                Entry::Outbound(known.unwrap_or(elsewhere))
+            }
+        }
+    }
+}
+
+/// Stands for an address that no service has (TEST-NET-1).
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// The port a gateway really listens on for a declared one: virtual hosts are named `<host>:<declared port>`.
+fn real_port(snapshot: &Snapshot, declared: u16) -> u16 {
+    let suffix = format!(":{declared}");
+    let serves = |listener: &&snapshot::Listener| {
+        listener.filter_chains.iter().chain(&listener.default_filter_chain).any(|chain| match &chain.filter {
+            snapshot::NetworkFilter::Http(http) => {
+                let hosts = snapshot.route_config(http.route_config).virtual_hosts();
+                hosts.iter().any(|host| host.name.ends_with(&suffix))
+            }
+            _ => false,
+        })
+    };
+    let port = |listener: &snapshot::Listener| match listener.binding {
+        Binding::Socket(at) | Binding::Captured(at) => at.port(),
+    };
+    let listeners = snapshot.listeners();
+    if listeners.iter().any(|listener| port(listener) == declared) {
+        return declared;
+    }
+    listeners.iter().find(serves).map_or(declared, port)
+}
+
+/// The address of the service with this name, as its virtual host lists it beside its names.
+fn service_address(snapshot: &Snapshot, name: &str, port: u16) -> Option<SocketAddr> {
+    let suffix = format!(":{port}");
+    let hosts = snapshot.route_configs().iter().flat_map(snapshot::RouteConfig::virtual_hosts);
+    let mut named = hosts.filter(|host| host.name.ends_with(&suffix)).filter(|host| {
+        host.domains.iter().any(|domain| matches!(domain, HostPattern::Exact(exact) if exact == name))
+    });
+    let address = |domain: &HostPattern| match domain {
+        HostPattern::Exact(text) => text.parse::<IpAddr>().ok(),
+        _ => None,
+    };
+    let ip = named.next()?.domains.iter().find_map(address)?;
+    Some(SocketAddr::new(ip, port))
+}
+
+struct Request<'a> {
+    asked: &'a Asked,
+    authority: String,
+}
+
+impl RequestHead for Request<'_> {
+    fn method(&self) -> &str {
+        &self.asked.method
+    }
+
+    fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    fn path_and_query(&self) -> &str {
+        &self.asked.path_and_query
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let mut headers = self.asked.headers.iter();
+        headers.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_bytes())
+    }
+
+    fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
+        for (name, value) in &self.asked.headers {
+            visit(name, value.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_a_name_and_a_value() {
+        assert_eq!(header("X-A: b:c"), Ok(("x-a".to_owned(), "b:c".to_owned())));
+        assert!(header("nothing").is_err());
+        assert!(header(": x").is_err());
+    }
+}

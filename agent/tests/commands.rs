@@ -1,0 +1,214 @@
+//! `config`, `explain`, `wait` and `request`, from a directory and from a running agent: both must say the same.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn agent(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_postern-agent"))
+        .args(arguments)
+        .env_remove("POD_NAMESPACE")
+        .output()
+        .unwrap()
+}
+
+/// What a command prints when all is well.
+fn printed(arguments: &[&str]) -> String {
+    let output = agent(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A directory with a shop, whose gateway listens on the port returned.
+fn shop() -> (TempDir, u16) {
+    let (directory, port) = (TempDir::new().unwrap(), free_port());
+    let yaml = include_str!("commands/shop.yaml").replace("PORT", &port.to_string());
+    fs::write(directory.path().join("shop.yaml"), yaml).unwrap();
+    (directory, port)
+}
+
+/// The arguments that ask the directory.
+fn offline(directory: &TempDir) -> [String; 4] {
+    ["--config-dir", directory.path().to_str().unwrap(), "--namespace", "shop"].map(str::to_owned)
+}
+
+fn with<'a>(command: &[&'a str], target: &'a [String]) -> Vec<&'a str> {
+    command.iter().copied().chain(target.iter().map(String::as_str)).collect()
+}
+
+/// A running gateway; ended with the value.
+struct Running {
+    process: Child,
+    admin: String,
+    status: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+impl Running {
+    fn start(directory: &Path) -> Self {
+        let [admin, status] = [free_port(), free_port()].map(|port| port.to_string());
+        let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
+            .args([
+                "proxy",
+                "router",
+                "--labels",
+                "istio=ingressgateway",
+                "--namespace",
+                "shop",
+                "--config-dir",
+            ])
+            .arg(directory)
+            .args(["--admin-port", &admin, "--status-port", &status])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, admin: format!("127.0.0.1:{admin}"), status: format!("127.0.0.1:{status}") }
+    }
+}
+
+#[test]
+fn tables_are_those_of_istioctl() {
+    let (directory, port) = shop();
+    let target = offline(&directory);
+    let rows = |section| {
+        let table = printed(&with(&["config", section], &target));
+        table
+            .lines()
+            .map(|line| {
+                line.split("     ")
+                    .map(str::trim)
+                    .filter(|c| !c.is_empty())
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        rows("listeners"),
+        [
+            vec!["ADDRESSES", "PORT", "MATCH", "DESTINATION"],
+            vec!["0.0.0.0", &port.to_string(), "ALL", &format!("Route: http.{port}")],
+        ]
+    );
+    let table = format!("http.{port}");
+    let host = format!("www.shop.com:{port}");
+    let route = |path| vec![table.as_str(), host.as_str(), "www.shop.com", path, "web.shop"];
+    assert_eq!(
+        rows("routes"),
+        [
+            vec!["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"],
+            route("/gone"),
+            route("/cart*"),
+            route("/*"),
+        ]
+    );
+    assert_eq!(rows("clusters")[1], ["web.shop.svc.cluster.local", "80", "-", "outbound", "EDS"]);
+    let endpoint = ["10.1.0.1:8080", "HEALTHY", "outbound|80||web.shop.svc.cluster.local"];
+    assert_eq!(rows("endpoints")[1], endpoint);
+}
+
+#[test]
+fn json_and_yaml_are_envoys_objects() {
+    let (directory, port) = shop();
+    let target = offline(&directory);
+    let routes: Value =
+        serde_json::from_str(&printed(&with(&["config", "routes", "-o", "json"], &target))).unwrap();
+    assert_eq!(routes[0]["name"], format!("http.{port}"));
+    assert_eq!(routes[0]["virtual_hosts"][0]["routes"][0]["direct_response"]["status"], 410);
+    let yaml = printed(&with(&["config", "routes", "-o", "yaml"], &target));
+    assert!(yaml.contains(&format!("name: http.{port}")), "{yaml}");
+}
+
+#[test]
+fn explain_names_every_decision_and_why_earlier_routes_lost() {
+    let (directory, port) = shop();
+    let target = offline(&directory);
+    let url = format!("http://www.shop.com:{port}/basket");
+    let text = printed(&with(&["explain", "request", "GET", &url], &target));
+    for line in [
+        &format!("listener      0.0.0.0_{port}"),
+        "its domain `www.shop.com` is the name asked for",
+        "not #1: the path is `/basket` (wants path exactly `/gone`)",
+        "not #2: the path is `/basket` (wants path prefix `/cart`)",
+        "written in VirtualService shop/web",
+        "verdict: forwarded to outbound|80||web.shop.svc.cluster.local (2 endpoints)",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+}
+
+#[test]
+fn explain_tells_answers_of_the_proxys_own_with_their_flags() {
+    let (directory, port) = shop();
+    let target = offline(&directory);
+    let verdict = |url: &str| {
+        let text = printed(&with(&["explain", "request", "GET", url], &target));
+        text.lines().last().unwrap().to_owned()
+    };
+    let at = |host_and_path: &str| {
+        verdict(&format!("http://{}", host_and_path.replacen('/', &format!(":{port}/"), 1)))
+    };
+    assert_eq!(at("www.shop.com/gone"), "verdict: 410 answered by the route itself (0 bytes of body)");
+    assert_eq!(at("www.other.com/"), "verdict: 404 NR route_not_found");
+    let unknown = at("www.shop.com/cart");
+    assert!(unknown.starts_with("verdict: 503 NC cluster_not_found (outbound|"), "{unknown}");
+    assert_eq!(verdict("http://www.shop.com:1/"), "verdict: no listener: the connection is refused");
+}
+
+#[test]
+fn a_running_agent_says_the_same_as_its_directory() {
+    let (directory, port) = shop();
+    let running = Running::start(directory.path());
+    let target = offline(&directory);
+    let live = ["--admin".to_owned(), running.admin.clone()];
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    assert_eq!(printed(&["request", "get", "/ready", "--admin", &running.admin]), "LIVE\n");
+    for section in ["listeners", "routes", "clusters", "endpoints"] {
+        let command = ["config", section];
+        assert_eq!(printed(&with(&command, &live)), printed(&with(&command, &target)));
+    }
+    let url = format!("http://www.shop.com:{port}/basket");
+    let command = ["explain", "request", "GET", &url, "-H", "x-a: b"];
+    assert_eq!(printed(&with(&command, &live)), printed(&with(&command, &target)));
+    let dump: Value = serde_json::from_str(&printed(&with(&["config", "all", "-o", "json"], &live))).unwrap();
+    assert!(dump["configs"][0]["dynamic_active_clusters"][0]["last_updated"].is_string(), "{dump:#}");
+}
+
+#[test]
+fn what_cannot_be_answered_says_why() {
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let said = |arguments: &[&str]| {
+        let output = agent(arguments);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = said(&["config", "routes", "--admin", &nobody]);
+    assert!(
+        code == Some(1) && error.contains(&format!("cannot reach the admin interface at {nobody}")),
+        "{error}"
+    );
+    let (code, error) = said(&["config", "routes", "--config-dir", "/nonexistent"]);
+    assert!(code == Some(1) && error.contains("`/nonexistent`"), "{error}");
+    let (code, error) = said(&["explain", "request", "GET", "/path", "--config-dir", "/"]);
+    assert!(code == Some(1) && error.contains("`/path` is no whole URL"), "{error}");
+    let (code, error) = said(&["config", "route-tables"]);
+    assert!(code == Some(2) && error.contains("possible values: listeners, routes"), "{error}");
+    let (code, error) = said(&["wait", "--timeout", "200ms", "--status", &nobody]);
+    assert!(code == Some(1) && error.contains("not ready within 200ms"), "{error}");
+}
