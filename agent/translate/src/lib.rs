@@ -61,7 +61,7 @@ pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: 
             inbound::build(&registry, &clusters, &mut draft, &mut findings);
         }
     }
-    findings.extend(references::check(resources, &registry));
+    findings.extend(references::check(resources, &registry, &rules));
     findings.sort_by(|a, b| (&a.place, &a.path).cmp(&(&b.place, &b.path)));
     findings.dedup();
     Translation { snapshot: draft.finish(clusters), findings }

@@ -11,6 +11,7 @@ use crate::{
     hosts::{full_name, service_host},
     proxy::ProxyKind,
     registry::Registry,
+    rules::Rules,
     visibility,
 };
 
@@ -18,10 +19,10 @@ use crate::{
 /// that no service gets endpoints from.
 ///
 /// Only what concerns the proxy is looked at: in a gateway rules for gateways, in a sidecar rules for the mesh.
-pub(crate) fn check(resources: &ResourceSet, registry: &Registry<'_>) -> Vec<Finding> {
+pub(crate) fn check(resources: &ResourceSet, registry: &Registry<'_>, rules: &Rules<'_>) -> Vec<Finding> {
     let gateways: HashSet<GatewayRef> =
         resources.gateways().iter().map(|gateway| reference(gateway)).collect();
-    let mut checker = Checker { registry, gateways, findings: Vec::new() };
+    let mut checker = Checker { registry, rules, gateways, findings: Vec::new() };
     for vs in resources.virtual_services() {
         let concerns = match registry.proxy.kind {
             ProxyKind::Sidecar => vs.spec.is_for_mesh(),
@@ -41,6 +42,7 @@ fn reference(gateway: &Object<resources::Gateway>) -> GatewayRef {
 
 struct Checker<'c, 's> {
     registry: &'c Registry<'s>,
+    rules: &'c Rules<'s>,
     gateways: HashSet<GatewayRef>,
     findings: Vec<Finding>,
 }
@@ -51,20 +53,30 @@ impl Checker<'_, '_> {
         if self.registry.proxy.kind == ProxyKind::Router {
             self.check_gateways(vs, &spec);
         }
-        let http = spec.field("http");
-        for (index, rule) in vs.spec.http.iter().enumerate() {
-            let item = http.index(index);
-            let route = item.field("route");
-            for (index, to) in rule.route.iter().enumerate() {
-                self.check_destination(vs, &to.destination, &route.index(index).field("destination"));
-            }
-        }
+        self.check_http(vs, &spec);
         let tcp = spec.field("tcp");
         for (index, rule) in vs.spec.tcp.iter().enumerate() {
             let item = tcp.index(index);
             let route = item.field("route");
             for (index, (to, _)) in rule.route.iter().enumerate() {
                 self.check_destination(vs, to, &route.index(index).field("destination"));
+            }
+        }
+    }
+
+    /// Destinations of the rules, those of delegates included.
+    fn check_http(&mut self, vs: &Object<VirtualService>, spec: &Path<'_>) {
+        let http = spec.field("http");
+        for rule in self.rules.of(vs) {
+            let item = http.index(rule.index);
+            let route = item.field("route");
+            for (index, to) in rule.http.route.iter().enumerate() {
+                self.check_destination(rule.owner, &to.destination, &route.index(index).field("destination"));
+            }
+            let mirrors = item.field("mirrors");
+            for (index, to) in rule.http.mirrors.iter().enumerate() {
+                let at = mirrors.index(index);
+                self.check_destination(rule.owner, &to.destination, &at.field("destination"));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The HTTP rules of VirtualServices, made ready once to become routes of any table.
 
 mod actions;
+mod delegates;
 mod headers;
 mod matches;
 mod retries;
@@ -9,8 +10,8 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use foldhash::fast::FixedState;
 use resources::{
-    Finding, HttpMatch, HttpRoute, Object, Path, Problem, ResourceId, ResourceSet, Rule as Sort, Severity,
-    VirtualService,
+    Delegate, Finding, HttpMatch, HttpRoute, Object, Path, Problem, ResourceId, ResourceSet, Rule as Sort,
+    Severity, VirtualService,
 };
 use snapshot::{CorsPolicy, Fault, HeaderEdits, RetryPolicy, RouteMatch};
 
@@ -57,17 +58,29 @@ pub(crate) struct Match {
 
 impl<'r> Rules<'r> {
     pub(crate) fn new(resources: &'r ResourceSet, proxy: &Proxy, findings: &mut Vec<Finding>) -> Self {
-        let visible = resources
+        let by_name: ByName<'r> = resources
             .virtual_services()
             .iter()
-            .filter(|vs| visibility::virtual_service(vs, &proxy.namespace).is_some());
-        let by_owner = visible.map(|vs| {
-            let rules = vs.spec.http.iter().enumerate();
-            let rules =
-                rules.map(|(index, http)| Rule::new(Cow::Borrowed(http), vs, index, findings)).collect();
-            (&vs.meta.id, rules)
+            .map(|vs| ((vs.meta.namespace(), vs.meta.name()), &**vs))
+            .collect();
+        let visible = resources.virtual_services().iter().filter(|vs| {
+            !vs.spec.is_delegate() && visibility::virtual_service(vs, &proxy.namespace).is_some()
         });
-        Self { by_owner: by_owner.collect() }
+        let mut by_owner = HashMap::default();
+        for vs in visible {
+            let mut rules = Vec::with_capacity(vs.spec.http.len());
+            for (index, http) in vs.spec.http.iter().enumerate() {
+                match &http.delegate {
+                    None => rules.push(Rule::new(Cow::Borrowed(http), (vs, index), findings)),
+                    Some(delegate) => {
+                        rules.extend(delegated(delegate, (vs, index), &by_name, findings));
+                    }
+                }
+            }
+            by_owner.insert(&vs.meta.id, rules);
+        }
+        findings.extend(delegates::unused(resources));
+        Self { by_owner }
     }
 
     /// The rules of a VirtualService in the order in which they are tried.
@@ -76,11 +89,38 @@ impl<'r> Rules<'r> {
     }
 }
 
+type ByName<'r> = HashMap<(&'r str, &'r str), &'r Object<VirtualService>, FixedState>;
+
+/// The rules of the delegate in the place of the rule that delegates to it.
+fn delegated<'r>(
+    delegate: &Delegate,
+    root: (&Object<VirtualService>, usize),
+    by_name: &ByName<'r>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Rule<'r>> {
+    let (vs, index) = root;
+    let find = |namespace: &str, name: &str| by_name.get(&(namespace, name)).copied();
+    let owner = match delegates::find(delegate, vs.meta.namespace(), find) {
+        Ok(owner) => owner,
+        Err(missing) => {
+            findings.push(delegates::not_followed(vs, index, missing));
+            return Vec::new();
+        }
+    };
+    let mut rules = Vec::new();
+    for (own_index, own) in owner.spec.http.iter().enumerate() {
+        match delegates::merged(&vs.spec.http[index], own) {
+            Ok(merged) => rules.push(Rule::new(Cow::Owned(merged), (owner, own_index), findings)),
+            Err(unfit) => findings.push(delegates::left_out((owner, own_index), root, unfit)),
+        }
+    }
+    rules
+}
+
 impl<'r> Rule<'r> {
     fn new(
         http: Cow<'r, HttpRoute>,
-        owner: &'r Object<VirtualService>,
-        index: usize,
+        (owner, index): (&'r Object<VirtualService>, usize),
         findings: &mut Vec<Finding>,
     ) -> Self {
         let mut report = Report { owner, index, findings };
@@ -101,7 +141,12 @@ impl<'r> Rule<'r> {
         }
     }
 
-    /// The match as written.
+    /// Position of a match in the owner's rule, when it is written there alone.
+    pub(crate) fn place(&self, of: &Match) -> Option<usize> {
+        of.index.filter(|_| matches!(self.http, Cow::Borrowed(_)))
+    }
+
+    /// The match as written, or as merged with what delegates to it.
     pub(crate) fn written(&self, of: &Match) -> Option<&HttpMatch> {
         of.index.and_then(|index| self.http.matches.get(index))
     }

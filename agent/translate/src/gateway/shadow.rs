@@ -63,6 +63,6 @@ fn shadowed(
     let http = spec.field("http");
     let at = http.index(rule.index);
     let list = at.field("match");
-    let at = condition.index.map_or(at, |index| list.index(index));
+    let at = rule.place(condition).map_or(at, |index| list.index(index));
     rule.owner.meta.finding(Severity::Warning, Sort::Shadowed, &at, problem)
 }
