@@ -1,45 +1,208 @@
-//! Picks an endpoint of a cluster: power of two choices on active requests (Istio's `LEAST_REQUEST`, its default).
+//! Picks an endpoint of a cluster (DestinationRule `loadBalancer`). Pure: how busy endpoints are, the time and random
+//! numbers are given.
 
-/// Returns the index of the endpoint to use, or `None` when there is none.
-///
-/// `active` tells how many requests an endpoint is serving for this worker; `draw` is a uniformly random number.
-pub(crate) fn pick(endpoints: usize, active: impl Fn(usize) -> u32, draw: u64) -> Option<usize> {
-    match endpoints {
-        0 => None,
-        1 => Some(0),
-        n => {
-            let first = (draw >> 32) as usize % n;
-            // Drawn among the others, so that two different endpoints are compared.
-            let second = (first + 1 + (draw & 0xffff_ffff) as usize % (n - 1)) % n;
-            Some(if active(second) < active(first) { second } else { first })
+mod hash;
+mod plan;
+mod turns;
+
+use std::{
+    cell::{OnceCell, RefCell},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use snapshot::{HashFunction, LoadBalancer, LocalityEndpoints, SlowStart};
+
+pub(crate) use self::hash::{hash_address, hash_key};
+use self::{
+    hash::{HashTable, Member},
+    plan::{Group, Plan},
+    turns::Turns,
+};
+
+/// What is asked about an endpoint while picking.
+pub(crate) trait Load {
+    /// Requests it is serving for this worker.
+    fn active(&self, position: usize) -> u32;
+
+    /// Its share relative to the others: its weight, less while it is warming up.
+    fn share(&self, position: usize) -> f64;
+}
+
+/// The endpoints of a cluster that may be picked now, and whose turn it is.
+pub(crate) struct Picker {
+    plan: Plan,
+    policy: Policy,
+    /// Whether all shares are equal, so that they need not be asked for.
+    uniform: bool,
+}
+
+enum Policy {
+    LeastRequest,
+    /// By level and group of the plan.
+    RoundRobin(Vec<Vec<RefCell<Turns>>>),
+    Random,
+    Hash(HashFunction, Vec<Hashed>),
+}
+
+/// The hash table of one priority, made when it is first needed: most clusters of a mesh are never called.
+struct Hashed {
+    members: Vec<Member>,
+    table: OnceCell<HashTable>,
+}
+
+impl Default for Picker {
+    /// One that has nobody.
+    fn default() -> Self {
+        Self { plan: Plan::default(), policy: Policy::Random, uniform: true }
+    }
+}
+
+/// What decides a pick.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Choice {
+    /// A uniformly random number.
+    pub(crate) draw: u64,
+    /// Hash of the request's key, if it has one.
+    pub(crate) hash: Option<u64>,
+}
+
+impl Picker {
+    /// The picker for a cluster; `usable` tells which positions in its list of endpoints are healthy.
+    pub(crate) fn new(
+        (localities, balancer): (&[LocalityEndpoints], &LoadBalancer),
+        usable: impl Fn(usize) -> bool,
+        min_health_percent: u32,
+    ) -> Self {
+        let plan = Plan::new(localities, usable, min_health_percent);
+        let endpoints = || localities.iter().flat_map(|locality| &locality.endpoints);
+        let mut weights = endpoints().map(|endpoint| endpoint.weight);
+        let first = weights.next();
+        let uniform = weights.all(|weight| Some(weight) == first) && slow_start(balancer).is_none();
+        let policy = match balancer {
+            LoadBalancer::LeastRequest(_) => Policy::LeastRequest,
+            LoadBalancer::RoundRobin(_) => Policy::RoundRobin(turns(&plan)),
+            LoadBalancer::Random => Policy::Random,
+            LoadBalancer::ConsistentHash(policy) => Policy::Hash(policy.function, hashed(&plan, localities)),
+        };
+        Self { plan, policy, uniform }
+    }
+
+    /// The position of the endpoint to use, or `None` when there is none.
+    pub(crate) fn pick(&self, choice: Choice, load: &(impl Load + ?Sized)) -> Option<usize> {
+        if let (Policy::Hash(function, levels), Some(hash)) = (&self.policy, choice.hash) {
+            let level = &levels[self.plan.level(hash)?];
+            let table = level.table.get_or_init(|| HashTable::new(*function, &level.members));
+            return table.pick(hash).map(|position| position as usize);
+        }
+        let (level, group) = self.plan.group(choice.draw)?;
+        let members = &self.plan.levels[level].groups[group].members;
+        let index = match &self.policy {
+            Policy::RoundRobin(turns) => {
+                let share = |index: usize| load.share(members[index] as usize);
+                turns[level][group].borrow_mut().next(self.uniform, choice.draw, share)
+            }
+            Policy::LeastRequest => self.least_request(members, choice.draw, load),
+            Policy::Random | Policy::Hash(..) => (choice.draw >> 16) as usize % members.len().max(1),
+        };
+        members.get(index).map(|position| *position as usize)
+    }
+
+    /// All that may be picked, for those who have tried the one picked.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = usize> {
+        self.plan.members().map(|position| position as usize)
+    }
+
+    /// The less busy of two drawn at random (power of two choices), each drawn by its share.
+    fn least_request(&self, members: &[u32], draw: u64, load: &(impl Load + ?Sized)) -> usize {
+        let position = |index: usize| members[index] as usize;
+        if self.uniform || members.len() < 2 {
+            return least_busy(members.len(), |index| f64::from(load.active(position(index))), draw);
+        }
+        let share = |index: usize| load.share(position(index)).max(f64::MIN_POSITIVE);
+        let most = (0..members.len()).map(share).fold(0.0, f64::max);
+        let first = drawn_by_share(members.len(), |index| share(index) / most, draw);
+        let second = drawn_by_share(members.len(), |index| share(index) / most, !draw);
+        let busy = |index: usize| f64::from(load.active(position(index))) / share(index);
+        if busy(second) < busy(first) { second } else { first }
+    }
+}
+
+/// The setting for new endpoints, if there is one.
+pub(crate) fn slow_start(balancer: &LoadBalancer) -> Option<&SlowStart> {
+    match balancer {
+        LoadBalancer::LeastRequest(slow_start) | LoadBalancer::RoundRobin(slow_start) => slow_start.as_ref(),
+        LoadBalancer::Random | LoadBalancer::ConsistentHash(_) => None,
+    }
+}
+
+/// The part of its share, 0–1, that an endpoint of this age gets (Envoy's slow start).
+pub(crate) fn warmth(age: Duration, setting: &SlowStart) -> f64 {
+    if age >= setting.window {
+        return 1.0;
+    }
+    let time = age.as_secs_f64().max(1.0) / setting.window.as_secs_f64();
+    let warmth = time.min(1.0).powf(setting.aggression.recip());
+    warmth.max(setting.minimum_percent / 100.0)
+}
+
+fn turns(plan: &Plan) -> Vec<Vec<RefCell<Turns>>> {
+    let turns = |group: &Group| RefCell::new(Turns::new(group.members.len()));
+    plan.levels.iter().map(|level| level.groups.iter().map(turns).collect()).collect()
+}
+
+fn hashed(plan: &Plan, localities: &[LocalityEndpoints]) -> Vec<Hashed> {
+    let endpoints: Vec<(SocketAddr, u64)> = localities
+        .iter()
+        .flat_map(|locality| {
+            let weight = u64::from(locality.weight.unwrap_or(1).max(1));
+            locality
+                .endpoints
+                .iter()
+                .map(move |endpoint| (endpoint.address, weight * u64::from(endpoint.weight.max(1))))
+        })
+        .collect();
+    let member = |position: u32| {
+        let (address, weight) = endpoints[position as usize];
+        Member { position, address, weight }
+    };
+    let level = |level: &plan::Level| Hashed {
+        members: level.groups.iter().flat_map(|group| &group.members).map(|m| member(*m)).collect(),
+        table: OnceCell::new(),
+    };
+    plan.levels.iter().map(level).collect()
+}
+
+fn least_busy(endpoints: usize, active: impl Fn(usize) -> f64, draw: u64) -> usize {
+    if endpoints < 2 {
+        return 0;
+    }
+    let first = (draw >> 32) as usize % endpoints;
+    // Drawn among the others, so that two different endpoints are compared.
+    let second = (first + 1 + (draw & 0xffff_ffff) as usize % (endpoints - 1)) % endpoints;
+    if active(second) < active(first) { second } else { first }
+}
+
+/// Draws until one is taken with the probability of its share, 0–1; so often that the heaviest ends it in practice.
+fn drawn_by_share(endpoints: usize, share: impl Fn(usize) -> f64, mut draw: u64) -> usize {
+    let mut drawn = 0;
+    for _ in 0..32 {
+        draw = mix(draw);
+        drawn = (draw >> 32) as usize % endpoints;
+        if f64::from((draw & 0xffff_ffff) as u32) < share(drawn) * f64::from(u32::MAX) {
+            break;
         }
     }
+    drawn
+}
+
+/// Another number as random as the one given (SplitMix64).
+fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_endpoint_is_picked_from_none_and_the_only_one_from_one() {
-        assert_eq!(pick(0, |_| 0, 99), None);
-        assert_eq!(pick(1, |_| 1000, 99), Some(0));
-    }
-
-    #[test]
-    fn the_less_busy_of_two_is_picked() {
-        for draw in [0, 1, u64::MAX, 0x1234_5678_9abc_def0] {
-            assert_eq!(pick(2, |endpoint| [7, 3][endpoint], draw), Some(1));
-        }
-    }
-
-    #[test]
-    fn idle_endpoints_share_the_load() {
-        let mut hits = [0_u32; 5];
-        for step in 0..5000_u64 {
-            let draw = step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            hits[pick(5, |_| 0, draw).unwrap()] += 1;
-        }
-        assert!(hits.iter().all(|n| (800..1200).contains(n)), "{hits:?}");
-    }
-}
+mod tests;

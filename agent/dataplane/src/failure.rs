@@ -31,6 +31,9 @@ impl LocalReply<'static> {
     pub(crate) const NO_CLUSTER: Self = Self::new(503, "NC", "cluster_not_found", "");
     pub(crate) const NO_HEALTHY_UPSTREAM: Self =
         Self::new(503, "UH", "no_healthy_upstream", "no healthy upstream");
+    /// The cluster has as much under way as it may.
+    pub(crate) const OVERFLOW: Self =
+        Self::new(503, "UO", "upstream_reset_before_response_started{overflow}", reset!("overflow"));
     pub(crate) const UPSTREAM_CLOSED: Self = Self::new(
         503,
         "UC",
@@ -75,6 +78,7 @@ impl LocalReply<'static> {
                 reset!("connection timeout"),
             ),
             ConnectError::NotHttp2(_) => Self::UPSTREAM_PROTOCOL_ERROR,
+            ConnectError::Overflow => Self::OVERFLOW,
             ConnectError::Failed(_) => Self::new(
                 503,
                 "UF",

@@ -1,6 +1,7 @@
 //! HTTP requests: what both codecs share. Each request is routed by itself, from the snapshot that is current when
 //! its head has arrived.
 
+mod affinity;
 mod exchange;
 mod frames;
 mod h1;
@@ -14,6 +15,7 @@ use snapshot::{ClusterId, NoRoute, RequestHead, RouteAction, RouteConfigId, matc
 
 use crate::{
     access_log::{Entry, Field, RequestLine},
+    balance::Choice,
     buffer::PooledBuffer,
     connection::Connection,
     failure::LocalReply,
@@ -133,11 +135,18 @@ pub(crate) fn route<'v>(
         }
         RouteAction::Forward(forward) => {
             let target = forward.clusters.pick(draw);
-            let pick = |id| (view.pick(id, connection.destination, draw.rotate_left(17)), id);
+            let pick = |id| {
+                let hash = affinity::hash(request, &view.snapshot.cluster(id).load_balancer, connection.peer);
+                let choice = Choice { draw: draw.rotate_left(17), hash };
+                (view.pick(id, connection.destination, choice), id)
+            };
             let action = match target.id.map(pick) {
                 None => Action::Reply(LocalReply::NO_CLUSTER),
                 Some((None, _)) => Action::Reply(LocalReply::NO_HEALTHY_UPSTREAM),
-                Some((Some(lease), id)) => Action::Forward(lease, id),
+                Some((Some(lease), id)) => match lease.admit_request() {
+                    Ok(lease) => Action::Forward(lease, id),
+                    Err(reply) => Action::Reply(reply),
+                },
             };
             Routed { action, cluster: Some(&target.name), route: name }
         }

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    shared::SharedState,
     sockets::{BindError, Opened, Openings, Sockets},
     tls::{Cache, ContextError},
     worker::{self, Command, Counts, OpenedSocket, Settings},
@@ -25,6 +26,7 @@ pub struct DataPlane {
     workers: Vec<WorkerThread>,
     sockets: Sockets,
     tls: Cache,
+    shared: SharedState,
     version: u64,
 }
 
@@ -54,7 +56,13 @@ impl DataPlane {
         let workers = (0..settings.workers)
             .map(|index| start_worker(index, settings.clone()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { workers, sockets: Sockets::new(settings.workers), tls: Cache::default(), version: 0 })
+        Ok(Self {
+            workers,
+            sockets: Sockets::new(settings.workers),
+            tls: Cache::default(),
+            shared: SharedState::default(),
+            version: 0,
+        })
     }
 
     /// Opens and closes sockets as `snapshot` asks, gives it to every worker and waits until all serve from it.
@@ -64,12 +72,14 @@ impl DataPlane {
         self.version += 1;
         let version = self.version;
         let (tls, refused_credentials) = self.tls.contexts(&snapshot);
+        let shared = self.shared.update(&snapshot);
         let closed = self.sockets.close(&snapshot);
         self.tell_all(|done| Command::Close(closed.clone(), done)).await;
         self.tell_all(|done| Command::Publish {
             version,
             snapshot: Arc::clone(&snapshot),
             tls: tls.clone(),
+            shared: Arc::clone(&shared),
             done,
         })
         .await;

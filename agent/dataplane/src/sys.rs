@@ -7,7 +7,8 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use snapshot::Keepalive;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Asks the kernel where a redirected connection was going (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).
@@ -76,8 +77,25 @@ pub(crate) fn upstream_socket(destination: SocketAddr, source: Option<IpAddr>) -
     Ok(socket)
 }
 
+/// Lets the kernel probe a silent peer; what is not said is the kernel's default.
+pub(crate) fn set_keepalive(stream: &TcpStream, keepalive: &Keepalive) -> io::Result<()> {
+    let mut wanted = TcpKeepalive::new();
+    if let Some(time) = keepalive.time {
+        wanted = wanted.with_time(time);
+    }
+    if let Some(interval) = keepalive.interval {
+        wanted = wanted.with_interval(interval);
+    }
+    if let Some(probes) = keepalive.probes {
+        wanted = wanted.with_retries(probes);
+    }
+    SockRef::from(stream).set_tcp_keepalive(&wanted)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -88,5 +106,23 @@ mod tests {
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
         assert!(SockRef::from(&accepted).keepalive().unwrap());
+    }
+
+    #[test]
+    fn probes_are_sent_as_asked() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let seconds = Duration::from_secs;
+            let keepalive =
+                Keepalive { probes: Some(4), time: Some(seconds(300)), interval: Some(seconds(7)) };
+            set_keepalive(&stream, &keepalive).unwrap();
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(300));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(7));
+        });
     }
 }

@@ -1,15 +1,16 @@
 //! Opaque connections: one upstream for the whole connection, bytes relayed both ways.
 
-use snapshot::TcpProxy;
+use snapshot::{ClusterId, HashKey, LoadBalancer, TcpProxy};
 
 use crate::{
     access_log::Entry,
+    balance::{Choice, hash_address},
     buffer::PooledBuffer,
     connection::Connection,
     failure::LocalReply,
     relay::{Limits, RelayError, Transferred, relay},
     transport::Transport,
-    upstream::{Lease, UpstreamConnection},
+    upstream::{ConnectError, Lease, UpstreamConnection},
     view::View,
 };
 
@@ -19,6 +20,7 @@ pub(crate) struct Dialled {
     connection: UpstreamConnection,
     lease: Lease,
     cluster: ClusterName,
+    limits: Limits,
 }
 
 /// Name of a cluster for the access log; none when there is no log.
@@ -38,6 +40,8 @@ pub(crate) struct NotDialled {
 
 /// Endpoints tried before giving up on a connection.
 const ATTEMPTS: usize = 3;
+/// Flags of a connection for which all attempts failed: Envoy's for a failed connection, and that no attempt is left.
+const EXHAUSTED: &str = "UF,URX";
 
 /// Connects to an endpoint of the chain's cluster; when that fails, to another one.
 pub(crate) async fn dial(
@@ -51,10 +55,18 @@ pub(crate) async fn dial(
     let mut reply = LocalReply::NO_HEALTHY_UPSTREAM;
     let mut tried = Vec::new();
     while tried.len() < ATTEMPTS
-        && let Some(lease) = view.pick_untried(id, connection.destination, fastrand::u64(..), &tried)
+        && let Some(lease) =
+            view.pick_untried(id, connection.destination, choice(connection, view, id), &tried)
     {
         match lease.connect().await {
-            Ok(connection) => return Ok(Dialled { connection, lease, cluster }),
+            Ok(connection) => {
+                let limits = lease.policy().relay_limits();
+                return Ok(Dialled { connection, lease, cluster, limits });
+            }
+            // Others have no more room: the limit is the cluster's.
+            Err(error @ ConnectError::Overflow) => {
+                return Err(NotDialled { reply: LocalReply::connect_failed(&error), cluster });
+            }
             Err(error) => {
                 tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
                 reply = LocalReply::connect_failed(&error);
@@ -65,6 +77,15 @@ pub(crate) async fn dial(
     Err(NotDialled { reply, cluster })
 }
 
+/// The only key that an opaque connection has is where it comes from.
+fn choice(connection: &Connection, view: &View, cluster: ClusterId) -> Choice {
+    let by_source = match &view.snapshot.cluster(cluster).load_balancer {
+        LoadBalancer::ConsistentHash(policy) => policy.key == HashKey::SourceIp,
+        LoadBalancer::LeastRequest(_) | LoadBalancer::RoundRobin(_) | LoadBalancer::Random => false,
+    };
+    Choice { draw: fastrand::u64(..), hash: by_source.then(|| hash_address(connection.peer.ip())) }
+}
+
 /// Relays an opaque connection to its end. `first` is what the client has sent already.
 pub(crate) async fn serve<S: Transport>(
     connection: &Connection,
@@ -73,8 +94,7 @@ pub(crate) async fn serve<S: Transport>(
     first: Option<PooledBuffer>,
 ) {
     let worker = connection.worker();
-    let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
-    let surroundings = (&**worker, &*connection.deadline, limits);
+    let surroundings = (&**worker, &*connection.deadline, dialled.limits);
     let (transferred, result) = relay(&mut stream, &mut dialled.connection.stream, first, surroundings).await;
     let flags = match &result {
         Ok(()) => "",
@@ -96,7 +116,11 @@ pub(crate) async fn serve<S: Transport>(
 pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
     log(
         connection,
-        Ended { flags: failed.reply.flags, cluster: failed.cluster.as_deref(), ..Ended::default() },
+        Ended {
+            flags: if failed.reply.flags == "UF" { EXHAUSTED } else { failed.reply.flags },
+            cluster: failed.cluster.as_deref(),
+            ..Ended::default()
+        },
     );
 }
 

@@ -5,7 +5,7 @@ mod http2;
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -13,15 +13,26 @@ use std::{
 use tokio::net::TcpStream;
 
 use self::http2::Http2Connections;
-use crate::sys;
+use crate::{
+    cluster::{Policy, Slot},
+    failure::LocalReply,
+    health::{Sign, Watch},
+    shared::{Permit, Resource},
+    sys,
+};
 
 pub(crate) use self::http2::Http2Stream;
 
 /// An endpoint, or an original destination, with this worker's connections to it.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
-    source: Option<IpAddr>,
-    connect_timeout: Duration,
+    policy: RefCell<Rc<Policy>>,
+    /// What the workers know of its health, if the cluster ejects outliers.
+    watch: RefCell<Option<Watch>>,
+    /// Share of the requests relative to the other endpoints.
+    share: Cell<f64>,
+    /// Since when it is known.
+    pub(crate) since: Instant,
     active: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
     http2: Http2Connections,
@@ -40,6 +51,11 @@ pub(crate) struct UpstreamConnection {
     pub(crate) local: Option<SocketAddr>,
     /// Whether it has carried a request before: the peer may close it at any moment.
     pub(crate) reused: bool,
+    /// Requests it has been used for.
+    requests: u32,
+    since: Instant,
+    /// Its place among the connections of a cluster that limits them.
+    slot: Option<Slot>,
 }
 
 /// Why no connection to an endpoint came about.
@@ -49,6 +65,8 @@ pub(crate) enum ConnectError {
     Timeout,
     #[error("remote connection failure")]
     Failed(#[source] io::Error),
+    #[error("the cluster has as many connections or waiting requests as it may")]
+    Overflow,
     #[error("the endpoint does not speak HTTP/2: {0}")]
     NotHttp2(String),
 }
@@ -59,6 +77,7 @@ impl ConnectError {
         match self {
             Self::Timeout => Self::Timeout,
             Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
+            Self::Overflow => Self::Overflow,
             Self::NotHttp2(error) => Self::NotHttp2(error.clone()),
         }
     }
@@ -66,18 +85,31 @@ impl ConnectError {
 
 /// Idle connections kept per endpoint and worker; more are closed instead.
 const MAX_IDLE: usize = 256;
-/// How long an idle connection is kept (Istio's `connectionPool.http.idleTimeout` default).
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 impl Upstream {
-    pub(crate) fn new(address: SocketAddr, source: Option<IpAddr>, connect_timeout: Duration) -> Self {
-        let (active, idle, retired) = (Cell::new(0), RefCell::default(), Cell::new(false));
-        Self { address, source, connect_timeout, active, idle, http2: Http2Connections::default(), retired }
+    pub(crate) fn new(address: SocketAddr, policy: Rc<Policy>) -> Self {
+        Self {
+            address,
+            watch: RefCell::new(policy.watch(address)),
+            policy: RefCell::new(policy),
+            share: Cell::new(1.0),
+            since: Instant::now(),
+            active: Cell::new(0),
+            idle: RefCell::default(),
+            http2: Http2Connections::default(),
+            retired: Cell::new(false),
+        }
     }
 
-    /// Whether connections made under other settings may go on serving under these.
-    pub(crate) fn is_same(&self, source: Option<IpAddr>, connect_timeout: Duration) -> bool {
-        self.source == source && self.connect_timeout == connect_timeout
+    /// The rules it is used by.
+    pub(crate) fn policy(&self) -> Rc<Policy> {
+        Rc::clone(&self.policy.borrow())
+    }
+
+    /// Other rules from now on; connections there are go on serving.
+    pub(crate) fn set_policy(&self, policy: Rc<Policy>) {
+        *self.watch.borrow_mut() = policy.watch(self.address);
+        *self.policy.borrow_mut() = policy;
     }
 
     /// Requests and connections under way.
@@ -85,10 +117,20 @@ impl Upstream {
         self.active.get()
     }
 
+    /// Share of the requests relative to the other endpoints.
+    pub(crate) fn share(&self) -> f64 {
+        self.share.get()
+    }
+
+    /// Changes its share.
+    pub(crate) fn set_share(&self, share: f64) {
+        self.share.set(share);
+    }
+
     /// Counts one more request or connection until the lease is dropped.
     pub(crate) fn lease(self: &Rc<Self>) -> Lease {
         self.active.set(self.active.get() + 1);
-        Lease(Rc::clone(self))
+        Lease { upstream: Rc::clone(self), request: None }
     }
 
     /// The idle connection used last, or `None` when there is none alive.
@@ -100,44 +142,103 @@ impl Upstream {
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             if connection.is_quiet() {
                 connection.reused = true;
+                connection.requests += 1;
                 return Some(connection);
             }
         }
         None
     }
 
-    /// Opens a new connection.
+    /// Opens a new connection, unless the cluster has as many as it may.
     pub(crate) async fn connect(&self) -> Result<UpstreamConnection, ConnectError> {
+        let policy = self.policy();
+        let slot = policy.slot().map_err(|_| ConnectError::Overflow)?;
+        self.open(&policy, slot).await
+    }
+
+    /// Opens a new connection; where the cluster has as many as it may, waits for one to end or to fall idle, which
+    /// is then used again.
+    pub(crate) async fn connect_or_wait(&self) -> Result<UpstreamConnection, ConnectError> {
+        let policy = self.policy();
+        let slot = match policy.slot() {
+            Ok(slot) => slot,
+            Err(_) => {
+                let _waiting = policy.pending().map_err(|_| ConnectError::Overflow)?;
+                loop {
+                    policy.freed().await;
+                    if let Some(idle) = self.checkout() {
+                        return Ok(idle);
+                    }
+                    if let Ok(slot) = policy.slot() {
+                        break slot;
+                    }
+                }
+            }
+        };
+        self.open(&policy, slot).await
+    }
+
+    /// Opens a new connection in the place of one that has ended.
+    pub(crate) async fn replace(&self, ended: &mut UpstreamConnection) -> Result<(), ConnectError> {
+        let slot = ended.slot.take();
+        *ended = self.open(&self.policy(), slot).await?;
+        Ok(())
+    }
+
+    async fn open(&self, policy: &Policy, slot: Option<Slot>) -> Result<UpstreamConnection, ConnectError> {
         let connecting = async {
-            let socket = sys::upstream_socket(self.address, self.source)?;
+            let socket = sys::upstream_socket(self.address, policy.source_towards(self.address.ip()))?;
             let stream = socket.connect(self.address).await?;
             stream.set_nodelay(true)?;
+            if let Some(keepalive) = &policy.connections.keepalive {
+                sys::set_keepalive(&stream, keepalive)?;
+            }
             Ok(stream)
         };
-        match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(stream)) => {
-                let local = stream.local_addr().ok();
-                Ok(UpstreamConnection { stream, local, reused: false })
-            }
-            Ok(Err(error)) => Err(ConnectError::Failed(error)),
-            Err(_) => Err(ConnectError::Timeout),
-        }
+        let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
+        let stream = connected
+            .map_err(|_| ConnectError::Timeout)
+            .and_then(|connected| connected.map_err(ConnectError::Failed))
+            .inspect_err(|_| self.observe(Sign::LocalFailure))?;
+        self.observe(Sign::Connected);
+        let local = stream.local_addr().ok();
+        let since = Instant::now();
+        Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot })
     }
 
     /// Keeps a connection on which a request has ended cleanly for the next one.
     pub(crate) fn give_back(&self, connection: UpstreamConnection) {
+        let policy = self.policy.borrow();
+        let now = Instant::now();
+        let worn_out = policy.connections.max_requests.is_some_and(|limit| connection.requests >= limit)
+            || connection.is_too_old(&policy, now);
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !self.retired.get() {
-            idle.push(Idle { connection, since: Instant::now() });
+        if idle.len() < MAX_IDLE && !self.retired.get() && !worn_out {
+            idle.push(Idle { connection, since: now });
+            policy.notify_freed();
         }
     }
 
-    /// Closes idle connections that the peer closed or that have been idle for too long.
+    /// Closes the connection that has been idle longest; false when there is none.
+    pub(crate) fn close_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let any = !idle.is_empty();
+        if any {
+            drop(idle.remove(0));
+        }
+        any
+    }
+
+    /// Closes idle connections that the peer closed or that have been idle, or are, for too long.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.http2.sweep(now, IDLE_TIMEOUT);
-        self.idle
-            .borrow_mut()
-            .retain(|idle| now.duration_since(idle.since) < IDLE_TIMEOUT && idle.connection.is_quiet());
+        let policy = self.policy();
+        let limit = policy.connections.idle_timeout.unwrap_or(Duration::MAX);
+        self.http2.sweep(now, limit);
+        self.idle.borrow_mut().retain(|idle| {
+            now.duration_since(idle.since) < limit
+                && !idle.connection.is_too_old(&policy, now)
+                && idle.connection.is_quiet()
+        });
     }
 
     /// Closes the idle connections and keeps none from now on: nothing new comes here.
@@ -151,6 +252,18 @@ impl Upstream {
     pub(crate) fn is_unused(&self) -> bool {
         self.active.get() == 0 && self.idle.borrow().is_empty() && self.http2.is_unused()
     }
+
+    /// Takes into account what an attempt says about the endpoint.
+    pub(crate) fn observe(&self, sign: Sign) {
+        if self.watch.borrow().as_ref().is_some_and(|watch| watch.observe(sign)) {
+            tracing::info!(upstream = %self.address, cluster = self.policy.borrow().name, "ejected for its failures");
+        }
+    }
+
+    /// Whether it is left alone for its failures.
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.watch.borrow().as_ref().is_some_and(Watch::is_ejected)
+    }
 }
 
 impl UpstreamConnection {
@@ -159,15 +272,39 @@ impl UpstreamConnection {
         let mut byte = [0];
         matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+
+    fn is_too_old(&self, policy: &Policy, now: Instant) -> bool {
+        policy.connections.max_duration.is_some_and(|limit| now.duration_since(self.since) >= limit)
+    }
 }
 
 /// One request or connection under way at an endpoint.
-pub(crate) struct Lease(Rc<Upstream>);
+pub(crate) struct Lease {
+    upstream: Rc<Upstream>,
+    /// Its place among the requests of a cluster that counts them.
+    request: Option<Permit>,
+}
 
 impl Lease {
     /// Room for a request on an HTTP/2 connection to the endpoint.
     pub(crate) async fn http2_stream(&self) -> Result<Http2Stream, ConnectError> {
-        self.0.http2_stream().await
+        self.upstream.http2_stream().await
+    }
+
+    /// Counts it as a request of its cluster.
+    ///
+    /// # Errors
+    /// The cluster has as many as it may.
+    pub(crate) fn admit_request(mut self) -> Result<Self, LocalReply<'static>> {
+        self.request =
+            self.upstream.policy.borrow().admit(Resource::Requests).map_err(|_| LocalReply::OVERFLOW)?;
+        Ok(self)
+    }
+
+    /// Goes on at another endpoint of the cluster.
+    pub(crate) fn move_to(&mut self, mut another: Self) {
+        another.request = self.request.take();
+        *self = another;
     }
 }
 
@@ -175,12 +312,12 @@ impl std::ops::Deref for Lease {
     type Target = Upstream;
 
     fn deref(&self) -> &Upstream {
-        &self.0
+        &self.upstream
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.active.set(self.0.active.get() - 1);
+        self.upstream.active.set(self.upstream.active.get() - 1);
     }
 }

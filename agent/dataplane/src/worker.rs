@@ -22,6 +22,7 @@ use crate::{
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
     pipe::Pipes,
+    shared::SharedClusters,
     timer::{TICK, Timers},
     tls::Contexts,
     view::View,
@@ -68,7 +69,13 @@ pub(crate) enum Command {
     /// Stop accepting on these addresses, and confirm.
     Close(Vec<SocketAddr>, oneshot::Sender<()>),
     /// Serve from this snapshot from now on, and confirm.
-    Publish { version: u64, snapshot: Arc<Snapshot>, tls: Contexts, done: oneshot::Sender<()> },
+    Publish {
+        version: u64,
+        snapshot: Arc<Snapshot>,
+        tls: Contexts,
+        shared: SharedClusters,
+        done: oneshot::Sender<()>,
+    },
     /// Accept on these too.
     Open(Vec<OpenedSocket>),
     /// Let connections end.
@@ -256,8 +263,8 @@ pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceive
                 accepting.close(addresses).await;
                 _ = done.send(());
             }
-            Command::Publish { version, snapshot, tls, done } => {
-                let next = worker.view().next(version, snapshot, tls);
+            Command::Publish { version, snapshot, tls, shared, done } => {
+                let next = worker.view().next(version, snapshot, (tls, shared));
                 *worker.view.borrow_mut() = Rc::new(next);
                 _ = done.send(());
             }
@@ -307,8 +314,10 @@ async fn keep_time(worker: Rc<Worker>) {
     for tick in (0..SWEEP_EVERY).cycle() {
         interval.tick().await;
         worker.tick();
+        let now = Instant::now();
+        worker.view().tick(now);
         if tick == 0 {
-            worker.view().sweep(Instant::now());
+            worker.view().sweep(now);
             worker.pipes.sweep();
         }
     }

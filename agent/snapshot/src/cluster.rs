@@ -59,13 +59,17 @@ impl Cluster {
         }
     }
 
-    /// All endpoints in the order of their localities; none when the cluster has no list of its own.
-    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        let localities = match &self.discovery {
-            Discovery::Endpoints(localities) => localities.as_slice(),
+    /// The places that have endpoints; none when the cluster has no list of its own.
+    pub fn localities(&self) -> &[LocalityEndpoints] {
+        match &self.discovery {
+            Discovery::Endpoints(localities) => localities,
             Discovery::OriginalDestination | Discovery::Dns(_) => &[],
-        };
-        localities.iter().flat_map(|locality| &locality.endpoints)
+        }
+    }
+
+    /// All endpoints in the order of their localities.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.localities().iter().flat_map(|locality| &locality.endpoints)
     }
 }
 

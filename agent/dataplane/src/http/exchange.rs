@@ -19,9 +19,11 @@ use tokio::net::TcpStream;
 
 use super::{Method, Outcome, head::AnswerHead, pump::PumpError};
 use crate::{
+    balance::Choice,
     buffer::BufferPool,
     connection::Connection,
     failure::LocalReply,
+    health::Sign,
     upstream::{ConnectError, Http2Stream, Lease, UpstreamConnection},
     view::View,
 };
@@ -59,7 +61,7 @@ impl Link {
     /// A new or, with HTTP/2, perhaps a shared connection to the endpoint.
     async fn open(lease: &Lease, version: UpstreamVersion) -> Result<Self, ConnectError> {
         match version {
-            UpstreamVersion::Http1 => lease.connect().await.map(Self::Http1),
+            UpstreamVersion::Http1 => lease.connect_or_wait().await.map(Self::Http1),
             UpstreamVersion::Http2 => lease.http2_stream().await.map(Self::Http2),
         }
     }
@@ -86,9 +88,11 @@ pub(super) async fn acquire(
         };
         tracing::debug!(upstream = %lease.address, %error, "cannot connect");
         tried.push(lease.address);
-        let another = view.pick_untried(cluster, connection.destination, fastrand::u64(..), &tried);
-        match another.filter(|_| tried.len() < ATTEMPTS) {
-            Some(another) => *lease = another,
+        let choice = Choice { draw: fastrand::u64(..), hash: None };
+        let another = view.pick_untried(cluster, connection.destination, choice, &tried);
+        let overflow = matches!(error, ConnectError::Overflow);
+        match another.filter(|_| tried.len() < ATTEMPTS && !overflow) {
+            Some(another) => lease.move_to(another),
             None => return Err(LocalReply::connect_failed(&error)),
         }
     }
@@ -194,7 +198,7 @@ impl Exchange {
         body: &mut impl RequestBody,
         mut take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
-        let result = self.send(request, body, &mut take).await;
+        let result = self.send(request, lease, body, &mut take).await;
         let harmless = match &result {
             Err(Broken::Closed) => self.is_reused() && request.method != Method::Other,
             Err(Broken::Refused) => true,
@@ -204,12 +208,12 @@ impl Exchange {
             return result;
         }
         self.reconnect(lease).await.map_err(Broken::Connect)?;
-        self.send(request, body, take).await
+        self.send(request, lease, body, take).await
     }
 
     async fn reconnect(&mut self, lease: &Lease) -> Result<(), ConnectError> {
         match self {
-            Self::Http1(exchange) => exchange.upstream = lease.connect().await?,
+            Self::Http1(exchange) => lease.replace(&mut exchange.upstream).await?,
             Self::Http2(exchange) => *exchange = Http2Exchange::new(lease.http2_stream().await?),
         }
         Ok(())
@@ -218,6 +222,7 @@ impl Exchange {
     async fn send<T>(
         &mut self,
         request: &Outgoing<'_>,
+        lease: &Lease,
         body: &mut impl RequestBody,
         take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
@@ -227,7 +232,7 @@ impl Exchange {
             // Head and connection are made for the same version.
             _ => return Err(Broken::Protocol),
         }
-        self.next_head(request, body, take).await
+        self.next_head(request, lease, body, take).await
     }
 
     /// Reads the next head of the answer while the rest of the request's body goes up, and gives it to `take`: all
@@ -235,13 +240,27 @@ impl Exchange {
     pub(super) async fn next_head<T>(
         &mut self,
         request: &Outgoing<'_>,
+        lease: &Lease,
         body: &mut impl RequestBody,
-        take: impl FnMut(&AnswerHead<'_>) -> T,
+        mut take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
-        match self {
-            Self::Http1(exchange) => exchange.next_head(request.method, body, take).await,
-            Self::Http2(exchange) => exchange.next_head(request.method, body, take).await,
+        let taking = |head: &AnswerHead<'_>| {
+            if !head.is_interim() {
+                lease.observe(Sign::Answered(head.status()));
+            }
+            take(head)
+        };
+        let result = match self {
+            Self::Http1(exchange) => exchange.next_head(request.method, body, taking).await,
+            Self::Http2(exchange) => exchange.next_head(request.method, body, taking).await,
+        };
+        match &result {
+            // An idle connection ends when its server likes; that says nothing about the endpoint.
+            Err(Broken::Closed) if self.is_reused() => {}
+            Err(Broken::Closed | Broken::Reset | Broken::Protocol) => lease.observe(Sign::LocalFailure),
+            Ok(_) | Err(_) => {}
         }
+        result
     }
 }
 

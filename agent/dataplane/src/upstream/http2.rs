@@ -18,6 +18,7 @@ use h2::{
 use tokio::{net::TcpStream, sync::Notify, task::spawn_local};
 
 use super::{ConnectError, Upstream};
+use crate::cluster::{Policy, Slot};
 
 /// Requests that share one connection; further ones get another. It keeps what one broken connection costs small, and
 /// with the windows below no request is ever kept from its answer by others whose clients do not read.
@@ -45,6 +46,11 @@ struct Shared {
     used: Cell<bool>,
     ended: Rc<Cell<bool>>,
     idle_since: Cell<Instant>,
+    /// Requests it may still take.
+    left: Cell<u32>,
+    policy: Rc<Policy>,
+    /// Its place among the connections of a cluster that limits them.
+    _slot: Option<Slot>,
 }
 
 /// Room for one request on a shared connection.
@@ -70,7 +76,15 @@ impl Upstream {
                 return Ok(stream);
             }
             let dialling = self.http2.dialling.borrow().as_ref().map(Rc::clone);
-            dialling.unwrap_or_else(|| self.dial_http2()).finished().await?;
+            match dialling.unwrap_or_else(|| self.dial_http2()).finished().await {
+                // No more connections: a request that ends makes room on one of those there are.
+                Err(ConnectError::Overflow) if !self.http2.is_unused() => {
+                    let policy = self.policy();
+                    let _waiting = policy.pending().map_err(|_| ConnectError::Overflow)?;
+                    policy.freed().await;
+                }
+                result => result?,
+            }
         }
     }
 
@@ -91,7 +105,8 @@ impl Upstream {
 
     async fn connect_http2(&self) -> Result<Shared, ConnectError> {
         let connected = self.connect().await?;
-        match tokio::time::timeout(self.connect_timeout, handshake(connected.stream)).await {
+        let policy = self.policy();
+        match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream)).await {
             Ok(Ok((sender, connection))) => Ok(Shared {
                 sender,
                 local: connected.local,
@@ -99,6 +114,9 @@ impl Upstream {
                 used: Cell::new(false),
                 ended: drive(connection, self.address),
                 idle_since: Cell::new(Instant::now()),
+                left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
+                policy,
+                _slot: connected.slot,
             }),
             Ok(Err(error)) => Err(ConnectError::NotHttp2(error.to_string())),
             Err(_) => Err(ConnectError::Timeout),
@@ -173,18 +191,27 @@ impl Shared {
     /// Whether the peer takes further requests: it has neither closed nor said that it will (GOAWAY).
     fn is_open(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        !self.ended.get() && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+        self.left.get() > 0
+            && !self.ended.get()
+            && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+
+    /// Requests it may carry at once.
+    fn max_streams(&self) -> usize {
+        let asked = self.policy.connections.max_concurrent_streams;
+        asked.map_or(MAX_STREAMS, |limit| (limit as usize).clamp(1, MAX_STREAMS))
     }
 
     fn has_room(&self) -> bool {
         // A peer that takes none at all for now is waited for by one request per connection.
-        self.streams.get() < self.sender.current_max_send_streams().clamp(1, MAX_STREAMS)
+        self.streams.get() < self.sender.current_max_send_streams().clamp(1, self.max_streams())
     }
 }
 
 impl Http2Stream {
     fn new(connection: &Rc<Shared>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
+        connection.left.set(connection.left.get().saturating_sub(1));
         Self { connection: Rc::clone(connection), reused: connection.used.replace(true) }
     }
 
@@ -207,6 +234,7 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.idle_since.set(Instant::now());
+        self.connection.policy.notify_freed();
     }
 }
 

@@ -324,3 +324,26 @@ fn interim_answers_and_expectations_reach_http_1_clients() {
     assert_eq!(client.head(), "HTTP/1.1 100 Continue\r\n\r\n");
     assert_eq!(client.send("hi").answer().status(), "200");
 }
+
+#[test]
+fn a_limited_connection_carries_one_request_after_the_other_and_is_then_replaced() {
+    let upstream = Http2Upstream::start(async |request, mut respond: SendResponse<Bytes>| {
+        received(request.into_body()).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        respond.send_response(Response::new(()), true).unwrap();
+    });
+    let proxy = Proxy::start(dataplane::Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft.clusters[0].limits.max_connections = Some(1);
+        draft.clusters[0].connections.max_concurrent_streams = Some(1);
+        draft.clusters[0].connections.max_requests = Some(3);
+        draft
+    });
+    let mut clients: Vec<_> = (0..6).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    }
+    assert!(clients.iter_mut().all(|client| client.answer().status() == "200"));
+    assert_eq!(upstream.connections(), 2);
+}

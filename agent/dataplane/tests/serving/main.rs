@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod captured;
+mod clusters;
 mod http1;
 mod http2;
 mod http2_upstream;

@@ -182,7 +182,7 @@ impl<S: Transport> Session<'_, S> {
             write_whole(body.stream, out).await.map_err(|_| Broken::Downstream)?;
             let mut take =
                 |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.lasting, &fields);
-            answer = exchange.next_head(&request, &mut body, &mut take).await?;
+            answer = exchange.next_head(&request, &forward.lease, &mut body, &mut take).await?;
         }
         if answer.status == SWITCHING_PROTOCOLS && !forward.upgrade {
             return Err(Broken::Protocol);

@@ -230,7 +230,7 @@ impl Stream<'_> {
         let mut answer = exchange.ask(&request, &forward.lease, &mut body, &mut take).await?;
         while answer.interim {
             body.respond.send_informational(answer.head()).map_err(|_| Broken::Downstream)?;
-            answer = exchange.next_head(&request, &mut body, &mut take).await?;
+            answer = exchange.next_head(&request, &forward.lease, &mut body, &mut take).await?;
         }
         // Nothing was offered to be switched to; HTTP/2 has no such answer (RFC 9113 §8.6).
         if answer.status == SWITCHING_PROTOCOLS { Err(Broken::Protocol) } else { Ok(answer) }

@@ -141,6 +141,9 @@ impl AnswerFields {
 
     /// Writes the fields of an answer of our own.
     pub(in crate::http) fn write_local(&self, sink: &mut impl FieldSink, reply: &LocalReply<'_>) {
+        if reply.flags == LocalReply::OVERFLOW.flags {
+            sink.field("x-envoy-overloaded", b"true");
+        }
         if let Some(location) = reply.location {
             sink.field("location", location.as_bytes());
         }

@@ -1,0 +1,210 @@
+//! Consistent hash tables: equal keys meet the same endpoint as long as it is there. The numbers are Envoy's (xxHash64
+//! of addresses and keys), so that a mesh in which both serve sends a key to one place.
+
+use std::net::{IpAddr, SocketAddr};
+
+use snapshot::HashFunction;
+use twox_hash::XxHash64;
+
+/// An endpoint as a table sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Member {
+    /// What the caller knows it by.
+    pub(crate) position: u32,
+    pub(crate) address: SocketAddr,
+    /// Relative to the other members, at least 1.
+    pub(crate) weight: u64,
+}
+
+/// A table that maps hashes to endpoints.
+#[derive(Debug)]
+pub(crate) enum HashTable {
+    /// Points with the endpoint each belongs to, sorted.
+    Ring(Vec<(u64, u32)>),
+    /// Endpoint by the remainder of the hash.
+    Maglev(Vec<u32>),
+}
+
+/// Hash of a key.
+pub(crate) fn hash_key(key: &[u8]) -> u64 {
+    XxHash64::oneshot(0, key)
+}
+
+/// Hash of a client's address, as Envoy writes it.
+pub(crate) fn hash_address(address: IpAddr) -> u64 {
+    hash_key(address.to_string().as_bytes())
+}
+
+impl HashTable {
+    /// The table for these endpoints.
+    pub(crate) fn new(function: HashFunction, members: &[Member]) -> Self {
+        match function {
+            HashFunction::Ring { minimum_size } => Self::Ring(ring(members, minimum_size)),
+            HashFunction::Maglev { table_size } => Self::Maglev(maglev(members, u64::from(table_size))),
+        }
+    }
+
+    /// The endpoint for a hash; `None` only when there are no endpoints.
+    pub(crate) fn pick(&self, hash: u64) -> Option<u32> {
+        match self {
+            Self::Ring(points) => {
+                let next = points.partition_point(|(point, _)| *point < hash);
+                points.get(next).or(points.first()).map(|(_, member)| *member)
+            }
+            Self::Maglev(table) => {
+                let slot = hash.checked_rem(table.len() as u64)?;
+                table.get(usize::try_from(slot).ok()?).copied()
+            }
+        }
+    }
+}
+
+/// Envoy's `maximum_ring_size` default.
+const MAXIMUM_RING: f64 = 8_388_608.0;
+
+fn ring(members: &[Member], minimum_size: u32) -> Vec<(u64, u32)> {
+    let total: u64 = members.iter().map(|member| member.weight).sum();
+    let share = |member: &Member| member.weight as f64 / total as f64;
+    let least = members.iter().map(share).fold(1.0, f64::min);
+    // A whole number of points for the lightest endpoint.
+    let scale = ((least * f64::from(minimum_size)).ceil() / least).min(MAXIMUM_RING);
+    let mut points = Vec::new();
+    let (mut current, mut target) = (0.0, 0.0);
+    for member in members {
+        target += scale * share(member);
+        let mut number = 0;
+        while current < target {
+            let point = XxHash64::oneshot(0, format!("{}_{number}", member.address).as_bytes());
+            points.push((point, member.position));
+            number += 1;
+            current += 1.0;
+        }
+    }
+    points.sort_unstable();
+    points
+}
+
+/// Fills the table as the Maglev paper says (§3.4), heavier endpoints more often.
+fn maglev(members: &[Member], size: u64) -> Vec<u32> {
+    struct Turn {
+        position: u32,
+        offset: u64,
+        skip: u64,
+        next: u64,
+        weight: f64,
+        target: f64,
+    }
+    const FREE: u32 = u32::MAX;
+    let heaviest = members.iter().map(|member| member.weight).max().unwrap_or(1) as f64;
+    let mut turns: Vec<Turn> = members
+        .iter()
+        .map(|member| {
+            let name = member.address.to_string();
+            let offset = XxHash64::oneshot(0, name.as_bytes()) % size;
+            let skip = XxHash64::oneshot(1, name.as_bytes()) % (size - 1).max(1) + 1;
+            Turn {
+                position: member.position,
+                offset,
+                skip,
+                next: 0,
+                weight: member.weight as f64,
+                target: 0.0,
+            }
+        })
+        .collect();
+    if turns.is_empty() {
+        return Vec::new();
+    }
+    let mut table = vec![FREE; usize::try_from(size).unwrap_or(0)];
+    let mut left = table.len();
+    for round in 1.. {
+        for turn in &mut turns {
+            if left == 0 {
+                return table;
+            }
+            if f64::from(round) * turn.weight < turn.target {
+                continue;
+            }
+            turn.target += heaviest;
+            let slot = std::iter::from_fn(|| {
+                let slot = (turn.offset + turn.skip * turn.next) % size;
+                turn.next += 1;
+                usize::try_from(slot).ok()
+            })
+            .take(table.len())
+            .find(|slot| table[*slot] == FREE)
+            // A prime size, which Istio asks for, lets each permutation visit every slot.
+            .or_else(|| table.iter().position(|slot| *slot == FREE));
+            if let Some(slot) = slot {
+                table[slot] = turn.position;
+                left -= 1;
+            }
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RING: HashFunction = HashFunction::Ring { minimum_size: 1024 };
+    const MAGLEV: HashFunction = HashFunction::Maglev { table_size: 65537 };
+
+    fn members(weights: &[u64]) -> Vec<Member> {
+        let member = |(n, weight): (u32, &u64)| Member {
+            position: n,
+            address: ([10, 0, 0, u8::try_from(n).unwrap()], 80).into(),
+            weight: *weight,
+        };
+        (0..).zip(weights).map(member).collect()
+    }
+
+    fn keys() -> impl Iterator<Item = u64> {
+        (0..20_000).map(|n| hash_key(format!("user-{n}").as_bytes()))
+    }
+
+    fn hits(table: &HashTable, members: usize) -> Vec<u32> {
+        let mut hits = vec![0; members];
+        keys().for_each(|key| hits[table.pick(key).unwrap() as usize] += 1);
+        hits
+    }
+
+    #[test]
+    fn keys_are_spread_by_weight() {
+        for function in [RING, MAGLEV] {
+            let hits = hits(&HashTable::new(function, &members(&[1, 1, 2])), 3);
+            assert!((4000..6000).contains(&hits[0]) && (4000..6000).contains(&hits[1]), "{hits:?}");
+            assert!((8500..11500).contains(&hits[2]), "{hits:?}");
+        }
+    }
+
+    #[test]
+    fn losing_an_endpoint_moves_hardly_more_than_its_own_keys() {
+        let all = members(&[1; 10]);
+        let without = |gone: u32| -> Vec<Member> {
+            all.iter().copied().filter(|member| member.position != gone).collect()
+        };
+        for (function, allowed) in [(RING, 2000), (MAGLEV, 1000)] {
+            let (before, after) = (HashTable::new(function, &all), HashTable::new(function, &without(3)));
+            let moved = keys()
+                .filter(|key| before.pick(*key) != Some(3) && before.pick(*key) != after.pick(*key))
+                .count();
+            assert!(moved <= allowed, "{function:?}: {moved}");
+            assert!(keys().all(|key| after.pick(key) != Some(3)));
+        }
+    }
+
+    #[test]
+    fn nobody_is_picked_from_nobody() {
+        assert_eq!(HashTable::new(RING, &[]).pick(1), None);
+        assert_eq!(HashTable::new(MAGLEV, &[]).pick(1), None);
+    }
+
+    #[test]
+    fn the_hash_is_xxhash64() {
+        // From the reference implementation.
+        assert_eq!(hash_key(b""), 0xef46_db37_51d8_e999);
+        assert_eq!(hash_key(b"a"), 0xd24e_c4f1_a98c_6e5b);
+    }
+}

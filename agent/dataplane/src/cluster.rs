@@ -1,0 +1,322 @@
+//! A cluster as one worker knows it: its endpoints with their connections, and whose turn it is.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use foldhash::fast::RandomState;
+use snapshot::{Cluster, Connections, Discovery, Limits, SourceAddresses};
+use tokio::sync::Notify;
+
+use crate::{
+    balance::{Choice, Load, Picker, slow_start, warmth},
+    health::{Outliers, Watch},
+    relay,
+    shared::{Permit, Resource, SharedCluster, Usage},
+    upstream::{Lease, Upstream},
+};
+
+/// The rules for connections to a cluster: copied from the snapshot, because connections may outlive it.
+pub(crate) struct Policy {
+    pub(crate) name: Box<str>,
+    source: Option<SourceAddresses>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) connections: Connections,
+    limits: Limits,
+    usage: Option<Arc<Usage>>,
+    outliers: Option<Arc<Outliers>>,
+    own: Rc<Own>,
+}
+
+/// This worker's connections to a cluster that limits them; kept across publications.
+#[derive(Default)]
+struct Own {
+    open: Cell<u32>,
+    /// Told when a connection ends or falls idle.
+    freed: Notify,
+    /// Whose idle connections may make room.
+    endpoints: RefCell<Vec<Weak<Upstream>>>,
+}
+
+/// Says that a limit is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Overflow;
+
+/// One connection's place among those of its cluster.
+pub(crate) struct Slot {
+    own: Rc<Own>,
+    _permit: Permit,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.own.open.set(self.own.open.get() - 1);
+        self.own.freed.notify_one();
+    }
+}
+
+impl Policy {
+    fn new(cluster: &Cluster, shared: SharedCluster, old: Option<&Self>) -> Self {
+        Self {
+            name: cluster.name.as_str().into(),
+            source: cluster.source,
+            connect_timeout: cluster.connect_timeout,
+            connections: cluster.connections,
+            limits: cluster.limits,
+            usage: shared.usage,
+            outliers: shared.outliers,
+            own: old.map(|old| Rc::clone(&old.own)).unwrap_or_default(),
+        }
+    }
+
+    /// Whether connections made under `old` may go on serving.
+    fn fits(&self, old: &Self) -> bool {
+        self.source == old.source && self.connections.keepalive == old.connections.keepalive
+    }
+
+    /// The local address to connect from, if the kernel is not to choose.
+    pub(crate) fn source_towards(&self, destination: IpAddr) -> Option<IpAddr> {
+        self.source.map(|source| source.towards(destination))
+    }
+
+    /// How long opaque connections may last.
+    pub(crate) fn relay_limits(&self) -> relay::Limits {
+        relay::Limits { idle: self.connections.tcp_idle_timeout, duration: self.connections.max_duration }
+    }
+
+    /// The worker's eye on an endpoint, if the cluster ejects outliers.
+    pub(crate) fn watch(&self, address: SocketAddr) -> Option<Watch> {
+        self.outliers.as_ref()?.watch(address)
+    }
+
+    /// Counts one more of something until the permit is dropped; none where the cluster does not count.
+    pub(crate) fn admit(&self, resource: Resource) -> Result<Option<Permit>, Overflow> {
+        let Some(usage) = &self.usage else { return Ok(None) };
+        usage.admit(resource, self.limit(resource, usage)).map(Some).ok_or(Overflow)
+    }
+
+    fn limit(&self, resource: Resource, usage: &Usage) -> u32 {
+        let limit = match resource {
+            Resource::Connections => self.limits.max_connections,
+            Resource::Pending => self.limits.max_pending_requests,
+            Resource::Requests => self.limits.max_requests,
+            Resource::Retries => match self.limits.retry_budget {
+                Some(budget) => {
+                    let share = f64::from(usage.current(Resource::Requests)) * budget.percent / 100.0;
+                    Some((share as u32).max(budget.minimum))
+                }
+                None => self.limits.max_retries,
+            },
+        };
+        limit.unwrap_or(u32::MAX)
+    }
+
+    /// A place for one more connection; none where the cluster does not limit them.
+    ///
+    /// At the limit an idle connection makes room. A worker that has no connection may always open one, as in Envoy:
+    /// otherwise its requests would wait for another worker's.
+    pub(crate) fn slot(&self) -> Result<Option<Slot>, Overflow> {
+        let (Some(usage), Some(limit)) = (&self.usage, self.limits.max_connections) else { return Ok(None) };
+        let admit = || usage.admit(Resource::Connections, limit);
+        let permit = match admit() {
+            Some(permit) => permit,
+            None if self.own.open.get() == 0 => usage.count(Resource::Connections),
+            None if self.own.close_idle() => admit().ok_or(Overflow)?,
+            None => return Err(Overflow),
+        };
+        self.own.open.set(self.own.open.get() + 1);
+        Ok(Some(Slot { own: Rc::clone(&self.own), _permit: permit }))
+    }
+
+    /// A place among the requests that wait for a connection.
+    pub(crate) fn pending(&self) -> Result<Option<Permit>, Overflow> {
+        self.admit(Resource::Pending)
+    }
+
+    /// Ends when a connection of this worker has ended or fallen idle.
+    pub(crate) async fn freed(&self) {
+        self.own.freed.notified().await;
+    }
+
+    /// Tells one who waits that a connection has fallen idle.
+    pub(crate) fn notify_freed(&self) {
+        if self.limits.max_connections.is_some() {
+            self.own.freed.notify_one();
+        }
+    }
+}
+
+impl Own {
+    fn close_idle(&self) -> bool {
+        // Not borrowed while closing: a slot that is dropped notifies.
+        let endpoints: Vec<_> = self.endpoints.borrow().iter().filter_map(Weak::upgrade).collect();
+        endpoints.iter().any(|endpoint| endpoint.close_idle())
+    }
+}
+
+/// A worker's connections to one cluster.
+pub(crate) struct ClusterConnections {
+    policy: Rc<Policy>,
+    /// In the order of the cluster's localities.
+    endpoints: Vec<Rc<Upstream>>,
+    picker: RefCell<Picker>,
+    /// Of the outliers, when the picker was made.
+    generation: Cell<u64>,
+    /// Original destinations seen, for clusters without endpoints of their own.
+    original: RefCell<HashMap<SocketAddr, Rc<Upstream>, RandomState>>,
+}
+
+/// Original destinations remembered per cluster and worker. Beyond it connections are not pooled: a peer that walks
+/// through addresses must not make us grow.
+pub(crate) const MAX_ORIGINAL: usize = 4096;
+
+impl ClusterConnections {
+    /// The connections to `cluster`; what `old` has of them goes on.
+    pub(crate) fn new(cluster: &Cluster, shared: SharedCluster, old: Option<&Self>) -> Self {
+        let policy = Rc::new(Policy::new(cluster, shared, old.map(|old| &*old.policy)));
+        let kept = |old: &Rc<Upstream>| policy.fits(&old.policy());
+        let mut known: HashMap<SocketAddr, &Rc<Upstream>, RandomState> = old
+            .iter()
+            .flat_map(|old| &old.endpoints)
+            .filter(|upstream| kept(upstream))
+            .map(|upstream| (upstream.address, upstream))
+            .collect();
+        let endpoints: Vec<_> = cluster
+            .endpoints()
+            .map(|endpoint| policy.upstream(endpoint.address, known.remove(&endpoint.address)))
+            .collect();
+        let original = old.iter().flat_map(|old| old.original.borrow().clone()).filter(|(_, old)| kept(old));
+        let original =
+            original.map(|(address, old)| (address, policy.upstream(address, Some(&old)))).collect();
+        if policy.limits.max_connections.is_some() {
+            *policy.own.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
+        }
+        let made = Self {
+            picker: RefCell::new(Picker::default()),
+            generation: Cell::new(0),
+            policy,
+            endpoints,
+            original: RefCell::new(original),
+        };
+        made.renew_picker(cluster);
+        made.set_shares(cluster, Instant::now());
+        made
+    }
+
+    /// The rules for connections.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Picks an endpoint that is not among those tried already, or `None` when there is no such endpoint.
+    pub(crate) fn pick(
+        &self,
+        cluster: &Cluster,
+        original_destination: SocketAddr,
+        choice: Choice,
+        tried: &[SocketAddr],
+    ) -> Option<Lease> {
+        if cluster.discovery == Discovery::OriginalDestination {
+            let untried = !tried.contains(&original_destination);
+            return untried.then(|| self.original(original_destination).lease());
+        }
+        if self
+            .policy
+            .outliers
+            .as_ref()
+            .is_some_and(|outliers| outliers.generation() != self.generation.get())
+        {
+            self.renew_picker(cluster);
+        }
+        let picker = self.picker.borrow();
+        let picked = &self.endpoints[picker.pick(choice, self.endpoints.as_slice())?];
+        if !tried.contains(&picked.address) {
+            return Some(picked.lease());
+        }
+        let mut others = picker.candidates().map(|position| &self.endpoints[position]);
+        Some(others.find(|endpoint| !tried.contains(&endpoint.address))?.lease())
+    }
+
+    fn renew_picker(&self, cluster: &Cluster) {
+        // Read first: what changes meanwhile is noticed by the next pick.
+        self.generation.set(self.policy.outliers.as_ref().map_or(0, |outliers| outliers.generation()));
+        let min_health_percent = cluster.outlier_detection.as_ref().map_or(0, |o| o.min_health_percent);
+        let usable = |position: usize| !self.endpoints[position].is_ejected();
+        let endpoints = (cluster.localities(), &cluster.load_balancer);
+        *self.picker.borrow_mut() = Picker::new(endpoints, usable, min_health_percent);
+    }
+
+    /// Gives endpoints that are warming up a little more.
+    fn set_shares(&self, cluster: &Cluster, now: Instant) {
+        let slow_start = slow_start(&cluster.load_balancer);
+        for (upstream, endpoint) in self.endpoints.iter().zip(cluster.endpoints()) {
+            let age = now.saturating_duration_since(upstream.since);
+            let warmth = slow_start.map_or(1.0, |setting| warmth(age, setting));
+            upstream.set_share(f64::from(endpoint.weight) * warmth);
+        }
+    }
+
+    /// What is due twice a second.
+    pub(crate) fn tick(&self, cluster: &Cluster, now: Instant) {
+        if let Some(outliers) = &self.policy.outliers {
+            outliers.look(now);
+        }
+        if slow_start(&cluster.load_balancer).is_some() {
+            self.set_shares(cluster, now);
+        }
+    }
+
+    /// Closes what has been idle for too long and forgets destinations nobody uses.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
+        self.original.borrow_mut().retain(|_, upstream| {
+            upstream.sweep(now);
+            !upstream.is_unused()
+        });
+    }
+
+    /// All endpoints and original destinations.
+    pub(crate) fn upstreams(&self) -> Vec<Rc<Upstream>> {
+        self.endpoints.iter().chain(self.original.borrow().values()).map(Rc::clone).collect()
+    }
+
+    fn original(&self, address: SocketAddr) -> Rc<Upstream> {
+        let mut original = self.original.borrow_mut();
+        if let Some(upstream) = original.get(&address) {
+            return Rc::clone(upstream);
+        }
+        let upstream = self.policy.upstream(address, None);
+        if original.len() < MAX_ORIGINAL {
+            original.insert(address, Rc::clone(&upstream));
+        }
+        upstream
+    }
+}
+
+impl Policy {
+    /// The endpoint known already, under these rules from now on, or a new one.
+    fn upstream(self: &Rc<Self>, address: SocketAddr, known: Option<&Rc<Upstream>>) -> Rc<Upstream> {
+        match known {
+            Some(known) => {
+                known.set_policy(Rc::clone(self));
+                Rc::clone(known)
+            }
+            None => Rc::new(Upstream::new(address, Rc::clone(self))),
+        }
+    }
+}
+
+impl Load for [Rc<Upstream>] {
+    fn active(&self, position: usize) -> u32 {
+        self[position].active()
+    }
+
+    fn share(&self, position: usize) -> f64 {
+        self[position].share()
+    }
+}

@@ -1,0 +1,236 @@
+//! Policies of clusters (DestinationRule): how endpoints are picked, when they are left alone, how much may be under
+//! way, how long connections live.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use snapshot::{Cluster, Draft, HashFunction, HashKey, HashPolicy, LoadBalancer, OutlierDetection};
+
+use crate::support::{Client, Proxy, Upstream, free_address, gateway_draft, tcp_chain};
+use dataplane::Settings;
+
+/// A gateway whose one cluster is as `change` makes it.
+fn gateway(endpoints: &[SocketAddr], change: impl Fn(&mut Cluster)) -> Proxy {
+    Proxy::start(Settings::default(), |address| draft(address, endpoints, change))
+}
+
+fn draft(address: SocketAddr, endpoints: &[SocketAddr], change: impl Fn(&mut Cluster)) -> Draft {
+    let mut draft = gateway_draft(address, endpoints);
+    change(&mut draft.clusters[0]);
+    draft
+}
+
+/// A gateway that relays opaque bytes.
+fn relay(endpoints: &[SocketAddr], change: impl Fn(&mut Cluster)) -> Proxy {
+    Proxy::start(Settings::default(), |address| {
+        let mut draft = draft(address, endpoints, change);
+        draft.listeners[0].filter_chains = vec![tcp_chain(0)];
+        draft
+    })
+}
+
+/// Answers with `status`, and its own port as the body.
+fn answering(status: u16) -> Upstream {
+    Upstream::start(move |mut client| {
+        let port = client.0.local_addr().unwrap().port();
+        while client.request_head().is_some() {
+            client.send(format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\n{port:05}"));
+        }
+    })
+}
+
+/// Answers when a second is over.
+fn slow() -> Upstream {
+    Upstream::start(|mut client| {
+        while client.request_head().is_some() {
+            thread::sleep(Duration::from_secs(1));
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    })
+}
+
+/// Statuses of requests that are all under way at the same time, in the order they were sent.
+fn at_once(proxy: &Proxy, requests: usize) -> Vec<(String, bool)> {
+    let mut clients: Vec<Client> = (0..requests).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+        // So that they arrive in this order.
+        thread::sleep(Duration::from_millis(50));
+    }
+    let answers = clients.iter_mut().map(Client::answer);
+    answers.map(|answer| (answer.status().to_owned(), answer.field("x-envoy-overloaded").is_some())).collect()
+}
+
+#[test]
+fn requests_over_the_limit_are_answered_503_overflow() {
+    let slow = slow();
+    let proxy = gateway(&[slow.address], |cluster| cluster.limits.max_requests = Some(2));
+    let answered = ("200".to_owned(), false);
+    let overflow = ("503".to_owned(), true);
+    assert_eq!(at_once(&proxy, 3), [answered.clone(), answered.clone(), overflow]);
+    assert_eq!(at_once(&proxy, 1), [answered], "those that ended make room");
+}
+
+#[test]
+fn requests_wait_for_a_connection_and_too_many_are_refused() {
+    let slow = slow();
+    let proxy = gateway(&[slow.address], |cluster| {
+        cluster.limits.max_connections = Some(1);
+        cluster.limits.max_pending_requests = Some(1);
+    });
+    let answered = ("200".to_owned(), false);
+    assert_eq!(at_once(&proxy, 3), [answered.clone(), answered, ("503".to_owned(), true)]);
+    assert_eq!(slow.connections(), 1);
+}
+
+#[test]
+fn an_idle_connection_makes_room_for_another_endpoint() {
+    let (a, b) = (answering(200), answering(200));
+    let proxy = gateway(&[a.address, b.address], |cluster| {
+        cluster.limits.max_connections = Some(1);
+        cluster.load_balancer = LoadBalancer::RoundRobin(None);
+    });
+    let mut client = proxy.connect();
+    for _ in 0..4 {
+        assert_eq!(client.get("/").status(), "200");
+    }
+    assert_eq!((a.connections(), b.connections()), (2, 2));
+}
+
+#[test]
+fn connections_serve_as_many_requests_as_they_may() {
+    let web = answering(200);
+    let proxy = gateway(&[web.address], |cluster| cluster.connections.max_requests = Some(2));
+    let mut client = proxy.connect();
+    (0..6).for_each(|_| assert_eq!(client.get("/").status(), "200"));
+    assert_eq!(web.connections(), 3);
+}
+
+#[test]
+fn round_robin_takes_turns() {
+    let (a, b) = (answering(200), answering(200));
+    let proxy =
+        gateway(&[a.address, b.address], |cluster| cluster.load_balancer = LoadBalancer::RoundRobin(None));
+    let mut client = proxy.connect();
+    let bodies: Vec<_> = (0..6).map(|_| client.get("/").body).collect();
+    assert!(bodies.windows(2).all(|pair| pair[0] != pair[1]), "{bodies:?}");
+}
+
+fn by_header(function: HashFunction) -> LoadBalancer {
+    LoadBalancer::ConsistentHash(HashPolicy { key: HashKey::Header("x-user".to_owned()), function })
+}
+
+#[test]
+fn equal_keys_meet_one_endpoint_and_keep_it_across_a_publication() {
+    let endpoints: Vec<_> = (0..4).map(|_| answering(200)).collect();
+    let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+    for function in [HashFunction::Ring { minimum_size: 1024 }, HashFunction::Maglev { table_size: 65537 }] {
+        let mut proxy = gateway(&addresses, |cluster| cluster.load_balancer = by_header(function));
+        let mut client = proxy.connect();
+        let mut ask = |user: usize| {
+            client.send(format!("GET / HTTP/1.1\r\nhost: test\r\nx-user: {user}\r\n\r\n")).answer().body
+        };
+        let first: Vec<_> = (0..40).map(&mut ask).collect();
+        assert_eq!((0..40).map(&mut ask).collect::<Vec<_>>(), first);
+        let mut met = first.clone();
+        met.sort();
+        met.dedup();
+        assert_eq!(met.len(), 4);
+        proxy.publish(draft(proxy.address, &addresses, |cluster| {
+            cluster.load_balancer = by_header(function);
+            cluster.connections.max_requests = Some(1000);
+        }));
+        assert_eq!((0..40).map(&mut ask).collect::<Vec<_>>(), first);
+    }
+}
+
+fn eject_after_two(cluster: &mut Cluster) {
+    let settings = OutlierDetection { consecutive_5xx: Some(2), ..OutlierDetection::default() };
+    cluster.outlier_detection = Some(settings);
+    cluster.load_balancer = LoadBalancer::RoundRobin(None);
+}
+
+#[test]
+fn an_endpoint_that_answers_with_errors_is_left_alone_even_after_a_publication() {
+    let (bad, good) = (answering(500), answering(200));
+    let endpoints = [bad.address, good.address];
+    let mut proxy = gateway(&endpoints, eject_after_two);
+    let mut client = proxy.connect();
+    let statuses: Vec<_> = (0..12).map(|_| client.get("/").status().to_owned()).collect();
+    assert_eq!(statuses.iter().filter(|status| *status == "500").count(), 2, "{statuses:?}");
+    let draft = draft(proxy.address, &endpoints, |cluster| {
+        eject_after_two(cluster);
+        cluster.limits.max_requests = Some(100);
+    });
+    proxy.publish(draft);
+    assert!((0..12).all(|_| client.get("/").status() == "200"));
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_connected_to_is_left_alone_too() {
+    let good = answering(200);
+    let dead = free_address();
+    let proxy = gateway(&[dead, good.address], eject_after_two);
+    let mut client = proxy.connect();
+    assert!((0..12).all(|_| client.get("/").status() == "200"));
+}
+
+#[test]
+fn when_all_are_left_alone_nobody_is_asked() {
+    let bad = answering(503);
+    let proxy = gateway(&[bad.address], eject_after_two);
+    let mut client = proxy.connect();
+    let statuses: Vec<_> = (0..3).map(|_| client.get("/").text().to_owned()).collect();
+    assert_eq!(statuses[2], "no healthy upstream");
+}
+
+#[test]
+fn opaque_connections_go_to_another_endpoint_when_one_is_dead() {
+    let echo = Upstream::start(|mut client| {
+        let heard = client.exactly(4);
+        client.send(heard);
+    });
+    let dead = free_address();
+    let proxy =
+        relay(&[dead, echo.address], |cluster| cluster.load_balancer = LoadBalancer::RoundRobin(None));
+    for _ in 0..4 {
+        assert_eq!(proxy.connect().send("ping").exactly(4), b"ping");
+    }
+}
+
+#[test]
+fn opaque_connections_over_the_limit_are_closed() {
+    static OPEN: AtomicUsize = AtomicUsize::new(0);
+    let echo = Upstream::start(|mut client| {
+        OPEN.fetch_add(1, Ordering::SeqCst);
+        let heard = client.exactly(4);
+        client.send(heard).rest();
+    });
+    let proxy = relay(&[echo.address], |cluster| cluster.limits.max_connections = Some(1));
+    let mut first = proxy.connect();
+    assert_eq!(first.send("ping").exactly(4), b"ping");
+    assert!(proxy.connect().rest().is_empty());
+    assert_eq!(OPEN.load(Ordering::SeqCst), 1);
+    drop(first);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(proxy.connect().send("ping").exactly(4), b"ping");
+}
+
+#[test]
+fn opaque_connections_end_when_idle_for_the_clusters_time_or_as_old_as_they_may_get() {
+    let echo = Upstream::start(|mut client| _ = client.rest());
+    let changes: [fn(&mut Cluster); 2] = [
+        |cluster| cluster.connections.tcp_idle_timeout = Some(Duration::from_millis(500)),
+        |cluster| cluster.connections.max_duration = Some(Duration::from_millis(500)),
+    ];
+    for change in changes {
+        let proxy = relay(&[echo.address], change);
+        let start = std::time::Instant::now();
+        assert!(proxy.connect().rest().is_empty());
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+}
