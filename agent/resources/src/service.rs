@@ -139,15 +139,19 @@ impl Shape for ServicePort {
     }
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
-        if self.app_protocol.as_deref().is_some_and(|text| named(text).is_none()) {
-            let problem = Problem::new("is not a known protocol")
-                .found(self.app_protocol.as_deref().unwrap_or_default());
-            let problem = problem.expected("such as `http`, `http2`, `grpc`, `https`, `tls`, `tcp`");
-            context.warning(
-                Rule::Invalid,
-                &at.field("appProtocol"),
-                problem.remedy("it is detected from the first bytes"),
-            );
+        let detected = |problem: Problem| problem.remedy("it is detected from the first bytes");
+        let known = "such as `http`, `http2`, `grpc`, `https`, `tls`, `tcp`";
+        match &self.app_protocol {
+            Some(text) if named(text).is_none() => {
+                let problem = Problem::new("is not a known protocol").found(text).expected(known);
+                context.warning(Rule::Invalid, &at.field("appProtocol"), detected(problem));
+            }
+            None if self.names_no_protocol() => {
+                let problem = Problem::new("begins with no known protocol").found(&self.name);
+                let problem = problem.expected(format!("{known}, alone or before a `-`"));
+                context.warning(Rule::Invalid, &at.field("name"), detected(problem));
+            }
+            _ => {}
         }
     }
 }
@@ -160,6 +164,13 @@ impl ServicePort {
     /// known to be server-first; `None` means it is detected from the first bytes.
     pub fn application_protocol(&self) -> Option<Protocol> {
         protocol_of(self.app_protocol.as_deref().unwrap_or(&self.name), self.port)
+    }
+
+    fn names_no_protocol(&self) -> bool {
+        // Istio's own chart calls the gateway's port of readiness so; nobody routes it.
+        let is_status = self.name == "status-port";
+        let is_named = self.protocol == IpProtocol::Tcp && !self.name.is_empty() && !is_status;
+        is_named && self.application_protocol().is_none()
     }
 }
 
@@ -321,14 +332,18 @@ mod tests {
             ("ports: [{port: 70000}]", "spec.ports[0].port: is out of range"),
             ("ports: [{port: 80, targetPort: 70000}]", "spec.ports[0].targetPort: is out of range"),
             (
-                "ports: [{name: a, port: 80}, {name: b, port: 80}]",
+                "ports: [{name: http-a, port: 80}, {name: http-b, port: 80}]",
                 "spec.ports[1].port: is a port of this Service already",
             ),
             (
-                "ports: [{name: a, port: 80}, {name: a, port: 81}]",
+                "ports: [{name: http, port: 80}, {name: http, port: 81}]",
                 "spec.ports[1].name: is the name of another port",
             ),
-            ("ports: [{name: a, port: 80}, {port: 81}]", "spec.ports[1].name: is missing although"),
+            ("ports: [{name: http, port: 80}, {port: 81}]", "spec.ports[1].name: is missing although"),
+            (
+                "ports: [{name: web-http, port: 80}]",
+                "spec.ports[0].name: begins with no known protocol (found `web-http`; expected such as `http`,",
+            ),
             ("ports: [{port: 80, protocol: tcp}]", "did you mean `TCP`?"),
             ("ports: [{port: 80, appProtocol: htpt}]", "spec.ports[0].appProtocol: is not a known protocol"),
             ("clusterIP: 10.0.0.300", "spec.clusterIP: is no IP address"),

@@ -219,7 +219,7 @@ impl<'t> Builder<'t> {
         };
         if let Value::Object(members) = &mut value {
             merge(members)?;
-            check_distinct(members)?;
+            check_distinct(members, self.open.is_empty())?;
         }
         self.finish(Built { node: Node { position, value }, height: height + 1, size }, anchor)
     }
@@ -303,7 +303,7 @@ fn merge<'t>(members: &mut Vec<Member<'t>>) -> Result<(), SyntaxError> {
     Ok(())
 }
 
-fn check_distinct(members: &[Member<'_>]) -> Result<(), SyntaxError> {
+fn check_distinct(members: &[Member<'_>], is_root: bool) -> Result<(), SyntaxError> {
     let mut seen = HashSet::new();
     let earlier = |at: usize| members[..at].iter().any(|before| before.key == members[at].key);
     let few = members.len() <= 16;
@@ -311,11 +311,14 @@ fn check_distinct(members: &[Member<'_>]) -> Result<(), SyntaxError> {
         (0..members.len()).find(|at| if few { earlier(*at) } else { !seen.insert(&members[*at].key) });
     match twice {
         Some(at) => {
-            let problem = Problem::new(format!("field `{}` is written twice", members[at].key));
-            Err(SyntaxError {
-                position: members[at].key_position,
-                problem: problem.remedy("remove one of the two"),
-            })
+            let member = &members[at];
+            let problem = Problem::new(format!("field `{}` is written twice", member.key));
+            let begins_another = is_root && matches!(&*member.key, "apiVersion" | "kind");
+            let remedy = match begins_another {
+                true => "put `---` on the line before it if another resource begins here",
+                false => "remove one of the two",
+            };
+            Err(SyntaxError { position: member.key_position, problem: problem.remedy(remedy) })
         }
         None => Ok(()),
     }

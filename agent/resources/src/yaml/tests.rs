@@ -81,6 +81,12 @@ fn nesting_is_bounded_also_through_aliases() {
 #[test]
 fn fields_written_twice_are_refused() {
     assert_eq!(refused("a: 1\nb: 2\na: 3\n"), "3:1: field `a` is written twice (remove one of the two)");
+    let remedy = "(put `---` on the line before it if another resource begins here)";
+    assert_eq!(refused("kind: A\nkind: B\n"), format!("2:1: field `kind` is written twice {remedy}"));
+    assert_eq!(
+        refused("a: {kind: A, kind: B}"),
+        "1:14: field `kind` is written twice (remove one of the two)"
+    );
     let many: String = (0..40).map(|i| format!("k{}: 1\n", i % 39)).collect();
     assert!(refused(&many).starts_with("40:1: field `k0` is written twice"));
 }
