@@ -1,17 +1,26 @@
 //! `networking.istio.io` VirtualService: where requests for a host go.
 
-mod actions;
+mod answer;
+mod cors;
+mod fault;
+mod headers;
 mod http;
 mod l4;
+mod retries;
+mod rewrite;
 mod shadow;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use actions::check_header_name;
-pub use actions::{
-    CorsPolicy, Delegate, DirectResponse, Fault, FaultAbort, FaultDelay, GRPC_STATUS, HeaderOperations,
-    Headers, Mirror, Percent, RETRY_ON, Redirect, RegexRewrite, Retries, Rewrite, UnmatchedPreflights,
-};
+pub use answer::{Delegate, DirectResponse, Redirect};
+pub use cors::{CorsPolicy, UnmatchedPreflights};
+pub use fault::{Fault, FaultAbort, FaultDelay, GRPC_STATUS, Mirror, Percent};
+pub(crate) use headers::check_header_name;
+pub use headers::{HeaderOperations, Headers};
 pub use http::{HttpMatch, HttpRoute, RouteDestination, StringMatch};
 pub use l4::{L4Match, TcpRoute, TlsMatch, TlsRoute};
+pub use retries::{RETRY_ON, Retries};
+pub use rewrite::{RegexRewrite, Rewrite};
 
 use crate::{
     Path,
@@ -238,5 +247,20 @@ impl Shape for PortSelector {
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn check_one_of(word: Option<&str>, words: &[&'static str], at: &Path<'_>, context: &mut Context<'_>) {
+    if let Some(word) = word.filter(|word| !words.contains(word)) {
+        let problem = Problem::new("is not a known word").found(word).expected(words.join(", "));
+        let problem = match crate::suggest::nearest(word, words.iter().copied()) {
+            Some(near) => problem.remedy(format!("did you mean `{near}`?")),
+            None => problem,
+        };
+        context.error(at, problem);
+    }
+}
+
+fn check_status(status: u32, range: std::ops::RangeInclusive<u32>, at: &Path<'_>, context: &mut Context<'_>) {
+    if !range.contains(&status) {
+        let problem = Problem::new("is no status code that can be sent").found(status);
+        context.error(at, problem.expected(format!("{}–{}", range.start(), range.end())));
+    }
+}
