@@ -1,4 +1,4 @@
-//! Which iptables to use, found out without changing anything.
+//! What is to hold the rules, iptables of some flavour or nftables itself, found out without changing anything.
 //!
 //! Probing legacy iptables by adding a rule registers its tables; the next run would then take the namespace for a
 //! legacy one and miss the rules of the first run. Reading is free of that: nft's `-save` creates nothing, and legacy's
@@ -7,121 +7,224 @@
 use anyhow::{Result, bail};
 use rules::parse::Found;
 use rules::ruleset::Family;
-use rules::settings::ForcedBackend;
+use rules::settings::{ForcedBackend, Options};
 
 use crate::iptables::{self, Flavour, Unusable};
+use crate::nftables::{self, Holdings};
 
-/// What one flavour of iptables holds: IPv4, IPv6.
+/// What holds the rules.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Means {
+    /// iptables of this flavour.
+    Iptables(Flavour),
+    /// nftables itself.
+    Nftables,
+}
+
+impl std::fmt::Display for Means {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Iptables(flavour) => f.write_str(&flavour.program(Family::V4, "restore")),
+            Self::Nftables => f.write_str("native nftables"),
+        }
+    }
+}
+
+/// What one of the means holds: IPv4, IPv6.
 pub(crate) type State = [Result<Found, Unusable>; 2];
 
-/// The iptables to use, and what it holds.
+/// What is to hold the rules, and what it holds.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    /// The flavour.
-    pub(crate) flavour: Flavour,
+    /// What it is.
+    pub(crate) means: Means,
     /// Why it was chosen.
     pub(crate) reason: &'static str,
     /// What it holds.
     pub(crate) state: State,
-    /// Another flavour that holds chains of ours as well.
-    pub(crate) rival: Option<Flavour>,
+    /// Whether the state follows from the kernel having no table at all; its programs have not been started then.
+    pub(crate) untried: bool,
+    /// Something else that holds chains of ours as well.
+    pub(crate) rival: Option<Means>,
 }
 
-/// Chooses the iptables to use, for both families alike.
+/// How closely to look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Look {
+    /// Where the kernel has no table, no program is asked what is in it.
+    Quick,
+    /// Programs are asked in any case, which tells whether they work.
+    Close,
+}
+
+/// Chooses what is to hold the rules, for both families alike.
 ///
 /// # Errors
-/// None is usable; the message says for each program why.
-pub(crate) fn choose(forced: Option<ForcedBackend>) -> Result<Backend> {
-    match forced {
-        Some(ForcedBackend::Nft) => by_force(Flavour::Nft),
-        Some(ForcedBackend::Legacy) => by_force(Flavour::Legacy),
-        None => decide(observe()),
+/// Nothing is usable; the message says for each program why.
+pub(crate) fn choose(options: &Options, look: Look) -> Result<Backend> {
+    match options.forced_backend {
+        _ if options.native_nftables => native(observe(look)),
+        Some(ForcedBackend::Nft) => by_force(Flavour::Nft, look),
+        Some(ForcedBackend::Legacy) => by_force(Flavour::Legacy, look),
+        None => decide(observe(look)),
     }
 }
 
-/// Every flavour that holds something of ours.
-pub(crate) fn holders() -> Vec<(Flavour, State)> {
+/// Everything that holds something of ours.
+pub(crate) fn holders() -> Vec<(Means, State)> {
+    let Observed { nft, legacy, plain, native, .. } = observe(Look::Quick);
     let mut states = Vec::new();
-    let observed = observe();
-    states.extend(observed.nft.map(|state| (Flavour::Nft, state)));
-    states.extend(observed.legacy.map(|state| (Flavour::Legacy, state)));
+    states.extend(nft.map(|state| (Means::Iptables(Flavour::Nft), state)));
+    states.extend(legacy.map(|state| (Means::Iptables(Flavour::Legacy), state)));
     if states.iter().all(|(_, state)| state[0].is_err()) {
-        states.extend(observed.plain.map(|state| (Flavour::Plain, state)));
+        states.extend(plain.map(|state| (Means::Iptables(Flavour::Plain), state)));
     }
+    states.push((Means::Nftables, native));
     states.retain(|(_, state)| state.iter().flatten().any(Found::holds_own));
     states
 }
 
-/// Fails when no flavour can be asked, so that "nothing found" would mean nothing.
+/// Fails when nothing can be asked, so that "nothing found" would mean nothing.
 pub(crate) fn require_one() -> Result<()> {
-    decide(observe()).map(drop)
+    decide(observe(Look::Quick)).map(drop)
 }
 
-/// What was seen of each flavour; none for a flavour that was not asked.
+/// What was seen; none for a flavour of iptables that was not asked.
 struct Observed {
     nft: Option<State>,
     legacy: Option<State>,
     plain: Option<State>,
+    native: State,
+    /// Whether the state of `nft` follows from there being no table.
+    untried: bool,
 }
 
-fn observe() -> Observed {
-    let nft = installed(Flavour::Nft).then(|| iptables::save(Flavour::Nft));
-    let listed = legacy_tables_exist();
-    let legacy = (installed(Flavour::Legacy) && (listed || !usable(nft.as_ref())))
+fn observe(look: Look) -> Observed {
+    let holdings = nftables::look();
+    let empty = holdings.as_ref().is_ok_and(|found| !found.tables_of_iptables);
+    let untried = look == Look::Quick && empty && installed_for_both(Flavour::Nft);
+    let nft = installed(Flavour::Nft).then(|| if untried { nothing() } else { iptables::save(Flavour::Nft) });
+    let legacy = (installed(Flavour::Legacy) && (legacy_tables() != Legacy::None || !usable(nft.as_ref())))
         .then(|| iptables::save(Flavour::Legacy));
     let plain = (!usable(nft.as_ref()) && !usable(legacy.as_ref()) && installed(Flavour::Plain))
         .then(|| iptables::save(Flavour::Plain));
-    Observed { nft, legacy, plain }
+    Observed { nft, legacy, plain, native: native_state(holdings), untried }
+}
+
+fn nothing() -> State {
+    Family::BOTH.map(|family| Ok(Found::nothing(family)))
+}
+
+fn native_state(holdings: Result<Holdings, Unusable>) -> State {
+    match holdings {
+        Ok(Holdings { ours: [v4, v6], .. }) => [Ok(v4), Ok(v6)],
+        Err(unusable) => [Err(unusable.clone()), Err(unusable)],
+    }
 }
 
 fn installed(flavour: Flavour) -> bool {
-    iptables::find(&flavour.program(Family::V4, "save")).is_some()
+    is_there(flavour, Family::V4)
+}
+
+fn installed_for_both(flavour: Flavour) -> bool {
+    Family::BOTH.into_iter().all(|family| is_there(flavour, family))
+}
+
+fn is_there(flavour: Flavour, family: Family) -> bool {
+    iptables::find(&flavour.program(family, "save")).is_some()
 }
 
 fn usable(state: Option<&State>) -> bool {
     state.is_some_and(|state| state[0].is_ok())
 }
 
-/// Whether legacy tables are registered in this namespace.
-fn legacy_tables_exist() -> bool {
-    ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
-        .iter()
-        .any(|path| std::fs::read_to_string(path).is_ok_and(|names| !names.trim().is_empty()))
+/// The tables of legacy iptables in this namespace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Legacy {
+    /// None is registered.
+    None,
+    /// Some are, or nobody may know.
+    Some,
 }
 
-fn by_force(flavour: Flavour) -> Result<Backend> {
-    let state = iptables::save(flavour);
+fn legacy_tables() -> Legacy {
+    let names = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"].map(std::fs::read_to_string);
+    let none = |names: &std::io::Result<String>| match names {
+        Ok(names) => names.trim().is_empty(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if names.iter().all(none) { Legacy::None } else { Legacy::Some }
+}
+
+fn by_force(flavour: Flavour, look: Look) -> Result<Backend> {
+    let holdings = nftables::look();
+    let empty = match flavour {
+        Flavour::Legacy => legacy_tables() == Legacy::None,
+        _ => holdings.as_ref().is_ok_and(|found| !found.tables_of_iptables),
+    };
+    let untried = look == Look::Quick && empty && installed_for_both(flavour);
+    let state = if untried { nothing() } else { iptables::save(flavour) };
     if let Err(unusable) = &state[0] {
         bail!("the iptables asked for with --force-iptables-binary cannot be used: {unusable}");
     }
-    Ok(Backend { flavour, reason: "--force-iptables-binary", state, rival: None })
+    let rival = holds_own_chain(&native_state(holdings)).then_some(Means::Nftables);
+    let means = Means::Iptables(flavour);
+    Ok(Backend { means, reason: "--force-iptables-binary", state, untried, rival })
+}
+
+/// Native nftables because it was asked for.
+fn native(observed: Observed) -> Result<Backend> {
+    let Observed { nft, legacy, native, .. } = observed;
+    if let Err(unusable) = &native[0] {
+        bail!("--native-nftables cannot be used: {unusable}");
+    }
+    let rival = [(Flavour::Nft, nft), (Flavour::Legacy, legacy)]
+        .into_iter()
+        .find(|(_, state)| state.as_ref().is_some_and(holds_own_chain))
+        .map(|(flavour, _)| Means::Iptables(flavour));
+    Ok(Backend { means: Means::Nftables, reason: "--native-nftables", state: native, untried: false, rival })
 }
 
 fn decide(observed: Observed) -> Result<Backend> {
-    let Observed { nft, legacy, plain } = observed;
+    let Observed { nft, legacy, plain, native, untried } = observed;
     let holds = |state: &Option<State>| state.as_ref().is_some_and(holds_own_chain);
-    let rivals = holds(&nft) && holds(&legacy);
+    let holders = [
+        holds(&nft).then_some(Means::Iptables(Flavour::Nft)),
+        holds(&legacy).then_some(Means::Iptables(Flavour::Legacy)),
+        holds_own_chain(&native).then_some(Means::Nftables),
+    ];
+    let mut holders = holders.into_iter().flatten();
+    let holder = holders.next();
+    let rival = holders.next();
     let rules_in_legacy = legacy.as_ref().is_some_and(holds_any_rule);
-    let choice = if holds(&nft) {
-        (Flavour::Nft, "it holds our chains already", nft)
-    } else if holds(&legacy) {
-        (Flavour::Legacy, "it holds our chains already", legacy)
+    let (means, reason) = if let Some(holder) = holder {
+        (holder, "it holds our chains already")
     } else if usable(legacy.as_ref()) && rules_in_legacy {
-        (Flavour::Legacy, "it holds rules of others", legacy)
+        (Means::Iptables(Flavour::Legacy), "it holds rules of others")
     } else if usable(nft.as_ref()) {
-        (Flavour::Nft, "it works", nft)
+        (Means::Iptables(Flavour::Nft), "it works")
     } else if usable(legacy.as_ref()) {
-        (Flavour::Legacy, "nft does not work", legacy)
+        (Means::Iptables(Flavour::Legacy), "nft does not work")
     } else if usable(plain.as_ref()) {
-        (Flavour::Plain, "neither nft nor legacy is there by name", plain)
+        (Means::Iptables(Flavour::Plain), "neither nft nor legacy is there by name")
+    } else if native[0].is_ok() {
+        (Means::Nftables, "no iptables works here")
     } else {
         bail!(
-            "no usable iptables: {}",
-            reasons(&[(Flavour::Nft, nft), (Flavour::Legacy, legacy), (Flavour::Plain, plain)])
+            "no usable iptables, and no nftables: {}; {}",
+            reasons(&[(Flavour::Nft, nft), (Flavour::Legacy, legacy), (Flavour::Plain, plain)]),
+            native[0].as_ref().err().map_or_else(String::new, ToString::to_string)
         );
     };
-    let (flavour, reason, Some(state)) = choice else { bail!("no usable iptables") };
-    Ok(Backend { flavour, reason, state, rival: rivals.then_some(Flavour::Legacy) })
+    let state = match means {
+        Means::Iptables(Flavour::Nft) => nft,
+        Means::Iptables(Flavour::Legacy) => legacy,
+        Means::Iptables(Flavour::Plain) => plain,
+        Means::Nftables => Some(native),
+    };
+    let untried = untried && means == Means::Iptables(Flavour::Nft);
+    let Some(state) = state else { bail!("no usable iptables") };
+    Ok(Backend { means, reason, state, untried, rival })
 }
 
 fn holds_own_chain(state: &State) -> bool {
@@ -140,10 +243,7 @@ fn reasons(states: &[(Flavour, Option<State>)]) -> String {
         Some([Err(unusable), _]) => unusable.to_string(),
         _ => format!("{}: missing", flavour.program(Family::V4, "save")),
     };
-    format!(
-        "{}; install the iptables package in the image",
-        states.iter().map(reason).collect::<Vec<_>>().join("; ")
-    )
+    states.iter().map(reason).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -163,8 +263,15 @@ mod tests {
         Some(Family::BOTH.map(|_| Err(Unusable { program: "x".to_owned(), reason: "broken".to_owned() })))
     }
 
+    fn decided(nft: Option<State>, legacy: Option<State>, plain: Option<State>) -> Result<Backend> {
+        decide(Observed { nft, legacy, plain, native: broken().unwrap(), untried: false })
+    }
+
     fn chosen(nft: Option<State>, legacy: Option<State>, plain: Option<State>) -> Flavour {
-        decide(Observed { nft, legacy, plain }).unwrap().flavour
+        match decided(nft, legacy, plain).unwrap().means {
+            Means::Iptables(flavour) => flavour,
+            Means::Nftables => panic!("nftables does not work here"),
+        }
     }
 
     #[test]
@@ -187,13 +294,26 @@ mod tests {
 
     #[test]
     fn nothing_usable_says_why_for_each() {
-        let error = decide(Observed { nft: broken(), legacy: None, plain: None }).unwrap_err().to_string();
+        let error = decided(broken(), None, None).unwrap_err().to_string();
         assert!(error.contains("x: broken") && error.contains("iptables-legacy-save: missing"), "{error}");
     }
 
     #[test]
     fn our_chains_in_both_are_noticed() {
-        let backend = decide(Observed { nft: holding(OURS), legacy: holding(OURS), plain: None }).unwrap();
-        assert_eq!((backend.flavour, backend.rival), (Flavour::Nft, Some(Flavour::Legacy)));
+        let backend = decided(holding(OURS), holding(OURS), None).unwrap();
+        let means = |flavour| Means::Iptables(flavour);
+        assert_eq!((backend.means, backend.rival), (means(Flavour::Nft), Some(means(Flavour::Legacy))));
+    }
+
+    #[test]
+    fn nftables_is_the_last_resort_unless_it_holds_our_tables() {
+        let means = |nft, native: &str| {
+            let native = holding(native).unwrap();
+            decide(Observed { nft, legacy: None, plain: None, native, untried: false }).unwrap().means
+        };
+        assert_eq!(means(None, EMPTY), Means::Nftables);
+        assert_eq!(means(broken(), EMPTY), Means::Nftables);
+        assert_eq!(means(holding(EMPTY), EMPTY), Means::Iptables(Flavour::Nft));
+        assert_eq!(means(holding(EMPTY), OURS), Means::Nftables);
     }
 }

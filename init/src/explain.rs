@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use rules::packet::Packet;
 use rules::parse::{Counters, Found};
-use rules::render;
+use rules::render::Dialect;
 use rules::ruleset::{Family, Rule, RuleSet};
 use rules::simulate::{LocalDelivery, Outcome, Verdict, Visit, Walk, simulate};
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ pub(crate) mod flags;
 pub(crate) struct Subject {
     /// The rules of the packet's family.
     pub(crate) rules: RuleSet,
+    /// The words in which they are told.
+    pub(crate) dialect: Dialect,
     /// What the kernel holds, when the rules are the kernel's own.
     pub(crate) found: Option<Found>,
     /// The routing rule of TPROXY, when there is one.
@@ -51,13 +53,12 @@ impl Subject {
             line(
                 &mut text,
                 format_args!(
-                    "{:7} {:indent$}{} {} {}: {}{purpose}{counted}",
+                    "{:7} {:indent$}{} {}: {}{purpose}{counted}",
                     word(visit.outcome),
                     "",
-                    visit.table,
-                    visit.chain,
+                    self.dialect.place(visit.table, visit.chain),
                     visit.number,
-                    render::rule(visit.rule),
+                    self.dialect.rule(visit.rule, self.rules.family),
                     indent = visit.depth * 2,
                 ),
             );
@@ -84,11 +85,11 @@ impl Subject {
     fn visit(&self, visit: &Visit<'_>) -> Value {
         let counters = self.counters(visit);
         json!({
-            "table": visit.table.to_string(),
-            "chain": visit.chain.as_str(),
+            "table": self.dialect.table(visit.table),
+            "chain": self.dialect.chain(visit.chain),
             "number": visit.number,
             "depth": visit.depth,
-            "rule": render::rule(visit.rule),
+            "rule": self.dialect.rule(visit.rule, self.rules.family),
             "outcome": word(visit.outcome),
             "purpose": visit.rule.purpose.map(|purpose| purpose.clause()),
             "packets": counters.map(|counters| counters.packets),

@@ -93,7 +93,7 @@ fn finish_save(flavour: Flavour, family: Family, child: Result<Child, Unusable>)
 }
 
 /// What stood on standard error, and what usually helps.
-pub(crate) fn diagnosis(output: &Output) -> String {
+fn diagnosis(output: &Output) -> String {
     let text = one_line(&output.stderr);
     let code = output.status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
     let remedy = remedy(&text);
@@ -122,19 +122,15 @@ fn remedy(text: &str) -> &'static str {
 }
 
 /// A program that has been given its input and is on its way.
-pub(crate) struct Piped {
+struct Piped {
     program: String,
     child: Child,
     written: std::io::Result<()>,
 }
 
 impl Piped {
-    /// Starts `program`, gives it `input`, and does not wait for the end.
-    pub(crate) fn start(program: &str, arguments: &[&str], input: &str) -> Result<Self> {
-        Self::start_with(program, arguments, input, None)
-    }
-
-    fn start_with(
+    /// Starts `program` with a variable more, gives it `input`, and does not wait for the end.
+    fn start(
         program: &str,
         arguments: &[&str],
         input: &str,
@@ -154,7 +150,7 @@ impl Piped {
     }
 
     /// Waits for the end: what the program said, and whether it took all its input.
-    pub(crate) fn finish(self) -> Result<(Output, std::io::Result<()>)> {
+    fn finish(self) -> Result<(Output, std::io::Result<()>)> {
         let output =
             self.child.wait_with_output().with_context(|| format!("cannot wait for {}", self.program))?;
         Ok((output, self.written))
@@ -183,8 +179,8 @@ impl<'d> Restore<'d> {
         // The nft flavour takes no lock.
         let arguments: &[&str] = if flavour == Flavour::Nft { &["--noflush"] } else { &["--noflush", &wait] };
         let lock_file = locking.file.as_deref().map(|file| (lock::VARIABLE, file));
-        let piped = Piped::start_with(&program, arguments, document, lock_file)
-            .context("install the iptables package")?;
+        let piped =
+            Piped::start(&program, arguments, document, lock_file).context("install the iptables package")?;
         Ok(Self { piped, document, locking })
     }
 

@@ -27,8 +27,8 @@ pub(crate) fn check(rules: &[Difference], routes: &[String]) -> String {
             let lines: Vec<_> = chain.lines.iter().map(difference_line).collect();
             json!({
                 "family": difference.family.to_string(),
-                "table": chain.table.to_string(),
-                "chain": chain.chain.as_str(),
+                "table": difference.dialect.table(chain.table),
+                "chain": difference.dialect.chain(&chain.chain),
                 "rules": lines,
             })
         })

@@ -1,49 +1,149 @@
-//! The program `nft`, for native nftables.
+//! Native nftables, by netlink: our tables are read back, and changed in one transaction.
+
+use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rules::nft;
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use nix::libc::MSG_DONTWAIT;
+use nix::sys::socket::{setsockopt, sockopt};
+use rules::nft::decode::{self, Dump};
+use rules::nft::encode::Change;
+use rules::parse::Found;
 
-use crate::iptables::{self, Piped};
+use crate::iptables::Unusable;
+use message::{Answer, Request};
 
-const PROGRAM: &str = "nft";
+mod message;
 
-/// Gives a script to `nft -f`: all of it takes effect at once, or nothing does.
-pub(crate) fn run(script: &str) -> Result<()> {
-    tracing::debug!("nft script:\n{script}");
-    let piped = Piped::start(PROGRAM, &["-f", "-"], script).map_err(missing)?;
-    let (output, written) = piped.finish()?;
-    if !output.status.success() {
-        bail!("nft refused the rules: {}", iptables::diagnosis(&output));
-    }
-    written.context("cannot write to nft")
+/// What nftables holds in this namespace.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    /// Our tables, for IPv4 and IPv6.
+    pub(crate) ours: [Found; 2],
+    /// Whether there are tables of the kind that iptables makes for either family.
+    pub(crate) tables_of_iptables: bool,
 }
 
-/// What our tables hold, as `nft` lists it; for people.
-pub(crate) fn listing() -> Result<String> {
-    let mut text = String::new();
-    for (_, name) in nft::TABLES {
-        text.push_str(&list(&["list", "table", "inet", name])?);
+/// `linux/netlink.h`, NETLINK_NETFILTER.
+pub(crate) const NETFILTER: isize = 12;
+
+/// Reads our tables, with counters. Changes nothing.
+pub(crate) fn look() -> Result<Holdings, Unusable> {
+    let unusable = |reason: String| Unusable { program: "nftables".to_owned(), reason };
+    let connection = Connection::open().map_err(|error| unusable(format!("{error:#}")))?;
+    // What is changed while it is read has to be read again.
+    const MOST_TRIES: usize = 10;
+    let mut error = Errno::EINTR;
+    for _ in 0..MOST_TRIES {
+        match connection.holdings() {
+            Ok(holdings) => return Ok(holdings),
+            Err(Errno::EINTR | Errno::ENOENT) => {}
+            Err(other) => {
+                error = other;
+                break;
+            }
+        }
     }
-    Ok(text)
+    Err(unusable(format!("cannot be read: {}{}", error.desc(), remedy(error))))
 }
 
-/// Whether one of our tables exists. Without the program `nft` none of them can be ours.
-pub(crate) fn holds_own() -> Result<bool> {
-    if iptables::find(PROGRAM).is_none() {
-        return Ok(false);
+/// Makes all changes at once, or none.
+pub(crate) fn run(changes: &[Change]) -> Result<()> {
+    for change in changes {
+        tracing::debug!("nft {}", change.words);
     }
-    let tables = list(&["list", "tables", "inet"])?;
-    Ok(nft::TABLES.iter().any(|(_, name)| tables.lines().any(|line| line == format!("table inet {name}"))))
+    Connection::open()?.run(changes)
 }
 
-fn list(arguments: &[&str]) -> Result<String> {
-    let (output, _) = Piped::start(PROGRAM, arguments, "").map_err(missing)?.finish()?;
-    if !output.status.success() {
-        bail!("nft cannot list its tables: {}", iptables::diagnosis(&output));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+struct Connection {
+    socket: Socket,
 }
 
-fn missing(error: anyhow::Error) -> anyhow::Error {
-    anyhow!("{error:#}: install the nftables package, or leave out --native-nftables")
+impl Connection {
+    fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETFILTER).context("cannot open a netlink socket for nftables")?;
+        socket.bind(&SocketAddr::new(0, 0)).context("cannot bind a netlink socket")?;
+        socket.connect(&SocketAddr::new(0, 0)).context("cannot reach the kernel by netlink")?;
+        Ok(Self { socket })
+    }
+
+    fn holdings(&self) -> Result<Holdings, Errno> {
+        let tables = self.ask(&Request::tables())?;
+        let tables_of_iptables = tables.iter().any(Answer::is_of_iptables);
+        let mut dump = Dump::default();
+        let ours =
+            tables.into_iter().filter(|table| table.is_inet() && decode::table_of(&table.body).is_some());
+        dump.tables = bodies(ours);
+        if dump.tables.is_empty() {
+            return Ok(Holdings { ours: decode::decode(&dump), tables_of_iptables });
+        }
+        dump.chains = bodies(self.ask(&Request::chains())?);
+        for table in dump.tables.iter().filter_map(|table| decode::table_of(table)) {
+            dump.rules.extend(bodies(self.ask(&Request::rules(decode::rules_request(table)))?));
+        }
+        for (table, set) in decode::sets_of(&dump.rules) {
+            dump.elements
+                .extend(bodies(self.ask(&Request::elements(decode::elements_request(&table, &set)))?));
+        }
+        Ok(Holdings { ours: decode::decode(&dump), tables_of_iptables })
+    }
+
+    /// Everything that the kernel answers to a request for a list.
+    fn ask(&self, request: &Request) -> Result<Vec<Answer>, Errno> {
+        self.socket.send(&request.bytes(), 0).map_err(|error| errno(&error))?;
+        let mut answers = Vec::new();
+        loop {
+            let (datagram, _) = self.socket.recv_from_full().map_err(|error| errno(&error))?;
+            for answer in Answer::read_all(&datagram) {
+                let answer = answer?;
+                if answer == Answer::DONE {
+                    return Ok(answers);
+                }
+                answers.push(answer);
+            }
+        }
+    }
+
+    fn run(&self, changes: &[Change]) -> Result<()> {
+        let batch = message::batch(changes);
+        // The whole batch has to fit, twice over as the kernel counts.
+        setsockopt(&self.socket.as_fd(), sockopt::SndBufForce, &(batch.len() * 2 + 4096))
+            .context("cannot make room for the transaction")?;
+        self.socket.send(&batch, 0).context("cannot send the transaction to nftables")?;
+        let mut buffer = Vec::with_capacity(64 * 1024);
+        // The kernel has answered all there is to answer when sending returns.
+        while self.socket.recv(&mut buffer, MSG_DONTWAIT).is_ok_and(|length| length > 0) {
+            if let Some((number, error)) = message::first_refusal(&buffer) {
+                bail!(refusal(changes, number, error));
+            }
+            buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+fn bodies(answers: impl IntoIterator<Item = Answer>) -> Vec<Vec<u8>> {
+    answers.into_iter().map(|answer| answer.body).collect()
+}
+
+fn refusal(changes: &[Change], number: u32, error: Errno) -> anyhow::Error {
+    let change = usize::try_from(number).ok().and_then(|number| changes.get(number.checked_sub(1)?));
+    let words = change.map_or("the transaction", |change| change.words.as_str());
+    anyhow!("nftables refused `{words}`: {}{}", error.desc(), remedy(error))
+}
+
+fn remedy(error: Errno) -> &'static str {
+    match error {
+        Errno::EPERM | Errno::EACCES => "; it needs the capability NET_ADMIN",
+        Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::EAFNOSUPPORT => {
+            "; the kernel may lack a module: load it on the node with `modprobe -a nf_tables nft_chain_nat nft_redir \
+             nft_ct nft_tproxy`"
+        }
+        _ => "",
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

@@ -12,9 +12,8 @@ use anyhow::Result;
 use rules::build::{Facts, dns_is_active, passthrough_source};
 use rules::packet::{Direction, Packet};
 use rules::ports::Port;
-use rules::program::Program;
-use rules::render;
-use rules::ruleset::{Family, Protocol};
+use rules::render::Dialect;
+use rules::ruleset::{Family, Protocol, RuleSet};
 use rules::settings::{DnsCapture, Settings};
 use rules::simulate::{Outcome, Verdict, Walk, simulate};
 
@@ -34,8 +33,10 @@ pub(crate) struct Question<'a> {
     pub(crate) settings: &'a Settings,
     /// The address families of this machine that have rules.
     pub(crate) families: &'a [Family],
-    /// The rules that must be in force.
-    pub(crate) program: &'a Program,
+    /// The rules that must be in force, for IPv4 and IPv6.
+    pub(crate) rules: [RuleSet; 2],
+    /// The words in which they are told.
+    pub(crate) dialect: Dialect,
     /// The resolvers.
     pub(crate) facts: &'a Facts,
     /// The addresses of this machine.
@@ -159,10 +160,10 @@ impl Probe {
     }
 
     fn send(&self, question: &Question<'_>, listeners: &Listeners, deadline: Instant) -> Found {
-        let family = if self.destination.is_ipv4() { Family::V4 } else { Family::V6 };
-        let rules = question.program.rule_set(family);
+        let [v4, v6] = &question.rules;
+        let rules = if self.destination.is_ipv4() { v4 } else { v6 };
         let packet = self.packet(question.addresses);
-        let walk = simulate(&packet, &rules, None);
+        let walk = simulate(&packet, rules, None);
         let wanted = match walk.verdict {
             Verdict::Redirect(port) => Some(port),
             _ => None,
@@ -171,7 +172,7 @@ impl Probe {
             let dialed = dial(self, listeners);
             let hopeless = matches!(dialed, Dialed::Unsent(_)) && !self.stays_inside();
             if wanted.is_none() || dialed.port() == wanted || hopeless || Instant::now() >= deadline {
-                return self.judge(&dialed, wanted, &walk);
+                return self.judge(&dialed, wanted, &|| accusation(&walk, question.dialect, rules.family));
             }
             // Rules may still be on their way in: a CNI plugin installs them while the pod starts.
             std::thread::sleep(
@@ -197,7 +198,7 @@ impl Probe {
         packet
     }
 
-    fn judge(&self, dialed: &Dialed, wanted: Option<Port>, walk: &Walk<'_>) -> Found {
+    fn judge(&self, dialed: &Dialed, wanted: Option<Port>, accusation: &dyn Fn() -> String) -> Found {
         let wanted_text =
             wanted.map_or_else(|| "must not arrive".to_owned(), |port| format!("must arrive on port {port}"));
         match (dialed, wanted) {
@@ -211,10 +212,10 @@ impl Probe {
                 _ => Found::AsForetold(format!("arrived on port {port}")),
             },
             (Dialed::Arrived { port, .. }, _) => {
-                Found::Otherwise(format!("{wanted_text}, but arrived on port {port}; {}", accusation(walk)))
+                Found::Otherwise(format!("{wanted_text}, but arrived on port {port}; {}", accusation()))
             }
             (Dialed::NotHere, Some(_)) => {
-                Found::Otherwise(format!("{wanted_text}, but did not; {}", accusation(walk)))
+                Found::Otherwise(format!("{wanted_text}, but did not; {}", accusation()))
             }
             (Dialed::NotHere, None) => Found::AsForetold("not intercepted, as it must be".to_owned()),
         }
@@ -222,7 +223,7 @@ impl Probe {
 }
 
 /// The rule that should have decided: the last one the packet meets on its way.
-fn accusation(walk: &Walk<'_>) -> String {
+fn accusation(walk: &Walk<'_>, dialect: Dialect, family: Family) -> String {
     let jumps = walk.visits.iter().rev().filter(|visit| visit.outcome == Outcome::Met);
     // The last rule met of the deciding chain is the redirection itself; the one before sent the packet there.
     let deciding: Vec<_> = jumps.take(2).collect();
@@ -230,7 +231,8 @@ fn accusation(walk: &Walk<'_>) -> String {
         .iter()
         .rev()
         .map(|visit| {
-            format!("{} {} rule {} `{}`", visit.table, visit.chain, visit.number, render::rule(visit.rule))
+            let place = dialect.place(visit.table, visit.chain);
+            format!("{place} rule {} `{}`", visit.number, dialect.rule(visit.rule, family))
         })
         .collect();
     format!("look at {}", texts.join(", then "))

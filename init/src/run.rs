@@ -3,13 +3,14 @@
 use anyhow::{Context, Result, bail};
 use rules::build::{Facts, build};
 use rules::diff::{self, Difference};
+use rules::nft;
 use rules::parse::Found;
 use rules::program::{Ipv6, Program};
-use rules::render;
-use rules::ruleset::Family;
+use rules::render::{self, Dialect};
+use rules::ruleset::{Family, RuleSet};
 use rules::settings::{InterceptionMode, Ipv6Choice, Options, Settings};
 
-use crate::backend::{self, Backend};
+use crate::backend::{self, Backend, Look, Means};
 use crate::cli::{self, Command, Invocation, Output};
 use crate::failure::Failure;
 use crate::{facts, json, namespace, netlink, privileges};
@@ -19,6 +20,7 @@ use survey::{Survey, explanation};
 mod apply;
 mod cleanup;
 mod explain;
+mod iptables;
 mod native;
 mod routes;
 mod survey;
@@ -36,7 +38,6 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
     for warning in &invocation.warnings {
         tracing::warn!("{warning}");
     }
-    refuse_what_is_not_there(&invocation)?;
     if invocation.options.cni_mode && changes_rules(invocation.command) {
         namespace::hide_name_service();
     }
@@ -67,34 +68,45 @@ fn enter_namespace(invocation: &Invocation) -> Result<()> {
     namespace::enter(path)
 }
 
-fn refuse_what_is_not_there(invocation: &Invocation) -> Result<()> {
-    let live = invocation.packet.as_ref().is_some_and(|packet| packet.live);
-    if invocation.options.native_nftables
-        && (matches!(invocation.command, Command::Check | Command::Watch) || live)
-    {
-        bail!(
-            "the rules of --native-nftables cannot be read back: list them with `nft list ruleset`, or leave it out"
-        );
-    }
-    Ok(())
-}
-
 /// The wanted rules, and what was found out to make them.
+#[derive(Clone)]
 struct Plan {
     settings: Settings,
     facts: Facts,
     program: Program,
+    dialect: Dialect,
 }
 
 impl Plan {
     fn make(settings: Settings, options: &Options) -> Result<Self> {
         let facts = facts::discover(&settings, options)?;
-        let program = if options.native_nftables {
-            native::program(&settings, &facts)
-        } else {
-            build(&settings, &facts)
+        let dialect = if options.native_nftables { Dialect::Nft } else { Dialect::Iptables };
+        Ok(Self::written(dialect, settings, facts))
+    }
+
+    fn written(dialect: Dialect, settings: Settings, facts: Facts) -> Self {
+        let program = match dialect {
+            Dialect::Iptables => build(&settings, &facts),
+            Dialect::Nft => native::program(&settings, &facts),
         };
-        Ok(Self { settings, facts, program })
+        Self { settings, facts, program, dialect }
+    }
+
+    /// The same rules, to be held by `means`.
+    fn held_by(self, means: Means) -> Self {
+        let dialect = match means {
+            Means::Iptables(_) => Dialect::Iptables,
+            Means::Nftables => Dialect::Nft,
+        };
+        if dialect == self.dialect { self } else { Self::written(dialect, self.settings, self.facts) }
+    }
+
+    /// What packets of a family are to meet.
+    fn rule_set(&self, family: Family) -> RuleSet {
+        match self.dialect {
+            Dialect::Iptables => self.program.rule_set(family),
+            Dialect::Nft => nft::layout(&self.program).rule_set(family),
+        }
     }
 
     /// The families that this machine has and that have rules.
@@ -123,7 +135,7 @@ impl Plan {
 
     /// Where the kernel's rules differ from the wanted ones.
     fn differences(&self, found: &[Found; 2]) -> Vec<Difference> {
-        let compare = |found: &Found| diff::compare(&self.program.rule_set(found.family), found);
+        let compare = |found: &Found| diff::compare(&self.rule_set(found.family), found);
         found.iter().map(compare).filter(|difference| !difference.is_empty()).collect()
     }
 }
@@ -155,7 +167,7 @@ fn install(mut settings: Settings, options: &Options) -> Result<String, Failure>
     privileges::keep_needed(options.run_validation);
     let plan = Plan::make(settings, options)?;
     let lock = namespace::lock(options.lock_wait)?;
-    let plan = if options.native_nftables { native::apply(plan)? } else { apply::apply(plan, options)? };
+    let plan = apply::apply(plan, options)?;
     drop(lock);
     if options.run_validation {
         return validate::validate(&plan, options);
@@ -177,10 +189,9 @@ fn validate(mut settings: Settings, options: &Options) -> Result<String, Failure
     validate::validate(&Plan::make(settings, options)?, options)
 }
 
-fn choose_backend(options: &Options) -> Result<Backend> {
-    let backend = backend::choose(options.forced_backend)?;
-    let program = backend.flavour.program(Family::V4, "restore");
-    tracing::info!(%program, reason = backend.reason, "iptables chosen");
+fn choose_backend(options: &Options, look: Look) -> Result<Backend> {
+    let backend = backend::choose(options, look)?;
+    tracing::info!(backend = %backend.means, reason = backend.reason, "backend chosen");
     survey::warn_of_rival(&backend);
     Ok(backend)
 }

@@ -14,6 +14,8 @@ use rules::flags::{Flag, Givens, Takes};
 use rules::invalid::{Invalid, Problem};
 use rules::settings::duration;
 
+use crate::nftables::NETFILTER;
+
 pub(crate) mod metrics;
 
 /// How to watch.
@@ -89,8 +91,6 @@ pub(crate) enum Reason {
 
 /// Group of netlink messages about changes of nftables (linux/netfilter/nfnetlink.h, NFNLGRP_NFTABLES).
 const NFTABLES_GROUP: u32 = 7;
-/// `linux/netlink.h`, NETLINK_NETFILTER.
-const NETFILTER: isize = 12;
 
 impl Notices {
     /// Listens from now on. SIGTERM and SIGINT no longer end the process by themselves.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::parse::{Found, FoundRule};
-use crate::render;
+use crate::render::Dialect;
 use crate::ruleset::{ChainName, Family, Rule, RuleSet, TableName};
 
 /// Where wanted and found rules of one family differ. Empty when they do the same.
@@ -12,6 +12,8 @@ use crate::ruleset::{ChainName, Family, Rule, RuleSet, TableName};
 pub struct Difference {
     /// The address family.
     pub family: Family,
+    /// The words in which the rules are told.
+    pub dialect: Dialect,
     /// Only chains that differ.
     pub chains: Vec<ChainDifference>,
 }
@@ -47,7 +49,7 @@ pub enum ChainState {
     Surplus,
 }
 
-/// One rule of a chain that differs, in the words of iptables.
+/// One rule of a chain that differs, in the words of the program that holds the rules.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Line {
     /// Wanted and found.
@@ -63,7 +65,7 @@ pub enum Line {
 pub fn compare(wanted: &RuleSet, found: &Found) -> Difference {
     let chains = chains(wanted, found).into_iter();
     let chains = chains.filter_map(|(table, chain)| compare_chain(wanted, found, table, chain)).collect();
-    Difference { family: wanted.family, chains }
+    Difference { family: wanted.family, dialect: found.dialect, chains }
 }
 
 /// The rules of `chain` that are ours, in order.
@@ -109,13 +111,13 @@ fn compare_chain(
     let own = own_rules(found, wanted, table, &chain);
     let state = state(wanted, found, table, &chain);
     let canonical: Vec<_> = planned.iter().map(Rule::canonical).collect();
-    let found: Vec<_> = own.iter().map(|found| found.rule.canonical()).collect();
-    if canonical == found && state == ChainState::Both {
+    let standing: Vec<_> = own.iter().map(|found| found.rule.canonical()).collect();
+    if canonical == standing && state == ChainState::Both {
         return None;
     }
-    let wanted_text = |index: usize| render::rule(&planned[index]);
+    let wanted_text = |index: usize| found.dialect.rule(&planned[index], found.family);
     let found_text = |index: usize| own[index].text.clone();
-    let lines = align(&canonical, &found).into_iter();
+    let lines = align(&canonical, &standing).into_iter();
     let lines = lines
         .map(|step| match step {
             Step::Both(index) => Line::Same(wanted_text(index)),
@@ -188,7 +190,8 @@ impl fmt::Display for Difference {
                 ChainState::Missing => " (chain missing)",
                 ChainState::Surplus => " (chain left over)",
             };
-            writeln!(f, "{} {} {}{remark}", self.family, chain.table, chain.chain)?;
+            let place = self.dialect.place(chain.table, &chain.chain);
+            writeln!(f, "{} {place}{remark}", self.family)?;
             for line in &chain.lines {
                 match line {
                     Line::Same(text) => writeln!(f, "    {text}")?,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::program::OWN_COMMENT;
+use crate::render::{self, Dialect};
 use crate::ruleset::{Chain, ChainName, Family, Rule, RuleSet, Table, TableName, Target};
 
 mod rule;
@@ -16,6 +17,8 @@ pub use rule::rule;
 pub struct Found {
     /// The address family.
     pub family: Family,
+    /// The words in which the rules are told.
+    pub dialect: Dialect,
     /// Every table that exists.
     pub tables: BTreeMap<TableName, FoundTable>,
 }
@@ -75,7 +78,7 @@ pub struct ParseError {
 /// # Errors
 /// The first line that is no table, chain, rule, comment or `COMMIT`.
 pub fn parse(family: Family, text: &str) -> Result<Found, ParseError> {
-    let mut parser = Parser { found: Found { family, tables: BTreeMap::new() }, table: None };
+    let mut parser = Parser { found: Found::nothing(family), table: None };
     for (index, line) in text.lines().enumerate() {
         parser.line(line.trim()).map_err(|expected| ParseError {
             number: index + 1,
@@ -89,7 +92,20 @@ pub fn parse(family: Family, text: &str) -> Result<Found, ParseError> {
 impl Found {
     /// A family in which the kernel holds nothing.
     pub fn nothing(family: Family) -> Self {
-        Self { family, tables: BTreeMap::new() }
+        Self { family, dialect: Dialect::Iptables, tables: BTreeMap::new() }
+    }
+
+    /// A family in which the kernel holds just these rules, as iptables would tell them.
+    pub fn holding(rules: &RuleSet) -> Self {
+        let found = |rule: &Rule| FoundRule { text: render::rule(rule), rule: rule.clone(), counters: None };
+        let chain = |chain: &Chain| FoundChain {
+            name: chain.name.clone(),
+            policy: chain.name.is_built_in().then(|| "ACCEPT".to_owned()),
+            rules: chain.rules.iter().map(found).collect(),
+        };
+        let table = |table: &Table| FoundTable { chains: table.chains.iter().map(chain).collect() };
+        let tables = rules.tables.iter().map(|(name, contents)| (*name, table(contents))).collect();
+        Self { tables, ..Self::nothing(rules.family) }
     }
 
     /// Whether a chain of ours exists, or a rule that is ours by itself.
@@ -120,8 +136,11 @@ impl Found {
 }
 
 impl fmt::Display for Found {
-    /// The text it was read from, but for counters and remarks.
+    /// The text it was read from, but for counters and remarks; for nftables, its chains one after the other.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dialect == Dialect::Nft {
+            return self.fmt_chains(f);
+        }
         for (name, table) in &self.tables {
             writeln!(f, "*{name}")?;
             for chain in &table.chains {
@@ -133,6 +152,20 @@ impl fmt::Display for Found {
                 }
             }
             writeln!(f, "COMMIT")?;
+        }
+        Ok(())
+    }
+}
+
+impl Found {
+    fn fmt_chains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let chains =
+            self.tables.iter().flat_map(|(name, table)| table.chains.iter().map(move |chain| (*name, chain)));
+        for (table, chain) in chains {
+            writeln!(f, "{}", self.dialect.place(table, &chain.name))?;
+            for rule in &chain.rules {
+                writeln!(f, "    {}", rule.text)?;
+            }
         }
         Ok(())
     }

@@ -70,6 +70,21 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// The ports from `first` to `last`; none when that is backwards.
+    pub fn new(first: Port, last: Port) -> Option<Self> {
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// The lowest port.
+    pub fn first(self) -> Port {
+        self.first
+    }
+
+    /// The highest port.
+    pub fn last(self) -> Port {
+        self.last
+    }
+
     /// Whether `port` lies in the range.
     pub fn contains(self, port: u16) -> bool {
         (self.first.number()..=self.last.number()).contains(&port)

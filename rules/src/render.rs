@@ -2,8 +2,50 @@
 
 use std::fmt::Write;
 
+use crate::nft;
 use crate::program::{Entry, Ipv6, Place, Program};
 use crate::ruleset::{ChainName, Condition, Family, Match, Rule, TableName, Target};
+
+/// The words in which rules are told: those of the program that holds them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Dialect {
+    /// iptables.
+    #[default]
+    Iptables,
+    /// Native nftables.
+    Nft,
+}
+
+impl Dialect {
+    /// A rule that packets of `family` can meet, without its chain.
+    pub fn rule(self, rule: &Rule, family: Family) -> String {
+        match self {
+            Self::Iptables => self::rule(rule),
+            Self::Nft => nft::words::rule(rule, Some(family)),
+        }
+    }
+
+    /// A table and a chain in it, as in `nat ISTIO_OUTPUT` or `istio-proxy-nat istio-output`.
+    pub fn place(self, table: TableName, chain: &ChainName) -> String {
+        format!("{} {}", self.table(table), self.chain(chain))
+    }
+
+    /// The name of a table.
+    pub fn table(self, table: TableName) -> String {
+        match self {
+            Self::Iptables => table.to_string(),
+            Self::Nft => nft::table_name(table).to_owned(),
+        }
+    }
+
+    /// The name of a chain.
+    pub fn chain(self, chain: &ChainName) -> String {
+        match self {
+            Self::Iptables => chain.to_string(),
+            Self::Nft => nft::chain_name(chain),
+        }
+    }
+}
 
 /// One family's rules as an iptables-restore document for a clean start, without label.
 pub fn document(program: &Program, family: Family) -> String {

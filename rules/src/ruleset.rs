@@ -73,7 +73,8 @@ impl Rule {
         Self { purpose: Some(purpose), ..self }
     }
 
-    /// The rule without what makes no difference to a packet: order of conditions, comments, host bits, purpose.
+    /// The rule without what makes no difference to a packet: order of conditions and ports, comments, host bits,
+    /// purpose.
     ///
     /// Two rules with the same canonical form do the same; the kernel returns rules in this sense, not as written.
     #[must_use]
@@ -115,6 +116,11 @@ impl Match {
             }
             Condition::Source(net) => Condition::Source(net.trunc()),
             Condition::Destination(net) => Condition::Destination(net.trunc()),
+            Condition::DestinationPorts(ports) => {
+                let mut ports = ports.clone();
+                ports.sort_unstable();
+                Condition::DestinationPorts(ports)
+            }
             other => other.clone(),
         };
         Some(Self { negated: self.negated, condition })

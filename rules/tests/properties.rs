@@ -8,6 +8,9 @@ use proptest::prelude::*;
 use rules::build::{Facts, build, passthrough_source};
 use rules::diff;
 use rules::flags::{FLAGS, Givens};
+use rules::nft;
+use rules::nft::decode::{self, Dump};
+use rules::nft::encode::{self, Change, Kind};
 use rules::packet::{Direction, Packet};
 use rules::parse::{self, parse};
 use rules::program::{Ipv6, Program};
@@ -106,7 +109,56 @@ fn saved(program: &Program, family: Family) -> String {
     text
 }
 
+/// What the kernel would answer once the changes are made: it keeps the attributes as they are.
+fn dumped(changes: &[Change]) -> Dump {
+    let bodies = |kind: Kind| {
+        changes.iter().filter(|change| change.kind == kind).map(|change| change.body.clone()).collect()
+    };
+    Dump {
+        tables: bodies(Kind::AddTable),
+        chains: bodies(Kind::AddChain),
+        rules: bodies(Kind::AddRule),
+        elements: bodies(Kind::AddElements),
+    }
+}
+
 proptest! {
+    #[test]
+    fn native_rules_read_back_equal_the_rules_written((settings, facts) in settings()) {
+        let layout = nft::layout(&build(&settings, &facts));
+        let found = decode::decode(&dumped(&encode::replace(&layout).unwrap()));
+        for found in found {
+            let difference = diff::compare(&layout.rule_set(found.family), &found);
+            prop_assert!(difference.is_empty(), "{}", difference);
+        }
+    }
+
+    #[test]
+    fn native_rules_decide_as_those_of_iptables((settings, facts) in settings(), packet in packet()) {
+        let program = build(&settings, &facts);
+        let (iptables, native) = (program.rule_set(Family::V4), nft::layout(&program).rule_set(Family::V4));
+        let [iptables, native] = [&iptables, &native].map(|rules| simulate(&packet, rules, None));
+        prop_assert_eq!(&iptables.verdict, &native.verdict, "{}", packet);
+        prop_assert_eq!((iptables.zone, iptables.mark), (native.zone, native.mark), "{}", packet);
+    }
+
+    #[test]
+    fn no_bytes_of_the_kernel_stop_the_reader(
+        (settings, facts) in settings(),
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut dump = dumped(&encode::replace(&nft::layout(&build(&settings, &facts))).unwrap());
+        for (rule, place, byte) in damages {
+            let rule = rule.get_mut(dump.rules.as_mut_slice());
+            *place.get_mut(rule.as_mut_slice()) = byte;
+        }
+        let rule = cut.get_mut(dump.rules.as_mut_slice());
+        rule.truncate(cut.index(rule.len()));
+        let _ = decode::decode(&dump);
+        let _ = decode::sets_of(&dump.rules);
+    }
+
     #[test]
     fn rules_read_back_equal_the_rules_written((settings, facts) in settings()) {
         let program = build(&settings, &facts);

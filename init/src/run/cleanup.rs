@@ -1,18 +1,20 @@
 //! Takes away what is ours, by what is in the kernel, whatever flags are given.
 
 use anyhow::{Context, Result, bail};
+use rules::nft::encode;
 use rules::parse::Found;
 use rules::ruleset::Family;
 use rules::settings::{Options, Settings};
-use rules::{nft, transaction};
+use rules::transaction;
 
+use crate::backend::Means;
 use crate::facts::passthrough_v6;
 use crate::iptables::lock::Locking;
 use crate::iptables::{Flavour, Restore};
 use crate::netlink::Routing;
 use crate::{backend, namespace, nftables, privileges};
 
-/// Removes rules from every iptables that holds some, then addresses and routes. Goes on when one step fails, and
+/// Removes rules from everything that holds some, then addresses and routes. Goes on when one step fails, and
 /// reports all failures at the end.
 pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> {
     privileges::require_net_admin()?;
@@ -20,18 +22,21 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
     let _lock = namespace::lock(options.lock_wait)?;
     let mut failures = Vec::new();
     let mut removed = false;
-    for (flavour, state) in backend::holders() {
-        for found in state.iter().flatten().filter(|found| found.holds_own()) {
-            removed = true;
-            match remove(flavour, found, options) {
-                Ok(()) => tracing::info!(family = %found.family, ?flavour, "rules removed"),
+    for (means, state) in backend::holders() {
+        removed = true;
+        let results = match means {
+            Means::Nftables => vec![nftables::run(&encode::remove())],
+            Means::Iptables(flavour) => {
+                let holding = state.iter().flatten().filter(|found| found.holds_own());
+                holding.map(|found| remove(flavour, found, options)).collect()
+            }
+        };
+        for result in results {
+            match result {
+                Ok(()) => tracing::info!(backend = %means, "rules removed"),
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
-    }
-    match remove_native() {
-        Ok(some) => removed |= some,
-        Err(error) => failures.push(format!("{error:#}")),
     }
     match remove_routes(settings) {
         Ok(some) => removed |= some,
@@ -51,15 +56,6 @@ fn remove(flavour: Flavour, found: &Found, options: &Options) -> Result<()> {
     let document = transaction::remove(found);
     tracing::debug!(family = %found.family, "restore document:\n{document}");
     Restore::start(flavour, found.family, &document, &Locking::new(options))?.finish()
-}
-
-fn remove_native() -> Result<bool> {
-    if !nftables::holds_own()? {
-        return Ok(false);
-    }
-    nftables::run(&nft::removal())?;
-    tracing::info!("nftables tables removed");
-    Ok(true)
 }
 
 fn remove_routes(settings: &Settings) -> Result<bool> {

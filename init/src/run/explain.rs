@@ -2,16 +2,19 @@
 
 use anyhow::{Context, Result};
 use rules::packet::Packet;
+use rules::parse::Found;
 use rules::program::Ipv6;
 use rules::ruleset::Family;
 use rules::settings::{Options, Settings};
 use rules::simulate::LocalDelivery;
 
 use super::{Plan, choose_backend};
+use crate::backend::{Backend, Look, Means};
 use crate::cli::Output;
 use crate::explain::flags::Request;
 use crate::explain::{Subject, annotate, family};
 use crate::failure::Failure;
+use crate::iptables::Unusable;
 use crate::netlink::Routing;
 use crate::{facts, iptables, privileges};
 
@@ -39,7 +42,8 @@ fn planned(plan: &Plan, packet: &Packet) -> Subject {
         _ => None,
     };
     Subject {
-        rules: plan.program.rule_set(family),
+        rules: plan.rule_set(family),
+        dialect: plan.dialect,
         found: None,
         delivery: plan.needs_routes().then_some(delivery),
         no_rules,
@@ -49,16 +53,27 @@ fn planned(plan: &Plan, packet: &Packet) -> Subject {
 fn live(plan: &Plan, options: &Options, packet: &Packet) -> Result<Subject> {
     privileges::require_net_admin()?;
     let family = family(packet);
-    let backend = choose_backend(options)?;
-    let found = iptables::save_counters(backend.flavour, family)
+    let backend = choose_backend(options, Look::Close)?;
+    let plan = &plan.clone().held_by(backend.means);
+    let found = with_counters(backend, family)
         .map_err(|unusable| anyhow::anyhow!("cannot read the {family} rules: {unusable}"))?;
     let mut rules = found.rule_set();
-    annotate(&mut rules, &plan.program.rule_set(family));
+    annotate(&mut rules, &plan.rule_set(family));
     let deliveries = Routing::open()?.deliveries(family)?.into_iter();
     let delivery = deliveries.filter(|found| found.is_ours || Some(found.mark) == planned_mark(plan));
     let delivery = delivery.map(|found| LocalDelivery { mark: found.mark, table: found.table }).next();
     let no_rules = (!found.holds_own()).then(|| "the kernel holds none of ours".to_owned());
-    Ok(Subject { rules, found: Some(found), delivery, no_rules })
+    Ok(Subject { rules, dialect: found.dialect, found: Some(found), delivery, no_rules })
+}
+
+/// What was read of nftables has its counters; iptables leaves them out unless asked.
+fn with_counters(backend: Backend, family: Family) -> Result<Found, Unusable> {
+    let [v4, v6] = backend.state;
+    match backend.means {
+        Means::Iptables(flavour) => iptables::save_counters(flavour, family),
+        Means::Nftables if family == Family::V4 => v4,
+        Means::Nftables => v6,
+    }
 }
 
 /// The mark of a routing rule that istio-iptables may have made.

@@ -6,11 +6,10 @@ use anyhow::Result;
 use rules::diff::Difference;
 use rules::lint;
 use rules::parse::Found;
-use rules::ruleset::Family;
 use rules::settings::{Options, Settings};
 
 use super::{Plan, readable, routes};
-use crate::backend::{self, Backend};
+use crate::backend::{self, Backend, Look};
 use crate::cli::Output;
 use crate::failure::Failure;
 use crate::{facts, json, privileges, sockets};
@@ -42,9 +41,9 @@ pub(super) struct Survey {
 impl Survey {
     /// Looks at the kernel.
     pub(super) fn make(plan: Plan, options: &Options) -> Result<Self> {
-        let backend = backend::choose(options.forced_backend)?;
+        let backend = backend::choose(options, Look::Close)?;
         warn_of_rival(&backend);
-        let (plan, found) = readable(plan, backend.state)?;
+        let (plan, found) = readable(plan.held_by(backend.means), backend.state)?;
         let rules = plan.differences(&found);
         let routes = routes::differences(&plan)?;
         Ok(Self { plan, found, rules, routes })
@@ -81,7 +80,7 @@ pub(super) fn explanation(differences: &[Difference]) -> String {
 /// Rules of others that end the walk before ours are met.
 pub(super) fn warn_of_shadows(plan: &Plan, found: &[Found; 2]) {
     for found in found {
-        for shadow in lint::shadows(&plan.program.rule_set(found.family), found) {
+        for shadow in lint::shadows(&plan.rule_set(found.family), found) {
             tracing::warn!(
                 family = %found.family, table = %shadow.table, chain = %shadow.chain, rule = shadow.rule.text,
                 "a rule of others stands before ours: packets that meet it are not captured"
@@ -90,12 +89,12 @@ pub(super) fn warn_of_shadows(plan: &Plan, found: &[Found; 2]) {
     }
 }
 
-/// Two kinds of iptables with chains of ours capture a packet twice over, and only one of them is kept up to date.
+/// Two kinds of rules with chains of ours capture a packet twice over, and only one of them is kept up to date.
 pub(super) fn warn_of_rival(backend: &Backend) {
     if let Some(rival) = backend.rival {
         tracing::warn!(
-            other = rival.program(Family::V4, "save"),
-            "two kinds of iptables hold chains of ours: run --cleanup once, then install again"
+            chosen = %backend.means, other = %rival,
+            "two kinds of rules hold chains of ours: run --cleanup once, then install again"
         );
     }
 }

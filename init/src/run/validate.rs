@@ -1,5 +1,6 @@
 //! `validate`, and the validation that follows an installation.
 
+use rules::ruleset::Family;
 use rules::settings::Options;
 
 use super::Plan;
@@ -13,7 +14,8 @@ pub(super) fn validate(plan: &Plan, options: &Options) -> Result<String, Failure
     let question = Question {
         settings: &plan.settings,
         families: plan.families(),
-        program: &plan.program,
+        rules: Family::BOTH.map(|family| plan.rule_set(family)),
+        dialect: plan.dialect,
         facts: &plan.facts,
         addresses: &addresses,
         port: options.probe_port,

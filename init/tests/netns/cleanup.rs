@@ -49,7 +49,7 @@ fn both_kinds_of_iptables_are_cleaned() {
     namespace.init(&injected(&["--ipv6", "on", "--force-iptables-binary", "nft"])).ok();
     namespace.init(&injected(&["--ipv6", "on", "--force-iptables-binary", "legacy"])).ok();
     let said = namespace.init(&injected(&["--ipv6", "on"])).ok();
-    said.complains(&["two kinds of iptables hold chains of ours"]);
+    said.complains(&["two kinds of rules hold chains of ours"]);
     namespace.init(&["--cleanup"]).ok();
     assert!(!namespace.rules().contains("ISTIO"));
 }

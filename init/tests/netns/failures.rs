@@ -65,11 +65,27 @@ fn a_missing_capability_is_named_with_the_remedy() {
 }
 
 #[test]
-fn no_iptables_at_all_is_said_for_each_kind() {
+fn a_forced_iptables_that_is_not_there_is_told() {
     let namespace = namespace_or_skip!();
-    let script = "mount -t tmpfs none /usr/sbin; exec \"$0\" -i '*' --ipv6 off";
+    let script =
+        "mount -t tmpfs none /usr/sbin; exec \"$0\" -i '*' --ipv6 off --force-iptables-binary legacy";
     let said = namespace.run("unshare", &["-m", "sh", "-euc", script, BINARY]).exits(1);
-    said.complains(&["no usable iptables", "iptables-nft-save: missing", "iptables-legacy-save: missing"]);
+    said.complains(&["--force-iptables-binary", "iptables-legacy-save: missing"]);
+}
+
+#[test]
+fn programs_that_turn_out_not_to_work_are_passed_over() {
+    let namespace = namespace_or_skip!();
+    let directory = tempfile::tempdir().unwrap();
+    for program in ["iptables-nft-restore", "iptables-nft-save"] {
+        let path = directory.path().join(program);
+        std::fs::write(&path, "#!/bin/sh\necho 'no such library' >&2; exit 127\n").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    namespace.init_with(&[("PATH", &path)], &injected(&["--ipv6", "on"])).ok();
+    assert_eq!(namespace.rules().matches(":ISTIO_OUTPUT -").count(), 2);
+    assert!(namespace.listing("iptables-legacy", "nat").contains("ISTIO_OUTPUT"));
 }
 
 #[test]

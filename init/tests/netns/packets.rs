@@ -49,10 +49,14 @@ impl World {
         parse(family, &self.pod.run(program, &["-c"]).ok().stdout).unwrap()
     }
 
-    /// Sends the packet and returns the rules whose counters moved.
-    fn met(&self, case: &Case, before: &Found) -> (BTreeSet<Spot>, Found) {
+    pub(crate) fn send(&self, case: &Case) {
         let sender = if case.from_outside { &self.outside } else { &self.pod };
         sender.send(&case.send);
+    }
+
+    /// Sends the packet and returns the rules whose counters moved.
+    fn met(&self, case: &Case, before: &Found) -> (BTreeSet<Spot>, Found) {
+        self.send(case);
         let after = self.saved(before.family);
         let mut met = BTreeSet::new();
         for (table, contents) in &after.tables {
@@ -73,13 +77,30 @@ impl World {
 type Spot = (TableName, String, usize);
 
 #[derive(Clone, Debug)]
-struct Case {
+pub(crate) struct Case {
     from_outside: bool,
     interface: &'static str,
     send: Send,
 }
 
 impl Case {
+    /// The packet on the command line of `explain`.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let Packet { source, destination, protocol, user, group, .. } = self.packet();
+        let (direction, interface) = if self.from_outside { ("--in", "--iif") } else { ("--out", "--oif") };
+        let mut arguments = vec![direction.to_owned()];
+        let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
+        give(interface, self.interface.to_owned());
+        give("--src", source.to_string());
+        give("--dst", destination.to_string());
+        give("--proto", protocol.to_string());
+        if let (Some(user), Some(group)) = (user, group) {
+            give("--uid", user.to_string());
+            give("--gid", group.to_string());
+        }
+        arguments
+    }
+
     fn packet(&self) -> Packet {
         let Send { who, udp, source, destination } = &self.send;
         let direction = if self.from_outside { Direction::In } else { Direction::Out };
@@ -133,7 +154,7 @@ const INCOMING: [(&str, &str); 5] = [
     ("10.78.0.2:8080", "net1"),
 ];
 
-fn ipv4_cases() -> Vec<Case> {
+pub(crate) fn ipv4_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for udp in [false, true] {
         for who in [APPLICATION, PROXY, PROXY_GROUP, ROOT, ROOT_PROXY] {
@@ -155,7 +176,7 @@ fn ipv4_cases() -> Vec<Case> {
     cases
 }
 
-fn ipv6_cases() -> Vec<Case> {
+pub(crate) fn ipv6_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for who in [APPLICATION, PROXY, PROXY_GROUP] {
         for (destination, interface) in [

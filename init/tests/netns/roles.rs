@@ -88,6 +88,7 @@ fn part() {
             application(address.parse().unwrap());
         }
         ["application", address] => application(address.parse().unwrap()),
+        ["transparent-listener", address] => transparent_listener(address.parse().unwrap()),
         ["transparent-proxy", address] => transparent_proxy(address.parse().unwrap()),
         ["answer", user, address, text] => {
             become_user(user, user);
@@ -135,6 +136,20 @@ fn application(address: SocketAddr) {
         let mut stream = stream.unwrap();
         let text = format!("application saw {}", stream.peer_addr().unwrap());
         let _ = stream.write_all(text.as_bytes());
+    }
+}
+
+/// Is there for TPROXY to find, and takes nothing.
+fn transparent_listener(address: SocketAddr) {
+    let listener = transparent(address);
+    if address.is_ipv6() {
+        listener.set_only_v6(true).unwrap();
+    }
+    listener.bind(&address.into()).unwrap();
+    listener.listen(1024).unwrap();
+    say("!");
+    loop {
+        std::thread::park();
     }
 }
 

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use crate::harness::{BINARY, Namespace, injected, namespace_or_skip};
 
 /// A watcher; stopped when dropped.
-struct Watcher {
+pub(crate) struct Watcher {
     child: Child,
 }
 
 impl Watcher {
-    fn start(namespace: &Namespace, more: &[&str]) -> Self {
+    pub(crate) fn start(namespace: &Namespace, more: &[&str]) -> Self {
         let arguments = [&["watch", "--interval", "60s"], &injected(&["--ipv6", "on"])[..], more].concat();
         let child = namespace.command(BINARY, &arguments).stderr(Stdio::piped()).spawn().unwrap();
         Self { child }
     }
 
     /// Reads the log until a line contains `text`.
-    fn says(&mut self, text: &str) {
+    pub(crate) fn says(&mut self, text: &str) {
         let mut log = BufReader::with_capacity(1, self.child.stderr.as_mut().unwrap());
         let mut line = String::new();
         while !line.contains(text) {
@@ -38,7 +38,7 @@ impl Drop for Watcher {
 }
 
 /// Tries until it holds, for at most ten seconds.
-fn until(holds: impl Fn() -> bool) {
+pub(crate) fn until(holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(Instant::now() < deadline, "not within ten seconds");
