@@ -19,6 +19,7 @@ use crate::{
     buffer::PooledBuffer,
     connection::Connection,
     failure::LocalReply,
+    telemetry::RequestKey,
     transport::Transport,
     upstream::Lease,
     view::View,
@@ -180,12 +181,21 @@ impl<'o> Outcome<'o> {
     }
 }
 
-/// Writes the access log line of a request, if the log is on.
+/// Counts a request that has ended, and writes its access log line if the log is on.
 fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Outcome<'_>) {
+    let duration = start.elapsed();
+    let key = RequestKey {
+        cluster: outcome.cluster.unwrap_or_default(),
+        direction: connection.direction,
+        status: outcome.status,
+        flags: outcome.flags,
+        grpc: None,
+    };
+    connection.worker().recorder.request(key, duration, (outcome.received, outcome.sent));
     let Some(log) = &connection.worker().log else { return };
     log.record(&Entry {
         start: connection.wall_time(start),
-        duration: start.elapsed(),
+        duration,
         request: Some(line),
         status: outcome.status,
         flags: outcome.flags,

@@ -21,6 +21,7 @@ mod shared;
 mod sockets;
 mod sys;
 mod tcp;
+mod telemetry;
 mod timer;
 mod tls;
 mod transport;
@@ -29,8 +30,9 @@ mod view;
 mod worker;
 
 pub use access_log::AccessLog;
-pub use plane::{DataPlane, Published};
+pub use plane::{DataPlane, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
 pub use sys::original_destination;
+pub use telemetry::{ConnectionKey, ConnectionMeasures, Histogram, RequestKey, RequestMeasures, Telemetry};
 pub use tls::{CertificateError, ContextError, check_certificate};
 pub use worker::{Counts, OriginalDestination, Settings};

@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     shared::SharedState,
     sockets::{BindError, Opened, Openings, Sockets},
+    telemetry::Telemetry,
     tls::{Cache, ContextError},
     worker::{self, Command, Counts, OpenedSocket, Settings},
 };
@@ -118,13 +119,12 @@ impl DataPlane {
 
     /// Sums of the workers' counts.
     pub async fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        for worker in &self.workers {
-            let (answer, counts) = oneshot::channel();
-            worker.tell(Command::Count(answer));
-            sum = sum + counts.await.unwrap_or_default();
-        }
-        sum
+        self.telemetry().counts().await
+    }
+
+    /// A way to ask the workers what they have served, from any thread.
+    pub fn telemetry(&self) -> TelemetryReader {
+        TelemetryReader(self.workers.iter().map(|worker| worker.commands.downgrade()).collect())
     }
 
     /// Lets connections end: idle ones are closed, answers say `connection: close`. Returns when none is left or
@@ -151,6 +151,38 @@ impl DataPlane {
                 tracing::error!("a worker had panicked");
             }
         }
+    }
+}
+
+/// Asks the workers what they have served. It does not keep them running.
+#[derive(Clone, Debug)]
+pub struct TelemetryReader(Vec<mpsc::WeakUnboundedSender<Command>>);
+
+impl TelemetryReader {
+    /// What all workers have served so far.
+    pub async fn read(&self) -> Telemetry {
+        let mut sum = Telemetry::default();
+        self.ask(Command::Tell).await.into_iter().for_each(|telemetry| sum.add(telemetry));
+        sum
+    }
+
+    /// Sums of the workers' counts.
+    pub async fn counts(&self) -> Counts {
+        self.ask(Command::Count).await.into_iter().fold(Counts::default(), |sum, counts| sum + counts)
+    }
+
+    /// The answers of all workers that still run.
+    async fn ask<T>(&self, question: fn(oneshot::Sender<T>) -> Command) -> Vec<T> {
+        let ask = |worker: &mpsc::WeakUnboundedSender<Command>| {
+            let (answer, told) = oneshot::channel();
+            worker.upgrade()?.send(question(answer)).ok()?;
+            Some(told)
+        };
+        let mut answers = Vec::new();
+        for told in self.0.iter().filter_map(ask).collect::<Vec<_>>() {
+            answers.extend(told.await);
+        }
+        answers
     }
 }
 

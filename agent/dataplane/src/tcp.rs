@@ -9,6 +9,7 @@ use crate::{
     connection::Connection,
     failure::LocalReply,
     relay::{Limits, RelayError, Transferred, relay},
+    telemetry::ConnectionKey,
     transport::Transport,
     upstream::{ConnectError, Lease, UpstreamConnection},
     view::View,
@@ -23,8 +24,8 @@ pub(crate) struct Dialled {
     limits: Limits,
 }
 
-/// Name of a cluster for the access log; none when there is no log.
-type ClusterName = Option<Box<str>>;
+/// Name of a cluster for the access log and the metrics.
+type ClusterName = Box<str>;
 
 impl AsRef<UpstreamConnection> for Dialled {
     fn as_ref(&self) -> &UpstreamConnection {
@@ -50,7 +51,7 @@ pub(crate) async fn dial(
     proxy: &TcpProxy,
 ) -> Result<Dialled, NotDialled> {
     let target = proxy.clusters.pick(fastrand::u64(..));
-    let cluster = connection.worker().log.is_some().then(|| target.name.as_str().into());
+    let cluster: ClusterName = target.name.as_str().into();
     let Some(id) = target.id else { return Err(NotDialled { reply: LocalReply::NO_CLUSTER, cluster }) };
     let mut reply = LocalReply::NO_HEALTHY_UPSTREAM;
     let mut tried = Vec::new();
@@ -94,6 +95,8 @@ pub(crate) async fn serve<S: Transport>(
     first: Option<PooledBuffer>,
 ) {
     let worker = connection.worker();
+    let key = ConnectionKey { cluster: &*dialled.cluster, direction: connection.direction, flags: "" };
+    worker.recorder.connection(key, |measures| measures.opened += 1);
     let surroundings = (&**worker, &*connection.deadline, dialled.limits);
     let (transferred, result) = relay(&mut stream, &mut dialled.connection.stream, first, surroundings).await;
     let flags = match &result {
@@ -106,10 +109,7 @@ pub(crate) async fn serve<S: Transport>(
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");
     }
-    log(
-        connection,
-        Ended { flags, transferred, cluster: dialled.cluster.as_deref(), dialled: Some(&dialled) },
-    );
+    log(connection, Ended { flags, transferred, cluster: Some(&dialled.cluster), dialled: Some(&dialled) });
 }
 
 /// Logs a connection for which no endpoint could be connected to.
@@ -118,7 +118,7 @@ pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
         connection,
         Ended {
             flags: if failed.reply.flags == "UF" { EXHAUSTED } else { failed.reply.flags },
-            cluster: failed.cluster.as_deref(),
+            cluster: Some(&failed.cluster),
             ..Ended::default()
         },
     );
@@ -139,7 +139,15 @@ struct Ended<'e> {
 }
 
 fn log(connection: &Connection, ended: Ended<'_>) {
-    let Some(log) = &connection.worker().log else { return };
+    let worker = connection.worker();
+    let cluster = ended.cluster.unwrap_or_default();
+    let key = ConnectionKey { cluster, direction: connection.direction, flags: ended.flags };
+    worker.recorder.connection(key, |measures| {
+        measures.closed += 1;
+        measures.received += ended.transferred.received;
+        measures.sent += ended.transferred.sent;
+    });
+    let Some(log) = &worker.log else { return };
     log.record(&Entry {
         start: connection.wall_time(connection.accepted),
         duration: connection.accepted.elapsed(),

@@ -23,6 +23,7 @@ use crate::{
     buffer::BufferPool,
     pipe::Pipes,
     shared::SharedClusters,
+    telemetry::{Recorder, Telemetry},
     timer::{TICK, Timers},
     tls::Contexts,
     view::View,
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Drain,
     /// Tell the counts.
     Count(oneshot::Sender<Counts>),
+    /// Tell what was served.
+    Tell(oneshot::Sender<Telemetry>),
 }
 
 /// A listening socket for one worker.
@@ -137,6 +140,7 @@ pub(crate) struct Worker {
     pub(crate) pipes: Rc<Pipes>,
     pub(crate) timers: Timers,
     pub(crate) log: Option<LogBuffer>,
+    pub(crate) recorder: Recorder,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Vec<u8>>>,
     counts: Cell<Counts>,
@@ -182,6 +186,7 @@ impl Worker {
             buffers: Rc::default(),
             timers: Timers::default(),
             log,
+            recorder: Recorder::default(),
             view: RefCell::new(Rc::new(View::empty())),
             scratch: RefCell::default(),
             counts: Cell::default(),
@@ -274,6 +279,7 @@ pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceive
                 worker.timers.wake_idle();
             }
             Command::Count(answer) => _ = answer.send(worker.counts.get()),
+            Command::Tell(answer) => _ = answer.send(worker.recorder.so_far()),
         }
     }
     ticking.abort();

@@ -20,7 +20,7 @@ pub struct Listener {
 }
 
 /// Side of the workload that a listener serves.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Direction {
     /// The application's own calls (15001).
     Outbound,
