@@ -64,7 +64,8 @@ pub(crate) fn overlap(a: &str, b: &str) -> bool {
     covers(a, b) || covers(b, a)
 }
 
-fn covers(a: &str, b: &str) -> bool {
+/// Whether the pattern `a` covers all of `b`.
+pub(crate) fn covers(a: &str, b: &str) -> bool {
     match a.strip_prefix('*') {
         Some(suffix) => b.strip_prefix('*').unwrap_or(b).ends_with(suffix),
         None => a == b,

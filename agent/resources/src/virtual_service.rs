@@ -75,6 +75,8 @@ impl Shape for VirtualService {
         }
         self.check_hosts(at, context);
         check_export_to(&self.export_to, false, &at.field("exportTo"), context);
+        self.check_server_names(at, context);
+        self.check_claims(at, context);
         shadow::check(self, at, context);
         if self.is_delegate() {
             self.check_delegate(at, context);
@@ -112,6 +114,50 @@ impl VirtualService {
                 };
                 let problem = Problem::new(how).found(host);
                 context.error(&at, problem.remedy(format!("keep only one of `{other}` and `{host}`")));
+            }
+        }
+    }
+
+    /// Connections reach a rule by the hosts of the resource, so another name would never do.
+    fn check_server_names(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let tls = at.field("tls");
+        for (rule_index, rule) in self.tls.iter().enumerate().filter(|_| !self.is_delegate()) {
+            let rule_at = tls.index(rule_index);
+            let matches = rule_at.field("match");
+            for (index, condition) in rule.matches.iter().enumerate() {
+                let match_at = matches.index(index);
+                let names = match_at.field("sniHosts");
+                for (index, name) in condition.sni_hosts.iter().enumerate() {
+                    let is_address = name.parse::<std::net::IpAddr>().is_ok();
+                    if is_address {
+                        let problem = Problem::new("is an address, which clients do not send as server name");
+                        context.warning(Rule::Invalid, &names.index(index), problem.found(name));
+                    } else if !self.hosts.iter().any(|host| host::covers(host, name)) {
+                        let problem = Problem::new("is within none of the hosts").found(name);
+                        context.error(
+                            &names.index(index),
+                            problem.remedy("add it to `hosts`, or remove it here"),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sidecars verify no tokens on the way out.
+    fn check_claims(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let http = at.field("http");
+        for (rule_index, rule) in self.http.iter().enumerate() {
+            let rule_at = http.index(rule_index);
+            let matches = rule_at.field("match");
+            for (index, condition) in rule.matches.iter().enumerate().filter(|(_, m)| m.reads_claims()) {
+                let gateways =
+                    if condition.gateways.is_empty() { &self.gateways } else { &condition.gateways };
+                if gateways.contains(&GatewayRef::Mesh) {
+                    let problem = Problem::new("asks for claims of a token, which only gateways look at");
+                    let remedy = "list the `gateways` it is for, without `mesh`";
+                    context.error(&matches.index(index), problem.remedy(remedy));
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What takes the place of destinations: an answer of the proxy's own, or another VirtualService.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::{check_one_of, check_status};
 use crate::{
     Path,
@@ -46,8 +48,25 @@ struct HttpBody(String);
 
 impl Shape for HttpBody {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let _: Option<String> = fields.planned("bytes");
-        Self(fields.or_default("string"))
+        let text: Option<String> = fields.optional("string");
+        let encoded: Option<String> = fields.optional("bytes");
+        if text.is_some() && encoded.is_some() {
+            fields.error_here(Problem::new("has both `string` and `bytes`").expected("one of them"));
+        }
+        let decoded = encoded.map(|encoded| STANDARD.decode(encoded).map(String::from_utf8));
+        match decoded {
+            None => Self(text.unwrap_or_default()),
+            Some(Ok(Ok(text))) => Self(text),
+            Some(Ok(Err(_))) => {
+                let problem = Problem::new("is not text, which is not supported yet");
+                fields.error("bytes", problem.remedy("let a service answer"));
+                Self::default()
+            }
+            Some(Err(_)) => {
+                fields.error("bytes", Problem::new("is not base64"));
+                Self::default()
+            }
+        }
     }
 }
 
@@ -94,6 +113,11 @@ impl Shape for Redirect {
         if self.port.is_some() && self.derive_port.is_some() {
             context.error(at, Problem::new("has both `port` and `derivePort`").expected("one of them"));
         }
+        for (text, field) in
+            [(&self.uri, "uri"), (&self.prefix_rewrite, "prefixRewrite"), (&self.authority, "authority")]
+        {
+            check_visible(text.as_deref(), &at.field(field), context);
+        }
         check_one_of(self.scheme.as_deref(), &["http", "https"], &at.field("scheme"), context);
         let ways = ["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"];
         check_one_of(self.derive_port.as_deref(), &ways, &at.field("derivePort"), context);
@@ -101,6 +125,14 @@ impl Shape for Redirect {
             let problem = Problem::new("is not a redirect").found(code).expected("301, 302, 303, 307 or 308");
             context.error(&at.field("redirectCode"), problem);
         }
+    }
+}
+
+/// What becomes part of a request line or header holds nothing that ends it.
+pub(super) fn check_visible(text: Option<&str>, at: &Path<'_>, context: &mut Context<'_>) {
+    if let Some(text) = text.filter(|text| text.contains(|c: char| c.is_control() || c == ' ')) {
+        let problem = Problem::new("holds a blank or a control character").found(text);
+        context.error(at, problem.remedy("write it percent-encoded"));
     }
 }
 

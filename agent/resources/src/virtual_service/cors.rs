@@ -49,6 +49,14 @@ impl Shape for CorsPolicy {
         if self.max_age.is_some_and(|age| age.subsec_millis() != 0) {
             context.error(&at.field("maxAge"), Problem::new("is not a whole number of seconds"));
         }
+        let origins = at.field("allowOrigins");
+        for (index, origin) in self.allow_origins.iter().enumerate() {
+            let at = origins.index(index);
+            if *origin == StringMatch::Present || origin.is_any_value() {
+                let problem = Problem::new("names no origin");
+                context.error(&at, problem.expected("`exact`, `prefix` or `regex`; `exact: '*'` for any"));
+            }
+        }
         let lists = [
             ("allowMethods", &self.allow_methods),
             ("allowHeaders", &self.allow_headers),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Destination, check_one_of, check_status};
 use crate::{
     Path,
-    decode::{Context, Fields, Shape},
+    decode::{Context, Fields, Interval, Shape},
     finding::{Problem, Rule},
 };
 
@@ -52,10 +52,12 @@ impl Shape for Fault {
 
 impl Shape for FaultDelay {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let percent: Option<u32> = fields.deprecated("percent", "percentage.value");
+        let percent = Percent::read_whole("percent", "percentage.value", fields);
         let _: Option<Duration> = fields.unsupported("exponentialDelay", "fixedDelay");
-        let percentage = fields.optional("percentage").or(percent.map(|p| Percent { value: f64::from(p) }));
-        Self { percentage, fixed_delay: fields.required_some("fixedDelay") }
+        Self {
+            percentage: fields.optional("percentage").or(percent),
+            fixed_delay: fields.required_some("fixedDelay").map(Interval::get),
+        }
     }
 }
 
@@ -126,6 +128,21 @@ impl Shape for Mirror {
 pub struct Percent {
     /// Percent, in steps of 0.0001.
     pub value: f64,
+}
+
+impl Percent {
+    /// Reads the older form of a share, a whole number.
+    pub(super) fn read_whole(
+        name: &'static str,
+        instead: &str,
+        fields: &mut Fields<'_, '_, '_>,
+    ) -> Option<Self> {
+        let percent: u32 = fields.deprecated(name, instead)?;
+        if percent > 100 {
+            fields.error(name, Problem::new("is no percentage").found(percent).expected("0–100"));
+        }
+        Some(Self { value: f64::from(percent) })
+    }
 }
 
 impl Shape for Percent {

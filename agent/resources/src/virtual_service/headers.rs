@@ -19,6 +19,36 @@ impl Shape for Headers {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self { request: fields.or_default("request"), response: fields.or_default("response") }
     }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let request = at.field("request");
+        for (field, map) in [("set", &self.request.set), ("add", &self.request.add)] {
+            if map.keys().filter(|name| is_authority(name)).count() > 1 {
+                let problem = Problem::new("sets the authority twice, as `Host` and as `:authority`");
+                context.error(&request.field(field), problem.expected("one of them"));
+            }
+        }
+        let response = at.field("response");
+        for (field, map) in [("set", &self.response.set), ("add", &self.response.add)] {
+            for name in map.keys().filter(|name| name.starts_with(':')) {
+                let problem = Problem::new("is no header of a response").found(name);
+                context.error(&response.field(field).key(name), problem.remedy("move it to `request`"));
+            }
+        }
+    }
+}
+
+impl Headers {
+    /// The field that changes the authority of requests, if any does.
+    pub(super) fn authority_field(&self) -> Option<&'static str> {
+        let sets = |map: &Labels| map.keys().any(|name| is_authority(name));
+        let fields = [("set", &self.request.set), ("add", &self.request.add)];
+        fields.into_iter().find(|(_, map)| sets(map)).map(|(field, _)| field)
+    }
+}
+
+fn is_authority(name: &str) -> bool {
+    name == ":authority" || name.eq_ignore_ascii_case("host")
 }
 
 /// `Headers.HeaderOperations`; removal comes first, then `set`, then `add`.
@@ -46,10 +76,7 @@ impl Shape for HeaderOperations {
             let field = at.field(field);
             for (name, value) in map {
                 check_header_name(name, &field.key(name), context);
-                if value.contains(['\r', '\n', '\0']) {
-                    let problem = Problem::new("holds a line break or NUL").found(value);
-                    context.error(&field.key(name), problem.expected("one line of text"));
-                }
+                check_header_value(value, &field.key(name), context);
             }
         }
         let remove = at.field("remove");
@@ -68,6 +95,34 @@ pub(crate) fn check_header_name(name: &str, at: &Path<'_>, context: &mut Context
         let problem = Problem::new("is not a header name").found(name);
         context.error(at, problem.expected("letters, digits and `-`"));
     }
+}
+
+/// A value may hold operators such as `%REQ(x-id)%`; which there are is for those to say who fill them in.
+fn check_header_value(value: &str, at: &Path<'_>, context: &mut Context<'_>) {
+    if value.contains(|c: char| c.is_control() && c != '\t') {
+        let problem = Problem::new("holds a line break or another control character").found(value);
+        return context.error(at, problem.expected("one line of text"));
+    }
+    if !is_format(value) {
+        let problem = Problem::new("holds a lone `%`").found(value);
+        context.error(at, problem.expected("`%%` for the sign itself, or an operator such as `%REQ(x-id)%`"));
+    }
+}
+
+/// Whether every `%` stands before another one or around the name of an operator.
+fn is_format(value: &str) -> bool {
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('%') {
+        rest = match after.strip_prefix('%') {
+            Some(after) => after,
+            None if after.starts_with(|c: char| c.is_ascii_uppercase()) => match after.split_once('%') {
+                Some((_, after)) => after,
+                None => return false,
+            },
+            None => return false,
+        };
+    }
+    true
 }
 
 /// A token of RFC 9110, 5.6.2.

@@ -11,6 +11,8 @@ use crate::{
     decode::{Context, Fields, PortNumber, Shape},
     expression::check_regex,
     finding::{Problem, Rule},
+    host,
+    labels::check_labels,
 };
 
 /// A rule for HTTP requests (`HTTPRoute`).
@@ -76,6 +78,7 @@ impl Shape for HttpRoute {
             }
         }
         self.check_redirect_prefix(at, context);
+        self.check_authority(at, context);
     }
 }
 
@@ -96,6 +99,16 @@ impl HttpRoute {
                 let problem = Problem::new("says several things to do").found(several.join(", "));
                 context.error(at, problem.expected(expected));
             }
+        }
+    }
+
+    fn check_authority(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let rewritten = self.rewrite.as_ref().is_some_and(|rewrite| rewrite.authority.is_some());
+        if let Some(field) = self.headers.as_ref().and_then(Headers::authority_field).filter(|_| rewritten) {
+            let (headers, problem) =
+                (at.field("headers"), Problem::new("sets the authority, as `rewrite.authority` does"));
+            let request = headers.field("request");
+            context.error(&request.field(field), problem.remedy("remove one of the two"));
         }
     }
 
@@ -140,12 +153,12 @@ pub(super) fn check_weights(
 fn read_mirrors(fields: &mut Fields<'_, '_, '_>) -> Vec<Mirror> {
     let mirror: Option<Destination> = fields.optional("mirror");
     let percentage: Option<Percent> = fields.optional("mirrorPercentage");
-    let whole: Option<u32> = fields.deprecated("mirrorPercent", "mirrorPercentage");
+    let whole = Percent::read_whole("mirrorPercent", "mirrorPercentage", fields);
     let several: Option<Vec<Mirror>> = fields.optional("mirrors");
     if mirror.is_some() && several.is_some() {
         fields.error("mirrors", Problem::new("is written beside `mirror`").remedy("use only `mirrors`"));
     }
-    let percentage = percentage.or(whole.map(|percent| Percent { value: f64::from(percent) }));
+    let percentage = percentage.or(whole);
     let single = mirror.map(|destination| Mirror { destination, percentage });
     single.into_iter().chain(several.unwrap_or_default()).collect()
 }
@@ -278,8 +291,30 @@ impl Shape for HttpMatch {
                     Problem::new("has no condition").expected("one of `exact`, `prefix` and `regex`");
                 context.error(&at.field(name), problem);
             }
+            if condition.as_ref().is_some_and(StringMatch::is_any_value) {
+                let problem =
+                    Problem::new("is no regular expression").found("*").expected("`.*` for any text");
+                context.error(&at.field(name).field("regex"), problem);
+            }
         }
         self.check_header_conditions(at, context);
+        check_source(&self.source_labels, self.source_namespace.as_deref(), at, context);
+    }
+}
+
+/// Workloads are told by labels and namespace as Kubernetes spells them.
+pub(super) fn check_source(
+    labels: &Labels,
+    namespace: Option<&str>,
+    at: &Path<'_>,
+    context: &mut Context<'_>,
+) {
+    check_labels(labels, &at.field("sourceLabels"), context);
+    if let Some(namespace) =
+        namespace.filter(|namespace| !namespace.is_empty() && !host::is_namespace(namespace))
+    {
+        let problem = Problem::new("is not a namespace name").found(namespace);
+        context.error(&at.field("sourceNamespace"), problem.expected("lower-case letters, digits and `-`"));
     }
 }
 
@@ -295,6 +330,13 @@ pub enum StringMatch {
     Prefix(String),
     /// RE2 expression for the whole text.
     Regex(String),
+}
+
+impl StringMatch {
+    /// Whether it is `regex: '*'`, which is no expression but means any value of a header or parameter.
+    pub(super) fn is_any_value(&self) -> bool {
+        matches!(self, Self::Regex(text) if text == "*")
+    }
 }
 
 impl Shape for StringMatch {
@@ -325,16 +367,8 @@ impl Shape for StringMatch {
                     Problem::new("is empty").expected("the beginning of the text"),
                 );
             }
-            Self::Regex(text) if text.is_empty() || text.len() > LONGEST_REGEX => {
-                let problem =
-                    Problem::new("has a length out of range").found(format!("{} bytes", text.len()));
-                context.error(&at.field("regex"), problem.expected(format!("1–{LONGEST_REGEX}")));
-            }
-            // Istio takes `*` for any value of a header.
-            Self::Regex(text) if text != "*" => check_regex(text, &at.field("regex"), context),
+            Self::Regex(text) if !self.is_any_value() => check_regex(text, &at.field("regex"), context),
             _ => {}
         }
     }
 }
-
-const LONGEST_REGEX: usize = 1024;

@@ -1,6 +1,9 @@
 //! Rules for connections: TLS by server name, TCP by port.
 
-use super::{Destination, GatewayRef, http::check_weights};
+use super::{
+    Destination, GatewayRef,
+    http::{check_source, check_weights},
+};
 use crate::{
     Labels, Path,
     decode::{Context, Fields, PortNumber, Shape},
@@ -115,6 +118,7 @@ impl Shape for L4Match {
     }
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        check_source(&self.source_labels, self.source_namespace.as_deref(), at, context);
         let subnets = at.field("destinationSubnets");
         for (index, subnet) in
             self.destination_subnets.iter().enumerate().filter(|(_, subnet)| !host::is_subnet(subnet))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::check_one_of;
 use crate::{
     Path,
-    decode::{Context, Fields, Shape},
+    decode::{Context, Fields, Interval, Shape},
     finding::Problem,
 };
 
@@ -50,11 +50,11 @@ impl Shape for Retries {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self {
             attempts: fields.or_default("attempts"),
-            per_try_timeout: fields.optional("perTryTimeout"),
-            retry_on: fields.optional("retryOn"),
+            per_try_timeout: fields.optional("perTryTimeout").map(Interval::get),
+            retry_on: fields.optional("retryOn").filter(|words: &String| !words.is_empty()),
             retry_remote_localities: fields.optional("retryRemoteLocalities"),
             retry_ignore_previous_hosts: fields.optional("retryIgnorePreviousHosts"),
-            backoff: fields.optional("backoff"),
+            backoff: fields.optional("backoff").map(Interval::get),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Changes of path and authority on the way to a destination.
 
+use super::answer::check_visible;
 use crate::{
     Path,
     decode::{Context, Fields, Shape},
-    expression::check_regex,
+    expression::{check_regex, group_count},
     finding::Problem,
 };
 
@@ -35,6 +36,8 @@ impl Shape for Rewrite {
         if self.uri.is_some() && self.uri_regex_rewrite.is_some() {
             context.error(at, Problem::new("has both `uri` and `uriRegexRewrite`").expected("one of them"));
         }
+        check_visible(self.uri.as_deref(), &at.field("uri"), context);
+        check_visible(self.authority.as_deref(), &at.field("authority"), context);
     }
 }
 
@@ -53,6 +56,30 @@ impl Shape for RegexRewrite {
     }
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
-        check_regex(&self.expression, &at.field("match"), context);
+        let (before, expression) = (context.refused, at.field("match"));
+        check_regex(&self.expression, &expression, context);
+        check_visible(Some(&self.rewrite), &at.field("rewrite"), context);
+        if context.refused == before
+            && let Some(wrong) = wrong_replacement(&self.rewrite, group_count(&self.expression))
+        {
+            let problem = Problem::new(wrong).found(&self.rewrite);
+            let expected = r"`\0` for all of the match, `\1` and so on for its groups, `\\` for a backslash";
+            context.error(&at.field("rewrite"), problem.expected(expected));
+        }
     }
+}
+
+/// What RE2 would not take in a replacement for an expression with so many groups.
+fn wrong_replacement(text: &str, groups: u32) -> Option<&'static str> {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('\\') {
+        let next = after.chars().next();
+        match next.and_then(|c| c.to_digit(10)) {
+            Some(group) if group > groups => return Some("names a group that the expression does not have"),
+            None if next != Some('\\') => return Some("has a lone backslash"),
+            _ => {}
+        }
+        rest = &after[1..];
+    }
+    None
 }

@@ -169,6 +169,59 @@ fn values_of_actions_are_checked() {
         ("corsPolicy: {maxAge: 1500ms}", "corsPolicy.maxAge: is not a whole number of seconds"),
         ("headers: {request: {set: {'a b': c}}}", "headers.request.set[a b]: is not a header name"),
         ("headers: {request: {remove: [Host]}}", "headers.request.remove[0]: cannot be removed"),
+        ("headers: {request: {set: {':path': /}}}", "headers.request.set[:path]: is not a header name"),
+        ("headers: {request: {set: {a: 50% off}}}", "headers.request.set[a]: holds a lone `%`"),
+        ("headers: {request: {set: {a: '%REQ(b)'}}}", "headers.request.set[a]: holds a lone `%`"),
+        ("headers: {request: {add: {a: \"b\\nc\"}}}", "headers.request.add[a]: holds a line break"),
+        (
+            "headers: {request: {set: {Host: a, ':authority': b}}}",
+            "headers.request.set: sets the authority twice, as `Host` and as `:authority`",
+        ),
+        (
+            "headers: {request: {add: {host: a}}}, rewrite: {authority: b}",
+            "headers.request.add: sets the authority, as `rewrite.authority` does",
+        ),
+        (
+            "headers: {response: {set: {':authority': a}}}",
+            "headers.response.set[:authority]: is no header of a response",
+        ),
+        ("rewrite: {}", "rewrite: is empty"),
+        ("rewrite: {uri: \"/a\\r\\n\"}", "rewrite.uri: holds a blank or a control character"),
+        (
+            "rewrite: {uriRegexRewrite: {match: '(?!a)', rewrite: b}}",
+            "uriRegexRewrite.match: is no regular expression: look-around",
+        ),
+        ("rewrite: {uriRegexRewrite: {match: '', rewrite: b}}", "match: has a length out of range"),
+        (
+            "rewrite: {uriRegexRewrite: {match: '(a)', rewrite: '\\2'}}",
+            "uriRegexRewrite.rewrite: names a group that the expression does not have",
+        ),
+        ("rewrite: {uriRegexRewrite: {match: a, rewrite: 'b\\'}}", "rewrite: has a lone backslash"),
+        ("retries: {attempts: 1, perTryTimeout: 0s}", "retries.perTryTimeout: is too short"),
+        ("retries: {attempts: 1, backoff: 0s}", "retries.backoff: is too short"),
+        ("fault: {delay: {fixedDelay: 0s}}", "fault.delay.fixedDelay: is too short"),
+        ("fault: {}", "fault: is empty"),
+        (
+            "fault: {delay: {fixedDelay: 1s, percentage: {value: 0.00001}}}",
+            "percentage.value: is no percentage (found `0.00001`; expected 0, or 0.0001–100)",
+        ),
+        ("fault: {delay: {fixedDelay: 1s, percent: 50}}", "fault.delay.percent: is deprecated"),
+        (
+            "fault: {delay: {fixedDelay: 1s, exponentialDelay: 1s}}",
+            "exponentialDelay: is not supported by Istio either (use `fixedDelay`)",
+        ),
+        (
+            "fault: {abort: {httpStatus: 500, http2Error: a}}",
+            "http2Error: is not supported by Istio either (use `httpStatus`)",
+        ),
+        ("fault: {abort: {percentage: {value: 1}}}", "fault.abort: has no status and aborts nothing"),
+        ("fault: {abort: {httpStatus: 500, grpcStatus: OK}}", "has both `httpStatus` and `grpcStatus`"),
+        ("mirror: {host: a}, mirrorPercent: 50", "mirrorPercent: is deprecated"),
+        ("mirror: {host: a}, mirrorPercentage: {value: -1}", "mirrorPercentage.value: is no percentage"),
+        ("corsPolicy: {allowMethods: ['G T']}", "allowMethods[0]: is not a header or method name"),
+        ("corsPolicy: {allowHeaders: ['']}", "allowHeaders[0]: is not a header or method name"),
+        ("corsPolicy: {allowOrigins: [{}]}", "corsPolicy.allowOrigins[0]: names no origin"),
+        ("corsPolicy: {allowOrigin: ['*']}", "corsPolicy.allowOrigin: is deprecated"),
     ] {
         let findings = findings(&rule(&format!("{field}, {ROUTE}")));
         assert_eq!(findings.len(), 1, "{field}: {findings:#?}");
@@ -179,6 +232,8 @@ fn values_of_actions_are_checked() {
         ("{uri: /a, prefixRewrite: /b}", "has both `uri` and `prefixRewrite`"),
         ("{uri: /a, redirectCode: 304}", "redirectCode: is not a redirect"),
         ("{scheme: ftp}", "scheme: is not a known word"),
+        ("{uri: '/a b'}", "redirect.uri: holds a blank or a control character"),
+        ("{uri: /a, port: 1, derivePort: FROM_REQUEST_PORT}", "has both `port` and `derivePort`"),
     ] {
         let findings = findings(&rule(&format!("match: [{{uri: {{prefix: /}}}}], redirect: {redirect}")));
         assert!(findings.iter().any(|finding| finding.contains(wrong)), "{redirect}: {findings:#?}");
@@ -195,6 +250,103 @@ fn direct_responses_have_a_status_that_can_be_sent() {
         "directResponse.status: is no status code that can be sent (found `199`; expected 200–599)",
     );
     assert_one(&rule("directResponse: {}"), "directResponse.status: is missing");
+}
+
+#[test]
+fn older_shares_are_whole_percents() {
+    for fields in ["fault: {delay: {fixedDelay: 1s, percent: 101}}", "mirror: {host: a}, mirrorPercent: 101"]
+    {
+        let findings = findings(&rule(&format!("{fields}, {ROUTE}")));
+        assert!(findings[1].contains("is no percentage (found `101`; expected 0–100)"), "{findings:#?}");
+    }
+}
+
+#[test]
+fn answers_and_redirects_replace_what_routes_do() {
+    for answer in ["redirect: {uri: /b}", "directResponse: {status: 200}"] {
+        let name = answer.split(':').next().unwrap();
+        for (field, path) in
+            [("rewrite: {uri: /}", "rewrite"), ("fault: {abort: {httpStatus: 500}}", "fault")]
+        {
+            let expected = format!("spec.http[0].{path}: cannot be combined with `{name}`");
+            assert_one(&rule(&format!("{answer}, {field}")), &expected);
+        }
+    }
+    assert_one(
+        &rule("redirect: {uri: /b}, directResponse: {status: 200}"),
+        "says several things to do (found `redirect, directResponse`",
+    );
+    assert_one(
+        &rule("match: [{uri: {exact: /a}}], redirect: {prefixRewrite: /b}"),
+        "spec.http[0].redirect.prefixRewrite: needs every match to be by prefix",
+    );
+    assert_one(
+        &rule(&format!("directResponse: {{status: 200, body: {{string: '{}'}}}}", "a".repeat((1 << 20) + 1))),
+        "directResponse.body: is too large (found `1048577 bytes`; expected at most 1 MiB)",
+    );
+    assert_one(
+        &rule(&format!("directResponse: {{status: 200, body: {{string: '{}'}}}}", "a".repeat(103_000))),
+        "directResponse.body: is large",
+    );
+}
+
+#[test]
+fn bodies_may_be_written_in_base64() {
+    let body = |body: &str| rule(&format!("directResponse: {{status: 200, body: {body}}}"));
+    let vs = virtual_service(&body("{bytes: w6k=}"));
+    assert_eq!(vs.spec.http[0].direct_response.as_ref().unwrap().body, "é");
+    assert_one(&body("{bytes: 'é'}"), "directResponse.body.bytes: is not base64");
+    assert_one(&body("{bytes: /w==}"), "directResponse.body.bytes: is not text");
+    assert_one(&body("{bytes: '', string: a}"), "directResponse.body: has both `string` and `bytes`");
+}
+
+#[test]
+fn sources_are_spelt_as_kubernetes_does() {
+    let with = |field: &str| rule(&format!("match: [{{{field}}}], {ROUTE}"));
+    assert_one(&with("sourceNamespace: 'a b'"), "match[0].sourceNamespace: is not a namespace name");
+    assert_one(&with("sourceLabels: {app: 'a*'}"), "match[0].sourceLabels[app]: is not a label value");
+    assert_one(&with("gateways: [a/b/c]"), "match[0].gateways[0]: names no Gateway");
+    assert_one(
+        &text(&format!("{HOSTS}\ntcp: [{{match: [{{sourceNamespace: A}}], {ROUTE}}}]")),
+        "spec.tcp[0].match[0].sourceNamespace: is not a namespace name",
+    );
+}
+
+#[test]
+fn claims_are_for_gateways() {
+    let with = |gateways: &str, own: &str| {
+        text(&format!(
+            "hosts: [a.com]\ngateways: [{gateways}]\nhttp: [{{match: [{{headers: {{'@request.auth.claims.sub': {{exact: a}}}}{own}}}], {ROUTE}}}]"
+        ))
+    };
+    let refused = "spec.http[0].match[0]: asks for claims of a token, which only gateways look at";
+    let last = |text: &str| findings(text).pop().unwrap_or_default();
+    assert!(last(&with("gw, mesh", "")).contains(refused));
+    assert!(last(&with("gw", ", gateways: [mesh]")).contains(refused));
+    assert!(!last(&with("gw, mesh", ", gateways: [gw]")).contains(refused));
+}
+
+#[test]
+fn any_value_of_a_header_is_no_expression_elsewhere() {
+    let with = |condition: &str| rule(&format!("match: [{{{condition}}}], {ROUTE}"));
+    assert_eq!(findings(&with("headers: {a: {regex: '*'}}")), Vec::<String>::new());
+    assert_one(&with("uri: {regex: '*'}"), "match[0].uri.regex: is no regular expression (found `*`");
+}
+
+#[test]
+fn server_names_are_within_the_hosts() {
+    let with = |names: &str| {
+        text(&format!(
+            "hosts: [a.com, '*.b.com']\ngateways: [gw]\ntls: [{{match: [{{sniHosts: [{names}]}}], {ROUTE}}}]"
+        ))
+    };
+    assert_eq!(findings(&with("A.com, x.b.com, '*.c.b.com'")), Vec::<String>::new());
+    assert_one(
+        &with("c.com"),
+        "spec.tls[0].match[0].sniHosts[0]: is within none of the hosts (found `c.com`",
+    );
+    assert_one(&with("a.com, b.com"), "sniHosts[1]: is within none of the hosts");
+    assert_one(&with("10.0.0.1"), "sniHosts[0]: is an address, which clients do not send as server name");
 }
 
 #[test]
