@@ -363,11 +363,9 @@ fn no_effect(kind: Kind) -> Option<&'static str> {
         Kind::PeerAuthentication => {
             Some("is not enforced yet: connections without mutual TLS are let through")
         }
-        Kind::DestinationRule
-        | Kind::ServiceEntry
-        | Kind::WorkloadEntry
-        | Kind::Sidecar
-        | Kind::Telemetry => Some("is not supported yet and has no effect"),
+        Kind::ServiceEntry | Kind::WorkloadEntry | Kind::Sidecar | Kind::Telemetry => {
+            Some("is not supported yet and has no effect")
+        }
         _ => None,
     }
 }

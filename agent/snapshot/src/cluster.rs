@@ -155,6 +155,15 @@ pub struct Locality {
     pub sub_zone: String,
 }
 
+impl Locality {
+    /// Reads `region/zone/subzone`, written from the left as far as it is known.
+    pub fn of_path(path: &str) -> Self {
+        let mut parts = path.splitn(3, '/').map(str::to_owned);
+        let mut next = || parts.next().unwrap_or_default();
+        Self { region: next(), zone: next(), sub_zone: next() }
+    }
+}
+
 /// One address that serves a cluster.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Endpoint {

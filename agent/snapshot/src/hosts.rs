@@ -143,6 +143,16 @@ impl<T: Copy> HostTable<T> {
         }
     }
 
+    /// The value of exactly this pattern, which is `value` when there was none.
+    pub fn get_or_insert(&mut self, pattern: &HostPattern, value: T) -> T {
+        let map = match pattern {
+            HostPattern::Exact(name) => (&mut self.exact, name),
+            HostPattern::Suffix(suffix) => (&mut self.suffix, suffix),
+            HostPattern::Any => return *self.any.get_or_insert(value),
+        };
+        *map.0.entry(map.1.as_str().into()).or_insert(value)
+    }
+
     /// The value for `host`: the exact name, else the longest suffix, else `*`.
     pub fn find(&self, host: &HostName) -> Option<T> {
         let host = host.as_str();

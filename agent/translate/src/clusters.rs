@@ -3,11 +3,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use foldhash::fast::FixedState;
-use snapshot::{Cluster, ClusterId, ClusterTarget, Discovery, SourceAddresses, WeightedClusters};
+use resources::{Protocol, ResourceSet, ServicePort, Subset};
+use snapshot::{
+    Cluster, ClusterId, ClusterTarget, Discovery, Endpoint, Locality, ServiceName, SourceAddresses,
+    WeightedClusters,
+};
 
 use crate::{
+    destinations::{Destinations, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol},
     proxy::{Proxy, ProxyKind},
-    registry::{KnownService, Registry},
+    registry::{KnownEndpoint, KnownService, Registry},
 };
 
 /// Where connections go whose destination nobody knows.
@@ -24,14 +29,23 @@ pub(crate) struct Clusters {
 }
 
 impl Clusters {
-    pub(crate) fn new(registry: &Registry<'_>, proxy: &Proxy) -> Self {
+    pub(crate) fn new(
+        resources: &ResourceSet,
+        registry: &Registry<'_>,
+        destinations: &Destinations<'_>,
+    ) -> Self {
+        let proxy = registry.proxy;
         let timeout = proxy.mesh.connect_timeout;
-        let mut list: Vec<Cluster> = registry.services.iter().flat_map(|s| of_service(s, timeout)).collect();
+        let own_locality = own_locality(resources, proxy);
+        let maker = ClusterMaker { proxy, own_locality, destinations };
+        let services = registry.services.iter().filter(|service| !service.is_alias());
+        let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
         if proxy.kind == ProxyKind::Sidecar {
-            list.push(original(PASSTHROUGH, None, timeout));
-            list.push(original(INBOUND_PASSTHROUGH, Some(SourceAddresses::INBOUND), timeout));
+            let inbound = Some(SourceAddresses::INBOUND);
+            list.push(original(PASSTHROUGH, None, None, timeout));
+            list.push(original(INBOUND_PASSTHROUGH, inbound, None, timeout));
             for (_, port) in crate::inbound::ports(registry).0 {
-                list.push(original(&inbound_name(port.number), Some(SourceAddresses::INBOUND), timeout));
+                list.push(original(&inbound_name(port.number), inbound, port.protocol, timeout));
             }
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
@@ -61,20 +75,92 @@ pub(crate) fn inbound_name(port: u16) -> String {
     format!("inbound|{port}||")
 }
 
-fn of_service(service: &KnownService<'_>, connect_timeout: Duration) -> impl Iterator<Item = Cluster> {
-    let ports = service.tcp_ports().filter(|_| !service.is_alias());
-    ports.map(move |port| {
-        // Clients of a headless service choose the pod themselves, except where HTTP lets us choose.
-        let chosen_by_client = service.object.spec.is_headless
-            && !port.application_protocol().is_some_and(resources::Protocol::is_http);
-        let discovery = match chosen_by_client {
-            true => Discovery::OriginalDestination,
-            false => Discovery::of_addresses(service.endpoints(port)),
-        };
-        Cluster { connect_timeout, ..Cluster::new(outbound_name(port.port, "", &service.host), discovery) }
-    })
+/// Where the proxy's workload runs: as it was told, else as its Pod's labels say.
+fn own_locality(resources: &ResourceSet, proxy: &Proxy) -> Option<Locality> {
+    let of_pod = || {
+        let mut pods = resources.pods().iter().filter(|pod| !pod.spec.is_host_network);
+        let own = pods.find(|pod| pod.spec.ips.iter().any(|ip| proxy.ips.contains(ip)))?;
+        own.meta.locality().as_deref().map(Locality::of_path)
+    };
+    proxy.locality.clone().or_else(of_pod)
 }
 
-fn original(name: &str, source: Option<SourceAddresses>, connect_timeout: Duration) -> Cluster {
-    Cluster { source, connect_timeout, ..Cluster::new(name, Discovery::OriginalDestination) }
+struct ClusterMaker<'m> {
+    proxy: &'m Proxy,
+    own_locality: Option<Locality>,
+    destinations: &'m Destinations<'m>,
+}
+
+impl ClusterMaker<'_> {
+    /// One cluster for each port, and one for each subset of it.
+    fn of_service(&self, service: &KnownService<'_>) -> Vec<Cluster> {
+        let meta = &service.object.meta;
+        let name = ServiceName {
+            host: service.host.clone(),
+            name: meta.name().to_owned(),
+            namespace: meta.namespace().to_owned(),
+        };
+        let destination = self.destinations.of(&service.host, meta.namespace());
+        let mut clusters = Vec::new();
+        for port in service.tcp_ports() {
+            let subsets = destination.iter().flat_map(HostPolicy::subsets).map(Some);
+            for subset in std::iter::once(None).chain(subsets) {
+                clusters.push(self.of_port((service, &name), port, subset, destination));
+            }
+        }
+        clusters
+    }
+
+    fn of_port(
+        &self,
+        (service, name): (&KnownService<'_>, &ServiceName),
+        port: &ServicePort,
+        subset: Option<&Subset>,
+        destination: Option<HostPolicy<'_>>,
+    ) -> Cluster {
+        let policy = destination.map(|destination| destination.policy(subset, port.port)).unwrap_or_default();
+        // Clients of a headless service choose the pod themselves, except where HTTP lets us choose.
+        let chosen_by_client =
+            service.object.spec.is_headless && !port.application_protocol().is_some_and(Protocol::is_http);
+        let discovery = match chosen_by_client {
+            true => Discovery::OriginalDestination,
+            false => self.listed(service.endpoints(port), subset, &policy),
+        };
+        let subset_name = subset.map_or("", |subset| subset.name.as_str());
+        let mut cluster = Cluster {
+            connect_timeout: self.proxy.mesh.connect_timeout,
+            service: Some(name.clone()),
+            destination_rule: destination.map(|destination| destination.name()),
+            ..Cluster::new(outbound_name(port.port, subset_name, &service.host), discovery)
+        };
+        apply(&policy, port.application_protocol(), &mut cluster);
+        cluster
+    }
+
+    /// The endpoints of a subset, or all, by where they are.
+    fn listed(
+        &self,
+        endpoints: Vec<KnownEndpoint<'_>>,
+        subset: Option<&Subset>,
+        policy: &Policy<'_>,
+    ) -> Discovery {
+        let chosen =
+            endpoints.into_iter().filter(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
+        let near = chosen.filter_map(|known| {
+            let endpoint = Endpoint { address: known.address()?, weight: known.weight };
+            Some(Near { endpoint, locality: known.locality, labels: known.labels })
+        });
+        let own = (self.own_locality.as_ref(), &self.proxy.labels);
+        Discovery::Endpoints(arranged(near.collect(), policy, own))
+    }
+}
+
+fn original(
+    name: &str,
+    source: Option<SourceAddresses>,
+    protocol: Option<Protocol>,
+    connect_timeout: Duration,
+) -> Cluster {
+    let protocol = upstream_protocol(protocol, None);
+    Cluster { source, connect_timeout, protocol, ..Cluster::new(name, Discovery::OriginalDestination) }
 }

@@ -24,7 +24,7 @@ pub(crate) struct InboundPort {
     /// The service's port, which names the virtual host.
     service_port: u16,
     /// What is spoken; `None` is found out from the first bytes.
-    protocol: Option<Protocol>,
+    pub(crate) protocol: Option<Protocol>,
 }
 
 /// Adds the inbound listener.

@@ -7,6 +7,7 @@
 
 mod clusters;
 mod credentials;
+mod destinations;
 mod draft;
 mod gateway;
 mod hosts;
@@ -29,6 +30,7 @@ pub use review::review;
 
 use clusters::Clusters;
 use credentials::Contexts;
+use destinations::Destinations;
 use draft::DraftBuilder;
 use registry::Registry;
 use rules::Rules;
@@ -47,10 +49,11 @@ pub struct Translation {
 /// Pure: no clock, no random source, no environment.
 pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: &Proxy) -> Translation {
     let registry = Registry::new(resources, proxy);
-    let clusters = Clusters::new(&registry, proxy);
     let mut draft = DraftBuilder::default();
     let mut findings = Vec::new();
     let rules = Rules::new(resources, proxy, &mut findings);
+    let destinations = Destinations::new(resources, proxy, &mut findings);
+    let clusters = Clusters::new(resources, &registry, &destinations);
     match proxy.kind {
         ProxyKind::Router => {
             let contexts = Contexts::new(resources, credentials, proxy);
@@ -61,7 +64,7 @@ pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: 
             inbound::build(&registry, &clusters, &mut draft, &mut findings);
         }
     }
-    findings.extend(references::check(resources, &registry, &rules));
+    findings.extend(references::check(resources, (&registry, &rules, &destinations)));
     findings.sort_by(|a, b| (&a.place, &a.path).cmp(&(&b.place, &b.path)));
     findings.dedup();
     Translation { snapshot: draft.finish(clusters), findings }

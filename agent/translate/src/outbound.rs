@@ -21,7 +21,7 @@ use crate::{
     clusters::{Clusters, PASSTHROUGH, outbound_name},
     draft::{DraftBuilder, address_name, captured_listener, chain, socket_listener, tcp, wildcard},
     hosts::{HostIndex, full_name, pattern, service_domains},
-    registry::{KnownService, Registry},
+    registry::{KnownEndpoint, KnownService, Registry},
     routes::{RouteContext, default_route},
     rules::{Rules, default_retries},
     visibility,
@@ -115,7 +115,7 @@ impl<'o, 's> Outbound<'o, 's> {
     ) -> Vec<SocketAddr> {
         let spec = &service.object.spec;
         let addresses: BTreeSet<SocketAddr> = match spec.is_headless {
-            true => service.endpoints(port).into_iter().collect(),
+            true => service.endpoints(port).iter().filter_map(KnownEndpoint::address).collect(),
             false => spec.cluster_ips.iter().map(|ip| SocketAddr::new(*ip, port.port)).collect(),
         };
         let mut free = Vec::new();

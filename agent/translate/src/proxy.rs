@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use resources::{Labels, OutboundTrafficPolicy};
+use snapshot::Locality;
 
 /// The proxy whose snapshot is made, and the workload it stands beside.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Proxy {
     pub ips: Vec<IpAddr>,
     /// Labels of the workload.
     pub labels: Labels,
+    /// Where the workload runs; `None` takes it from its Pod or its endpoints, when they are known.
+    pub locality: Option<Locality>,
     /// Last part of every service name: `cluster.local`.
     pub cluster_domain: String,
     /// Where captured connections arrive.
@@ -34,6 +37,7 @@ impl Proxy {
             name: String::new(),
             ips: Vec::new(),
             labels: Labels::new(),
+            locality: None,
             cluster_domain: "cluster.local".to_owned(),
             ports: CapturePorts::default(),
             mesh: MeshOptions::default(),
@@ -77,6 +81,8 @@ pub struct MeshOptions {
     pub outbound_traffic_policy: OutboundTrafficPolicy,
     /// How long connecting to an endpoint may take (`connectTimeout`).
     pub connect_timeout: Duration,
+    /// Namespace whose DestinationRules are the last resort (`rootNamespace`).
+    pub root_namespace: String,
     /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
     pub scope_gateways_to_namespace: bool,
 }
@@ -86,6 +92,7 @@ impl Default for MeshOptions {
         Self {
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
             connect_timeout: Duration::from_secs(10),
+            root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
         }
     }

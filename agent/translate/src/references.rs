@@ -8,6 +8,7 @@ use resources::{
 };
 
 use crate::{
+    destinations::{Destinations, HostPolicy},
     hosts::{full_name, service_host},
     proxy::ProxyKind,
     registry::Registry,
@@ -19,10 +20,13 @@ use crate::{
 /// that no service gets endpoints from.
 ///
 /// Only what concerns the proxy is looked at: in a gateway rules for gateways, in a sidecar rules for the mesh.
-pub(crate) fn check(resources: &ResourceSet, registry: &Registry<'_>, rules: &Rules<'_>) -> Vec<Finding> {
+pub(crate) fn check(
+    resources: &ResourceSet,
+    (registry, rules, destinations): (&Registry<'_>, &Rules<'_>, &Destinations<'_>),
+) -> Vec<Finding> {
     let gateways: HashSet<GatewayRef> =
         resources.gateways().iter().map(|gateway| reference(gateway)).collect();
-    let mut checker = Checker { registry, rules, gateways, findings: Vec::new() };
+    let mut checker = Checker { registry, rules, destinations, gateways, findings: Vec::new() };
     for vs in resources.virtual_services() {
         let concerns = match registry.proxy.kind {
             ProxyKind::Sidecar => vs.spec.is_for_mesh(),
@@ -43,6 +47,7 @@ fn reference(gateway: &Object<resources::Gateway>) -> GatewayRef {
 struct Checker<'c, 's> {
     registry: &'c Registry<'s>,
     rules: &'c Rules<'s>,
+    destinations: &'c Destinations<'s>,
     gateways: HashSet<GatewayRef>,
     findings: Vec<Finding>,
 }
@@ -152,11 +157,35 @@ impl Checker<'_, '_> {
             _ => {}
         }
         if let Some(subset) = &to.subset {
-            let problem = Problem::new("subsets are not supported yet, so requests are answered 503");
-            let problem = problem.found(subset).remedy("leave it out to send to the whole service");
-            let at = at.field("subset");
-            self.findings.push(vs.meta.finding(Severity::Warning, Rule::NotSupported, &at, problem));
+            let known = self.destinations.of(&host, service.object.meta.namespace());
+            self.check_subset(vs, subset, known, &at.field("subset"));
         }
+    }
+
+    fn check_subset(
+        &mut self,
+        vs: &Object<VirtualService>,
+        subset: &str,
+        destination: Option<HostPolicy<'_>>,
+        at: &Path<'_>,
+    ) {
+        let Some(destination) = destination else {
+            let problem = Problem::new("no DestinationRule is for this host, so requests are answered 503");
+            let remedy =
+                "write a DestinationRule with this subset, or leave it out to send to the whole service";
+            return self.report(vs, at, problem.found(subset).remedy(remedy));
+        };
+        if destination.subsets().any(|known| known.name == subset) {
+            return;
+        }
+        let names: Vec<_> = destination.subsets().map(|known| format!("`{}`", known.name)).collect();
+        let meta = &destination.rule().meta;
+        let (id, place) = (&meta.id, meta.place());
+        let problem =
+            Problem::new(format!("{id} ({place}) has no such subset, so requests are answered 503"));
+        let problem = problem.found(subset);
+        let problem = if names.is_empty() { problem } else { problem.expected(names.join(" or ")) };
+        self.report(vs, at, problem);
     }
 
     /// The service that `name.namespace` stands for in people's minds.

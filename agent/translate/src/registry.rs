@@ -1,15 +1,16 @@
 //! The services a proxy sees, with their full names and endpoints.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
 };
 
 use foldhash::fast::FixedState;
 use resources::{
-    EndpointSlice, Endpoints, IpProtocol, Object, ResourceSet, SERVICE_NAME_LABEL, Service, ServicePort,
-    TargetPort,
+    EndpointSlice, Endpoints, IpProtocol, Labels, Object, Pod, ResourceSet, SERVICE_NAME_LABEL, Service,
+    ServicePort, TargetPort,
 };
+use snapshot::Locality;
 
 use crate::{hosts::service_host, proxy::Proxy, visibility};
 
@@ -31,6 +32,26 @@ pub(crate) struct KnownService<'s> {
     pub(crate) host: String,
     slices: Vec<&'s EndpointSlice>,
     endpoints: Option<&'s Endpoints>,
+    /// The pods at the addresses of the slices, for their labels.
+    pods: BTreeMap<IpAddr, &'s Object<Pod>>,
+}
+
+/// A place that serves a port, sorted by address first.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct KnownEndpoint<'s> {
+    place: SocketAddr,
+    pub(crate) locality: Locality,
+    /// At least 1.
+    pub(crate) weight: u32,
+    /// Labels of the workload, when it is known.
+    pub(crate) labels: Option<&'s Labels>,
+}
+
+impl KnownEndpoint<'_> {
+    /// The address, when it needs no asking.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        Some(self.place)
+    }
 }
 
 impl<'s> Registry<'s> {
@@ -43,14 +64,21 @@ impl<'s> Registry<'s> {
         }
         let endpoints: Map<(&str, &str), &Endpoints> =
             resources.endpoints().iter().map(|e| ((e.meta.namespace(), e.meta.name()), &e.spec)).collect();
+        let mut pods: Map<IpAddr, &Object<Pod>> = Map::default();
+        for pod in resources.pods().iter().filter(|pod| !pod.spec.is_host_network) {
+            pod.spec.ips.iter().for_each(|ip| _ = pods.entry(*ip).or_insert(pod));
+        }
         let visible = resources.services().iter().filter(|s| visibility::sees_service(s, &proxy.namespace));
         let services: Vec<KnownService<'s>> = visible
             .map(|object| {
                 let key = (object.meta.namespace(), object.meta.name());
+                let slices = slices.remove(&key).unwrap_or_default();
+                let ips = slices.iter().flat_map(|slice| &slice.endpoints).flat_map(|e| &e.addresses);
                 KnownService {
                     object,
                     host: service_host(key.1, key.0, proxy),
-                    slices: slices.remove(&key).unwrap_or_default(),
+                    pods: ips.filter_map(|ip| Some((*ip, *pods.get(ip)?))).collect(),
+                    slices,
                     endpoints: endpoints.get(&key).copied(),
                 }
             })
@@ -76,7 +104,7 @@ impl<'s> Registry<'s> {
     }
 }
 
-impl KnownService<'_> {
+impl<'s> KnownService<'s> {
     /// The TCP ports.
     pub(crate) fn tcp_ports(&self) -> impl Iterator<Item = &ServicePort> {
         self.tcp_ports_indexed().map(|(_, port)| port)
@@ -106,7 +134,7 @@ impl KnownService<'_> {
     /// The endpoints that may be used for a port, sorted.
     ///
     /// Those that are ready; when there are none, those that still serve while shutting down.
-    pub(crate) fn endpoints(&self, port: &ServicePort) -> Vec<SocketAddr> {
+    pub(crate) fn endpoints(&self, port: &ServicePort) -> Vec<KnownEndpoint<'s>> {
         let all = self.object.spec.publish_not_ready_addresses;
         let mut usable = BTreeSet::new();
         let mut last_resort = BTreeSet::new();
@@ -119,7 +147,14 @@ impl KnownService<'_> {
             }
         }
         let chosen = if usable.is_empty() { last_resort } else { usable };
-        chosen.into_iter().collect()
+        chosen.into_iter().map(|address| self.pod(address)).collect()
+    }
+
+    fn pod(&self, place: SocketAddr) -> KnownEndpoint<'s> {
+        let pod = self.pods.get(&place.ip());
+        let written = pod.and_then(|pod| pod.meta.locality()).unwrap_or_default();
+        let locality = Locality::of_path(&written);
+        KnownEndpoint { place, locality, weight: 1, labels: pod.map(|pod| &pod.meta.labels) }
     }
 
     /// The number behind a port's `targetPort`; `None` when it has a name that nothing tells the number of.

@@ -1,6 +1,6 @@
 //! Which resources a proxy sees (`exportTo`).
 
-use resources::{GatewayRef, Meta, Object, Service, VirtualService};
+use resources::{DestinationRule, GatewayRef, Meta, Object, Service, VirtualService};
 
 /// How widely a resource is exported. Narrower comes first where Istio orders by it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -16,6 +16,11 @@ pub(crate) enum Reach {
 /// How widely a VirtualService is exported, or `None` when a proxy in `namespace` does not see it.
 pub(crate) fn virtual_service(vs: &Object<VirtualService>, namespace: &str) -> Option<Reach> {
     reach(&vs.meta, vs.spec.export_to.iter().map(String::as_str), namespace)
+}
+
+/// How widely a DestinationRule is exported, or `None` when a proxy in `namespace` does not see it.
+pub(crate) fn destination_rule(rule: &Object<DestinationRule>, namespace: &str) -> Option<Reach> {
+    reach(&rule.meta, rule.spec.export_to.iter().map(String::as_str), namespace)
 }
 
 /// Whether a proxy in `namespace` sees a Service; its annotation holds a comma-separated list.

@@ -48,11 +48,11 @@ impl Shape for TcpPool {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let interval = |interval: Option<Interval>| interval.map(Interval::get);
         Self {
-            max_connections: fields.planned("maxConnections").and_then(Limit::get),
-            connect_timeout: interval(fields.planned("connectTimeout")),
-            tcp_keepalive: fields.planned("tcpKeepalive"),
-            max_connection_duration: interval(fields.planned("maxConnectionDuration")),
-            idle_timeout: fields.planned("idleTimeout"),
+            max_connections: fields.optional("maxConnections").and_then(Limit::get),
+            connect_timeout: interval(fields.optional("connectTimeout")),
+            tcp_keepalive: fields.optional("tcpKeepalive"),
+            max_connection_duration: interval(fields.optional("maxConnectionDuration")),
+            idle_timeout: fields.optional("idleTimeout"),
         }
     }
 }
@@ -106,15 +106,15 @@ impl Shape for HttpPool {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let limit = |limit: Option<Limit>| limit.and_then(Limit::get);
         Self {
-            http1_max_pending_requests: limit(fields.planned("http1MaxPendingRequests")),
-            http2_max_requests: limit(fields.planned("http2MaxRequests")),
-            max_requests_per_connection: limit(fields.planned("maxRequestsPerConnection")),
-            max_retries: limit(fields.planned("maxRetries")),
-            idle_timeout: fields.planned("idleTimeout").map(Interval::get),
-            h2_upgrade_policy: fields.planned("h2UpgradePolicy").unwrap_or_default(),
-            use_client_protocol: fields.planned("useClientProtocol").unwrap_or_default(),
-            max_concurrent_streams: limit(fields.planned("maxConcurrentStreams")),
-            http2_keepalive: fields.planned("http2KeepAlive"),
+            http1_max_pending_requests: limit(fields.optional("http1MaxPendingRequests")),
+            http2_max_requests: limit(fields.optional("http2MaxRequests")),
+            max_requests_per_connection: limit(fields.optional("maxRequestsPerConnection")),
+            max_retries: limit(fields.optional("maxRetries")),
+            idle_timeout: fields.optional("idleTimeout").map(Interval::get),
+            h2_upgrade_policy: fields.optional("h2UpgradePolicy").unwrap_or_default(),
+            use_client_protocol: fields.optional("useClientProtocol").unwrap_or_default(),
+            max_concurrent_streams: limit(fields.optional("maxConcurrentStreams")),
+            http2_keepalive: fields.optional("http2KeepAlive"),
         }
     }
 

@@ -28,12 +28,12 @@ pub struct LoadBalancer {
 
 impl Shape for LoadBalancer {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let warmup: Option<Warmup> = fields.planned("warmup");
+        let warmup: Option<Warmup> = fields.optional("warmup");
         let old: Option<Interval> = fields.deprecated("warmupDurationSecs", "warmup.duration");
         Self {
-            simple: fields.planned::<WrittenSimple>("simple").and_then(|written| written.0),
-            consistent_hash: fields.planned("consistentHash"),
-            locality: fields.planned("localityLbSetting"),
+            simple: fields.optional::<WrittenSimple>("simple").and_then(|written| written.0),
+            consistent_hash: fields.optional("consistentHash"),
+            locality: fields.optional("localityLbSetting"),
             zone_aware: fields.planned("zoneAwareLbSetting"),
             warmup: warmup.or(old.map(|duration| Warmup { duration: duration.get(), ..Warmup::default() })),
         }

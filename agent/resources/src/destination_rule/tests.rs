@@ -10,7 +10,8 @@ fn text(spec: &str) -> String {
 }
 
 fn rule(spec: &str) -> DestinationRule {
-    let resource = testing::valid_without_effect(&text(spec));
+    assert_eq!(testing::complaints(&text(spec)), Vec::<String>::new());
+    let [resource] = <[Resource; 1]>::try_from(testing::document(&text(spec)).resources).unwrap();
     let Resource::DestinationRule(object) = resource else { panic!("no DestinationRule") };
     object.spec.clone()
 }

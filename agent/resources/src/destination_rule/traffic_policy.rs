@@ -38,12 +38,12 @@ impl Shape for TrafficPolicy {
         Self {
             load_balancer: fields.optional("loadBalancer"),
             connection_pool: fields.optional("connectionPool"),
-            outlier_detection: fields.planned("outlierDetection"),
+            outlier_detection: fields.optional("outlierDetection"),
             tls: fields.planned("tls"),
             port_level: fields.or_default("portLevelSettings"),
             tunnel: fields.planned("tunnel"),
-            proxy_protocol: fields.planned::<ProxyProtocolObject>("proxyProtocol").map(|object| object.0),
-            retry_budget: fields.planned("retryBudget"),
+            proxy_protocol: fields.optional::<ProxyProtocolObject>("proxyProtocol").map(|object| object.0),
+            retry_budget: fields.optional("retryBudget"),
         }
     }
 
@@ -81,7 +81,7 @@ impl Shape for PortTrafficPolicy {
             port,
             load_balancer: fields.optional("loadBalancer"),
             connection_pool: fields.optional("connectionPool"),
-            outlier_detection: fields.planned("outlierDetection"),
+            outlier_detection: fields.optional("outlierDetection"),
             tls: fields.planned("tls"),
         }
     }

@@ -120,7 +120,7 @@ fn kinds_without_effect_say_so_where_it_matters() {
         other("AuthorizationPolicy", "{}")[0]
             .ends_with("is not enforced yet: requests it would deny are let through")
     );
-    assert!(other("DestinationRule", "{host: a}")[0].ends_with("is not supported yet and has no effect"));
+    assert!(other("Telemetry", "{}")[0].ends_with("is not supported yet and has no effect"));
 }
 
 #[test]

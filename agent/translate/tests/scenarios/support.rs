@@ -7,10 +7,13 @@ use std::{
 };
 
 use resources::{CertificateFiles, Labels, OutboundTrafficPolicy, ResourceSet};
-use snapshot::{Binding, Certificate, Cluster, Discovery, FilterChain, NetworkFilter, Snapshot, TlsContext};
+use snapshot::{Binding, Certificate, FilterChain, NetworkFilter, Snapshot, TlsContext};
 use translate::{Credentials, Proxy, ProxyKind};
 
-use crate::route_text::{route, targets};
+use crate::{
+    cluster_text::cluster,
+    route_text::{route, targets},
+};
 
 /// The inputs of all scenarios, by name.
 pub(crate) fn inputs() -> Vec<PathBuf> {
@@ -134,20 +137,4 @@ fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
 fn tls_context(context: &TlsContext) -> String {
     let has = if context.certificate.is_some() { "with" } else { "without" };
     format!("{} {has} certificate, offers {}", context.name, context.alpn.join(" "))
-}
-
-fn cluster(cluster: &Cluster) -> String {
-    let mut text = match &cluster.discovery {
-        Discovery::OriginalDestination => format!("{} original-destination", cluster.name),
-        Discovery::Dns(dns) => format!("{} {:?} dns", cluster.name, dns.resolution),
-        Discovery::Endpoints(_) => {
-            let endpoints: Vec<_> =
-                cluster.endpoints().map(|endpoint| endpoint.address.to_string()).collect();
-            format!("{} [{}]", cluster.name, endpoints.join(" "))
-        }
-    };
-    if let Some(source) = cluster.source {
-        write!(text, " from {} {}", source.v4, source.v6).unwrap();
-    }
-    text
 }
