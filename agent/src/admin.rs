@@ -1,137 +1,70 @@
-//! The admin interface (15000, loopback) and the readiness port (15021), in Envoy's and Istio's paths.
+//! The admin interface (15000, loopback), in Envoy's paths.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::SystemTime;
 
-use dataplane::BindError;
-use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::AbortHandle,
-};
-
-use snapshot::DumpVersion;
+use http::{Method, Request, StatusCode};
+use hyper::body::Bytes;
+use serde_json::json;
+use snapshot::{Binding, DumpVersion};
 
 use crate::{
     explain::{self, Asked},
+    interface::{Answer, Known, exposition, json, text},
     status::{State, Status},
 };
 
-type Answer = Response<Full<Bytes>>;
-type Paths = fn(&Request<Bytes>, &Status) -> Answer;
-
-/// A bound interface, not yet served.
-#[derive(Debug)]
-pub(crate) struct Interface {
-    socket: std::net::TcpListener,
-    paths: Paths,
-    /// How long a connection may last.
-    lifetime: Duration,
-}
-
-impl Interface {
-    /// Configuration dump, findings, state and quitting. Whoever reaches it can end the proxy.
-    pub(crate) fn admin(address: SocketAddr) -> Result<Self, BindError> {
-        Ok(Self {
-            socket: dataplane::listen("the admin interface", address)?,
-            paths: admin,
-            lifetime: ADMIN_LIFETIME,
-        })
-    }
-
-    /// `/healthz/ready` for probes from outside the pod.
-    pub(crate) fn readiness(address: SocketAddr) -> Result<Self, BindError> {
-        let socket = dataplane::listen("readiness", address)?;
-        Ok(Self { socket, paths: readiness, lifetime: PROBE_LIFETIME })
-    }
-
-    /// Answers until the process ends. When there are too many connections the oldest gives way: whoever holds
-    /// connections open must not keep a probe from being answered.
-    pub(crate) async fn serve(self, status: Arc<Status>) {
-        let Ok(listener) = TcpListener::from_std(self.socket) else { return };
-        let mut running: VecDeque<AbortHandle> = VecDeque::new();
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            if running.len() == MAX_CONNECTIONS
-                && let Some(oldest) = running.pop_front()
-            {
-                oldest.abort();
-            }
-            let task = tokio::spawn(serve_connection(stream, self.paths, self.lifetime, Arc::clone(&status)));
-            running.push_back(task.abort_handle());
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, paths: Paths, lifetime: Duration, status: Arc<Status>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let status = Arc::clone(&status);
-        async move {
-            let (head, body) = request.into_parts();
-            Ok::<_, Infallible>(match Limited::new(body, LARGEST_REQUEST).collect().await {
-                Ok(body) => paths(&Request::from_parts(head, body.to_bytes()), &status),
-                Err(_) => {
-                    text(StatusCode::PAYLOAD_TOO_LARGE, "the request did not arrive whole, or is too large\n")
-                }
-            })
-        }
-    });
-    let serving =
-        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-    // A client that hangs up, or is cut off, is no news.
-    _ = tokio::time::timeout(lifetime, serving).await;
-}
-
-/// Connections served at a time.
-const MAX_CONNECTIONS: usize = 128;
-/// Bytes of a request's body; a question to `/explain` is the largest.
-const LARGEST_REQUEST: usize = 256 << 10;
-const PAUSE: Duration = Duration::from_millis(100);
-const ADMIN_LIFETIME: Duration = Duration::from_secs(600);
-/// Probes ask once and go; the port is open to the network.
-const PROBE_LIFETIME: Duration = Duration::from_secs(10);
-
-fn admin(request: &Request<Bytes>, status: &Status) -> Answer {
+/// Answers a request to the admin interface.
+pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
+    let status = &*known.status;
+    let query = request.uri().query().unwrap_or_default();
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => text(StatusCode::OK, INDEX),
-        (&Method::GET, "/config_dump") => config_dump(request.uri().query().unwrap_or_default(), status),
+        (&Method::GET, "/config_dump") => config_dump(query, status),
+        (&Method::GET, "/clusters") => clusters(query, status),
         (&Method::GET, "/findings") => findings(status),
+        (&Method::GET, "/listeners") => listeners(query, status),
         (&Method::GET, "/ready") => ready(status),
         (&Method::GET, "/server_info") => server_info(status),
+        (&Method::GET, "/stats" | "/stats/prometheus") => exposition(known.metrics.text(status).await),
         (&Method::POST, "/explain") => explain(request, status),
+        (&Method::POST, "/logging") => logging(query),
         (&Method::POST, "/quitquitquit") => {
             status.quit();
             text(StatusCode::OK, "OK\n")
         }
-        (
-            _,
-            "/" | "/config_dump" | "/explain" | "/findings" | "/ready" | "/server_info" | "/quitquitquit",
-        ) => text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; GET / lists the paths\n"),
+        (_, path) if PATHS.contains(&path) => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; GET / lists the paths\n")
+        }
         _ => text(StatusCode::NOT_FOUND, "no such path; GET / lists them\n"),
     }
 }
 
+/// Paths that exist, for whoever asks with another method.
+const PATHS: [&str; 12] = [
+    "/",
+    "/clusters",
+    "/config_dump",
+    "/explain",
+    "/findings",
+    "/listeners",
+    "/logging",
+    "/quitquitquit",
+    "/ready",
+    "/server_info",
+    "/stats",
+    "/stats/prometheus",
+];
+
 const INDEX: &str = "\
 GET  /config_dump    listeners, routes and clusters in force, in Envoy's form; ?include_eds adds endpoints
+GET  /clusters       endpoints by cluster; ?format=json
 POST /explain        where a request goes and why; `postern-agent explain request` asks it
 GET  /findings       everything wrong or surprising in the resources, one per line
+GET  /listeners      addresses listened on; ?format=json
+POST /logging        ?level=debug, or a list such as ?level=info,dataplane=debug
 GET  /ready          LIVE when the proxy serves
 GET  /server_info    version and state
+GET  /stats/prometheus  metrics
 POST /quitquitquit   drain and exit
 ";
 
@@ -184,30 +117,50 @@ fn server_info(status: &Status) -> Answer {
     }))
 }
 
-fn ready(status: &Status) -> Answer {
+/// Whether the proxy serves.
+pub(crate) fn ready(status: &Status) -> Answer {
     let state = status.state();
     let code = if state == State::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text(code, format!("{}\n", state.name()))
 }
 
-fn readiness(request: &Request<Bytes>, status: &Status) -> Answer {
-    match request.uri().path() {
-        "/healthz/ready" => ready(status),
-        _ => text(StatusCode::NOT_FOUND, "no such path; /healthz/ready is the only one\n"),
+fn wants_json(query: &str) -> bool {
+    query.split('&').any(|pair| pair == "format=json")
+}
+
+fn clusters(query: &str, status: &Status) -> Answer {
+    let Some(published) = status.published() else { return text(StatusCode::OK, "") };
+    match wants_json(query) {
+        true => json(&snapshot::cluster_statuses(&published.snapshot)),
+        false => text(StatusCode::OK, snapshot::cluster_lines(&published.snapshot)),
     }
 }
 
-fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
-    answer(code, "text/plain", body.into())
+fn listeners(query: &str, status: &Status) -> Answer {
+    let Some(published) = status.published() else { return text(StatusCode::OK, "") };
+    let bound = published.snapshot.listeners().iter().filter_map(|listener| match listener.binding {
+        Binding::Socket(at) => Some((&listener.name, at)),
+        Binding::Captured(_) => None,
+    });
+    if wants_json(query) {
+        let statuses: Vec<_> = bound
+            .map(|(name, at)| {
+                let address = json!({"socket_address": {"address": at.ip(), "port_value": at.port()}});
+                json!({"name": name, "local_address": address})
+            })
+            .collect();
+        return json(&json!({"listener_statuses": statuses}));
+    }
+    text(StatusCode::OK, bound.map(|(name, at)| format!("{name}::{at}\n")).collect::<String>())
 }
 
-fn json(value: &serde_json::Value) -> Answer {
-    answer(StatusCode::OK, "application/json", format!("{value:#}\n").into())
-}
-
-fn answer(code: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = code;
-    answer.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    answer
+/// Changes what is logged while the proxy runs.
+fn logging(query: &str) -> Answer {
+    let Some(levels) = query.split('&').find_map(|pair| pair.strip_prefix("level=")) else {
+        return text(StatusCode::BAD_REQUEST, "expected ?level=LEVELS, such as ?level=debug\n");
+    };
+    match crate::logging::set_levels(levels) {
+        Ok(()) => text(StatusCode::OK, format!("logging {levels}\n")),
+        Err(wrong) => text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -15,14 +15,15 @@ use nix::{
     unistd::{Gid, Uid},
 };
 use resources::{Finding, MeshConfig, ReadDefaults, Severity};
-use rules::ports::PROXY_ID;
+use rules::ports::{PROXY_ID, Port};
 use snapshot::Snapshot;
 use sources::{Directories, Source, Update, Updates};
 use tokio::signal::unix::{SignalKind, signal};
 use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, Translation, translate};
 
 use crate::{
-    admin::Interface,
+    interface::{self, Interface, Purpose},
+    metrics::{Metrics, Workload},
     options::ProxyOptions,
     status::{Published, Status},
 };
@@ -42,8 +43,8 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
         ProxyKind::Sidecar => directories,
     };
     let interfaces = interfaces(&options)?;
-    let plane =
-        DataPlane::start(&data_plane_settings(&options, &mesh)?).context("cannot start the workers")?;
+    let settings = data_plane_settings(&options, &mesh)?;
+    let plane = DataPlane::start(&settings).context("cannot start the workers")?;
     // Control work has a thread of its own: the workers serve while it translates.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -54,8 +55,10 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let (publisher, updates) = sources::channel();
     let status = Arc::new(Status::default());
     runtime.spawn(directories.run(publisher));
+    let metrics = metrics(&options, &plane, settings.access_log);
+    let known = Arc::new(interface::Known { status: Arc::clone(&status), metrics });
     for interface in interfaces {
-        runtime.spawn(interface.serve(Arc::clone(&status)));
+        runtime.spawn(interface.serve(Arc::clone(&known)));
     }
     let control = Control { proxy: proxy(&options, &mesh), plane, status, known: Known::default() };
     runtime.block_on(control.run(updates, options.drain))
@@ -90,14 +93,29 @@ pub(crate) fn mesh_config(path: Option<&Path>) -> anyhow::Result<MeshConfig> {
 }
 
 fn interfaces(options: &ProxyOptions) -> Result<Vec<Interface>, BindError> {
-    let port = options.status_port.number();
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED));
+    let open = |purpose, ip, port: Port| Interface::open(purpose, SocketAddr::new(ip, port.number()));
     let mut interfaces = vec![
-        Interface::admin(options.admin)?,
-        Interface::readiness(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?,
+        Interface::open(Purpose::Admin, options.admin)?,
+        open(Purpose::Readiness, v4, options.status_port)?,
     ];
     // Kernels without IPv6 have no use for the second one.
-    interfaces.extend(Interface::readiness(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).ok());
+    interfaces.extend(open(Purpose::Readiness, v6, options.status_port));
+    // Traffic matters more than its metrics: a port that is taken costs only them.
+    for (purpose, port) in [(Purpose::Metrics, options.stats_port), (Purpose::Agent, options.agent_port)] {
+        match open(purpose, v4, port) {
+            Ok(interface) => interfaces.push(interface),
+            Err(error) => tracing::error!("{error}"),
+        }
+        interfaces.extend(open(purpose, v6, port));
+    }
     Ok(interfaces)
+}
+
+fn metrics(options: &ProxyOptions, plane: &DataPlane, log: Option<AccessLog>) -> Metrics {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let workload = Workload::new(&options.name, &options.namespace, &options.labels, variable);
+    Metrics::new(plane.telemetry(), workload, log, options.application_metrics.clone())
 }
 
 fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Result<Settings> {

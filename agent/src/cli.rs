@@ -150,6 +150,12 @@ pub(crate) struct ProxyArgs {
     /// Port that answers `/healthz/ready`.
     #[arg(long, value_name = "PORT", default_value_t = Port::STATUS)]
     pub(crate) status_port: Port,
+    /// Port of the proxy's metrics, `/stats/prometheus`.
+    #[arg(long, value_name = "PORT", default_value = "15090")]
+    pub(crate) stats_port: Port,
+    /// Port of the metrics of proxy and application together, `/stats/prometheus`.
+    #[arg(long, value_name = "PORT", default_value = "15020")]
+    pub(crate) agent_port: Port,
     /// File with mesh-wide settings, in the form of Istio's MeshConfig.
     #[arg(long, value_name = "FILE")]
     pub(crate) mesh_config: Option<PathBuf>,
@@ -182,10 +188,6 @@ pub(crate) struct WithoutEffect {
     trust_domain: Option<String>,
     #[arg(long = "service-account", env = "SERVICE_ACCOUNT", hide = true, hide_env = true)]
     service_account: Option<String>,
-    #[arg(long = "agent-port", hide = true)]
-    agent_port: Option<Port>,
-    #[arg(long = "stats-port", hide = true)]
-    stats_port: Option<Port>,
     #[arg(long, hide = true)]
     service_cluster: Option<String>,
     #[arg(long, hide = true)]
@@ -208,8 +210,6 @@ impl WithoutEffect {
             ("--templateFile", self.template_file.is_some()),
             ("--trust-domain", self.trust_domain.is_some()),
             ("--service-account", self.service_account.is_some()),
-            ("--agent-port", self.agent_port.is_some()),
-            ("--stats-port", self.stats_port.is_some()),
             ("--serviceCluster", self.service_cluster.is_some()),
             ("--discoveryAddress", self.discovery_address.is_some()),
             ("--meshConfig", self.istio_mesh_config.is_some()),

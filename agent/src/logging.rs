@@ -1,8 +1,13 @@
 //! Log lines on stderr, as text or JSON.
 
-use std::io::{self, IsTerminal, Write, stderr};
+use std::{
+    io::{self, IsTerminal, Write, stderr},
+    sync::OnceLock,
+};
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter, Registry, filter::LevelFilter, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 use crate::cli::{LogFormat, LogOptions};
 
@@ -17,6 +22,33 @@ pub(crate) fn init(options: &LogOptions) -> Result<(), String> {
         (None, Ok(level)) if !level.is_empty() => ("RUST_LOG", level),
         (None, _) => ("default", "info".to_owned()),
     };
+    let (filter, handle) = reload::Layer::new(parse(&levels, origin)?);
+    // Set once, by the one program there is.
+    _ = FILTER.set(handle);
+    let coloured =
+        stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = fmt::layer().with_writer(|| Lenient).with_target(false).with_ansi(coloured);
+    let registry = tracing_subscriber::registry().with(filter);
+    match options.log_format {
+        LogFormat::Text => registry.with(log).init(),
+        LogFormat::Json => registry.with(log.json()).init(),
+    }
+    Ok(())
+}
+
+/// Changes what is logged from now on.
+///
+/// # Errors
+/// The levels cannot be understood: a whole sentence for the user.
+pub(crate) fn set_levels(levels: &str) -> Result<(), String> {
+    let filter = parse(levels, "level")?;
+    let handle = FILTER.get().ok_or("nothing is logged")?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}
+
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+fn parse(levels: &str, origin: &str) -> Result<EnvFilter, String> {
     // A lone word that is no level would be taken for the name of a module, and nothing would be logged.
     let is_directive = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     if let Some(wrong) = levels.split(',').find(|part| !is_directive(part)) {
@@ -24,17 +56,9 @@ pub(crate) fn init(options: &LogOptions) -> Result<(), String> {
             "invalid log level `{wrong}` in {origin}: expected error, warn, info, debug or trace, or `module=level`"
         ));
     }
-    let filter = EnvFilter::try_new(&levels).map_err(|error| {
+    EnvFilter::try_new(levels).map_err(|error| {
         format!("invalid `{levels}` in {origin}: {error}; expected a level such as `debug`, or a list such as `info,dataplane=debug`")
-    })?;
-    let coloured =
-        stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = fmt().with_env_filter(filter).with_writer(|| Lenient).with_target(false).with_ansi(coloured);
-    match options.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
+    })
 }
 
 /// Standard error, for as long as anybody reads it: a log nobody takes must not end the proxy.

@@ -5,12 +5,15 @@
 
 mod admin;
 mod admin_client;
+mod agent_port;
 mod ask;
 mod bootstrap;
 mod cli;
 mod config;
 mod explain;
+mod interface;
 mod logging;
+mod metrics;
 mod offline;
 mod options;
 mod status;

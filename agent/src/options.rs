@@ -11,7 +11,10 @@ use resources::Labels;
 use rules::ports::Port;
 use translate::{Proxy, ProxyKind};
 
-use crate::cli::{ProxyArgs, Role};
+use crate::{
+    agent_port::{ApplicationMetrics, PROMETHEUS_ANNOTATIONS},
+    cli::{ProxyArgs, Role},
+};
 
 /// Settings of a proxy.
 #[derive(Debug)]
@@ -28,6 +31,10 @@ pub(crate) struct ProxyOptions {
     pub(crate) inbound_port: Port,
     pub(crate) admin: SocketAddr,
     pub(crate) status_port: Port,
+    pub(crate) stats_port: Port,
+    pub(crate) agent_port: Port,
+    /// Where the application's own metrics are.
+    pub(crate) application_metrics: Option<ApplicationMetrics>,
     pub(crate) config_dirs: Vec<PathBuf>,
     pub(crate) mesh_config: Option<PathBuf>,
     pub(crate) drain: Duration,
@@ -68,6 +75,9 @@ impl ProxyOptions {
             inbound_port: args.inbound_port,
             admin: SocketAddr::new(args.admin_address, args.admin_port.number()),
             status_port: args.status_port,
+            stats_port: args.stats_port,
+            agent_port: args.agent_port,
+            application_metrics: application_metrics()?,
             config_dirs: args.config_dir,
             mesh_config: args.mesh_config,
             drain: args.drain_duration,
@@ -79,7 +89,12 @@ impl ProxyOptions {
 
 /// Two interfaces cannot share a port; said here, because the kernel's error would blame some other program.
 fn require_distinct_ports(kind: ProxyKind, args: &ProxyArgs) -> Result<(), WrongUsage> {
-    let mut ports = vec![("--admin-port", args.admin_port), ("--status-port", args.status_port)];
+    let mut ports = vec![
+        ("--admin-port", args.admin_port),
+        ("--status-port", args.status_port),
+        ("--stats-port", args.stats_port),
+        ("--agent-port", args.agent_port),
+    ];
     if kind == ProxyKind::Sidecar {
         ports.extend([("--outbound-port", args.outbound_port), ("--inbound-port", args.inbound_port)]);
     }
@@ -90,6 +105,13 @@ fn require_distinct_ports(kind: ProxyKind, args: &ProxyArgs) -> Result<(), Wrong
         }
     }
     Ok(())
+}
+
+fn application_metrics() -> Result<Option<ApplicationMetrics>, WrongUsage> {
+    match std::env::var(PROMETHEUS_ANNOTATIONS) {
+        Ok(json) if !json.is_empty() => ApplicationMetrics::read(&json).map_err(WrongUsage),
+        _ => Ok(None),
+    }
 }
 
 fn host_name() -> String {

@@ -52,6 +52,8 @@ struct Running {
     process: Child,
     admin: String,
     status: String,
+    stats: String,
+    agent: String,
 }
 
 impl Drop for Running {
@@ -63,7 +65,7 @@ impl Drop for Running {
 
 impl Running {
     fn start(directory: &Path) -> Self {
-        let [admin, status] = [free_port(), free_port()].map(|port| port.to_string());
+        let [admin, status, stats, agent] = [(); 4].map(|()| free_port().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
             .args([
                 "proxy",
@@ -75,11 +77,26 @@ impl Running {
                 "--config-dir",
             ])
             .arg(directory)
-            .args(["--admin-port", &admin, "--status-port", &status])
+            .args([
+                "--admin-port",
+                &admin,
+                "--status-port",
+                &status,
+                "--stats-port",
+                &stats,
+                "--agent-port",
+                &agent,
+            ])
+            .env(
+                "ISTIO_PROMETHEUS_ANNOTATIONS",
+                format!(r#"{{"scrape":"true","port":"{stats}","path":"/stats/prometheus"}}"#),
+            )
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { process, admin: format!("127.0.0.1:{admin}"), status: format!("127.0.0.1:{status}") }
+        let [admin, status, stats, agent] =
+            [admin, status, stats, agent].map(|port| format!("127.0.0.1:{port}"));
+        Self { process, admin, status, stats, agent }
     }
 }
 
@@ -189,6 +206,49 @@ fn a_running_agent_says_the_same_as_its_directory() {
     assert_eq!(printed(&with(&command, &live)), printed(&with(&command, &target)));
     let dump: Value = serde_json::from_str(&printed(&with(&["config", "all", "-o", "json"], &live))).unwrap();
     assert!(dump["configs"][0]["dynamic_active_clusters"][0]["last_updated"].is_string(), "{dump:#}");
+}
+
+#[test]
+fn metrics_tell_what_was_served_by_destination_and_outcome() {
+    let (directory, port) = shop();
+    let running = Running::start(directory.path());
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    for path in ["/gone", "/gone", "/cart"] {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let curl = Command::new("curl").args(["-s", "-H", "Host: www.shop.com", &url]).output().unwrap();
+        assert!(curl.status.success(), "curl is installed and reaches {url}");
+    }
+    let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.stats]);
+    let value = |start: &str, holding: &[&str]| {
+        let mut lines = metrics.lines().filter(|line| line.starts_with(start));
+        let line = lines.find(|line| holding.iter().all(|part| line.contains(part)));
+        line.unwrap_or_else(|| panic!("no {start} {holding:?} in\n{metrics}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let gone = [r#"reporter="source""#, r#"response_code="410""#, r#"response_flags="-""#];
+    assert_eq!(value("istio_requests_total{", &gone), "2");
+    assert_eq!(value("istio_request_duration_milliseconds_count{", &gone), "2");
+    assert_eq!(value("istio_requests_total{", &[r#"response_code="503""#, r#"response_flags="NC""#]), "1");
+    assert_eq!(value("istio_build{", &[r#"component="proxy""#]), "1");
+    assert_eq!(value("postern_live", &[]), "1");
+    assert_eq!(value("postern_config_findings{", &[r#"severity="warning""#]), "1");
+    // The agent's port adds what the application says: here the proxy plays the application too.
+    let merged = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.agent]);
+    assert_eq!(merged.matches("istio_build{").count(), 2);
+}
+
+#[test]
+fn the_log_level_changes_while_the_proxy_runs() {
+    let (directory, _) = shop();
+    let running = Running::start(directory.path());
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let said = |path: &str| printed(&["request", "POST", path, "--admin", &running.admin]);
+    assert_eq!(said("/logging?level=info,dataplane=debug"), "logging info,dataplane=debug\n");
+    let wrong = agent(&["request", "POST", "/logging?level=loud", "--admin", &running.admin]);
+    assert!(String::from_utf8_lossy(&wrong.stdout).contains("invalid log level `loud`"), "{wrong:?}");
 }
 
 #[test]

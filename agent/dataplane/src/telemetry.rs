@@ -94,6 +94,15 @@ pub struct RequestMeasures {
     pub response_bytes: Histogram,
 }
 
+impl RequestMeasures {
+    /// Adds the sums of others.
+    pub fn add(&mut self, other: &Self) {
+        self.durations.add(&other.durations);
+        self.request_bytes.add(&other.request_bytes);
+        self.response_bytes.add(&other.response_bytes);
+    }
+}
+
 /// Sums over opaque connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectionMeasures {
@@ -105,6 +114,16 @@ pub struct ConnectionMeasures {
     pub received: u64,
     /// Bytes to the client.
     pub sent: u64,
+}
+
+impl ConnectionMeasures {
+    /// Adds the sums of others.
+    pub fn add(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.received += other.received;
+        self.sent += other.sent;
+    }
 }
 
 /// Values counted by size.
@@ -152,7 +171,8 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Adds the values of another.
+    pub fn add(&mut self, other: &Self) {
         for (own, others) in self.counts.iter_mut().zip(other.counts) {
             *own += others;
         }
@@ -164,17 +184,10 @@ impl Telemetry {
     /// Adds what another worker has served.
     pub(crate) fn add(&mut self, other: Self) {
         for (key, measures) in other.requests {
-            let sum = self.requests.entry(key).or_default();
-            sum.durations.add(&measures.durations);
-            sum.request_bytes.add(&measures.request_bytes);
-            sum.response_bytes.add(&measures.response_bytes);
+            self.requests.entry(key).or_default().add(&measures);
         }
         for (key, measures) in other.connections {
-            let sum = self.connections.entry(key).or_default();
-            sum.opened += measures.opened;
-            sum.closed += measures.closed;
-            sum.received += measures.received;
-            sum.sent += measures.sent;
+            self.connections.entry(key).or_default().add(&measures);
         }
         self.lost += other.lost;
     }

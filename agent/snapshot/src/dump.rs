@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::Snapshot;
 
+pub use clusters::{cluster_lines, cluster_statuses};
+
 /// Which snapshot is dumped.
 #[derive(Clone, Debug)]
 pub struct DumpVersion {

@@ -28,7 +28,7 @@ pub use cluster::{
     HashPolicy, Http2KeepAlive, Keepalive, Limits, LoadBalancer, Locality, LocalityEndpoints,
     OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, UpstreamProtocol,
 };
-pub use dump::{DumpVersion, config_dump};
+pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
 pub use explain::{Entry, Explanation, Question, Rejected, Step, explain};
 pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, HttpConnections, Inspection, NetworkFilter,

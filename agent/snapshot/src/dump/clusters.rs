@@ -1,11 +1,16 @@
 //! Clusters and their endpoints in Envoy's form.
 
+use std::fmt::Write;
+
 use serde_json::{Value, json};
 
 use super::{address, destination_rule_config, istio_metadata, seconds};
-use crate::cluster::{
-    Cluster, Discovery, DnsResolution, Endpoint, HashFunction, Limits, LoadBalancer, Locality,
-    OutlierDetection, UpstreamProtocol,
+use crate::{
+    Snapshot,
+    cluster::{
+        Cluster, Discovery, DnsResolution, Endpoint, HashFunction, Limits, LoadBalancer, Locality,
+        OutlierDetection, UpstreamProtocol,
+    },
 };
 
 pub(super) fn cluster(cluster: &Cluster) -> Value {
@@ -184,4 +189,34 @@ fn metadata(cluster: &Cluster, dump: &mut Value) {
     if !istio.is_empty() {
         dump["metadata"] = istio_metadata(istio.into());
     }
+}
+
+/// Envoy's `/clusters?format=json`: every endpoint of every cluster.
+pub fn cluster_statuses(snapshot: &Snapshot) -> Value {
+    let of_cluster = |cluster: &Cluster| {
+        let hosts: Vec<_> = cluster
+            .endpoints()
+            .map(|endpoint| {
+                json!({
+                    "address": address(endpoint.address),
+                    "health_status": {"eds_health_status": "HEALTHY"},
+                    "weight": endpoint.weight,
+                })
+            })
+            .collect();
+        json!({"name": cluster.name, "added_via_api": true, "host_statuses": hosts})
+    };
+    json!({"cluster_statuses": snapshot.clusters().iter().map(of_cluster).collect::<Vec<_>>()})
+}
+
+/// Envoy's `/clusters`: lines of `cluster::endpoint::field::value`.
+pub fn cluster_lines(snapshot: &Snapshot) -> String {
+    let mut out = String::new();
+    for cluster in snapshot.clusters() {
+        for endpoint in cluster.endpoints() {
+            let start = format!("{}::{}", cluster.name, endpoint.address);
+            _ = write!(out, "{start}::health_flags::healthy\n{start}::weight::{}\n", endpoint.weight);
+        }
+    }
+    out
 }

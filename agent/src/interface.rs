@@ -1,0 +1,166 @@
+//! The control side's HTTP ports: admin (15000, loopback), readiness (15021), metrics (15090) and the agent's (15020).
+
+use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use dataplane::BindError;
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
+
+use crate::{admin, agent_port, metrics::Metrics, status::Status};
+
+/// An answer with its whole body.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// A bound port, not yet served.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    socket: std::net::TcpListener,
+    purpose: Purpose,
+}
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// Configuration dump, findings, state and quitting. Whoever reaches it can end the proxy.
+    Admin,
+    /// `/healthz/ready` for probes from outside the pod.
+    Readiness,
+    /// The proxy's metrics.
+    Metrics,
+    /// Metrics of proxy and application together, readiness, quitting.
+    Agent,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "the admin interface",
+            Self::Readiness => "readiness",
+            Self::Metrics => "the proxy's metrics",
+            Self::Agent => "the agent's metrics",
+        }
+    }
+
+    /// How long a connection may last. Who asks from outside asks once and goes.
+    fn lifetime(self) -> Duration {
+        match self {
+            Self::Admin => Duration::from_secs(600),
+            Self::Readiness => Duration::from_secs(10),
+            Self::Metrics | Self::Agent => Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the interfaces speak of.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) status: Arc<Status>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Interface {
+    /// Binds the port.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub(crate) fn open(purpose: Purpose, address: SocketAddr) -> Result<Self, BindError> {
+        Ok(Self { socket: dataplane::listen(purpose.name(), address)?, purpose })
+    }
+
+    /// Answers until the process ends. When there are too many connections the oldest gives way: whoever holds
+    /// connections open must not keep a probe from being answered.
+    pub(crate) async fn serve(self, known: Arc<Known>) {
+        let Ok(listener) = TcpListener::from_std(self.socket) else { return };
+        let mut running: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            if running.len() == MAX_CONNECTIONS
+                && let Some(oldest) = running.pop_front()
+            {
+                oldest.abort();
+            }
+            let task = tokio::spawn(serve_connection(stream, self.purpose, Arc::clone(&known)));
+            running.push_back(task.abort_handle());
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, purpose: Purpose, known: Arc<Known>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let known = Arc::clone(&known);
+        async move { Ok::<_, Infallible>(answer_to(request, purpose, &known).await) }
+    });
+    let serving =
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    // A client that hangs up, or is cut off, is no news.
+    _ = tokio::time::timeout(purpose.lifetime(), serving).await;
+}
+
+async fn answer_to(request: Request<Incoming>, purpose: Purpose, known: &Known) -> Answer {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, LARGEST_REQUEST).collect().await else {
+        return text(StatusCode::PAYLOAD_TOO_LARGE, "the request did not arrive whole, or is too large\n");
+    };
+    let request = Request::from_parts(head, body.to_bytes());
+    match purpose {
+        Purpose::Admin => admin::answer(&request, known).await,
+        Purpose::Readiness => readiness(&request, &known.status),
+        Purpose::Metrics => metrics(&request, known).await,
+        Purpose::Agent => agent_port::answer(&request, known).await,
+    }
+}
+
+fn readiness(request: &Request<Bytes>, status: &Status) -> Answer {
+    match request.uri().path() {
+        "/healthz/ready" => admin::ready(status),
+        _ => text(StatusCode::NOT_FOUND, "no such path; /healthz/ready is the only one\n"),
+    }
+}
+
+async fn metrics(request: &Request<Bytes>, known: &Known) -> Answer {
+    match request.uri().path() {
+        "/stats/prometheus" => exposition(known.metrics.text(&known.status).await),
+        _ => text(StatusCode::NOT_FOUND, "no such path; /stats/prometheus is the only one\n"),
+    }
+}
+
+/// Connections served at a time.
+const MAX_CONNECTIONS: usize = 128;
+/// Bytes of a request's body; a question to `/explain` is the largest.
+const LARGEST_REQUEST: usize = 256 << 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Metrics in the text format of Prometheus.
+pub(crate) fn exposition(metrics: String) -> Answer {
+    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.into())
+}
+
+/// A plain text.
+pub(crate) fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answer(code, "text/plain", body.into())
+}
+
+/// A JSON document.
+pub(crate) fn json(value: &serde_json::Value) -> Answer {
+    answer(StatusCode::OK, "application/json", format!("{value:#}\n").into())
+}
+
+fn answer(code: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    answer
+}

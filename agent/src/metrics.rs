@@ -1,0 +1,136 @@
+//! Istio's standard metrics and some of our own, in the text format of Prometheus.
+
+mod families;
+mod workload;
+
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use dataplane::{AccessLog, Counts, TelemetryReader};
+
+use crate::{
+    agent_port::ApplicationMetrics,
+    status::{State, Status},
+};
+
+pub(crate) use workload::Workload;
+
+/// Where the numbers come from.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) reader: TelemetryReader,
+    pub(crate) workload: Workload,
+    pub(crate) log: Option<AccessLog>,
+    /// Where the application's own metrics are, if it has any.
+    pub(crate) application: Option<ApplicationMetrics>,
+    failed_scrapes: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn new(
+        reader: TelemetryReader,
+        workload: Workload,
+        log: Option<AccessLog>,
+        application: Option<ApplicationMetrics>,
+    ) -> Self {
+        Self { reader, workload, log, application, failed_scrapes: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn count_failed_scrape(&self) {
+        self.failed_scrapes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All metrics as they stand.
+    pub(crate) async fn text(&self, status: &Status) -> String {
+        let telemetry = self.reader.read().await;
+        let counts = self.reader.counts().await;
+        let published = status.published();
+        let snapshot = published.as_ref().map(|published| &*published.snapshot);
+        let mut out = families::istio(&telemetry, &self.workload, snapshot);
+        connections(&counts, &mut out);
+        simple(
+            "postern_metrics_lost_total",
+            "counter",
+            "Requests and connections not in the metrics because there were too many different ones.",
+            telemetry.lost,
+            &mut out,
+        );
+        simple(
+            "postern_access_log_lost_lines_total",
+            "counter",
+            "Access log lines lost because the output did not keep up.",
+            self.log.as_ref().map_or(0, AccessLog::lost_lines),
+            &mut out,
+        );
+        simple(
+            "postern_application_scrapes_failed_total",
+            "counter",
+            "Times the application's own metrics could not be had.",
+            self.failed_scrapes.load(Ordering::Relaxed),
+            &mut out,
+        );
+        configuration(status, &mut out);
+        out
+    }
+}
+
+fn simple(name: &str, kind: &str, help: &str, value: u64, out: &mut String) {
+    _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+}
+
+fn connections(counts: &Counts, out: &mut String) {
+    simple(
+        "postern_downstream_connections_active",
+        "gauge",
+        "Connections from clients that are open.",
+        counts.active_connections,
+        out,
+    );
+    simple(
+        "postern_downstream_connections_total",
+        "counter",
+        "Connections accepted from clients.",
+        counts.connections,
+        out,
+    );
+    let name = "postern_downstream_connections_refused_total";
+    _ = write!(out, "# HELP {name} Connections closed unserved, by reason.\n# TYPE {name} counter\n");
+    let reasons = [
+        ("over_limit", counts.over_limit),
+        ("going_to_the_proxy_itself", counts.looped),
+        ("no_filter_chain", counts.no_filter_chain),
+        ("failed_handshake", counts.failed_handshakes),
+    ];
+    for (reason, count) in reasons {
+        _ = writeln!(out, "{name}{{reason=\"{reason}\"}} {count}");
+    }
+    simple(
+        "postern_local_replies_total",
+        "counter",
+        "Requests that the proxy answered itself.",
+        counts.local_replies,
+        out,
+    );
+}
+
+fn configuration(status: &Status, out: &mut String) {
+    let published = status.published();
+    let live = u64::from(status.state() == State::Live);
+    simple("postern_live", "gauge", "Whether the proxy serves and is not draining.", live, out);
+    let version = published.as_ref().map_or(0, |published| published.version);
+    simple("postern_config_version", "gauge", "Number of the snapshot in force.", version, out);
+    let findings = published.as_ref().map(|published| published.findings.as_slice()).unwrap_or_default();
+    let name = "postern_config_findings";
+    _ = write!(
+        out,
+        "# HELP {name} Things wrong or surprising in the resources; /findings lists them.\n# TYPE {name} gauge\n"
+    );
+    for severity in ["error", "warning"] {
+        let count = findings.iter().filter(|finding| finding.starts_with(severity)).count();
+        _ = writeln!(out, "{name}{{severity=\"{severity}\"}} {count}");
+    }
+    let refused = status.refused().len() as u64;
+    simple("postern_listeners_refused", "gauge", "Listeners that could not be opened.", refused, out);
+}

@@ -1,0 +1,199 @@
+//! Istio's standard metrics.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use dataplane::{ConnectionKey, ConnectionMeasures, Histogram, RequestKey, RequestMeasures, Telemetry};
+use snapshot::{Direction, Snapshot};
+
+use super::workload::{UNKNOWN, Workload, escaped};
+
+/// The families that Istio's proxies have, those without a value included.
+pub(crate) fn istio(telemetry: &Telemetry, workload: &Workload, snapshot: Option<&Snapshot>) -> String {
+    let names = Names::new(workload, snapshot);
+    let mut out = format!(
+        "# TYPE istio_build gauge\nistio_build{{component=\"proxy\",tag=\"{}\"}} 1\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    // Several clusters, such as the ports of a service, may be one to Istio's labels.
+    let mut requests: BTreeMap<String, RequestMeasures> = BTreeMap::new();
+    for (key, measures) in &telemetry.requests {
+        requests.entry(names.request(key)).or_default().add(measures);
+    }
+    let mut connections: BTreeMap<String, ConnectionMeasures> = BTreeMap::new();
+    for (key, measures) in &telemetry.connections {
+        connections.entry(names.connection(key)).or_default().add(measures);
+    }
+    family("istio_requests_total", "counter", &mut out);
+    for (labels, measures) in &requests {
+        _ = writeln!(out, "istio_requests_total{{{labels}}} {}", measures.durations.count());
+    }
+    histogram("istio_request_duration_milliseconds", &requests, |measures| &measures.durations, &mut out);
+    histogram("istio_request_bytes", &requests, |measures| &measures.request_bytes, &mut out);
+    histogram("istio_response_bytes", &requests, |measures| &measures.response_bytes, &mut out);
+    let counters = [
+        (
+            "istio_tcp_connections_opened_total",
+            (|measures| measures.opened) as fn(&ConnectionMeasures) -> u64,
+        ),
+        ("istio_tcp_connections_closed_total", |measures| measures.closed),
+        ("istio_tcp_sent_bytes_total", |measures| measures.sent),
+        ("istio_tcp_received_bytes_total", |measures| measures.received),
+    ];
+    for (name, value) in counters {
+        family(name, "counter", &mut out);
+        for (labels, measures) in &connections {
+            _ = writeln!(out, "{name}{{{labels}}} {}", value(measures));
+        }
+    }
+    out
+}
+
+fn family(name: &str, kind: &str, out: &mut String) {
+    _ = writeln!(out, "# TYPE {name} {kind}");
+}
+
+fn histogram(
+    name: &str,
+    requests: &BTreeMap<String, RequestMeasures>,
+    of: fn(&RequestMeasures) -> &Histogram,
+    out: &mut String,
+) {
+    family(name, "histogram", out);
+    for (labels, measures) in requests {
+        let histogram = of(measures);
+        let mut below = 0;
+        for (bound, count) in Histogram::BOUNDS.iter().zip(histogram.counts) {
+            below += count;
+            _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+        }
+        let count = histogram.count();
+        _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+        _ = writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {count}", histogram.sum);
+    }
+}
+
+/// What Istio's labels call the two sides of a request.
+struct Names<'n> {
+    own_as_source: String,
+    own_as_destination: String,
+    other_as_source: String,
+    other_as_destination: String,
+    snapshot: Option<&'n Snapshot>,
+}
+
+impl<'n> Names<'n> {
+    fn new(workload: &Workload, snapshot: Option<&'n Snapshot>) -> Self {
+        let unknown = Workload::unknown();
+        Self {
+            own_as_source: workload.labels("source"),
+            own_as_destination: workload.labels("destination"),
+            other_as_source: unknown.labels("source"),
+            other_as_destination: unknown.labels("destination"),
+            snapshot,
+        }
+    }
+
+    fn request(&self, key: &RequestKey) -> String {
+        let protocol = if key.grpc.is_some() { "grpc" } else { "http" };
+        let status = key.grpc.flatten().map_or(String::new(), |status| status.to_string());
+        format!(
+            "{},request_protocol=\"{protocol}\",response_code=\"{}\",grpc_response_status=\"{status}\",{}",
+            self.sides(key.direction, &key.cluster),
+            key.status,
+            outcome(key.direction, &key.flags),
+        )
+    }
+
+    fn connection(&self, key: &ConnectionKey) -> String {
+        let sides = self.sides(key.direction, &key.cluster);
+        format!("{sides},request_protocol=\"tcp\",{}", outcome(key.direction, &key.flags))
+    }
+
+    /// Reporter, source, destination and the service asked for.
+    fn sides(&self, direction: Direction, cluster: &str) -> String {
+        let (reporter, source, destination) = match direction {
+            Direction::Inbound => ("destination", &self.other_as_source, &self.own_as_destination),
+            Direction::Outbound | Direction::Gateway => {
+                ("source", &self.own_as_source, &self.other_as_destination)
+            }
+        };
+        format!("reporter=\"{reporter}\",{source},{destination},{}", self.service(cluster))
+    }
+
+    fn service(&self, cluster: &str) -> String {
+        let known = self.snapshot.and_then(|snapshot| {
+            let at = snapshot.clusters().binary_search_by(|known| known.name.as_str().cmp(cluster)).ok()?;
+            snapshot.clusters()[at].service.as_ref()
+        });
+        let (host, name, namespace) = match known {
+            Some(service) => (service.host.as_str(), service.name.as_str(), service.namespace.as_str()),
+            None => of_cluster_name(cluster),
+        };
+        let [host, name, namespace] = [host, name, namespace].map(escaped);
+        format!(
+            "destination_service=\"{host}\",destination_service_name=\"{name}\",\
+             destination_service_namespace=\"{namespace}\""
+        )
+    }
+}
+
+/// Host, service and namespace as a cluster's name tells them.
+fn of_cluster_name(cluster: &str) -> (&str, &str, &str) {
+    let host = match cluster.split('|').collect::<Vec<_>>().as_slice() {
+        ["outbound", _, _, host] => *host,
+        [own] if !own.is_empty() => return (own, own, UNKNOWN),
+        _ => return (UNKNOWN, UNKNOWN, UNKNOWN),
+    };
+    let mut parts = host.splitn(4, '.');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), Some(namespace), Some("svc")) => (host, name, namespace),
+        _ => (host, host, UNKNOWN),
+    }
+}
+
+fn outcome(direction: Direction, flags: &str) -> String {
+    let flags = if flags.is_empty() { "-" } else { flags };
+    // Only the receiving side knows how the connection came to it.
+    let policy = if direction == Direction::Inbound { "none" } else { UNKNOWN };
+    format!("response_flags=\"{}\",connection_security_policy=\"{policy}\"", escaped(flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_told_from_cluster_names() {
+        let service = |cluster: &'static str| of_cluster_name(cluster);
+        assert_eq!(
+            service("outbound|80|v1|a.prod.svc.cluster.local"),
+            ("a.prod.svc.cluster.local", "a", "prod")
+        );
+        assert_eq!(service("outbound|443||example.com"), ("example.com", "example.com", "unknown"));
+        assert_eq!(service("PassthroughCluster"), ("PassthroughCluster", "PassthroughCluster", "unknown"));
+        assert_eq!(service(""), ("unknown", "unknown", "unknown"));
+    }
+
+    #[test]
+    fn requests_to_the_ports_of_a_service_are_one_line() {
+        let mut telemetry = Telemetry::default();
+        for port in [80, 81] {
+            let cluster = format!("outbound|{port}||a.prod.svc.cluster.local").into();
+            let key = RequestKey {
+                cluster,
+                direction: Direction::Outbound,
+                status: 200,
+                flags: "".into(),
+                grpc: None,
+            };
+            let mut measures = RequestMeasures::default();
+            measures.durations.counts[2] = 2;
+            telemetry.requests.insert(key, measures);
+        }
+        let text = istio(&telemetry, &Workload::unknown(), None);
+        let totals: Vec<_> = text.lines().filter(|line| line.starts_with("istio_requests_total{")).collect();
+        assert_eq!(totals.len(), 1, "{text}");
+        assert!(totals[0].ends_with("} 4") && totals[0].contains("response_code=\"200\""), "{text}");
+        assert!(text.contains("le=\"5\"} 4\n") && text.contains("le=\"1\"} 0\n"), "{text}");
+    }
+}
