@@ -14,7 +14,7 @@ pub struct ConfigMap {
 impl Shape for ConfigMap {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         fields.ignore(&["apiVersion", "kind", "metadata", "binaryData", "immutable"]);
-        Self { data: fields.or_default("data") }
+        Self { data: fields.unused("data").unwrap_or_default() }
     }
 }
 

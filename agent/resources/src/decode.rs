@@ -9,6 +9,8 @@ mod scalars;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+#[cfg(test)]
+pub(crate) use fields::Effect;
 pub(crate) use fields::{Fields, Shape};
 pub(crate) use scalars::{Interval, Limit, PortNumber, word, word_of};
 
@@ -23,6 +25,10 @@ use crate::{
 pub(crate) trait Decode: Default {
     /// Reads the value; reports through `context` and returns a default when it has the wrong form.
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self;
+
+    /// Tells which fields the value at `path` may have, for the table of all fields. Scalars have none.
+    #[cfg(test)]
+    fn describe(_path: &str, _table: &mut crate::field_table::Table) {}
 }
 
 /// What is known while one resource is read: where it is, what was found so far.
@@ -132,6 +138,11 @@ impl<T: Decode> Decode for Vec<T> {
         };
         items.iter().enumerate().map(item).collect()
     }
+
+    #[cfg(test)]
+    fn describe(path: &str, table: &mut crate::field_table::Table) {
+        T::describe(&format!("{path}[]"), table);
+    }
 }
 
 impl<T: Decode> Decode for BTreeMap<String, T> {
@@ -148,5 +159,10 @@ impl<T: Decode> Decode for BTreeMap<String, T> {
             entries.insert(member.key.to_string(), T::decode(&member.value, &at, context));
         }
         entries
+    }
+
+    #[cfg(test)]
+    fn describe(path: &str, table: &mut crate::field_table::Table) {
+        T::describe(&format!("{path}[…]"), table);
     }
 }

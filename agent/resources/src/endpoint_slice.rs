@@ -116,7 +116,7 @@ impl Shape for SliceEndpoint {
             ready,
             serving: serving.unwrap_or(ready),
             terminating: terminating.unwrap_or(false),
-            zone: fields.optional("zone"),
+            zone: fields.unused("zone"),
         }
     }
 }

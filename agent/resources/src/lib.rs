@@ -16,6 +16,8 @@ mod endpoint_slice;
 mod endpoints;
 mod export_to;
 mod expression;
+#[cfg(test)]
+mod field_table;
 mod files;
 mod finding;
 mod gateway;

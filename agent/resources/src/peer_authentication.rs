@@ -92,6 +92,11 @@ impl Decode for PortLevel {
         }
         Self(modes)
     }
+
+    #[cfg(test)]
+    fn describe(path: &str, table: &mut crate::field_table::Table) {
+        BTreeMap::<String, MutualTls>::describe(path, table);
+    }
 }
 
 #[cfg(test)]

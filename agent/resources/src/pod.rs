@@ -68,12 +68,12 @@ struct PodSpec(Pod);
 impl Shape for PodSpec {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         fields.ignore_rest();
-        let containers: Vec<Container> = fields.or_default("containers");
-        let init_containers: Vec<Container> = fields.or_default("initContainers");
+        let containers: Vec<Container> = fields.unused("containers").unwrap_or_default();
+        let init_containers: Vec<Container> = fields.unused("initContainers").unwrap_or_default();
         Self(Pod {
             ips: Vec::new(),
-            node: fields.optional("nodeName"),
-            service_account: fields.optional("serviceAccountName"),
+            node: fields.unused("nodeName"),
+            service_account: fields.unused("serviceAccountName"),
             is_host_network: fields.or_default("hostNetwork"),
             ports: containers.into_iter().chain(init_containers).flat_map(|container| container.0).collect(),
         })

@@ -354,8 +354,32 @@ fn read_kind(
     }
 }
 
+/// Tells every field of a kind; a kind without a line here does not compile.
+#[cfg(test)]
+pub(crate) fn describe(kind: Kind, table: &mut crate::field_table::Table) {
+    match kind {
+        Kind::Gateway => Spec::<Gateway>::describe("", table),
+        Kind::VirtualService => Spec::<VirtualService>::describe("", table),
+        Kind::DestinationRule => Spec::<DestinationRule>::describe("", table),
+        Kind::ServiceEntry => Spec::<ServiceEntry>::describe("", table),
+        Kind::WorkloadEntry => Spec::<WorkloadEntry>::describe("", table),
+        Kind::Sidecar => Spec::<Sidecar>::describe("", table),
+        Kind::PeerAuthentication => OptionalSpec::<PeerAuthentication>::describe("", table),
+        Kind::RequestAuthentication => OptionalSpec::<RequestAuthentication>::describe("", table),
+        Kind::AuthorizationPolicy => OptionalSpec::<AuthorizationPolicy>::describe("", table),
+        Kind::Telemetry => OptionalSpec::<Telemetry>::describe("", table),
+        Kind::Service => Spec::<Service>::describe("", table),
+        Kind::EndpointSlice => EndpointSlice::describe("", table),
+        Kind::Endpoints => Endpoints::describe("", table),
+        Kind::Secret => Secret::describe("", table),
+        Kind::Pod => Pod::describe("", table),
+        Kind::ConfigMap => ConfigMap::describe("", table),
+        Kind::Namespace => Metadata::describe("metadata", table),
+    }
+}
+
 /// What is said of a kind that is read but not acted on yet.
-fn no_effect(kind: Kind) -> Option<&'static str> {
+pub(crate) fn no_effect(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::AuthorizationPolicy | Kind::RequestAuthentication => {
             Some("is not enforced yet: requests it would deny are let through")

@@ -34,11 +34,20 @@ impl<T: Shape> Decode for T {
         context.refused |= refused_before;
         value
     }
+
+    #[cfg(test)]
+    fn describe(path: &str, table: &mut crate::field_table::Table) {
+        let (file, mut findings) = ("".into(), super::Findings::default());
+        let mut context = Context::new(&file, &mut findings, crate::yaml::Position::default());
+        let mut fields = Fields::of(&[], &Path::ROOT, &mut context);
+        Self::read(&mut fields);
+        let (described, is_open) = (fields.described, fields.open);
+        table.add_object::<Self>(path, &described, is_open);
+    }
 }
 
 fn read_members<T: Shape>(members: &[Member<'_>], at: &Path<'_>, context: &mut Context<'_>) -> T {
-    let mut fields =
-        Fields { members, at, context, known: Vec::new(), missing: Vec::new(), strict: false, open: false };
+    let mut fields = Fields::of(members, at, context);
     let value = T::read(&mut fields);
     fields.finish();
     value
@@ -64,11 +73,51 @@ pub(crate) struct Fields<'n, 't, 'c> {
     missing: Vec<&'static str>,
     strict: bool,
     open: bool,
+    #[cfg(test)]
+    described: Vec<crate::field_table::Field>,
 }
 
-impl<'n, 't> Fields<'n, 't, '_> {
+/// What becomes of a field: the table of all fields says it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Effect {
+    /// It means what Istio means by it.
+    Honoured,
+    /// It is read and checked, and a warning says that it has no effect.
+    Warned,
+    /// It is read and has no effect; nobody is told.
+    Unused,
+    /// It is not looked at.
+    #[cfg(test)]
+    Ignored,
+    /// It means what its newer name means, and a warning says which that is.
+    Deprecated,
+    /// It refuses the resource.
+    Refused,
+}
+
+impl<'n, 't, 'c> Fields<'n, 't, 'c> {
+    fn of(members: &'n [Member<'t>], at: &'n Path<'n>, context: &'n mut Context<'c>) -> Self {
+        Self {
+            members,
+            at,
+            context,
+            known: Vec::new(),
+            missing: Vec::new(),
+            strict: false,
+            open: false,
+            #[cfg(test)]
+            described: Vec::new(),
+        }
+    }
+
     /// Reads a field that may be absent or null.
     pub(crate) fn optional<T: Decode>(&mut self, name: &'static str) -> Option<T> {
+        self.read(name, Effect::Honoured)
+    }
+
+    fn read<T: Decode>(&mut self, name: &'static str, _effect: Effect) -> Option<T> {
+        #[cfg(test)]
+        self.described.push(crate::field_table::Field::of::<T>(name, _effect));
         let member = self.take(name)?;
         let at = self.at.field(name);
         Some(T::decode(&member.value, &at, self.context))
@@ -104,7 +153,7 @@ impl<'n, 't> Fields<'n, 't, '_> {
     /// Reads a field that is understood but not acted on as written; the message says what happens instead.
     pub(crate) fn not_yet<T: Decode>(&mut self, name: &'static str, message: &str) -> Option<T> {
         let is_said = std::mem::replace(&mut self.context.is_planned, true);
-        let value = self.optional(name);
+        let value = self.read(name, Effect::Warned);
         self.context.is_planned = is_said;
         if value.is_some() && !is_said {
             self.context.warning(Rule::NotSupported, &self.at.field(name), Problem::new(message));
@@ -112,9 +161,21 @@ impl<'n, 't> Fields<'n, 't, '_> {
         value
     }
 
+    /// Reads a field that nothing acts on yet, without a word: for values that Kubernetes writes, not people.
+    pub(crate) fn unused<T: Decode>(&mut self, name: &'static str) -> Option<T> {
+        self.read(name, Effect::Unused)
+    }
+
+    /// Refuses a field that has no place here, and says why.
+    pub(crate) fn refused<T: Decode>(&mut self, name: &'static str, problem: Problem) {
+        if self.read::<T>(name, Effect::Refused).is_some() {
+            self.error(name, problem);
+        }
+    }
+
     /// Refuses a field of the interface that was never implemented anywhere.
     pub(crate) fn unsupported<T: Decode>(&mut self, name: &'static str, instead: &str) -> Option<T> {
-        let value = self.optional(name)?;
+        let value = self.read(name, Effect::Refused)?;
         self.error(name, Problem::new("is not supported by Istio either").remedy(format!("use `{instead}`")));
         Some(value)
     }
@@ -131,7 +192,7 @@ impl<'n, 't> Fields<'n, 't, '_> {
 
     /// Reads a field that is spelt otherwise today, and says how.
     pub(crate) fn deprecated<T: Decode>(&mut self, name: &'static str, instead: &str) -> Option<T> {
-        let value = self.optional(name)?;
+        let value = self.read(name, Effect::Deprecated)?;
         let problem = Problem::new("is deprecated").remedy(format!("use `{instead}`"));
         self.context.warning(Rule::Deprecated, &self.at.field(name), problem);
         Some(value)
@@ -139,6 +200,8 @@ impl<'n, 't> Fields<'n, 't, '_> {
 
     /// Accepts fields that exist but mean nothing here; their values are not looked at.
     pub(crate) fn ignore(&mut self, names: &[&'static str]) {
+        #[cfg(test)]
+        self.described.extend(names.iter().map(|name| crate::field_table::Field::ignored(name)));
         self.known.extend_from_slice(names);
     }
 

@@ -22,11 +22,9 @@ pub struct ServerPort {
 
 impl Shape for ServerPort {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let target: Option<u32> = fields.optional("targetPort");
-        if let Some(target) = target {
-            let problem = Problem::new("is not for Gateways").found(target);
-            fields.error("targetPort", problem.remedy("write it in the Service that selects the gateway"));
-        }
+        let problem = Problem::new("is not for Gateways");
+        let remedy = "write it in the Service that selects the gateway";
+        fields.refused::<u32>("targetPort", problem.remedy(remedy));
         let MaybeZeroPort(number) = fields.required("number");
         Self { number, protocol: fields.required("protocol"), name: fields.required("name") }
     }

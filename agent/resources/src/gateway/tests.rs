@@ -63,7 +63,7 @@ fn ports_are_complete_and_in_range() {
     assert!(port("number: '80', name: a, protocol: HTTP").ends_with("remove the quotes)"));
     assert!(port("number: eighty, name: a, protocol: HTTP").contains("has the wrong type (found `eighty`"));
     assert!(port("number: 80, name: a, protocol: HTPP").ends_with("did you mean `HTTP`?)"));
-    let expected = ".port.targetPort: is not for Gateways (found `8080`; write it in the Service that selects the gateway)";
+    let expected = ".port.targetPort: is not for Gateways (write it in the Service that selects the gateway)";
     assert!(port("number: 80, name: a, protocol: HTTP, targetPort: 8080").ends_with(expected));
     assert_eq!(one(hosts), "6:5: .port: is missing");
 }
