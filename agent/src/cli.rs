@@ -16,6 +16,7 @@ use crate::{
     ask::{RequestArgs, WaitArgs},
     config::ConfigArgs,
     explain::ExplainArgs,
+    validate,
 };
 
 /// Sidecar and gateway proxy with Istio's interface.
@@ -67,14 +68,8 @@ pub(crate) struct ValidateArgs {
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
     pub(crate) domain: Option<String>,
     /// How findings are printed.
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
-    pub(crate) output: OutputFormat,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum OutputFormat {
-    Text,
-    Json,
+    #[arg(short, long, value_enum, default_value_t = validate::Format::Text)]
+    pub(crate) output: validate::Format,
 }
 
 #[derive(Debug, Subcommand)]

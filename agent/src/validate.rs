@@ -1,15 +1,19 @@
 //! `postern-agent validate`: every problem in files and directories of resources, without a proxy.
 
+mod report;
+
 use std::{
-    io::{ErrorKind, Read, Write, stdin, stdout},
+    io::{ErrorKind, Read, stdin, stdout},
     path::Path,
 };
 
 use anyhow::Context;
-use resources::{Files, Finding, ReadDefaults, Severity};
+use resources::{Files, Finding, ReadDefaults};
 use translate::Proxy;
 
-use crate::cli::{OutputFormat, ValidateArgs};
+pub(crate) use report::Format;
+
+use crate::cli::ValidateArgs;
 
 /// Reads what is named, prints every finding in the order of its place, and tells whether there was any.
 ///
@@ -26,7 +30,8 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
     findings.extend(translate::review(&set, domain));
     let findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
-    print(&findings, files.names().count(), args.output).context("cannot write to stdout")?;
+    let count = files.names().count();
+    report::print(&findings, count, args.output, &mut stdout().lock()).context("cannot write to stdout")?;
     Ok(!findings.is_empty())
 }
 
@@ -60,30 +65,6 @@ fn read_file(path: &Path, files: &mut Files) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn print(findings: &[Finding], files: usize, output: OutputFormat) -> std::io::Result<()> {
-    let mut out = stdout().lock();
-    if output == OutputFormat::Json {
-        serde_json::to_writer_pretty(&mut out, findings)?;
-        return writeln!(out);
-    }
-    for finding in findings {
-        writeln!(out, "{}: {finding}", finding.severity)?;
-    }
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    writeln!(
-        out,
-        "{}: {}, {}",
-        counted(files, "file"),
-        counted(errors, "error"),
-        counted(warnings, "warning")
-    )
-}
-
-fn counted(count: usize, of: &str) -> String {
-    if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
 }
 
 #[cfg(test)]
