@@ -161,7 +161,11 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
 
 /// The part of the mesh configuration that translation reads.
 pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
-    MeshOptions { outbound_traffic_policy: mesh.outbound_traffic_policy, ..MeshOptions::default() }
+    MeshOptions {
+        outbound_traffic_policy: mesh.outbound_traffic_policy,
+        path_normalization: mesh.path_normalization,
+        ..MeshOptions::default()
+    }
 }
 
 /// The control loop's own state.

@@ -11,8 +11,8 @@ use std::{
 };
 
 use snapshot::{
-    Application, Binding, ConnectionFacts, Direction, FilterChain, Inspection, Listener, ListenerId,
-    NetworkFilter, RouteConfigId, Transport as TransportProtocol,
+    Application, Binding, ConnectionFacts, Direction, FilterChain, HttpConnections, Inspection, Listener,
+    ListenerId, NetworkFilter, Transport as TransportProtocol,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     server_name: Option<Box<str>>,
     /// Whether TLS was terminated here.
     over_tls: bool,
-    route_config: Cell<Option<(u64, RouteConfigId)>>,
+    http: Cell<Option<(u64, HttpConnections)>>,
 }
 
 impl Connection {
@@ -104,18 +104,18 @@ impl Connection {
         }
     }
 
-    /// The route table for a request that arrived under `view`, or `None` when this connection would no longer be
-    /// served as HTTP. Asked for every request, worked out once per snapshot.
-    pub(crate) fn route_config(&self, view: &View) -> Option<RouteConfigId> {
-        if let Some((version, id)) = self.route_config.get()
+    /// How a request that arrived under `view` is served, or `None` when this connection would no longer be served as
+    /// HTTP. Asked for every request, worked out once per snapshot.
+    pub(crate) fn http(&self, view: &View) -> Option<HttpConnections> {
+        if let Some((version, http)) = self.http.get()
             && version == view.version
         {
-            return Some(id);
+            return Some(http);
         }
         match self.filter_chain(view)?.filter {
             NetworkFilter::Http(http) => {
-                self.route_config.set(Some((view.version, http.route_config)));
-                Some(http.route_config)
+                self.http.set(Some((view.version, http)));
+                Some(http)
             }
             NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
         }
@@ -167,7 +167,7 @@ async fn serve_accepted(
         application: Application::Opaque,
         server_name: None,
         over_tls: false,
-        route_config: Cell::new(None),
+        http: Cell::new(None),
     };
     serve_listener(connection, stream, view).await
 }

@@ -56,6 +56,8 @@ impl LocalReply<'static> {
     );
     /// The client sent what no endpoint can be given: a body that breaks its own framing, a path that is no URI.
     pub(crate) const BAD_REQUEST: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
+    /// A path without a normal form.
+    pub(crate) const BAD_PATH: Self = Self::new(400, "", "path_normalization_failed", "");
     /// An HTTP/2 request with more fields than an HTTP/1 one may have; as bytes they are bounded by the codec.
     pub(crate) const TOO_MANY_FIELDS: Self = Self::new(431, "DPE", "http2.too_many_headers", "");
     /// The client went away; nobody gets this.

@@ -114,6 +114,20 @@ enum Action<'v> {
     Redirect(String),
 }
 
+/// Decides what becomes of a request.
+fn route_head<'v>(
+    connection: &Connection,
+    head: &impl RequestHead,
+    view: &'v View,
+    config: RouteConfigId,
+) -> Routed<'v> {
+    if head.method() == "CONNECT" {
+        // No route takes CONNECT unless it says so, and none can yet.
+        return Routed::reply(LocalReply::no_route(NoRoute::Route));
+    }
+    route(head, view, config, (connection, fastrand::u64(..)))
+}
+
 /// Finds the route for a request and picks an endpoint. `draw` decides among clusters and endpoints.
 pub(crate) fn route<'v>(
     request: &impl RequestHead,

@@ -116,7 +116,7 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
     let route = Route::new(RouteMatch::on_path(PathMatch::prefix("/api/")), action);
     let domains = vec!["svc.default".parse().expect("a host")];
     let host = VirtualHost { name: "svc".to_owned(), domains, require_tls: false, routes: vec![route] };
-    let filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) });
+    let filter = NetworkFilter::Http(HttpConnections::new(RouteConfigId(0)));
     Draft {
         listeners: vec![Listener {
             name: "gateway".to_owned(),

@@ -66,7 +66,7 @@ pub use gateway::{
     TlsVersion,
 };
 pub use kind::Kind;
-pub use mesh_config::{MeshConfig, OutboundTrafficPolicy};
+pub use mesh_config::{MeshConfig, OutboundTrafficPolicy, PathNormalization};
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;
 pub use peer_authentication::{MutualTlsMode, PeerAuthentication};

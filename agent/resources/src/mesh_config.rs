@@ -16,6 +16,22 @@ pub struct MeshConfig {
     pub access_log_file: Option<String>,
     /// `outboundTrafficPolicy.mode`.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// `pathNormalization.normalization`.
+    pub path_normalization: PathNormalization,
+}
+
+/// What is done to the path of a request before it is matched.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PathNormalization {
+    /// Nothing.
+    None,
+    /// Segments `.` and `..` are resolved and `\` becomes `/` (also `DEFAULT`).
+    #[default]
+    Base,
+    /// Also, several `/` become one.
+    MergeSlashes,
+    /// Also, escaped slashes become plain ones first.
+    DecodeAndMergeSlashes,
 }
 
 /// What happens to calls to hosts that no resource names.
@@ -70,7 +86,7 @@ fn refused(place: Place, problem: Problem) -> Finding {
 }
 
 /// Fields of the interface that other proxies act on and this one does not yet.
-const PLANNED: [&str; 13] = [
+const PLANNED: [&str; 12] = [
     "accessLogEncoding",
     "accessLogFormat",
     "connectTimeout",
@@ -81,7 +97,6 @@ const PLANNED: [&str; 13] = [
     "extensionProviders",
     "inboundTrafficPolicy",
     "meshMTLS",
-    "pathNormalization",
     "protocolDetectionTimeout",
     "tlsDefaults",
 ];
@@ -101,7 +116,9 @@ impl Shape for MeshConfig {
         ]);
         let file: Option<String> = fields.optional("accessLogFile");
         let OutboundTraffic(outbound_traffic_policy) = fields.or_default("outboundTrafficPolicy");
-        Self { access_log_file: file.filter(|file| !file.is_empty()), outbound_traffic_policy }
+        let Normalization(path_normalization) = fields.or_default("pathNormalization");
+        let access_log_file = file.filter(|file| !file.is_empty());
+        Self { access_log_file, outbound_traffic_policy, path_normalization }
     }
 }
 
@@ -142,6 +159,36 @@ impl std::str::FromStr for OutboundTrafficPolicy {
     }
 }
 
+#[derive(Default)]
+struct Normalization(PathNormalization);
+
+impl Shape for Normalization {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        Self(fields.or_default("normalization"))
+    }
+}
+
+impl Decode for PathNormalization {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let words = ["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"];
+        word(node, &words, at, context)
+    }
+}
+
+impl std::str::FromStr for PathNormalization {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "DEFAULT" | "BASE" => Ok(Self::Base),
+            "NONE" => Ok(Self::None),
+            "MERGE_SLASHES" => Ok(Self::MergeSlashes),
+            "DECODE_AND_MERGE_SLASHES" => Ok(Self::DecodeAndMergeSlashes),
+            _ => Err(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +208,19 @@ mod tests {
         assert!(findings.is_empty(), "{findings:?}");
         assert_eq!(read("accessLogFile: ''\n").0, Some(MeshConfig::default()));
         assert_eq!(read("").0, Some(MeshConfig::default()));
+    }
+
+    #[test]
+    fn path_normalization_is_a_word_and_base_by_default() {
+        let mode = |word: &str| {
+            let (config, findings) = read(&format!("pathNormalization: {{normalization: {word}}}\n"));
+            config.map(|config| config.path_normalization).ok_or(findings)
+        };
+        assert_eq!(mode("NONE"), Ok(PathNormalization::None));
+        assert_eq!(mode("DEFAULT"), Ok(PathNormalization::Base));
+        assert_eq!(mode("DECODE_AND_MERGE_SLASHES"), Ok(PathNormalization::DecodeAndMergeSlashes));
+        assert_eq!(MeshConfig::default().path_normalization, PathNormalization::Base);
+        assert!(mode("merge").unwrap_err()[0].contains("MERGE_SLASHES"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Application, Binding, ConnectionFacts, Direction, FilterChain, Listener, ListenerId, NetworkFilter,
-    NoRoute, RequestHead, Snapshot, Transport, VirtualHost, WeightedClusters, match_route,
+    NoRoute, Normalized, RequestHead, Snapshot, Transport, VirtualHost, WeightedClusters, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -114,7 +114,10 @@ impl<'s> Walk<'s> {
             NetworkFilter::Http(http) => {
                 let config = self.snapshot.route_config(http.route_config);
                 let over_tls = chain.tls.is_some();
-                self.routed(question.request, over_tls, config)
+                match Normalized::new(question.request, http.path_normalization) {
+                    Ok(request) => self.normalized(question.request, &request, over_tls, config),
+                    Err(invalid) => format!("400 path_normalization_failed: {invalid}"),
+                }
             }
         }
     }
@@ -203,6 +206,21 @@ impl<'s> Walk<'s> {
         };
         self.steps.push(Step { rejected, ..step });
         chosen
+    }
+
+    fn normalized(
+        &mut self,
+        asked: &impl RequestHead,
+        request: &impl RequestHead,
+        over_tls: bool,
+        config: &'s crate::RouteConfig,
+    ) -> String {
+        if asked.path_and_query() != request.path_and_query() {
+            let because =
+                "routes match the normal form of a path, and it is what goes on (pathNormalization)";
+            self.steps.push(Step::chosen("path", request.path_and_query(), because));
+        }
+        self.routed(request, over_tls, config)
     }
 
     fn routed(

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::{RouteConfigId, hosts::HostPattern, route::WeightedClusters, tls::TlsContextId};
+use crate::{
+    PathNormalization, RouteConfigId, hosts::HostPattern, route::WeightedClusters, tls::TlsContextId,
+};
 
 /// One way of serving a connection, and the connections it is meant for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -86,6 +88,15 @@ pub enum NetworkFilter {
 pub struct HttpConnections {
     /// The route table.
     pub route_config: RouteConfigId,
+    /// What is done to paths before they are matched.
+    pub path_normalization: PathNormalization,
+}
+
+impl HttpConnections {
+    /// Served by this route table, in Istio's default way.
+    pub fn new(route_config: RouteConfigId) -> Self {
+        Self { route_config, path_normalization: PathNormalization::default() }
+    }
 }
 
 /// Where the bytes of an opaque connection go.

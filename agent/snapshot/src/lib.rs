@@ -13,6 +13,7 @@ mod filter_chain;
 mod format;
 mod hosts;
 mod listener;
+mod path;
 mod request;
 mod route;
 mod tls;
@@ -37,6 +38,7 @@ pub use filter_chain::{
 pub use format::{Format, FormatError, Operator, Piece};
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
 pub use listener::{Binding, Direction, Listener};
+pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
 pub use route::{
     AbortStatus, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, Mirror,

@@ -2,7 +2,7 @@
 
 /// Head of an HTTP request, borrowed from the codec that parsed it.
 ///
-/// HTTP/1 implements it over the received bytes, HTTP/2 over hyper's parts, so that no routing or header feature is
+/// HTTP/1 implements it over the received bytes, HTTP/2 over those of the h2 crate, so that no routing or header feature is
 /// written twice.
 pub trait RequestHead {
     /// Method token, case as received.

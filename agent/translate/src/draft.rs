@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use snapshot::{
     Binding, Direction, Draft, FilterChain, FilterChainMatch, HttpConnections, Listener, NetworkFilter,
-    RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, WeightedClusters,
+    PathNormalization, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId,
+    WeightedClusters,
 };
 
 use crate::clusters::Clusters;
@@ -12,12 +13,18 @@ use crate::clusters::Clusters;
 /// A snapshot in the making. Route tables get their final handles at the end, when all are known.
 #[derive(Debug, Default)]
 pub(crate) struct DraftBuilder {
+    /// What all HTTP chains do to paths.
+    path_normalization: PathNormalization,
     listeners: Vec<Listener>,
     tables: Vec<RouteConfig>,
     tls_contexts: Vec<TlsContext>,
 }
 
 impl DraftBuilder {
+    pub(crate) fn new(path_normalization: PathNormalization) -> Self {
+        Self { path_normalization, ..Self::default() }
+    }
+
     pub(crate) fn add_listener(&mut self, listener: Listener) {
         self.listeners.push(listener);
     }
@@ -26,7 +33,8 @@ impl DraftBuilder {
     pub(crate) fn add_table(&mut self, table: RouteConfig) -> NetworkFilter {
         let id = RouteConfigId(u32::try_from(self.tables.len()).unwrap_or(u32::MAX));
         self.tables.push(table);
-        NetworkFilter::Http(HttpConnections { route_config: id })
+        let path_normalization = self.path_normalization;
+        NetworkFilter::Http(HttpConnections { path_normalization, ..HttpConnections::new(id) })
     }
 
     /// Adds a TLS context. Their names are distinct.

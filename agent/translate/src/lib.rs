@@ -49,7 +49,7 @@ pub struct Translation {
 /// Pure: no clock, no random source, no environment.
 pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: &Proxy) -> Translation {
     let registry = Registry::new(resources, proxy);
-    let mut draft = DraftBuilder::default();
+    let mut draft = DraftBuilder::new(normalization(proxy.mesh.path_normalization));
     let mut findings = Vec::new();
     let rules = Rules::new(resources, proxy, &mut findings);
     let destinations = Destinations::new(resources, proxy, &mut findings);
@@ -68,4 +68,15 @@ pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: 
     findings.sort_by(|a, b| (&a.place, &a.path).cmp(&(&b.place, &b.path)));
     findings.dedup();
     Translation { snapshot: draft.finish(clusters), findings }
+}
+
+fn normalization(written: resources::PathNormalization) -> snapshot::PathNormalization {
+    match written {
+        resources::PathNormalization::None => snapshot::PathNormalization::None,
+        resources::PathNormalization::Base => snapshot::PathNormalization::Base,
+        resources::PathNormalization::MergeSlashes => snapshot::PathNormalization::MergeSlashes,
+        resources::PathNormalization::DecodeAndMergeSlashes => {
+            snapshot::PathNormalization::DecodeAndMergeSlashes
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use resources::{Labels, OutboundTrafficPolicy};
+use resources::{Labels, OutboundTrafficPolicy, PathNormalization};
 use snapshot::Locality;
 
 /// The proxy whose snapshot is made, and the workload it stands beside.
@@ -79,6 +79,8 @@ impl Default for CapturePorts {
 pub struct MeshOptions {
     /// What happens to connections and requests for unknown destinations.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// What is done to paths before they are matched.
+    pub path_normalization: PathNormalization,
     /// How long connecting to an endpoint may take (`connectTimeout`).
     pub connect_timeout: Duration,
     /// Namespace whose DestinationRules are the last resort (`rootNamespace`).
@@ -91,6 +93,7 @@ impl Default for MeshOptions {
     fn default() -> Self {
         Self {
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,

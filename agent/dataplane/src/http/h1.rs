@@ -10,14 +10,14 @@ use std::{
 };
 
 use http1::{BodyLength, HeadEnd, HeaderSlots, Version};
-use snapshot::RouteConfigId;
+use snapshot::Normalized;
 use tokio::io::AsyncWriteExt;
 
 use super::{
     Action, LIMITS, Method, Outcome, Routed,
     exchange::UpstreamVersion,
     head::{Added, AnswerFields, FieldSink, Http1Head, http2_request_head, write_request_head},
-    log, record_request, route,
+    log, record_request, route_head,
 };
 use crate::{
     access_log::RequestLine, buffer::PooledBuffer, connection::Connection, failure::LocalReply,
@@ -180,14 +180,17 @@ impl<S: Transport> Session<'_, S> {
             Err(error) => return Parsed::Malformed(LocalReply::malformed(error)),
             Ok(Some(parsed)) => parsed,
         };
-        let Some(config) = self.connection.route_config(view) else { return Parsed::Unserved };
+        let Some(http) = self.connection.http(view) else { return Parsed::Unserved };
         self.connection.worker().count(|counts| counts.requests += 1);
         let head = Http1Head::new(&parsed);
+        let Ok(head) = Normalized::new(&head, http.path_normalization) else {
+            return Parsed::Malformed(LocalReply::BAD_PATH);
+        };
         let added = Added::new(self.connection, &head);
         if self.connection.worker().log.is_some() {
             record_request(&mut self.line, &head, parsed.version.as_str(), &added);
         }
-        let mut routed = route_head(self.connection, &parsed, &head, view, config);
+        let mut routed = route_head(self.connection, &head, view, http.route_config);
         let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
         let mut http2_head = None;
         if let Action::Forward(_, cluster) = routed.action {
@@ -320,20 +323,6 @@ const WEBSOCKET: &str = "websocket";
 /// What a client may still send after an answer that closes its connection, and for how long.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
-
-fn route_head<'v>(
-    connection: &Connection,
-    parsed: &http1::Request<'_, '_>,
-    head: &Http1Head<'_, '_, '_>,
-    view: &'v View,
-    config: RouteConfigId,
-) -> Routed<'v> {
-    if parsed.method == "CONNECT" {
-        // No route takes CONNECT unless it says so, and none can yet.
-        return Routed::reply(LocalReply::no_route(snapshot::NoRoute::Route));
-    }
-    route(head, view, config, (connection, fastrand::u64(..)))
-}
 
 /// Whether the client's connection goes on, and how that is said in its version.
 #[derive(Clone, Copy)]

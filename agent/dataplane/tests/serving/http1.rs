@@ -433,3 +433,26 @@ fn a_silent_connection_made_while_draining_does_not_hold_it() {
     assert!(proxy.runtime.block_on(proxy.plane.drain(Duration::from_secs(8))));
     late.join().unwrap();
 }
+
+#[test]
+fn paths_are_routed_and_sent_on_in_their_normal_form() {
+    let upstream = Upstream::echoing_heads();
+    let mut proxy = Proxy::gateway(&[upstream.address]);
+    let mut draft = gateway_draft(proxy.address, &[upstream.address]);
+    let secret = RouteAction::DirectResponse { status: 403, body: String::new() };
+    draft.route_configs = vec![route_config(
+        "*",
+        vec![
+            route(PathMatch::prefix("/secret"), secret),
+            route(PathMatch::Any, RouteAction::Forward(to_cluster(Some(0)).into())),
+        ],
+    )];
+    proxy.publish(draft);
+    let mut client = proxy.connect();
+    for path in ["/open/../secret", "/%73ecret", "/x/..;a/secret", "/open\\..\\secret", "/./secret?a"] {
+        assert_eq!(client.get(path).status(), "403", "{path}");
+    }
+    let sent = client.get("/a/./b%7E?c=/../d");
+    assert!(sent.text().starts_with("GET /a/b~?c=/../d HTTP/1.1\r\n"), "{}", sent.text());
+    assert_eq!(client.get("/a%00").status(), "400");
+}

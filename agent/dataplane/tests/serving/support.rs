@@ -89,7 +89,7 @@ pub(crate) fn route_config(domain: &str, routes: Vec<Route>) -> RouteConfig {
 }
 
 pub(crate) fn http_chain(matches: FilterChainMatch) -> FilterChain {
-    let filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) });
+    let filter = NetworkFilter::Http(HttpConnections::new(RouteConfigId(0)));
     FilterChain { name: "http".to_owned(), matches, tls: None, filter }
 }
 

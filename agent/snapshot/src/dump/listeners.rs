@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{address, routes::destination};
 use crate::{
-    Application, Direction, Snapshot, Transport,
+    Application, Direction, PathNormalization, Snapshot, Transport,
     filter_chain::{FilterChain, NetworkFilter},
     listener::{Binding, Listener},
     tls::{REDACTED, TlsContext},
@@ -97,6 +97,15 @@ fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
             "typed_config": {
                 "@type": HTTP_CONNECTION_MANAGER,
                 "rds": {"route_config_name": snapshot.route_config(http.route_config).name()},
+                "normalize_path": http.path_normalization != PathNormalization::None,
+                "merge_slashes": matches!(
+                    http.path_normalization,
+                    PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
+                ),
+                "path_with_escaped_slashes_action": match http.path_normalization {
+                    PathNormalization::DecodeAndMergeSlashes => "UNESCAPE_AND_FORWARD",
+                    _ => "KEEP_UNCHANGED",
+                },
             },
         }),
         NetworkFilter::Tcp(tcp) => tcp_proxy(destination(&tcp.clusters)),

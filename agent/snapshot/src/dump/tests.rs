@@ -26,7 +26,7 @@ fn a_gateway_is_dumped_under_istios_names() {
                 name: "0.0.0.0_8080".into(),
                 matches: FilterChainMatch::default(),
                 tls: Some(TlsContextId(0)),
-                filter: NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(0) }),
+                filter: NetworkFilter::Http(HttpConnections::new(RouteConfigId(0))),
             }],
             default_filter_chain: None,
         }],

@@ -10,7 +10,7 @@ use ::http::request::Parts;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http1::BodyLength;
-use snapshot::{NoRoute, RequestHead};
+use snapshot::{NoRoute, Normalized};
 
 use super::head::{Answer, Http2Head, body_length, local_head};
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
         pump::{Pump, PumpError},
-        record_request, route,
+        record_request, route_head,
     },
     upstream::Lease,
     view::View,
@@ -57,29 +57,8 @@ pub(super) async fn serve(
     let mut line = RequestLine::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());
-    let mut http2_head = None;
-    let routed = match Http2Head::new(&parts) {
-        Ok(head) => {
-            let added = Added::new(connection, &head);
-            if worker.log.is_some() {
-                record_request(&mut line, &head, "HTTP/2", &added);
-            }
-            let mut routed = route_head(connection, &view, &parts, &head);
-            if let Action::Forward(_, cluster) = routed.action {
-                match UpstreamVersion::of(view.snapshot.cluster(cluster).protocol, UpstreamVersion::Http2) {
-                    UpstreamVersion::Http1 => write_request_head(&mut out, &head, &added, length, None),
-                    UpstreamVersion::Http2 => {
-                        http2_head = http2_request_head(&head, &added, length, takes_trailers(&parts));
-                        if http2_head.is_none() {
-                            routed = Routed::reply(LocalReply::BAD_REQUEST);
-                        }
-                    }
-                }
-            }
-            routed
-        }
-        Err(reply) => Routed::reply(reply),
-    };
+    let prepared = prepare(connection, (&parts, length), &view, (&mut line, &mut out));
+    let (routed, http2_head) = prepared.unwrap_or_else(|reply| (Routed::reply(reply), None));
     let (cluster, route) = (routed.cluster, routed.route);
     let mut stream = Stream { connection, respond, start, method: Method::of(parts.method.as_str()) };
     let outcome = match routed.action {
@@ -101,17 +80,32 @@ pub(super) async fn serve(
 
 const CLIENT_GONE: &str = LocalReply::CLIENT_GONE.flags;
 
-fn route_head<'v>(
+/// Routes a request, notes it for the log and writes its head for the endpoint: into `out` for one that speaks HTTP/1.1,
+/// else returned. Fails with the answer to a request that cannot be routed at all.
+fn prepare<'v>(
     connection: &Connection,
+    (parts, length): (&Parts, BodyLength),
     view: &'v View,
-    parts: &Parts,
-    head: &impl RequestHead,
-) -> Routed<'v> {
-    match connection.route_config(view) {
-        Some(config) if parts.method != ::http::Method::CONNECT => {
-            route(head, view, config, (connection, fastrand::u64(..)))
+    (line, out): (&mut RequestLine, &mut Vec<u8>),
+) -> Result<(Routed<'v>, Option<::http::Request<()>>), LocalReply<'static>> {
+    let head = Http2Head::new(parts)?;
+    let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
+    let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
+    let added = Added::new(connection, &head);
+    if connection.worker().log.is_some() {
+        record_request(line, &head, "HTTP/2", &added);
+    }
+    let routed = route_head(connection, &head, view, http.route_config);
+    let Action::Forward(_, cluster) = routed.action else { return Ok((routed, None)) };
+    match UpstreamVersion::of(view.snapshot.cluster(cluster).protocol, UpstreamVersion::Http2) {
+        UpstreamVersion::Http1 => {
+            write_request_head(out, &head, &added, length, None);
+            Ok((routed, None))
         }
-        _ => Routed::reply(LocalReply::no_route(NoRoute::Route)),
+        UpstreamVersion::Http2 => {
+            let head = http2_request_head(&head, &added, length, takes_trailers(parts));
+            Ok((routed, Some(head.ok_or(LocalReply::BAD_REQUEST)?)))
+        }
     }
 }
 
