@@ -225,8 +225,11 @@ impl Control {
         let before = self.status.published();
         let credentials = Credentials {
             files: Some(&update.certificates),
-            last_good: before.as_ref().map_or(&[], |before| before.snapshot.tls_contexts()),
-            check: |certificate| dataplane::check_certificate(certificate).map_err(|error| error.to_string()),
+            last_good: before.as_ref().map(|before| &*before.snapshot),
+            check_certificate: |certificate| {
+                dataplane::check_certificate(certificate).map_err(|error| error.to_string())
+            },
+            check_authority: |bundle| dataplane::check_authority(bundle).map_err(|error| error.to_string()),
         };
         let Translation { snapshot, findings } = translate(&update.set, &credentials, &self.proxy);
         let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();

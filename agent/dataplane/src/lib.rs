@@ -34,5 +34,5 @@ pub use plane::{DataPlane, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
 pub use sys::original_destination;
 pub use telemetry::{ConnectionKey, ConnectionMeasures, Histogram, RequestKey, RequestMeasures, Telemetry};
-pub use tls::{CertificateError, ContextError, check_certificate};
+pub use tls::{CertificateError, ContextError, check_authority, check_certificate};
 pub use worker::{Counts, OriginalDestination, Settings};

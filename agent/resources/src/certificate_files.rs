@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{ResourceSet, SecretBytes, ServerTls, TlsMode};
+use crate::{ResourceSet, SecretBytes, ServerTls};
 
 /// What the files hold that Gateways name, by path as written there. Debug shows no contents.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -35,12 +35,11 @@ impl CertificateFiles {
 }
 
 impl ResourceSet {
-    /// Paths of the certificates and keys that Gateways serve with.
+    /// Paths of the certificates, keys and revocation lists that Gateways serve with.
     pub fn certificate_paths(&self) -> BTreeSet<String> {
         let servers = self.gateways().iter().flat_map(|gateway| &gateway.spec.servers);
         let terminating =
-            servers.filter_map(|server| server.tls.as_ref()).filter(|tls| tls.mode == TlsMode::Simple);
-        let paths = |tls: &ServerTls| [tls.server_certificate.clone(), tls.private_key.clone()];
-        terminating.flat_map(paths).flatten().collect()
+            servers.filter_map(|server| server.tls.as_ref()).filter(|tls| tls.mode.terminates());
+        terminating.flat_map(ServerTls::paths).map(str::to_owned).collect()
     }
 }

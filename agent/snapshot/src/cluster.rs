@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::tls::UpstreamTls;
+
 pub use balance::{HashFunction, HashKey, HashPolicy, LoadBalancer, SlowStart};
 pub use limits::{Connections, Http2KeepAlive, Keepalive, Limits, OutlierDetection, RetryBudget};
 
@@ -38,6 +40,8 @@ pub struct Cluster {
     pub connections: Connections,
     /// PROXY protocol header sent first on every connection.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// TLS to the endpoints; `None` speaks clear text.
+    pub tls: Option<UpstreamTls>,
 }
 
 impl Cluster {
@@ -56,6 +60,7 @@ impl Cluster {
             limits: Limits::default(),
             connections: Connections::default(),
             proxy_protocol: None,
+            tls: None,
         }
     }
 
@@ -171,12 +176,14 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Share of the requests relative to the others, at least 1.
     pub weight: u32,
+    /// Whether a proxy of the mesh stands before it (label `security.istio.io/tlsMode: istio`).
+    pub speaks_mesh_tls: bool,
 }
 
 impl Endpoint {
     /// An endpoint of weight 1.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, weight: 1 }
+        Self { address, weight: 1, speaks_mesh_tls: false }
     }
 }
 

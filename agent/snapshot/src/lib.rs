@@ -46,7 +46,11 @@ pub use route::{
     RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteMatch,
     SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters, match_route,
 };
-pub use tls::{Certificate, TlsContext, TlsContextId};
+pub use tls::{
+    AlternativeName, Authority, Certificate, CertificateFacts, CipherSuite, ClientCertificates, Credential,
+    CrlBundle, KeyExchange, NameMatch, PeerRules, SecretEntry, SecretKind, ServerCheck, ServerNameSource,
+    TlsContext, TlsContextId, TlsParameters, TlsVersion, TrustBundle, UpstreamTls, UpstreamTlsUse, X509Error,
+};
 
 /// Position of a listener in [`Snapshot::listeners`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

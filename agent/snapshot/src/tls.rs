@@ -1,84 +1,106 @@
-//! What a filter chain needs to terminate TLS, as plain data.
+//! What is needed to terminate TLS and to speak it to endpoints, as plain data.
 
-use std::{fmt, sync::Arc};
+mod certificate;
+mod parameters;
+mod secrets;
+mod upstream;
+mod x509;
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroize;
+pub(crate) use certificate::REDACTED;
+pub use certificate::{Certificate, Credential, CrlBundle, TrustBundle};
+pub use parameters::{CipherSuite, KeyExchange, TlsParameters, TlsVersion};
+pub use secrets::{SecretEntry, SecretKind};
+pub use upstream::{ServerCheck, ServerNameSource, UpstreamTls, UpstreamTlsUse};
+pub use x509::{AlternativeName, CertificateFacts, X509Error};
 
 /// Position of a TLS context in [`crate::Snapshot::tls_contexts`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TlsContextId(pub u32);
 
 /// How TLS is terminated, shared by every filter chain that names it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsContext {
-    /// Istio's name of the credential: `kubernetes://<secret>` or `file-cert:<certificate>~<key>`. Distinct within a
-    /// snapshot.
+    /// Distinct within a snapshot: the names of the credentials, and a number where several contexts have the same.
     pub name: String,
-    /// What the server proves its name with; `None` when there is no usable certificate, so that every handshake is
-    /// refused.
-    pub certificate: Option<Certificate>,
+    /// What the server proves its name with: one, or one per kind of key. When none has a usable certificate every
+    /// handshake is refused.
+    pub credentials: Vec<Credential>,
+    /// What is asked of clients.
+    pub clients: ClientCertificates,
     /// Protocols offered to the client, the preferred first (RFC 7301).
     pub alpn: Vec<String>,
+    /// Versions and algorithms.
+    pub parameters: TlsParameters,
 }
 
-/// A certificate with its chain and private key. Cloning it is cheap.
+/// What is asked of clients by way of certificates.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum ClientCertificates {
+    /// Nothing.
+    #[default]
+    NotAsked,
+    /// A certificate may be shown, and is verified when it is.
+    Optional(PeerRules),
+    /// A certificate must be shown.
+    Required(PeerRules),
+    /// Any certificate is accepted: it proves nothing but that the client has its key.
+    Unverified {
+        /// Whether one must be shown.
+        required: bool,
+    },
+}
+
+impl ClientCertificates {
+    /// The authority that certificates are checked against.
+    pub fn authority(&self) -> Option<&Authority> {
+        match self {
+            Self::Optional(rules) | Self::Required(rules) => Some(&rules.authority),
+            Self::NotAsked | Self::Unverified { .. } => None,
+        }
+    }
+}
+
+/// Which certificates of a peer are accepted: those of the authority that also satisfy every list that is not empty,
+/// where the two lists of digests count as one.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PeerRules {
+    /// Who must have issued it.
+    pub authority: Authority,
+    /// Alternative names of which it must carry one.
+    pub names: Vec<NameMatch>,
+    /// SHA-256 digests of its public key (SubjectPublicKeyInfo).
+    pub public_keys: Vec<[u8; 32]>,
+    /// SHA-256 digests of it as a whole.
+    pub certificates: Vec<[u8; 32]>,
+}
+
+/// CA certificates by the name of where they come from.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Authority {
+    /// Istio's name: `kubernetes://<secret>-cacert`, `file-root:<path>`, `ROOTCA`.
+    pub name: String,
+    /// `None` when there is nothing usable, so that no certificate is accepted.
+    pub bundle: Option<TrustBundle>,
+}
+
+/// A condition on an alternative name of a certificate: DNS name, URI, address or e-mail address as text.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Certificate {
-    chain: Arc<[CertificateDer<'static>]>,
-    key: Arc<PrivateKey>,
+pub enum NameMatch {
+    /// This name.
+    Exact(String),
+    /// A name that begins so.
+    Prefix(String),
 }
 
-impl Certificate {
-    /// Takes the server's certificate followed by its issuers, and the key. Whether they belong together is not looked
-    /// at here.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self { chain: chain.into(), key: Arc::new(PrivateKey(key)) }
-    }
-
-    /// The server's certificate followed by its issuers, DER.
-    pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.chain
-    }
-
-    /// The private key, for use, not for show.
-    pub fn expose_key(&self) -> &PrivateKeyDer<'static> {
-        &self.key.0
-    }
-}
-
-/// What is shown in place of a private key.
-pub(crate) const REDACTED: &str = "[redacted]";
-
-/// A key that is never shown and leaves no copy in freed memory.
-#[derive(Eq, PartialEq)]
-struct PrivateKey(PrivateKeyDer<'static>);
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
-    }
-}
-
-impl Drop for PrivateKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls_pki_types::PrivatePkcs8KeyDer;
-
-    use super::*;
-
-    #[test]
-    fn keys_are_never_shown() {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(b"topsecret".to_vec()));
-        let certificate = Certificate::new(vec![CertificateDer::from(b"public".to_vec())], key);
-        let shown = format!("{certificate:?} {certificate:#?}");
-        assert!(shown.contains("[redacted]"), "{shown}");
-        // 116 is `t`, the first byte of the key, as Debug would print it.
-        assert!(!shown.contains("topsecret") && !shown.contains("116, 111"), "{shown}");
+impl NameMatch {
+    /// Whether a name satisfies the condition. DNS names are compared without regard to case.
+    pub fn accepts(&self, name: &AlternativeName) -> bool {
+        match self {
+            Self::Exact(wanted) if matches!(name, AlternativeName::Dns(_)) => {
+                wanted.eq_ignore_ascii_case(name.as_str())
+            }
+            Self::Exact(wanted) => wanted == name.as_str(),
+            Self::Prefix(prefix) => name.as_str().starts_with(prefix),
+        }
     }
 }

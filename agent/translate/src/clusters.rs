@@ -70,6 +70,9 @@ pub(crate) fn outbound_name(port: u16, subset: &str, host: &str) -> String {
     format!("outbound|{port}|{subset}|{host}")
 }
 
+/// Says of a pod whether a proxy of the mesh stands before it.
+const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
+
 /// `inbound|<port>||`.
 pub(crate) fn inbound_name(port: u16) -> String {
     format!("inbound|{port}||")
@@ -147,7 +150,10 @@ impl ClusterMaker<'_> {
         let chosen =
             endpoints.into_iter().filter(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
         let near = chosen.filter_map(|known| {
-            let endpoint = Endpoint { address: known.address()?, weight: known.weight };
+            let speaks_mesh_tls = known
+                .labels
+                .is_some_and(|labels| labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio"));
+            let endpoint = Endpoint { address: known.address()?, weight: known.weight, speaks_mesh_tls };
             Some(Near { endpoint, locality: known.locality, labels: known.labels })
         });
         let own = (self.own_locality.as_ref(), &self.proxy.labels);

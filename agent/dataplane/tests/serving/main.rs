@@ -6,6 +6,7 @@ mod clusters;
 mod http1;
 mod http2;
 mod http2_upstream;
+mod mutual;
 mod sni;
 mod support;
 mod tls;

@@ -17,15 +17,17 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
-use snapshot::{Certificate, Draft, FilterChain, FilterChainMatch, TlsContext, TlsContextId, Transport};
+use snapshot::{
+    Certificate, Credential, Draft, FilterChain, FilterChainMatch, TlsContext, TlsContextId, Transport,
+};
 
 use crate::support::{Client, Proxy, Upstream, gateway_draft, http_chain};
 
 /// What was made for a server, and what clients trust.
 #[derive(Clone)]
 pub(crate) struct Made {
-    certificate: Certificate,
-    der: CertificateDer<'static>,
+    pub(crate) certificate: Certificate,
+    pub(crate) der: CertificateDer<'static>,
 }
 
 pub(crate) fn make(names: &[&str]) -> Made {
@@ -55,8 +57,12 @@ pub(crate) fn tls_draft(
         draft.listeners[0].filter_chains.push(FilterChain { tls: Some(TlsContextId(id)), ..chain });
         draft.tls_contexts.push(TlsContext {
             name: format!("kubernetes://{name}"),
-            certificate: made.map(|made| made.certificate.clone()),
+            credentials: vec![Credential {
+                name: format!("kubernetes://{name}"),
+                certificate: made.map(|made| made.certificate.clone()),
+            }],
             alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+            ..TlsContext::default()
         });
     }
     draft

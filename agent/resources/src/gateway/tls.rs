@@ -65,19 +65,19 @@ impl Shape for ServerTls {
             server_certificate: fields.optional("serverCertificate"),
             private_key: fields.optional("privateKey"),
             ca_certificates: fields.optional("caCertificates"),
-            ca_crl: fields.planned("caCrl"),
+            ca_crl: fields.optional("caCrl"),
             credential_name: fields.optional("credentialName"),
             credential_names: fields.or_default("credentialNames"),
             ca_cert_credential_name: fields.optional("caCertCredentialName"),
             tls_certificates: fields.or_default("tlsCertificates"),
             subject_alt_names: fields.or_default("subjectAltNames"),
-            verify_certificate_spki: fields.planned("verifyCertificateSpki").unwrap_or_default(),
-            verify_certificate_hash: fields.planned("verifyCertificateHash").unwrap_or_default(),
-            min_protocol_version: fields.planned("minProtocolVersion").unwrap_or_default(),
-            max_protocol_version: fields.planned("maxProtocolVersion").unwrap_or_default(),
-            cipher_suites: fields.planned("cipherSuites").unwrap_or_default(),
-            ecdh_curves: fields.planned("ecdhCurves").unwrap_or_default(),
-            insecure_skip_verify: fields.planned("insecureSkipVerify").unwrap_or_default(),
+            verify_certificate_spki: fields.or_default("verifyCertificateSpki"),
+            verify_certificate_hash: fields.or_default("verifyCertificateHash"),
+            min_protocol_version: fields.or_default("minProtocolVersion"),
+            max_protocol_version: fields.or_default("maxProtocolVersion"),
+            cipher_suites: fields.or_default("cipherSuites"),
+            ecdh_curves: fields.or_default("ecdhCurves"),
+            insecure_skip_verify: fields.or_default("insecureSkipVerify"),
         }
     }
 
@@ -103,6 +103,14 @@ impl ServerTls {
     /// Whether only the redirect to https is asked for, the one thing an HTTP port may say here.
     pub fn is_redirect_only(&self) -> bool {
         *self == Self { https_redirect: self.https_redirect, ..Self::default() }
+    }
+
+    /// Paths of the files that are read for it.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        let own = [&self.server_certificate, &self.private_key, &self.ca_certificates, &self.ca_crl];
+        let listed = self.tls_certificates.iter();
+        let listed = listed.flat_map(|one| [&one.server_certificate, &one.private_key, &one.ca_certificates]);
+        own.into_iter().chain(listed).filter_map(|path| path.as_deref())
     }
 
     fn check_sources(&self, at: &Path<'_>, context: &mut Context<'_>) {

@@ -7,7 +7,7 @@ use crate::{
     Application, Direction, PathNormalization, Snapshot, Transport,
     filter_chain::{FilterChain, NetworkFilter},
     listener::{Binding, Listener},
-    tls::{REDACTED, TlsContext},
+    tls::{ClientCertificates, REDACTED, TlsContext},
 };
 
 pub(super) fn listener(snapshot: &Snapshot, listener: &Listener) -> Value {
@@ -71,19 +71,25 @@ fn filter_chain(snapshot: &Snapshot, chain: &FilterChain) -> Value {
 const DOWNSTREAM_TLS: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 
-/// The certificate appears by name only, and a key not at all.
+/// Certificates appear by name only, and a key not at all.
 fn transport_socket(context: &TlsContext) -> Value {
-    let mut common = json!({
-        "alpn_protocols": context.alpn,
-        "tls_certificate_sds_secret_configs": [{"name": context.name}],
-    });
-    if context.certificate.is_some() {
+    let names: Vec<_> = context.credentials.iter().map(|c| json!({"name": c.name})).collect();
+    let mut common = json!({"alpn_protocols": context.alpn, "tls_certificate_sds_secret_configs": names});
+    if context.credentials.iter().any(|credential| credential.certificate.is_some()) {
         common["tls_certificates"] = json!([{"private_key": {"inline_string": REDACTED}}]);
     }
-    json!({
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": {"@type": DOWNSTREAM_TLS, "common_tls_context": common},
-    })
+    if let Some(authority) = context.clients.authority() {
+        common["combined_validation_context"] =
+            json!({"validation_context_sds_secret_config": {"name": authority.name}});
+    }
+    let mut config = json!({"@type": DOWNSTREAM_TLS, "common_tls_context": common});
+    if matches!(
+        context.clients,
+        ClientCertificates::Required(_) | ClientCertificates::Unverified { required: true }
+    ) {
+        config["require_client_certificate"] = true.into();
+    }
+    json!({"name": "envoy.transport_sockets.tls", "typed_config": config})
 }
 
 const HTTP_CONNECTION_MANAGER: &str =

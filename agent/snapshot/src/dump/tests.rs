@@ -2,9 +2,9 @@ use rustls_pki_types::PrivateKeyDer;
 
 use super::*;
 use crate::{
-    Binding, Certificate, ClusterId, ClusterTarget, Direction, Draft, FilterChain, FilterChainMatch,
-    HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction, RouteConfig, RouteConfigId,
-    RouteMatch, TlsContext, TlsContextId, VirtualHost, WeightedClusters,
+    Binding, Certificate, ClusterId, ClusterTarget, Credential, Direction, Draft, FilterChain,
+    FilterChainMatch, HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction, RouteConfig,
+    RouteConfigId, RouteMatch, TlsContext, TlsContextId, VirtualHost, WeightedClusters,
 };
 
 #[test]
@@ -48,8 +48,12 @@ fn a_gateway_is_dumped_under_istios_names() {
         clusters: vec![],
         tls_contexts: vec![TlsContext {
             name: "kubernetes://cert".into(),
-            certificate: Some(Certificate::new(vec![], key)),
+            credentials: vec![Credential {
+                name: "kubernetes://cert".into(),
+                certificate: Some(Certificate::new(vec![], key)),
+            }],
             alpn: vec!["h2".into()],
+            ..TlsContext::default()
         }],
     };
     let dump = config_dump(&draft.finish(), &DumpVersion { number: 7, last_updated: String::new() });

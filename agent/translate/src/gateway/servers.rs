@@ -7,16 +7,12 @@ use std::{
 };
 
 use resources::{
-    Finding, GatewayRef, L4Match, Object, Path, Problem, ResourceSet, Rule, Server, Severity, TlsMode,
+    Finding, GatewayRef, L4Match, Object, Path, Problem, ResourceSet, Rule, Server, ServerTls, Severity,
+    TlsMode,
 };
 
 use super::attach::{Attached, Attachments};
-use crate::{
-    credentials::{CredentialSource, Unusable},
-    draft::address_name,
-    proxy::Proxy,
-    registry::Registry,
-};
+use crate::{credentials::Unusable, draft::address_name, proxy::Proxy, registry::Registry};
 
 /// A server of a Gateway that selects this proxy.
 #[derive(Debug)]
@@ -40,15 +36,14 @@ impl<'s> SelectedServer<'s> {
         self.server().port.number
     }
 
-    /// Where the certificate is, of a server that terminates TLS and can be served.
-    pub(crate) fn credential_source(&self) -> Option<CredentialSource<'s>> {
-        let tls = self.server().tls.as_ref().filter(|tls| tls.mode == TlsMode::Simple);
-        tls.and_then(CredentialSource::of)
+    /// What becomes of TLS, and how.
+    pub(crate) fn tls(&self) -> &'s ServerTls {
+        self.gateway.spec.servers[self.index].tls.as_ref().unwrap_or(&PASSTHROUGH)
     }
 
     /// What becomes of TLS; passed through when nothing is said.
     pub(crate) fn tls_mode(&self) -> TlsMode {
-        self.server().tls.as_ref().map_or(TlsMode::Passthrough, |tls| tls.mode)
+        self.tls().mode
     }
 
     /// Whether a match of a rule for connections is for this server.
@@ -95,6 +90,9 @@ impl<'s> SelectedServer<'s> {
         self.gateway.meta.finding(Severity::Warning, rule, &at, problem)
     }
 }
+
+/// What is meant when nothing is said.
+static PASSTHROUGH: std::sync::LazyLock<ServerTls> = std::sync::LazyLock::new(ServerTls::default);
 
 /// Where a gateway really listens.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

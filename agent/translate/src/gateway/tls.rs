@@ -51,7 +51,6 @@ impl Gateway<'_, '_> {
     ) {
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
         let mut taken = Taken::default();
-        let mut refused = 0;
         for server in &port.servers {
             match server.tls_mode() {
                 TlsMode::Passthrough => {
@@ -63,13 +62,12 @@ impl Gateway<'_, '_> {
                     let Some(names) = server_names(server, address, &mut taken, findings) else { continue };
                     let context = self.tls_context(server, contexts, (draft, findings));
                     let Some(filter) = self.terminated(server, address, (draft, findings)) else { continue };
-                    refused += usize::from(server.credential_source().is_none());
                     let name = address.server_table_name(server);
                     listener.filter_chains.push(tls_chain(name, names, Some(context), filter));
                 }
             }
         }
-        if listener.filter_chains.len() > refused {
+        if !listener.filter_chains.is_empty() {
             draft.add_listener(listener);
         }
     }
@@ -80,13 +78,8 @@ impl Gateway<'_, '_> {
         contexts: &mut Contexts<'_>,
         (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
     ) -> TlsContextId {
-        let Some(source) = server.credential_source() else {
-            // Left out, its hosts would fall to a server for `*`, which may ask less of its clients.
-            findings.push(unsupported(server));
-            return contexts.refusing(draft);
-        };
-        let (context, unusable) = contexts.context(source, draft);
-        findings.extend(unusable.map(|unusable| server.credential_finding(unusable)));
+        let (context, unusable) = contexts.of_server(server.tls(), draft);
+        findings.extend(unusable.into_iter().map(|unusable| server.credential_finding(unusable)));
         context
     }
 
@@ -158,13 +151,8 @@ pub(super) fn without_rules(server: &SelectedServer<'_>, field: &str) -> Finding
     server.finding(Rule::UnknownReference, "port", problem)
 }
 
-/// What of the TLS settings of a server nobody here can do.
 fn unsupported(server: &SelectedServer<'_>) -> Finding {
-    let what = match server.tls_mode() {
-        TlsMode::Simple => "more than one certificate per server".to_owned(),
-        mode => format!("TLS mode {}", mode.name()),
-    };
-    let problem = format!("{what} is not supported yet: TLS handshakes for its hosts are refused");
+    let problem = "TLS mode AUTO_PASSTHROUGH is not supported yet: the server is left out";
     server.finding(Rule::NotSupported, "tls", Problem::new(problem))
 }
 

@@ -1,7 +1,7 @@
 //! A certificate that served goes on serving when its Secret breaks or vanishes.
 
 use resources::{CertificateFiles, Files, ReadDefaults};
-use snapshot::{Certificate, TlsContext};
+use snapshot::{Certificate, Snapshot};
 use translate::{Credentials, Proxy, ProxyKind, translate};
 
 const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  servers:\n  \
@@ -16,46 +16,56 @@ fn secret(certificate: &str) -> String {
     )
 }
 
-/// TLS contexts and findings, when `check` judges and `last_good` served before.
+/// Snapshot and findings, when `check` judges and `last_good` served before.
 fn translated(
     text: &str,
-    last_good: &[TlsContext],
+    last_good: Option<&Snapshot>,
     check: fn(&Certificate) -> Result<(), String>,
-) -> (Vec<TlsContext>, Vec<String>) {
+) -> (Snapshot, Vec<String>) {
     let mut files = Files::new(ReadDefaults { namespace: "ns".into() });
     files.replace_file("a.yaml", text);
-    let credentials = Credentials { files: Some(&CertificateFiles::default()), last_good, check };
+    let certificates = CertificateFiles::default();
+    let credentials = Credentials {
+        files: Some(&certificates),
+        last_good,
+        check_certificate: check,
+        ..Credentials::UNSEEN
+    };
     let proxy = Proxy::new(ProxyKind::Router, "ns");
     let translation = translate(&files.resources().0, &credentials, &proxy);
     let findings = translation.findings.iter().map(ToString::to_string).collect();
-    (translation.snapshot.tls_contexts().to_vec(), findings)
+    (translation.snapshot, findings)
 }
 
 #[test]
 fn the_last_good_certificate_stays_and_a_finding_says_so() {
-    let (good, findings) = translated(&(GATEWAY.to_owned() + &secret("AQID")), &[], |_| Ok(()));
-    assert!(good[0].certificate.is_some() && findings.is_empty(), "{findings:?}");
+    let (good, findings) = translated(&(GATEWAY.to_owned() + &secret("AQID")), None, |_| Ok(()));
+    assert!(
+        good.tls_contexts()[0].credentials[0].certificate.is_some() && findings.is_empty(),
+        "{findings:?}"
+    );
     for (worse, why) in [
         (String::new(), "there is no such Secret in namespace `ns`"),
         (secret("!"), "the certificate in Secret ns/cert is not base64 between its PEM lines"),
         (secret("BAUG"), "cannot be used: too weak"),
     ] {
         let (kept, findings) =
-            translated(&(GATEWAY.to_owned() + &worse), &good, |_| Err("too weak".to_owned()));
-        assert_eq!(kept, good);
+            translated(&(GATEWAY.to_owned() + &worse), Some(&good), |_| Err("too weak".to_owned()));
+        assert_eq!(kept.tls_contexts(), good.tls_contexts());
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(findings[0].contains(why), "{findings:?}");
         assert!(findings[0].contains("the last good certificate stays in force"), "{findings:?}");
     }
-    let (renewed, findings) = translated(&(GATEWAY.to_owned() + &secret("BAUG")), &good, |_| Ok(()));
-    assert_eq!(renewed[0].certificate.as_ref().unwrap().chain()[0].as_ref(), [4, 5, 6]);
+    let (renewed, findings) = translated(&(GATEWAY.to_owned() + &secret("BAUG")), Some(&good), |_| Ok(()));
+    let renewed = renewed.tls_contexts()[0].credentials[0].certificate.clone();
+    assert_eq!(renewed.unwrap().chain()[0].as_ref(), [4, 5, 6]);
     assert!(findings.is_empty(), "{findings:?}");
 }
 
 #[test]
 fn a_certificate_in_service_is_not_checked_again() {
     let text = GATEWAY.to_owned() + &secret("AQID");
-    let (good, _) = translated(&text, &[], |_| Ok(()));
-    let (again, findings) = translated(&text, &good, |_| Err("checked".to_owned()));
-    assert_eq!((again, findings), (good, vec![]));
+    let (good, _) = translated(&text, None, |_| Ok(()));
+    let (again, findings) = translated(&text, Some(&good), |_| Err("checked".to_owned()));
+    assert_eq!((again.tls_contexts(), findings), (good.tls_contexts(), vec![]));
 }

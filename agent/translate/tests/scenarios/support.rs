@@ -7,7 +7,10 @@ use std::{
 };
 
 use resources::{CertificateFiles, Labels, OutboundTrafficPolicy, ResourceSet};
-use snapshot::{Binding, Certificate, FilterChain, NetworkFilter, Snapshot, TlsContext};
+use snapshot::{
+    Binding, Certificate, ClientCertificates, FilterChain, NetworkFilter, PeerRules, Snapshot, TlsContext,
+    TlsParameters,
+};
 use translate::{Credentials, Proxy, ProxyKind};
 
 use crate::{
@@ -75,7 +78,7 @@ pub(crate) fn credentials(files: &CertificateFiles) -> Credentials<'_> {
         let is_bad = certificate.chain()[0].as_ref() == b"bad";
         if is_bad { Err("key does not match certificate".to_owned()) } else { Ok(()) }
     }
-    Credentials { files: Some(files), last_good: &[], check }
+    Credentials { files: Some(files), check_certificate: check, ..Credentials::UNSEEN }
 }
 
 /// Every listener, route table and cluster, one fact per line.
@@ -135,6 +138,30 @@ fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
 }
 
 fn tls_context(context: &TlsContext) -> String {
-    let has = if context.certificate.is_some() { "with" } else { "without" };
-    format!("{} {has} certificate, offers {}", context.name, context.alpn.join(" "))
+    let with = context.credentials.iter().map(|credential| match credential.certificate {
+        Some(_) => "a certificate",
+        None => "no certificate",
+    });
+    let mut text = format!("{} with {}", context.name, with.collect::<Vec<_>>().join(" and "));
+    let mut rules = |what: &str, rules: &PeerRules| {
+        let authority = &rules.authority;
+        let usable = if authority.bundle.is_some() { "" } else { "?" };
+        write!(text, ", {what} of {}{usable} named {:?}", authority.name, rules.names).unwrap();
+        let pins = (rules.public_keys.len(), rules.certificates.len());
+        if pins != (0, 0) {
+            write!(text, " {pins:?} pins").unwrap();
+        }
+    };
+    match &context.clients {
+        ClientCertificates::NotAsked => {}
+        ClientCertificates::Optional(peers) => rules("perhaps clients", peers),
+        ClientCertificates::Required(peers) => rules("clients", peers),
+        ClientCertificates::Unverified { required } => {
+            write!(text, ", any clients (required: {required})").unwrap();
+        }
+    }
+    if context.parameters != TlsParameters::default() {
+        write!(text, ", {:?}", context.parameters).unwrap();
+    }
+    format!("{text}, offers {}", context.alpn.join(" "))
 }

@@ -1,0 +1,71 @@
+//! Whether certificates and authorities can be used, and why not.
+
+use rustls::{RootCertStore, crypto::CryptoProvider, sign::CertifiedKey};
+use snapshot::{Certificate, TrustBundle};
+
+use super::{clients::chain_verifier, provider::provider};
+
+/// Why a certificate or an authority cannot be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CertificateError {
+    /// The key belongs to another certificate.
+    #[error("key does not match certificate")]
+    KeyMismatch,
+    /// The certificate is not X.509 as RFC 5280 has it.
+    #[error("certificate is not valid X.509")]
+    Malformed,
+    /// The key is of no kind that can sign here.
+    #[error("key is not usable: expected RSA of 2048–8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519")]
+    KeyUnusable,
+    /// A revocation list cannot be read.
+    #[error("revocation list is not valid: expected a complete X.509 CRL of version 2")]
+    RevocationList,
+    /// Versions and algorithms leave nothing to agree on.
+    #[error("versions, cipher suites and groups leave nothing to agree on")]
+    Parameters,
+    /// The cryptographic library gives up.
+    #[error("no random numbers for session tickets")]
+    NoTickets,
+}
+
+/// Checks that a certificate can serve: that it can be read, that its key can sign, that the two belong together.
+///
+/// # Errors
+/// What is wrong, without any bytes of the key.
+pub fn check_certificate(certificate: &Certificate) -> Result<(), CertificateError> {
+    certified_key(certificate, &provider()).map(|_| ())
+}
+
+/// Checks that others can be verified with these authorities.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_authority(bundle: &TrustBundle) -> Result<(), CertificateError> {
+    chain_verifier(bundle, &provider().into(), true).map(|_| ())
+}
+
+pub(super) fn certified_key(
+    certificate: &Certificate,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, CertificateError> {
+    let key = provider.key_provider.load_private_key(certificate.expose_key().clone_key());
+    let key = key.map_err(|_| CertificateError::KeyUnusable)?;
+    let mut certified = CertifiedKey::new(certificate.chain().to_vec(), key);
+    certified.ocsp = certificate.staple().map(<[u8]>::to_vec);
+    match certified.keys_match() {
+        Ok(()) => Ok(certified),
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(CertificateError::KeyMismatch)
+        }
+        // Every key of this provider tells its public half, so what is not known is the certificate's.
+        Err(_) => Err(CertificateError::Malformed),
+    }
+}
+
+pub(super) fn roots(bundle: &TrustBundle) -> Result<RootCertStore, CertificateError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in bundle.certificates.iter() {
+        roots.add(certificate.clone()).map_err(|_| CertificateError::Malformed)?;
+    }
+    Ok(roots)
+}

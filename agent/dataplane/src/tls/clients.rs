@@ -1,0 +1,193 @@
+//! What is asked of the certificates of peers: of clients here, and the rules that endpoints share.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, UnixTime},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use snapshot::{CertificateFacts, ClientCertificates, PeerRules, TrustBundle};
+
+use super::certificate::{CertificateError, roots};
+
+/// The verifier for what is asked of clients, or `None` when nobody could satisfy it.
+pub(super) fn verifier(
+    clients: &ClientCertificates,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, CertificateError> {
+    let (rules, mandatory) = match clients {
+        ClientCertificates::NotAsked => return Ok(Some(WebPkiClientVerifier::no_client_auth())),
+        ClientCertificates::Unverified { required } => {
+            return Ok(Some(Arc::new(Anybody { provider: Arc::clone(provider), required: *required })));
+        }
+        ClientCertificates::Optional(rules) => (rules, false),
+        ClientCertificates::Required(rules) => (rules, true),
+    };
+    let Some(bundle) = &rules.authority.bundle else { return Ok(None) };
+    let chain = chain_verifier(bundle, provider, mandatory)?;
+    Ok(Some(Arc::new(ByRules { chain, rules: rules.clone() })))
+}
+
+/// Verifies that certificates come from an authority and are not revoked by it.
+pub(super) fn chain_verifier(
+    bundle: &TrustBundle,
+    provider: &Arc<CryptoProvider>,
+    mandatory: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let roots = Arc::new(roots(bundle)?);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if !bundle.revocations.is_empty() {
+        // The list of the authority that issued the peer's own certificate must be there and in force.
+        builder = builder
+            .with_crls(bundle.revocations.iter().cloned())
+            .only_check_end_entity_revocation()
+            .enforce_revocation_expiration();
+    }
+    if !mandatory {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|_| match bundle.revocations.is_empty() {
+        true => CertificateError::Malformed,
+        false => CertificateError::RevocationList,
+    })
+}
+
+/// Checks the rules beyond the chain. Read at each full handshake, never for a resumed session.
+pub(super) fn check_rules(certificate: &CertificateDer<'_>, rules: &PeerRules) -> Result<(), Error> {
+    let malformed = |_| Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+    let refused = || Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure);
+    if !rules.names.is_empty() {
+        let facts = CertificateFacts::of(certificate).map_err(malformed)?;
+        let accepted = facts.names.iter().any(|name| rules.names.iter().any(|rule| rule.accepts(name)));
+        accepted.then_some(()).ok_or_else(refused)?;
+    }
+    if !(rules.public_keys.is_empty() && rules.certificates.is_empty()) {
+        let public_key = CertificateFacts::public_key(certificate).map_err(malformed)?;
+        let listed = |list: &[[u8; 32]], bytes: &[u8]| {
+            let digest = digest(&SHA256, bytes);
+            list.iter().any(|listed| listed == digest.as_ref())
+        };
+        let accepted = listed(&rules.public_keys, public_key) || listed(&rules.certificates, certificate);
+        accepted.then_some(()).ok_or_else(refused)?;
+    }
+    Ok(())
+}
+
+/// The chain, then everything else that is asked.
+#[derive(Debug)]
+struct ByRules {
+    chain: Arc<dyn ClientCertVerifier>,
+    rules: PeerRules,
+}
+
+impl ClientCertVerifier for ByRules {
+    fn offer_client_auth(&self) -> bool {
+        self.chain.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.chain.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.chain.verify_client_cert(certificate, intermediates, now)?;
+        check_rules(certificate, &self.rules)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+/// Accepts whatever certificate a client has the key of (`insecureSkipVerify`).
+#[derive(Debug)]
+struct Anybody {
+    provider: Arc<CryptoProvider>,
+    required: bool,
+}
+
+impl ClientCertVerifier for Anybody {
+    fn client_auth_mandatory(&self) -> bool {
+        self.required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,230 @@
+//! Terminates TLS.
+
+use std::{collections::HashMap, fmt, io, sync::Arc};
+
+use rustls::{
+    ServerConfig, SupportedCipherSuite,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use snapshot::{Snapshot, TlsContext, TlsContextId};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    certificate::{CertificateError, certified_key},
+    clients::verifier,
+    provider::{provider_for, versions},
+    stream::TlsStream,
+};
+
+/// The TLS contexts of a snapshot, ready to serve; shared by the workers.
+#[derive(Clone, Default)]
+pub(crate) struct Contexts {
+    by_id: Arc<[Terminator]>,
+}
+
+impl fmt::Debug for Contexts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} contexts]", self.by_id.len())
+    }
+}
+
+/// What performs handshakes for a context.
+#[derive(Clone)]
+struct Terminator {
+    config: Arc<ServerConfig>,
+    /// For clients that offer only protocols nobody here speaks: they are served without agreeing on one, as Envoy does
+    /// it. `None` when that cannot happen.
+    without_protocols: Option<Arc<ServerConfig>>,
+    protocols: Arc<[String]>,
+}
+
+impl Terminator {
+    fn config(&self, offered: &str) -> Arc<ServerConfig> {
+        let agrees = || offered.split(',').any(|offer| self.protocols.iter().any(|own| own == offer));
+        match &self.without_protocols {
+            Some(config) if !offered.is_empty() && !agrees() => Arc::clone(config),
+            _ => Arc::clone(&self.config),
+        }
+    }
+}
+
+/// A context that is known already keeps its session tickets.
+#[derive(Default)]
+pub(crate) struct Cache(HashMap<String, (TlsContext, Terminator)>);
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} contexts]", self.0.len())
+    }
+}
+
+/// A context whose handshakes are all refused, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("credential `{name}`: {reason}: its handshakes are refused")]
+pub struct ContextError {
+    /// Name of the context.
+    pub name: String,
+    /// What is wrong with its certificate.
+    pub reason: CertificateError,
+}
+
+impl Cache {
+    /// Makes the contexts of a snapshot, once per distinct context. One that cannot serve refuses its own handshakes.
+    pub(crate) fn contexts(&mut self, snapshot: &Snapshot) -> (Contexts, Vec<ContextError>) {
+        let mut known = std::mem::take(&mut self.0);
+        let mut refused = Vec::new();
+        let mut by_id = Vec::with_capacity(snapshot.tls_contexts().len());
+        for context in snapshot.tls_contexts() {
+            let terminator = match known.remove(&context.name).filter(|(same, _)| same == context) {
+                Some((_, terminator)) => terminator,
+                None => terminator(context).unwrap_or_else(|reason| {
+                    refused.push(ContextError { name: context.name.clone(), reason });
+                    refusing()
+                }),
+            };
+            by_id.push(terminator.clone());
+            self.0.insert(context.name.clone(), (context.clone(), terminator));
+        }
+        (Contexts { by_id: by_id.into() }, refused)
+    }
+}
+
+fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
+    let provider = provider_for(&context.parameters);
+    let certificates = context.credentials.iter().filter_map(|credential| credential.certificate.as_ref());
+    let certified = certificates.map(|certificate| certified_key(certificate, &provider).map(Arc::new));
+    let certified: Vec<_> = certified.collect::<Result<_, _>>()?;
+    let clients = verifier(&context.clients, &provider)?;
+    let (false, Some(clients)) = (certified.is_empty(), clients) else { return Ok(refusing()) };
+    let resolver = Arc::new(BySignature::new(certified, &provider));
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions(&context.parameters))
+        .map_err(|_| CertificateError::Parameters)?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(resolver);
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|_| CertificateError::NoTickets)?;
+    // One is enough to resume; each costs the handshake.
+    config.send_tls13_tickets = 1;
+    let without_protocols = (!context.alpn.is_empty()).then(|| Arc::new(config.clone()));
+    config.alpn_protocols = context.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    Ok(Terminator { config: Arc::new(config), without_protocols, protocols: context.alpn.clone().into() })
+}
+
+/// Answers every client with an alert.
+fn refusing() -> Terminator {
+    let provider = provider_for(&snapshot::TlsParameters::default());
+    let resolver = Arc::new(BySignature::new(Vec::new(), &provider));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites for every version")
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    Terminator { config: Arc::new(config), without_protocols: None, protocols: Arc::default() }
+}
+
+/// The first certificate that the client can verify: the filter chain was chosen by server name before.
+#[derive(Debug)]
+struct BySignature {
+    /// Elliptic curves before RSA: they cost a tenth.
+    certified: Vec<Arc<CertifiedKey>>,
+    suites: Vec<SupportedCipherSuite>,
+}
+
+impl BySignature {
+    fn new(mut certified: Vec<Arc<CertifiedKey>>, provider: &CryptoProvider) -> Self {
+        certified.sort_by_key(|certified| certified.key.algorithm() == rustls::SignatureAlgorithm::RSA);
+        Self { certified, suites: provider.cipher_suites.clone() }
+    }
+
+    fn suits(&self, certified: &CertifiedKey, hello: &ClientHello<'_>) -> bool {
+        let algorithm = certified.key.algorithm();
+        let suite = |suite: &SupportedCipherSuite| {
+            suite.usable_for_signature_algorithm(algorithm) && hello.cipher_suites().contains(&suite.suite())
+        };
+        certified.key.choose_scheme(hello.signature_schemes()).is_some() && self.suites.iter().any(suite)
+    }
+}
+
+impl ResolvesServerCert for BySignature {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match self.certified.as_slice() {
+            [only] => Some(Arc::clone(only)),
+            several => several.iter().find(|certified| self.suits(certified, &hello)).cloned(),
+        }
+    }
+}
+
+/// Performs the server's side of the handshake with a client that offers some protocols, joined by commas.
+///
+/// # Errors
+/// The client and this server do not agree, or the connection failed; the client has been sent an alert.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    (contexts, id): (&Contexts, TlsContextId),
+    offered: &str,
+) -> io::Result<TlsStream<S>> {
+    let config = contexts.by_id[id.0 as usize].config(offered);
+    tokio_rustls::TlsAcceptor::from(config).accept(stream).await.map(TlsStream::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        task::{Context, Poll},
+        time::Duration,
+    };
+
+    use rcgen::{CertifiedKey as Made, generate_simple_self_signed};
+    use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer};
+    use snapshot::{Certificate, Credential, Draft};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::{tls::provider::provider, transport::Transport};
+
+    fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// Never readable, so that waiting for bytes goes on.
+    impl Transport for DuplexStream {
+        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_leaves_while_more_is_waited_for() {
+        const SIZE: usize = 40_000;
+        let Made { cert, signing_key } = generate_simple_self_signed(["a.com".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+        let certificate = Some(Certificate::new(vec![cert.der().clone()], key));
+        let credentials = vec![Credential { name: "test".to_owned(), certificate }];
+        let context = TlsContext { name: "test".to_owned(), credentials, ..TlsContext::default() };
+        let snapshot = Draft { tls_contexts: vec![context], ..Draft::default() }.finish();
+        let (contexts, refused) = Cache::default().contexts(&snapshot);
+        assert!(refused.is_empty());
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        // A pipe that holds a fraction of what is written, so that most of it stays with rustls.
+        let (near, far) = tokio::io::duplex(512);
+        let connector = tokio_rustls::TlsConnector::from(client_config(roots));
+        let (server, client) = tokio::join!(
+            accept(near, (&contexts, TlsContextId(0)), ""),
+            connector.connect("a.com".try_into().unwrap(), far)
+        );
+        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        server.write_all(&[7; SIZE]).await.unwrap();
+        let mut received = vec![0; SIZE];
+        tokio::select! {
+            read = client.read_exact(&mut received) => assert_eq!(read.unwrap(), SIZE),
+            _ = poll_fn(|cx| server.poll_readable(cx)) => panic!("there is nothing to read"),
+            () = tokio::time::sleep(Duration::from_secs(10)) => panic!("bytes stayed behind"),
+        }
+    }
+}

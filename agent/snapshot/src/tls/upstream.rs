@@ -1,0 +1,52 @@
+//! TLS to endpoints.
+
+use super::{Authority, Credential, NameMatch, TlsParameters};
+
+/// How TLS is spoken to the endpoints of a cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UpstreamTls {
+    /// Which endpoints it is spoken to.
+    pub endpoints: UpstreamTlsUse,
+    /// What is sent as server name.
+    pub server_name: ServerNameSource,
+    /// What the endpoint's certificate must be.
+    pub check: ServerCheck,
+    /// What the endpoint is shown; `None` shows nothing. One without a certificate fails every handshake.
+    pub credential: Option<Credential>,
+    /// Whether proxies of the mesh talk to each other: the protocols offered say so.
+    pub of_mesh: bool,
+    /// Versions and algorithms.
+    pub parameters: TlsParameters,
+}
+
+/// Which endpoints of a cluster TLS is spoken to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UpstreamTlsUse {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that say that they speak the mesh's TLS ([`crate::Endpoint::speaks_mesh_tls`]); the others get clear text.
+    Ready,
+}
+
+/// What is sent as server name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum ServerNameSource {
+    /// The host that the request is for; nothing for connections that carry no request.
+    #[default]
+    Authority,
+    /// This name.
+    Fixed(String),
+}
+
+/// What the certificate of an endpoint must be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ServerCheck {
+    /// Anything.
+    Unverified,
+    /// Issued by an authority that the system trusts, for one of the names, or for the server name sent when there are
+    /// none.
+    System(Vec<NameMatch>),
+    /// The same by an authority of one's own.
+    Authority(Authority, Vec<NameMatch>),
+}
