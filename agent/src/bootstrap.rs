@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use dataplane::{AccessLog, BindError, DataPlane, Settings};
+use dataplane::{AccessLog, BindError, DataPlane, InboundCapture, Settings};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{Gid, Uid},
@@ -69,6 +69,14 @@ fn warn_of_surprises(options: &ProxyOptions) {
         tracing::warn!("these flags are accepted and have no effect: {}", options.without_effect.join(" "));
     }
     let (uid, gid) = (Uid::effective().as_raw(), Gid::effective().as_raw());
+    if options.inbound_capture != InboundCapture::Redirect && uid == PROXY_ID {
+        tracing::warn!(
+            uid,
+            gid,
+            "in TPROXY mode the interception rules send what uid {PROXY_ID} says to its own pod back to the proxy: run \
+             the container as uid 0 and gid {PROXY_ID} with CAP_NET_ADMIN, as Istio's injector does"
+        );
+    }
     if options.kind == ProxyKind::Sidecar && uid != PROXY_ID && gid != PROXY_ID {
         tracing::warn!(
             uid,
@@ -125,7 +133,13 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
     };
     let access_log = mesh.access_log_file.as_ref().map(open_log).transpose()?;
     let max_connections = connection_limit(raise_open_files(), options.workers);
-    Ok(Settings { workers: options.workers, max_connections, access_log, ..Settings::default() })
+    Ok(Settings {
+        workers: options.workers,
+        max_connections,
+        access_log,
+        inbound_capture: options.inbound_capture,
+        ..Settings::default()
+    })
 }
 
 /// Lets the process open as many files as its hard limit allows, and returns that number.

@@ -121,7 +121,8 @@ pub(crate) struct ProxyArgs {
     /// Worker threads; the number of usable cores when absent or 0.
     #[arg(long, value_name = "N", env = "ISTIO_CPU_LIMIT", value_parser = clap::value_parser!(u16).range(0..=1024))]
     pub(crate) concurrency: Option<u16>,
-    /// How connections are captured.
+    /// How inbound connections are captured. With TPROXY the application sees the client's own address; the proxy then
+    /// needs CAP_NET_ADMIN.
     #[arg(
         long,
         value_enum,
@@ -218,6 +219,8 @@ impl WithoutEffect {
 pub(crate) enum InterceptionMode {
     #[value(name = "REDIRECT")]
     Redirect,
+    #[value(name = "TPROXY")]
+    Tproxy,
 }
 
 impl Cli {
@@ -297,7 +300,7 @@ mod tests {
             (&["--outbound-port", "70000"], "--outbound-port"),
             (&["--ip", "10.0.0"], "--ip"),
             (&["--drain-duration", "soon"], "expected a duration such as `45s`"),
-            (&["--interception-mode", "TPROXY"], "possible values: REDIRECT"),
+            (&["--interception-mode", "BOTH"], "possible values: REDIRECT, TPROXY"),
         ];
         for (args, expected) in cases {
             let error = parse(args).unwrap_err();

@@ -20,6 +20,8 @@ pub struct AgentSetup {
     labels: String,
     mesh: String,
     files: Vec<(String, String)>,
+    tproxy: bool,
+    uid: u32,
 }
 
 /// A running agent; killed on drop.
@@ -59,6 +61,18 @@ impl AgentSetup {
         self
     }
 
+    /// With `--interception-mode TPROXY`, as root in the proxy's group: what Istio's injector asks for then.
+    pub fn tproxy(mut self) -> Self {
+        (self.tproxy, self.uid) = (true, 0);
+        self
+    }
+
+    /// As another user.
+    pub fn uid(mut self, uid: u32) -> Self {
+        self.uid = uid;
+        self
+    }
+
     /// Starts the agent in `pod` and waits until `/healthz/ready` on port 15021 says 200, at most 10 s.
     ///
     /// # Errors
@@ -94,17 +108,21 @@ impl AgentSetup {
         let mesh = pod.dir().join("mesh.yaml");
         fs::write(&mesh, &self.mesh)?;
         let mut command = Command::new(program("postern-agent")?);
+        command.uid(self.uid).gid(PROXY_ID).arg0("postern-agent");
         command.args(["proxy", self.kind, "--namespace", "default", "--name", pod.name()]);
         command.args(["--ip", &addresses(pod), "--labels", &self.labels]);
         command.arg("--config-dir").arg(&config).arg("--mesh-config").arg(&mesh);
-        command.env_remove("RUST_LOG").uid(PROXY_ID).gid(PROXY_ID).arg0("postern-agent");
+        if self.tproxy {
+            command.args(["--interception-mode", "TPROXY"]);
+        }
+        command.env_remove("RUST_LOG");
         let process = Process::spawn(pod.namespace(), "agent", pod.dir(), command)?;
         Ok(Agent { process, pod, config })
     }
 
     fn new(kind: &'static str, labels: &str) -> Self {
         let mesh = "accessLogFile: /dev/stdout\n".into();
-        Self { kind, labels: labels.into(), mesh, files: Vec::new() }
+        Self { kind, labels: labels.into(), mesh, files: Vec::new(), tproxy: false, uid: PROXY_ID }
     }
 }
 

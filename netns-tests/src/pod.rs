@@ -104,6 +104,15 @@ impl Pod {
         self.init(&[&["istio-iptables"], ISTIO_FLAGS].concat()).map(drop)
     }
 
+    /// Installs the rules of a pod whose annotation says `sidecar.istio.io/interceptionMode: TPROXY`.
+    ///
+    /// # Errors
+    /// As [`Pod::init`].
+    pub fn intercept_by_tproxy(&self) -> Result<()> {
+        let flags = ISTIO_FLAGS.iter().map(|flag| if *flag == "REDIRECT" { "TPROXY" } else { flag });
+        self.init(&["istio-iptables"].into_iter().chain(flags).collect::<Vec<_>>()).map(drop)
+    }
+
     /// Runs a program in the pod as root and returns its stdout.
     ///
     /// # Errors

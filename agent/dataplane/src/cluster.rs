@@ -10,7 +10,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Cluster, Connections, Discovery, Limits, SourceAddresses};
+use snapshot::{Cluster, Connections, Discovery, Endpoint, Limits, SourceAddresses};
 use tokio::sync::Notify;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     health::{Outliers, Watch},
     relay,
     shared::{Permit, Resource, SharedCluster, Usage},
+    sys::Source,
     upstream::{Lease, Upstream},
 };
 
@@ -79,9 +80,11 @@ impl Policy {
         self.source == old.source && self.connections.keepalive == old.connections.keepalive
     }
 
-    /// The local address to connect from, if the kernel is not to choose.
-    pub(crate) fn source_towards(&self, destination: IpAddr) -> Option<IpAddr> {
-        self.source.map(|source| source.towards(destination))
+    /// The local address to connect from, if the kernel is not to choose: the client's own, where the cluster has one
+    /// only to stand for it.
+    fn source(&self, towards: IpAddr, client: Option<Source>) -> Option<Source> {
+        let own = Source::Own(self.source?.towards(towards));
+        Some(client.unwrap_or(own))
     }
 
     /// How long opaque connections may last.
@@ -168,7 +171,19 @@ pub(crate) struct ClusterConnections {
     /// Of the outliers, when the picker was made.
     generation: Cell<u64>,
     /// Original destinations seen, for clusters without endpoints of their own.
-    original: RefCell<HashMap<SocketAddr, Rc<Upstream>, RandomState>>,
+    original: RefCell<HashMap<UpstreamKey, Rc<Upstream>, RandomState>>,
+}
+
+/// Where connections go and what they come from, if the kernel is not to choose.
+type UpstreamKey = (SocketAddr, Option<Source>);
+
+/// Where a connection comes from and was going.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// Its original destination.
+    pub(crate) destination: SocketAddr,
+    /// The client's own address, where the application is to see it.
+    pub(crate) client: Option<Source>,
 }
 
 /// Original destinations remembered per cluster and worker. Beyond it connections are not pooled: a peer that walks
@@ -188,11 +203,12 @@ impl ClusterConnections {
             .collect();
         let endpoints: Vec<_> = cluster
             .endpoints()
-            .map(|endpoint| policy.upstream(endpoint.address, known.remove(&endpoint.address)))
+            .map(|Endpoint { address, .. }| {
+                policy.upstream((*address, policy.source(address.ip(), None)), known.remove(address))
+            })
             .collect();
         let original = old.iter().flat_map(|old| old.original.borrow().clone()).filter(|(_, old)| kept(old));
-        let original =
-            original.map(|(address, old)| (address, policy.upstream(address, Some(&old)))).collect();
+        let original = original.map(|(key, old)| (key, policy.upstream(key, Some(&old)))).collect();
         if policy.limits.max_connections.is_some() {
             *policy.own.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
         }
@@ -217,13 +233,13 @@ impl ClusterConnections {
     pub(crate) fn pick(
         &self,
         cluster: &Cluster,
-        original_destination: SocketAddr,
+        origin: Origin,
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
         if cluster.discovery == Discovery::OriginalDestination {
-            let untried = !tried.contains(&original_destination);
-            return untried.then(|| self.original(original_destination).lease());
+            let untried = !tried.contains(&origin.destination);
+            return untried.then(|| self.original(origin).lease());
         }
         if self
             .policy
@@ -285,14 +301,15 @@ impl ClusterConnections {
         self.endpoints.iter().chain(self.original.borrow().values()).map(Rc::clone).collect()
     }
 
-    fn original(&self, address: SocketAddr) -> Rc<Upstream> {
+    fn original(&self, Origin { destination, client }: Origin) -> Rc<Upstream> {
+        let key = (destination, self.policy.source(destination.ip(), client));
         let mut original = self.original.borrow_mut();
-        if let Some(upstream) = original.get(&address) {
+        if let Some(upstream) = original.get(&key) {
             return Rc::clone(upstream);
         }
-        let upstream = self.policy.upstream(address, None);
+        let upstream = self.policy.upstream(key, None);
         if original.len() < MAX_ORIGINAL {
-            original.insert(address, Rc::clone(&upstream));
+            original.insert(key, Rc::clone(&upstream));
         }
         upstream
     }
@@ -300,13 +317,17 @@ impl ClusterConnections {
 
 impl Policy {
     /// The endpoint known already, under these rules from now on, or a new one.
-    fn upstream(self: &Rc<Self>, address: SocketAddr, known: Option<&Rc<Upstream>>) -> Rc<Upstream> {
+    fn upstream(
+        self: &Rc<Self>,
+        (address, source): UpstreamKey,
+        known: Option<&Rc<Upstream>>,
+    ) -> Rc<Upstream> {
         match known {
             Some(known) => {
                 known.set_policy(Rc::clone(self));
                 Rc::clone(known)
             }
-            None => Rc::new(Upstream::new(address, Rc::clone(self))),
+            None => Rc::new(Upstream::new(address, source, Rc::clone(self))),
         }
     }
 }

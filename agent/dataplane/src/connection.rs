@@ -19,14 +19,16 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::{
     accept::Admitted,
     buffer::PooledBuffer,
+    cluster::Origin,
     http,
     inspect::{Inspected, inspect, inspect_hello},
+    sys::Source,
     tcp::{self, Dialled, NotDialled},
     timer::{Elapsed, Registered},
     tls,
     transport::{Prefixed, Transport},
     view::View,
-    worker::Worker,
+    worker::{InboundCapture, Worker},
 };
 
 /// What is known of a connection for its whole life.
@@ -66,6 +68,17 @@ impl Connection {
     /// The server name that the client hello asked for.
     pub(crate) fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
+    }
+
+    /// Where it comes from and was going, for clusters that keep either.
+    pub(crate) fn origin(&self) -> Origin {
+        let client = match (self.direction, self.worker().settings.inbound_capture) {
+            (Direction::Inbound, InboundCapture::Transparent { mark }) => {
+                Some(Source::Foreign(self.peer.ip(), mark))
+            }
+            _ => None,
+        };
+        Origin { destination: self.destination, client }
     }
 
     /// Whether the client's bytes came encrypted and are decrypted here.
@@ -185,8 +198,15 @@ fn destination(
     view: &View,
     accepting: &Listener,
 ) -> Result<SocketAddr, Refusal> {
+    let local = || stream.local_addr().map_err(Refusal::Unknown);
     if accepting.direction == Direction::Gateway {
-        return stream.local_addr().map_err(Refusal::Unknown);
+        return local();
+    }
+    if accepting.direction == Direction::Inbound
+        && matches!(worker.settings.inbound_capture, InboundCapture::Transparent { .. })
+    {
+        let original = local()?;
+        return if is_own_port(original.port(), view, accepting) { Err(Refusal::Loop) } else { Ok(original) };
     }
     // Not redirected at all means somebody dialled the capture port itself.
     let original =

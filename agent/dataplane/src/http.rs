@@ -153,7 +153,7 @@ pub(crate) fn route<'v>(
             let pick = |id| {
                 let hash = affinity::hash(request, &view.snapshot.cluster(id).load_balancer, connection.peer);
                 let choice = Choice { draw: draw.rotate_left(17), hash };
-                (view.pick(id, connection.destination, choice), id)
+                (view.pick(id, connection.origin(), choice), id)
             };
             let action = match target.id.map(pick) {
                 None => Action::Reply(LocalReply::NO_CLUSTER),

@@ -35,4 +35,4 @@ pub use sockets::{BindError, listen};
 pub use sys::original_destination;
 pub use telemetry::{ConnectionKey, ConnectionMeasures, Histogram, RequestKey, RequestMeasures, Telemetry};
 pub use tls::{CertificateError, ContextError, check_authority, check_certificate};
-pub use worker::{Counts, OriginalDestination, Settings};
+pub use worker::{Counts, InboundCapture, OriginalDestination, Settings};

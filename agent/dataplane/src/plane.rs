@@ -59,7 +59,7 @@ impl DataPlane {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
-            sockets: Sockets::new(settings.workers),
+            sockets: Sockets::new(settings.workers, settings.inbound_capture),
             tls: Cache::default(),
             shared: SharedState::default(),
             version: 0,

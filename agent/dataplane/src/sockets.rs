@@ -8,14 +8,15 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
 };
 
-use snapshot::{Binding, Snapshot};
+use snapshot::{Binding, Direction, Snapshot};
 
-use crate::sys;
+use crate::{sys, worker::InboundCapture};
 
 /// Which addresses are open, and for which listener.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     workers: usize,
+    inbound_capture: InboundCapture,
     /// Bound address → address of the listener it serves.
     open: BTreeMap<SocketAddr, SocketAddr>,
 }
@@ -69,13 +70,17 @@ fn remedy(error: &io::Error, address: &SocketAddr) -> String {
 /// # Errors
 /// The kernel refused, with the remedy where there is one.
 pub fn listen(listener: &str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    sys::listen(address, false).map_err(|reason| BindError { listener: listener.to_owned(), address, reason })
+    sys::listen(address, false, false).map_err(|reason| BindError {
+        listener: listener.to_owned(),
+        address,
+        reason,
+    })
 }
 
 impl Sockets {
     /// No sockets yet, for this many workers.
-    pub(crate) fn new(workers: usize) -> Self {
-        Self { workers, open: BTreeMap::new() }
+    pub(crate) fn new(workers: usize, inbound_capture: InboundCapture) -> Self {
+        Self { workers, inbound_capture, open: BTreeMap::new() }
     }
 
     /// Forgets the sockets that `snapshot` no longer listens on, or for another listener, and names them. They must be
@@ -101,7 +106,11 @@ impl Sockets {
             if self.open.contains_key(&address) {
                 continue;
             }
-            match self.listen(address) {
+            let transparent = self.inbound_capture != InboundCapture::Redirect
+                && snapshot
+                    .bound_listener(listener)
+                    .is_some_and(|id| snapshot.listener(id).direction == Direction::Inbound);
+            match self.listen(address, transparent) {
                 Ok(per_worker) => {
                     self.open.insert(address, listener);
                     openings.opened.push(Opened { address, listener, per_worker });
@@ -110,6 +119,7 @@ impl Sockets {
                     tracing::debug!(%address, listener = name, "no IPv6 here");
                 }
                 Err(reason) => {
+                    let reason = if transparent { transparent_refused(reason) } else { reason };
                     openings.refused.push(BindError { listener: name.to_owned(), address, reason });
                 }
             }
@@ -119,9 +129,19 @@ impl Sockets {
 
     // A port shared with SO_REUSEPORT would also be shared with a second proxy that nobody meant to run. Binding once
     // without it tells whether the port is free.
-    fn listen(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
-        drop(sys::listen(address, false)?);
-        (0..self.workers).map(|_| sys::listen(address, true)).collect()
+    fn listen(&self, address: SocketAddr, transparent: bool) -> io::Result<Vec<TcpListener>> {
+        drop(sys::listen(address, false, transparent)?);
+        (0..self.workers).map(|_| sys::listen(address, true, transparent)).collect()
+    }
+}
+
+fn transparent_refused(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::other(
+            "a transparent socket needs CAP_NET_ADMIN: give the capability to the proxy's container \
+             (securityContext.capabilities.add: [NET_ADMIN]), or capture with --interception-mode REDIRECT",
+        ),
+        _ => error,
     }
 }
 
@@ -169,7 +189,7 @@ mod tests {
 
     #[test]
     fn each_worker_gets_a_socket_and_what_is_no_longer_wanted_is_closed() {
-        let mut sockets = Sockets::new(3);
+        let mut sockets = Sockets::new(3, InboundCapture::Redirect);
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let openings = sockets.open(&snapshot(&[address]));
         assert!(openings.refused.is_empty(), "{:?}", openings.refused);
@@ -183,7 +203,7 @@ mod tests {
     fn a_taken_port_costs_only_its_own_listener_and_names_the_remedy() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let mut sockets = Sockets::new(1);
+        let mut sockets = Sockets::new(1, InboundCapture::Redirect);
         let openings = sockets.open(&snapshot(&[taken.local_addr().unwrap(), free]));
         assert_eq!(openings.opened.len(), 1);
         let message = openings.refused[0].to_string();
@@ -192,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_unspecified_address_is_opened_for_both_families() {
-        let mut sockets = Sockets::new(1);
+        let mut sockets = Sockets::new(1, InboundCapture::Redirect);
         let opened = sockets.open(&snapshot(&[SocketAddr::from(([0, 0, 0, 0], free_port()))])).opened;
         assert!(opened.iter().any(|opened| opened.address.is_ipv4()));
         assert!(opened.iter().all(|opened| opened.listener.is_ipv4()));

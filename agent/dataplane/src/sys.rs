@@ -44,10 +44,19 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 /// IPv6 sockets take IPv6 only, so that each family has a socket of its own and addresses are never mapped. Accepted
 /// connections inherit what is set here (Linux): small writes leave at once, and a peer that vanished without a word is
 /// found out by keep-alive probes.
-pub(crate) fn listen(address: SocketAddr, share_port: bool) -> io::Result<std::net::TcpListener> {
+///
+/// A `transparent` one takes what TPROXY hands it, whatever the destination address, and needs CAP_NET_ADMIN.
+pub(crate) fn listen(
+    address: SocketAddr,
+    share_port: bool,
+    transparent: bool,
+) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if transparent {
+        set_transparent(&socket, address)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -61,20 +70,44 @@ pub(crate) fn listen(address: SocketAddr, share_port: bool) -> io::Result<std::n
 // The kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
+/// Lets a socket have an address that is not this machine's.
+fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
+}
+
+/// The local address of a connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Source {
+    /// An address of this machine.
+    Own(IpAddr),
+    /// Anybody's address, on a socket with a mark by which the interception rules know it. Needs CAP_NET_ADMIN.
+    Foreign(IpAddr, u32),
+}
+
 /// Opens a socket towards `destination`, bound to `source` when one is given.
 ///
 /// `IP_BIND_ADDRESS_NO_PORT` leaves the choice of port to connect(), so that one source address serves as many
 /// connections as there are distinct destinations.
-pub(crate) fn upstream_socket(destination: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
-    let socket = match destination {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+pub(crate) fn upstream_socket(destination: SocketAddr, source: Option<Source>) -> io::Result<TcpSocket> {
+    let socket =
+        Socket::new(Domain::for_address(destination), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let address = match source {
+        None => None,
+        Some(Source::Own(address)) => Some(address),
+        Some(Source::Foreign(address, mark)) => {
+            set_transparent(&socket, destination)?;
+            socket.set_mark(mark)?;
+            Some(address)
+        }
     };
-    if let Some(source) = source {
+    if let Some(address) = address {
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(SocketAddr::new(source, 0))?;
+        socket.bind(&SocketAddr::new(address, 0).into())?;
     }
-    Ok(socket)
+    Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
 /// Lets the kernel probe a silent peer; what is not said is the kernel's default.
@@ -100,7 +133,7 @@ mod tests {
 
     #[test]
     fn accepted_connections_inherit_the_listeners_options() {
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), true, false).unwrap();
         listener.set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();

@@ -56,8 +56,7 @@ pub(crate) async fn dial(
     let mut reply = LocalReply::NO_HEALTHY_UPSTREAM;
     let mut tried = Vec::new();
     while tried.len() < ATTEMPTS
-        && let Some(lease) =
-            view.pick_untried(id, connection.destination, choice(connection, view, id), &tried)
+        && let Some(lease) = view.pick_untried(id, connection.origin(), choice(connection, view, id), &tried)
     {
         match lease.connect().await {
             Ok(connection) => {

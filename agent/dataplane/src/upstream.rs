@@ -18,7 +18,7 @@ use crate::{
     failure::LocalReply,
     health::{Sign, Watch},
     shared::{Permit, Resource},
-    sys,
+    sys::{self, Source},
 };
 
 pub(crate) use self::http2::Http2Stream;
@@ -26,6 +26,8 @@ pub(crate) use self::http2::Http2Stream;
 /// An endpoint, or an original destination, with this worker's connections to it.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
+    /// What connections to it come from, if the kernel is not to choose.
+    source: Option<Source>,
     policy: RefCell<Rc<Policy>>,
     /// What the workers know of its health, if the cluster ejects outliers.
     watch: RefCell<Option<Watch>>,
@@ -87,9 +89,10 @@ impl ConnectError {
 const MAX_IDLE: usize = 256;
 
 impl Upstream {
-    pub(crate) fn new(address: SocketAddr, policy: Rc<Policy>) -> Self {
+    pub(crate) fn new(address: SocketAddr, source: Option<Source>, policy: Rc<Policy>) -> Self {
         Self {
             address,
+            source,
             watch: RefCell::new(policy.watch(address)),
             policy: RefCell::new(policy),
             share: Cell::new(1.0),
@@ -187,7 +190,7 @@ impl Upstream {
 
     async fn open(&self, policy: &Policy, slot: Option<Slot>) -> Result<UpstreamConnection, ConnectError> {
         let connecting = async {
-            let socket = sys::upstream_socket(self.address, policy.source_towards(self.address.ip()))?;
+            let socket = sys::upstream_socket(self.address, self.source)?;
             let stream = socket.connect(self.address).await?;
             stream.set_nodelay(true)?;
             if let Some(keepalive) = &policy.connections.keepalive {

@@ -14,7 +14,7 @@ use snapshot::{ClusterId, Draft, Snapshot};
 
 use crate::{
     balance::Choice,
-    cluster::{ClusterConnections, Overflow},
+    cluster::{ClusterConnections, Origin, Overflow},
     shared::{Permit, Resource, SharedClusters},
     tls::Contexts,
     upstream::{Lease, Upstream},
@@ -95,25 +95,20 @@ impl View {
     }
 
     /// Picks an endpoint of a cluster, or `None` when it has none.
-    pub(crate) fn pick(
-        &self,
-        cluster: ClusterId,
-        original_destination: SocketAddr,
-        choice: Choice,
-    ) -> Option<Lease> {
-        self.pick_untried(cluster, original_destination, choice, &[])
+    pub(crate) fn pick(&self, cluster: ClusterId, origin: Origin, choice: Choice) -> Option<Lease> {
+        self.pick_untried(cluster, origin, choice, &[])
     }
 
     /// Picks an endpoint that is not among those tried already, or `None` when there is no such endpoint.
     pub(crate) fn pick_untried(
         &self,
         cluster: ClusterId,
-        original_destination: SocketAddr,
+        origin: Origin,
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
         let described = self.snapshot.cluster(cluster);
-        self.cluster(cluster).pick(described, original_destination, choice, tried)
+        self.cluster(cluster).pick(described, origin, choice, tried)
     }
 
     /// A place among the retries of a cluster; none where the cluster does not count them.
@@ -153,8 +148,8 @@ mod tests {
         Choice { draw, hash: None }
     }
 
-    fn somewhere() -> SocketAddr {
-        "192.0.2.1:1".parse().unwrap()
+    fn somewhere() -> Origin {
+        Origin { destination: "192.0.2.1:1".parse().unwrap(), client: None }
     }
 
     #[test]
@@ -198,7 +193,8 @@ mod tests {
         let draft = Draft { clusters: vec![cluster], ..Draft::default() };
         let view = View::empty().next(1, Arc::new(draft.finish()), Default::default());
         for port in 1..=u16::try_from(MAX_ORIGINAL).unwrap() + 10 {
-            let lease = view.pick(ClusterId(0), ([10, 0, 0, 1], port).into(), drawn(0)).unwrap();
+            let origin = Origin { destination: ([10, 0, 0, 1], port).into(), client: None };
+            let lease = view.pick(ClusterId(0), origin, drawn(0)).unwrap();
             assert_eq!(lease.address.port(), port);
         }
         assert_eq!(view.upstreams().count(), MAX_ORIGINAL);

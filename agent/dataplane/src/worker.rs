@@ -32,6 +32,20 @@ use crate::{
 /// Asks where a captured connection was going; see [`crate::original_destination`]. Tests put their own here.
 pub type OriginalDestination = fn(&TcpStream) -> io::Result<Option<SocketAddr>>;
 
+/// How connections to the workload come to the inbound listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InboundCapture {
+    /// Rewritten by the kernel (REDIRECT): the original destination is asked for, and the application is called from
+    /// the address its cluster says.
+    Redirect,
+    /// Untouched (TPROXY): the local address is the original destination, and the application is called from the
+    /// client's own address, on sockets with this mark.
+    Transparent {
+        /// By which the interception rules know the proxy's connections.
+        mark: u32,
+    },
+}
+
 /// What the workers are started with; the same for all of them.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -39,6 +53,8 @@ pub struct Settings {
     pub workers: usize,
     /// Connections from clients that one worker serves at a time; more are closed at once and counted.
     pub max_connections: usize,
+    /// How connections to the workload are captured.
+    pub inbound_capture: InboundCapture,
     /// How the original destination of a captured connection is found.
     pub original_destination: OriginalDestination,
     /// How long a connection may be idle: between two requests, or with nothing moving on an opaque one.
@@ -56,6 +72,7 @@ impl Default for Settings {
         Self {
             workers: 1,
             max_connections: 8192,
+            inbound_capture: InboundCapture::Redirect,
             original_destination: crate::original_destination,
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),

@@ -89,7 +89,7 @@ pub(super) async fn acquire(
         tracing::debug!(upstream = %lease.address, %error, "cannot connect");
         tried.push(lease.address);
         let choice = Choice { draw: fastrand::u64(..), hash: None };
-        let another = view.pick_untried(cluster, connection.destination, choice, &tried);
+        let another = view.pick_untried(cluster, connection.origin(), choice, &tried);
         let overflow = matches!(error, ConnectError::Overflow);
         match another.filter(|_| tried.len() < ATTEMPTS && !overflow) {
             Some(another) => lease.move_to(another),
