@@ -1,0 +1,102 @@
+//! The program as a gateway between clients and servers that other people wrote.
+//!
+//! `POSTERN_TEST_PYTHON` names an interpreter that has the packages `grpcio` and `websockets`; `H2SPEC` the program of
+//! that name. What is not there is skipped, and that is said.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+mod gateway;
+mod h2spec;
+
+use std::{
+    env,
+    process::{Command, Stdio},
+};
+
+use gateway::{Gateway, free_port};
+
+/// An interpreter that can import `package`.
+fn python(package: &str) -> Option<String> {
+    let python = env::var("POSTERN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let import = format!("import {package}");
+    let mut probe = Command::new(&python);
+    let found =
+        probe.args(["-c", &import]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !found {
+        eprintln!(
+            "skipped: `{python}` has no package `{package}`; POSTERN_TEST_PYTHON may name one that has"
+        );
+    }
+    found.then_some(python)
+}
+
+/// Runs a script that serves on one port and asks itself through a gateway.
+fn talk_through_gateway(package: &str, script: &str, port_name: &str) {
+    let Some(python) = python(package) else { return };
+    let upstream = free_port();
+    let gateway = Gateway::start(upstream, port_name);
+    let script = format!("{}/tests/peers/{script}", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(python)
+        .arg(script)
+        .args([upstream.to_string(), gateway.port.to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.ends_with("ok\n"), "{said}{error}{}", gateway.log());
+}
+
+#[test]
+fn grpc_calls_of_all_kinds_deadlines_and_cancellation() {
+    talk_through_gateway("grpc", "grpc_echo.py", "grpc");
+}
+
+#[test]
+fn websocket_messages_and_closing_handshake() {
+    talk_through_gateway("websockets", "websocket_echo.py", "http");
+}
+
+#[test]
+fn websocket_where_the_version_follows_the_client() {
+    talk_through_gateway("websockets", "websocket_echo.py", "auto");
+}
+
+/// Python's own server, which speaks HTTP/1.0 by default, and curl in every version it has.
+#[test]
+fn curl_in_every_version_and_the_http_server_of_python() {
+    let Some(python) = python("http.server") else { return };
+    let upstream = free_port();
+    let gateway = Gateway::start(upstream, "http");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), vec![b'f'; 300_000]).unwrap();
+    let mut server = Command::new(python)
+        .args(["-m", "http.server", "--bind", "127.0.0.1", &upstream.to_string()])
+        .current_dir(directory.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    gateway::await_port(upstream);
+    for version in ["--http1.0", "--http1.1", "--http2", "--http2-prior-knowledge"] {
+        let url = format!("http://127.0.0.1:{}/file", gateway.port);
+        let output = Command::new("curl")
+            .args([
+                "-sS",
+                "--max-time",
+                "10",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code} %{size_download}",
+                version,
+                &url,
+            ])
+            .output();
+        let Ok(output) = output else {
+            eprintln!("skipped: there is no curl here");
+            break;
+        };
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "200 300000", "{version}");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
