@@ -1,6 +1,6 @@
 //! Answers of our own, with the response flags and details that Envoy's access log has for them.
 
-use snapshot::NoRoute;
+use snapshot::{AbortStatus, NoRoute};
 
 use crate::upstream::ConnectError;
 
@@ -11,6 +11,8 @@ pub(crate) struct LocalReply<'a> {
     pub(crate) body: &'a str,
     /// Where the client is sent instead.
     pub(crate) location: Option<&'a str>,
+    /// The status of gRPC; the body then goes as its message (see [`Self::for_grpc`]).
+    pub(crate) grpc_status: Option<u8>,
     /// `%RESPONSE_FLAGS%`.
     pub(crate) flags: &'static str,
     /// `%RESPONSE_CODE_DETAILS%`.
@@ -25,7 +27,7 @@ macro_rules! reset {
 
 impl LocalReply<'static> {
     const fn new(status: u16, flags: &'static str, details: &'static str, body: &'static str) -> Self {
-        Self { status, body, location: None, flags, details }
+        Self { status, body, location: None, grpc_status: None, flags, details }
     }
 
     pub(crate) const NO_CLUSTER: Self = Self::new(503, "NC", "cluster_not_found", "");
@@ -62,6 +64,8 @@ impl LocalReply<'static> {
     pub(crate) const TOO_MANY_FIELDS: Self = Self::new(431, "DPE", "http2.too_many_headers", "");
     /// The client went away; nobody gets this.
     pub(crate) const CLIENT_GONE: Self = Self::new(0, "DC", "downstream_remote_disconnect", "");
+    /// A cross-origin preflight; what it says is added to it.
+    pub(crate) const PREFLIGHT: Self = Self::new(200, "", "cors_response", "");
     /// A request's head did not arrive in time.
     pub(crate) const HEAD_TIMEOUT: Self = Self::new(408, "", "request_header_timeout", "");
 
@@ -90,6 +94,15 @@ impl LocalReply<'static> {
         }
     }
 
+    /// An injected abort.
+    pub(crate) fn fault(status: AbortStatus) -> Self {
+        let reply = |status| Self::new(status, "FI", "fault_filter_abort", "fault filter abort");
+        match status {
+            AbortStatus::Http(status) => reply(status),
+            AbortStatus::Grpc(status) => Self { grpc_status: Some(status), ..reply(grpc_to_http(status)) },
+        }
+    }
+
     /// The answer to a request that is not HTTP as RFC 9112 has it.
     pub(crate) fn malformed(error: http1::RequestError) -> Self {
         let body = if error.status() == 400 { "Bad Request" } else { "" };
@@ -98,15 +111,60 @@ impl LocalReply<'static> {
 }
 
 impl<'a> LocalReply<'a> {
-    /// Sends the client elsewhere for good.
-    pub(crate) fn moved(location: &'a str) -> Self {
-        Self { status: 301, body: "", location: Some(location), flags: "", details: "direct_response" }
+    /// Sends the client elsewhere.
+    pub(crate) fn redirect(status: u16, location: &'a str) -> Self {
+        Self { location: Some(location), ..Self::direct(status, "") }
     }
 
     /// The answer that a route itself holds.
     pub(crate) fn direct(status: u16, body: &'a str) -> Self {
         // RFC 9112 §6.3: these end with their head; bytes after it would be taken for the next answer.
         let body = if matches!(status, 204 | 304) { "" } else { body };
-        Self { status, body, location: None, flags: "", details: "direct_response" }
+        Self { status, body, location: None, grpc_status: None, flags: "", details: "direct_response" }
+    }
+
+    /// The same in the form that a client gets: one of gRPC gets 200 and a gRPC status in the head, without a body
+    /// ("trailers-only"); another one gets no gRPC status.
+    pub(crate) fn for_client(self, grpc: bool) -> Self {
+        match (grpc, self.grpc_status) {
+            (false, _) => Self { grpc_status: None, ..self },
+            (true, Some(_)) => Self { status: 200, ..self },
+            (true, None) => Self { grpc_status: Some(http_to_grpc(self.status)), status: 200, ..self },
+        }
+    }
+
+    /// The body as it is sent.
+    pub(crate) fn sent_body(&self) -> &'a str {
+        if self.grpc_status.is_some() { "" } else { self.body }
+    }
+}
+
+/// gRPC's own table for answers that are not its own (<https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html>).
+fn http_to_grpc(status: u16) -> u8 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// The HTTP status that stands for one of gRPC, as in Envoy.
+fn grpc_to_http(status: u8) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
     }
 }

@@ -120,6 +120,8 @@ pub(super) trait RequestBody {
 pub(super) struct Outgoing<'o> {
     pub(super) head: OutgoingHead<'o>,
     pub(super) method: Method,
+    /// The endpoint it is for.
+    pub(super) upstream: SocketAddr,
     /// Whether there is no body, so that the head is all there is to repeat.
     pub(super) bodiless: bool,
     pub(super) start: Instant,

@@ -14,10 +14,12 @@ use snapshot::Normalized;
 use tokio::io::AsyncWriteExt;
 
 use super::{
-    Action, LIMITS, Method, Outcome, Routed,
+    LIMITS, Method, Outcome,
+    edits::AnswerChanges,
     exchange::UpstreamVersion,
     head::{Added, AnswerFields, FieldSink, Http1Head, http2_request_head, write_request_head},
-    log, record_request, route_head,
+    log, record_request,
+    routing::{Action, Asked, Routed, route},
 };
 use crate::{
     access_log::RequestLine, buffer::PooledBuffer, connection::Connection, failure::LocalReply,
@@ -190,15 +192,22 @@ impl<S: Transport> Session<'_, S> {
         if self.connection.worker().log.is_some() {
             record_request(&mut self.line, &head, parsed.version.as_str(), &added);
         }
-        let mut routed = route_head(self.connection, &head, view, http.route_config);
+        let protocol = parsed.version.as_str();
+        let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
+        let mut routed = route(&asked, view, http.route_config, fastrand::u64(..));
         let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
         let mut http2_head = None;
-        if let Action::Forward(_, cluster) = routed.action {
-            match UpstreamVersion::of(view.snapshot.cluster(cluster).protocol, UpstreamVersion::Http1) {
-                UpstreamVersion::Http1 => write_request_head(out, &head, &added, parsed.body, upgrade),
+        if let Action::Forward(forwarding) = &routed.action {
+            let changes = forwarding.changes.as_deref();
+            let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
+            match UpstreamVersion::of(protocol, UpstreamVersion::Http1) {
+                UpstreamVersion::Http1 => {
+                    write_request_head(out, &head, &added, parsed.body, (changes, upgrade));
+                }
                 UpstreamVersion::Http2 => {
                     upgrade = None;
-                    http2_head = http2_request_head(&head, &added, parsed.body, false).map(Box::new);
+                    http2_head =
+                        http2_request_head(&head, &added, parsed.body, (changes, false)).map(Box::new);
                     if http2_head.is_none() {
                         routed = Routed::reply(LocalReply::BAD_REQUEST);
                     }
@@ -223,32 +232,31 @@ impl<S: Transport> Session<'_, S> {
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
         let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed } = request;
         let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
-        let (cluster, route) = (routed.cluster, routed.route);
-        let (next, outcome) = match routed.action {
+        let Routed { action, cluster, route, answer, delay, grpc } = routed;
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        let asked = Answering { lasting, method, grpc, changes: answer.as_deref() };
+        // What is answered without reading the body leaves what follows on the connection in doubt.
+        let unread = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
+        let (next, outcome) = match action {
             Action::Reply(reply) => {
-                // The body was not read; what follows on the connection is not known to be a request.
-                let lasting = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
-                (self.reply(&reply, lasting, method, out).await, Outcome::reply(&reply))
+                let reply = reply.for_client(grpc);
+                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                (next, Outcome::reply(&reply))
             }
-            Action::Redirect(location) => {
-                let reply = LocalReply::moved(&location);
-                let lasting = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
-                let next = self.reply(&reply, lasting, method, out).await;
-                log(
-                    self.connection,
-                    start,
-                    &self.line,
-                    &Outcome { cluster, route, ..Outcome::reply(&reply) },
-                );
-                return next;
+            Action::Redirect(status, location) => {
+                let reply = LocalReply::redirect(status, &location).for_client(grpc);
+                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                (next, Outcome::reply(&reply))
             }
-            Action::Forward(lease, cluster) => {
-                let forward =
-                    Forward { view, cluster, lease, start, body, lasting, method, upgrade, http2_head };
+            Action::Forward(forwarding) => {
+                let forward = Forward { view, forwarding, start, body, asked, upgrade, http2_head };
                 self.forward(forward, out).await
             }
         };
-        log(self.connection, start, &self.line, &Outcome { cluster, route, ..outcome });
+        let delayed = delay.is_some();
+        log(self.connection, start, &self.line, &Outcome { cluster, route, delayed, ..outcome });
         next
     }
 
@@ -257,7 +265,8 @@ impl<S: Transport> Session<'_, S> {
         let mut out = self.connection.worker().scratch();
         let lasting = Lasting { keep_alive: false, version: Version::Http11 };
         let start = Instant::now();
-        let next = self.reply(reply, lasting, Method::Other, &mut out).await;
+        let answering = Answering { lasting, method: Method::Other, grpc: false, changes: None };
+        let next = self.reply(reply, answering, &mut out).await;
         self.line.clear();
         log(self.connection, start, &self.line, &Outcome::reply(reply));
         next
@@ -266,18 +275,17 @@ impl<S: Transport> Session<'_, S> {
     async fn reply(
         &mut self,
         reply: &LocalReply<'_>,
-        lasting: Lasting,
-        method: Method,
+        Answering { lasting, method, changes, .. }: Answering<'_>,
         out: &mut Vec<u8>,
     ) -> Next {
         self.connection.worker().count(|counts| counts.local_replies += 1);
         out.clear();
         http1::write_status_line(out, reply.status);
-        AnswerFields::of(self.connection).write_local(out, reply);
+        AnswerFields::of(self.connection, changes).write_local(out, reply);
         lasting.write(out);
         out.extend_from_slice(b"\r\n");
         if method != Method::Head {
-            out.extend_from_slice(reply.body.as_bytes());
+            out.extend_from_slice(reply.sent_body().as_bytes());
         }
         let written = write_whole(self.stream, out).await;
         match (written, lasting.keep_alive) {
@@ -323,6 +331,17 @@ const WEBSOCKET: &str = "websocket";
 /// What a client may still send after an answer that closes its connection, and for how long.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
+
+/// What an answer depends on beside itself.
+#[derive(Clone, Copy)]
+struct Answering<'a> {
+    lasting: Lasting,
+    method: Method,
+    /// Whether answers of our own take the form of gRPC.
+    grpc: bool,
+    /// What the route changes in it.
+    changes: Option<&'a AnswerChanges<'a>>,
+}
 
 /// Whether the client's connection goes on, and how that is said in its version.
 #[derive(Clone, Copy)]

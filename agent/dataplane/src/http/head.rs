@@ -6,6 +6,8 @@ mod request;
 use http1::{ConnectionNames, Request};
 use snapshot::RequestHead;
 
+use super::edits::Fields;
+
 pub(super) use answer::{AnswerFields, AnswerHead};
 pub(super) use request::{Added, http2_request_head, write_request_head};
 
@@ -92,5 +94,38 @@ impl FieldSink for http::HeaderMap {
         let mut value = Vec::new();
         write(&mut value);
         self.field(name, &value);
+    }
+}
+
+/// Passes fields on as a route changes them.
+struct Changed<'s, 'f, S> {
+    sink: &'s mut S,
+    changed: Option<&'f Fields<'f>>,
+}
+
+impl<S: FieldSink> Changed<'_, '_, S> {
+    /// Writes what the route adds.
+    fn finish(self) {
+        if let Some(fields) = self.changed {
+            fields.write(self.sink);
+        }
+    }
+
+    fn drops(&self, name: &str) -> bool {
+        self.changed.is_some_and(|fields| fields.drops(name))
+    }
+}
+
+impl<S: FieldSink> FieldSink for Changed<'_, '_, S> {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        if !self.drops(name) {
+            self.sink.field(name, value);
+        }
+    }
+
+    fn field_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.drops(name) {
+            self.sink.field_with(name, write);
+        }
     }
 }

@@ -11,21 +11,21 @@ use std::{
 };
 
 use http1::BodyLength;
-use snapshot::ClusterId;
 use tokio::io::AsyncWriteExt;
 
-use super::{Lasting, Next, Session, write_whole};
+use super::{Answering, Lasting, Next, Session, write_whole};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     failure::LocalReply,
     http::{
-        Method, Outcome, SWITCHING_PROTOCOLS,
+        Outcome, SWITCHING_PROTOCOLS,
         exchange::{
             Broken, Exchange, Http1Exchange, Outgoing, OutgoingHead, RequestBody, Uplink, UpstreamVersion,
             acquire, body_outcome,
         },
         head::{AnswerFields, AnswerHead, FieldSink},
         pump::{Pump, PumpError},
+        routing::Forwarding,
     },
     relay::{Limits, relay},
     transport::Transport,
@@ -36,12 +36,10 @@ use crate::{
 /// A request and the endpoint picked for it.
 pub(super) struct Forward<'v> {
     pub(super) view: &'v View,
-    pub(super) cluster: ClusterId,
-    pub(super) lease: Lease,
+    pub(super) forwarding: Forwarding<'v>,
     pub(super) start: Instant,
     pub(super) body: BodyLength,
-    pub(super) lasting: Lasting,
-    pub(super) method: Method,
+    pub(super) asked: Answering<'v>,
     /// Whether the client's offer to switch protocols was passed on.
     pub(super) upgrade: bool,
     /// The head as it goes up, for an endpoint that speaks HTTP/2.
@@ -49,6 +47,10 @@ pub(super) struct Forward<'v> {
 }
 
 impl Forward<'_> {
+    fn lease(&self) -> &Lease {
+        &self.forwarding.lease
+    }
+
     fn version(&self) -> UpstreamVersion {
         if self.http2_head.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
     }
@@ -120,8 +122,8 @@ impl<S: Transport> Session<'_, S> {
         mut forward: Forward<'_>,
         head: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
-        let target = (forward.cluster, forward.version());
-        let acquired = acquire(self.connection, forward.view, target, &mut forward.lease).await;
+        let target = (forward.forwarding.cluster, forward.version());
+        let acquired = acquire(self.connection, forward.view, target, &mut forward.forwarding.lease).await;
         let mut exchange = match acquired {
             Ok(link) => Exchange::new(link, &self.connection.worker().buffers),
             Err(reply) => return self.fail(&forward, &reply, None).await,
@@ -163,10 +165,11 @@ impl<S: Transport> Session<'_, S> {
         out: &mut Vec<u8>,
     ) -> Result<Answer, Broken> {
         let worker = self.connection.worker();
-        let fields = AnswerFields::of(self.connection);
+        let fields = AnswerFields::of(self.connection, forward.asked.changes);
         let request = Outgoing {
             head: forward.http2_head.as_deref().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
-            method: forward.method,
+            method: forward.asked.method,
+            upstream: forward.lease().address,
             bodiless: forward.body.is_empty(),
             start: forward.start,
         };
@@ -176,19 +179,20 @@ impl<S: Transport> Session<'_, S> {
             stream: &mut *self.stream,
             pool: &worker.buffers,
         };
-        let mut take = |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.lasting, &fields);
-        let mut answer = exchange.ask(&request, &forward.lease, &mut body, &mut take).await?;
+        let mut take =
+            |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.asked.lasting, &fields);
+        let mut answer = exchange.ask(&request, forward.lease(), &mut body, &mut take).await?;
         while answer.interim {
             write_whole(body.stream, out).await.map_err(|_| Broken::Downstream)?;
             let mut take =
-                |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.lasting, &fields);
-            answer = exchange.next_head(&request, &forward.lease, &mut body, &mut take).await?;
+                |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.asked.lasting, &fields);
+            answer = exchange.next_head(&request, forward.lease(), &mut body, &mut take).await?;
         }
         if answer.status == SWITCHING_PROTOCOLS && !forward.upgrade {
             return Err(Broken::Protocol);
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.
-        answer.keep_alive = forward.lasting.keep_alive && body.is_done() && !worker.is_draining();
+        answer.keep_alive = forward.asked.lasting.keep_alive && body.is_done() && !worker.is_draining();
         Ok(answer)
     }
 
@@ -204,11 +208,11 @@ impl<S: Transport> Session<'_, S> {
         let outcome = Outcome {
             status: answer.status,
             service_time: Some(answer.service_time),
-            ..Outcome::default().at(&forward.lease, exchange.local())
+            ..Outcome::default().at(forward.lease(), exchange.local())
         };
         let switched = answer.status == SWITCHING_PROTOCOLS;
         if !switched {
-            Lasting { keep_alive: answer.keep_alive, ..forward.lasting }.write(out);
+            Lasting { keep_alive: answer.keep_alive, ..forward.asked.lasting }.write(out);
         }
         out.extend_from_slice(b"\r\n");
         let (moved, received) = match exchange {
@@ -220,7 +224,7 @@ impl<S: Transport> Session<'_, S> {
                     Err(error) => Err(PumpError::Body(error)),
                 };
                 if moved.is_ok() && sent.is_done() && answer.reusable {
-                    exchange.release(&forward.lease);
+                    exchange.release(forward.lease());
                 }
                 (moved, body.data)
             }
@@ -303,7 +307,7 @@ impl<S: Transport> Session<'_, S> {
     ) -> (Next, Outcome<'static>) {
         match broken.reply() {
             Some(reply) => self.fail(forward, &reply, local).await,
-            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(&forward.lease, local)),
+            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(forward.lease(), local)),
         }
     }
 
@@ -314,12 +318,13 @@ impl<S: Transport> Session<'_, S> {
         reply: &LocalReply<'static>,
         local: Option<SocketAddr>,
     ) -> (Next, Outcome<'static>) {
-        let keep_alive = forward.lasting.keep_alive && forward.body.is_empty();
-        let lasting = Lasting { keep_alive, ..forward.lasting };
+        let Answering { lasting, grpc, .. } = forward.asked;
+        let lasting = Lasting { keep_alive: lasting.keep_alive && forward.body.is_empty(), ..lasting };
+        let reply = &reply.for_client(grpc);
         let mut out = self.connection.worker().scratch();
-        let next = self.reply(reply, lasting, forward.method, &mut out).await;
+        let next = self.reply(reply, Answering { lasting, ..forward.asked }, &mut out).await;
         self.connection.worker().recycle(out);
-        (next, Outcome::reply(reply).at(&forward.lease, local))
+        (next, Outcome::reply(reply).at(forward.lease(), local))
     }
 }
 
@@ -330,7 +335,7 @@ fn write_answer(
     head: &AnswerHead<'_>,
     request: &Outgoing<'_>,
     lasting: Lasting,
-    fields: &AnswerFields,
+    fields: &AnswerFields<'_>,
 ) -> Answer {
     let service_time = request.service_time();
     let (status, body) = (head.status(), head.body());
@@ -340,7 +345,7 @@ fn write_answer(
         lasting.write_interim(out, head);
     } else {
         http1::write_status_line(out, status);
-        fields.write_response(out, head, service_time);
+        fields.write_response(out, head, (service_time, request.upstream));
         if status == SWITCHING_PROTOCOLS {
             out.field("connection", b"upgrade");
             out.field("upgrade", head.upgrade().unwrap_or_default());

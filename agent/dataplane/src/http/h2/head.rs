@@ -97,13 +97,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(head: &AnswerHead<'_>, request: &Outgoing<'_>, added: &AnswerFields) -> Self {
+    pub(super) fn new(head: &AnswerHead<'_>, request: &Outgoing<'_>, added: &AnswerFields<'_>) -> Self {
         let (service_time, body) = (request.service_time(), head.body());
         let mut fields = HeaderMap::with_capacity(head.field_count() + 4);
         if head.is_interim() {
             head.write_end_to_end(&mut fields);
         } else {
-            added.write_response(&mut fields, head, service_time);
+            added.write_response(&mut fields, head, (service_time, request.upstream));
         }
         match body {
             // The end of the frames says as much; gRPC answers without a body have no length.
@@ -122,7 +122,7 @@ impl Answer {
 }
 
 /// The head of an answer of our own.
-pub(super) fn local_head(reply: &LocalReply<'_>, added: &AnswerFields) -> ::http::Response<()> {
+pub(super) fn local_head(reply: &LocalReply<'_>, added: &AnswerFields<'_>) -> ::http::Response<()> {
     let mut fields = HeaderMap::new();
     added.write_local(&mut fields, reply);
     head(reply.status, fields)

@@ -18,7 +18,8 @@ use crate::{
     connection::Connection,
     failure::LocalReply,
     http::{
-        Action, Method, Outcome, Routed, SWITCHING_PROTOCOLS,
+        Method, Outcome, SWITCHING_PROTOCOLS,
+        edits::AnswerChanges,
         exchange::{
             Broken, Exchange, Http1Exchange, Http2Exchange, Outgoing, OutgoingHead, RequestBody, Uplink,
             UpstreamVersion, acquire, body_outcome,
@@ -27,7 +28,8 @@ use crate::{
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
         pump::{Pump, PumpError},
-        record_request, route_head,
+        record_request,
+        routing::{Action, Asked, Forwarding, Routed, route},
     },
     upstream::Lease,
     view::View,
@@ -57,24 +59,25 @@ pub(super) async fn serve(
     let mut line = RequestLine::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());
-    let prepared = prepare(connection, (&parts, length), &view, (&mut line, &mut out));
+    let prepared = prepare(connection, (&parts, length, start), &view, (&mut line, &mut out));
     let (routed, http2_head) = prepared.unwrap_or_else(|reply| (Routed::reply(reply), None));
-    let (cluster, route) = (routed.cluster, routed.route);
-    let mut stream = Stream { connection, respond, start, method: Method::of(parts.method.as_str()) };
-    let outcome = match routed.action {
+    let Routed { action, cluster, route, answer, delay, grpc } = routed;
+    let method = Method::of(parts.method.as_str());
+    let mut stream = Stream { connection, respond, start, method, grpc, changes: answer.as_deref() };
+    if let Some(delay) = delay {
+        tokio::time::sleep(delay).await;
+    }
+    let outcome = match action {
         Action::Reply(reply) => stream.reply(&reply),
-        Action::Redirect(location) => {
-            let Outcome { status, details, .. } = stream.reply(&LocalReply::moved(&location));
-            Outcome { status, details, ..Outcome::default() }
-        }
-        Action::Forward(lease, id) => {
+        Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)),
+        Action::Forward(forwarding) => {
             let upload = FramePump::new(body, length);
-            let mut forward = Forward { view: &view, cluster: id, lease, upload, length, http2_head };
+            let mut forward = Forward { view: &view, forwarding, upload, length, http2_head };
             stream.forward(&mut forward, &mut out).await
         }
     };
     worker.recycle(out);
-    log(connection, start, &line, &Outcome { cluster, route, ..outcome });
+    log(connection, start, &line, &Outcome { cluster, route, delayed: delay.is_some(), ..outcome });
     if outcome.flags == CLIENT_GONE { Ended::Reset } else { Ended::Answered }
 }
 
@@ -84,7 +87,7 @@ const CLIENT_GONE: &str = LocalReply::CLIENT_GONE.flags;
 /// else returned. Fails with the answer to a request that cannot be routed at all.
 fn prepare<'v>(
     connection: &Connection,
-    (parts, length): (&Parts, BodyLength),
+    (parts, length, start): (&Parts, BodyLength, Instant),
     view: &'v View,
     (line, out): (&mut RequestLine, &mut Vec<u8>),
 ) -> Result<(Routed<'v>, Option<::http::Request<()>>), LocalReply<'static>> {
@@ -95,15 +98,18 @@ fn prepare<'v>(
     if connection.worker().log.is_some() {
         record_request(line, &head, "HTTP/2", &added);
     }
-    let routed = route_head(connection, &head, view, http.route_config);
-    let Action::Forward(_, cluster) = routed.action else { return Ok((routed, None)) };
-    match UpstreamVersion::of(view.snapshot.cluster(cluster).protocol, UpstreamVersion::Http2) {
+    let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start };
+    let routed = route(&asked, view, http.route_config, fastrand::u64(..));
+    let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
+    let changes = forwarding.changes.as_deref();
+    let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
+    match UpstreamVersion::of(protocol, UpstreamVersion::Http2) {
         UpstreamVersion::Http1 => {
-            write_request_head(out, &head, &added, length, None);
+            write_request_head(out, &head, &added, length, (changes, None));
             Ok((routed, None))
         }
         UpstreamVersion::Http2 => {
-            let head = http2_request_head(&head, &added, length, takes_trailers(parts));
+            let head = http2_request_head(&head, &added, length, (changes, takes_trailers(parts)));
             Ok((routed, Some(head.ok_or(LocalReply::BAD_REQUEST)?)))
         }
     }
@@ -119,13 +125,16 @@ struct Stream<'c> {
     respond: SendResponse<Bytes>,
     start: Instant,
     method: Method,
+    /// Whether answers of our own take the form of gRPC.
+    grpc: bool,
+    /// What the route changes in the answer.
+    changes: Option<&'c AnswerChanges<'c>>,
 }
 
 /// A request and the endpoint picked for it.
 struct Forward<'v> {
     view: &'v View,
-    cluster: snapshot::ClusterId,
-    lease: Lease,
+    forwarding: Forwarding<'v>,
     upload: FramePump,
     length: BodyLength,
     /// The head as it goes up, for an endpoint that speaks HTTP/2.
@@ -133,6 +142,10 @@ struct Forward<'v> {
 }
 
 impl Forward<'_> {
+    fn lease(&self) -> &Lease {
+        &self.forwarding.lease
+    }
+
     fn version(&self) -> UpstreamVersion {
         if self.http2_head.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
     }
@@ -178,11 +191,11 @@ fn poll_upload(cx: &mut Context<'_>, upload: &mut FramePump, to: Uplink<'_>) -> 
 impl Stream<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     async fn forward(&mut self, forward: &mut Forward<'_>, head: &mut Vec<u8>) -> Outcome<'static> {
-        let target = (forward.cluster, forward.version());
-        let acquired = acquire(self.connection, forward.view, target, &mut forward.lease).await;
+        let target = (forward.forwarding.cluster, forward.version());
+        let acquired = acquire(self.connection, forward.view, target, &mut forward.forwarding.lease).await;
         let mut exchange = match acquired {
             Ok(link) => Exchange::new(link, &self.connection.worker().buffers),
-            Err(reply) => return self.reply(&reply).at(&forward.lease, None),
+            Err(reply) => return self.reply(&reply).at(forward.lease(), None),
         };
         let staged = match forward.version() {
             UpstreamVersion::Http1 => poll_fn(|cx| Poll::Ready(forward.upload.stage(cx, head))).await,
@@ -192,7 +205,7 @@ impl Stream<'_> {
             Ok(()) => self.ask(forward, &mut exchange, head).await,
             Err(error) => Err(Broken::from(error)),
         };
-        let outcome = Outcome::default().at(&forward.lease, exchange.local());
+        let outcome = Outcome::default().at(forward.lease(), exchange.local());
         match result {
             Ok(answer) => self.finish(forward, exchange, answer, outcome).await,
             Err(broken) => {
@@ -212,19 +225,20 @@ impl Stream<'_> {
         exchange: &mut Exchange,
         head: &[u8],
     ) -> Result<Answer, Broken> {
-        let fields = AnswerFields::of(self.connection);
+        let fields = AnswerFields::of(self.connection, self.changes);
         let request = Outgoing {
             head: forward.http2_head.as_ref().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
             method: self.method,
+            upstream: forward.lease().address,
             bodiless: forward.length.is_empty(),
             start: self.start,
         };
         let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond };
         let mut take = |head: &AnswerHead<'_>| Answer::new(head, &request, &fields);
-        let mut answer = exchange.ask(&request, &forward.lease, &mut body, &mut take).await?;
+        let mut answer = exchange.ask(&request, &forward.forwarding.lease, &mut body, &mut take).await?;
         while answer.interim {
             body.respond.send_informational(answer.head()).map_err(|_| Broken::Downstream)?;
-            answer = exchange.next_head(&request, &forward.lease, &mut body, &mut take).await?;
+            answer = exchange.next_head(&request, &forward.forwarding.lease, &mut body, &mut take).await?;
         }
         // Nothing was offered to be switched to; HTTP/2 has no such answer (RFC 9113 §8.6).
         if answer.status == SWITCHING_PROTOCOLS { Err(Broken::Protocol) } else { Ok(answer) }
@@ -249,7 +263,7 @@ impl Stream<'_> {
                 let mut body = Pump::new(answer.body, answer.body);
                 let moved = self.move_bytes(&mut exchange, upload, &mut body, &mut client).await;
                 if moved.is_ok() && upload.is_done() && answer.reusable {
-                    exchange.release(&forward.lease);
+                    exchange.release(&forward.forwarding.lease);
                 }
                 (moved, body.data)
             }
@@ -329,21 +343,15 @@ impl Stream<'_> {
     /// An answer of our own.
     fn reply(&mut self, reply: &LocalReply<'_>) -> Outcome<'static> {
         self.connection.worker().count(|counts| counts.local_replies += 1);
-        let head = local_head(reply, &AnswerFields::of(self.connection));
-        let body = if self.method == Method::Head { "" } else { reply.body };
+        let reply = reply.for_client(self.grpc);
+        let head = local_head(&reply, &AnswerFields::of(self.connection, self.changes));
+        let body = if self.method == Method::Head { "" } else { reply.sent_body() };
         // When the client is gone nobody reads it.
         if let Ok(mut to) = self.respond.send_response(head, body.is_empty())
             && !body.is_empty()
         {
             _ = to.send_data(Bytes::copy_from_slice(body.as_bytes()), true);
         }
-        let sent = reply.body.len() as u64;
-        Outcome {
-            status: reply.status,
-            flags: reply.flags,
-            details: reply.details,
-            sent,
-            ..Outcome::default()
-        }
+        Outcome::reply(&reply)
     }
 }

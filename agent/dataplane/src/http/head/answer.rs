@@ -1,11 +1,17 @@
 //! What goes to a client: the endpoint's fields, and what this proxy adds.
 
+use std::{io::Write, net::SocketAddr};
+
 use ::http::HeaderMap;
 use http1::{BodyLength, Response};
 use snapshot::Direction;
 
-use super::{FieldSink, visit_end_to_end};
-use crate::{connection::Connection, failure::LocalReply};
+use super::{Changed, FieldSink, visit_end_to_end};
+use crate::{
+    connection::Connection,
+    failure::LocalReply,
+    http::{edits::AnswerChanges, substitute::AnswerFacts},
+};
 
 const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 
@@ -86,26 +92,39 @@ impl AnswerHead<'_> {
         }
     }
 
+    /// All values of a field that goes further than this hop, joined by commas.
+    fn field(&self, name: &str) -> Option<Vec<u8>> {
+        let mut values = Vec::new();
+        self.visit(|found, value| {
+            if found.eq_ignore_ascii_case(name) {
+                values.push(value.to_vec());
+            }
+        });
+        (!values.is_empty()).then(|| values.join(&b","[..]))
+    }
+
     /// Whether a length tells of a body that is not sent: the answer to HEAD, and 304.
     fn keeps_length(&self) -> bool {
         self.body() == BodyLength::Empty && self.status() >= 200 && self.status() != 204
     }
 }
 
-/// What this proxy puts into every answer.
-pub(in crate::http) struct AnswerFields {
-    pub(in crate::http) server: &'static str,
-    pub(in crate::http) date: [u8; 29],
+/// What this proxy puts into an answer.
+pub(in crate::http) struct AnswerFields<'c> {
+    server: &'static str,
+    date: [u8; 29],
+    /// What the route changes.
+    changes: Option<&'c AnswerChanges<'c>>,
 }
 
-impl AnswerFields {
-    pub(in crate::http) fn of(connection: &Connection) -> Self {
+impl<'c> AnswerFields<'c> {
+    pub(in crate::http) fn of(connection: &Connection, changes: Option<&'c AnswerChanges<'c>>) -> Self {
         // Istio overwrites the server field at gateways and towards callers; its outbound side keeps Envoy's name.
         let server = match connection.direction {
             Direction::Outbound => "envoy",
             Direction::Inbound | Direction::Gateway => "istio-envoy",
         };
-        Self { server, date: connection.worker().date() }
+        Self { server, date: connection.worker().date(), changes }
     }
 
     /// Writes the fields of an upstream's answer, without its framing. `service_time` is in milliseconds.
@@ -113,8 +132,24 @@ impl AnswerFields {
         &self,
         sink: &mut impl FieldSink,
         response: &AnswerHead<'_>,
-        service_time: u64,
+        (service_time, upstream): (u64, SocketAddr),
     ) {
+        let field = |name: &str| response.field(name);
+        let changed = self.changes.map(|changes| {
+            changes.finish(&AnswerFacts {
+                status: response.status(),
+                flags: "",
+                details: "via_upstream",
+                upstream: Some(upstream),
+                field: &field,
+            })
+        });
+        let mut sink = Changed { sink, changed: changed.as_ref() };
+        self.write_received(&mut sink, response, service_time);
+        sink.finish();
+    }
+
+    fn write_received(&self, sink: &mut impl FieldSink, response: &AnswerHead<'_>, service_time: u64) {
         let keeps_length = response.keeps_length();
         let mut has_date = false;
         response.visit(|name, value| {
@@ -141,21 +176,51 @@ impl AnswerFields {
 
     /// Writes the fields of an answer of our own.
     pub(in crate::http) fn write_local(&self, sink: &mut impl FieldSink, reply: &LocalReply<'_>) {
+        let field = |name: &str| (name == "location").then(|| reply.location.map(Vec::from)).flatten();
+        let facts = AnswerFacts {
+            status: reply.status,
+            flags: reply.flags,
+            details: reply.details,
+            upstream: None,
+            field: &field,
+        };
+        let changed = self.changes.map(|changes| changes.finish(&facts));
+        let mut sink = Changed { sink, changed: changed.as_ref() };
         if reply.flags == LocalReply::OVERFLOW.flags {
             sink.field("x-envoy-overloaded", b"true");
         }
         if let Some(location) = reply.location {
             sink.field("location", location.as_bytes());
         }
-        if !reply.body.is_empty() {
-            sink.field("content-type", b"text/plain");
+        match reply.grpc_status {
+            Some(status) => write_grpc_status(&mut sink, status, reply.body),
+            None if reply.body.is_empty() => {}
+            None => sink.field("content-type", b"text/plain"),
         }
         // RFC 9110 §8.6: no length where there can be no body.
         if reply.status != 204 {
-            sink.field("content-length", itoa::Buffer::new().format(reply.body.len()).as_bytes());
+            let length = reply.sent_body().len();
+            sink.sink.field("content-length", itoa::Buffer::new().format(length).as_bytes());
         }
         sink.field("date", &self.date);
         sink.field("server", self.server.as_bytes());
+        sink.finish();
+    }
+}
+
+fn write_grpc_status(sink: &mut impl FieldSink, status: u8, message: &str) {
+    sink.field("content-type", b"application/grpc");
+    sink.field("grpc-status", itoa::Buffer::new().format(status).as_bytes());
+    if !message.is_empty() {
+        sink.field_with("grpc-message", |out| {
+            for byte in message.bytes() {
+                match byte {
+                    b' '..=b'~' if byte != b'%' => out.push(byte),
+                    // Writing into memory cannot fail.
+                    _ => _ = write!(out, "%{byte:02X}"),
+                }
+            }
+        });
     }
 }
 
@@ -170,9 +235,9 @@ mod tests {
         let mut slots = http1::HeaderSlots::new();
         let limits = http1::Limits::default();
         let response = http1::parse_response(head.as_bytes(), &limits, "GET", &mut slots).unwrap().unwrap();
-        let fields = AnswerFields { server: "istio-envoy", date: [b'D'; 29] };
+        let fields = AnswerFields { server: "istio-envoy", date: [b'D'; 29], changes: None };
         let mut out = Vec::new();
-        fields.write_response(&mut out, &AnswerHead::Http1(&response), 7);
+        fields.write_response(&mut out, &AnswerHead::Http1(&response), (7, ([10, 0, 0, 1], 80).into()));
         assert_eq!(
             String::from_utf8(out).unwrap(),
             format!(
@@ -189,11 +254,8 @@ mod tests {
         let limits = http1::Limits::default();
         let response = http1::parse_response(head.as_bytes(), &limits, "HEAD", &mut slots).unwrap().unwrap();
         let mut out = Vec::new();
-        AnswerFields { server: "envoy", date: [b'D'; 29] }.write_response(
-            &mut out,
-            &AnswerHead::Http1(&response),
-            0,
-        );
+        let fields = AnswerFields { server: "envoy", date: [b'D'; 29], changes: None };
+        fields.write_response(&mut out, &AnswerHead::Http1(&response), (0, ([10, 0, 0, 1], 80).into()));
         assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));
     }
 }

@@ -6,10 +6,11 @@ use ::http::uri;
 use http1::BodyLength;
 use snapshot::{Direction, RequestHead};
 
-use super::FieldSink;
+use super::{Changed, FieldSink};
 use crate::{
     access_log::{Field, RequestLine},
     connection::Connection,
+    http::edits::RequestChanges,
 };
 
 /// What this proxy adds to a request, by the side of the workload it serves.
@@ -66,8 +67,15 @@ impl Added {
         line.push(Field::RequestId, sent.unwrap_or_default());
     }
 
+    /// Calls `visit` for every line that goes to the endpoint if no route changes it, without framing.
+    pub(in crate::http) fn visit(&self, request: &dyn RequestHead, visit: &mut dyn FnMut(&str, &[u8])) {
+        let mut sink = Visiting(visit);
+        let has_scheme = self.write_received(&mut sink, request);
+        self.write_own(&mut sink, request, has_scheme);
+    }
+
     /// Writes the client's fields that go on; says whether `x-forwarded-proto` is among what the client sent.
-    fn write_received(&self, sink: &mut impl FieldSink, request: &impl RequestHead) -> bool {
+    fn write_received(&self, sink: &mut impl FieldSink, request: &(impl RequestHead + ?Sized)) -> bool {
         let mut has_scheme = false;
         request.visit_headers(&mut |name, value| {
             has_scheme = has_scheme || name.eq_ignore_ascii_case(FORWARDED_PROTO);
@@ -79,7 +87,7 @@ impl Added {
     }
 
     /// Writes what this proxy says itself.
-    fn write_own(&self, sink: &mut impl FieldSink, request: &impl RequestHead, has_scheme: bool) {
+    fn write_own(&self, sink: &mut impl FieldSink, request: &(impl RequestHead + ?Sized), has_scheme: bool) {
         if self.is_gateway() || !has_scheme {
             sink.field(FORWARDED_PROTO, self.scheme.as_bytes());
         }
@@ -91,7 +99,7 @@ impl Added {
         }
     }
 
-    fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &impl RequestHead) {
+    fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
         request.visit_headers(&mut |name, value| {
             if name.eq_ignore_ascii_case(FORWARDED_FOR) {
                 out.extend_from_slice(value);
@@ -109,19 +117,17 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Appends the head of a request as it goes to an HTTP/1.1 upstream.
 ///
-/// `upgrade` is the protocol to offer, if the client asked for one that may be switched to.
+/// `changes` are the route's. `upgrade` is the protocol to offer, if the client asked for one that may be switched to.
 pub(in crate::http) fn write_request_head(
     out: &mut Vec<u8>,
     request: &impl RequestHead,
     added: &Added,
     body: BodyLength,
-    upgrade: Option<&str>,
+    (changes, upgrade): (Option<&RequestChanges<'_>>, Option<&str>),
 ) {
-    http1::write_request_line(out, request.method(), request.path_and_query());
-    out.field("host", request.authority().as_bytes());
-    let has_scheme = added.write_received(out, request);
-    http1::write_framing(out, body);
-    added.write_own(out, request, has_scheme);
+    http1::write_request_line(out, request.method(), new_path(request, changes));
+    out.field("host", new_authority(request, changes).as_bytes());
+    write_fields(out, request, (added, changes), |out| http1::write_framing(out, body));
     if let Some(protocol) = upgrade {
         out.field("connection", b"upgrade");
         out.field("upgrade", protocol.as_bytes());
@@ -136,26 +142,62 @@ pub(in crate::http) fn http2_request_head(
     request: &impl RequestHead,
     added: &Added,
     body: BodyLength,
-    trailers: bool,
+    (changes, trailers): (Option<&RequestChanges<'_>>, bool),
 ) -> Option<::http::Request<()>> {
     let mut target = uri::Parts::default();
     target.scheme = Some(if added.scheme == "https" { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
-    target.authority = Some(request.authority().parse().ok()?);
-    target.path_and_query = Some(request.path_and_query().parse().ok()?);
+    target.authority = Some(new_authority(request, changes).parse().ok()?);
+    target.path_and_query = Some(new_path(request, changes).parse().ok()?);
     let mut head = ::http::Request::new(());
     *head.method_mut() = request.method().parse().ok()?;
     *head.uri_mut() = ::http::Uri::from_parts(target).ok()?;
     *head.version_mut() = ::http::Version::HTTP_2;
     let fields = head.headers_mut();
-    let has_scheme = added.write_received(fields, request);
-    if let BodyLength::Length(length) = body {
-        fields.insert("content-length", length.into());
-    }
-    added.write_own(fields, request, has_scheme);
+    write_fields(fields, request, (added, changes), |fields| {
+        if let BodyLength::Length(length) = body {
+            fields.insert("content-length", length.into());
+        }
+    });
     if trailers {
         fields.field("te", b"trailers");
     }
     Some(head)
+}
+
+fn new_path<'a>(request: &'a impl RequestHead, changes: Option<&'a RequestChanges<'_>>) -> &'a str {
+    changes.and_then(RequestChanges::path).unwrap_or_else(|| request.path_and_query())
+}
+
+fn new_authority<'a>(request: &'a impl RequestHead, changes: Option<&'a RequestChanges<'_>>) -> &'a str {
+    changes.and_then(RequestChanges::authority).unwrap_or_else(|| request.authority())
+}
+
+fn write_fields<S: FieldSink>(
+    sink: &mut S,
+    request: &impl RequestHead,
+    (added, changes): (&Added, Option<&RequestChanges<'_>>),
+    write_framing: impl FnOnce(&mut S),
+) {
+    let mut sink = Changed { sink, changed: changes.map(|changes| &changes.fields) };
+    let has_scheme = added.write_received(&mut sink, request);
+    write_framing(sink.sink);
+    added.write_own(&mut sink, request, has_scheme);
+    sink.finish();
+}
+
+/// Shows fields instead of writing them.
+struct Visiting<'v>(&'v mut dyn FnMut(&str, &[u8]));
+
+impl FieldSink for Visiting<'_> {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        (self.0)(name, value);
+    }
+
+    fn field_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut value = Vec::new();
+        write(&mut value);
+        (self.0)(name, &value);
+    }
 }
 
 /// A random UUID of version 4 (RFC 9562 §5.4) as text.
@@ -193,7 +235,7 @@ mod tests {
                 .then(|| uuid_v4(0)),
         };
         let mut out = Vec::new();
-        write_request_head(&mut out, &head, &added, request.body, None);
+        write_request_head(&mut out, &head, &added, request.body, (None, None));
         String::from_utf8(out).unwrap()
     }
 

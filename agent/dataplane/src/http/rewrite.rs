@@ -1,0 +1,112 @@
+//! New paths for requests: what `rewrite` and `redirect` of a route make of the path as received.
+
+use std::borrow::Cow;
+
+use snapshot::{PathRewrite, SearchPattern};
+
+/// Path and query with the rewrite applied. The query stays; a whole new path that has a query brings its own.
+pub(super) fn rewritten(rewrite: &PathRewrite, path_and_query: &str) -> String {
+    let (path, query) = split_query(path_and_query);
+    let new = match rewrite {
+        PathRewrite::Whole(text) if text.contains('?') => return valid_target(text.clone()),
+        PathRewrite::Whole(text) => text.clone(),
+        PathRewrite::Prefix { matched, text } => {
+            format!("{text}{}", path.get(*matched..).unwrap_or_default())
+        }
+        PathRewrite::Regex { search, replacement } => replace_all(search, path, replacement),
+    };
+    valid_target(new + query)
+}
+
+/// The path, and the query with its `?`.
+fn split_query(path_and_query: &str) -> (&str, &str) {
+    path_and_query.split_at(path_and_query.find('?').unwrap_or(path_and_query.len()))
+}
+
+/// RE2's replacement: `\0` to `\9` are groups, `\\` is a backslash.
+fn replace_all(search: &SearchPattern, path: &str, replacement: &str) -> String {
+    let replaced = search.regex().replace_all(path, |groups: &regex::Captures<'_>| {
+        let mut text = String::new();
+        let mut rest = replacement.chars();
+        while let Some(char) = rest.next() {
+            if char != '\\' {
+                text.push(char);
+                continue;
+            }
+            match rest.next() {
+                Some(digit @ '0'..='9') => {
+                    let group = digit as usize - '0' as usize;
+                    text.push_str(groups.get(group).map_or("", |group| group.as_str()));
+                }
+                Some(other) => text.push(other),
+                None => {}
+            }
+        }
+        text
+    });
+    match replaced {
+        Cow::Borrowed(same) => same.to_owned(),
+        Cow::Owned(new) => new,
+    }
+}
+
+/// A target that stays one in a request line: it begins with a slash, and what may not stand in it is percent-encoded.
+fn valid_target(mut target: String) -> String {
+    if !target.starts_with('/') {
+        target.insert(0, '/');
+    }
+    if target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return target;
+    }
+    let encode = |byte: u8| match byte {
+        b if b.is_ascii_graphic() => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    target.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(matched: &str, text: &str, path: &str) -> String {
+        rewritten(&PathRewrite::Prefix { matched: matched.len(), text: text.to_owned() }, path)
+    }
+
+    fn regex(search: &str, replacement: &str, path: &str) -> String {
+        let search = SearchPattern::new(search).unwrap();
+        rewritten(&PathRewrite::Regex { search, replacement: replacement.to_owned() }, path)
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_byte_for_byte() {
+        assert_eq!(prefix("/common", "/", "/common/api?q=1"), "//api?q=1");
+        assert_eq!(prefix("/common/", "/", "/common/api"), "/api");
+        assert_eq!(prefix("/", "/foo", "/test"), "/footest");
+        assert_eq!(prefix("/a", "/b", "/a"), "/b");
+    }
+
+    #[test]
+    fn a_whole_path_keeps_the_query_unless_it_has_its_own() {
+        let whole = |text: &str, path| rewritten(&PathRewrite::Whole(text.to_owned()), path);
+        assert_eq!(whole("/new", "/old/deep?a=/b?c"), "/new?a=/b?c");
+        assert_eq!(whole("/new?x=1", "/old?a=b"), "/new?x=1");
+    }
+
+    #[test]
+    fn every_match_of_an_expression_is_replaced_in_the_path_only() {
+        assert_eq!(
+            regex("/service/([^/]+)(/.*)$", r"\2/instance/\1", "/service/a/v1?s=/service/b/"),
+            "/v1/instance/a?s=/service/b/"
+        );
+        assert_eq!(regex("o", "0", "/foo/boo?o"), "/f00/b00?o");
+        assert_eq!(regex("b", r"\\\0", "/abc"), r"/a\bc");
+        assert_eq!(regex("none", "x", "/same"), "/same");
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_request_line_is_encoded() {
+        assert_eq!(prefix("/a", "/b c\r\nx: y", "/a"), "/b%20c%0D%0Ax:%20y");
+        assert_eq!(regex("^/", "", "/relative"), "/relative");
+    }
+}
