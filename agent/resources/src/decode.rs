@@ -12,6 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 #[cfg(test)]
 pub(crate) use fields::Effect;
 pub(crate) use fields::{Fields, Shape};
+#[cfg(any(test, fuzzing))]
+pub(crate) use scalars::is_other_scalar;
 pub(crate) use scalars::{Interval, Limit, PortNumber, word, word_of};
 
 use crate::{

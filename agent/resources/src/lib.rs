@@ -32,6 +32,8 @@ mod pod;
 mod policy_scope;
 mod read;
 mod request_authentication;
+#[cfg(any(test, fuzzing))]
+pub mod rewrite;
 mod secret;
 mod service;
 mod service_entry;

@@ -101,7 +101,8 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
             members,
             at,
             context,
-            known: Vec::new(),
+            // Grown step by step it would be most of what reading an object allocates.
+            known: Vec::with_capacity(16),
             missing: Vec::new(),
             strict: false,
             open: false,

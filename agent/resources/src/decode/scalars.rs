@@ -28,7 +28,7 @@ impl Decode for String {
 }
 
 /// Whether plain text is null, a truth value or a number to YAML, which the Kubernetes API refuses as text.
-fn is_other_scalar(text: &str) -> bool {
+pub(crate) fn is_other_scalar(text: &str) -> bool {
     let number_like = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
     matches!(
         text,
