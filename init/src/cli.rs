@@ -70,9 +70,18 @@ pub(crate) struct Invocation {
 
 /// The text `--help` prints.
 pub(crate) fn help() -> String {
-    let mut flags = flags(Command::Explain);
-    flags.extend(watch::FLAGS);
-    help::text(&flags)
+    // The table begins with what to capture, and ends with what has no flag.
+    let place = |first: &Flag| FLAGS.iter().position(|flag| *flag == first).unwrap_or_default();
+    let (capture, rest) = FLAGS.split_at(place(&rules::flags::DRY_RUN));
+    let (way, variables) = rest.split_at(place(&rules::flags::LOOPBACK_CIDR).saturating_sub(capture.len()));
+    help::text(&[
+        ("Flags: what to capture", capture),
+        ("Flags: how to go about it", way),
+        ("Flags of explain: the packet, and whose rules", explain::flags::FLAGS),
+        ("Flags of watch", watch::FLAGS),
+        ("Flags of every command", &OURS),
+        ("Variables without a flag", variables),
+    ])
 }
 
 /// The arguments as text.
@@ -166,14 +175,15 @@ fn output(givens: &Givens, problems: &mut Vec<Problem>) -> Output {
 
 /// The flags of a command.
 fn flags(command: Command) -> Vec<&'static Flag> {
-    let ours: [&Flag; 5] = [&OUTPUT, &log::LEVEL, &log::FORMAT, &HELP, &VERSION];
     let more = match command {
         Command::Explain => explain::flags::FLAGS,
         Command::Watch => watch::FLAGS,
         _ => &[],
     };
-    FLAGS.iter().chain(more).copied().chain(ours).collect()
+    FLAGS.iter().chain(more).chain(&OURS).copied().collect()
 }
+
+static OURS: [&Flag; 5] = [&OUTPUT, &log::LEVEL, &log::FORMAT, &HELP, &VERSION];
 
 const PLAIN: Flag =
     Flag { long: "", short: None, variables: &[], takes: Takes::Switch, default: "", help: "" };

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use rules::lint;
 use rules::packet::Packet;
 use rules::parse::{Counters, Found};
 use rules::render::Dialect;
 use rules::ruleset::{Family, Rule, RuleSet};
+use rules::settings::Settings;
 use rules::simulate::{LocalDelivery, Outcome, Verdict, Visit, Walk, simulate};
 use serde_json::{Value, json};
 
@@ -25,6 +27,8 @@ pub(crate) struct Subject {
     pub(crate) delivery: Option<LocalDelivery>,
     /// Why there are no rules for this family.
     pub(crate) no_rules: Option<String>,
+    /// Who the proxy is.
+    pub(crate) settings: Settings,
 }
 
 impl Subject {
@@ -63,6 +67,9 @@ impl Subject {
                 ),
             );
         }
+        for note in lint::walk(&self.settings, packet, walk) {
+            line(&mut text, format_args!("note: {note}"));
+        }
         line(&mut text, format_args!("verdict: {walk}"));
         text
     }
@@ -79,6 +86,7 @@ impl Subject {
             "deliveredByTable": walk.delivered_by,
             "certain": walk.certain,
             "noRules": self.no_rules,
+            "notes": lint::walk(&self.settings, packet, walk),
         })
     }
 

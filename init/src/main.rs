@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod backend;
 mod cli;
+mod conntrack;
 mod explain;
 mod facts;
 mod failure;

@@ -10,6 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rules::nft::decode::{self, Dump};
 use rules::nft::encode::Change;
 use rules::parse::Found;
+use rules::ruleset::Family;
 
 use crate::iptables::Unusable;
 use message::{Answer, Request};
@@ -30,14 +31,23 @@ pub(crate) const NETFILTER: isize = 12;
 
 /// Reads our tables, with counters. Changes nothing.
 pub(crate) fn look() -> Result<Holdings, Unusable> {
+    read(Connection::holdings)
+}
+
+/// Reads the tables that iptables has made, for IPv4 and IPv6, as far as they can be understood without it.
+pub(crate) fn look_at_iptables() -> Result<[Found; 2], Unusable> {
+    read(Connection::tables_of_iptables)
+}
+
+fn read<T>(read: impl Fn(&Connection) -> Result<T, Errno>) -> Result<T, Unusable> {
     let unusable = |reason: String| Unusable { program: "nftables".to_owned(), reason };
     let connection = Connection::open().map_err(|error| unusable(format!("{error:#}")))?;
     // What is changed while it is read has to be read again.
     const MOST_TRIES: usize = 10;
     let mut error = Errno::EINTR;
     for _ in 0..MOST_TRIES {
-        match connection.holdings() {
-            Ok(holdings) => return Ok(holdings),
+        match read(&connection) {
+            Ok(found) => return Ok(found),
             Err(Errno::EINTR | Errno::ENOENT) => {}
             Err(other) => {
                 error = other;
@@ -87,6 +97,18 @@ impl Connection {
                 .extend(bodies(self.ask(&Request::elements(decode::elements_request(&table, &set)))?));
         }
         Ok(Holdings { ours: decode::decode(&dump), tables_of_iptables })
+    }
+
+    fn tables_of_iptables(&self) -> Result<[Found; 2], Errno> {
+        let lists = [Request::tables(), Request::all_chains(), Request::all_rules()];
+        let [tables, chains, rules] = lists.map(|request| self.ask(&request));
+        let (tables, chains, rules) = (tables?, chains?, rules?);
+        Ok(Family::BOTH.map(|family| {
+            let of_family =
+                |answers: &[Answer]| bodies(answers.iter().filter(|answer| answer.is_for(family)).cloned());
+            let (tables, chains, rules) = (of_family(&tables), of_family(&chains), of_family(&rules));
+            decode::decode_iptables(&Dump { tables, chains, rules, elements: Vec::new() }, family)
+        }))
     }
 
     /// Everything that the kernel answers to a request for a list.

@@ -4,7 +4,6 @@
 //! it did. So a failed probe accuses a rule. Istio's own validation is the first probe: from 127.0.0.1 to 127.0.0.6, as
 //! the proxy.
 
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -24,8 +23,10 @@ use listen::Listeners;
 mod dial;
 pub(crate) mod identity;
 mod listen;
+pub(crate) mod report;
 
 use identity::{Identity, Roles};
+use report::{Report, Word};
 
 /// What the probes need to know.
 pub(crate) struct Question<'a> {
@@ -47,34 +48,22 @@ pub(crate) struct Question<'a> {
     pub(crate) timeout: Duration,
 }
 
-/// What the probes found.
-pub(crate) struct Report {
-    /// One line per probe, and what could not be probed.
-    pub(crate) text: String,
-    /// How many probes failed.
-    pub(crate) failed: usize,
-}
-
-/// Sends every probe that this user may send.
+/// Sends every probe that this user may send, and hands the findings to `report`.
 ///
 /// # Errors
 /// The ports of the proxy are taken: most likely the proxy itself is running.
-pub(crate) fn validate(question: &Question<'_>) -> Result<Report> {
+pub(crate) fn validate(question: &Question<'_>, report: &mut Report) -> Result<()> {
     let roles = Roles::find(question.settings);
     let listeners = Listeners::open(question.settings, question.dns())?;
     let deadline = Instant::now() + question.timeout;
-    let mut report = Report { text: String::new(), failed: 0 };
     for probe in question.probes(&roles) {
-        let result = probe.send(question, &listeners, deadline);
-        report.add(&probe, &result);
+        let found = probe.send(question, &listeners, deadline);
+        report.add(&probe, &found);
     }
     for reason in roles.missing() {
-        report.line(format_args!("skipped {reason}"));
+        report.line(Word::Skipped, reason);
     }
-    report.line(format_args!(
-        "note    what comes from other machines cannot be sent from here: compare the rules with `postern-init check`"
-    ));
-    Ok(report)
+    Ok(())
 }
 
 impl Question<'_> {
@@ -236,21 +225,4 @@ fn accusation(walk: &Walk<'_>, dialect: Dialect, family: Family) -> String {
         })
         .collect();
     format!("look at {}", texts.join(", then "))
-}
-
-impl Report {
-    fn add(&mut self, probe: &Probe, found: &Found) {
-        let (word, text) = match found {
-            Found::AsForetold(text) => ("passed", text),
-            Found::Otherwise(text) => ("failed", text),
-            Found::Unsent(text) => ("skipped", text),
-        };
-        self.failed += usize::from(word == "failed");
-        let Probe { what, sender, protocol, destination, .. } = probe;
-        self.line(format_args!("{word:7} {what} ({sender}, {protocol} to {destination}): {text}"));
-    }
-
-    fn line(&mut self, content: std::fmt::Arguments<'_>) {
-        writeln!(self.text, "{content}").expect("writing to a String cannot fail");
-    }
 }

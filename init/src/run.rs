@@ -48,9 +48,9 @@ pub(crate) fn run(invocation: Invocation) -> Result<String, Failure> {
         Command::Cleanup => Ok(cleanup::cleanup(&settings, &options)?),
         Command::Check => survey::check(settings, &options, output),
         Command::Watch => watch::watch(settings, &options, watch),
-        Command::Validate => validate(settings, &options),
+        Command::Validate => validate(settings, &options, output),
         Command::Explain => explain::explain(settings, &options, packet.as_ref(), output),
-        Command::Install | Command::Help | Command::Version => install(settings, &options),
+        Command::Install | Command::Help | Command::Version => install(settings, &options, output),
     }
 }
 
@@ -157,11 +157,11 @@ fn dry_run(mut settings: Settings, options: &Options, output: Output) -> Result<
     Ok(text)
 }
 
-fn install(mut settings: Settings, options: &Options) -> Result<String, Failure> {
+fn install(mut settings: Settings, options: &Options, output: Output) -> Result<String, Failure> {
     facts::resolve_owners(&mut settings, options)?;
     if options.skip_rule_apply {
         tracing::info!("rules and routes left as they are, as --skip-rule-apply asks");
-        return validation(settings, options);
+        return validation(settings, options, output);
     }
     privileges::require_net_admin()?;
     privileges::keep_needed(options.run_validation);
@@ -170,23 +170,23 @@ fn install(mut settings: Settings, options: &Options) -> Result<String, Failure>
     let plan = apply::apply(plan, options)?;
     drop(lock);
     if options.run_validation {
-        return validate::validate(&plan, options);
+        return validate::validate(&plan, options, output);
     }
     privileges::drop_all();
     Ok(String::new())
 }
 
 /// What `--skip-rule-apply` leaves to do.
-fn validation(settings: Settings, options: &Options) -> Result<String, Failure> {
+fn validation(settings: Settings, options: &Options, output: Output) -> Result<String, Failure> {
     if !options.run_validation {
         return Ok(String::new());
     }
-    validate::validate(&Plan::make(settings, options)?, options)
+    validate::validate(&Plan::make(settings, options)?, options, output)
 }
 
-fn validate(mut settings: Settings, options: &Options) -> Result<String, Failure> {
+fn validate(mut settings: Settings, options: &Options, output: Output) -> Result<String, Failure> {
     facts::resolve_owners(&mut settings, options)?;
-    validate::validate(&Plan::make(settings, options)?, options)
+    validate::validate(&Plan::make(settings, options)?, options, output)
 }
 
 fn choose_backend(options: &Options, look: Look) -> Result<Backend> {

@@ -36,7 +36,7 @@ static INTERVAL: Flag = Flag {
     variables: &[],
     takes: Takes::Value("DURATION"),
     default: "30s",
-    help: "watch: look again after this time, even if the kernel has told of no change",
+    help: "look again after this time, even if the kernel has told of no change",
 };
 static METRICS: Flag = Flag {
     long: "metrics-address",
@@ -44,7 +44,7 @@ static METRICS: Flag = Flag {
     variables: &[],
     takes: Takes::Value("ADDR:PORT"),
     default: "",
-    help: "watch: serve the figures here at /metrics, in the text format of Prometheus",
+    help: "serve the figures here at /metrics, in the text format of Prometheus",
 };
 
 impl Settings {

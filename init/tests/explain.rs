@@ -142,6 +142,27 @@ verdict: RETURN (not intercepted)
 }
 
 #[test]
+fn who_is_taken_for_somebody_else_is_noted() {
+    let packet = "--out --src 10.77.0.2:4 --dst 10.77.0.2:8080 --uid 1000 --gid 1337";
+    let text = String::from_utf8(explain(&[USUAL, packet]).stdout).unwrap();
+    assert!(
+        text.contains("note: the sender is the proxy by its user or group, but rule nat ISTIO_OUTPUT 3"),
+        "{text}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&explain(&[USUAL, packet, "-o json"]).stdout).unwrap();
+    assert_eq!(json["notes"].as_array().unwrap().len(), 1, "{json}");
+}
+
+#[test]
+fn native_rules_are_told_in_the_words_of_nft() {
+    let packet = "--native-nftables --out --dst 10.77.0.9:80 --oif eth0";
+    let text = String::from_utf8(explain(&[USUAL, packet, APP]).stdout).unwrap();
+    assert!(text.contains("istio-proxy-nat istio-output 9: counter jump istio-redirect"), "{text}");
+    assert!(text.ends_with("verdict: REDIRECT to port 15001\n"), "{text}");
+}
+
+#[test]
 fn a_family_without_rules_says_why() {
     let text = String::from_utf8(explain(&[USUAL, "--out --dst [fd00::1]:80"]).stdout).unwrap();
     assert!(
@@ -152,9 +173,9 @@ fn a_family_without_rules_says_why() {
 #[test]
 fn a_packet_that_does_not_read_is_wrong_usage() {
     for (packet, text) in [
-        ("", "--in"),
-        ("--in --out --dst 10.0.0.1:80", "--in --out"),
-        ("--out", "--dst"),
+        ("", "missing direction: expected --in or --out"),
+        ("--in --out --dst 10.0.0.1:80", "both --in and --out"),
+        ("--out", "missing destination --dst: expected an address and a port"),
         ("--out --dst 10.0.0.1", "10.0.0.1"),
         ("--out --dst 10.0.0.1:80 --src [::1]:1", "same family"),
         ("--out --dst 10.0.0.1:80 --proto sctp", "sctp"),

@@ -60,6 +60,22 @@ pub enum Problem {
         /// What is wrong with it.
         invalid: Invalid,
     },
+    /// Something that the command cannot do without was not given.
+    #[error("missing {what}: expected {expected}")]
+    Missing {
+        /// What is missing, with the flag that gives it.
+        what: &'static str,
+        /// How it is given.
+        expected: &'static str,
+    },
+    /// Flags that exclude each other.
+    #[error("both {one} and {other} are given: expected only one of them")]
+    Both {
+        /// One flag.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
     /// The argument is no flag of the command.
     #[error("unknown flag `{}`: see --help for the flags of this command", .0.escape_debug())]
     UnknownFlag(String),

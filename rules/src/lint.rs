@@ -2,15 +2,21 @@
 
 use crate::diff;
 use crate::flags::{self, Flag, Givens};
+use crate::packet::Packet;
 use crate::parse::{Found, FoundRule};
-use crate::ports::PROXY_LOOP_MARK;
-use crate::ruleset::{ChainName, RuleSet, TableName, Target};
-use crate::settings::{DnsCapture, InboundPorts, InterceptionMode, OutboundRanges, OwnerGroups, Settings};
+use crate::ports::{PROXY_LOOP_MARK, Port};
+use crate::purpose::Purpose;
+use crate::ruleset::{ChainName, Condition, Rule, RuleSet, TableName, Target};
+use crate::settings::{
+    DnsCapture, InboundPorts, InterceptionMode, Ipv6Choice, OutboundRanges, Owner, OwnerGroups, Settings,
+    switch,
+};
+use crate::simulate::{Outcome, Visit, Walk};
 
 /// One-line warnings about flags without effect and settings that contradict each other. Nothing here stops anything.
 pub fn settings(settings: &Settings, givens: &Givens) -> Vec<String> {
     let mut warnings = without_effect(settings, givens);
-    warnings.extend(contradictions(settings));
+    warnings.extend(contradictions(settings, givens));
     warnings
 }
 
@@ -20,7 +26,23 @@ fn without_effect(settings: &Settings, givens: &Givens) -> Vec<String> {
     let no_dns = settings.dns == DnsCapture::Off;
     let every_destination = settings.outbound_ranges == OutboundRanges::All;
     let redirects = settings.mode == InterceptionMode::Redirect;
-    let rules: [(&Flag, bool, &str); 8] = [
+    let captures_by_address = settings.outbound_ranges != OutboundRanges::Listed(Vec::new());
+    let nothing_outbound = !captures_by_address && settings.outbound_ports.is_empty();
+    let native = is_on(givens, &flags::NATIVE_NFTABLES);
+    let ipv6_told = matches!(settings.ipv6, Ipv6Choice::On | Ipv6Choice::Off);
+    let rules: [(&Flag, bool, &str); 12] = [
+        (&flags::OUTBOUND_EXCLUDE_CIDRS, nothing_outbound, "nothing outbound is captured without -i and -q"),
+        (
+            &flags::OUTBOUND_EXCLUDE_PORTS,
+            nothing_outbound && no_dns,
+            "nothing outbound is captured without -i and -q",
+        ),
+        (&flags::FORCE_IPTABLES_BINARY, native, "--native-nftables uses no iptables"),
+        (
+            &flags::DUAL_STACK,
+            ipv6_told && is_on(givens, &flags::DUAL_STACK),
+            "--ipv6 says already what to do",
+        ),
         (&flags::INBOUND_EXCLUDE_PORTS, !all_inbound, "it is used only with -b '*'"),
         (&flags::OUTBOUND_PORTS, every_destination, "-i '*' captures every port already"),
         (&flags::CAPTURE_ALL_DNS, no_dns, "it is used only with --redirect-dns"),
@@ -35,8 +57,13 @@ fn without_effect(settings: &Settings, givens: &Givens) -> Vec<String> {
     idle.map(|(flag, _, reason)| format!("{} has no effect: {reason}", flag.name())).collect()
 }
 
-fn contradictions(settings: &Settings) -> Vec<String> {
+fn is_on(givens: &Givens, flag: &Flag) -> bool {
+    givens.of(flag).is_some_and(|given| switch(&given.text) == Ok(true))
+}
+
+fn contradictions(settings: &Settings, givens: &Givens) -> Vec<String> {
     let mut warnings = Vec::new();
+    warnings.extend(groups_behind_users(settings, givens));
     if settings.proxy_uids.len() > 1 {
         warnings.push(format!(
             "only user {} of --proxy-uid can call its own pod through the proxy: the loopback traffic of the others \
@@ -60,6 +87,55 @@ fn contradictions(settings: &Settings) -> Vec<String> {
         warnings.push("DNS queries that come in by --kube-virt-interfaces are not captured".to_owned());
     }
     warnings
+}
+
+/// The rules for groups stand behind those for users, which have decided about loopback by then. Only those who tell the
+/// proxy by a group of its own are concerned.
+fn groups_behind_users(settings: &Settings, givens: &Givens) -> Vec<String> {
+    let apart = givens.has(&flags::PROXY_GID) && settings.proxy_gids != settings.proxy_uids;
+    let (Some(user), Some(group)) = (settings.proxy_uids.first(), settings.proxy_gids.first()) else {
+        return Vec::new();
+    };
+    if !apart || settings.mode == InterceptionMode::Tproxy {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    if !settings.captures_loopback() {
+        warnings.push(format!(
+            "processes of group {group} of --proxy-gid that do not run as user {user} call their own pod past the proxy: \
+             their loopback traffic counts as the application's"
+        ));
+    }
+    if settings.dns != DnsCapture::Off {
+        warnings.push(format!(
+            "DNS queries over TCP from group {group} of --proxy-gid to a resolver on the pod itself go to the inbound \
+             port, unless user {user} sends them: rules for groups make no exception for port 53"
+        ));
+    }
+    warnings
+}
+
+/// What a walk shows of the program's known oddities: whom its rules take for somebody else.
+pub fn walk(settings: &Settings, packet: &Packet, walk: &Walk<'_>) -> Vec<String> {
+    let is = |owners: &[Owner], id: Option<u32>| id.is_some_and(|id| owners.contains(&Owner::Id(id)));
+    let is_proxy = is(&settings.proxy_uids, packet.user) || is(&settings.proxy_gids, packet.group);
+    let is_query = settings.dns != DnsCapture::Off && packet.destination.port() == Port::RESOLVER.number();
+    let names_a_group = |rule: &Rule| rule.matches.iter().any(|m| matches!(m.condition, Condition::Group(_)));
+    let met = walk.visits.iter().filter(|visit| visit.outcome == Outcome::Met);
+    let note = |visit: &Visit<'_>| {
+        let place = format!("{} {} {}", visit.table, visit.chain, visit.number);
+        match visit.rule.purpose? {
+            Purpose::ApplicationLoopback if is_proxy => Some(format!(
+                "the sender is the proxy by its user or group, but rule {place} knows only one user and takes it for \
+                 the application: the rules for it stand further down and are never met on lo"
+            )),
+            Purpose::ProxyCallsItself if is_query && names_a_group(visit.rule) => Some(format!(
+                "a DNS query to the inbound port: rule {place} is for a group, and makes no exception for port 53"
+            )),
+            _ => None,
+        }
+    };
+    met.filter_map(note).collect()
 }
 
 /// A rule of others that ends the walk before ours are met.
@@ -96,8 +172,12 @@ fn ends_the_walk(target: &Target) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::{Facts, build};
+    use crate::packet::Direction;
     use crate::parse::parse;
-    use crate::ruleset::Family;
+    use crate::program::Ipv6;
+    use crate::ruleset::{Family, Protocol};
+    use crate::simulate::simulate;
 
     fn warnings(arguments: &[&str]) -> Vec<String> {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -127,6 +207,55 @@ mod tests {
         assert!(warnings(&["-u", "1337,1338"])[0].contains("1337"));
         assert!(warnings(&["-m", "TPROXY", "-t", "1338"])[0].contains("1338"));
         assert!(warnings(&["--redirect-dns", "-k", "tap0"])[0].contains("not captured"));
+    }
+
+    #[test]
+    fn excludes_of_nothing_and_choices_already_made_are_named() {
+        let told = warnings(&["-x", "10.0.0.0/8", "-o", "25", "--ipv6", "on", "--dual-stack"]);
+        let named = ["exclude-cidr", "ports-exclude", "dual-stack"];
+        assert_eq!(told.len(), named.len(), "{told:?}");
+        assert!(named.iter().zip(&told).all(|(name, text)| text.contains(name)), "{told:?}");
+        let told = warnings(&["--native-nftables", "--force-iptables-binary", "nft"]);
+        assert!(told[0].contains("force-iptables-binary"), "{told:?}");
+        assert_eq!(warnings(&["-x", "10.0.0.0/8", "-q", "80"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_proxy_known_by_its_group_alone_is_warned_of() {
+        let told = warnings(&["-u", "1337", "-g", "1400", "-i", "*", "--redirect-dns"]);
+        assert!(told[0].contains("past the proxy") && told[1].contains("port 53"), "{told:?}");
+        assert_eq!(warnings(&["-u", "1337", "-g", "1337", "-i", "*", "--redirect-dns"]), [""; 0]);
+        assert_eq!(warnings(&["-u", "1337", "-g", "1400", "-m", "TPROXY", "-b", "*"]), [""; 0]);
+        assert_eq!(warnings(&["-u", "1337", "-g", "1400", "-i", "127.0.0.0/8"]), [""; 0]);
+    }
+
+    fn notes(arguments: &[&str], destination: &str, user: u32, group: u32) -> Vec<String> {
+        let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let (givens, _) = Givens::scan(&arguments, &Default::default(), flags::FLAGS);
+        let (mut settings, _) = Settings::read(&givens).unwrap();
+        settings.fill_owners(1337);
+        let facts =
+            Facts { ipv6: Ipv6::Off(String::new()), dns_servers: vec!["127.0.0.53".parse().unwrap()] };
+        let rules = build(&settings, &facts).rule_set(Family::V4);
+        let destination = destination.parse().unwrap();
+        let mut packet =
+            Packet::new(Direction::Out, Protocol::Tcp, "127.0.0.1:40000".parse().unwrap(), destination);
+        packet.out_interface = Some("lo".to_owned());
+        (packet.user, packet.group) = (Some(user), Some(group));
+        walk(&settings, &packet, &simulate(&packet, &rules, None))
+    }
+
+    #[test]
+    fn walks_show_who_is_taken_for_somebody_else() {
+        let several = notes(&["-u", "1337,1338"], "127.0.0.2:80", 1338, 1338);
+        assert!(several[0].contains("takes it for the application"), "{several:?}");
+        let group = notes(&[], "127.0.0.2:80", 1000, 1337);
+        assert!(group[0].contains("takes it for the application"), "{group:?}");
+        let query = notes(&["--redirect-dns"], "127.0.0.53:53", 1000, 1337);
+        assert!(query[0].contains("no exception for port 53"), "{query:?}");
+        assert_eq!(notes(&[], "127.0.0.2:80", 1000, 1000), [""; 0]);
+        assert_eq!(notes(&[], "127.0.0.2:80", 1337, 1337), [""; 0]);
+        assert_eq!(notes(&["--redirect-dns"], "127.0.0.53:53", 1337, 1337), [""; 0]);
     }
 
     #[test]

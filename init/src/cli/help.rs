@@ -22,20 +22,19 @@ Examples:
   postern-init check -i '*' -b '*' -d 15090,15021,15020
   postern-init explain --out --dst 10.96.0.10:80 --uid 1000 -i '*' -b '*'
   postern-init explain --in --dst 10.77.0.2:8080 --live -o json
+  postern-init validate -i '*' -b '*'
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 different (check), 126 interception is broken (validate)
 ";
 
-/// The whole text.
-pub(super) fn text(flags: &[&Flag]) -> String {
+/// The whole text, the flags under their titles.
+pub(super) fn text(groups: &[(&str, &[&Flag])]) -> String {
     let mut text = String::from(INTRODUCTION);
-    text.push_str("\nFlags:\n");
-    for flag in flags.iter().filter(|flag| !flag.long.is_empty() && flag.takes != Takes::Ignored) {
-        entry(&mut text, flag);
-    }
-    text.push_str("\nVariables without a flag:\n");
-    for flag in flags.iter().filter(|flag| flag.long.is_empty()) {
-        entry(&mut text, flag);
+    for (title, flags) in groups {
+        writeln!(text, "\n{title}:").expect("writing to a String cannot fail");
+        for flag in flags.iter().filter(|flag| flag.takes != Takes::Ignored) {
+            entry(&mut text, flag);
+        }
     }
     text
 }

@@ -38,39 +38,36 @@ const fn flag(long: &'static str, takes: Takes, help: &'static str) -> Flag {
     Flag { long, short: None, variables: &[], takes, default: "", help }
 }
 
-static IN: Flag = flag("in", Takes::Switch, "explain: the packet comes to this machine");
-static OUT: Flag = flag("out", Takes::Switch, "explain: a process of this machine sends the packet");
-static DST: Flag =
-    flag("dst", Takes::Value("ADDR:PORT"), "explain: where it goes to, as 10.0.0.7:80 or [fd00::7]:80");
-static SRC: Flag = flag("src", Takes::Value("ADDR:PORT"), "explain: where it comes from");
-static PROTO: Flag =
-    Flag { default: "tcp", ..flag("proto", Takes::Value("PROTOCOL"), "explain: tcp or udp") };
+static IN: Flag = flag("in", Takes::Switch, "the packet comes to this machine");
+static OUT: Flag = flag("out", Takes::Switch, "a process of this machine sends the packet");
+static DST: Flag = flag("dst", Takes::Value("ADDR:PORT"), "where it goes to, as 10.0.0.7:80 or [fd00::7]:80");
+static SRC: Flag = flag("src", Takes::Value("ADDR:PORT"), "where it comes from");
+static PROTO: Flag = Flag { default: "tcp", ..flag("proto", Takes::Value("PROTOCOL"), "tcp or udp") };
 static UID: Flag =
-    flag("uid", Takes::Value("UID"), "explain: user of the sending process; none is any but the proxy's");
+    flag("uid", Takes::Value("UID"), "user of the sending process; none is any but the proxy's");
 static GID: Flag =
-    flag("gid", Takes::Value("GID"), "explain: group of the sending process; none is any but the proxy's");
-static IIF: Flag = flag("iif", Takes::Value("NAME"), "explain: interface it comes in by");
+    flag("gid", Takes::Value("GID"), "group of the sending process; none is any but the proxy's");
+static IIF: Flag = flag("iif", Takes::Value("NAME"), "interface it comes in by");
 static OIF: Flag =
-    flag("oif", Takes::Value("NAME"), "explain: interface it goes out by; lo for addresses of this machine");
+    flag("oif", Takes::Value("NAME"), "interface it goes out by; lo for addresses of this machine");
 static STATE: Flag = Flag {
     default: "new; established for an answer of a DNS server",
-    ..flag("state", Takes::Value("STATE"), "explain: its connection: new, established, related or invalid")
+    ..flag("state", Takes::Value("STATE"), "its connection: new, established, related or invalid")
 };
-static MARK: Flag =
-    Flag { default: "0", ..flag("mark", Takes::Value("MARK"), "explain: its mark (SO_MARK)") };
+static MARK: Flag = Flag { default: "0", ..flag("mark", Takes::Value("MARK"), "its mark (SO_MARK)") };
 static CONNMARK: Flag =
-    Flag { default: "0", ..flag("connmark", Takes::Value("MARK"), "explain: the mark of its connection") };
-static LIVE: Flag =
-    flag("live", Takes::Switch, "explain: read the kernel's own rules, with counters, not the flags");
+    Flag { default: "0", ..flag("connmark", Takes::Value("MARK"), "the mark of its connection") };
+static LIVE: Flag = flag("live", Takes::Switch, "read the kernel's own rules, with counters, not the flags");
 
 impl Request {
     /// Reads the packet, every problem at once.
     pub(crate) fn read(givens: &Givens) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader { givens, problems: Vec::new() };
+        let direction = reader.direction();
         let destination = reader.destination();
         let request = Self {
             source: reader.source(destination),
-            direction: reader.direction(),
+            direction,
             protocol: reader.one(&PROTO, protocol).unwrap_or(Protocol::Tcp),
             destination: destination.unwrap_or(NOWHERE),
             user: reader.one(&UID, |text| number("uid", text)),
@@ -182,25 +179,23 @@ impl Reader<'_> {
         match (said(&IN), said(&OUT)) {
             (true, false) => Direction::In,
             (false, true) => Direction::Out,
-            (both, _) => {
-                let item = if both { "--in --out" } else { "" };
-                self.problems.push(Problem::Invalid {
-                    origin: Origin::Flag("in"),
-                    invalid: Invalid::new(
-                        "direction",
-                        item,
-                        "either --in or --out, as in `explain --out --dst 10.0.0.7:80`",
-                    ),
-                });
-                Direction::Out
-            }
+            (false, false) => self.refuse(Problem::Missing {
+                what: "direction",
+                expected: "--in or --out, as in `explain --out --dst 10.0.0.7:80`",
+            }),
+            (true, true) => self.refuse(Problem::Both { one: "--in", other: "--out" }),
         }
+    }
+
+    fn refuse(&mut self, problem: Problem) -> Direction {
+        self.problems.push(problem);
+        Direction::Out
     }
 
     fn destination(&mut self) -> Option<SocketAddr> {
         if !self.givens.has(&DST) {
-            let invalid = Invalid::new("address", "", ADDRESS);
-            self.problems.push(Problem::Invalid { origin: Origin::Flag(DST.long), invalid });
+            let expected = "an address and a port, as in `explain --out --dst 10.0.0.7:80`";
+            self.problems.push(Problem::Missing { what: "destination --dst", expected });
         }
         self.one(&DST, address)
     }

@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 use rules::nft::encode::{Change, Kind};
+use rules::ruleset::Family;
 
 /// A request for a list.
 pub(super) struct Request {
@@ -57,6 +58,16 @@ impl Request {
         Self { kind: GET_RULE, family: INET, body }
     }
 
+    /// The chains of all tables of all families.
+    pub(super) fn all_chains() -> Self {
+        Self { kind: GET_CHAIN, family: 0, body: Vec::new() }
+    }
+
+    /// The rules of all tables of all families, in order.
+    pub(super) fn all_rules() -> Self {
+        Self { kind: GET_RULE, family: 0, body: Vec::new() }
+    }
+
     /// The elements of one set.
     pub(super) fn elements(body: Vec<u8>) -> Self {
         Self { kind: GET_ELEMENTS, family: INET, body }
@@ -79,6 +90,11 @@ impl Answer {
     /// Whether the table is of the kind that iptables makes.
     pub(super) fn is_of_iptables(&self) -> bool {
         matches!(self.family, IPV4 | IPV6)
+    }
+
+    /// Whether it is about a table that iptables makes for `family`.
+    pub(super) fn is_for(&self, family: Family) -> bool {
+        self.family == if family == Family::V4 { IPV4 } else { IPV6 }
     }
 
     /// The answers in one datagram; an error for a list that could not be made, or changed meanwhile.

@@ -8,7 +8,7 @@ use rules::ports::Port;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Probe;
-use super::listen::Listeners;
+use super::listen::{Listeners, Nonce};
 
 /// What became of one probe.
 #[derive(Clone, Debug)]
@@ -41,14 +41,15 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Sends the probe on a thread of its own, since the sender's identity is the thread's.
 pub(super) fn dial(probe: &Probe, listeners: &Listeners) -> Dialed {
-    let sent = std::thread::scope(|scope| scope.spawn(|| send(probe)).join());
-    let local = match sent {
-        Ok(Ok(local)) => local,
+    let nonce = Nonce::new();
+    let sent = std::thread::scope(|scope| scope.spawn(|| send(probe, &nonce)).join());
+    let socket = match sent {
+        Ok(Ok(socket)) => socket,
         Ok(Err(error)) => return unsent(probe, &error),
         Err(_) => return Dialed::Unsent("the probe's thread failed".to_owned()),
     };
-    let arrival = local.and_then(|(local, socket)| {
-        let arrival = listeners.arrival_from(local);
+    let arrival = socket.and_then(|socket| {
+        let arrival = listeners.arrival_of(&nonce);
         drop(socket);
         arrival
     });
@@ -56,8 +57,8 @@ pub(super) fn dial(probe: &Probe, listeners: &Listeners) -> Dialed {
         .map_or(Dialed::NotHere, |arrival| Dialed::Arrived { port: arrival.port, original: arrival.original })
 }
 
-/// The probe's own address and its open socket, if somebody answered.
-fn send(probe: &Probe) -> std::io::Result<Option<(SocketAddr, Socket)>> {
+/// The probe's open socket, if somebody answered; it has said its nonce.
+fn send(probe: &Probe, nonce: &Nonce) -> std::io::Result<Option<Socket>> {
     if !probe.sender.take_on() {
         return Err(ErrorKind::PermissionDenied.into());
     }
@@ -73,11 +74,12 @@ fn send(probe: &Probe) -> std::io::Result<Option<(SocketAddr, Socket)>> {
         Err(error) if is_an_answer(&error) => return Ok(None),
         Err(error) => return Err(error),
     }
-    if udp {
-        socket.send(&[0; 12])?;
+    match socket.send(nonce.bytes()) {
+        Ok(_) => Ok(Some(socket)),
+        // Whoever took the connection is gone already: none of ours.
+        Err(error) if is_an_answer(&error) => Ok(None),
+        Err(error) => Err(error),
     }
-    let local = socket.local_addr()?.as_socket();
-    Ok(local.map(|local| (local, socket)))
 }
 
 /// Connecting a datagram socket asks for a route and sends nothing: what fails after this was sent.
@@ -93,6 +95,7 @@ fn is_an_answer(error: &std::io::Error) -> bool {
         ErrorKind::ConnectionRefused
             | ErrorKind::TimedOut
             | ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
             | ErrorKind::WouldBlock
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable

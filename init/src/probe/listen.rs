@@ -1,6 +1,7 @@
 //! Listeners on the ports of the proxy, each telling who arrived and where they wanted to go.
 
-use std::io::{ErrorKind, Write};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,8 +18,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub(super) struct Arrival {
     /// The port they arrived on.
     pub(super) port: Port,
-    /// Where they come from.
-    pub(super) peer: SocketAddr,
+    /// What they say first.
+    said: Vec<u8>,
     /// Where they wanted to go, as far as the kernel remembers it.
     pub(super) original: Option<SocketAddr>,
 }
@@ -48,14 +49,14 @@ impl Listeners {
         Ok(Self { arrivals: Mutex::new(arrivals), stop })
     }
 
-    /// Waits a little for whoever comes from `peer`; others are forgotten.
-    pub(super) fn arrival_from(&self, peer: SocketAddr) -> Option<Arrival> {
+    /// Waits a little for whoever says the word; strangers are forgotten.
+    pub(super) fn arrival_of(&self, word: &Nonce) -> Option<Arrival> {
         let deadline = Instant::now() + Duration::from_millis(500);
         let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match arrivals.recv_timeout(left) {
-                Ok(arrival) if arrival.peer == peer => return Some(arrival),
+                Ok(arrival) if arrival.said == word.0 => return Some(arrival),
                 Ok(_) => {}
                 Err(_) => return None,
             }
@@ -83,7 +84,29 @@ fn open_tcp(address: IpAddr, port: Port, sender: &Sender<Arrival>, stop: &Arc<At
     Ok(())
 }
 
-/// Notes who came, and answers with the original port, as Istio's validator does.
+/// What a probe says to be told from strangers: nobody else can know it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Nonce([u8; LENGTH_OF_NONCE]);
+
+const LENGTH_OF_NONCE: usize = 16;
+
+impl Nonce {
+    /// One that nobody has used.
+    pub(super) fn new() -> Self {
+        // The keys of each state are random, which is all that is asked for here.
+        let number = || RandomState::new().build_hasher().finish();
+        let mut bytes = [0; LENGTH_OF_NONCE];
+        bytes[..8].copy_from_slice(&number().to_ne_bytes());
+        bytes[8..].copy_from_slice(&number().to_ne_bytes());
+        Self(bytes)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Answers with the original port, as Istio's validator does, and notes what is said.
 fn welcome(stream: Socket, port: Port) -> std::io::Result<Arrival> {
     let peer = stream.peer_addr()?.as_socket().ok_or(ErrorKind::AddrNotAvailable)?;
     let original = match peer {
@@ -91,11 +114,19 @@ fn welcome(stream: Socket, port: Port) -> std::io::Result<Arrival> {
         SocketAddr::V6(_) => stream.original_dst_v6(),
     };
     let original = original.ok().and_then(|original| original.as_socket());
+    let mut stream = TcpStream::from(stream);
     if let Some(original) = original {
         // The probe itself does not need the answer; somebody else's validator may.
-        let _ = TcpStream::from(stream).write_all(original.port().to_string().as_bytes());
+        let _ = stream.write_all(original.port().to_string().as_bytes());
     }
-    Ok(Arrival { port, peer, original })
+    stream.set_nonblocking(false)?;
+    // A stranger who says nothing may not keep us from the next one.
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut said = vec![0; LENGTH_OF_NONCE];
+    if stream.read_exact(&mut said).is_err() {
+        said.clear();
+    }
+    Ok(Arrival { port, said, original })
 }
 
 fn open_udp(address: IpAddr, port: Port, sender: &Sender<Arrival>, stop: &Arc<AtomicBool>) -> Result<()> {
@@ -104,8 +135,10 @@ fn open_udp(address: IpAddr, port: Port, sender: &Sender<Arrival>, stop: &Arc<At
     let (sender, stop) = (sender.clone(), Arc::clone(stop));
     std::thread::spawn(move || {
         until(&stop, || {
-            let (_, peer) = socket.recv_from(&mut [0; 512])?;
-            let _ = sender.send(Arrival { port, peer, original: None });
+            let mut said = vec![0; 512];
+            let length = socket.recv(&mut said)?;
+            said.truncate(length);
+            let _ = sender.send(Arrival { port, said, original: None });
             Ok(())
         });
     });

@@ -28,7 +28,7 @@ pub(super) fn apply(plan: Plan, options: &Options) -> Result<Plan> {
 }
 
 fn apply_by(backend: Backend, plan: Plan, options: &Options) -> Result<Plan> {
-    let means = backend.means;
+    let Backend { means, untried, .. } = backend;
     let (plan, found) = readable(plan.held_by(means), backend.state)?;
     let differences = plan.differences(&found);
     let routes = Routes::put_in_place(&plan)?;
@@ -46,7 +46,7 @@ fn apply_by(backend: Backend, plan: Plan, options: &Options) -> Result<Plan> {
         );
     }
     let written = match means {
-        Means::Iptables(flavour) => Writer::new(&plan, options, flavour, &found).write(&differences),
+        Means::Iptables(flavour) => Writer::new(&plan, options, flavour, &found, untried).write(&differences),
         Means::Nftables => write_natively(&plan),
     };
     let now = written.inspect_err(|_| routes.take_back())?;

@@ -47,6 +47,7 @@ fn planned(plan: &Plan, packet: &Packet) -> Subject {
         found: None,
         delivery: plan.needs_routes().then_some(delivery),
         no_rules,
+        settings: plan.settings.clone(),
     }
 }
 
@@ -63,7 +64,8 @@ fn live(plan: &Plan, options: &Options, packet: &Packet) -> Result<Subject> {
     let delivery = deliveries.filter(|found| found.is_ours || Some(found.mark) == planned_mark(plan));
     let delivery = delivery.map(|found| LocalDelivery { mark: found.mark, table: found.table }).next();
     let no_rules = (!found.holds_own()).then(|| "the kernel holds none of ours".to_owned());
-    Ok(Subject { rules, dialect: found.dialect, found: Some(found), delivery, no_rules })
+    let settings = plan.settings.clone();
+    Ok(Subject { rules, dialect: found.dialect, found: Some(found), delivery, no_rules, settings })
 }
 
 /// What was read of nftables has its counters; iptables leaves them out unless asked.

@@ -11,12 +11,15 @@ use super::Plan;
 use super::apply::confirmed;
 use crate::iptables::lock::Locking;
 use crate::iptables::{self, Flavour, Restore};
+use crate::nftables;
 
 pub(super) struct Writer<'a> {
     plan: &'a Plan,
     options: &'a Options,
     flavour: Flavour,
     before: &'a [Found; 2],
+    /// Whether the kernel had no table before.
+    untried: bool,
     locking: Locking,
 }
 
@@ -27,8 +30,9 @@ impl<'a> Writer<'a> {
         options: &'a Options,
         flavour: Flavour,
         before: &'a [Found; 2],
+        untried: bool,
     ) -> Self {
-        Self { plan, options, flavour, before, locking: Locking::new(options) }
+        Self { plan, options, flavour, before, untried, locking: Locking::new(options) }
     }
 
     /// Writes both families, and returns what the kernel holds then.
@@ -86,8 +90,15 @@ impl<'a> Writer<'a> {
         error.context(format!("rules could not be put back ({}), after", reasons.join("; ")))
     }
 
-    /// Reads what the kernel made of it.
+    /// Reads what the kernel made of it. Where nothing was before, asking the kernel itself may be enough, which saves
+    /// starting two programs; what it says decides only if it agrees.
     fn verify(&self) -> Result<[Found; 2]> {
+        if self.untried
+            && let Ok(now) = nftables::look_at_iptables()
+            && self.plan.differences(&now).is_empty()
+        {
+            return Ok(now);
+        }
         let [v4, v6] = iptables::save(self.flavour);
         let v4 = v4.map_err(|unusable| anyhow::anyhow!("cannot read the IPv4 rules again: {unusable}"))?;
         let v6 = match v6 {

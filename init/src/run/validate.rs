@@ -1,15 +1,30 @@
 //! `validate`, and the validation that follows an installation.
 
+use anyhow::Result;
 use rules::ruleset::Family;
-use rules::settings::Options;
+use rules::settings::{InterceptionMode, Options};
 
-use super::Plan;
-use crate::facts;
+use super::{Plan, Survey};
+use crate::cli::Output;
 use crate::failure::Failure;
+use crate::probe::report::{Report, Word};
 use crate::probe::{self, Question};
+use crate::{conntrack, facts, privileges};
 
-/// Sends the probes and reports them.
-pub(super) fn validate(plan: &Plan, options: &Options) -> Result<String, Failure> {
+/// Sends the probes, compares the rules if that is allowed, and reports.
+pub(super) fn validate(plan: &Plan, options: &Options, output: Output) -> Result<String, Failure> {
+    let mut report = Report::default();
+    send_probes(plan, options, &mut report)?;
+    compare_rules(plan, options, &mut report);
+    count_invalid(plan, &mut report);
+    let text = match output {
+        Output::Text => report.to_string(),
+        Output::Json => format!("{:#}\n", report.json()),
+    };
+    if report.passed() { Ok(text) } else { Err(Failure::NotIntercepted(text)) }
+}
+
+fn send_probes(plan: &Plan, options: &Options, report: &mut Report) -> Result<()> {
     let addresses = facts::addresses()?;
     let question = Question {
         settings: &plan.settings,
@@ -21,9 +36,41 @@ pub(super) fn validate(plan: &Plan, options: &Options) -> Result<String, Failure
         port: options.probe_port,
         timeout: options.probe_timeout,
     };
-    let report = probe::validate(&question)?;
-    if report.failed == 0 {
-        return Ok(report.text);
+    probe::validate(&question, report)
+}
+
+/// What comes from outside cannot be sent from here, so its rules are compared instead.
+fn compare_rules(plan: &Plan, options: &Options, report: &mut Report) {
+    let by_tproxy = if plan.settings.mode == InterceptionMode::Tproxy { ", TPROXY included," } else { "" };
+    let outside = format!("what comes from other machines{by_tproxy} cannot be sent from here");
+    if privileges::require_net_admin().is_err() {
+        let remedy = "compare the rules with `postern-init check`, which needs the capability NET_ADMIN";
+        return report.line(Word::Note, format!("{outside}: {remedy}"));
     }
-    Err(Failure::NotIntercepted(report.text))
+    match Survey::make(plan.clone(), options) {
+        Ok(survey) if survey.is_in_sync() => {
+            report.line(Word::Passed, format!("{outside}, but the kernel holds exactly the rules for it"));
+        }
+        Ok(survey) => {
+            report.line(Word::Failed, format!("{outside}, and {}", survey.explanation().trim_end()));
+        }
+        Err(error) => report.line(Word::Skipped, format!("the rules could not be compared: {error:#}")),
+    }
+}
+
+/// Packets outside a connection's window are passed on untranslated, and the peer resets the connection.
+fn count_invalid(plan: &Plan, report: &mut Report) {
+    let Some(count) = conntrack::invalid_packets() else { return };
+    let advice = match (count, plan.settings.drop_invalid) {
+        (0, _) => "",
+        (_, true) => "; --drop-invalid drops them",
+        (_, false) => {
+            "; should connections be reset at random, use --drop-invalid, or `sysctl -w \
+             net.netfilter.nf_conntrack_tcp_be_liberal=1`"
+        }
+    };
+    report.line(
+        Word::Note,
+        format!("connection tracking has called {count} packets INVALID here so far{advice}"),
+    );
 }

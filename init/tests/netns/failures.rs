@@ -6,10 +6,17 @@ use crate::harness::{BINARY, Namespace, injected, namespace_or_skip};
 
 /// A directory with one program in it, to stand before the real ones in `PATH`.
 fn imposter(name: &str, script: &str) -> (tempfile::TempDir, String) {
+    imposters(&[name], script)
+}
+
+/// The same with several that do the same.
+fn imposters(names: &[&str], script: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
-    let program = directory.path().join(name);
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    for name in names {
+        let program = directory.path().join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    }
     let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
     (directory, path)
 }
@@ -76,13 +83,8 @@ fn a_forced_iptables_that_is_not_there_is_told() {
 #[test]
 fn programs_that_turn_out_not_to_work_are_passed_over() {
     let namespace = namespace_or_skip!();
-    let directory = tempfile::tempdir().unwrap();
-    for program in ["iptables-nft-restore", "iptables-nft-save"] {
-        let path = directory.path().join(program);
-        std::fs::write(&path, "#!/bin/sh\necho 'no such library' >&2; exit 127\n").unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    }
-    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    let (_directory, path) =
+        imposters(&["iptables-nft-restore", "iptables-nft-save"], "echo 'no such library' >&2; exit 127");
     namespace.init_with(&[("PATH", &path)], &injected(&["--ipv6", "on"])).ok();
     assert_eq!(namespace.rules().matches(":ISTIO_OUTPUT -").count(), 2);
     assert!(namespace.listing("iptables-legacy", "nat").contains("ISTIO_OUTPUT"));
@@ -106,8 +108,10 @@ fn ipv6_that_cannot_be_read_fails_only_when_asked_for() {
     namespace.shell(
         "ip link add v9 type veth peer name v8; ip link set v9 up; ip -6 address add fd00::2/64 dev v9 nodad",
     );
-    let (_directory, path) =
-        imposter("ip6tables-nft-save", "echo 'Address family not supported' >&2; exit 3");
+    let (_directory, path) = imposters(
+        &["ip6tables-nft-save", "ip6tables-nft-restore"],
+        "echo 'Address family not supported' >&2; exit 3",
+    );
     let variables = [("PATH", path.as_str())];
     namespace.init_with(&variables, &injected(&["--ipv6", "on"])).exits(1).complains(&["ip6tables-nft-save"]);
     assert!(!namespace.rules().contains("ISTIO"));

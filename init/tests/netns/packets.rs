@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use rules::packet::{Direction, Packet};
 use rules::parse::{Found, parse};
@@ -55,22 +56,44 @@ impl World {
     }
 
     /// Sends the packet and returns the rules whose counters moved.
-    fn met(&self, case: &Case, before: &Found) -> (BTreeSet<Spot>, Found) {
+    ///
+    /// Sending ends before the packet has arrived everywhere: it may wait for a neighbour's address or for a busy
+    /// machine. So what is foretold is waited for, which also keeps it from being counted for the next packet.
+    fn met(&self, case: &Case, before: &Found, foretold: &BTreeSet<Spot>) -> (BTreeSet<Spot>, Found) {
         self.send(case);
-        let after = self.saved(before.family);
-        let mut met = BTreeSet::new();
-        for (table, contents) in &after.tables {
-            for (chain, now) in contents.chains.iter().enumerate() {
-                for (index, rule) in now.rules.iter().enumerate() {
-                    let was = &before.tables[table].chains[chain].rules[index];
-                    if rule.counters != was.counters {
-                        met.insert((*table, now.name.to_string(), index + 1));
-                    }
+        patiently(|| {
+            let after = self.saved(before.family);
+            let met = moved(before, &after);
+            (foretold.is_subset(&met), (met, after))
+        })
+    }
+}
+
+/// Tries until it says that it is done, for at most three seconds; what it has got by then.
+pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> (bool, T)) -> T {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    loop {
+        let (done, got) = attempt();
+        if done || Instant::now() >= deadline {
+            return got;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn moved(before: &Found, after: &Found) -> BTreeSet<Spot> {
+    let mut met = BTreeSet::new();
+    for (table, contents) in &after.tables {
+        for (chain, now) in contents.chains.iter().enumerate() {
+            for (index, rule) in now.rules.iter().enumerate() {
+                let was = &before.tables[table].chains[chain].rules[index];
+                if rule.counters != was.counters {
+                    met.insert((*table, now.name.to_string(), index + 1));
                 }
             }
         }
-        (met, after)
     }
+    met
 }
 
 /// A rule: table, chain, number.
@@ -228,7 +251,7 @@ fn captured_as_foretold(flags: &[&str], variables: &[(&str, &str)]) -> Option<us
                 .filter(|visit| visit.outcome == Outcome::Met)
                 .map(|visit| (visit.table, visit.chain.to_string(), visit.number))
                 .collect();
-            let (met, after) = world.met(&case, &before);
+            let (met, after) = world.met(&case, &before, &foretold);
             let in_nat = |spots: &BTreeSet<Spot>| -> BTreeSet<Spot> {
                 spots.iter().filter(|spot| spot.0 == TableName::Nat).cloned().collect()
             };

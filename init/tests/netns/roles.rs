@@ -88,6 +88,7 @@ fn part() {
             application(address.parse().unwrap());
         }
         ["application", address] => application(address.parse().unwrap()),
+        ["visit", address] => visit(address.parse().unwrap()),
         ["transparent-listener", address] => transparent_listener(address.parse().unwrap()),
         ["transparent-proxy", address] => transparent_proxy(address.parse().unwrap()),
         ["answer", user, address, text] => {
@@ -136,6 +137,17 @@ fn application(address: SocketAddr) {
         let mut stream = stream.unwrap();
         let text = format!("application saw {}", stream.peer_addr().unwrap());
         let _ = stream.write_all(text.as_bytes());
+    }
+}
+
+/// Connects again and again, and says something.
+fn visit(address: SocketAddr) {
+    say("!");
+    loop {
+        if let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+            let _ = stream.write_all(b"something that is no nonce at all");
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -36,8 +36,49 @@ fn as_proxy(world: &World, more: &[&str]) -> Said {
 fn rules_in_force_pass_every_probe() {
     let Some(world) = World::new() else { return };
     let said = world.pod.init(&[&FLAGS[..], &["--run-validation"]].concat()).ok();
-    assert_eq!(said.stdout.matches("passed ").count(), 8, "{}", said.stdout);
+    assert_eq!(said.stdout.matches("passed ").count(), 9, "{}", said.stdout);
+    assert!(said.stdout.contains("packets INVALID here so far"), "{}", said.stdout);
     assert_eq!(validate(&world, &[]).ok().stdout, said.stdout);
+}
+
+#[test]
+fn the_same_is_told_as_json() {
+    let Some(world) = World::new() else { return };
+    world.pod.init(&FLAGS).ok();
+    let json = |said: Said| serde_json::from_str::<serde_json::Value>(&said.stdout).unwrap();
+    let found = json(validate(&world, &["-o", "json"]).ok());
+    let first = &found["findings"][0];
+    assert_eq!((&found["passed"], &first["result"]), (&true.into(), &"passed".into()), "{found}");
+    let probe = &first["probe"];
+    assert_eq!((&probe["uid"], &probe["destination"]), (&1337.into(), &"127.0.0.6:15002".into()), "{found}");
+    world.pod.shell("iptables -t nat -F ISTIO_IN_REDIRECT");
+    let found = json(validate(&world, &["-o", "json"]).exits(126));
+    assert_eq!(found["passed"], false);
+    assert_eq!(found["findings"][0]["result"], "failed", "{found}");
+}
+
+#[test]
+fn rules_for_what_comes_from_outside_are_compared() {
+    let Some(world) = World::new() else { return };
+    world.pod.init(&FLAGS).ok();
+    world.pod.shell("iptables -t nat -F ISTIO_INBOUND");
+    let said = validate(&world, &[]).exits(126);
+    let failed: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("failed")).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0].contains("other machines") && said.stdout.contains("  - -p tcp -j ISTIO_IN_REDIRECT"));
+}
+
+/// Whoever else takes the connection is not taken for the proxy, and whoever else comes is not taken for the probe.
+#[test]
+fn strangers_are_told_from_probes() {
+    let Some(world) = World::new() else { return };
+    world.pod.init(&FLAGS).ok();
+    world.pod.shell("iptables -t nat -F ISTIO_REDIRECT; iptables -t nat -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 9");
+    let _stranger = world.pod.start("application 127.0.0.1:9");
+    let _visitor = world.pod.start("visit 127.0.0.1:15001");
+    let said = validate(&world, &[]).exits(126);
+    let line = said.stdout.lines().find(|line| line.contains("application to another machine")).unwrap();
+    assert!(line.starts_with("failed") && line.contains("must arrive on port 15001, but did not"), "{line}");
 }
 
 #[test]
@@ -84,7 +125,8 @@ fn a_missing_rule_is_accused() {
         world.pod.shell(removal);
         let said = validate(&world, &[]).exits(126);
         let failed: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("failed")).collect();
-        assert_eq!(failed.len(), 1, "{removal}: {failed:?}");
+        assert_eq!(failed.len(), 2, "{removal}: {failed:?}");
+        assert!(failed[1].contains("the kernel's rules differ"), "{removal}: {failed:?}");
         assert!(failed[0].contains(probe) && failed[0].contains(rule), "{removal}: {failed:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::parse::{Counters, Found, FoundChain, FoundRule, FoundTable};
 use crate::program::OWN_COMMENT;
-use crate::render::Dialect;
+use crate::render::{self, Dialect};
 use crate::ruleset::{ChainName, Condition, Family, Rule, TableName};
 
 use super::kernel::{chain, expression, rule, set, table};
@@ -15,9 +15,10 @@ use super::wire::{attributes, find, number, text};
 use super::{base, words};
 
 mod expressions;
+mod extension;
 mod values;
 
-/// What the kernel answered: the attributes of every table, chain, rule and set element of the family inet.
+/// What the kernel answered about one family of tables: the attributes of every table, chain, rule and set element.
 #[derive(Clone, Debug, Default)]
 pub struct Dump {
     /// One message for each table.
@@ -62,25 +63,36 @@ pub fn elements_request(table: &str, set: &str) -> Vec<u8> {
 
 /// Our tables for each family: IPv4, IPv6. What cannot be understood is kept as such, and never taken for a rule of ours.
 pub fn decode(dump: &Dump) -> [Found; 2] {
+    let found = Family::BOTH.map(|family| Found { dialect: Dialect::Nft, ..Found::nothing(family) });
+    read(dump, Tables::Native, found)
+}
+
+/// The tables that iptables has made for `family`, told in its words as far as they can be understood here.
+///
+/// What iptables does by extensions of its own, but for owners and redirection, is not: such a rule equals no other.
+pub fn decode_iptables(dump: &Dump, family: Family) -> Found {
+    let [found] = read(dump, Tables::Iptables(family), [Found::nothing(family)]);
+    found
+}
+
+fn read<const N: usize>(dump: &Dump, tables: Tables, mut found: [Found; N]) -> [Found; N] {
     let sets = ports_of_sets(&dump.elements);
-    let mut found = Family::BOTH.map(|family| Found { dialect: Dialect::Nft, ..Found::nothing(family) });
-    for table in
-        dump.tables.iter().filter(|message| is_in_force(message)).filter_map(|message| table_of(message))
-    {
+    let in_force = dump.tables.iter().filter(|message| is_in_force(message));
+    for table in in_force.filter_map(|message| tables.table(text(message, table::NAME)?)) {
         for found in &mut found {
             found.tables.insert(table, FoundTable::default());
         }
     }
     let mut names = HashMap::new();
     for message in &dump.chains {
-        let Some((table, name, chain)) = read_chain(message) else { continue };
+        let Some((table, name, chain)) = read_chain(message, tables) else { continue };
         names.insert((table, name), chain.name.clone());
         for found in &mut found {
             found.tables.entry(table).and_modify(|table| table.chains.push(chain.clone()));
         }
     }
     for message in &dump.rules {
-        let Some((table, chain, rule)) = read_rule(message, &names, &sets) else { continue };
+        let Some((table, chain, rule)) = read_rule(message, tables, &names, &sets) else { continue };
         for found in found.iter_mut().filter(|found| rule.serves(found.family)) {
             let chains = found.tables.get_mut(&table).map(|table| &mut table.chains);
             let chain = chains.and_then(|chains| chains.iter_mut().find(|found| found.name == chain));
@@ -92,16 +104,56 @@ pub fn decode(dump: &Dump) -> [Found; 2] {
     found
 }
 
+/// Whose tables are read: they are named differently.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Tables {
+    Native,
+    Iptables(Family),
+}
+
+impl Tables {
+    fn table(self, name: &str) -> Option<TableName> {
+        match self {
+            Self::Native => super::table(name),
+            Self::Iptables(_) => {
+                TableName::ALL.iter().find(|(_, text)| *text == name).map(|(table, _)| *table)
+            }
+        }
+    }
+
+    fn chain(self, name: &str) -> ChainName {
+        match self {
+            Self::Native => super::chain(name),
+            Self::Iptables(_) => ChainName::new(name),
+        }
+    }
+
+    /// The only family whose packets meet any rule.
+    fn family(self) -> Option<Family> {
+        match self {
+            Self::Native => None,
+            Self::Iptables(family) => Some(family),
+        }
+    }
+
+    fn words(self, rule: &Rule, family: Option<Family>) -> String {
+        match self {
+            Self::Native => words::rule(rule, family),
+            Self::Iptables(_) => render::rule(rule),
+        }
+    }
+}
+
 /// A table that is switched off decides nothing.
 fn is_in_force(message: &[u8]) -> bool {
     number(message, table::FLAGS).is_none_or(|flags| flags & table::DORMANT == 0)
 }
 
 /// The table, the chain's own name, and the chain. A built-in chain that the kernel calls elsewhere is not ours.
-fn read_chain(message: &[u8]) -> Option<(TableName, String, FoundChain)> {
-    let table = super::table(text(message, chain::TABLE)?)?;
+fn read_chain(message: &[u8], tables: Tables) -> Option<(TableName, String, FoundChain)> {
+    let table = tables.table(text(message, chain::TABLE)?)?;
     let own_name = text(message, chain::NAME)?;
-    let mut name = super::chain(own_name);
+    let mut name = tables.chain(own_name);
     let hook = find(message, chain::HOOK);
     let policy = hook.map(|_| if number(message, chain::POLICY) == Some(0) { "DROP" } else { "ACCEPT" });
     let wanted = base(table, &name);
@@ -133,19 +185,20 @@ impl InetFound {
 
 fn read_rule(
     message: &[u8],
+    tables: Tables,
     names: &HashMap<(TableName, String), ChainName>,
     sets: &Sets,
 ) -> Option<(TableName, ChainName, InetFound)> {
     let table_name = text(message, rule::TABLE)?;
-    let table = super::table(table_name)?;
+    let table = tables.table(table_name)?;
     let chain = names.get(&(table, text(message, rule::CHAIN)?.to_owned()))?.clone();
-    let mut reader = expressions::Reader::new(table_name, sets);
+    let mut reader = expressions::Reader::new(table_name, sets, tables.family());
     for (name, body) in expressions(message) {
         reader.read(name, body);
     }
     let expressions::Read { family, mut rule, counters } = reader.finish();
-    let text = words::rule(&rule, family);
-    if chain.is_built_in() {
+    let text = tables.words(&rule, family);
+    if tables == Tables::Native && chain.is_built_in() {
         own(&mut rule);
     }
     Some((table, chain, InetFound { family, found: FoundRule { text, rule, counters } }))

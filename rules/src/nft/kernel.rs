@@ -86,6 +86,10 @@ pub(super) mod expression {
     pub(in crate::nft) const IMMEDIATE_DATA: u16 = 2;
     pub(in crate::nft) const COUNTER_BYTES: u16 = 1;
     pub(in crate::nft) const COUNTER_PACKETS: u16 = 2;
+    /// `match` and `target` share these.
+    pub(in crate::nft) const EXTENSION_NAME: u16 = 1;
+    pub(in crate::nft) const EXTENSION_REVISION: u16 = 2;
+    pub(in crate::nft) const EXTENSION_INFO: u16 = 3;
     pub(in crate::nft) const REDIR_PORT_REGISTER: u16 = 1;
     pub(in crate::nft) const TPROXY_FAMILY: u16 = 1;
     pub(in crate::nft) const TPROXY_PORT_REGISTER: u16 = 3;

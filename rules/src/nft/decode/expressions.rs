@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use super::super::kernel::{VERDICT_REGISTER, compare, ct, expression, meta, payload, verdict};
 use super::super::wire::{find, number, text};
 use super::super::{Side, chain, words};
-use super::Sets;
 use super::values::{address, data, family, interface, port_side, ports, prefix_length, protocol, states};
+use super::{Sets, extension};
 use crate::parse::Counters;
 use crate::ports::{Port, PortRange};
 use crate::ruleset::{Condition, Family, Match, Rule, Target};
@@ -58,12 +58,13 @@ enum Step {
 }
 
 impl<'s> Reader<'s> {
-    pub(super) fn new(table: &'s str, sets: &'s Sets) -> Self {
+    /// A reader of rules in this table; `family` is the only one whose packets come there, if it is not for both.
+    pub(super) fn new(table: &'s str, sets: &'s Sets, family: Option<Family>) -> Self {
         Self {
             table,
             sets,
             registers: HashMap::new(),
-            family: None,
+            family,
             matches: Vec::new(),
             steps: Vec::new(),
             counters: None,
@@ -119,6 +120,8 @@ impl<'s> Reader<'s> {
             "range" => self.range(body)?,
             "lookup" => self.look_up(body)?,
             "immediate" => self.immediate(body)?,
+            "match" => self.matches.push(extension::condition(body)?),
+            "target" => self.steps.push(Step::Target(extension::target(body, self.family?)?)),
             "redir" => {
                 let port = self.port(number(body, expression::REDIR_PORT_REGISTER)?)?;
                 self.steps.push(Step::Target(Target::Redirect(port)));

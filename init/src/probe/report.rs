@@ -1,0 +1,102 @@
+//! What `validate` found: one line for each probe, and what else there is to know.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::{Found, Probe};
+
+/// What was found, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    word: Word,
+    /// The packet that was sent, if this is about one.
+    probe: Option<Probe>,
+    text: String,
+}
+
+/// What a line is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    /// As it must be.
+    Passed,
+    /// Otherwise.
+    Failed,
+    /// It could not be found out.
+    Skipped,
+    /// Something else that matters.
+    Note,
+}
+
+impl Word {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl Report {
+    /// Adds something that is not about a probe.
+    pub(crate) fn line(&mut self, word: Word, text: impl Into<String>) {
+        self.lines.push(Line { word, probe: None, text: text.into() });
+    }
+
+    /// Adds what became of a probe.
+    pub(super) fn add(&mut self, probe: &Probe, found: &Found) {
+        let (word, text) = match found {
+            Found::AsForetold(text) => (Word::Passed, text),
+            Found::Otherwise(text) => (Word::Failed, text),
+            Found::Unsent(text) => (Word::Skipped, text),
+        };
+        self.lines.push(Line { word, probe: Some(probe.clone()), text: text.clone() });
+    }
+
+    /// Whether nothing failed.
+    pub(crate) fn passed(&self) -> bool {
+        self.lines.iter().all(|line| line.word != Word::Failed)
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self) -> Value {
+        let lines: Vec<_> = self.lines.iter().map(Line::json).collect();
+        json!({ "passed": self.passed(), "findings": lines })
+    }
+}
+
+impl Line {
+    fn json(&self) -> Value {
+        let probe = self.probe.as_ref().map(|probe| {
+            json!({
+                "what": probe.what,
+                "uid": probe.sender.user,
+                "gid": probe.sender.group,
+                "protocol": probe.protocol.to_string(),
+                "destination": probe.destination.to_string(),
+            })
+        });
+        json!({ "result": self.word.text(), "probe": probe, "text": self.text })
+    }
+}
+
+impl fmt::Display for Report {
+    /// One line each.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Line { word, probe, text } in &self.lines {
+            write!(f, "{:7} ", word.text())?;
+            if let Some(Probe { what, sender, protocol, destination, .. }) = probe {
+                write!(f, "{what} ({sender}, {protocol} to {destination}): ")?;
+            }
+            writeln!(f, "{text}")?;
+        }
+        Ok(())
+    }
+}
