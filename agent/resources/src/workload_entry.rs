@@ -145,7 +145,7 @@ mod tests {
     fn every_field_is_read() {
         let spec = "{address: 10.0.0.9, ports: {http: 8080}, labels: {app: web}, network: n1, \
                     locality: eu/a, weight: 3, serviceAccount: web}";
-        let Resource::WorkloadEntry(entry) = testing::valid_without_effect(&text(spec)) else { panic!() };
+        let Resource::WorkloadEntry(entry) = testing::valid(&text(spec)) else { panic!() };
         let expected = WorkloadEntry {
             address: Some(WorkloadAddress::Ip([10, 0, 0, 9].into())),
             ports: BTreeMap::from([("http".to_owned(), 8080)]),

@@ -3,13 +3,14 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use foldhash::fast::FixedState;
+use ipnet::IpNet;
 
 use crate::{
     filter_chain::{Application, ConnectionFacts, FilterChain, FilterChainMatch, Inspection, Transport},
     hosts::{HostName, HostPattern, HostTable},
 };
 
-/// Finds a listener's filter chains by destination port and server name.
+/// Finds a listener's filter chains by destination and server name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChainIndex {
     by_port: Map<u16, PortChains>,
@@ -19,9 +20,19 @@ pub(crate) struct ChainIndex {
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// The chains that compete for the connections to one port.
+/// The chains for the connections to one port.
 #[derive(Clone, Debug, Default)]
 struct PortChains {
+    /// Chains for some destinations only, the narrowest network first.
+    networks: Vec<(IpNet, NamedChains)>,
+    /// Chains for any destination.
+    anywhere: NamedChains,
+    inspection: Option<Inspection>,
+}
+
+/// The chains that compete for the connections to one port in one network.
+#[derive(Clone, Debug, Default)]
+struct NamedChains {
     /// Position in `groups`.
     names: HostTable<usize>,
     addresses: Map<IpAddr, usize>,
@@ -29,7 +40,6 @@ struct PortChains {
     groups: Vec<Vec<usize>>,
     /// Those that ask for none.
     unnamed: Vec<usize>,
-    inspection: Option<Inspection>,
 }
 
 impl ChainIndex {
@@ -43,13 +53,19 @@ impl ChainIndex {
                 None => &mut index.any_port,
             };
             chains.require(inspection(chain, has_default));
-            let names = &chain.matches.server_names;
-            if names.is_empty() || names.contains(&HostPattern::Any) {
-                chains.unnamed.push(position);
-            }
-            for name in names.iter().filter(|name| **name != HostPattern::Any) {
-                let group = *groups.entry((port, name)).or_insert_with(|| chains.new_group(name));
-                chains.groups[group].push(position);
+            let subnets = &chain.matches.destination_subnets;
+            let anywhere = subnets.is_empty().then_some(None);
+            for network in subnets.iter().map(|net| Some(net.trunc())).chain(anywhere) {
+                let chains = chains.within(network);
+                let names = &chain.matches.server_names;
+                if names.is_empty() || names.contains(&HostPattern::Any) {
+                    chains.unnamed.push(position);
+                }
+                for name in names.iter().filter(|name| **name != HostPattern::Any) {
+                    let group =
+                        *groups.entry((port, network, name)).or_insert_with(|| chains.new_group(name));
+                    chains.groups[group].push(position);
+                }
             }
         }
         index
@@ -62,14 +78,11 @@ impl ChainIndex {
 
     /// Position of the chain that serves a connection.
     pub(crate) fn select(&self, connection: &ConnectionFacts<'_>, chains: &[FilterChain]) -> Option<usize> {
-        let candidates = self.chains(connection.destination.port()).named(connection);
-        let matches = |position: &&usize| &chains[**position].matches;
-        let transport = |position: &&usize| optional(matches(position).transport, connection.transport);
-        let application = |position: &&usize| application(matches(position), connection.application);
-        let best_transport = candidates.iter().filter_map(|p| transport(&p)).max()?;
-        let fitting = || candidates.iter().filter(|p| transport(p) == Some(best_transport));
-        let best_application = fitting().filter_map(|p| application(&p)).max()?;
-        fitting().find(|p| application(p) == Some(best_application)).copied()
+        let of_port = self.chains(connection.destination.port());
+        let destination = connection.destination.ip().to_canonical();
+        let networks = of_port.networks.iter().filter(|(network, _)| network.contains(&destination));
+        let mut narrowest_first = networks.map(|(_, named)| named).chain([&of_port.anywhere]);
+        narrowest_first.find_map(|named| best(named.named(connection), connection, chains))
     }
 
     fn chains(&self, port: u16) -> &PortChains {
@@ -77,17 +90,29 @@ impl ChainIndex {
     }
 }
 
+/// Position of the best of the candidates.
+fn best(candidates: &[usize], connection: &ConnectionFacts<'_>, chains: &[FilterChain]) -> Option<usize> {
+    let matches = |position: &&usize| &chains[**position].matches;
+    let transport = |position: &&usize| optional(matches(position).transport, connection.transport);
+    let application = |position: &&usize| application(matches(position), connection.application);
+    let best_transport = candidates.iter().filter_map(|p| transport(&p)).max()?;
+    let fitting = || candidates.iter().filter(|p| transport(p) == Some(best_transport));
+    let best_application = fitting().filter_map(|p| application(&p)).max()?;
+    fitting().find(|p| application(p) == Some(best_application)).copied()
+}
+
 impl PortChains {
-    fn new_group(&mut self, name: &HostPattern) -> usize {
-        let group = self.groups.len();
-        self.groups.push(Vec::new());
-        self.names.insert(name, group);
-        if let HostPattern::Exact(name) = name
-            && let Ok(address) = name.parse()
-        {
-            self.addresses.insert(address, group);
-        }
-        group
+    /// The chains for a network, or for any destination.
+    fn within(&mut self, network: Option<IpNet>) -> &mut NamedChains {
+        let Some(network) = network else { return &mut self.anywhere };
+        let known = self.networks.iter().position(|(known, _)| *known == network);
+        let at = known.unwrap_or_else(|| {
+            let length = network.prefix_len();
+            let at = self.networks.partition_point(|(known, _)| known.prefix_len() >= length);
+            self.networks.insert(at, (network, NamedChains::default()));
+            at
+        });
+        &mut self.networks[at].1
     }
 
     fn require(&mut self, more: Inspection) {
@@ -103,6 +128,20 @@ impl PortChains {
             (Inspection::Nothing, Inspection::Nothing) => Inspection::Nothing,
         };
         self.inspection = Some(self.inspection.map_or(more, both));
+    }
+}
+
+impl NamedChains {
+    fn new_group(&mut self, name: &HostPattern) -> usize {
+        let group = self.groups.len();
+        self.groups.push(Vec::new());
+        self.names.insert(name, group);
+        if let HostPattern::Exact(name) = name
+            && let Ok(address) = name.parse()
+        {
+            self.addresses.insert(address, group);
+        }
+        group
     }
 
     /// The chains for the server name of a connection: the exact name, else the longest suffix, else those that ask for

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
+
 use crate::{
     PathNormalization, RouteConfigId, hosts::HostPattern, route::WeightedClusters, tls::TlsContextId,
 };
@@ -24,6 +26,9 @@ pub struct FilterChain {
 pub struct FilterChainMatch {
     /// Port of the original destination.
     pub destination_port: Option<u16>,
+    /// Networks of the original destination, any one of these; empty means any. A chain for a narrower network is
+    /// asked first, and the wider ones only when no chain of the narrower takes the connection.
+    pub destination_subnets: Vec<IpNet>,
     /// Server names asked for in the client hello; empty means any or none. An address stands for clients that dialled
     /// it: they send no name.
     pub server_names: Vec<HostPattern>,

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use foldhash::fast::FixedState;
-use resources::{Protocol, ResourceSet, ServicePort, Subset};
+use resources::{Protocol, ResourceSet, Subset};
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Discovery, Endpoint, Locality, ServiceName, SourceAddresses,
     WeightedClusters,
@@ -12,7 +12,7 @@ use snapshot::{
 use crate::{
     destinations::{Destinations, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol},
     proxy::{Proxy, ProxyKind},
-    registry::{KnownEndpoint, KnownService, Registry},
+    registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
 };
 
 /// Where connections go whose destination nobody knows.
@@ -38,8 +38,7 @@ impl Clusters {
         let timeout = proxy.mesh.connect_timeout;
         let own_locality = own_locality(resources, proxy);
         let maker = ClusterMaker { proxy, own_locality, destinations };
-        let services = registry.services.iter().filter(|service| !service.is_alias());
-        let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
+        let mut list: Vec<Cluster> = registry.services.iter().flat_map(|s| maker.of_service(s)).collect();
         if proxy.kind == ProxyKind::Sidecar {
             let inbound = Some(SourceAddresses::INBOUND);
             list.push(original(PASSTHROUGH, None, None, timeout));
@@ -97,15 +96,15 @@ struct ClusterMaker<'m> {
 impl ClusterMaker<'_> {
     /// One cluster for each port, and one for each subset of it.
     fn of_service(&self, service: &KnownService<'_>) -> Vec<Cluster> {
-        let meta = &service.object.meta;
+        let meta = service.meta();
         let name = ServiceName {
             host: service.host.clone(),
-            name: meta.name().to_owned(),
+            name: service.short_name().to_owned(),
             namespace: meta.namespace().to_owned(),
         };
         let destination = self.destinations.of(&service.host, meta.namespace());
         let mut clusters = Vec::new();
-        for port in service.tcp_ports() {
+        for port in &service.ports {
             let subsets = destination.iter().flat_map(HostPolicy::subsets).map(Some);
             for subset in std::iter::once(None).chain(subsets) {
                 clusters.push(self.of_port((service, &name), port, subset, destination));
@@ -117,39 +116,51 @@ impl ClusterMaker<'_> {
     fn of_port(
         &self,
         (service, name): (&KnownService<'_>, &ServiceName),
-        port: &ServicePort,
+        port: &KnownPort<'_>,
         subset: Option<&Subset>,
         destination: Option<HostPolicy<'_>>,
     ) -> Cluster {
-        let policy = destination.map(|destination| destination.policy(subset, port.port)).unwrap_or_default();
-        // Clients of a headless service choose the pod themselves, except where HTTP lets us choose.
-        let chosen_by_client =
-            service.object.spec.is_headless && !port.application_protocol().is_some_and(Protocol::is_http);
-        let discovery = match chosen_by_client {
-            true => Discovery::OriginalDestination,
-            false => self.listed(service.endpoints(port), subset, &policy),
-        };
+        let policy =
+            destination.map(|destination| destination.policy(subset, port.number)).unwrap_or_default();
+        let discovery = self.discovery(service, port, subset, &policy);
         let subset_name = subset.map_or("", |subset| subset.name.as_str());
         let mut cluster = Cluster {
             connect_timeout: self.proxy.mesh.connect_timeout,
             service: Some(name.clone()),
             destination_rule: destination.map(|destination| destination.name()),
-            ..Cluster::new(outbound_name(port.port, subset_name, &service.host), discovery)
+            ..Cluster::new(outbound_name(port.number, subset_name, &service.host), discovery)
         };
-        apply(&policy, port.application_protocol(), &mut cluster);
+        apply(&policy, port.protocol, &mut cluster);
         cluster
     }
 
-    /// The endpoints of a subset, or all, by where they are.
-    fn listed(
+    /// The endpoints of a subset, or all.
+    fn discovery(
         &self,
-        endpoints: Vec<KnownEndpoint<'_>>,
+        service: &KnownService<'_>,
+        port: &KnownPort<'_>,
         subset: Option<&Subset>,
         policy: &Policy<'_>,
     ) -> Discovery {
-        let chosen =
-            endpoints.into_iter().filter(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
-        let near = chosen.filter_map(|known| {
+        let chosen = || {
+            let mut endpoints = service.endpoints(port);
+            endpoints.retain(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
+            endpoints
+        };
+        match service.resolution {
+            // Clients of a headless service choose the pod themselves, except where HTTP lets us choose.
+            Resolution::ChosenByClient if !port.protocol.is_some_and(Protocol::is_http) => {
+                Discovery::OriginalDestination
+            }
+            Resolution::Listed | Resolution::ChosenByClient => self.listed(chosen(), policy),
+            Resolution::OriginalDestination => Discovery::OriginalDestination,
+            Resolution::Dns(resolution) => KnownEndpoint::resolved(chosen(), resolution),
+        }
+    }
+
+    /// Endpoints by where they are.
+    fn listed(&self, endpoints: Vec<KnownEndpoint<'_>>, policy: &Policy<'_>) -> Discovery {
+        let near = endpoints.into_iter().filter_map(|known| {
             let speaks_mesh_tls = known
                 .labels
                 .is_some_and(|labels| labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio"));

@@ -58,16 +58,15 @@ pub(crate) fn ports(registry: &Registry<'_>) -> (BTreeMap<u16, InboundPort>, Vec
     let mut ports: BTreeMap<u16, (InboundPort, &KnownService<'_>)> = BTreeMap::new();
     let mut findings = Vec::new();
     for service in registry.of_workload() {
-        for (index, port) in service.tcp_ports_indexed() {
+        for port in &service.ports {
             let Some(number) = service.target_port(port, &registry.proxy.ips) else {
-                findings.push(nameless_port(service, index));
+                findings.push(nameless_port(service, port.index));
                 continue;
             };
-            let declared =
-                InboundPort { number, service_port: port.port, protocol: port.application_protocol() };
+            let declared = InboundPort { number, service_port: port.number, protocol: port.protocol };
             match ports.get(&number) {
                 Some((earlier, owner)) if earlier.protocol != declared.protocol => {
-                    findings.push(protocol_conflict(service, index, declared, owner));
+                    findings.push(protocol_conflict(service, port.index, declared, owner));
                 }
                 Some(_) => {}
                 None => _ = ports.insert(number, (declared, service)),
@@ -128,7 +127,7 @@ fn nameless_port(service: &KnownService<'_>, index: usize) -> Finding {
     let spec = Path::ROOT.field("spec");
     let (ports, severity) = (spec.field("ports"), Severity::Warning);
     let at = ports.index(index);
-    service.object.meta.finding(severity, Rule::UnknownReference, &at.field("targetPort"), problem)
+    service.meta().finding(severity, Rule::UnknownReference, &at.field("targetPort"), problem)
 }
 
 fn protocol_conflict(
@@ -137,7 +136,7 @@ fn protocol_conflict(
     declared: InboundPort,
     owner: &KnownService<'_>,
 ) -> Finding {
-    let owner = &owner.object.meta;
+    let owner = owner.meta();
     let problem = Problem::new(format!(
         "says another protocol for port {} than {} ({}), which comes first and decides",
         declared.number,
@@ -147,5 +146,5 @@ fn protocol_conflict(
     let problem = problem.remedy("name both ports alike");
     let spec = Path::ROOT.field("spec");
     let ports = spec.field("ports");
-    service.object.meta.finding(Severity::Warning, Rule::Conflict, &ports.index(index), problem)
+    service.meta().finding(Severity::Warning, Rule::Conflict, &ports.index(index), problem)
 }

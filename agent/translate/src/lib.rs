@@ -48,9 +48,9 @@ pub struct Translation {
 ///
 /// Pure: no clock, no random source, no environment.
 pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: &Proxy) -> Translation {
-    let registry = Registry::new(resources, proxy);
-    let mut draft = DraftBuilder::new(normalization(proxy.mesh.path_normalization));
     let mut findings = Vec::new();
+    let registry = Registry::new(resources, proxy, &mut findings);
+    let mut draft = DraftBuilder::new(normalization(proxy.mesh.path_normalization));
     let rules = Rules::new(resources, proxy, &mut findings);
     let destinations = Destinations::new(resources, proxy, &mut findings);
     let clusters = Clusters::new(resources, &registry, &destinations);

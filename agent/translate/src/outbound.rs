@@ -1,31 +1,34 @@
 //! The sidecar's outbound listeners (15001): the workload's own calls.
 //!
 //! HTTP services of one port share a wildcard listener and a route table, because it is the Host that decides. Other
-//! services have a listener at each of their addresses.
+//! services have a listener at each of their addresses, or chains of the wildcard listener when they have none.
+
+mod bound;
+mod connections;
+mod mesh_rules;
+mod virtual_hosts;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
 };
 
-use resources::{
-    Finding, GatewayRef, Object, OutboundTrafficPolicy, Path, Problem, Protocol, ResourceSet, Rule,
-    ServicePort, Severity, VirtualService,
-};
+use ipnet::IpNet;
+use resources::{Finding, GatewayRef, OutboundTrafficPolicy, ResourceSet};
 use snapshot::{
-    Application, Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, Route, RouteAction,
-    RouteConfig, RouteMatch, VirtualHost,
+    Application, Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig,
+    VirtualHost,
 };
 
 use crate::{
-    clusters::{Clusters, PASSTHROUGH, outbound_name},
+    clusters::{Clusters, PASSTHROUGH},
     draft::{DraftBuilder, address_name, captured_listener, chain, socket_listener, tcp, wildcard},
-    hosts::{HostIndex, full_name, pattern, service_domains},
-    registry::{KnownEndpoint, KnownService, Registry},
-    routes::{RouteContext, default_route},
-    rules::{Rules, default_retries},
-    visibility,
+    registry::{KnownPort, KnownService, Reached, Registry},
+    routes::RouteContext,
+    rules::Rules,
 };
+use bound::{Bound, conflict};
+use mesh_rules::MeshRules;
 
 /// Adds the outbound listeners and their route tables.
 pub(crate) fn build(
@@ -35,12 +38,12 @@ pub(crate) fn build(
     findings: &mut Vec<Finding>,
 ) {
     let rules = MeshRules::new(resources, registry, findings);
-    let (http, taken) = (BTreeMap::new(), BTreeMap::new());
+    let (http, bound) = (BTreeMap::new(), BTreeMap::new());
     let mut outbound =
-        Outbound { registry, clusters, http_rules, rules, http, others: Vec::new(), taken, findings };
-    for service in registry.services.iter().filter(|service| !service.is_alias()) {
-        for (index, port) in service.tcp_ports_indexed() {
-            outbound.add_port(service, index, port, draft);
+        Outbound { registry, clusters, http_rules, rules, http, others: Vec::new(), bound, findings };
+    for service in &registry.services {
+        for port in &service.ports {
+            outbound.add_port(service, port, draft);
         }
     }
     outbound.add_hosts_of_no_service();
@@ -56,49 +59,88 @@ struct Outbound<'o, 's> {
     http: BTreeMap<u16, Vec<VirtualHost>>,
     /// Virtual hosts of the table for port 80 that are no service.
     others: Vec<VirtualHost>,
-    /// Addresses that have a listener, with the service it is for.
-    taken: BTreeMap<SocketAddr, &'o KnownService<'s>>,
+    /// Connections that are not to a shared table, by the address that they are captured for.
+    bound: BTreeMap<SocketAddr, Bound<'o, 's>>,
     findings: &'o mut Vec<Finding>,
 }
 
 impl<'o, 's> Outbound<'o, 's> {
-    fn add_port(
+    fn add_port(&mut self, service: &'o KnownService<'s>, port: &'o KnownPort<'s>, draft: &mut DraftBuilder) {
+        let is_http = port.protocol.is_some_and(resources::Protocol::is_http);
+        let is_anywhere = matches!(service.reached, Reached::Anywhere);
+        if is_http || (port.protocol.is_none() && is_anywhere) {
+            self.add_http(service, port);
+        }
+        if !is_http {
+            self.add_connections(service, port, draft);
+        }
+    }
+
+    /// The service's names in the table of the port.
+    fn add_http(&mut self, service: &'o KnownService<'s>, port: &KnownPort<'_>) {
+        if SERVER_FIRST.contains(&port.number)
+            && let Some(bound) = self.bound.get(&wildcard(port.number)).filter(|bound| bound.is_taken())
+        {
+            let what = format!("port {} (where servers speak first) of every address", port.number);
+            let lost = bound.owner().map(|owner| conflict((service, port), &what, owner));
+            self.findings.extend(lost);
+            return;
+        }
+        let hosts = self.virtual_hosts(service, port.number);
+        self.http.entry(port.number).or_default().extend(hosts);
+    }
+
+    /// Chains at every address that the port is reached at.
+    fn add_connections(
         &mut self,
         service: &'o KnownService<'s>,
-        index: usize,
-        port: &ServicePort,
+        port: &'o KnownPort<'s>,
         draft: &mut DraftBuilder,
     ) {
-        match port.application_protocol() {
-            Some(protocol) if protocol.is_http() => {
-                let host = self.virtual_host(service, port.port);
-                self.http.entry(port.port).or_default().push(host);
+        let is_tls = port.protocol.is_some_and(resources::Protocol::is_tls);
+        let mut own_table = None;
+        for (address, networks) in places(service, port) {
+            let everywhere = address.ip().is_unspecified();
+            if everywhere && networks.is_empty() && self.speaks_http_first(port, is_tls) {
+                let problem = resources::Problem::new(format!(
+                    "claims port {}, on which servers speak first, and HTTP services have already: it is left out",
+                    port.number
+                ));
+                let problem = problem.remedy("give the ServiceEntry `addresses`");
+                self.findings.push(service.port_finding(port.index, resources::Rule::Conflict, problem));
+                continue;
             }
-            protocol => {
-                let addresses = self.free_addresses(service, index, port);
-                if !addresses.is_empty() {
-                    self.add_addresses(service, port, protocol, &addresses, draft);
+            let taken = self.bound.get(&address).is_some_and(Bound::is_taken);
+            let parts = self.parts(service, port, everywhere || (is_tls && taken));
+            let bound = self.bound.entry(address).or_insert_with(|| Bound::new(address));
+            let mut is_served = false;
+            for mut part in parts {
+                if part.subnets.is_empty() {
+                    part.subnets.clone_from(&networks);
                 }
+                is_served |= bound.add(part, (service, port), self.findings);
+            }
+            // What is spoken must be found out: HTTP has a table of its own, for this service only.
+            if is_served && port.protocol.is_none() && !(everywhere && networks.is_empty()) {
+                let filter = match &own_table {
+                    Some(filter) => NetworkFilter::clone(filter),
+                    None => own_table.insert(self.own_table(service, port.number, draft)).clone(),
+                };
+                let bound = self.bound.entry(address).or_insert_with(|| Bound::new(address));
+                bound.chains.push(on_http(&address_name(address), networks, filter));
             }
         }
     }
 
-    /// One virtual host: the rules of the VirtualService that owns the service's name, else everything to the service.
-    fn virtual_host(&self, service: &KnownService<'_>, port: u16) -> VirtualHost {
-        let meta = &service.object.meta;
-        let ips = &service.object.spec.cluster_ips;
-        let rules = self.rules.owner(&service.host).and_then(|vs| self.context(port).routes(vs));
-        let default = || {
-            let clusters = self.clusters.only(outbound_name(port, "", &service.host));
-            default_route("default", clusters, Some(default_retries()))
-        };
-        let routes = rules.unwrap_or_else(|| vec![default()]);
-        VirtualHost {
-            name: format!("{}:{port}", service.host),
-            domains: service_domains(meta.name(), meta.namespace(), ips, self.registry.proxy),
-            require_tls: false,
-            routes,
-        }
+    /// Whether the shared table has the port already and bytes could not be told from HTTP there.
+    fn speaks_http_first(&self, port: &KnownPort<'_>, is_tls: bool) -> bool {
+        !is_tls && SERVER_FIRST.contains(&port.number) && self.http.contains_key(&port.number)
+    }
+
+    /// `<host>:<port>`, a table for one service whatever the Host.
+    fn own_table(&self, service: &KnownService<'_>, port: u16, draft: &mut DraftBuilder) -> NetworkFilter {
+        let host = VirtualHost { domains: vec![HostPattern::Any], ..self.virtual_host(service, port) };
+        draft.add_table(RouteConfig::new(host.name.clone(), vec![host]))
     }
 
     fn context(&self, port: u16) -> RouteContext<'_> {
@@ -106,80 +148,7 @@ impl<'o, 's> Outbound<'o, 's> {
         RouteContext { registry, clusters, rules, gateway: &GatewayRef::Mesh, port }
     }
 
-    /// The addresses a service's port is reached at that no older service has.
-    fn free_addresses(
-        &mut self,
-        service: &'o KnownService<'s>,
-        index: usize,
-        port: &ServicePort,
-    ) -> Vec<SocketAddr> {
-        let spec = &service.object.spec;
-        let addresses: BTreeSet<SocketAddr> = match spec.is_headless {
-            true => service.endpoints(port).iter().filter_map(KnownEndpoint::address).collect(),
-            false => spec.cluster_ips.iter().map(|ip| SocketAddr::new(*ip, port.port)).collect(),
-        };
-        let mut free = Vec::new();
-        for address in addresses {
-            match self.taken.get(&address) {
-                Some(owner) => self.findings.push(address_conflict(service, index, address, owner)),
-                None => {
-                    self.taken.insert(address, service);
-                    free.push(address);
-                }
-            }
-        }
-        free
-    }
-
-    fn add_addresses(
-        &self,
-        service: &KnownService<'_>,
-        port: &ServicePort,
-        protocol: Option<Protocol>,
-        addresses: &[SocketAddr],
-        draft: &mut DraftBuilder,
-    ) {
-        let cluster = || tcp(self.clusters.only(outbound_name(port.port, "", &service.host)));
-        // What is spoken must be found out: HTTP has a table of its own, for this service only.
-        let http = protocol.is_none().then(|| {
-            let host =
-                VirtualHost { domains: vec![HostPattern::Any], ..self.virtual_host(service, port.port) };
-            draft.add_table(RouteConfig::new(host.name.clone(), vec![host]))
-        });
-        for address in addresses {
-            let mut listener = captured_listener(*address);
-            let name = listener.name.clone();
-            listener.filter_chains.extend(http.clone().map(|filter| on_http(&name, filter)));
-            listener.default_filter_chain = Some(chain(name, cluster()));
-            draft.add_listener(listener);
-        }
-    }
-
-    /// Hosts of VirtualServices that are no service are served on port 80 only, as in Istio.
-    fn add_hosts_of_no_service(&mut self) {
-        let mut services = HostIndex::default();
-        for service in &self.registry.services {
-            services.insert(&HostPattern::Exact(service.host.clone()), ());
-        }
-        for (host, vs) in &self.rules.hosts {
-            let Some(domain) = pattern(host).filter(|domain| services.meeting(domain).is_empty()) else {
-                continue;
-            };
-            let Some(routes) = self.context(HTTP).routes(vs) else { continue };
-            self.others.push(VirtualHost {
-                name: format!("{host}:{HTTP}"),
-                domains: vec![domain],
-                require_tls: false,
-                routes,
-            });
-        }
-        self.others.sort_by(|a, b| a.name.cmp(&b.name));
-        if !self.others.is_empty() {
-            self.http.entry(HTTP).or_default();
-        }
-    }
-
-    /// The shared listeners and the one that captures everything.
+    /// The listeners and the one that captures everything.
     fn finish(mut self, draft: &mut DraftBuilder) {
         for (port, mut hosts) in std::mem::take(&mut self.http) {
             hosts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -189,9 +158,17 @@ impl<'o, 's> Outbound<'o, 's> {
             }
             hosts.push(self.unknown_host());
             let table = draft.add_table(RouteConfig::new(port.to_string(), hosts));
-            let mut listener = captured_listener(wildcard(port));
-            listener.filter_chains.push(on_http(&address_name(wildcard(port)), table));
-            listener.default_filter_chain = Some(chain("PassthroughFilterChain", self.unknown_destination()));
+            let address = wildcard(port);
+            let bound = self.bound.entry(address).or_insert_with(|| Bound::new(address));
+            bound.chains.insert(0, on_http(&address_name(address), Vec::new(), table));
+        }
+        for (address, bound) in std::mem::take(&mut self.bound) {
+            let mut listener = captured_listener(address);
+            let passed = || chain("PassthroughFilterChain", self.unknown_destination());
+            // Who dials an address of a service means no other.
+            let rest = bound.rest.or_else(|| address.ip().is_unspecified().then(passed));
+            listener.filter_chains = bound.chains;
+            listener.default_filter_chain = rest;
             draft.add_listener(listener);
         }
         let capture = self.registry.proxy.ports.outbound;
@@ -210,105 +187,39 @@ impl<'o, 's> Outbound<'o, 's> {
             OutboundTrafficPolicy::RegistryOnly => NetworkFilter::Blackhole,
         }
     }
-
-    fn unknown_host(&self) -> VirtualHost {
-        let (name, route) = match self.registry.proxy.mesh.outbound_traffic_policy {
-            OutboundTrafficPolicy::AllowAny => {
-                ("allow_any", default_route("allow_any", self.clusters.only(PASSTHROUGH), None))
-            }
-            OutboundTrafficPolicy::RegistryOnly => {
-                let action = RouteAction::DirectResponse { status: 502, body: String::new() };
-                let name = Some("block_all".to_owned());
-                ("block_all", Route { name, ..Route::new(RouteMatch::default(), action) })
-            }
-        };
-        VirtualHost {
-            name: name.to_owned(),
-            domains: vec![HostPattern::Any],
-            require_tls: false,
-            routes: vec![route],
-        }
-    }
 }
 
 const HTTP: u16 = 80;
 
-fn on_http(name: &str, filter: NetworkFilter) -> FilterChain {
-    let matches = FilterChainMatch { application: Some(Application::Http), ..FilterChainMatch::default() };
-    FilterChain { name: name.to_owned(), matches, tls: None, filter }
-}
+/// Ports on which servers are known to speak first, so that nothing may be found out from the first bytes.
+const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
-/// The VirtualServices for calls inside the mesh, found by host.
-struct MeshRules<'r> {
-    /// Distinct full host names with the oldest VirtualService for each, oldest first.
-    hosts: Vec<(String, &'r Object<VirtualService>)>,
-    index: HostIndex<usize>,
-}
-
-impl<'r> MeshRules<'r> {
-    fn new(resources: &'r ResourceSet, registry: &Registry<'_>, findings: &mut Vec<Finding>) -> Self {
-        let proxy = registry.proxy;
-        let mut rules = Self { hosts: Vec::new(), index: HostIndex::default() };
-        let mut owners: HashMap<String, &Object<VirtualService>> = HashMap::new();
-        for vs in resources.virtual_services() {
-            if !vs.spec.is_for_mesh() || visibility::virtual_service(vs, &proxy.namespace).is_none() {
-                continue;
-            }
-            findings.extend(without_effect(vs));
-            for (index, host) in vs.spec.hosts.iter().enumerate().filter(|_| !vs.spec.http.is_empty()) {
-                let host = full_name(host, vs.meta.namespace(), proxy);
-                if let Some(owner) = owners.get(&host) {
-                    findings.push(host_conflict(vs, index, owner));
-                } else if let Some(pattern) = pattern(&host) {
-                    owners.insert(host.clone(), vs);
-                    rules.index.insert(&pattern, rules.hosts.len());
-                    rules.hosts.push((host, vs));
+/// The addresses that a port is reached at: its own with no network, or any with those it is in.
+fn places(service: &KnownService<'_>, port: &KnownPort<'_>) -> BTreeMap<SocketAddr, Vec<IpNet>> {
+    let everywhere = wildcard(port.number);
+    match &service.reached {
+        Reached::Anywhere => BTreeMap::from([(everywhere, Vec::new())]),
+        Reached::AtEndpoints => {
+            let endpoints = service.endpoints(port);
+            let addresses: BTreeSet<SocketAddr> =
+                endpoints.iter().filter_map(|endpoint| endpoint.address()).collect();
+            addresses.into_iter().map(|address| (address, Vec::new())).collect()
+        }
+        Reached::At(networks) => {
+            let mut places: BTreeMap<SocketAddr, Vec<IpNet>> = BTreeMap::new();
+            for network in networks {
+                match network.prefix_len() == network.max_prefix_len() {
+                    true => _ = places.entry((network.addr(), port.number).into()).or_default(),
+                    false => places.entry(everywhere).or_default().push(network.trunc()),
                 }
             }
+            places
         }
-        rules
-    }
-
-    /// The VirtualService that owns a host: the oldest of those that name or cover it.
-    fn owner(&self, host: &str) -> Option<&'r Object<VirtualService>> {
-        let covering = self.index.meeting(&HostPattern::Exact(host.to_owned()));
-        covering.into_iter().map(|(_, at)| at).min().map(|at| self.hosts[at].1)
     }
 }
 
-/// Rules for connections, which sidecars do not follow yet.
-fn without_effect(vs: &Object<VirtualService>) -> Option<Finding> {
-    let field = match (vs.spec.tcp.is_empty(), vs.spec.tls.is_empty()) {
-        (false, _) => "tcp",
-        (_, false) => "tls",
-        _ => return None,
-    };
-    let problem = Problem::new("is not supported yet for calls inside the mesh and has no effect on them");
-    let spec = Path::ROOT.field("spec");
-    Some(vs.meta.finding(Severity::Warning, Rule::NotSupported, &spec.field(field), problem))
-}
-
-fn host_conflict(vs: &Object<VirtualService>, index: usize, owner: &Object<VirtualService>) -> Finding {
-    let owner = &owner.meta;
-    let problem = Problem::new(format!("belongs to {} ({}), which comes first", owner.id, owner.place()));
-    let problem =
-        problem.found(&vs.spec.hosts[index]).remedy("write all rules of a host in one VirtualService");
-    let spec = Path::ROOT.field("spec");
-    let hosts = spec.field("hosts");
-    vs.meta.finding(Severity::Warning, Rule::Conflict, &hosts.index(index), problem)
-}
-
-fn address_conflict(
-    service: &KnownService<'_>,
-    index: usize,
-    address: SocketAddr,
-    owner: &KnownService<'_>,
-) -> Finding {
-    let owner = &owner.object.meta;
-    let problem =
-        Problem::new(format!("claims {address}, which {} ({}) has already", owner.id, owner.place()));
-    let spec = Path::ROOT.field("spec");
-    let ports = spec.field("ports");
-    let problem = problem.remedy("give each service an address of its own");
-    service.object.meta.finding(Severity::Warning, Rule::Conflict, &ports.index(index), problem)
+fn on_http(name: &str, destination_subnets: Vec<IpNet>, filter: NetworkFilter) -> FilterChain {
+    let application = Some(Application::Http);
+    let matches = FilterChainMatch { destination_subnets, application, ..FilterChainMatch::default() };
+    FilterChain { name: name.to_owned(), matches, tls: None, filter }
 }

@@ -59,12 +59,26 @@ impl Checker<'_, '_> {
             self.check_gateways(vs, &spec);
         }
         self.check_http(vs, &spec);
-        let tcp = spec.field("tcp");
-        for (index, rule) in vs.spec.tcp.iter().enumerate() {
-            let item = tcp.index(index);
-            let route = item.field("route");
-            for (index, (to, _)) in rule.route.iter().enumerate() {
-                self.check_destination(vs, to, &route.index(index).field("destination"));
+        let tls = vs.spec.tls.iter().map(|rule| rule.route.as_slice()).collect();
+        let tcp = vs.spec.tcp.iter().map(|rule| rule.route.as_slice()).collect();
+        self.check_connections(vs, "tls", tls, &spec);
+        self.check_connections(vs, "tcp", tcp, &spec);
+    }
+
+    /// Destinations of the rules for connections.
+    fn check_connections(
+        &mut self,
+        vs: &Object<VirtualService>,
+        field: &str,
+        rules: Vec<&[(Destination, i32)]>,
+        spec: &Path<'_>,
+    ) {
+        let list = spec.field(field);
+        for (index, route) in rules.iter().enumerate() {
+            let item = list.index(index);
+            let at = item.field("route");
+            for (index, (to, _)) in route.iter().enumerate() {
+                self.check_destination(vs, to, &at.index(index).field("destination"));
             }
         }
     }
@@ -96,15 +110,13 @@ impl Checker<'_, '_> {
                     let host = service_host(name, slice.meta.namespace(), self.registry.proxy);
                     let Some(service) = self.registry.service(&host) else { continue };
                     let written: Vec<&str> = slice.spec.ports.iter().map(|port| port.name.as_str()).collect();
-                    if service.tcp_ports().any(|port| written.contains(&port.name.as_str()))
-                        || written.is_empty()
-                    {
+                    if service.ports.iter().any(|port| written.contains(&port.name)) || written.is_empty() {
                         continue;
                     }
                     let names: Vec<String> =
-                        service.tcp_ports().map(|port| format!("`{}`", port.name)).collect();
+                        service.ports.iter().map(|port| format!("`{}`", port.name)).collect();
                     let problem =
-                        Problem::new(format!("has no port named like one of {}", service.object.meta.id));
+                        Problem::new(format!("has no port named like one of {}", service.meta().id));
                     problem.found(written.join(", ")).expected(names.join(" or "))
                 }
             };
@@ -125,10 +137,14 @@ impl Checker<'_, '_> {
     }
 
     fn check_destination(&mut self, vs: &Object<VirtualService>, to: &Destination, at: &Path<'_>) {
-        let host = full_name(&to.host, vs.meta.namespace(), self.registry.proxy);
-        let Some(service) = self.registry.service(&host) else {
-            let problem = Problem::new("there is no such service, so requests are answered 503").found(&host);
+        let written = full_name(&to.host, vs.meta.namespace(), self.registry.proxy);
+        let host = self.registry.resolve(&written);
+        let Some(service) = self.registry.service(host) else {
+            let problem = Problem::new("there is no such service, so requests are answered 503").found(host);
             let problem = match self.meant(&to.host) {
+                _ if host != written => {
+                    problem.remedy(format!("ExternalName {written} stands for it: add a ServiceEntry"))
+                }
                 Some(meant) => {
                     problem.remedy(format!("a name with a dot stands as it is: did you mean `{meant}`?"))
                 }
@@ -136,14 +152,9 @@ impl Checker<'_, '_> {
             };
             return self.report(vs, &at.field("host"), problem);
         };
-        if service.is_alias() {
-            let problem =
-                Problem::new("an ExternalName service is not supported yet, so requests are answered 503");
-            return self.report(vs, &at.field("host"), problem.found(&host));
-        }
-        let ports: Vec<String> = service.tcp_ports().map(|port| port.port.to_string()).collect();
+        let ports: Vec<String> = self.registry.ports(host).map(|(_, port)| port.number.to_string()).collect();
         match to.port {
-            Some(port) if service.tcp_port(port).is_none() => {
+            Some(port) if self.registry.port(host, port).is_none() => {
                 let problem =
                     Problem::new(format!("service {host} has no such port, so requests are answered 503"));
                 let at = at.field("port");
@@ -157,7 +168,7 @@ impl Checker<'_, '_> {
             _ => {}
         }
         if let Some(subset) = &to.subset {
-            let known = self.destinations.of(&host, service.object.meta.namespace());
+            let known = self.destinations.of(host, service.meta().namespace());
             self.check_subset(vs, subset, known, &at.field("subset"));
         }
     }

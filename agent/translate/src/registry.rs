@@ -1,227 +1,317 @@
-//! The services a proxy sees, with their full names and endpoints.
+//! The services a proxy sees, with their full names and endpoints, whichever resource they come from.
+
+mod endpoint;
+mod entry;
+mod kubernetes;
+mod workloads;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    collections::{HashMap, HashSet},
+    net::IpAddr,
 };
 
 use foldhash::fast::FixedState;
+use ipnet::IpNet;
 use resources::{
-    EndpointSlice, Endpoints, IpProtocol, Labels, Object, Pod, ResourceSet, SERVICE_NAME_LABEL, Service,
-    ServicePort, TargetPort,
+    Finding, Meta, Object, Path, Problem, Protocol, ResourceSet, Rule, Service, ServiceEntry, Severity,
 };
-use snapshot::Locality;
+use snapshot::DnsResolution;
 
-use crate::{hosts::service_host, proxy::Proxy, visibility};
+use endpoint::EndpointPlace;
+pub(crate) use endpoint::KnownEndpoint;
+
+use crate::{proxy::Proxy, visibility};
+use entry::EntryBackends;
+use kubernetes::ServiceBackends;
+use workloads::Workloads;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// All services visible to a proxy, oldest first.
+/// All services visible to a proxy: those of Kubernetes and then those of ServiceEntries, oldest first.
 #[derive(Debug)]
 pub(crate) struct Registry<'s> {
     pub(crate) proxy: &'s Proxy,
+    /// Of several with the same name, each has only the ports that no earlier one has.
     pub(crate) services: Vec<KnownService<'s>>,
-    by_host: Map<String, usize>,
+    by_host: Map<String, Vec<usize>>,
+    /// ExternalName services, by their full names.
+    aliases: Map<String, Alias<'s>>,
 }
 
-/// A service and where its endpoints are written.
+/// A Service that is another name of something else.
+#[derive(Debug)]
+pub(crate) struct Alias<'s> {
+    pub(crate) object: &'s Object<Service>,
+    /// What it stands for: the name of a service, or of anything else.
+    target: String,
+}
+
+/// A service as its callers see it.
 #[derive(Debug)]
 pub(crate) struct KnownService<'s> {
-    pub(crate) object: &'s Object<Service>,
-    /// `<name>.<namespace>.svc.<domain>`.
+    pub(crate) origin: Origin<'s>,
+    /// Full name: `<name>.<namespace>.svc.<domain>`, or what a ServiceEntry says, which may be `*.suffix`.
     pub(crate) host: String,
-    slices: Vec<&'s EndpointSlice>,
-    endpoints: Option<&'s Endpoints>,
-    /// The pods at the addresses of the slices, for their labels.
-    pods: BTreeMap<IpAddr, &'s Object<Pod>>,
+    /// The TCP ports.
+    pub(crate) ports: Vec<KnownPort<'s>>,
+    pub(crate) reached: Reached,
+    pub(crate) resolution: Resolution,
+    backends: Backends<'s>,
 }
 
-/// A place that serves a port, sorted by address first.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct KnownEndpoint<'s> {
-    place: SocketAddr,
-    pub(crate) locality: Locality,
-    /// At least 1.
-    pub(crate) weight: u32,
-    /// Labels of the workload, when it is known.
-    pub(crate) labels: Option<&'s Labels>,
+/// The resource that a service is written in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin<'s> {
+    Kubernetes(&'s Object<Service>),
+    Entry(&'s Object<ServiceEntry>),
 }
 
-impl KnownEndpoint<'_> {
-    /// The address, when it needs no asking.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        Some(self.place)
-    }
+/// A TCP port of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownPort<'s> {
+    /// Position in `spec.ports`.
+    pub(crate) index: usize,
+    /// Port that clients use.
+    pub(crate) number: u16,
+    pub(crate) name: &'s str,
+    /// What is spoken; `None` is found out from the first bytes.
+    pub(crate) protocol: Option<Protocol>,
+    target: Target,
+}
+
+/// The port of the workloads behind a port.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Number(u16),
+    /// A container port of some name, whose number the endpoints tell.
+    Named,
+}
+
+/// Where clients reach the ports of a service that are not HTTP.
+#[derive(Clone, Debug)]
+pub(crate) enum Reached {
+    /// At addresses of its own, or anywhere in these networks.
+    At(Vec<IpNet>),
+    /// At the addresses of its endpoints (headless).
+    AtEndpoints,
+    /// At any address: only the port and the server name tell.
+    Anywhere,
+}
+
+/// How the endpoints of a service are found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Resolution {
+    /// They are listed.
+    Listed,
+    /// They are listed, and clients of anything but HTTP choose among them.
+    ChosenByClient,
+    /// Connections go to the address they were going to.
+    OriginalDestination,
+    /// By name.
+    Dns(DnsResolution),
+}
+
+#[derive(Debug)]
+enum Backends<'s> {
+    Service(ServiceBackends<'s>),
+    Entry(EntryBackends<'s>),
 }
 
 impl<'s> Registry<'s> {
-    pub(crate) fn new(resources: &'s ResourceSet, proxy: &'s Proxy) -> Self {
-        let mut slices: Map<(&str, &str), Vec<&EndpointSlice>> = Map::default();
-        for slice in resources.endpoint_slices() {
-            if let Some(service) = slice.meta.labels.get(SERVICE_NAME_LABEL) {
-                slices.entry((slice.meta.namespace(), service)).or_default().push(&slice.spec);
+    /// Gathers what the proxy sees. A port that two services of one name have is the first one's; the other is a
+    /// finding.
+    pub(crate) fn new(resources: &'s ResourceSet, proxy: &'s Proxy, findings: &mut Vec<Finding>) -> Self {
+        let workloads = Workloads::new(resources);
+        let mut registry =
+            Self { proxy, services: Vec::new(), by_host: Map::default(), aliases: Map::default() };
+        let visible = |s: &&std::sync::Arc<Object<Service>>| visibility::sees_service(s, &proxy.namespace);
+        let mut by_service = kubernetes::endpoints_by_service(resources);
+        for object in resources.services().iter().filter(visible) {
+            match &object.spec.external_name {
+                Some(target) => {
+                    let target = target.trim_end_matches('.').to_ascii_lowercase();
+                    registry.aliases.insert(kubernetes::host(object, proxy), Alias { object, target });
+                }
+                None => {
+                    let backends = by_service.take(object, &workloads);
+                    registry.add(kubernetes::known(object, backends, proxy), findings);
+                }
             }
         }
-        let endpoints: Map<(&str, &str), &Endpoints> =
-            resources.endpoints().iter().map(|e| ((e.meta.namespace(), e.meta.name()), &e.spec)).collect();
-        let mut pods: Map<IpAddr, &Object<Pod>> = Map::default();
-        for pod in resources.pods().iter().filter(|pod| !pod.spec.is_host_network) {
-            pod.spec.ips.iter().for_each(|ip| _ = pods.entry(*ip).or_insert(pod));
+        for object in entry::in_order(resources, proxy) {
+            findings.extend(entry::limits(object, proxy));
+            for host in 0..object.spec.hosts.len() {
+                registry.add(entry::known(object, host, &workloads, proxy), findings);
+            }
         }
-        let visible = resources.services().iter().filter(|s| visibility::sees_service(s, &proxy.namespace));
-        let services: Vec<KnownService<'s>> = visible
-            .map(|object| {
-                let key = (object.meta.namespace(), object.meta.name());
-                let slices = slices.remove(&key).unwrap_or_default();
-                let ips = slices.iter().flat_map(|slice| &slice.endpoints).flat_map(|e| &e.addresses);
-                KnownService {
-                    object,
-                    host: service_host(key.1, key.0, proxy),
-                    pods: ips.filter_map(|ip| Some((*ip, *pods.get(ip)?))).collect(),
-                    slices,
-                    endpoints: endpoints.get(&key).copied(),
-                }
-            })
-            .collect();
-        let by_host =
-            services.iter().enumerate().map(|(index, service)| (service.host.clone(), index)).collect();
-        Self { proxy, services, by_host }
+        registry
     }
 
-    /// The service with this full name.
+    fn add(&mut self, mut service: KnownService<'s>, findings: &mut Vec<Finding>) {
+        let same = self.by_host.entry(service.host.clone()).or_default();
+        if let Some(first) = same.first().map(|index| &self.services[*index]) {
+            if matches!(first.origin, Origin::Kubernetes(_)) {
+                findings.push(decorates(&service, first));
+                return;
+            }
+            let owners = same.iter().map(|index| &self.services[*index]);
+            let taken: HashSet<u16> = owners.flat_map(|o| o.ports.iter().map(|port| port.number)).collect();
+            let (lost, kept): (Vec<_>, Vec<_>) =
+                service.ports.into_iter().partition(|port| taken.contains(&port.number));
+            service.ports = kept;
+            findings.extend(lost.iter().map(|port| taken_port(&service, port, first)));
+        }
+        same.push(self.services.len());
+        self.services.push(service);
+    }
+
+    /// The first service with this full name.
     pub(crate) fn service(&self, host: &str) -> Option<&KnownService<'s>> {
-        self.by_host.get(host).map(|index| &self.services[*index])
+        self.services_of(host).next()
+    }
+
+    /// The name of the service that a full name stands for: its own, or that of the target of an ExternalName.
+    pub(crate) fn resolve<'h>(&'h self, host: &'h str) -> &'h str {
+        // An alias of an alias is followed, a circle is not.
+        std::iter::successors(Some(host), |host| self.aliases.get(*host).map(|alias| &*alias.target))
+            .take(MOST_ALIASES)
+            .last()
+            .unwrap_or(host)
+    }
+
+    /// The ExternalName services that stand for a name, sorted, each with its own full name.
+    pub(crate) fn aliases_of(&self, host: &str) -> Vec<(&str, &Alias<'s>)> {
+        let all = self.aliases.iter().filter(|(alias, _)| self.resolve(alias) == host);
+        let mut found: Vec<_> = all.map(|(name, alias)| (&**name, alias)).collect();
+        found.sort_unstable_by_key(|(name, _)| *name);
+        found
+    }
+
+    /// A port of the services with this full name.
+    pub(crate) fn port(&self, host: &str, number: u16) -> Option<(&KnownService<'s>, &KnownPort<'s>)> {
+        self.ports(host).find(|(_, port)| port.number == number)
+    }
+
+    /// All TCP ports of the services with this full name.
+    pub(crate) fn ports(&self, host: &str) -> impl Iterator<Item = (&KnownService<'s>, &KnownPort<'s>)> {
+        self.services_of(host).flat_map(|service| service.ports.iter().map(move |port| (service, port)))
+    }
+
+    /// The number of the only TCP port, when there is just one.
+    pub(crate) fn only_port(&self, host: &str) -> Option<u16> {
+        let mut ports = self.ports(host);
+        ports.next().filter(|_| ports.next().is_none()).map(|(_, port)| port.number)
+    }
+
+    fn services_of(&self, host: &str) -> impl Iterator<Item = &KnownService<'s>> {
+        self.by_host.get(host).into_iter().flatten().map(|index| &self.services[*index])
     }
 
     /// The services of the proxy's namespace that the workload stands behind, by its labels or its addresses.
     pub(crate) fn of_workload(&self) -> impl Iterator<Item = &KnownService<'s>> {
-        let own =
-            self.services.iter().filter(|service| service.object.meta.namespace() == self.proxy.namespace);
+        let own = self.services.iter().filter(|s| s.meta().namespace() == self.proxy.namespace);
         own.filter(|service| {
-            service.object.spec.selects(&self.proxy.labels)
-                || self.proxy.ips.iter().any(|ip| service.has_address(*ip))
+            service.selects(self.proxy) || self.proxy.ips.iter().any(|ip| service.has_address(*ip))
         })
     }
 }
 
+const MOST_ALIASES: usize = 8;
+
 impl<'s> KnownService<'s> {
-    /// The TCP ports.
-    pub(crate) fn tcp_ports(&self) -> impl Iterator<Item = &ServicePort> {
-        self.tcp_ports_indexed().map(|(_, port)| port)
+    pub(crate) fn meta(&self) -> &'s Meta {
+        match self.origin {
+            Origin::Kubernetes(object) => &object.meta,
+            Origin::Entry(object) => &object.meta,
+        }
     }
 
-    /// The TCP ports with their positions in `spec.ports`.
-    pub(crate) fn tcp_ports_indexed(&self) -> impl Iterator<Item = (usize, &ServicePort)> {
-        self.object.spec.ports.iter().enumerate().filter(|(_, port)| port.protocol == IpProtocol::Tcp)
+    /// Its name in its namespace; the host of what is no Kubernetes service.
+    pub(crate) fn short_name(&self) -> &str {
+        match self.origin {
+            Origin::Kubernetes(object) => object.meta.name(),
+            Origin::Entry(_) => &self.host,
+        }
     }
 
     /// The TCP port with this number.
-    pub(crate) fn tcp_port(&self, number: u16) -> Option<&ServicePort> {
-        self.tcp_ports().find(|port| port.port == number)
+    pub(crate) fn port(&self, number: u16) -> Option<&KnownPort<'s>> {
+        self.ports.iter().find(|port| port.number == number)
     }
 
-    /// The number of the only TCP port, when there is just one.
-    pub(crate) fn only_port(&self) -> Option<u16> {
-        let mut ports = self.tcp_ports();
-        ports.next().filter(|_| ports.next().is_none()).map(|port| port.port)
-    }
-
-    /// Whether the service leads anywhere by itself; an ExternalName is an alias of something else.
-    pub(crate) fn is_alias(&self) -> bool {
-        self.object.spec.external_name.is_some()
+    /// The single addresses that clients may write instead of its name.
+    pub(crate) fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        let networks = match &self.reached {
+            Reached::At(networks) => networks.as_slice(),
+            Reached::AtEndpoints | Reached::Anywhere => &[],
+        };
+        networks.iter().filter(|net| net.prefix_len() == net.max_prefix_len()).map(IpNet::addr)
     }
 
     /// The endpoints that may be used for a port, sorted.
     ///
-    /// Those that are ready; when there are none, those that still serve while shutting down.
-    pub(crate) fn endpoints(&self, port: &ServicePort) -> Vec<KnownEndpoint<'s>> {
-        let all = self.object.spec.publish_not_ready_addresses;
-        let mut usable = BTreeSet::new();
-        let mut last_resort = BTreeSet::new();
-        for (address, state) in self.addresses(port) {
-            match state {
-                Readiness::Ready => _ = usable.insert(address),
-                _ if all => _ = usable.insert(address),
-                Readiness::Draining => _ = last_resort.insert(address),
-                Readiness::NotReady => {}
-            }
+    /// Of Kubernetes those that are ready; when there are none, those that still serve while shutting down.
+    pub(crate) fn endpoints(&self, port: &KnownPort<'_>) -> Vec<KnownEndpoint<'s>> {
+        match &self.backends {
+            Backends::Service(backends) => backends.usable(port),
+            Backends::Entry(backends) => backends.endpoints(port, &self.host),
         }
-        let chosen = if usable.is_empty() { last_resort } else { usable };
-        chosen.into_iter().map(|address| self.pod(address)).collect()
     }
 
-    fn pod(&self, place: SocketAddr) -> KnownEndpoint<'s> {
-        let pod = self.pods.get(&place.ip());
-        let written = pod.and_then(|pod| pod.meta.locality()).unwrap_or_default();
-        let locality = Locality::of_path(&written);
-        KnownEndpoint { place, locality, weight: 1, labels: pod.map(|pod| &pod.meta.labels) }
+    /// The number of the workload's port behind a port; `None` when it has a name that nothing tells the number of.
+    pub(crate) fn target_port(&self, port: &KnownPort<'_>, ips: &[IpAddr]) -> Option<u16> {
+        match (port.target, &self.backends) {
+            (Target::Number(number), Backends::Entry(backends)) => {
+                Some(backends.own_port(port, ips).unwrap_or(number))
+            }
+            (Target::Number(number), _) => Some(number),
+            (Target::Named, Backends::Service(backends)) => backends.number_at(port, ips),
+            (Target::Named, Backends::Entry(_)) => None,
+        }
     }
 
-    /// The number behind a port's `targetPort`; `None` when it has a name that nothing tells the number of.
-    pub(crate) fn target_port(&self, port: &ServicePort, ips: &[IpAddr]) -> Option<u16> {
-        match &port.target_port {
-            None => Some(port.port),
-            Some(TargetPort::Number(number)) => Some(*number),
-            Some(TargetPort::Name(_)) => {
-                let mut addresses: Vec<SocketAddr> =
-                    self.addresses(port).map(|(address, _)| address).collect();
-                // Pods of one service may map a name to different numbers: this workload's own comes first.
-                addresses.sort_by_key(|address| (!ips.contains(&address.ip()), *address));
-                addresses.first().map(SocketAddr::port)
+    fn selects(&self, proxy: &Proxy) -> bool {
+        match self.origin {
+            Origin::Kubernetes(object) => object.spec.selects(&proxy.labels),
+            Origin::Entry(object) => {
+                let selector = object.spec.workload_selector.as_ref();
+                selector.is_some_and(|wanted| workloads::has_labels(&proxy.labels, wanted))
             }
         }
     }
 
     fn has_address(&self, ip: IpAddr) -> bool {
-        let in_slices =
-            self.slices.iter().flat_map(|slice| &slice.endpoints).any(|e| e.addresses.contains(&ip));
-        let in_subsets =
-            || self.subsets().any(|s| s.addresses.contains(&ip) || s.not_ready_addresses.contains(&ip));
-        in_slices || in_subsets()
-    }
-
-    fn addresses(&self, port: &ServicePort) -> impl Iterator<Item = (SocketAddr, Readiness)> {
-        let of_slices = self.slices.iter().flat_map(|slice| {
-            let number = numbered(&slice.ports, &port.name);
-            slice.endpoints.iter().flat_map(move |endpoint| {
-                let state = Readiness::of(endpoint);
-                let addresses = endpoint.addresses.iter();
-                addresses.filter_map(move |ip| Some((SocketAddr::new(*ip, number?), state)))
-            })
-        });
-        let of_subsets = self.subsets().flat_map(|subset| {
-            let number = numbered(&subset.ports, &port.name);
-            let ready = subset.addresses.iter().map(|ip| (ip, Readiness::Ready));
-            let not_ready = subset.not_ready_addresses.iter().map(|ip| (ip, Readiness::NotReady));
-            ready.chain(not_ready).filter_map(move |(ip, state)| Some((SocketAddr::new(*ip, number?), state)))
-        });
-        of_slices.chain(of_subsets)
-    }
-
-    /// Kubernetes mirrors Endpoints into EndpointSlices, so they count only where there are no slices.
-    fn subsets(&self) -> impl Iterator<Item = &resources::EndpointSubset> {
-        self.endpoints.filter(|_| self.slices.is_empty()).into_iter().flat_map(|endpoints| &endpoints.subsets)
-    }
-}
-
-/// The number of the endpoint port that stands for a service port: the one of the same name.
-fn numbered(ports: &[resources::EndpointPort], name: &str) -> Option<u16> {
-    ports.iter().find(|port| port.protocol == IpProtocol::Tcp && port.name == name)?.port
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Readiness {
-    Ready,
-    Draining,
-    NotReady,
-}
-
-impl Readiness {
-    fn of(endpoint: &resources::SliceEndpoint) -> Self {
-        match endpoint {
-            endpoint if endpoint.ready => Self::Ready,
-            endpoint if endpoint.serving && endpoint.terminating => Self::Draining,
-            _ => Self::NotReady,
+        match &self.backends {
+            Backends::Service(backends) => backends.has_address(ip),
+            Backends::Entry(backends) => backends.has_address(ip),
         }
     }
+
+    /// A finding about one of its ports.
+    pub(crate) fn port_finding(&self, index: usize, rule: Rule, problem: Problem) -> Finding {
+        let spec = Path::ROOT.field("spec");
+        let ports = spec.field("ports");
+        self.meta().finding(Severity::Warning, rule, &ports.index(index), problem)
+    }
+}
+
+fn decorates(service: &KnownService<'_>, first: &KnownService<'_>) -> Finding {
+    let (meta, owner) = (service.meta(), first.meta());
+    let problem =
+        Problem::new(format!("is the name of {} ({}), which stays as it is", owner.id, owner.place()));
+    let problem = problem.found(&service.host).remedy("give the ServiceEntry a name of its own");
+    let spec = Path::ROOT.field("spec");
+    meta.finding(Severity::Warning, Rule::Conflict, &spec.field("hosts"), problem)
+}
+
+fn taken_port(service: &KnownService<'_>, port: &KnownPort<'_>, first: &KnownService<'_>) -> Finding {
+    let owner = first.meta();
+    let problem = Problem::new(format!(
+        "is a port of {} in {} ({}), which comes first: this one is left out",
+        service.host,
+        owner.id,
+        owner.place()
+    ));
+    let problem = problem.found(port.number).remedy("write each port of a host in one ServiceEntry");
+    service.port_finding(port.index, Rule::Conflict, problem)
 }

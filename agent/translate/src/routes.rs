@@ -126,11 +126,12 @@ impl<'c> RouteContext<'c> {
         weight: i32,
         owner: &Object<VirtualService>,
     ) -> ClusterTarget {
-        let host = full_name(&destination.host, owner.meta.namespace(), self.registry.proxy);
-        let only = || self.registry.service(&host).and_then(|service| service.only_port());
+        let written = full_name(&destination.host, owner.meta.namespace(), self.registry.proxy);
+        let host = self.registry.resolve(&written);
+        let only = || self.registry.only_port(host);
         let port = destination.port.or_else(only).unwrap_or(self.port);
         let subset = destination.subset.as_deref().unwrap_or_default();
-        self.clusters.target(outbound_name(port, subset, &host), u32::try_from(weight).unwrap_or_default())
+        self.clusters.target(outbound_name(port, subset, host), u32::try_from(weight).unwrap_or_default())
     }
 
     /// Whether the conditions hold that are known before any request comes.

@@ -1,6 +1,6 @@
 //! Which resources a proxy sees (`exportTo`).
 
-use resources::{DestinationRule, GatewayRef, Meta, Object, Service, VirtualService};
+use resources::{DestinationRule, GatewayRef, Meta, Object, Service, ServiceEntry, VirtualService};
 
 /// How widely a resource is exported. Narrower comes first where Istio orders by it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -21,6 +21,11 @@ pub(crate) fn virtual_service(vs: &Object<VirtualService>, namespace: &str) -> O
 /// How widely a DestinationRule is exported, or `None` when a proxy in `namespace` does not see it.
 pub(crate) fn destination_rule(rule: &Object<DestinationRule>, namespace: &str) -> Option<Reach> {
     reach(&rule.meta, rule.spec.export_to.iter().map(String::as_str), namespace)
+}
+
+/// Whether a proxy in `namespace` sees a ServiceEntry.
+pub(crate) fn sees_service_entry(entry: &Object<ServiceEntry>, namespace: &str) -> bool {
+    reach(&entry.meta, entry.spec.export_to.iter().map(String::as_str), namespace).is_some()
 }
 
 /// Whether a proxy in `namespace` sees a Service; its annotation holds a comma-separated list.

@@ -8,7 +8,7 @@ fn text(spec: &str) -> String {
 }
 
 fn entry(spec: &str) -> ServiceEntry {
-    let resource = testing::valid_without_effect(&text(spec));
+    let resource = testing::valid(&text(spec));
     let Resource::ServiceEntry(object) = resource else { panic!("no ServiceEntry") };
     object.spec.clone()
 }

@@ -35,6 +35,33 @@ fn port_then_application_decides() {
 }
 
 #[test]
+fn the_narrowest_network_that_serves_the_connection_wins() {
+    let to = |name: &str, subnets: &[&str], server_name: Option<&str>| {
+        let destination_subnets = subnets.iter().map(|net| net.parse().unwrap()).collect();
+        let server_names = server_name.iter().map(|name| name.parse().unwrap()).collect();
+        chain(name, FilterChainMatch { destination_subnets, server_names, ..FilterChainMatch::default() })
+    };
+    let chains = [
+        to("any", &[], None),
+        to("ten", &["10.9.9.9/8", "11.0.0.0/8"], None),
+        to("ten too, named", &["10.0.0.0/8"], Some("b.com")),
+        to("host, a.com", &["10.0.0.1/32"], Some("a.com")),
+    ];
+    let selected = |destination: &str, name: Option<&str>| {
+        let destination = destination.parse().unwrap();
+        selected(&chains, &ConnectionFacts { destination, ..facts(0, name, Application::Opaque) }).to_owned()
+    };
+    assert_eq!(selected("10.0.0.1:80", Some("a.com")), "host, a.com");
+    assert_eq!(selected("[::ffff:10.0.0.1]:80", Some("a.com")), "host, a.com");
+    assert_eq!(selected("10.0.0.2:80", Some("a.com")), "ten");
+    assert_eq!(selected("10.0.0.1:80", Some("b.com")), "ten too, named");
+    assert_eq!(selected("10.0.0.1:80", None), "ten");
+    assert_eq!(selected("11.0.0.1:80", None), "ten");
+    assert_eq!(selected("12.0.0.1:80", Some("a.com")), "any");
+    assert_eq!(selected("[fd00::1]:80", None), "any");
+}
+
+#[test]
 fn most_specific_server_name_wins_without_going_back() {
     let chains = [
         named("*.foo.com", None),
@@ -169,6 +196,7 @@ fn the_index_always_finds_what_a_walk_finds() {
                     server_names,
                     transport: [None, Some(Transport::Tls), Some(Transport::RawBuffer)][draw(3)],
                     application: [None, Some(APPLICATIONS[draw(4)])][draw(2)],
+                    ..FilterChainMatch::default()
                 };
                 chain(&number.to_string(), matches)
             })

@@ -36,6 +36,12 @@ fn filter_chain(snapshot: &Snapshot, chain: &FilterChain) -> Value {
     if let Some(port) = chain.matches.destination_port {
         matches.insert("destination_port".to_owned(), port.into());
     }
+    let subnets = &chain.matches.destination_subnets;
+    if !subnets.is_empty() {
+        let range =
+            |net: &ipnet::IpNet| json!({"address_prefix": net.network(), "prefix_len": net.prefix_len()});
+        matches.insert("prefix_ranges".to_owned(), subnets.iter().map(range).collect());
+    }
     if !chain.matches.server_names.is_empty() {
         let names = chain.matches.server_names.iter().map(ToString::to_string).collect();
         matches.insert("server_names".to_owned(), names);

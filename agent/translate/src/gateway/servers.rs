@@ -249,9 +249,9 @@ const NO_TRANSLATION_LABEL: &str = "experimental.istio.io/disable-gateway-port-t
 fn real_port(declared: u16, registry: &Registry<'_>) -> u16 {
     let translates =
         |labels: &resources::Labels| labels.get(NO_TRANSLATION_LABEL).is_none_or(|value| value != "true");
-    let mut services = registry.of_workload().filter(|service| translates(&service.object.meta.labels));
+    let mut services = registry.of_workload().filter(|service| translates(&service.meta().labels));
     let target = services.find_map(|service| {
-        let port = service.tcp_port(declared)?;
+        let port = service.port(declared)?;
         service.target_port(port, &registry.proxy.ips)
     });
     target.unwrap_or(declared)

@@ -117,6 +117,9 @@ fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
     if let Some(port) = matches.destination_port {
         write!(text, " port={port}").unwrap();
     }
+    for network in &matches.destination_subnets {
+        write!(text, " to={network}").unwrap();
+    }
     for name in &matches.server_names {
         write!(text, " sni={name}").unwrap();
     }

@@ -1,0 +1,111 @@
+//! The names that HTTP calls may go to, and their routes.
+
+use resources::OutboundTrafficPolicy;
+use snapshot::{HostPattern, Route, RouteAction, RouteMatch, VirtualHost};
+
+use super::{HTTP, Outbound};
+use crate::{
+    clusters::{PASSTHROUGH, outbound_name},
+    hosts::{HostIndex, ip_host, pattern, service_domains},
+    registry::{Alias, KnownService, Origin, Reached},
+    routes::default_route,
+    rules::default_retries,
+};
+
+impl Outbound<'_, '_> {
+    /// The virtual hosts of a service in a shared table: its own, and those of its other names or of parts of a
+    /// wildcard name for which a VirtualService has rules.
+    pub(super) fn virtual_hosts(&self, service: &KnownService<'_>, port: u16) -> Vec<VirtualHost> {
+        let mut hosts = vec![self.virtual_host(service, port)];
+        for (name, alias) in self.registry.aliases_of(&service.host) {
+            let domains = self.domains_of_alias(alias);
+            match pattern(name).and_then(|name| self.routes(&name, port)) {
+                None => hosts[0].domains.extend(domains),
+                Some(routes) => hosts.push(virtual_host(format!("{name}:{port}"), domains, routes)),
+            }
+        }
+        let narrower = pattern(&service.host).map(|host| self.rules.within(&host)).unwrap_or_default();
+        for (name, vs) in narrower {
+            let (Some(domain), Some(routes)) = (pattern(name), self.context(port).routes(vs)) else {
+                continue;
+            };
+            hosts.push(virtual_host(format!("{name}:{port}"), vec![domain], routes));
+        }
+        hosts
+    }
+
+    /// One virtual host: the rules of the VirtualService that owns the service's name, else everything to the service.
+    pub(super) fn virtual_host(&self, service: &KnownService<'_>, port: u16) -> VirtualHost {
+        let name = pattern(&service.host);
+        let default = || {
+            let clusters = self.clusters.only(outbound_name(port, "", &service.host));
+            vec![default_route("default", clusters, Some(default_retries()))]
+        };
+        let routes = name.as_ref().and_then(|name| self.routes(name, port)).unwrap_or_else(default);
+        virtual_host(format!("{}:{port}", service.host), self.domains(service), routes)
+    }
+
+    fn routes(&self, name: &HostPattern, port: u16) -> Option<Vec<Route>> {
+        self.rules.owner(name).and_then(|vs| self.context(port).routes(vs))
+    }
+
+    /// The names a service answers to, the full one first.
+    fn domains(&self, service: &KnownService<'_>) -> Vec<HostPattern> {
+        let Origin::Kubernetes(object) = service.origin else {
+            let ips = service.ips().map(|ip| HostPattern::Exact(ip_host(ip)));
+            return pattern(&service.host).into_iter().chain(ips).collect();
+        };
+        let ips: Vec<_> = service.ips().collect();
+        let (name, namespace) = (object.meta.name(), object.meta.namespace());
+        let mut domains = service_domains(name, namespace, &ips, self.registry.proxy);
+        if matches!(service.reached, Reached::AtEndpoints) {
+            // Pods of a StatefulSet have names of their own below it.
+            let below: Vec<_> = domains.iter().filter_map(|domain| pattern(&format!("*.{domain}"))).collect();
+            domains.extend(below);
+        }
+        domains
+    }
+
+    fn domains_of_alias(&self, alias: &Alias<'_>) -> Vec<HostPattern> {
+        let meta = &alias.object.meta;
+        service_domains(meta.name(), meta.namespace(), &[], self.registry.proxy)
+    }
+
+    /// Hosts of VirtualServices that are no service are served on port 80 only, as in Istio.
+    pub(super) fn add_hosts_of_no_service(&mut self) {
+        let mut services = HostIndex::default();
+        for host in self.registry.services.iter().filter_map(|service| pattern(&service.host)) {
+            services.insert(&host, ());
+        }
+        for (host, vs) in &self.rules.hosts {
+            let is_served = |domain: &HostPattern| !services.meeting(domain).is_empty();
+            let known = self.registry.service(self.registry.resolve(host)).is_some();
+            let Some(domain) = pattern(host).filter(|domain| !known && !is_served(domain)) else { continue };
+            let Some(routes) = self.context(HTTP).routes(vs) else { continue };
+            self.others.push(virtual_host(format!("{host}:{HTTP}"), vec![domain], routes));
+        }
+        self.others.sort_by(|a, b| a.name.cmp(&b.name));
+        if !self.others.is_empty() {
+            self.http.entry(HTTP).or_default();
+        }
+    }
+
+    /// What becomes of requests for hosts that nobody knows.
+    pub(super) fn unknown_host(&self) -> VirtualHost {
+        let (name, route) = match self.registry.proxy.mesh.outbound_traffic_policy {
+            OutboundTrafficPolicy::AllowAny => {
+                ("allow_any", default_route("allow_any", self.clusters.only(PASSTHROUGH), None))
+            }
+            OutboundTrafficPolicy::RegistryOnly => {
+                let action = RouteAction::DirectResponse { status: 502, body: String::new() };
+                let name = Some("block_all".to_owned());
+                ("block_all", Route { name, ..Route::new(RouteMatch::default(), action) })
+            }
+        };
+        virtual_host(name.to_owned(), vec![HostPattern::Any], vec![route])
+    }
+}
+
+fn virtual_host(name: String, domains: Vec<HostPattern>, routes: Vec<Route>) -> VirtualHost {
+    VirtualHost { name, domains, require_tls: false, routes }
+}
