@@ -11,8 +11,6 @@ mod h1;
 mod h2;
 mod head;
 mod pump;
-mod redirect;
-mod rewrite;
 mod routing;
 mod strftime;
 mod substitute;

@@ -11,8 +11,9 @@ use std::{fmt, net::SocketAddr};
 use serde::Serialize;
 
 use crate::{
-    Application, Binding, ConnectionFacts, Direction, FilterChain, Listener, ListenerId, NetworkFilter,
-    NoRoute, Normalized, RequestHead, Snapshot, Transport, VirtualHost, WeightedClusters, match_route,
+    Application, Binding, CameBy, ConnectionFacts, Direction, FilterChain, Listener, ListenerId,
+    NetworkFilter, NoRoute, Normalized, RequestHead, Snapshot, Transport, VirtualHost, WeightedClusters,
+    match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -85,7 +86,7 @@ const SHOWN: usize = 20;
 
 /// Walks a request through a snapshot.
 pub fn explain<R: RequestHead>(question: &Question<'_, R>, snapshot: &Snapshot) -> Explanation {
-    let mut walk = Walk { snapshot, steps: Vec::new() };
+    let mut walk = Walk { snapshot, steps: Vec::new(), port: 0 };
     let verdict = walk.connection(question);
     Explanation { steps: walk.steps, verdict }
 }
@@ -93,6 +94,8 @@ pub fn explain<R: RequestHead>(question: &Question<'_, R>, snapshot: &Snapshot) 
 struct Walk<'s> {
     snapshot: &'s Snapshot,
     steps: Vec<Step>,
+    /// Port that the client dialled.
+    port: u16,
 }
 
 impl<'s> Walk<'s> {
@@ -170,6 +173,7 @@ impl<'s> Walk<'s> {
             (Entry::Outbound(to) | Entry::Inbound(to), _) => to,
             (Entry::Port(_), Binding::Socket(at) | Binding::Captured(at)) => at,
         };
+        self.port = destination.port();
         let (transport, application) = match question.tls {
             true => (Transport::Tls, Application::Opaque),
             false => (Transport::RawBuffer, Application::Http),
@@ -276,7 +280,8 @@ impl<'s> Walk<'s> {
         }
         step.rejected = reasons::earlier_routes(host, Some(route), request, over_tls);
         self.steps.push(step);
-        let (effects, ending) = action::describe(route, request, over_tls);
+        let came_by = CameBy { scheme: if over_tls { "https" } else { "http" }, port: self.port };
+        let (effects, ending) = action::describe(route, request, came_by);
         if !effects.is_empty() {
             self.steps.push(Step { stage: "action", chosen: None, because: effects, rejected: Vec::new() });
         }

@@ -41,7 +41,7 @@ pub use listener::{Binding, Direction, Listener};
 pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
 pub use route::{
-    AbortStatus, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, Mirror,
+    AbortStatus, CameBy, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, Mirror,
     Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern, QueryMatch, Redirect, RedirectPort,
     RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteMatch,
     SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters, match_route,

@@ -3,6 +3,8 @@
 mod action;
 mod matches;
 mod pattern;
+mod redirect;
+mod rewrite;
 mod weighted;
 
 pub use action::{
@@ -11,6 +13,7 @@ pub use action::{
 };
 pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
 pub use pattern::Pattern;
+pub use redirect::CameBy;
 pub use weighted::{ClusterTarget, WeightedClusters};
 
 use crate::{

@@ -4,7 +4,6 @@ use snapshot::{Edits, Format, HeaderEdits, PathRewrite, Rewrite};
 
 use super::{
     head::FieldSink,
-    rewrite::rewritten,
     substitute::{AnswerFacts, RequestFacts, Value},
 };
 
@@ -110,7 +109,7 @@ impl<'v> RequestChanges<'v> {
     fn rewrite_path(&mut self, rewrite: Option<&PathRewrite>, received: &str) {
         // `OPTIONS *` has no path.
         if let Some(rewrite) = rewrite.filter(|_| received.starts_with('/')) {
-            self.path = Some(rewritten(rewrite, received));
+            self.path = Some(rewrite.apply(received));
             self.fields.take(Change::Set, ORIGINAL_PATH, received.as_bytes().to_vec());
         }
     }

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use snapshot::{ClusterId, Forward, NoRoute, RequestHead, Route, RouteAction, RouteConfigId, match_route};
+use snapshot::{
+    CameBy, ClusterId, Forward, NoRoute, RequestHead, Route, RouteAction, RouteConfigId, match_route,
+};
 
 use super::{
     affinity, cors,
     edits::{AnswerChanges, RequestChanges},
     fault::Injected,
     head::Added,
-    redirect::{self, CameBy},
     substitute::RequestFacts,
 };
 use crate::{balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View};
@@ -104,7 +105,7 @@ impl<H: RequestHead> Asked<'_, H> {
                 RouteAction::Redirect(redirect) => {
                     let connection = self.connection;
                     let came_by = CameBy { scheme: connection.scheme(), port: connection.destination.port() };
-                    let action = match redirect::location(redirect, self.head, came_by) {
+                    let action = match redirect.location(self.head, came_by) {
                         Some(location) => Action::Redirect(redirect.status, location),
                         None => Action::Reply(LocalReply::BAD_REQUEST),
                     };

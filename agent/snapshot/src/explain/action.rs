@@ -1,12 +1,9 @@
 //! What a route does with a request, in words.
 
-use std::fmt::Write;
-
 use super::Step;
 use crate::{
-    AbortStatus, Cluster, ClusterTarget, Discovery, Edits, Fault, Forward, HeaderEdits, LoadBalancer,
-    PathRewrite, Redirect, RedirectPort, RequestHead, Route, RouteAction, Snapshot, UpstreamProtocol,
-    WeightedClusters,
+    AbortStatus, CameBy, Cluster, ClusterTarget, Discovery, Edits, Fault, Forward, HeaderEdits, LoadBalancer,
+    PathRewrite, Redirect, RequestHead, Route, RouteAction, Snapshot, UpstreamProtocol, WeightedClusters,
 };
 
 /// How a route's work ends.
@@ -21,7 +18,7 @@ pub(super) enum Ending<'r> {
 pub(super) fn describe<'r>(
     route: &'r Route,
     request: &impl RequestHead,
-    over_tls: bool,
+    came_by: CameBy,
 ) -> (Vec<String>, Ending<'r>) {
     let mut effects = Vec::new();
     if route.cors.is_some() {
@@ -37,9 +34,9 @@ pub(super) fn describe<'r>(
         RouteAction::DirectResponse { status, body } => {
             Ending::Answered(format!("{status} answered by the route itself ({} bytes of body)", body.len()))
         }
-        RouteAction::Redirect(redirect) => Ending::Answered(describe_redirect(redirect, request, over_tls)),
+        RouteAction::Redirect(redirect) => Ending::Answered(describe_redirect(redirect, request, came_by)),
         RouteAction::Forward(forward) => {
-            describe_forward(forward, &mut effects);
+            describe_forward(forward, request, &mut effects);
             Ending::Forwarded(&forward.clusters)
         }
     };
@@ -73,9 +70,12 @@ fn describe_edits(what: &str, edits: &Edits, effects: &mut Vec<String>) {
         .extend(edits.add.iter().map(|(name, value)| format!("{what} `{name}` added: `{}`", value.source())));
 }
 
-fn describe_forward(forward: &Forward, effects: &mut Vec<String>) {
+fn describe_forward(forward: &Forward, request: &impl RequestHead, effects: &mut Vec<String>) {
     if let Some(rewrite) = &forward.rewrite {
-        effects.extend(rewrite.path.as_ref().map(|path| format!("path rewritten: {}", path_rewrite(path))));
+        if let Some(path) = &rewrite.path {
+            let (from, to) = (request.path_and_query(), path.apply(request.path_and_query()));
+            effects.push(format!("path rewritten from `{from}` to `{to}` ({})", path_rewrite(path)));
+        }
         effects.extend(
             rewrite.authority.as_ref().map(|authority| format!("authority rewritten to `{authority}`")),
         );
@@ -99,18 +99,11 @@ fn path_rewrite(rewrite: &PathRewrite) -> String {
     }
 }
 
-fn describe_redirect(redirect: &Redirect, request: &impl RequestHead, over_tls: bool) -> String {
-    let scheme = redirect.scheme.as_deref().unwrap_or(if over_tls { "https" } else { "http" });
-    let authority = redirect.authority.as_deref().unwrap_or(request.authority());
-    let mut text = format!("{} redirect to {scheme}://{authority}", redirect.status);
-    if let Some(RedirectPort::Number(port)) = redirect.port {
-        _ = write!(text, " port {port}");
+fn describe_redirect(redirect: &Redirect, request: &impl RequestHead, came_by: CameBy) -> String {
+    match redirect.location(request, came_by) {
+        Some(location) => format!("{} redirect to {location}", redirect.status),
+        None => "400 Bad Request: the request names no host to be sent to".to_owned(),
     }
-    match &redirect.path {
-        None => _ = write!(text, "{}", request.path_and_query()),
-        Some(path) => _ = write!(text, ", path: {}", path_rewrite(path)),
-    }
-    text
 }
 
 /// A destination and its endpoints; the text says where a request for it ends.

@@ -1,48 +1,49 @@
 //! Where a client is sent by the `redirect` of a route.
 
-use snapshot::{Redirect, RedirectPort, RequestHead};
+use super::{Redirect, RedirectPort};
+use crate::RequestHead;
 
-use super::rewrite::rewritten;
-
-/// How the request came in.
+/// How a request came in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CameBy {
+pub struct CameBy {
     /// `http` or `https`, as the client sees it.
-    pub(super) scheme: &'static str,
+    pub scheme: &'static str,
     /// Port of the listener.
-    pub(super) port: u16,
+    pub port: u16,
 }
 
-/// The URI for the `location` field, or `None` when neither the request nor the route names a host.
-///
-/// As in Envoy, the host keeps the port of the request's `Host` unless a port is given, or the scheme changes and the
-/// port was the old scheme's own. The default port of a scheme is never written.
-pub(super) fn location(redirect: &Redirect, request: &impl RequestHead, came_by: CameBy) -> Option<String> {
-    let scheme = redirect.scheme.as_deref().unwrap_or(came_by.scheme);
-    let named = redirect.authority.as_deref().filter(|authority| !authority.is_empty());
-    let (host, received) = split_port(named.unwrap_or_else(|| request.authority()));
-    let port = match redirect.port {
-        Some(RedirectPort::Number(port)) => Some(port),
-        Some(RedirectPort::Request) => Some(came_by.port),
-        Some(RedirectPort::SchemeDefault) => None,
-        None => received.filter(|port| {
-            named.is_some() || scheme == came_by.scheme || default_port(came_by.scheme) != Some(*port)
-        }),
-    };
-    // What the client itself wrote out stays, unless it was told otherwise.
-    let as_received = redirect.port.is_none() && named.is_none() && scheme == came_by.scheme;
-    let port = port.filter(|port| as_received || default_port(scheme) != Some(*port));
-    let path = match &redirect.path {
-        Some(rewrite) => rewritten(rewrite, request.path_and_query()),
-        // `OPTIONS *` has no path.
-        None if !request.path_and_query().starts_with('/') => "/".to_owned(),
-        None => request.path_and_query().to_owned(),
-    };
-    if host.is_empty() {
-        return None;
+impl Redirect {
+    /// The URI for the `location` field, or `None` when neither the request nor the route names a host.
+    ///
+    /// As in Envoy, the host keeps the port of the request's `Host` unless a port is given, or the scheme changes and the
+    /// port was the old scheme's own. The default port of a scheme is never written.
+    pub fn location(&self, request: &impl RequestHead, came_by: CameBy) -> Option<String> {
+        let scheme = self.scheme.as_deref().unwrap_or(came_by.scheme);
+        let named = self.authority.as_deref().filter(|authority| !authority.is_empty());
+        let (host, received) = split_port(named.unwrap_or_else(|| request.authority()));
+        let port = match self.port {
+            Some(RedirectPort::Number(port)) => Some(port),
+            Some(RedirectPort::Request) => Some(came_by.port),
+            Some(RedirectPort::SchemeDefault) => None,
+            None => received.filter(|port| {
+                named.is_some() || scheme == came_by.scheme || default_port(came_by.scheme) != Some(*port)
+            }),
+        };
+        // What the client itself wrote out stays, unless it was told otherwise.
+        let as_received = self.port.is_none() && named.is_none() && scheme == came_by.scheme;
+        let port = port.filter(|port| as_received || default_port(scheme) != Some(*port));
+        let path = match &self.path {
+            Some(rewrite) => rewrite.apply(request.path_and_query()),
+            // `OPTIONS *` has no path.
+            None if !request.path_and_query().starts_with('/') => "/".to_owned(),
+            None => request.path_and_query().to_owned(),
+        };
+        if host.is_empty() {
+            return None;
+        }
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        Some(format!("{scheme}://{host}{port}{path}"))
     }
-    let port = port.map_or_else(String::new, |port| format!(":{port}"));
-    Some(format!("{scheme}://{host}{port}{path}"))
 }
 
 /// Host, in brackets if it is an IPv6 address, and port.
@@ -63,9 +64,8 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use snapshot::PathRewrite;
-
     use super::*;
+    use crate::PathRewrite;
 
     struct Asked(&'static str, &'static str);
 
@@ -89,7 +89,7 @@ mod tests {
     const BY_HTTP: CameBy = CameBy { scheme: "http", port: 8080 };
 
     fn to(redirect: &Redirect, authority: &'static str, path: &'static str) -> String {
-        location(redirect, &Asked(authority, path), BY_HTTP).unwrap()
+        redirect.location(&Asked(authority, path), BY_HTTP).unwrap()
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(to(&PLAIN, "a.com:81", "/b?c=d"), "http://a.com:81/b?c=d");
         assert_eq!(to(&PLAIN, "a.com:80", "/"), "http://a.com:80/");
         assert_eq!(to(&PLAIN, "[fd00::80]", "*"), "http://[fd00::80]/");
-        assert_eq!(location(&PLAIN, &Asked("", "/"), BY_HTTP), None);
+        assert_eq!(PLAIN.location(&Asked("", "/"), BY_HTTP), None);
     }
 
     #[test]

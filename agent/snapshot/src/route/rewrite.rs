@@ -2,20 +2,20 @@
 
 use std::borrow::Cow;
 
-use snapshot::{PathRewrite, SearchPattern};
+use super::{PathRewrite, SearchPattern};
 
-/// Path and query with the rewrite applied. The query stays; a whole new path that has a query brings its own.
-pub(super) fn rewritten(rewrite: &PathRewrite, path_and_query: &str) -> String {
-    let (path, query) = split_query(path_and_query);
-    let new = match rewrite {
-        PathRewrite::Whole(text) if text.contains('?') => return valid_target(text.clone()),
-        PathRewrite::Whole(text) => text.clone(),
-        PathRewrite::Prefix { matched, text } => {
-            format!("{text}{}", path.get(*matched..).unwrap_or_default())
-        }
-        PathRewrite::Regex { search, replacement } => replace_all(search, path, replacement),
-    };
-    valid_target(new + query)
+impl PathRewrite {
+    /// Path and query with the rewrite applied. The query stays; a whole new path that has a query brings its own.
+    pub fn apply(&self, path_and_query: &str) -> String {
+        let (path, query) = split_query(path_and_query);
+        let new = match self {
+            Self::Whole(text) if text.contains('?') => return valid_target(text.clone()),
+            Self::Whole(text) => text.clone(),
+            Self::Prefix { matched, text } => format!("{text}{}", path.get(*matched..).unwrap_or_default()),
+            Self::Regex { search, replacement } => replace_all(search, path, replacement),
+        };
+        valid_target(new + query)
+    }
 }
 
 /// The path, and the query with its `?`.
@@ -70,12 +70,12 @@ mod tests {
     use super::*;
 
     fn prefix(matched: &str, text: &str, path: &str) -> String {
-        rewritten(&PathRewrite::Prefix { matched: matched.len(), text: text.to_owned() }, path)
+        PathRewrite::Prefix { matched: matched.len(), text: text.to_owned() }.apply(path)
     }
 
     fn regex(search: &str, replacement: &str, path: &str) -> String {
         let search = SearchPattern::new(search).unwrap();
-        rewritten(&PathRewrite::Regex { search, replacement: replacement.to_owned() }, path)
+        PathRewrite::Regex { search, replacement: replacement.to_owned() }.apply(path)
     }
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_whole_path_keeps_the_query_unless_it_has_its_own() {
-        let whole = |text: &str, path| rewritten(&PathRewrite::Whole(text.to_owned()), path);
+        let whole = |text: &str, path| PathRewrite::Whole(text.to_owned()).apply(path);
         assert_eq!(whole("/new", "/old/deep?a=/b?c"), "/new?a=/b?c");
         assert_eq!(whole("/new?x=1", "/old?a=b"), "/new?x=1");
     }
