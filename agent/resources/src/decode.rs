@@ -80,6 +80,10 @@ impl<'c> Context<'c> {
         position: Option<Position>,
         problem: Problem,
     ) {
+        // Finding the place reads every position: not for what is not shown.
+        if self.findings.is_full() {
+            return self.findings.drop_one();
+        }
         let position = position.or_else(|| self.positions.find(at)).unwrap_or_default();
         let place = Some(Place::whole(self.file.clone()).at(position));
         let path = at.to_string();
@@ -99,11 +103,19 @@ impl Findings {
     pub(crate) const MOST: usize = 1_000;
 
     pub(crate) fn push(&mut self, finding: Finding) {
-        if self.list.len() < Self::MOST {
-            self.list.push(finding);
+        if self.is_full() {
+            self.drop_one();
         } else {
-            self.dropped += 1;
+            self.list.push(finding);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.list.len() >= Self::MOST
+    }
+
+    fn drop_one(&mut self) {
+        self.dropped += 1;
     }
 
     /// The findings; a last one tells how many were dropped.

@@ -1,6 +1,6 @@
 //! What counts as a host name in a resource.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 /// Whether `text` is a name of dot-separated labels (RFC 1123 with Istio's allowance for `_`), case ignored.
 pub(crate) fn is_dns_name(text: &str) -> bool {
@@ -64,8 +64,16 @@ pub(crate) fn overlap(a: &str, b: &str) -> bool {
     covers(a, b) || covers(b, a)
 }
 
-/// Whether the pattern `a` covers all of `b`.
-pub(crate) fn covers(a: &str, b: &str) -> bool {
+/// Whether one of the patterns, names and `*.suffix` and `*`, covers all of `host`, itself a name or `*.suffix`.
+pub(crate) fn is_covered(host: &str, patterns: &HashSet<&str>) -> bool {
+    let rest = host.strip_prefix('*').unwrap_or(host);
+    let mut suffixes = rest.match_indices('.').map(|(dot, _)| &rest[dot..]);
+    patterns.contains(host)
+        || patterns.contains("*")
+        || suffixes.any(|suffix| patterns.contains(format!("*{suffix}").as_str()))
+}
+
+fn covers(a: &str, b: &str) -> bool {
     match a.strip_prefix('*') {
         Some(suffix) => b.strip_prefix('*').unwrap_or(b).ends_with(suffix),
         None => a == b,
@@ -90,6 +98,27 @@ mod tests {
         assert_eq!(check_wildcard_host("*.foo.*"), Err("has a wildcard that is not at its beginning"));
         for host in ["", "a..b", "-a.com", "a b", "a/b", "a:80", "http://a"] {
             assert_eq!(check_wildcard_host(host), Err("is not a host name"), "{host}");
+        }
+    }
+
+    #[test]
+    fn covering_follows_suffixes() {
+        let is_covered =
+            |host: &str, patterns: &[&str]| is_covered(host, &patterns.iter().copied().collect());
+        for (host, pattern) in [
+            ("a.com", "a.com"),
+            ("a.b.com", "*.b.com"),
+            ("x.a.b.com", "*.b.com"),
+            ("*.b.com", "*.com"),
+            ("a", "*"),
+        ] {
+            assert!(is_covered(host, &["z.org", pattern]), "{host} {pattern}");
+            assert!(covers(pattern, host), "{host} {pattern}");
+        }
+        for (host, pattern) in
+            [("b.com", "*.b.com"), ("*.com", "a.com"), ("*.com", "*.b.com"), ("ab.com", "*.b.com")]
+        {
+            assert!(!is_covered(host, &[pattern]), "{host} {pattern}");
         }
     }
 

@@ -22,6 +22,8 @@ pub use l4::{L4Match, TcpRoute, TlsMatch, TlsRoute};
 pub use retries::{RETRY_ON, Retries};
 pub use rewrite::{RegexRewrite, Rewrite};
 
+use std::collections::HashSet;
+
 use crate::{
     Path,
     decode::{Context, Decode, Fields, PortNumber, Shape},
@@ -121,6 +123,7 @@ impl VirtualService {
     /// Connections reach a rule by the hosts of the resource, so another name would never do.
     fn check_server_names(&self, at: &Path<'_>, context: &mut Context<'_>) {
         let tls = at.field("tls");
+        let hosts: HashSet<&str> = self.hosts.iter().map(String::as_str).collect();
         for (rule_index, rule) in self.tls.iter().enumerate().filter(|_| !self.is_delegate()) {
             let rule_at = tls.index(rule_index);
             let matches = rule_at.field("match");
@@ -132,7 +135,7 @@ impl VirtualService {
                     if is_address {
                         let problem = Problem::new("is an address, which clients do not send as server name");
                         context.warning(Rule::Invalid, &names.index(index), problem.found(name));
-                    } else if !self.hosts.iter().any(|host| host::covers(host, name)) {
+                    } else if !host::is_covered(name, &hosts) {
                         let problem = Problem::new("is within none of the hosts").found(name);
                         context.error(
                             &names.index(index),

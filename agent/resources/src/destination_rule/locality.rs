@@ -1,6 +1,6 @@
 //! Preference for endpoints that are near.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     Path,
@@ -38,8 +38,9 @@ impl Shape for LocalityLb {
             context.error(at, problem.expected("`distribute`, or `failover` and `failoverPriority`"));
         }
         let list = at.field("distribute");
+        let mut seen = HashSet::new();
         for (index, distribute) in self.distribute.iter().enumerate() {
-            if self.distribute[..index].iter().any(|earlier| earlier.from == distribute.from) {
+            if !seen.insert(&distribute.from) {
                 let problem = Problem::new("is written twice").found(&distribute.from);
                 context.error(&list.index(index).field("from"), problem.expected("each locality once"));
             }

@@ -149,6 +149,27 @@ fn findings_are_bounded() {
     assert!(document.findings.last().unwrap().to_string().contains("2000 more findings are not shown"));
 }
 
+/// Each mistake is told with its place; that must not make a large file of mistakes take for ever.
+#[test]
+fn many_mistakes_take_no_longer_than_their_text() {
+    let begin = std::time::Instant::now();
+    let lists = |items: &str| items.repeat(60_000);
+    for spec in [
+        format!(
+            "hosts: [a.com]\n  tls: [{{match: [{{sniHosts: [{}]}}], route: [{{destination: {{host: b}}}}]}}]",
+            lists("b.com, ")
+        ),
+        format!("hosts: [{}]\n  http: []", lists("'a b', ")),
+    ] {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec:\n  {spec}\n"
+        );
+        let findings = document(&text).findings;
+        assert!(findings.len() > 1, "{findings:#?}");
+    }
+    assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
+}
+
 #[test]
 fn huge_texts_are_refused() {
     let text = " ".repeat(MAX_BYTES + 1);

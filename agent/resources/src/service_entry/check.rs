@@ -97,11 +97,12 @@ fn is_opaque(port: &ServiceEntryPort) -> bool {
 
 fn check_endpoint_ports(entry: &ServiceEntry, at: &Path<'_>, context: &mut Context<'_>) {
     let list = at.field("endpoints");
+    let names: HashSet<&str> = entry.ports.iter().map(|port| port.name.as_str()).collect();
     for (index, endpoint) in entry.endpoints.iter().enumerate() {
         let at = list.index(index);
         let ports = at.field("ports");
         for name in endpoint.ports.keys() {
-            if !entry.ports.iter().any(|port| port.name == *name) {
+            if !names.contains(name.as_str()) {
                 let problem = Problem::new("is no port of this ServiceEntry").found(name);
                 context.error(&ports.key(name), problem.expected("the name of one of `ports`"));
             }
