@@ -66,6 +66,8 @@ impl LocalReply<'static> {
     pub(crate) const CLIENT_GONE: Self = Self::new(0, "DC", "downstream_remote_disconnect", "");
     /// A cross-origin preflight; what it says is added to it.
     pub(crate) const PREFLIGHT: Self = Self::new(200, "", "cors_response", "");
+    /// A request's body stopped coming.
+    pub(crate) const STREAM_TIMEOUT: Self = Self::new(408, "SI", "stream_idle_timeout", "stream timeout");
     /// A request's head did not arrive in time.
     pub(crate) const HEAD_TIMEOUT: Self = Self::new(408, "", "request_header_timeout", "");
 

@@ -154,6 +154,8 @@ pub(super) enum Broken {
     Downstream,
     /// The client's body breaks its framing.
     Body,
+    /// The client's body stopped coming.
+    Idle,
     /// The endpoint closed without a byte of an answer.
     Closed,
     /// The endpoint reset the request.
@@ -272,6 +274,7 @@ impl Broken {
         match self {
             Self::Downstream => None,
             Self::Body => Some(LocalReply::BAD_REQUEST),
+            Self::Idle => Some(LocalReply::STREAM_TIMEOUT),
             Self::Closed => Some(LocalReply::UPSTREAM_CLOSED),
             Self::Reset => Some(LocalReply::UPSTREAM_RESET),
             Self::Refused => Some(LocalReply::UPSTREAM_REFUSED),
@@ -287,6 +290,7 @@ impl From<PumpError> for Broken {
             PumpError::Read | PumpError::Body(BodyError::Truncated) => Self::Downstream,
             PumpError::Body(_) => Self::Body,
             PumpError::Write => Self::Closed,
+            PumpError::Idle => Self::Idle,
         }
     }
 }
@@ -296,6 +300,7 @@ pub(super) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'static> {
     let (flags, details) = match moved {
         Ok(()) => ("", "via_upstream"),
         Err(PumpError::Write) => ("DC", "downstream_remote_disconnect"),
+        Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
         Err(PumpError::Read | PumpError::Body(_)) => {
             ("UC", "upstream_reset_after_response_started{connection_termination}")
         }

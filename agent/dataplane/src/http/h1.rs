@@ -18,7 +18,9 @@ use super::{
     edits::AnswerChanges,
     exchange::UpstreamVersion,
     head::{Added, AnswerFields, FieldSink, Http1Head, http2_request_head, write_request_head},
-    log, record_request,
+    log,
+    pump::PumpError,
+    record_request,
     routing::{Action, Asked, Routed, route},
 };
 use crate::{
@@ -287,7 +289,7 @@ impl<S: Transport> Session<'_, S> {
         if method != Method::Head {
             out.extend_from_slice(reply.sent_body().as_bytes());
         }
-        let written = write_whole(self.stream, out).await;
+        let written = write_whole(self.connection, self.stream, out).await;
         match (written, lasting.keep_alive) {
             (Ok(()), true) => Next::Request,
             (Ok(()), false) => {
@@ -322,9 +324,26 @@ impl<S: Transport> Session<'_, S> {
 }
 
 /// Writes so that nothing stays behind in the layer that encrypts.
-async fn write_whole<S: Transport>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes).await?;
-    stream.flush().await
+async fn write_whole<S: Transport>(
+    connection: &Connection,
+    stream: &mut S,
+    bytes: &[u8],
+) -> Result<(), PumpError> {
+    write_head(connection, stream, bytes).await?;
+    let limit = connection.worker().settings.idle_timeout;
+    let flushed = connection.deadline.within(limit, stream.flush()).await;
+    flushed.map_err(|Elapsed| PumpError::Idle)?.map_err(|_| PumpError::Write)
+}
+
+/// Writes what more follows upon. A client that never reads is not waited for for ever.
+async fn write_head<S: Transport>(
+    connection: &Connection,
+    stream: &mut S,
+    bytes: &[u8],
+) -> Result<(), PumpError> {
+    let limit = connection.worker().settings.idle_timeout;
+    let written = connection.deadline.within(limit, stream.write_all(bytes)).await;
+    written.map_err(|Elapsed| PumpError::Idle)?.map_err(|_| PumpError::Write)
 }
 
 const WEBSOCKET: &str = "websocket";

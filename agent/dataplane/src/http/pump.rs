@@ -43,6 +43,8 @@ pub(super) enum PumpError {
     Body(BodyError),
     /// The receiver's connection failed.
     Write,
+    /// Nothing has moved for too long.
+    Idle,
 }
 
 impl Pump {

@@ -9,5 +9,6 @@ mod http2;
 mod http2_upstream;
 mod mutual;
 mod sni;
+mod strict;
 mod support;
 mod tls;

@@ -18,14 +18,14 @@ use crate::{
 
 pub(in crate::http) struct Http1Exchange {
     pub(in crate::http) upstream: UpstreamConnection,
-    /// What the endpoint has answered and nobody has taken.
-    pub(in crate::http) answered: PooledBuffer,
+    /// What the endpoint has answered and nobody has taken; absent while it is waited for.
+    pub(in crate::http) answered: Option<PooledBuffer>,
     pool: Rc<BufferPool>,
 }
 
 impl Http1Exchange {
     pub(super) fn new(upstream: UpstreamConnection, pool: &Rc<BufferPool>) -> Self {
-        Self { upstream, answered: pool.small(), pool: Rc::clone(pool) }
+        Self { upstream, answered: None, pool: Rc::clone(pool) }
     }
 
     pub(super) async fn send(&mut self, head: &[u8]) {
@@ -41,13 +41,15 @@ impl Http1Exchange {
     ) -> Result<T, Broken> {
         let mut head_end = HeadEnd::default();
         loop {
-            if head_end.find(self.answered.filled(), &LIMITS) {
+            if let Some(answered) = &mut self.answered
+                && head_end.find(answered.filled(), &LIMITS)
+            {
                 let mut slots = HeaderSlots::new();
                 let method = method.name_for_framing();
-                let parsed = ::http1::parse_response(self.answered.filled(), &LIMITS, method, &mut slots);
+                let parsed = ::http1::parse_response(answered.filled(), &LIMITS, method, &mut slots);
                 if let Some(response) = parsed.map_err(|_| Broken::Protocol)? {
                     let (taken, head_len) = (take(&AnswerHead::Http1(&response)), response.head_len);
-                    self.answered.consume(head_len);
+                    answered.consume(head_len);
                     return Ok(taken);
                 }
             }
@@ -56,17 +58,21 @@ impl Http1Exchange {
     }
 
     async fn fill(&mut self, body: &mut impl RequestBody) -> Result<(), Broken> {
-        if self.answered.is_full() && self.answered.is_small() {
-            self.answered = self.pool.enlarge(&self.answered);
+        if let Some(answered) =
+            self.answered.as_mut().filter(|answered| answered.is_full() && answered.is_small())
+        {
+            *answered = self.pool.enlarge(answered);
         }
         poll_fn(|cx| {
             let stream = &mut self.upstream.stream;
             if let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http1(stream)) {
                 return Poll::Ready(Err(Broken::from(error)));
             }
-            match ready!(self.answered.poll_fill(cx, stream)) {
+            match ready!(self.pool.poll_receive(cx, stream, &mut self.answered)) {
                 Ok(1..) => Poll::Ready(Ok(())),
-                Ok(0) | Err(_) if self.answered.is_empty() => Poll::Ready(Err(Broken::Closed)),
+                Ok(0) | Err(_) if self.answered.as_ref().is_none_or(|answered| answered.is_empty()) => {
+                    Poll::Ready(Err(Broken::Closed))
+                }
                 Ok(0) | Err(_) => Poll::Ready(Err(Broken::Protocol)),
             }
         })
@@ -75,7 +81,7 @@ impl Http1Exchange {
 
     /// Keeps the connection for another request if nothing more is to come on it.
     pub(in crate::http) fn release(self, lease: &Lease) {
-        if self.answered.is_empty() {
+        if self.answered.is_none_or(|answered| answered.is_empty()) {
             lease.give_back(self.upstream);
         }
     }

@@ -7,13 +7,12 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http1::BodyLength;
-use tokio::io::AsyncWriteExt;
 
-use super::{Answering, Lasting, Next, Session, write_whole};
+use super::{Answering, Lasting, Next, Session, write_head, write_whole};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     failure::LocalReply,
@@ -28,6 +27,7 @@ use crate::{
         routing::Forwarding,
     },
     relay::{Limits, relay},
+    timer::Deadline,
     transport::Transport,
     upstream::Lease,
     view::View,
@@ -75,6 +75,8 @@ struct Sending<'s, S> {
     received: &'s mut Option<PooledBuffer>,
     stream: &'s mut S,
     pool: &'s Rc<BufferPool>,
+    deadline: &'s Deadline,
+    idle_timeout: Duration,
 }
 
 impl<S: Transport> RequestBody for Sending<'_, S> {
@@ -82,11 +84,17 @@ impl<S: Transport> RequestBody for Sending<'_, S> {
         let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
             return self.poll_gone(cx);
         };
-        let received = (received, self.pool);
+        let (before, received) = (self.pump.data, (received, self.pool));
         let moved = match to {
             Uplink::Http1(to) => self.pump.poll(cx, received, self.stream, to),
             Uplink::Http2(to) => self.pump.poll_frames(cx, received, self.stream, to),
         };
+        if moved.is_pending() {
+            if self.pump.data > before {
+                self.deadline.set(self.idle_timeout);
+            }
+            return self.deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
+        }
         match ready!(moved) {
             Err(PumpError::Write) => {
                 self.pump.abandon();
@@ -102,6 +110,15 @@ impl<S: Transport> RequestBody for Sending<'_, S> {
 }
 
 impl<S: Transport> Sending<'_, S> {
+    /// Gives the rest of the body, if there is any, its time. The answer may take as long as it likes.
+    fn await_more(&mut self) {
+        if self.pump.is_moving() {
+            self.deadline.set(self.idle_timeout);
+        } else if self.received.as_ref().is_some_and(|received| received.is_empty()) {
+            *self.received = None;
+        }
+    }
+
     /// Watches a client that has said everything, so that one that leaves does not hold an endpoint until it answers.
     /// Closing its side counts as leaving, as it does in Envoy; the beginning of a next request is kept.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
@@ -178,12 +195,16 @@ impl<S: Transport> Session<'_, S> {
             received: &mut self.received,
             stream: &mut *self.stream,
             pool: &worker.buffers,
+            deadline: &self.connection.deadline,
+            idle_timeout: worker.settings.idle_timeout,
         };
+        body.await_more();
         let mut take =
             |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.asked.lasting, &fields);
         let mut answer = exchange.ask(&request, forward.lease(), &mut body, &mut take).await?;
         while answer.interim {
-            write_whole(body.stream, out).await.map_err(|_| Broken::Downstream)?;
+            write_whole(self.connection, body.stream, out).await.map_err(|_| Broken::Downstream)?;
+            body.await_more();
             let mut take =
                 |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.asked.lasting, &fields);
             answer = exchange.next_head(&request, forward.lease(), &mut body, &mut take).await?;
@@ -219,7 +240,9 @@ impl<S: Transport> Session<'_, S> {
             Exchange::Http1(exchange) if switched => return self.switch(exchange, out, outcome).await,
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.framing);
-                let moved = match body.stage(&mut exchange.answered, out) {
+                let buffers = &self.connection.worker().buffers;
+                let answered = exchange.answered.get_or_insert_with(|| buffers.small());
+                let moved = match body.stage(answered, out) {
                     Ok(()) => self.move_bodies(&mut exchange, &mut sent, &mut body, out).await,
                     Err(error) => Err(PumpError::Body(error)),
                 };
@@ -249,26 +272,33 @@ impl<S: Transport> Session<'_, S> {
         body: &mut Pump,
         out: &[u8],
     ) -> Result<(), PumpError> {
-        self.stream.write_all(out).await.map_err(|_| PumpError::Write)?;
+        write_head(self.connection, self.stream, out).await?;
         let worker = self.connection.worker();
-        let (pool, deadline) = (&worker.buffers, &self.connection.deadline);
-        deadline.set(worker.settings.idle_timeout);
+        let (pool, deadline) = (&worker.buffers, &*self.connection.deadline);
+        let idle_timeout = worker.settings.idle_timeout;
+        deadline.set(idle_timeout);
         let moved = poll_fn(|cx| {
             let before = sent.data + body.data;
             let stream = &mut exchange.upstream.stream;
+            let received = &mut self.received;
             let mut sending =
-                Sending { pump: sent, received: &mut self.received, stream: &mut *self.stream, pool };
-            if let Poll::Ready(Err(_)) = sending.poll_send(cx, Uplink::Http1(stream)) {
-                // Gone, or broken beyond understanding; either way nobody waits for the rest of the answer.
-                sent.abandon();
-                return Poll::Ready(Err(PumpError::Write));
+                Sending { pump: sent, received, stream: &mut *self.stream, pool, deadline, idle_timeout };
+            match sending.poll_send(cx, Uplink::Http1(stream)) {
+                // Whether nothing moves at all is seen below.
+                Poll::Ready(Ok(()) | Err(PumpError::Idle)) | Poll::Pending => {}
+                Poll::Ready(Err(_)) => {
+                    // Gone, or broken beyond understanding; either way nobody waits for the rest of the answer.
+                    sent.abandon();
+                    return Poll::Ready(Err(PumpError::Write));
+                }
             }
-            let moved = body.poll(cx, (&mut exchange.answered, pool), stream, self.stream);
+            let answered = exchange.answered.get_or_insert_with(|| pool.small());
+            let moved = body.poll(cx, (answered, pool), stream, self.stream);
             if moved.is_pending() {
                 if sent.data + body.data > before {
-                    deadline.set(worker.settings.idle_timeout);
+                    deadline.set(idle_timeout);
                 }
-                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Write));
+                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
             }
             moved
         })
@@ -285,10 +315,10 @@ impl<S: Transport> Session<'_, S> {
         outcome: Outcome<'static>,
     ) -> (Next, Outcome<'static>) {
         let worker = self.connection.worker();
-        let early = exchange.answered.filled();
+        let early = exchange.answered.as_ref().map_or(&[][..], |answered| answered.filled());
         out.extend_from_slice(early);
         let outcome = Outcome { details: "via_upstream", sent: early.len() as u64, ..outcome };
-        if write_whole(self.stream, out).await.is_err() {
+        if write_whole(self.connection, self.stream, out).await.is_err() {
             return (Next::Close, Outcome { flags: "DC", ..outcome });
         }
         let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };

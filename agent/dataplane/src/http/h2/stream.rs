@@ -31,8 +31,10 @@ use crate::{
         record_request,
         routing::{Action, Asked, Forwarding, Routed, route},
     },
+    timer::Registered,
     upstream::Lease,
     view::View,
+    worker::Worker,
 };
 
 type Moved = Poll<Result<(), PumpError>>;
@@ -155,6 +157,31 @@ impl Forward<'_> {
 struct Sending<'s> {
     upload: &'s mut FramePump,
     respond: &'s mut SendResponse<Bytes>,
+    patience: Patience<'s>,
+}
+
+/// How long a stream may stand still. The timer costs only those that have to wait.
+struct Patience<'w> {
+    worker: &'w Worker,
+    deadline: Option<Registered>,
+    /// Bytes that had moved when it was looked at last.
+    moved: u64,
+}
+
+impl<'w> Patience<'w> {
+    fn new(worker: &'w Worker) -> Self {
+        Self { worker, deadline: None, moved: 0 }
+    }
+
+    /// Ready when nothing has moved for too long. `moved` are the bytes so far.
+    fn poll_spent(&mut self, cx: &Context<'_>, moved: u64) -> Poll<PumpError> {
+        let fresh = self.deadline.is_none();
+        let deadline = self.deadline.get_or_insert_with(|| self.worker.timers.register());
+        if std::mem::replace(&mut self.moved, moved) != moved || fresh {
+            deadline.set(self.worker.settings.idle_timeout);
+        }
+        deadline.poll_elapsed(cx).map(|_| PumpError::Idle)
+    }
 }
 
 impl RequestBody for Sending<'_> {
@@ -162,7 +189,8 @@ impl RequestBody for Sending<'_> {
         if self.respond.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(PumpError::Read));
         }
-        poll_upload(cx, self.upload, to)
+        let moved = poll_upload(cx, self.upload, to);
+        if moved.is_pending() { self.patience.poll_spent(cx, self.upload.data).map(Err) } else { moved }
     }
 
     fn is_done(&self) -> bool {
@@ -233,7 +261,8 @@ impl Stream<'_> {
             bodiless: forward.length.is_empty(),
             start: self.start,
         };
-        let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond };
+        let patience = Patience::new(self.connection.worker());
+        let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, patience };
         let mut take = |head: &AnswerHead<'_>| Answer::new(head, &request, &fields);
         let mut answer = exchange.ask(&request, &forward.forwarding.lease, &mut body, &mut take).await?;
         while answer.interim {
@@ -289,7 +318,8 @@ impl Stream<'_> {
         self.while_moving(|cx| {
             let stream = &mut exchange.upstream.stream;
             let sending = poll_upload(cx, upload, Uplink::Http1(stream));
-            let moved = body.poll_frames(cx, (&mut exchange.answered, pool), stream, client);
+            let answered = exchange.answered.get_or_insert_with(|| pool.small());
+            let moved = body.poll_frames(cx, (answered, pool), stream, client);
             (sending, moved, upload.data + body.data)
         })
         .await
@@ -319,23 +349,14 @@ impl Stream<'_> {
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, u64),
     ) -> Result<(), PumpError> {
-        let worker = self.connection.worker();
-        let (deadline, limit) = (worker.timers.register(), worker.settings.idle_timeout);
-        deadline.set(limit);
-        let mut before = 0;
+        let mut patience = Patience::new(self.connection.worker());
         poll_fn(|cx| {
             let (sending, moved, total) = poll(cx);
             // The client reset its stream, or broke its framing.
             if let Poll::Ready(Err(_)) = sending {
                 return Poll::Ready(Err(PumpError::Write));
             }
-            if moved.is_pending() {
-                if std::mem::replace(&mut before, total) != total {
-                    deadline.set(limit);
-                }
-                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Write));
-            }
-            moved
+            if moved.is_pending() { patience.poll_spent(cx, total).map(Err) } else { moved }
         })
         .await
     }

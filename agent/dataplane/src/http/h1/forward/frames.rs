@@ -3,9 +3,8 @@
 use std::{future::poll_fn, task::Poll};
 
 use http1::BodyLength;
-use tokio::io::AsyncWriteExt;
 
-use super::{Sending, Session};
+use super::{Sending, Session, write_head};
 use crate::{
     http::{
         exchange::{Http2Exchange, RequestBody, Uplink},
@@ -30,26 +29,31 @@ impl<S: Transport> Session<'_, S> {
         if let Err(error) = poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await {
             return (Err(error), 0);
         }
-        if self.stream.write_all(out).await.is_err() {
-            return (Err(PumpError::Write), 0);
+        if let Err(error) = write_head(self.connection, self.stream, out).await {
+            return (Err(error), 0);
         }
         let worker = self.connection.worker();
-        let (pool, deadline) = (&worker.buffers, &self.connection.deadline);
-        deadline.set(worker.settings.idle_timeout);
+        let (pool, deadline) = (&worker.buffers, &*self.connection.deadline);
+        let idle_timeout = worker.settings.idle_timeout;
+        deadline.set(idle_timeout);
         let moved = poll_fn(|cx| {
             let before = sent.data + body.data;
+            let received = &mut self.received;
             let mut sending =
-                Sending { pump: sent, received: &mut self.received, stream: &mut *self.stream, pool };
-            if let Poll::Ready(Err(_)) = sending.poll_send(cx, Uplink::Http2(&mut to)) {
-                sent.abandon();
-                return Poll::Ready(Err(PumpError::Write));
+                Sending { pump: sent, received, stream: &mut *self.stream, pool, deadline, idle_timeout };
+            match sending.poll_send(cx, Uplink::Http2(&mut to)) {
+                Poll::Ready(Ok(()) | Err(PumpError::Idle)) | Poll::Pending => {}
+                Poll::Ready(Err(_)) => {
+                    sent.abandon();
+                    return Poll::Ready(Err(PumpError::Write));
+                }
             }
             let moved = body.poll(cx, self.stream);
             if moved.is_pending() {
                 if sent.data + body.data > before {
-                    deadline.set(worker.settings.idle_timeout);
+                    deadline.set(idle_timeout);
                 }
-                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Write));
+                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
             }
             moved
         })
