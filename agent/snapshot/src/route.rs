@@ -1,6 +1,7 @@
 //! Route configurations: authority → virtual host → first route that matches.
 
 mod action;
+mod index;
 mod matches;
 mod pattern;
 mod redirect;
@@ -16,6 +17,8 @@ pub use pattern::Pattern;
 pub use redirect::CameBy;
 pub use weighted::{ClusterTarget, WeightedClusters};
 
+use index::{PathIndex, WORTH_AN_INDEX};
+
 use crate::{
     hosts::{HostName, HostPattern, HostTable},
     request::RequestHead,
@@ -27,6 +30,8 @@ pub struct RouteConfig {
     name: String,
     virtual_hosts: Vec<VirtualHost>,
     by_host: HostTable<u32>,
+    /// For each virtual host with a long list of routes.
+    indexes: Vec<Option<PathIndex>>,
 }
 
 impl RouteConfig {
@@ -38,7 +43,9 @@ impl RouteConfig {
                 by_host.insert(domain, index);
             }
         }
-        Self { name: name.into(), virtual_hosts, by_host }
+        let worth = |host: &VirtualHost| host.routes.len() >= WORTH_AN_INDEX;
+        let indexes = virtual_hosts.iter().map(|host| worth(host).then(|| PathIndex::new(&host.routes)));
+        Self { name: name.into(), indexes: indexes.collect(), virtual_hosts, by_host }
     }
 
     /// Istio's name of the table: `http.8080`, `9080`, `inbound|8080||`.
@@ -53,12 +60,25 @@ impl RouteConfig {
 
     /// The virtual host for an authority: exact name, then longest suffix, then `*`. The port is not looked at.
     pub fn select_virtual_host(&self, authority: &str) -> Option<&VirtualHost> {
-        let index = self.by_host.find(&HostName::of_authority(authority))?;
-        self.virtual_hosts.get(index as usize)
+        self.virtual_hosts.get(self.position(authority)?)
+    }
+
+    fn position(&self, authority: &str) -> Option<usize> {
+        self.by_host.find(&HostName::of_authority(authority)).map(|index| index as usize)
+    }
+
+    /// The first route of a virtual host that a request fulfils.
+    fn first_route(&self, host: usize, request: &impl RequestHead, over_tls: bool) -> Option<&Route> {
+        let routes = &self.virtual_hosts[host].routes;
+        let matches = |route: &Route| route.matches.matches(request, over_tls);
+        match &self.indexes[host] {
+            Some(index) => index.first(request.path(), routes, matches),
+            None => routes.iter().find(|route| matches(route)),
+        }
     }
 }
 
-// The index follows from the virtual hosts.
+// The indexes follow from the virtual hosts.
 impl PartialEq for RouteConfig {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.virtual_hosts == other.virtual_hosts
@@ -126,13 +146,12 @@ pub fn match_route<'s>(
     over_tls: bool,
     config: &'s RouteConfig,
 ) -> Result<(&'s VirtualHost, &'s Route), NoRoute> {
-    let host = config.select_virtual_host(request.authority()).ok_or(NoRoute::VirtualHost)?;
+    let position = config.position(request.authority()).ok_or(NoRoute::VirtualHost)?;
+    let host = &config.virtual_hosts[position];
     if host.require_tls && !over_tls {
         return Err(NoRoute::TlsRequired);
     }
-    let route =
-        host.routes.iter().find(|route| route.matches.matches(request, over_tls)).ok_or(NoRoute::Route)?;
-    Ok((host, route))
+    config.first_route(position, request, over_tls).map(|route| (host, route)).ok_or(NoRoute::Route)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::literal::Extractor;
 
 /// A regular expression that must match the whole text (RE2 syntax, VirtualService `regex`). Clones share it.
 #[derive(Clone)]
@@ -11,6 +12,8 @@ pub struct Pattern(Arc<Compiled>);
 struct Compiled {
     source: String,
     regex: Regex,
+    /// What every match begins with; may be empty.
+    prefix: String,
 }
 
 impl Pattern {
@@ -24,7 +27,13 @@ impl Pattern {
         // names characters beyond ASCII in a class is compiled again for text.
         let regex = compile(source, false).or_else(|_| compile(source, true));
         let regex = regex.map_err(|error| clause(&error))?;
-        Ok(Self(Arc::new(Compiled { source: source.to_owned(), regex })))
+        let prefix = literal_prefix(source);
+        Ok(Self(Arc::new(Compiled { source: source.to_owned(), regex, prefix })))
+    }
+
+    /// Text that every match begins with; empty when there is none.
+    pub fn literal_prefix(&self) -> &str {
+        &self.0.prefix
     }
 
     /// The expression as written.
@@ -49,6 +58,17 @@ fn compile(source: &str, unicode: bool) -> Result<Regex, regex::Error> {
         builder(source).build()?;
     }
     builder(&format!(r"\A(?:{source})\z")).build()
+}
+
+/// What every match begins with, as far as the syntax tells.
+fn literal_prefix(source: &str) -> String {
+    let Ok(hir) = regex_syntax::parse(source) else { return String::new() };
+    let starts = Extractor::new().extract(&hir);
+    let common = starts.longest_common_prefix().unwrap_or_default();
+    // Cut where a character is cut.
+    let whole = std::str::from_utf8(common)
+        .unwrap_or_else(|cut| std::str::from_utf8(&common[..cut.valid_up_to()]).unwrap_or_default());
+    whole.to_owned()
 }
 
 /// Largest compiled expression, in bytes.
@@ -101,6 +121,24 @@ mod tests {
         assert!(matches(r"\d\w", "1a") && !matches(r"\d", "١") && !matches(r"\w", "é"));
         assert!(matches(r".*", "/é") && matches("/é", "/é") && matches(r"\pL", "é") && matches("[é]", "é"));
         assert!(!matches(".*", "a\nb") && matches("(?s).*", "a\nb"));
+    }
+
+    #[test]
+    fn what_every_match_begins_with_is_known() {
+        let prefix = |source: &str| Pattern::new(source).unwrap().literal_prefix().to_owned();
+        for (source, expected) in [
+            ("/api/v[0-9]+", "/api/v"),
+            ("^/api$", "/api"),
+            ("/(a|b)", "/"),
+            ("/ab|/ac", "/a"),
+            ("/a?b", "/"),
+            (".*", ""),
+            ("(?i)/Ab", "/"),
+            ("/[éè]", "/"),
+            ("/a|", ""),
+        ] {
+            assert_eq!(prefix(source), expected, "{source}");
+        }
     }
 
     #[test]
