@@ -19,7 +19,8 @@ use crate::{
     relay,
     shared::{Permit, Resource, SharedCluster, Usage},
     sys::Source,
-    upstream::{Lease, Upstream},
+    tls::Connector,
+    upstream::{Lease, Target, Upstream},
 };
 
 /// The rules for connections to a cluster: copied from the snapshot, because connections may outlive it.
@@ -31,6 +32,8 @@ pub(crate) struct Policy {
     limits: Limits,
     usage: Option<Arc<Usage>>,
     outliers: Option<Arc<Outliers>>,
+    /// TLS to the endpoints, if it is spoken.
+    pub(crate) tls: Option<Rc<Connector>>,
     own: Rc<Own>,
 }
 
@@ -71,13 +74,22 @@ impl Policy {
             limits: cluster.limits,
             usage: shared.usage,
             outliers: shared.outliers,
+            tls: cluster.tls.as_ref().map(|settings| {
+                let known = old.and_then(|old| old.tls.as_ref()).filter(|known| known.is_for(settings));
+                known.map_or_else(|| Rc::new(Connector::new(settings)), Rc::clone)
+            }),
             own: old.map(|old| Rc::clone(&old.own)).unwrap_or_default(),
         }
     }
 
     /// Whether connections made under `old` may go on serving.
     fn fits(&self, old: &Self) -> bool {
-        self.source == old.source && self.connections.keepalive == old.connections.keepalive
+        let same_tls = match (&self.tls, &old.tls) {
+            (Some(own), Some(old)) => Rc::ptr_eq(own, old),
+            (None, None) => true,
+            _ => false,
+        };
+        same_tls && self.source == old.source && self.connections.keepalive == old.connections.keepalive
     }
 
     /// The local address to connect from, if the kernel is not to choose: the client's own, where the cluster has one
@@ -203,12 +215,14 @@ impl ClusterConnections {
             .collect();
         let endpoints: Vec<_> = cluster
             .endpoints()
-            .map(|Endpoint { address, .. }| {
-                policy.upstream((*address, policy.source(address.ip(), None)), known.remove(address))
+            .map(|Endpoint { address, speaks_mesh_tls, .. }| {
+                let (source, speaks_mesh_tls) = (policy.source(address.ip(), None), *speaks_mesh_tls);
+                policy.upstream(Target { address: *address, source, speaks_mesh_tls }, known.remove(address))
             })
             .collect();
         let original = old.iter().flat_map(|old| old.original.borrow().clone()).filter(|(_, old)| kept(old));
-        let original = original.map(|(key, old)| (key, policy.upstream(key, Some(&old)))).collect();
+        let original =
+            original.map(|(key, old)| (key, policy.upstream(Target::of(key), Some(&old)))).collect();
         if policy.limits.max_connections.is_some() {
             *policy.own.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
         }
@@ -307,7 +321,7 @@ impl ClusterConnections {
         if let Some(upstream) = original.get(&key) {
             return Rc::clone(upstream);
         }
-        let upstream = self.policy.upstream(key, None);
+        let upstream = self.policy.upstream(Target::of(key), None);
         if original.len() < MAX_ORIGINAL {
             original.insert(key, Rc::clone(&upstream));
         }
@@ -317,17 +331,13 @@ impl ClusterConnections {
 
 impl Policy {
     /// The endpoint known already, under these rules from now on, or a new one.
-    fn upstream(
-        self: &Rc<Self>,
-        (address, source): UpstreamKey,
-        known: Option<&Rc<Upstream>>,
-    ) -> Rc<Upstream> {
-        match known {
+    fn upstream(self: &Rc<Self>, target: Target, known: Option<&Rc<Upstream>>) -> Rc<Upstream> {
+        match known.filter(|known| known.target() == target) {
             Some(known) => {
                 known.set_policy(Rc::clone(self));
                 Rc::clone(known)
             }
-            None => Rc::new(Upstream::new(address, source, Rc::clone(self))),
+            None => Rc::new(Upstream::new(target, Rc::clone(self))),
         }
     }
 }

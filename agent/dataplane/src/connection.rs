@@ -134,6 +134,22 @@ impl Connection {
         }
     }
 
+    /// The route table for clients that ask for the host of `authority` as server name, and whether they are asked for
+    /// the same as this one was. `None` where TLS is not terminated or nothing else is served.
+    pub(crate) fn by_server_name(&self, view: &View, authority: &str) -> Option<(RouteConfigId, bool)> {
+        if !self.over_tls {
+            return None;
+        }
+        let host = HostName::of_authority(authority);
+        let facts = ConnectionFacts { server_name: Some(host.as_str()), ..self.facts() };
+        let other = view.snapshot.select_filter_chain(&facts, self.serving_listener(view)?)?;
+        let same_rules = other.tls.is_some() && other.tls == self.filter_chain(view)?.tls;
+        match other.filter {
+            NetworkFilter::Http(http) => Some((http.route_config, same_rules)),
+            NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
+        }
+    }
+
     /// Wall-clock time at `moment`, for the access log.
     pub(crate) fn wall_time(&self, moment: Instant) -> SystemTime {
         self.worker().wall_time(moment)

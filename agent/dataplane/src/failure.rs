@@ -71,6 +71,10 @@ impl LocalReply<'static> {
     /// A request's head did not arrive in time.
     pub(crate) const HEAD_TIMEOUT: Self = Self::new(408, "", "request_header_timeout", "");
 
+    /// The host is served under another server name, where clients are asked for other things (RFC 9110 §15.5.20).
+    pub(crate) const MISDIRECTED: Self =
+        Self::new(421, "NR", "misdirected_request", "Misdirected Request: connect anew for this host");
+
     /// Envoy's answer to a request that no route takes.
     pub(crate) fn no_route(_: NoRoute) -> Self {
         Self::new(404, "NR", "route_not_found", "")
@@ -87,7 +91,8 @@ impl LocalReply<'static> {
             ),
             ConnectError::NotHttp2(_) => Self::UPSTREAM_PROTOCOL_ERROR,
             ConnectError::Overflow => Self::OVERFLOW,
-            ConnectError::Failed(_) => Self::new(
+            // Envoy's word for a handshake that fails is that of any failed connection.
+            ConnectError::Failed(_) | ConnectError::Tls(_) => Self::new(
                 503,
                 "UF",
                 "upstream_reset_before_response_started{remote_connection_failure}",

@@ -4,7 +4,6 @@
 use std::{cell::RefCell, future::Future, io, rc::Rc, task::Poll, time::Duration};
 
 use snapshot::{Application, Transport as TransportProtocol};
-use tokio::io::ReadBuf;
 
 use crate::{
     buffer::{BufferPool, PooledBuffer},
@@ -45,7 +44,7 @@ pub(crate) async fn inspect<S, E, D>(
 ) -> io::Result<Inspected<E>>
 where
     S: Transport,
-    E: AsRef<UpstreamConnection>,
+    E: AsMut<UpstreamConnection>,
     D: Future<Output = Option<E>>,
 {
     let mut first = pool.small();
@@ -113,7 +112,7 @@ async fn client_speech<S: Transport>(stream: &mut S, first: &mut PooledBuffer) -
 
 /// Ends when the dialled server has sent something or closed, or a while after it could not be dialled: a client that
 /// waits for such a server to speak is better told.
-async fn server_speech<E: AsRef<UpstreamConnection>>(
+async fn server_speech<E: AsMut<UpstreamConnection>>(
     dialling: impl Future<Output = Option<E>>,
     early: &RefCell<Option<E>>,
 ) {
@@ -122,9 +121,9 @@ async fn server_speech<E: AsRef<UpstreamConnection>>(
         tokio::time::sleep(AFTER_FAILURE).await;
         return;
     }
-    std::future::poll_fn(|cx| match early.borrow().as_ref() {
+    std::future::poll_fn(|cx| match early.borrow_mut().as_mut() {
         // Looked at, not taken: the relay reads it. An error shows again there.
-        Some(server) => server.as_ref().stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(|_| ()),
+        Some(server) => server.as_mut().stream.poll_spoken(cx),
         None => Poll::Ready(()),
     })
     .await;

@@ -10,6 +10,7 @@ use crate::{
     failure::LocalReply,
     relay::{Limits, RelayError, Transferred, relay},
     telemetry::ConnectionKey,
+    tls::Speaks,
     transport::Transport,
     upstream::{ConnectError, Lease, UpstreamConnection},
     view::View,
@@ -27,9 +28,9 @@ pub(crate) struct Dialled {
 /// Name of a cluster for the access log and the metrics.
 type ClusterName = Box<str>;
 
-impl AsRef<UpstreamConnection> for Dialled {
-    fn as_ref(&self) -> &UpstreamConnection {
-        &self.connection
+impl AsMut<UpstreamConnection> for Dialled {
+    fn as_mut(&mut self) -> &mut UpstreamConnection {
+        &mut self.connection
     }
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn dial(
     while tried.len() < ATTEMPTS
         && let Some(lease) = view.pick_untried(id, connection.origin(), choice(connection, view, id), &tried)
     {
-        match lease.connect().await {
+        match lease.connect(Speaks::Opaque).await {
             Ok(connection) => {
                 let limits = lease.policy().relay_limits();
                 return Ok(Dialled { connection, lease, cluster, limits });

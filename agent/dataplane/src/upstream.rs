@@ -1,16 +1,19 @@
 //! One endpoint as one worker knows it: how busy it is, and the idle connections to it.
 
 mod http2;
+mod stream;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     io,
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
+use foldhash::fast::RandomState;
+use snapshot::HostName;
 
 use self::http2::Http2Connections;
 use crate::{
@@ -19,15 +22,22 @@ use crate::{
     health::{Sign, Watch},
     shared::{Permit, Resource},
     sys::{self, Source},
+    tls::Speaks,
 };
 
-pub(crate) use self::http2::Http2Stream;
+pub(crate) use self::{http2::Http2Stream, stream::UpstreamStream};
 
 /// An endpoint, or an original destination, with this worker's connections to it.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     /// What connections to it come from, if the kernel is not to choose.
     source: Option<Source>,
+    /// Whether a proxy of the mesh stands before it.
+    speaks_mesh_tls: bool,
+    /// The host its connections are for, where TLS tells it the endpoint.
+    host: Option<Box<str>>,
+    /// The same endpoint for the hosts of requests, where they cannot share connections.
+    by_host: RefCell<HashMap<Box<str>, Rc<Self>, RandomState>>,
     policy: RefCell<Rc<Policy>>,
     /// What the workers know of its health, if the cluster ejects outliers.
     watch: RefCell<Option<Watch>>,
@@ -41,6 +51,21 @@ pub(crate) struct Upstream {
     retired: Cell<bool>,
 }
 
+/// Where connections go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) source: Option<Source>,
+    pub(crate) speaks_mesh_tls: bool,
+}
+
+impl Target {
+    /// An original destination, of which nothing is known.
+    pub(crate) fn of((address, source): (SocketAddr, Option<Source>)) -> Self {
+        Self { address, source, speaks_mesh_tls: false }
+    }
+}
+
 struct Idle {
     connection: UpstreamConnection,
     since: Instant,
@@ -48,7 +73,7 @@ struct Idle {
 
 /// A connection to an endpoint.
 pub(crate) struct UpstreamConnection {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: UpstreamStream,
     /// Our side of it, for the access log.
     pub(crate) local: Option<SocketAddr>,
     /// Whether it has carried a request before: the peer may close it at any moment.
@@ -66,7 +91,9 @@ pub(crate) enum ConnectError {
     #[error("connection timeout")]
     Timeout,
     #[error("remote connection failure")]
-    Failed(#[source] io::Error),
+    Failed(#[from] io::Error),
+    #[error("TLS handshake failed: {0}")]
+    Tls(#[source] io::Error),
     #[error("the cluster has as many connections or waiting requests as it may")]
     Overflow,
     #[error("the endpoint does not speak HTTP/2: {0}")]
@@ -79,20 +106,28 @@ impl ConnectError {
         match self {
             Self::Timeout => Self::Timeout,
             Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
+            Self::Tls(error) => Self::Tls(io::Error::new(error.kind(), error.to_string())),
             Self::Overflow => Self::Overflow,
             Self::NotHttp2(error) => Self::NotHttp2(error.clone()),
         }
     }
 }
 
+/// Hosts per endpoint whose connections are kept; a client that asks for more names than there are gets connections of
+/// its own.
+const MAX_HOSTS: usize = 64;
 /// Idle connections kept per endpoint and worker; more are closed instead.
 const MAX_IDLE: usize = 256;
 
 impl Upstream {
-    pub(crate) fn new(address: SocketAddr, source: Option<Source>, policy: Rc<Policy>) -> Self {
+    pub(crate) fn new(target: Target, policy: Rc<Policy>) -> Self {
+        let Target { address, source, speaks_mesh_tls } = target;
         Self {
             address,
             source,
+            speaks_mesh_tls,
+            host: None,
+            by_host: RefCell::default(),
             watch: RefCell::new(policy.watch(address)),
             policy: RefCell::new(policy),
             share: Cell::new(1.0),
@@ -104,6 +139,32 @@ impl Upstream {
         }
     }
 
+    /// This endpoint with connections for one host only, where TLS tells the endpoint the host.
+    fn for_host(self: &Rc<Self>, authority: &str) -> Option<Rc<Self>> {
+        let policy = self.policy();
+        let by_host = policy.tls.as_ref()?;
+        if !(by_host.is_by_host() && by_host.is_spoken_to(self.speaks_mesh_tls)) {
+            return None;
+        }
+        let host = HostName::of_authority(authority);
+        // Certificates name addresses without brackets.
+        let host = host.as_str().trim_start_matches('[').trim_end_matches(']');
+        if let Some(known) = self.by_host.borrow().get(host) {
+            return Some(Rc::clone(known));
+        }
+        let upstream = Rc::new(Self { host: Some(host.into()), ..Self::new(self.target(), policy) });
+        let mut by_host = self.by_host.borrow_mut();
+        if by_host.len() < MAX_HOSTS {
+            by_host.insert(host.into(), Rc::clone(&upstream));
+        }
+        Some(upstream)
+    }
+
+    /// Where its connections go.
+    pub(crate) fn target(&self) -> Target {
+        Target { address: self.address, source: self.source, speaks_mesh_tls: self.speaks_mesh_tls }
+    }
+
     /// The rules it is used by.
     pub(crate) fn policy(&self) -> Rc<Policy> {
         Rc::clone(&self.policy.borrow())
@@ -111,6 +172,9 @@ impl Upstream {
 
     /// Other rules from now on; connections there are go on serving.
     pub(crate) fn set_policy(&self, policy: Rc<Policy>) {
+        for upstream in self.by_host.borrow().values() {
+            upstream.set_policy(Rc::clone(&policy));
+        }
         *self.watch.borrow_mut() = policy.watch(self.address);
         *self.policy.borrow_mut() = policy;
     }
@@ -133,7 +197,7 @@ impl Upstream {
     /// Counts one more request or connection until the lease is dropped.
     pub(crate) fn lease(self: &Rc<Self>) -> Lease {
         self.active.set(self.active.get() + 1);
-        Lease { upstream: Rc::clone(self), request: None }
+        Lease { upstream: Rc::clone(self), for_host: None, request: None }
     }
 
     /// The idle connection used last, or `None` when there is none alive.
@@ -153,10 +217,10 @@ impl Upstream {
     }
 
     /// Opens a new connection, unless the cluster has as many as it may.
-    pub(crate) async fn connect(&self) -> Result<UpstreamConnection, ConnectError> {
+    pub(crate) async fn connect(&self, speaks: Speaks) -> Result<UpstreamConnection, ConnectError> {
         let policy = self.policy();
         let slot = policy.slot().map_err(|_| ConnectError::Overflow)?;
-        self.open(&policy, slot).await
+        self.open(&policy, slot, speaks).await
     }
 
     /// Opens a new connection; where the cluster has as many as it may, waits for one to end or to fall idle, which
@@ -178,17 +242,22 @@ impl Upstream {
                 }
             }
         };
-        self.open(&policy, slot).await
+        self.open(&policy, slot, Speaks::Http1).await
     }
 
     /// Opens a new connection in the place of one that has ended.
     pub(crate) async fn replace(&self, ended: &mut UpstreamConnection) -> Result<(), ConnectError> {
         let slot = ended.slot.take();
-        *ended = self.open(&self.policy(), slot).await?;
+        *ended = self.open(&self.policy(), slot, Speaks::Http1).await?;
         Ok(())
     }
 
-    async fn open(&self, policy: &Policy, slot: Option<Slot>) -> Result<UpstreamConnection, ConnectError> {
+    async fn open(
+        &self,
+        policy: &Policy,
+        slot: Option<Slot>,
+        speaks: Speaks,
+    ) -> Result<UpstreamConnection, ConnectError> {
         let connecting = async {
             let socket = sys::upstream_socket(self.address, self.source)?;
             let stream = socket.connect(self.address).await?;
@@ -196,15 +265,20 @@ impl Upstream {
             if let Some(keepalive) = &policy.connections.keepalive {
                 sys::set_keepalive(&stream, keepalive)?;
             }
-            Ok(stream)
+            let local = stream.local_addr().ok();
+            let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
+            let Some(connector) = connector else { return Ok((UpstreamStream::Tcp(stream), local)) };
+            // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
+            let handshake = Box::pin(connector.connect(stream, (self.address, self.host.as_deref()), speaks));
+            let stream = handshake.await.map_err(ConnectError::Tls)?;
+            Ok((UpstreamStream::Tls(Box::new(stream)), local))
         };
         let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
-        let stream = connected
+        let (stream, local) = connected
             .map_err(|_| ConnectError::Timeout)
-            .and_then(|connected| connected.map_err(ConnectError::Failed))
+            .and_then(|connected| connected)
             .inspect_err(|_| self.observe(Sign::LocalFailure))?;
         self.observe(Sign::Connected);
-        let local = stream.local_addr().ok();
         let since = Instant::now();
         Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot })
     }
@@ -224,6 +298,9 @@ impl Upstream {
 
     /// Closes the connection that has been idle longest; false when there is none.
     pub(crate) fn close_idle(&self) -> bool {
+        if self.by_host.borrow().values().any(|upstream| upstream.close_idle()) {
+            return true;
+        }
         let mut idle = self.idle.borrow_mut();
         let any = !idle.is_empty();
         if any {
@@ -237,7 +314,12 @@ impl Upstream {
         let policy = self.policy();
         let limit = policy.connections.idle_timeout.unwrap_or(Duration::MAX);
         self.http2.sweep(now, limit);
-        self.idle.borrow_mut().retain(|idle| {
+        self.by_host.borrow_mut().retain(|_, upstream| {
+            upstream.sweep(now);
+            // Requests under way are counted for the endpoint as a whole.
+            Rc::strong_count(upstream) > 1 || !upstream.is_unused()
+        });
+        self.idle.borrow_mut().retain_mut(|idle| {
             now.duration_since(idle.since) < limit
                 && !idle.connection.is_too_old(&policy, now)
                 && idle.connection.is_quiet()
@@ -246,6 +328,7 @@ impl Upstream {
 
     /// Closes the idle connections and keeps none from now on: nothing new comes here.
     pub(crate) fn retire(&self) {
+        self.by_host.borrow().values().for_each(|upstream| upstream.retire());
         self.retired.set(true);
         self.idle.borrow_mut().clear();
         self.http2.retire();
@@ -253,7 +336,8 @@ impl Upstream {
 
     /// Whether nothing would be lost by forgetting this endpoint.
     pub(crate) fn is_unused(&self) -> bool {
-        self.active.get() == 0 && self.idle.borrow().is_empty() && self.http2.is_unused()
+        let unused = self.by_host.borrow().values().all(|upstream| upstream.is_unused());
+        unused && self.active.get() == 0 && self.idle.borrow().is_empty() && self.http2.is_unused()
     }
 
     /// Takes into account what an attempt says about the endpoint.
@@ -271,9 +355,8 @@ impl Upstream {
 
 impl UpstreamConnection {
     /// Whether the peer has neither sent anything nor closed.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = [0];
-        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
     }
 
     fn is_too_old(&self, policy: &Policy, now: Instant) -> bool {
@@ -284,6 +367,8 @@ impl UpstreamConnection {
 /// One request or connection under way at an endpoint.
 pub(crate) struct Lease {
     upstream: Rc<Upstream>,
+    /// The endpoint with its connections for the request's host, where they are kept apart.
+    for_host: Option<Rc<Upstream>>,
     /// Its place among the requests of a cluster that counts them.
     request: Option<Permit>,
 }
@@ -291,7 +376,14 @@ pub(crate) struct Lease {
 impl Lease {
     /// Room for a request on an HTTP/2 connection to the endpoint.
     pub(crate) async fn http2_stream(&self) -> Result<Http2Stream, ConnectError> {
-        self.upstream.http2_stream().await
+        self.for_host.as_ref().unwrap_or(&self.upstream).http2_stream().await
+    }
+
+    /// Keeps to connections for the host of a request, where TLS tells it the endpoint.
+    #[must_use]
+    pub(crate) fn for_host(mut self, authority: &str) -> Self {
+        self.for_host = self.upstream.for_host(authority);
+        self
     }
 
     /// Counts it as a request of its cluster.
@@ -307,6 +399,8 @@ impl Lease {
     /// Goes on at another endpoint of the cluster.
     pub(crate) fn move_to(&mut self, mut another: Self) {
         another.request = self.request.take();
+        let host = self.for_host.as_ref().and_then(|upstream| upstream.host.as_deref());
+        another.for_host = host.and_then(|host| another.upstream.for_host(host));
         *self = another;
     }
 }
@@ -315,7 +409,7 @@ impl std::ops::Deref for Lease {
     type Target = Upstream;
 
     fn deref(&self) -> &Upstream {
-        &self.upstream
+        self.for_host.as_ref().unwrap_or(&self.upstream)
     }
 }
 

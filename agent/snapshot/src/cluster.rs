@@ -5,6 +5,7 @@ mod limits;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -41,7 +42,7 @@ pub struct Cluster {
     /// PROXY protocol header sent first on every connection.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// TLS to the endpoints; `None` speaks clear text.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Arc<UpstreamTls>>,
 }
 
 impl Cluster {

@@ -15,7 +15,6 @@ use ::http1::BodyError;
 use bytes::Bytes;
 use h2::SendStream;
 use snapshot::{ClusterId, UpstreamProtocol};
-use tokio::net::TcpStream;
 
 use super::{Method, Outcome, head::AnswerHead, pump::PumpError};
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     connection::Connection,
     failure::LocalReply,
     health::Sign,
-    upstream::{ConnectError, Http2Stream, Lease, UpstreamConnection},
+    upstream::{ConnectError, Http2Stream, Lease, UpstreamConnection, UpstreamStream},
     view::View,
 };
 
@@ -100,7 +99,7 @@ pub(super) async fn acquire(
 
 /// Where the body of a request goes.
 pub(super) enum Uplink<'u> {
-    Http1(&'u mut TcpStream),
+    Http1(&'u mut UpstreamStream),
     Http2(&'u mut SendStream<Bytes>),
 }
 

@@ -79,8 +79,16 @@ pub(super) fn route<'v, H: RequestHead>(
         return Routed::reply(LocalReply::no_route(NoRoute::Route));
     }
     let config = view.snapshot.route_config(config);
-    match match_route(request, connection.is_over_tls(), config) {
-        Ok((_, route)) => asked.follow(view, route, (draw, grpc)),
+    let found = match match_route(request, connection.is_over_tls(), config) {
+        Err(NoRoute::VirtualHost) => match elsewhere(asked, view) {
+            Some(Elsewhere::SameRules(route)) => Ok(route),
+            Some(Elsewhere::OtherRules) => return Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc),
+            None => Err(NoRoute::VirtualHost),
+        },
+        found => found.map(|(_, route)| route),
+    };
+    match found {
+        Ok(route) => asked.follow(view, route, (draw, grpc)),
         Err(NoRoute::TlsRequired) => {
             let location =
                 https_location(request.authority(), request.path_and_query(), connection.destination.port());
@@ -91,6 +99,25 @@ pub(super) fn route<'v, H: RequestHead>(
             Routed::new(action, grpc)
         }
         Err(missing) => Routed::new(Action::Reply(LocalReply::no_route(missing)), grpc),
+    }
+}
+
+/// A host that is not known here but by another server name of the same listener.
+enum Elsewhere<'v> {
+    /// Under the same certificates and the same rules for clients: this is its route.
+    SameRules(&'v Route),
+    /// Under others, so that the client has to prove itself there.
+    OtherRules,
+}
+
+/// Looks for the host of a request among the server names that its client did not ask for: browsers use one HTTP/2
+/// connection for every host that the certificate covers (RFC 9113 §9.1.1).
+fn elsewhere<'v, H: RequestHead>(asked: &Asked<'_, H>, view: &'v View) -> Option<Elsewhere<'v>> {
+    let (config, same_rules) = asked.connection.by_server_name(view, asked.head.authority())?;
+    match match_route(asked.head, true, view.snapshot.route_config(config)) {
+        Ok((_, route)) if same_rules => Some(Elsewhere::SameRules(route)),
+        Ok(_) => Some(Elsewhere::OtherRules),
+        Err(_) => None,
     }
 }
 
@@ -154,7 +181,9 @@ impl<H: RequestHead> Asked<'_, H> {
             let balancer = &view.snapshot.cluster(id).load_balancer;
             let hash = affinity::hash(self.head, balancer, self.connection.peer);
             let choice = Choice { draw: draw.rotate_left(17), hash };
-            (view.pick(id, self.connection.origin(), choice), id)
+            let rewritten = forward.rewrite.as_deref().and_then(|rewrite| rewrite.authority.as_deref());
+            let host = target.authority.as_deref().or(rewritten).unwrap_or(self.head.authority());
+            (view.pick(id, self.connection.origin(), choice).map(|lease| lease.for_host(host)), id)
         };
         let action = match target.id.map(pick) {
             None => Action::Reply(LocalReply::NO_CLUSTER),

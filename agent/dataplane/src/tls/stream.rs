@@ -40,6 +40,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.0.get_ref().1.wants_write() {
+            _ = Pin::new(&mut self.0).poll_flush(cx)?;
+        }
         match ready!(Pin::new(&mut self.0).poll_read(cx, into)) {
             // Many clients close without saying so first; framing above tells whether anything is missing.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),

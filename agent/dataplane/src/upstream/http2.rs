@@ -15,10 +15,13 @@ use h2::{
     SendStream,
     client::{self, ResponseFuture, SendRequest},
 };
-use tokio::{net::TcpStream, sync::Notify, task::spawn_local};
+use tokio::{sync::Notify, task::spawn_local};
 
-use super::{ConnectError, Upstream};
-use crate::cluster::{Policy, Slot};
+use super::{ConnectError, Upstream, UpstreamStream};
+use crate::{
+    cluster::{Policy, Slot},
+    tls::Speaks,
+};
 
 /// Requests that share one connection; further ones get another. It keeps what one broken connection costs small, and
 /// with the windows below no request is ever kept from its answer by others whose clients do not read.
@@ -104,7 +107,7 @@ impl Upstream {
     }
 
     async fn connect_http2(&self) -> Result<Shared, ConnectError> {
-        let connected = self.connect().await?;
+        let connected = self.connect(Speaks::Http2).await?;
         let policy = self.policy();
         match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream)).await {
             Ok(Ok((sender, connection))) => Ok(Shared {
@@ -124,10 +127,10 @@ impl Upstream {
     }
 }
 
-type Connection = client::Connection<TcpStream, Bytes>;
+type Connection = client::Connection<UpstreamStream, Bytes>;
 
 /// Exchanges settings. A peer that sends none does not speak HTTP/2.
-async fn handshake(stream: TcpStream) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
+async fn handshake(stream: UpstreamStream) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
     let (sender, mut connection) = client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

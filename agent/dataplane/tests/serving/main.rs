@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod http2_upstream;
 mod mutual;
+mod origination;
 mod sni;
 mod strict;
 mod support;

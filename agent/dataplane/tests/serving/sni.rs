@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use dataplane::Settings;
-use snapshot::{Draft, FilterChain, FilterChainMatch, Transport};
+use snapshot::{
+    Draft, FilterChain, FilterChainMatch, HttpConnections, NetworkFilter, RouteConfigId, TlsContextId, Transport,
+};
 
 use crate::{
-    support::{Proxy, Upstream, cluster, endpoints, gateway_draft, tcp_chain},
+    support::{Proxy, Upstream, cluster, endpoints, gateway_draft, route_config, tcp_chain},
     tls::{Made, connect, counts, make, tls_draft},
 };
 
@@ -90,4 +92,29 @@ fn tls_is_opened_and_its_bytes_relayed() {
     std::thread::sleep(Duration::from_millis(20));
     client.send("EHLO\r\n");
     assert_eq!(client.exactly(6), b"EHLO\r\n");
+}
+
+#[test]
+fn a_request_for_a_host_of_another_server_goes_there_or_is_sent_away() {
+    let made = make(&["a.com", "b.com", "c.com"]);
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let servers = [("a.com", Some(&made)), ("b.com", Some(&made)), ("c.com", Some(&made))];
+        let mut draft = tls_draft(address, upstream.address, &servers);
+        let forward = draft.route_configs[0].virtual_hosts()[0].routes.clone();
+        draft.route_configs = ["a.com", "b.com", "c.com"].map(|host| route_config(host, forward.clone())).into();
+        for (id, chain) in (0..).zip(&mut draft.listeners[0].filter_chains) {
+            chain.filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(id) });
+        }
+        // a.com and b.com are one context; c.com has rules of its own.
+        draft.listeners[0].filter_chains[1].tls = Some(TlsContextId(0));
+        draft
+    });
+    let mut client = connect(&proxy, "a.com", &[&made]).unwrap();
+    for (host, expected) in [("a.com", "200"), ("b.com", "200"), ("c.com", "421"), ("d.com", "404"), ("a.com", "200")] {
+        let answer = client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).answer();
+        assert_eq!(answer.status(), expected, "{host}");
+    }
+    let mut client = connect(&proxy, "c.com", &[&made]).unwrap();
+    assert_eq!(client.send("GET / HTTP/1.1\r\nhost: a.com\r\n\r\n").answer().status(), "421");
 }

@@ -1,0 +1,294 @@
+//! Speaks TLS to endpoints.
+
+use std::{
+    cell::OnceCell,
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use snapshot::{
+    NameMatch, PeerRules, ServerCheck, ServerNameSource, TrustBundle, UpstreamTls, UpstreamTlsUse,
+};
+use tokio::net::TcpStream;
+
+use super::{
+    certificate::roots,
+    clients::check_rules,
+    provider::{provider_for, versions},
+    stream::TlsStream,
+};
+
+/// What is spoken over a connection to an endpoint: decides the protocols offered (ALPN).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+    Opaque,
+}
+
+/// Why TLS to a cluster's endpoints cannot be spoken at all.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum UpstreamTlsError {
+    #[error("there is no usable client certificate")]
+    NoCredential,
+    #[error("there is no usable CA certificate")]
+    NoAuthority,
+    #[error(
+        "the system has no CA certificates: install its package `ca-certificates`, or write `caCertificates`"
+    )]
+    NoSystemRoots,
+    #[error("{0}")]
+    Certificate(#[from] super::CertificateError),
+    #[error("{0}")]
+    Config(String),
+}
+
+/// What performs handshakes with the endpoints of a cluster. Made at the first connection: most clusters are never
+/// used.
+pub(crate) struct Connector {
+    settings: Arc<UpstreamTls>,
+    /// By what is spoken.
+    configs: [OnceCell<Result<Arc<ClientConfig>, UpstreamTlsError>>; 3],
+}
+
+impl Connector {
+    pub(crate) fn new(settings: &Arc<UpstreamTls>) -> Self {
+        Self { settings: Arc::clone(settings), configs: Default::default() }
+    }
+
+    /// Whether it does what these settings ask for.
+    pub(crate) fn is_for(&self, settings: &Arc<UpstreamTls>) -> bool {
+        self.settings == *settings
+    }
+
+    /// Whether TLS is spoken to an endpoint.
+    pub(crate) fn is_spoken_to(&self, speaks_mesh_tls: bool) -> bool {
+        match self.settings.endpoints {
+            UpstreamTlsUse::All => true,
+            UpstreamTlsUse::Ready => speaks_mesh_tls,
+        }
+    }
+
+    /// Whether the host of a request is sent as server name, so that requests for different hosts cannot share
+    /// connections.
+    pub(crate) fn is_by_host(&self) -> bool {
+        self.settings.server_name == ServerNameSource::Authority
+    }
+
+    /// Performs the handshake over a connection to `address`; `host` is what the request is for, if there is one.
+    ///
+    /// # Errors
+    /// The endpoint is not what it has to be, or refuses us, or the connection failed.
+    pub(crate) async fn connect(
+        &self,
+        stream: TcpStream,
+        (address, host): (SocketAddr, Option<&str>),
+        speaks: Speaks,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = match &self.settings.server_name {
+            ServerNameSource::Fixed(name) => Some(name.as_str()),
+            ServerNameSource::Authority => host,
+        };
+        let config = self.config(speaks, name.is_some()).map_err(io::Error::other)?;
+        // An address is never sent as server name (RFC 6066 §3).
+        let name = match name {
+            Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
+            None => ServerName::IpAddress(address.ip().into()),
+        };
+        let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+        connected.map(TlsStream::new)
+    }
+
+    fn config(&self, speaks: Speaks, has_name: bool) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
+        let config =
+            self.configs[speaks as usize].get_or_init(|| client_config(&self.settings, speaks, has_name));
+        config.clone()
+    }
+}
+
+fn client_config(
+    settings: &UpstreamTls,
+    speaks: Speaks,
+    has_name: bool,
+) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
+    let provider = provider_for(&settings.parameters);
+    let verifier = verifier(&settings.check, has_name, &provider)?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions(&settings.parameters))
+        .map_err(|_| super::CertificateError::Parameters)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &settings.credential {
+        None => builder.with_no_client_auth(),
+        Some(credential) => {
+            let certificate = credential.certificate.as_ref().ok_or(UpstreamTlsError::NoCredential)?;
+            let key = certificate.expose_key().clone_key();
+            let config = builder.with_client_auth_cert(certificate.chain().to_vec(), key);
+            config.map_err(|error| UpstreamTlsError::Config(error.to_string()))?
+        }
+    };
+    config.alpn_protocols =
+        protocols(settings.of_mesh, speaks).iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// Protocols offered. `istio-peer-exchange` is not among them: agreeing on it would oblige us to a preamble.
+fn protocols(of_mesh: bool, speaks: Speaks) -> &'static [&'static str] {
+    match (of_mesh, speaks) {
+        (false, Speaks::Http1 | Speaks::Opaque) => &[],
+        (false, Speaks::Http2) => &["h2"],
+        (true, Speaks::Http1) => &["istio-http/1.1", "istio", "http/1.1"],
+        (true, Speaks::Http2) => &["istio-h2", "istio", "h2"],
+        (true, Speaks::Opaque) => &["istio"],
+    }
+}
+
+fn verifier(
+    check: &ServerCheck,
+    has_name: bool,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
+    let (chain, names) = match check {
+        ServerCheck::Unverified => return Ok(Arc::new(Anything(Arc::clone(provider)))),
+        ServerCheck::System(names) => (webpki(system_roots()?, None, provider)?, names),
+        ServerCheck::Authority(authority, names) => {
+            let bundle = authority.bundle.as_ref().ok_or(UpstreamTlsError::NoAuthority)?;
+            (webpki(Arc::new(roots(bundle)?), Some(bundle), provider)?, names)
+        }
+    };
+    let names = if has_name || !names.is_empty() { Some(names.clone()) } else { None };
+    Ok(Arc::new(ByNames { chain, names }))
+}
+
+fn webpki(
+    roots: Arc<RootCertStore>,
+    bundle: Option<&TrustBundle>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, UpstreamTlsError> {
+    let mut builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if let Some(bundle) = bundle.filter(|bundle| !bundle.revocations.is_empty()) {
+        builder = builder
+            .with_crls(bundle.revocations.iter().cloned())
+            .only_check_end_entity_revocation()
+            .enforce_revocation_expiration();
+    }
+    builder.build().map_err(|error| UpstreamTlsError::Config(error.to_string()))
+}
+
+/// What the system trusts, read once.
+fn system_roots() -> Result<Arc<RootCertStore>, UpstreamTlsError> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let load = || {
+        let mut roots = RootCertStore::empty();
+        // One that cannot be read is one fewer.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    };
+    let roots = ROOTS.get_or_init(load);
+    if roots.is_empty() { Err(UpstreamTlsError::NoSystemRoots) } else { Ok(Arc::clone(roots)) }
+}
+
+/// The chain; then one of the names, or the server name sent when there are none.
+#[derive(Debug)]
+struct ByNames {
+    chain: Arc<WebPkiServerVerifier>,
+    /// `None` asks for no name.
+    names: Option<Vec<NameMatch>>,
+}
+
+impl ServerCertVerifier for ByNames {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        staple: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        let verified = self.chain.verify_server_cert(certificate, intermediates, server_name, staple, now);
+        match (&self.names, verified) {
+            // The name comes last: the chain was good.
+            (None, Err(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))) => {}
+            (
+                Some(names),
+                Err(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })),
+            ) if !names.is_empty() => {}
+            (_, verified) => _ = verified?,
+        }
+        let names = self.names.clone().unwrap_or_default();
+        check_rules(certificate, &PeerRules { names, ..PeerRules::default() })?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+/// Accepts whatever an endpoint shows (`insecureSkipVerify`).
+#[derive(Debug)]
+struct Anything(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

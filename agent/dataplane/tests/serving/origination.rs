@@ -1,0 +1,268 @@
+//! TLS to endpoints: what they are told, what they must show, and which of them it is spoken to.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use dataplane::Settings;
+use rcgen::SanType;
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    crypto::aws_lc_rs,
+    pki_types::PrivateKeyDer,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+};
+use snapshot::{
+    Certificate, Credential, Discovery, Endpoint, FilterChainMatch, NameMatch, ServerCheck, ServerNameSource,
+    TlsParameters, UpstreamProtocol, UpstreamTls, UpstreamTlsUse,
+};
+
+use crate::{
+    mutual::{Issued, Issuer},
+    support::{Proxy, Upstream, gateway_draft, tcp_chain},
+};
+
+/// What a client of a [`TlsServer`] said in its handshakes: server name, protocols offered, whether it showed a
+/// certificate.
+type Seen = Arc<Mutex<Vec<(Option<String>, Option<String>, bool)>>>;
+
+/// An endpoint that speaks TLS and answers every request with 200.
+struct TlsServer {
+    address: SocketAddr,
+    seen: Seen,
+}
+
+impl TlsServer {
+    fn start(shown: &Issued, clients: Option<&Issuer>, protocols: &[&str]) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(issuer) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(issuer.der()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let mut config = builder.with_single_cert(vec![shown.der.clone()], shown.private_key()).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        // Every handshake is whole, so that every one tells what it offers.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        let (config, seen) = (Arc::new(config), Seen::default());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let told = Arc::clone(&seen);
+        thread::spawn(move || {
+            for mut tcp in listener.incoming().flatten() {
+                let (config, told) = (Arc::clone(&config), Arc::clone(&told));
+                thread::spawn(move || {
+                    let mut session = ServerConnection::new(config).unwrap();
+                    while session.is_handshaking() {
+                        if session.complete_io(&mut tcp).is_err() {
+                            return;
+                        }
+                    }
+                    let protocol =
+                        session.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).unwrap());
+                    let name = session.server_name().map(str::to_owned);
+                    let certificate = session.peer_certificates().is_some();
+                    told.lock().unwrap().push((name, protocol, certificate));
+                    answer(StreamOwned::new(session, tcp));
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn seen(&self) -> Vec<(Option<String>, Option<String>, bool)> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn answer(mut stream: impl Read + Write) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while let Ok(1) = stream.read(&mut byte) {
+        head.push(byte[0]);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    }
+}
+
+fn by(issuer: &Issuer, names: &[&str]) -> ServerCheck {
+    let names = names.iter().map(|name| NameMatch::Exact((*name).to_owned())).collect();
+    ServerCheck::Authority(issuer.authority(), names)
+}
+
+fn tls(check: ServerCheck) -> UpstreamTls {
+    UpstreamTls {
+        endpoints: UpstreamTlsUse::All,
+        server_name: ServerNameSource::Authority,
+        check,
+        credential: None,
+        of_mesh: false,
+        parameters: TlsParameters::default(),
+    }
+}
+
+fn proxy(server: &TlsServer, tls: UpstreamTls) -> Proxy {
+    Proxy::start(Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[server.address]);
+        draft.clusters[0].tls = Some(Arc::new(tls));
+        draft
+    })
+}
+
+fn status(proxy: &Proxy, host: &str) -> String {
+    let mut client = proxy.connect();
+    let answer = client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).answer();
+    answer.status().to_owned()
+}
+
+fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+#[test]
+fn the_host_of_a_request_is_the_server_name_and_must_be_proved() {
+    let issuer = Issuer::new();
+    let server = TlsServer::start(&issuer.issue(&[dns("a.com"), dns("b.com")], |_| {}), None, &[]);
+    let proxy = proxy(&server, tls(by(&issuer, &[])));
+    // One client: its connection to the endpoint is free before it asks again.
+    let mut client = proxy.connect();
+    for host in ["a.com", "a.com:8443", "B.com", "a.com"] {
+        let answer = client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).answer();
+        assert_eq!(answer.status(), "200", "{host}");
+    }
+    assert_eq!(status(&proxy, "c.com"), "503");
+    // Connections are kept apart by host, and used again.
+    let names: Vec<_> = server.seen().into_iter().map(|(name, ..)| name.unwrap()).collect();
+    assert_eq!(names, ["a.com", "b.com"]);
+}
+
+#[test]
+fn a_written_server_name_is_sent_and_one_of_the_names_must_be_shown() {
+    let issuer = Issuer::new();
+    let server = TlsServer::start(&issuer.issue(&[dns("a.com")], |_| {}), None, &[]);
+    let fixed = |sni: &str, names: &[&str]| UpstreamTls {
+        server_name: ServerNameSource::Fixed(sni.to_owned()),
+        ..tls(by(&issuer, names))
+    };
+    for (sni, names, expected) in [
+        ("a.com", &[][..], "200"),
+        ("x.com", &[], "503"),
+        ("x.com", &["y.com", "a.com"], "200"),
+        ("a.com", &["y.com"], "503"),
+    ] {
+        let proxy = proxy(&server, fixed(sni, names));
+        assert_eq!(status(&proxy, "any.org"), expected, "{sni} {names:?}");
+    }
+    assert!(server.seen().iter().all(|(name, ..)| matches!(name.as_deref(), Some("a.com" | "x.com"))));
+}
+
+#[test]
+fn an_authority_that_is_not_trusted_or_not_there_fails_the_request() {
+    let (issuer, other) = (Issuer::new(), Issuer::new());
+    let server = TlsServer::start(&issuer.issue(&[dns("a.com")], |_| {}), None, &[]);
+    assert_eq!(status(&proxy(&server, tls(by(&other, &[]))), "a.com"), "503");
+    assert_eq!(status(&proxy(&server, tls(ServerCheck::System(vec![]))), "a.com"), "503");
+    let missing = ServerCheck::Authority(snapshot::Authority::default(), vec![]);
+    assert_eq!(status(&proxy(&server, tls(missing)), "a.com"), "503");
+    assert_eq!(status(&proxy(&server, tls(ServerCheck::Unverified)), "a.com"), "200");
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_those_who_ask() {
+    let issuer = Issuer::new();
+    let server = TlsServer::start(&issuer.issue(&[dns("a.com")], |_| {}), Some(&issuer), &[]);
+    assert_eq!(status(&proxy(&server, tls(by(&issuer, &[]))), "a.com"), "503");
+    let own = issuer.client("me.com");
+    let key: PrivateKeyDer<'static> = own.private_key();
+    let certificate = Some(Certificate::new(vec![own.der.clone()], key));
+    let credential = Some(Credential { name: "default".to_owned(), certificate });
+    let mutual = UpstreamTls { credential, ..tls(by(&issuer, &[])) };
+    assert_eq!(status(&proxy(&server, mutual.clone()), "a.com"), "200");
+    assert_eq!(server.seen().last().unwrap().2, true);
+    let broken = Some(Credential { name: "default".to_owned(), certificate: None });
+    assert_eq!(status(&proxy(&server, UpstreamTls { credential: broken, ..mutual }), "a.com"), "503");
+}
+
+#[test]
+fn proxies_of_the_mesh_are_told_by_the_protocols_and_others_get_clear_text() {
+    let issuer = Issuer::new();
+    let protocols = ["istio-http/1.1", "istio"];
+    let server = TlsServer::start(&issuer.issue(&[dns("a.com")], |_| {}), None, &protocols);
+    let clear = Upstream::echoing_heads();
+    let of_mesh = UpstreamTls {
+        endpoints: UpstreamTlsUse::Ready,
+        server_name: ServerNameSource::Fixed("outbound_.80_._.a.default.svc.cluster.local".to_owned()),
+        of_mesh: true,
+        ..tls(by(&issuer, &["a.com"]))
+    };
+    let start = |address: SocketAddr, speaks_mesh_tls| {
+        Proxy::start(Settings::default(), |own| {
+            let mut draft = gateway_draft(own, &[]);
+            let endpoint = Endpoint { speaks_mesh_tls, ..Endpoint::at(address) };
+            draft.clusters[0].discovery = Discovery::Endpoints(vec![vec![endpoint].into()]);
+            draft.clusters[0].protocol = UpstreamProtocol::Http1;
+            draft.clusters[0].tls = Some(Arc::new(of_mesh.clone()));
+            draft
+        })
+    };
+    assert_eq!(status(&start(server.address, true), "a.com"), "200");
+    let (name, protocol, _) = server.seen().pop().unwrap();
+    assert_eq!(name.as_deref(), Some("outbound_.80_._.a.default.svc.cluster.local"));
+    assert_eq!(protocol.as_deref(), Some("istio-http/1.1"));
+    assert_eq!(status(&start(clear.address, false), "a.com"), "200");
+    // Opaque connections offer the protocol for them.
+    let proxy = Proxy::start(Settings::default(), |own| {
+        let mut draft = gateway_draft(own, &[server.address]);
+        draft.clusters[0].tls =
+            Some(Arc::new(UpstreamTls { endpoints: UpstreamTlsUse::All, ..of_mesh.clone() }));
+        draft.listeners[0].filter_chains = vec![tcp_chain(0)];
+        draft.listeners[0].filter_chains[0].matches = FilterChainMatch::default();
+        draft
+    });
+    assert_eq!(status(&proxy, "a.com"), "200");
+    assert_eq!(server.seen().pop().unwrap().1.as_deref(), Some("istio"));
+}
+
+#[test]
+fn a_large_body_gets_through_both_ways() {
+    const SIZE: usize = 8 << 20;
+    let issuer = Issuer::new();
+    let shown = issuer.issue(&[dns("a.com")], |_| {});
+    // The endpoint is a proxy of our own, so that it streams.
+    let upstream = Upstream::start(|mut client| {
+        while client.request_head().is_some() {
+            let body = client.exactly(SIZE);
+            client.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n")).send(body);
+        }
+    });
+    let made = crate::tls::Made {
+        certificate: Certificate::new(vec![shown.der.clone()], shown.private_key()),
+        der: shown.der.clone(),
+    };
+    let behind = Proxy::start(Settings::default(), |address| {
+        crate::tls::tls_draft(address, upstream.address, &[("a.com", Some(&made))])
+    });
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[behind.address]);
+        draft.clusters[0].tls = Some(Arc::new(tls(by(&issuer, &[]))));
+        draft
+    });
+    let mut client = proxy.connect();
+    let body: Vec<u8> = (0..SIZE).map(|i| (i * 31 % 251) as u8).collect();
+    for _ in 0..2 {
+        client.send(format!("POST / HTTP/1.1\r\nhost: a.com\r\ncontent-length: {SIZE}\r\n\r\n")).send(&body);
+        assert!(client.head().starts_with("HTTP/1.1 200"));
+        assert!(client.exactly(SIZE) == body);
+    }
+}
