@@ -11,8 +11,8 @@ use std::{
 };
 
 use snapshot::{
-    Application, Binding, ConnectionFacts, Direction, FilterChain, HttpConnections, Inspection, Listener,
-    ListenerId, NetworkFilter, Transport as TransportProtocol,
+    Application, Binding, ConnectionFacts, Direction, FilterChain, HostName, HttpConnections, Inspection,
+    Listener, ListenerId, NetworkFilter, RouteConfigId, Transport as TransportProtocol,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 

@@ -3,9 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use dataplane::Settings;
-use snapshot::{
-    Draft, FilterChain, FilterChainMatch, HttpConnections, NetworkFilter, RouteConfigId, TlsContextId, Transport,
-};
+use snapshot::{Draft, FilterChain, FilterChainMatch, NetworkFilter, RouteConfigId, TlsContextId, Transport};
 
 use crate::{
     support::{Proxy, Upstream, cluster, endpoints, gateway_draft, route_config, tcp_chain},
@@ -102,16 +100,20 @@ fn a_request_for_a_host_of_another_server_goes_there_or_is_sent_away() {
         let servers = [("a.com", Some(&made)), ("b.com", Some(&made)), ("c.com", Some(&made))];
         let mut draft = tls_draft(address, upstream.address, &servers);
         let forward = draft.route_configs[0].virtual_hosts()[0].routes.clone();
-        draft.route_configs = ["a.com", "b.com", "c.com"].map(|host| route_config(host, forward.clone())).into();
+        draft.route_configs =
+            ["a.com", "b.com", "c.com"].map(|host| route_config(host, forward.clone())).into();
         for (id, chain) in (0..).zip(&mut draft.listeners[0].filter_chains) {
-            chain.filter = NetworkFilter::Http(HttpConnections { route_config: RouteConfigId(id) });
+            let NetworkFilter::Http(http) = &mut chain.filter else { panic!("not HTTP") };
+            http.route_config = RouteConfigId(id);
         }
         // a.com and b.com are one context; c.com has rules of its own.
         draft.listeners[0].filter_chains[1].tls = Some(TlsContextId(0));
         draft
     });
     let mut client = connect(&proxy, "a.com", &[&made]).unwrap();
-    for (host, expected) in [("a.com", "200"), ("b.com", "200"), ("c.com", "421"), ("d.com", "404"), ("a.com", "200")] {
+    for (host, expected) in
+        [("a.com", "200"), ("b.com", "200"), ("c.com", "421"), ("d.com", "404"), ("a.com", "200")]
+    {
         let answer = client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).answer();
         assert_eq!(answer.status(), expected, "{host}");
     }
