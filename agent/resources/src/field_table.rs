@@ -51,7 +51,10 @@ impl Table {
             return self.rows.push(Row::As { path: path.to_owned(), other: other.clone() });
         }
         self.seen.push((key.0, key.1, path.to_owned()));
-        let effect = |field: &Field| self.around.unwrap_or(field.effect);
+        let effect = |field: &Field| match (self.around, field.effect) {
+            (Some(around), Effect::Honoured | Effect::Deprecated | Effect::Unused) => around,
+            (_, effect) => effect,
+        };
         let listed = fields.iter().map(|field| (effect(field), field.name)).collect();
         self.rows.push(Row::Object { path: path.to_owned(), fields: listed, is_open });
         for field in fields {

@@ -114,7 +114,8 @@ pub struct SidecarPort {
 
 impl Shape for SidecarPort {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let _: Option<u32> = fields.unsupported("targetPort", "defaultEndpoint");
+        // Part of the interface, though Istio itself never looked at it.
+        let _: Option<u32> = fields.planned("targetPort");
         let number: MaybeZeroPort = fields.or_default("number");
         Self { number: number.get(), protocol: fields.optional("protocol"), name: fields.or_default("name") }
     }

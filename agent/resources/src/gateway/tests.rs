@@ -112,6 +112,21 @@ fn servers_of_one_gateway_have_names_of_their_own() {
 }
 
 #[test]
+fn a_gateway_without_servers_is_refused() {
+    let text =
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec: {servers: []}\n";
+    let expected = "test.yaml:4:8: Gateway default/gw: spec.servers: is empty (expected at least one server)";
+    assert_eq!(findings(text), [expected]);
+}
+
+#[test]
+fn a_redirect_needs_http_to_redirect_from() {
+    let tls = "tls: {mode: SIMPLE, credentialName: a, httpsRedirect: true}";
+    let wrong = one(&format!("port: {{number: 443, name: a, protocol: HTTPS}}\nhosts: ['*']\n{tls}"));
+    assert!(wrong.contains(".tls.httpsRedirect: has no effect on a port of protocol HTTPS"), "{wrong}");
+}
+
+#[test]
 fn names_and_selectors_are_kubernetes_own() {
     let text = server(&format!("{PORT}\nhosts: ['*']"));
     let expected = "test.yaml:2:18: Gateway default/gw.a: metadata.name: holds a dot, which the name of a Gateway cannot \

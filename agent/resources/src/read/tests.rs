@@ -131,6 +131,8 @@ fn metadata_is_checked() {
         ("{name: 5}", "metadata.name: has the wrong type (found `5`; expected text; put it in quotes)"),
         ("{name: a, namespace: a/b}", "metadata.namespace: is not a namespace name"),
         ("{name: a, labels: {version: 1}}", "metadata.labels[version]: has the wrong type (found `1`"),
+        ("{name: a, labels: {'a b': c}}", "metadata.labels[a b]: is not a label name"),
+        ("{name: a, labels: {b: 'c*'}}", "metadata.labels[b]: is not a label value"),
         ("{name: a, creationTimestamp: yesterday}", "metadata.creationTimestamp: is not a timestamp"),
         ("{name: a, lables: {}}", "did you mean `labels`?"),
     ] {

@@ -56,6 +56,10 @@ fn a_resource_without_rules_is_refused() {
         &text("http: [{route: [{destination: {host: a}}]}]\ngateways: [gw]"),
         "spec.gateways: has no meaning",
     );
+    for (rules, field) in [("tls: [{match: [{sniHosts: [a.com]}]", "tls"), ("tcp: [{match: []", "tcp")] {
+        let expected = format!("spec.{field}: has no meaning in a VirtualService without hosts");
+        assert_one(&text(&format!("{rules}, {ROUTE}}}]")), &expected);
+    }
     let export = |list: &str| text(&format!("{HOSTS}\nexportTo: {list}\nhttp: [{{{ROUTE}}}]"));
     assert_one(&export("['*', a]"), "spec.exportTo: holds `*` and other namespaces");
     assert_one(&export("[a/b]"), "spec.exportTo[0]: names no namespace");
@@ -94,6 +98,11 @@ fn destinations_and_weights_are_checked() {
         "destination.port: has the wrong type (found `80`; expected an object)",
     );
     assert_one(&rule("route: [{destination: {host: a}, weight: -1}]"), "route[0].weight: is negative");
+    assert_one(&rule("route: [{destination: {host: 'a b'}}]"), "destination.host: is not a host name");
+    assert_one(
+        &rule("route: [{destination: {host: a, subset: 'v 1'}}]"),
+        "route[0].destination.subset: is not a subset name (found `v 1`",
+    );
     assert_one(
         &rule("route: [{destination: {host: a}}, {destination: {host: b}}]"),
         "spec.http[0].route: has only destinations of weight 0",
