@@ -1,0 +1,146 @@
+//! HTTP/2 clients that mean harm, in raw frames: each is sent away, and others are served.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use crate::support::{Client, Proxy, Upstream};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// `GET http://test/`, or `POST`, of the static table and two literals.
+fn head(method: u8) -> Vec<u8> {
+    let mut block = vec![method, 0x86, 0x84, 0x41, 4];
+    block.extend_from_slice(b"test");
+    block
+}
+
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A client that has said hello.
+fn greeted(proxy: &Proxy) -> TcpStream {
+    let mut stream = proxy.connect().0;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+    stream
+}
+
+/// Reads frames until the connection ends; the error code of GOAWAY, if one came.
+fn goodbye(mut stream: TcpStream) -> Option<u32> {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut bytes = Vec::new();
+    // A connection that is reset has ended, too.
+    _ = stream.read_to_end(&mut bytes);
+    let mut rest = &bytes[..];
+    while let Some((head, after)) = rest.split_at_checked(9) {
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = after.get(..length)?;
+        if head[3] == GOAWAY {
+            return Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+        }
+        rest = &after[length..];
+    }
+    None
+}
+
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// Sends frames until the peer has had enough; panics when it never has.
+fn flood(stream: &mut TcpStream, frame: &[u8]) {
+    stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let batch = frame.repeat(10_000);
+    let had_enough = (0..2_000).any(|_| stream.write_all(&batch).is_err());
+    assert!(had_enough, "nobody minds");
+}
+
+fn served(proxy: &Proxy) {
+    assert_eq!(proxy.connect().get("/").status(), "200");
+}
+
+#[test]
+fn continuations_without_end() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut stream = greeted(&proxy);
+    stream.write_all(&frame(HEADERS, END_STREAM, 1, &head(GET))).unwrap();
+    let reading = stream.try_clone().unwrap();
+    let farewell = std::thread::spawn(move || goodbye(reading));
+    flood(&mut stream, &frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b"));
+    assert_eq!(farewell.join().unwrap(), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(upstream.connections(), 0);
+    served(&proxy);
+}
+
+#[test]
+fn a_head_that_unpacks_to_far_more_than_it_is() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut stream = greeted(&proxy);
+    let mut block = head(GET);
+    // One field of 4,000 bytes into the table, then named by one byte each: 12 MB unpacked.
+    block.extend([0x40, 1, b'a', 0x7f, 0xa1, 0x1e]);
+    block.extend([b'x'; 4000]);
+    block.extend([0xbe; 3000]);
+    stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)).unwrap();
+    stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 3, &head(GET))).unwrap();
+    let mut answers = Client(stream);
+    // Refused with 431, which is a literal in the answer's block; the second is served or the connection closed.
+    let mut seen = Vec::new();
+    answers.0.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut piece = [0; 4096];
+    while let Ok(n @ 1..) = answers.0.read(&mut piece) {
+        seen.extend_from_slice(&piece[..n]);
+    }
+    assert!(!seen.windows(8).any(|window| window == b"xxxxxxxx"), "the field was sent on and echoed");
+    served(&proxy);
+}
+
+#[test]
+fn empty_frames_without_end() {
+    let upstream = Upstream::start(|mut client| {
+        while let Some(head) = client.request_head() {
+            if head.starts_with("GET") {
+                client.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            }
+        }
+    });
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut stream = greeted(&proxy);
+    stream.write_all(&frame(HEADERS, END_HEADERS, 1, &head(POST))).unwrap();
+    let reading = stream.try_clone().unwrap();
+    let farewell = std::thread::spawn(move || goodbye(reading));
+    flood(&mut stream, &frame(DATA, 0, 1, b""));
+    assert_eq!(farewell.join().unwrap(), Some(ENHANCE_YOUR_CALM));
+    served(&proxy);
+}
+
+/// Answers to pings that are never read fill the socket, and then nothing more is read: memory stays what it was.
+#[test]
+fn pings_whose_answers_are_never_read() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut stream = greeted(&proxy);
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let batch = frame(PING, 0, 0, &[0; 8]).repeat(1000);
+    let blocked = (0..20_000).any(|_| stream.write_all(&batch).is_err());
+    assert!(blocked, "340 MB of pings were taken without an answer being read");
+    served(&proxy);
+}
