@@ -139,7 +139,7 @@ fn clusters(query: &str, status: &Status) -> Answer {
 fn listeners(query: &str, status: &Status) -> Answer {
     let Some(published) = status.published() else { return text(StatusCode::OK, "") };
     let bound = published.snapshot.listeners().iter().filter_map(|listener| match listener.binding {
-        Binding::Socket(at) => Some((&listener.name, at)),
+        Binding::Socket(at) | Binding::Dialled(at) => Some((&listener.name, at)),
         Binding::Captured(_) => None,
     });
     if wants_json(query) {

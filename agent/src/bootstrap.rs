@@ -175,10 +175,14 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
 
 /// The part of the mesh configuration that translation reads.
 pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
+    let defaults = MeshOptions::default();
     MeshOptions {
         outbound_traffic_policy: mesh.outbound_traffic_policy,
+        inbound_traffic_policy: mesh.inbound_traffic_policy,
         path_normalization: mesh.path_normalization,
-        ..MeshOptions::default()
+        connect_timeout: mesh.connect_timeout.unwrap_or(defaults.connect_timeout),
+        root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
+        ..defaults
     }
 }
 

@@ -197,7 +197,7 @@ fn real_port(snapshot: &Snapshot, declared: u16) -> u16 {
         })
     };
     let port = |listener: &snapshot::Listener| match listener.binding {
-        Binding::Socket(at) | Binding::Captured(at) => at.port(),
+        Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at) => at.port(),
     };
     let listeners = snapshot.listeners();
     if listeners.iter().any(|listener| port(listener) == declared) {

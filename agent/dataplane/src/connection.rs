@@ -93,11 +93,14 @@ impl Connection {
 
     /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
     fn serving_listener(&self, view: &View) -> Option<ListenerId> {
+        let accepting = view.snapshot.bound_listener(self.listener);
+        let is_dialled = |id| matches!(view.snapshot.listener(id).binding, Binding::Dialled(_));
         let captured = match self.direction {
+            Direction::Outbound if accepting.is_some_and(is_dialled) => None,
             Direction::Outbound => view.snapshot.captured_listener(self.destination),
             Direction::Inbound | Direction::Gateway => None,
         };
-        captured.or_else(|| view.snapshot.bound_listener(self.listener))
+        captured.or(accepting)
     }
 
     fn filter_chain<'v>(&self, view: &'v View) -> Option<&'v FilterChain> {
@@ -215,7 +218,7 @@ fn destination(
     accepting: &Listener,
 ) -> Result<SocketAddr, Refusal> {
     let local = || stream.local_addr().map_err(Refusal::Unknown);
-    if accepting.direction == Direction::Gateway {
+    if accepting.direction == Direction::Gateway || matches!(accepting.binding, Binding::Dialled(_)) {
         return local();
     }
     if accepting.direction == Direction::Inbound

@@ -107,9 +107,9 @@ impl Sockets {
                 continue;
             }
             let transparent = self.inbound_capture != InboundCapture::Redirect
-                && snapshot
-                    .bound_listener(listener)
-                    .is_some_and(|id| snapshot.listener(id).direction == Direction::Inbound);
+                && snapshot.bound_listener(listener).map(|id| snapshot.listener(id)).is_some_and(|l| {
+                    l.direction == Direction::Inbound && matches!(l.binding, Binding::Socket(_))
+                });
             match self.listen(address, transparent) {
                 Ok(per_worker) => {
                     self.open.insert(address, listener);
@@ -154,7 +154,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 fn wanted_addresses(snapshot: &Snapshot) -> BTreeMap<SocketAddr, (SocketAddr, &str)> {
     let mut wanted = BTreeMap::new();
     for listener in snapshot.listeners() {
-        let Binding::Socket(address) = listener.binding else { continue };
+        let (Binding::Socket(address) | Binding::Dialled(address)) = listener.binding else { continue };
         wanted.insert(address, (address, listener.name.as_str()));
         if let IpAddr::V4(ip) = address.ip()
             && ip.is_unspecified()

@@ -1,10 +1,10 @@
 //! Istio's mesh-wide settings, as far as one proxy needs them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     Path,
-    decode::{Context, Decode, Fields, Findings, Shape, word},
+    decode::{Context, Decode, Fields, Findings, Shape, word, word_of},
     finding::{Finding, Place, Problem, Rule, Severity},
     yaml::{self, Node},
 };
@@ -16,6 +16,12 @@ pub struct MeshConfig {
     pub access_log_file: Option<String>,
     /// `outboundTrafficPolicy.mode`.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// `inboundTrafficPolicy.mode`.
+    pub inbound_traffic_policy: InboundTrafficPolicy,
+    /// `connectTimeout`: how long connecting to an endpoint may take; absent means 10 s.
+    pub connect_timeout: Option<Duration>,
+    /// `rootNamespace`; absent means `istio-system`.
+    pub root_namespace: Option<String>,
     /// `pathNormalization.normalization`.
     pub path_normalization: PathNormalization,
 }
@@ -42,6 +48,16 @@ pub enum OutboundTrafficPolicy {
     AllowAny,
     /// They are refused (`REGISTRY_ONLY`).
     RegistryOnly,
+}
+
+/// Where calls to the workload go (`InboundTrafficPolicy`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum InboundTrafficPolicy {
+    /// Where they were going (`PASSTHROUGH`).
+    #[default]
+    Passthrough,
+    /// To the loopback address (`LOCALHOST`), as releases before 1.10 did.
+    Localhost,
 }
 
 impl MeshConfig {
@@ -86,16 +102,14 @@ fn refused(place: Place, problem: Problem) -> Finding {
 }
 
 /// Fields of the interface that other proxies act on and this one does not yet.
-const PLANNED: [&str; 12] = [
+const PLANNED: [&str; 10] = [
     "accessLogEncoding",
     "accessLogFormat",
-    "connectTimeout",
     "defaultConfig",
     "defaultHttpRetryPolicy",
     "enableAutoMtls",
     "enableTracing",
     "extensionProviders",
-    "inboundTrafficPolicy",
     "meshMTLS",
     "protocolDetectionTimeout",
     "tlsDefaults",
@@ -107,18 +121,20 @@ impl Shape for MeshConfig {
             fields.planned::<Anything>(name);
         }
         // Who runs the control plane and where it listens is nothing to a proxy without one.
-        fields.ignore(&[
-            "configSources",
-            "discoverySelectors",
-            "ingressClass",
-            "rootNamespace",
-            "trustDomain",
-        ]);
+        fields.ignore(&["configSources", "discoverySelectors", "ingressClass", "trustDomain"]);
         let file: Option<String> = fields.optional("accessLogFile");
         let OutboundTraffic(outbound_traffic_policy) = fields.or_default("outboundTrafficPolicy");
         let Normalization(path_normalization) = fields.or_default("pathNormalization");
         let access_log_file = file.filter(|file| !file.is_empty());
-        Self { access_log_file, outbound_traffic_policy, path_normalization }
+        let InboundTraffic(inbound_traffic_policy) = fields.or_default("inboundTrafficPolicy");
+        Self {
+            access_log_file,
+            outbound_traffic_policy,
+            inbound_traffic_policy,
+            connect_timeout: fields.optional("connectTimeout"),
+            root_namespace: fields.optional("rootNamespace"),
+            path_normalization,
+        }
     }
 }
 
@@ -138,6 +154,21 @@ struct OutboundTraffic(OutboundTrafficPolicy);
 impl Shape for OutboundTraffic {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self(fields.or_default("mode"))
+    }
+}
+
+#[derive(Default)]
+struct InboundTraffic(InboundTrafficPolicy);
+
+impl Shape for InboundTraffic {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        Self(fields.or_default("mode"))
+    }
+}
+
+impl Decode for InboundTrafficPolicy {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        word_of(node, &[("PASSTHROUGH", Self::Passthrough), ("LOCALHOST", Self::Localhost)], at, context)
     }
 }
 
@@ -221,6 +252,19 @@ mod tests {
         assert_eq!(mode("DECODE_AND_MERGE_SLASHES"), Ok(PathNormalization::DecodeAndMergeSlashes));
         assert_eq!(MeshConfig::default().path_normalization, PathNormalization::Base);
         assert!(mode("merge").unwrap_err()[0].contains("MERGE_SLASHES"));
+    }
+
+    #[test]
+    fn policies_and_times_are_taken() {
+        let (config, findings) =
+            read("inboundTrafficPolicy: {mode: LOCALHOST}\nconnectTimeout: 3s\nrootNamespace: root\n");
+        let expected = MeshConfig {
+            inbound_traffic_policy: InboundTrafficPolicy::Localhost,
+            connect_timeout: Some(Duration::from_secs(3)),
+            root_namespace: Some("root".to_owned()),
+            ..MeshConfig::default()
+        };
+        assert_eq!((config, findings), (Some(expected), vec![]));
     }
 
     #[test]

@@ -387,7 +387,7 @@ pub(crate) fn no_effect(kind: Kind) -> Option<&'static str> {
         Kind::PeerAuthentication => {
             Some("is not enforced yet: connections without mutual TLS are let through")
         }
-        Kind::Sidecar | Kind::Telemetry => Some("is not supported yet and has no effect"),
+        Kind::Telemetry => Some("is not supported yet and has no effect"),
         _ => None,
     }
 }

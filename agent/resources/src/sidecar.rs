@@ -84,7 +84,7 @@ impl Shape for SidecarOutbound {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self {
             mode: fields.optional("mode").unwrap_or(OutboundTrafficPolicy::RegistryOnly),
-            egress_proxy: fields.planned("egressProxy"),
+            egress_proxy: fields.optional("egressProxy"),
         }
     }
 

@@ -162,7 +162,7 @@ impl<'s> Walk<'s> {
         let listeners = (0..).map(ListenerId).zip(self.snapshot.listeners());
         let mut bound = listeners.filter(|(_, listener)| match listener.binding {
             Binding::Socket(at) => wanted(listener, at),
-            Binding::Captured(_) => false,
+            Binding::Dialled(_) | Binding::Captured(_) => false,
         });
         bound.next().map(|(id, _)| id)
     }
@@ -171,7 +171,7 @@ impl<'s> Walk<'s> {
         let listener = self.snapshot.listener(id);
         let destination = match (question.entry, listener.binding) {
             (Entry::Outbound(to) | Entry::Inbound(to), _) => to,
-            (Entry::Port(_), Binding::Socket(at) | Binding::Captured(at)) => at,
+            (Entry::Port(_), Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) => at,
         };
         self.port = destination.port();
         let (transport, application) = match question.tls {

@@ -92,7 +92,9 @@ impl Draft {
         let mut captured_port = HashMap::default();
         for (id, listener) in (0..).map(ListenerId).zip(&self.listeners) {
             match listener.binding {
-                Binding::Socket(address) => _ = by_address.entry(address).or_insert(id),
+                Binding::Socket(address) | Binding::Dialled(address) => {
+                    _ = by_address.entry(address).or_insert(id);
+                }
                 Binding::Captured(address) if address.ip().is_unspecified() => {
                     _ = captured_port.entry(address.port()).or_insert(id);
                 }

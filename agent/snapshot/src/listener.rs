@@ -33,8 +33,10 @@ pub enum Direction {
 /// How connections reach a listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Binding {
-    /// A socket of its own. An unspecified IPv4 address also takes IPv6 connections where the kernel has IPv6.
+    /// A socket of its own, of a gateway or for captured connections. An unspecified IPv4 address also takes IPv6 connections where the kernel has IPv6.
     Socket(SocketAddr),
+    /// A socket of its own that a sidecar's workload or its callers dial themselves (Sidecar `captureMode: NONE`).
+    Dialled(SocketAddr),
     /// No socket: connections captured by the outbound listener whose original destination is this address. An
     /// unspecified address stands for every address of either family.
     Captured(SocketAddr),

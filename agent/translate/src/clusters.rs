@@ -11,8 +11,10 @@ use snapshot::{
 
 use crate::{
     destinations::{Destinations, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol},
+    inbound::{self, InboundPort, Upstream},
     proxy::{Proxy, ProxyKind},
     registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
+    sidecar_scope::SidecarScope,
 };
 
 /// Where connections go whose destination nobody knows.
@@ -29,23 +31,23 @@ pub(crate) struct Clusters {
 }
 
 impl Clusters {
-    pub(crate) fn new(
+    pub(crate) fn new<'s>(
         resources: &ResourceSet,
-        registry: &Registry<'_>,
+        (registry, scope): (&Registry<'s>, &SidecarScope<'s>),
         destinations: &Destinations<'_>,
     ) -> Self {
         let proxy = registry.proxy;
         let timeout = proxy.mesh.connect_timeout;
         let own_locality = own_locality(resources, proxy);
         let maker = ClusterMaker { proxy, own_locality, destinations };
-        let mut list: Vec<Cluster> = registry.services.iter().flat_map(|s| maker.of_service(s)).collect();
+        let known = |service: &&KnownService<'_>| scope.knows(service.meta().namespace(), &service.host);
+        let services = registry.services.iter().filter(known);
+        let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
         if proxy.kind == ProxyKind::Sidecar {
             let inbound = Some(SourceAddresses::INBOUND);
-            list.push(original(PASSTHROUGH, None, None, timeout));
-            list.push(original(INBOUND_PASSTHROUGH, inbound, None, timeout));
-            for (_, port) in crate::inbound::ports(registry).0 {
-                list.push(original(&inbound_name(port.number), inbound, port.protocol, timeout));
-            }
+            list.push(original(PASSTHROUGH, None, timeout));
+            list.push(original(INBOUND_PASSTHROUGH, inbound, timeout));
+            list.extend(inbound::ports(registry, scope).0.values().map(|port| to_workload(port, timeout)));
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
         let ids = (0..).map(ClusterId).zip(&list).map(|(id, cluster)| (cluster.name.clone(), id)).collect();
@@ -172,12 +174,23 @@ impl ClusterMaker<'_> {
     }
 }
 
-fn original(
-    name: &str,
-    source: Option<SourceAddresses>,
-    protocol: Option<Protocol>,
-    connect_timeout: Duration,
-) -> Cluster {
-    let protocol = upstream_protocol(protocol, None);
+/// To the application.
+fn to_workload(port: &InboundPort<'_>, connect_timeout: Duration) -> Cluster {
+    let (discovery, source) = match port.upstream {
+        Upstream::OriginalDestination => (Discovery::OriginalDestination, Some(SourceAddresses::INBOUND)),
+        // Towards loopback the rules capture nothing that is the proxy's own.
+        Upstream::Address(address) => {
+            let source = (!address.ip().is_loopback()).then_some(SourceAddresses::INBOUND);
+            (Discovery::of_addresses([address]), source)
+        }
+    };
+    let name = inbound_name(port.number);
+    let mut cluster = Cluster { source, connect_timeout, ..Cluster::new(name, discovery) };
+    apply(&Policy { connection_pool: port.pool, ..Policy::default() }, port.protocol, &mut cluster);
+    cluster
+}
+
+fn original(name: &str, source: Option<SourceAddresses>, connect_timeout: Duration) -> Cluster {
+    let protocol = upstream_protocol(None, None);
     Cluster { source, connect_timeout, protocol, ..Cluster::new(name, Discovery::OriginalDestination) }
 }

@@ -93,6 +93,11 @@ pub(crate) fn socket_listener(
     listener(name.into(), direction, Binding::Socket(address))
 }
 
+/// A listener that is dialled by its address.
+pub(crate) fn dialled_listener(direction: Direction, address: SocketAddr) -> Listener {
+    listener(address_name(address), direction, Binding::Dialled(address))
+}
+
 /// A listener for captured connections to an address.
 pub(crate) fn captured_listener(address: SocketAddr) -> Listener {
     listener(address_name(address), Direction::Outbound, Binding::Captured(address))

@@ -19,6 +19,7 @@ mod registry;
 mod review;
 mod routes;
 mod rules;
+mod sidecar_scope;
 mod visibility;
 
 use resources::{Finding, ResourceSet};
@@ -34,6 +35,7 @@ use destinations::Destinations;
 use draft::DraftBuilder;
 use registry::Registry;
 use rules::Rules;
+use sidecar_scope::SidecarScope;
 
 /// What the resources mean for one proxy.
 #[derive(Clone, Debug)]
@@ -49,19 +51,20 @@ pub struct Translation {
 /// Pure: no clock, no random source, no environment.
 pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: &Proxy) -> Translation {
     let mut findings = Vec::new();
-    let registry = Registry::new(resources, proxy, &mut findings);
+    let scope = SidecarScope::new(resources, proxy, &mut findings);
+    let registry = Registry::new(resources, &scope, proxy, &mut findings);
     let mut draft = DraftBuilder::new(normalization(proxy.mesh.path_normalization));
     let rules = Rules::new(resources, proxy, &mut findings);
     let destinations = Destinations::new(resources, proxy, &mut findings);
-    let clusters = Clusters::new(resources, &registry, &destinations);
+    let clusters = Clusters::new(resources, (&registry, &scope), &destinations);
     match proxy.kind {
         ProxyKind::Router => {
             let contexts = Contexts::new(resources, credentials, proxy);
             gateway::build(resources, (&registry, &clusters, &rules), contexts, (&mut draft, &mut findings));
         }
         ProxyKind::Sidecar => {
-            outbound::build(resources, (&registry, &clusters, &rules), &mut draft, &mut findings);
-            inbound::build(&registry, &clusters, &mut draft, &mut findings);
+            outbound::build(resources, (&registry, &clusters, &rules, &scope), &mut draft, &mut findings);
+            inbound::build(&registry, &scope, &clusters, &mut draft, &mut findings);
         }
     }
     findings.extend(references::check(resources, (&registry, &rules, &destinations)));

@@ -8,24 +8,25 @@ mod connections;
 mod mesh_rules;
 mod virtual_hosts;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use ipnet::IpNet;
-use resources::{Finding, GatewayRef, OutboundTrafficPolicy, ResourceSet};
+use resources::{Finding, GatewayRef, OutboundTrafficPolicy, Problem, ResourceSet, Rule};
 use snapshot::{
-    Application, Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig,
-    VirtualHost,
+    Application, Direction, FilterChain, FilterChainMatch, HostPattern, Listener, NetworkFilter, RouteConfig,
+    VirtualHost, WeightedClusters,
 };
 
 use crate::{
-    clusters::{Clusters, PASSTHROUGH},
-    draft::{DraftBuilder, address_name, captured_listener, chain, socket_listener, tcp, wildcard},
-    registry::{KnownPort, KnownService, Reached, Registry},
+    clusters::{Clusters, PASSTHROUGH, outbound_name},
+    draft::{
+        DraftBuilder, address_name, captured_listener, chain, dialled_listener, socket_listener, tcp,
+        wildcard,
+    },
+    registry::{KnownEndpoint, KnownPort, KnownService, Reached, Registry},
     routes::RouteContext,
     rules::Rules,
+    sidecar_scope::SidecarScope,
 };
 use bound::{Bound, conflict};
 use mesh_rules::MeshRules;
@@ -33,14 +34,14 @@ use mesh_rules::MeshRules;
 /// Adds the outbound listeners and their route tables.
 pub(crate) fn build(
     resources: &ResourceSet,
-    (registry, clusters, http_rules): (&Registry<'_>, &Clusters, &Rules<'_>),
+    (registry, clusters, http_rules, scope): (&Registry<'_>, &Clusters, &Rules<'_>, &SidecarScope<'_>),
     draft: &mut DraftBuilder,
     findings: &mut Vec<Finding>,
 ) {
-    let rules = MeshRules::new(resources, registry, findings);
-    let (http, bound) = (BTreeMap::new(), BTreeMap::new());
+    let rules = MeshRules::new(resources, registry, scope, findings);
+    let (http, others, http_at, bound) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), BTreeMap::new());
     let mut outbound =
-        Outbound { registry, clusters, http_rules, rules, http, others: Vec::new(), bound, findings };
+        Outbound { registry, clusters, http_rules, scope, rules, http, others, http_at, bound, findings };
     for service in &registry.services {
         for port in &service.ports {
             outbound.add_port(service, port, draft);
@@ -54,65 +55,72 @@ struct Outbound<'o, 's> {
     registry: &'o Registry<'s>,
     clusters: &'o Clusters,
     http_rules: &'o Rules<'s>,
+    scope: &'o SidecarScope<'s>,
     rules: MeshRules<'o>,
     /// Virtual hosts of the shared tables, by port.
     http: BTreeMap<u16, Vec<VirtualHost>>,
     /// Virtual hosts of the table for port 80 that are no service.
     others: Vec<VirtualHost>,
-    /// Connections that are not to a shared table, by the address that they are captured for.
-    bound: BTreeMap<SocketAddr, Bound<'o, 's>>,
+    /// Where the shared table of a port is served, when not on every address.
+    http_at: BTreeMap<u16, At>,
+    /// Connections that are not to a shared table, by where they come in.
+    bound: BTreeMap<At, Bound<'o, 's>>,
     findings: &'o mut Vec<Finding>,
 }
 
 impl<'o, 's> Outbound<'o, 's> {
-    fn add_port(&mut self, service: &'o KnownService<'s>, port: &'o KnownPort<'s>, draft: &mut DraftBuilder) {
+    fn add_port(&mut self, service: &'o KnownService<'s>, port: &KnownPort<'s>, draft: &mut DraftBuilder) {
+        let namespace = service.meta().namespace();
+        let Some(egress) = self.scope.egress_of(namespace, &service.host, port.number) else { return };
+        let port = &port.speaking(egress.protocol);
+        let at = egress.address(port.number).map(|address| At { address, is_socket: egress.is_socket });
         let is_http = port.protocol.is_some_and(resources::Protocol::is_http);
-        let is_anywhere = matches!(service.reached, Reached::Anywhere);
+        let is_anywhere = matches!(service.reached, Reached::Anywhere) || at.is_some();
         if is_http || (port.protocol.is_none() && is_anywhere) {
-            self.add_http(service, port);
+            self.add_http(service, port, at);
         }
         if !is_http {
-            self.add_connections(service, port, draft);
+            let places = match at {
+                Some(at) => BTreeMap::from([(at, Vec::new())]),
+                None => places(service, port),
+            };
+            self.add_connections((service, port), places, draft);
         }
     }
 
     /// The service's names in the table of the port.
-    fn add_http(&mut self, service: &'o KnownService<'s>, port: &KnownPort<'_>) {
+    fn add_http(&mut self, service: &'o KnownService<'s>, port: &KnownPort<'_>, at: Option<At>) {
+        let place = at.unwrap_or(At::captured(wildcard(port.number)));
         if SERVER_FIRST.contains(&port.number)
-            && let Some(bound) = self.bound.get(&wildcard(port.number)).filter(|bound| bound.is_taken())
+            && let Some(owner) = self.bound.get(&place).and_then(Bound::owner)
         {
             let what = format!("port {} (where servers speak first) of every address", port.number);
-            let lost = bound.owner().map(|owner| conflict((service, port), &what, owner));
-            self.findings.extend(lost);
+            self.findings.push(conflict((service, port), &what, owner));
             return;
         }
         let hosts = self.virtual_hosts(service, port.number);
         self.http.entry(port.number).or_default().extend(hosts);
+        self.http_at.insert(port.number, place);
     }
 
     /// Chains at every address that the port is reached at.
     fn add_connections(
         &mut self,
-        service: &'o KnownService<'s>,
-        port: &'o KnownPort<'s>,
+        (service, port): (&'o KnownService<'s>, &KnownPort<'s>),
+        places: BTreeMap<At, Vec<IpNet>>,
         draft: &mut DraftBuilder,
     ) {
         let is_tls = port.protocol.is_some_and(resources::Protocol::is_tls);
         let mut own_table = None;
-        for (address, networks) in places(service, port) {
-            let everywhere = address.ip().is_unspecified();
-            if everywhere && networks.is_empty() && self.speaks_http_first(port, is_tls) {
-                let problem = resources::Problem::new(format!(
-                    "claims port {}, on which servers speak first, and HTTP services have already: it is left out",
-                    port.number
-                ));
-                let problem = problem.remedy("give the ServiceEntry `addresses`");
-                self.findings.push(service.port_finding(port.index, resources::Rule::Conflict, problem));
+        for (at, networks) in places {
+            let is_shared = at.is_socket || at.address.ip().is_unspecified();
+            if is_shared && networks.is_empty() && self.speaks_http_first(port, is_tls) {
+                self.findings.push(http_has_it(service, port));
                 continue;
             }
-            let taken = self.bound.get(&address).is_some_and(Bound::is_taken);
-            let parts = self.parts(service, port, everywhere || (is_tls && taken));
-            let bound = self.bound.entry(address).or_insert_with(|| Bound::new(address));
+            let taken = self.bound.get(&at).is_some_and(|bound| bound.owner().is_some());
+            let parts = self.parts(service, port, is_shared || (is_tls && taken));
+            let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at.address));
             let mut is_served = false;
             for mut part in parts {
                 if part.subnets.is_empty() {
@@ -121,13 +129,13 @@ impl<'o, 's> Outbound<'o, 's> {
                 is_served |= bound.add(part, (service, port), self.findings);
             }
             // What is spoken must be found out: HTTP has a table of its own, for this service only.
-            if is_served && port.protocol.is_none() && !(everywhere && networks.is_empty()) {
+            if is_served && port.protocol.is_none() && !(is_shared && networks.is_empty()) {
                 let filter = match &own_table {
                     Some(filter) => NetworkFilter::clone(filter),
                     None => own_table.insert(self.own_table(service, port.number, draft)).clone(),
                 };
-                let bound = self.bound.entry(address).or_insert_with(|| Bound::new(address));
-                bound.chains.push(on_http(&address_name(address), networks, filter));
+                let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at.address));
+                bound.chains.push(on_http(&address_name(at.address), networks, filter));
             }
         }
     }
@@ -156,20 +164,21 @@ impl<'o, 's> Outbound<'o, 's> {
             if port == HTTP {
                 hosts.append(&mut self.others);
             }
-            hosts.push(self.unknown_host());
+            let at = self.http_at.get(&port).copied().unwrap_or(At::captured(wildcard(port)));
+            hosts.push(self.unknown_host(at));
             let table = draft.add_table(RouteConfig::new(port.to_string(), hosts));
-            let address = wildcard(port);
-            let bound = self.bound.entry(address).or_insert_with(|| Bound::new(address));
-            bound.chains.insert(0, on_http(&address_name(address), Vec::new(), table));
+            let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at.address));
+            bound.chains.insert(0, on_http(&address_name(at.address), Vec::new(), table));
         }
-        for (address, bound) in std::mem::take(&mut self.bound) {
-            let mut listener = captured_listener(address);
+        for (at, bound) in std::mem::take(&mut self.bound) {
             let passed = || chain("PassthroughFilterChain", self.unknown_destination());
-            // Who dials an address of a service means no other.
-            let rest = bound.rest.or_else(|| address.ip().is_unspecified().then(passed));
-            listener.filter_chains = bound.chains;
-            listener.default_filter_chain = rest;
-            draft.add_listener(listener);
+            // Who dials an address of a service, or the proxy itself, means no other.
+            let is_passed = !at.is_socket && at.address.ip().is_unspecified();
+            draft.add_listener(Listener {
+                filter_chains: bound.chains,
+                default_filter_chain: bound.rest.or_else(|| is_passed.then(passed)),
+                ..at.listener()
+            });
         }
         let capture = self.registry.proxy.ports.outbound;
         let mut listener = socket_listener("virtualOutbound", Direction::Outbound, wildcard(capture));
@@ -182,9 +191,38 @@ impl<'o, 's> Outbound<'o, 's> {
     }
 
     fn unknown_destination(&self) -> NetworkFilter {
-        match self.registry.proxy.mesh.outbound_traffic_policy {
-            OutboundTrafficPolicy::AllowAny => tcp(self.clusters.only(PASSTHROUGH)),
+        match self.scope.outbound_policy() {
+            OutboundTrafficPolicy::AllowAny => tcp(self.passed_on()),
             OutboundTrafficPolicy::RegistryOnly => NetworkFilter::Blackhole,
+        }
+    }
+
+    /// Where calls to unknown destinations go that are allowed.
+    fn passed_on(&self) -> WeightedClusters {
+        match self.scope.egress_proxy() {
+            None => self.clusters.only(PASSTHROUGH),
+            Some((host, port, subset)) => self.clusters.only(outbound_name(port, subset, &host)),
+        }
+    }
+}
+
+/// Where connections come in.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct At {
+    address: SocketAddr,
+    /// Whether the workload dials the address itself.
+    is_socket: bool,
+}
+
+impl At {
+    fn captured(address: SocketAddr) -> Self {
+        Self { address, is_socket: false }
+    }
+
+    fn listener(self) -> Listener {
+        match self.is_socket {
+            true => dialled_listener(Direction::Outbound, self.address),
+            false => captured_listener(self.address),
         }
     }
 }
@@ -195,27 +233,37 @@ const HTTP: u16 = 80;
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
 /// The addresses that a port is reached at: its own with no network, or any with those it is in.
-fn places(service: &KnownService<'_>, port: &KnownPort<'_>) -> BTreeMap<SocketAddr, Vec<IpNet>> {
-    let everywhere = wildcard(port.number);
+fn places(service: &KnownService<'_>, port: &KnownPort<'_>) -> BTreeMap<At, Vec<IpNet>> {
+    let everywhere = At::captured(wildcard(port.number));
     match &service.reached {
         Reached::Anywhere => BTreeMap::from([(everywhere, Vec::new())]),
         Reached::AtEndpoints => {
             let endpoints = service.endpoints(port);
-            let addresses: BTreeSet<SocketAddr> =
-                endpoints.iter().filter_map(|endpoint| endpoint.address()).collect();
-            addresses.into_iter().map(|address| (address, Vec::new())).collect()
+            let addresses = endpoints.iter().filter_map(KnownEndpoint::address);
+            addresses.map(|address| (At::captured(address), Vec::new())).collect()
         }
         Reached::At(networks) => {
-            let mut places: BTreeMap<SocketAddr, Vec<IpNet>> = BTreeMap::new();
+            let mut places: BTreeMap<At, Vec<IpNet>> = BTreeMap::new();
             for network in networks {
                 match network.prefix_len() == network.max_prefix_len() {
-                    true => _ = places.entry((network.addr(), port.number).into()).or_default(),
+                    true => {
+                        let own = At::captured((network.addr(), port.number).into());
+                        places.entry(own).or_default();
+                    }
                     false => places.entry(everywhere).or_default().push(network.trunc()),
                 }
             }
             places
         }
     }
+}
+
+fn http_has_it(service: &KnownService<'_>, port: &KnownPort<'_>) -> Finding {
+    let problem = Problem::new(format!(
+        "claims port {}, on which servers speak first, and HTTP services have already: it is left out",
+        port.number
+    ));
+    service.port_finding(port.index, Rule::Conflict, problem.remedy("give the ServiceEntry `addresses`"))
 }
 
 fn on_http(name: &str, destination_subnets: Vec<IpNet>, filter: NetworkFilter) -> FilterChain {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use resources::{Labels, OutboundTrafficPolicy, PathNormalization};
+use resources::{InboundTrafficPolicy, Labels, OutboundTrafficPolicy, PathNormalization};
 use snapshot::Locality;
 
 /// The proxy whose snapshot is made, and the workload it stands beside.
@@ -79,11 +79,13 @@ impl Default for CapturePorts {
 pub struct MeshOptions {
     /// What happens to connections and requests for unknown destinations.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// Where calls to the workload go.
+    pub inbound_traffic_policy: InboundTrafficPolicy,
     /// What is done to paths before they are matched.
     pub path_normalization: PathNormalization,
     /// How long connecting to an endpoint may take (`connectTimeout`).
     pub connect_timeout: Duration,
-    /// Namespace whose DestinationRules are the last resort (`rootNamespace`).
+    /// Namespace whose DestinationRules and Sidecar are the last resort (`rootNamespace`).
     pub root_namespace: String,
     /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
     pub scope_gateways_to_namespace: bool,
@@ -93,6 +95,7 @@ impl Default for MeshOptions {
     fn default() -> Self {
         Self {
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            inbound_traffic_policy: InboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
             root_namespace: "istio-system".to_owned(),

@@ -20,7 +20,7 @@ use snapshot::DnsResolution;
 use endpoint::EndpointPlace;
 pub(crate) use endpoint::KnownEndpoint;
 
-use crate::{proxy::Proxy, visibility};
+use crate::{proxy::Proxy, sidecar_scope::SidecarScope, visibility};
 use entry::EntryBackends;
 use kubernetes::ServiceBackends;
 use workloads::Workloads;
@@ -120,7 +120,12 @@ enum Backends<'s> {
 impl<'s> Registry<'s> {
     /// Gathers what the proxy sees. A port that two services of one name have is the first one's; the other is a
     /// finding.
-    pub(crate) fn new(resources: &'s ResourceSet, proxy: &'s Proxy, findings: &mut Vec<Finding>) -> Self {
+    pub(crate) fn new(
+        resources: &'s ResourceSet,
+        scope: &SidecarScope<'_>,
+        proxy: &'s Proxy,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
         let workloads = Workloads::new(resources);
         let mut registry =
             Self { proxy, services: Vec::new(), by_host: Map::default(), aliases: Map::default() };
@@ -128,26 +133,31 @@ impl<'s> Registry<'s> {
         let mut by_service = kubernetes::endpoints_by_service(resources);
         for object in resources.services().iter().filter(visible) {
             match &object.spec.external_name {
-                Some(target) => {
+                Some(target) if scope.knows(object.meta.namespace(), &kubernetes::host(object, proxy)) => {
                     let target = target.trim_end_matches('.').to_ascii_lowercase();
                     registry.aliases.insert(kubernetes::host(object, proxy), Alias { object, target });
                 }
+                Some(_) => {}
                 None => {
                     let backends = by_service.take(object, &workloads);
-                    registry.add(kubernetes::known(object, backends, proxy), findings);
+                    registry.add(kubernetes::known(object, backends, proxy), scope, findings);
                 }
             }
         }
         for object in entry::in_order(resources, proxy) {
             findings.extend(entry::limits(object, proxy));
             for host in 0..object.spec.hosts.len() {
-                registry.add(entry::known(object, host, &workloads, proxy), findings);
+                registry.add(entry::known(object, host, &workloads, proxy), scope, findings);
             }
         }
         registry
     }
 
-    fn add(&mut self, mut service: KnownService<'s>, findings: &mut Vec<Finding>) {
+    fn add(&mut self, mut service: KnownService<'s>, scope: &SidecarScope<'_>, findings: &mut Vec<Finding>) {
+        // Its own services tell the proxy what to take for the workload, whatever that may call.
+        if !scope.knows(service.meta().namespace(), &service.host) && !self.is_of_workload(&service) {
+            return;
+        }
         let same = self.by_host.entry(service.host.clone()).or_default();
         if let Some(first) = same.first().map(|index| &self.services[*index]) {
             if matches!(first.origin, Origin::Kubernetes(_)) {
@@ -209,14 +219,23 @@ impl<'s> Registry<'s> {
 
     /// The services of the proxy's namespace that the workload stands behind, by its labels or its addresses.
     pub(crate) fn of_workload(&self) -> impl Iterator<Item = &KnownService<'s>> {
-        let own = self.services.iter().filter(|s| s.meta().namespace() == self.proxy.namespace);
-        own.filter(|service| {
-            service.selects(self.proxy) || self.proxy.ips.iter().any(|ip| service.has_address(*ip))
-        })
+        self.services.iter().filter(|service| self.is_of_workload(service))
+    }
+
+    fn is_of_workload(&self, service: &KnownService<'_>) -> bool {
+        service.meta().namespace() == self.proxy.namespace
+            && (service.selects(self.proxy) || self.proxy.ips.iter().any(|ip| service.has_address(*ip)))
     }
 }
 
 const MOST_ALIASES: usize = 8;
+
+impl KnownPort<'_> {
+    /// The port with what a listener says is spoken there, when it says anything.
+    pub(crate) fn speaking(&self, protocol: Option<Protocol>) -> Self {
+        Self { protocol: protocol.or(self.protocol), ..self.clone() }
+    }
+}
 
 impl<'s> KnownService<'s> {
     pub(crate) fn meta(&self) -> &'s Meta {
@@ -275,7 +294,7 @@ impl<'s> KnownService<'s> {
             Origin::Kubernetes(object) => object.spec.selects(&proxy.labels),
             Origin::Entry(object) => {
                 let selector = object.spec.workload_selector.as_ref();
-                selector.is_some_and(|wanted| workloads::has_labels(&proxy.labels, wanted))
+                selector.is_some_and(|wanted| visibility::has_labels(&proxy.labels, wanted))
             }
         }
     }

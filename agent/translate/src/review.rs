@@ -40,10 +40,20 @@ fn gateways(resources: &ResourceSet) -> Vec<Proxy> {
     distinct.map(proxy).collect()
 }
 
+/// One sidecar in every namespace that may have some, and one for every workload that a Sidecar is for.
 fn sidecars(resources: &ResourceSet) -> Vec<Proxy> {
     let services = resources.services().iter().map(|service| service.meta.namespace());
     let rules =
         resources.virtual_services().iter().filter(|vs| vs.spec.is_for_mesh()).map(|vs| vs.meta.namespace());
-    let namespaces: BTreeSet<&str> = services.chain(rules).collect();
-    namespaces.into_iter().map(|namespace| Proxy::new(ProxyKind::Sidecar, namespace)).collect()
+    let entries = resources.service_entries().iter().map(|entry| entry.meta.namespace());
+    let scopes = resources.sidecars().iter().map(|sidecar| sidecar.meta.namespace());
+    let plain =
+        services.chain(rules).chain(entries).chain(scopes).map(|namespace| (namespace, Labels::new()));
+    let selected = resources
+        .sidecars()
+        .iter()
+        .filter_map(|sidecar| Some((sidecar.meta.namespace(), sidecar.spec.workload_selector.clone()?)));
+    let distinct: BTreeSet<(&str, Labels)> = plain.chain(selected).collect();
+    let proxy = |(namespace, labels)| Proxy { labels, ..Proxy::new(ProxyKind::Sidecar, namespace) };
+    distinct.into_iter().map(proxy).collect()
 }

@@ -1,6 +1,6 @@
 //! Which resources a proxy sees (`exportTo`).
 
-use resources::{DestinationRule, GatewayRef, Meta, Object, Service, ServiceEntry, VirtualService};
+use resources::{DestinationRule, GatewayRef, Labels, Meta, Object, Service, ServiceEntry, VirtualService};
 
 /// How widely a resource is exported. Narrower comes first where Istio orders by it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -39,6 +39,11 @@ pub(crate) fn sees_service(service: &Object<Service>, namespace: &str) -> bool {
 /// Whether the VirtualService's rules, or those of one match, are for this gateway.
 pub(crate) fn names_gateway(gateways: &[GatewayRef], wanted: &GatewayRef) -> bool {
     gateways.contains(wanted)
+}
+
+/// Whether all labels of `wanted` are there.
+pub(crate) fn has_labels(labels: &Labels, wanted: &Labels) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 fn reach<'l>(meta: &Meta, export_to: impl Iterator<Item = &'l str>, namespace: &str) -> Option<Reach> {

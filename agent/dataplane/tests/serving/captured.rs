@@ -8,6 +8,7 @@ use std::{
 
 use crate::support::{Client, Proxy, Upstream, free_address, sidecar_draft};
 use dataplane::Settings;
+use snapshot::{Binding, Listener};
 
 // One per test that needs one: `Settings::original_destination` is a plain function.
 static SPEAKS_FIRST: OnceLock<SocketAddr> = OnceLock::new();
@@ -38,6 +39,27 @@ fn http_is_routed_and_opaque_bytes_go_where_they_were_going() {
     assert_eq!(client.send(b"\x00opaque").exactly(7), b"\x00opaque");
     client.0.shutdown(Shutdown::Write).unwrap();
     assert!(client.rest().is_empty());
+}
+
+#[test]
+fn a_listener_that_is_dialled_serves_by_its_own_address() {
+    let web = Upstream::echoing_heads();
+    let refuse: dataplane::OriginalDestination = |_| panic!("nobody redirected the connection");
+    let settings = Settings { original_destination: refuse, ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| {
+        let mut draft = sidecar_draft(address, &[web.address]);
+        draft.listeners[0].binding = Binding::Dialled(address);
+        // One for captured connections to the port, which is not meant.
+        let captured = ([0, 0, 0, 0], address.port()).into();
+        draft.listeners.push(Listener {
+            binding: Binding::Captured(captured),
+            filter_chains: vec![],
+            default_filter_chain: None,
+            ..draft.listeners[0].clone()
+        });
+        draft
+    });
+    assert_eq!(proxy.connect().get("/dialled").status(), "200");
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Shape for IngressListener {
             capture_mode: fields.or_default("captureMode"),
             default_endpoint: fields.optional::<WrittenEndpoint>("defaultEndpoint").and_then(|end| end.0),
             tls: fields.planned("tls"),
-            connection_pool: fields.planned("connectionPool"),
+            connection_pool: fields.optional("connectionPool"),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn listener(snapshot: &Snapshot, listener: &Listener) -> Value {
     let (bound, at) = match listener.binding {
-        Binding::Socket(at) => (true, at),
+        Binding::Socket(at) | Binding::Dialled(at) => (true, at),
         Binding::Captured(at) => (false, at),
     };
     let chains: Vec<_> = listener.filter_chains.iter().map(|chain| filter_chain(snapshot, chain)).collect();

@@ -26,7 +26,7 @@ pub(super) fn no_listener(entry: Entry) -> String {
 }
 
 pub(super) fn other_listener(listener: &Listener) -> Rejected {
-    let (Binding::Socket(at) | Binding::Captured(at)) = listener.binding;
+    let (Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) = listener.binding;
     Rejected { name: listener.name.clone(), because: format!("it is bound to port {}", at.port()) }
 }
 

@@ -45,12 +45,7 @@ impl<'o, 's> Bound<'o, 's> {
         Self { address, chains: Vec::new(), rest: None, claims: BTreeMap::new() }
     }
 
-    /// Whether somebody has all connections that no server name takes.
-    pub(super) fn is_taken(&self) -> bool {
-        self.claims.contains_key(&(None, None))
-    }
-
-    /// Who has them.
+    /// Who has all connections that no server name and no network takes.
     pub(super) fn owner(&self) -> Option<&'o KnownService<'s>> {
         self.claims.get(&(None, None)).copied()
     }

@@ -12,6 +12,7 @@ use crate::{
     hosts::{HostIndex, full_name, pattern},
     proxy::Proxy,
     registry::Registry,
+    sidecar_scope::SidecarScope,
     visibility,
 };
 
@@ -28,6 +29,7 @@ impl<'r> MeshRules<'r> {
     pub(super) fn new(
         resources: &'r ResourceSet,
         registry: &Registry<'_>,
+        scope: &SidecarScope<'_>,
         findings: &mut Vec<Finding>,
     ) -> Self {
         let proxy = registry.proxy;
@@ -38,9 +40,12 @@ impl<'r> MeshRules<'r> {
             if !vs.spec.is_for_mesh() || visibility::virtual_service(vs, &proxy.namespace).is_none() {
                 continue;
             }
-            rules.add_connections(vs, proxy);
+            rules.add_connections(vs, scope, proxy);
             for (index, host) in vs.spec.hosts.iter().enumerate().filter(|_| !vs.spec.http.is_empty()) {
                 let host = full_name(host, vs.meta.namespace(), proxy);
+                if !scope.sees_rules(vs.meta.namespace(), &host) {
+                    continue;
+                }
                 if let Some(owner) = owners.get(&host) {
                     findings.push(host_conflict(vs, index, owner));
                 } else if let Some(pattern) = pattern(&host) {
@@ -53,12 +58,13 @@ impl<'r> MeshRules<'r> {
         rules
     }
 
-    fn add_connections(&mut self, vs: &'r Object<VirtualService>, proxy: &Proxy) {
+    fn add_connections(&mut self, vs: &'r Object<VirtualService>, scope: &SidecarScope<'_>, proxy: &Proxy) {
         if vs.spec.tcp.is_empty() && vs.spec.tls.is_empty() {
             return;
         }
-        for host in &vs.spec.hosts {
-            if let Some(pattern) = pattern(&full_name(host, vs.meta.namespace(), proxy)) {
+        let hosts = vs.spec.hosts.iter().map(|host| full_name(host, vs.meta.namespace(), proxy));
+        for host in hosts.filter(|host| scope.sees_rules(vs.meta.namespace(), host)) {
+            if let Some(pattern) = pattern(&host) {
                 self.connections.insert(&pattern, self.of_connections.len());
             }
         }

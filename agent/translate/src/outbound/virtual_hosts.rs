@@ -3,9 +3,9 @@
 use resources::OutboundTrafficPolicy;
 use snapshot::{HostPattern, Route, RouteAction, RouteMatch, VirtualHost};
 
-use super::{HTTP, Outbound};
+use super::{At, HTTP, Outbound};
 use crate::{
-    clusters::{PASSTHROUGH, outbound_name},
+    clusters::outbound_name,
     hosts::{HostIndex, ip_host, pattern, service_domains},
     registry::{Alias, KnownService, Origin, Reached},
     routes::default_route,
@@ -91,10 +91,15 @@ impl Outbound<'_, '_> {
     }
 
     /// What becomes of requests for hosts that nobody knows.
-    pub(super) fn unknown_host(&self) -> VirtualHost {
-        let (name, route) = match self.registry.proxy.mesh.outbound_traffic_policy {
+    pub(super) fn unknown_host(&self, at: At) -> VirtualHost {
+        let policy = match at.is_socket {
+            // Where they were going is the proxy itself.
+            true => OutboundTrafficPolicy::RegistryOnly,
+            false => self.scope.outbound_policy(),
+        };
+        let (name, route) = match policy {
             OutboundTrafficPolicy::AllowAny => {
-                ("allow_any", default_route("allow_any", self.clusters.only(PASSTHROUGH), None))
+                ("allow_any", default_route("allow_any", self.passed_on(), None))
             }
             OutboundTrafficPolicy::RegistryOnly => {
                 let action = RouteAction::DirectResponse { status: 502, body: String::new() };

@@ -6,6 +6,7 @@ use resources::{Labels, Object, Pod, ResourceSet, WorkloadEntry};
 use snapshot::Locality;
 
 use super::Map;
+use crate::visibility::has_labels;
 
 /// All workloads, by namespace and by address.
 #[derive(Debug, Default)]
@@ -47,11 +48,6 @@ impl<'s> Workloads<'s> {
         let all = self.entries.get(namespace).into_iter().flatten().copied();
         all.filter(|entry| has_labels(&entry.spec.labels, wanted)).collect()
     }
-}
-
-/// Whether all labels of `wanted` are there.
-pub(super) fn has_labels(labels: &Labels, wanted: &Labels) -> bool {
-    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 /// Where a workload says it is, when it says anything.

@@ -10,7 +10,10 @@ use snapshot::{
 pub(crate) fn cluster(cluster: &Cluster) -> String {
     let mut text = match &cluster.discovery {
         Discovery::OriginalDestination => format!("{} original-destination", cluster.name),
-        Discovery::Dns(dns) => format!("{} {:?} dns", cluster.name, dns.resolution),
+        Discovery::Dns(dns) => {
+            let names: Vec<_> = dns.names.iter().map(|name| format!("{}:{}", name.host, name.port)).collect();
+            format!("{} {:?} dns [{}]", cluster.name, dns.resolution, names.join(" "))
+        }
         Discovery::Endpoints(localities) => {
             let shown: Vec<String> = localities.iter().map(locality).collect();
             format!("{} [{}]", cluster.name, shown.join(" | "))

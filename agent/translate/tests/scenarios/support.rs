@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use resources::{CertificateFiles, Labels, OutboundTrafficPolicy, ResourceSet};
+use resources::{CertificateFiles, InboundTrafficPolicy, Labels, OutboundTrafficPolicy, ResourceSet};
 use snapshot::{
     Binding, Certificate, ClientCertificates, FilterChain, NetworkFilter, PeerRules, Snapshot, TlsContext,
     TlsParameters,
@@ -49,6 +49,9 @@ pub(crate) fn proxy(line: &str) -> Proxy {
             None if word == "registry-only" => {
                 proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
             }
+            None if word == "inbound-localhost" => {
+                proxy.mesh.inbound_traffic_policy = InboundTrafficPolicy::Localhost;
+            }
             _ => panic!("unknown word `{word}`"),
         }
     }
@@ -87,6 +90,7 @@ pub(crate) fn text(snapshot: &Snapshot) -> String {
     for listener in snapshot.listeners() {
         let binding = match listener.binding {
             Binding::Socket(address) => format!("socket {address}"),
+            Binding::Dialled(address) => format!("dialled {address}"),
             Binding::Captured(address) => format!("captured {address}"),
         };
         writeln!(out, "listener {} {:?} {binding}", listener.name, listener.direction).unwrap();
