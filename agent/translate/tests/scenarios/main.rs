@@ -3,6 +3,7 @@
 
 mod cluster_text;
 mod golden;
+mod istio_dumps;
 mod last_good;
 mod order;
 mod review;
