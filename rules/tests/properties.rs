@@ -126,7 +126,7 @@ proptest! {
     #[test]
     fn native_rules_read_back_equal_the_rules_written((settings, facts) in settings()) {
         let layout = nft::layout(&build(&settings, &facts));
-        let found = decode::decode(&dumped(&encode::replace(&layout).unwrap()));
+        let found = decode::decode(&dumped(&encode::replace(&layout, &[]).unwrap()));
         for found in found {
             let difference = diff::compare(&layout.rule_set(found.family), &found);
             prop_assert!(difference.is_empty(), "{}", difference);
@@ -148,7 +148,7 @@ proptest! {
         damages in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..20),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut dump = dumped(&encode::replace(&nft::layout(&build(&settings, &facts))).unwrap());
+        let mut dump = dumped(&encode::replace(&nft::layout(&build(&settings, &facts)), &[]).unwrap());
         for (rule, place, byte) in damages {
             let rule = rule.get_mut(dump.rules.as_mut_slice());
             *place.get_mut(rule.as_mut_slice()) = byte;

@@ -47,7 +47,7 @@ fn apply_by(backend: Backend, plan: Plan, options: &Options) -> Result<Plan> {
     }
     let written = match means {
         Means::Iptables(flavour) => Writer::new(&plan, options, flavour, &found, untried).write(&differences),
-        Means::Nftables => write_natively(&plan),
+        Means::Nftables => write_natively(&plan, &found),
     };
     let now = written.inspect_err(|_| routes.take_back())?;
     routes.remove_stale(&plan)?;
@@ -59,8 +59,10 @@ fn apply_by(backend: Backend, plan: Plan, options: &Options) -> Result<Plan> {
 }
 
 /// Replaces whatever our tables held, all in one transaction, and returns what they hold then.
-fn write_natively(plan: &Plan) -> Result<[Found; 2]> {
-    nftables::run(&encode::replace(&nft::layout(&plan.program))?)?;
+fn write_natively(plan: &Plan, before: &[Found; 2]) -> Result<[Found; 2]> {
+    let [v4, _] = before;
+    let standing: Vec<_> = v4.tables.keys().copied().collect();
+    nftables::run(&encode::replace(&nft::layout(&plan.program), &standing)?)?;
     tracing::info!("rules written by nftables");
     let now =
         nftables::look().map_err(|unusable| anyhow::anyhow!("cannot read the rules again: {unusable}"))?;

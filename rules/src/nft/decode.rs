@@ -77,15 +77,18 @@ pub fn decode_iptables(dump: &Dump, family: Family) -> Found {
 
 fn read<const N: usize>(dump: &Dump, tables: Tables, mut found: [Found; N]) -> [Found; N] {
     let sets = ports_of_sets(&dump.elements);
-    let in_force = dump.tables.iter().filter(|message| is_in_force(message));
-    for table in in_force.filter_map(|message| tables.table(text(message, table::NAME)?)) {
+    let mut asleep = Vec::new();
+    for message in &dump.tables {
+        let Some(table) = text(message, table::NAME).and_then(|name| tables.table(name)) else { continue };
+        asleep.extend((!is_in_force(message)).then_some(table));
         for found in &mut found {
             found.tables.insert(table, FoundTable::default());
         }
     }
     let mut names = HashMap::new();
     for message in &dump.chains {
-        let Some((table, name, chain)) = read_chain(message, tables) else { continue };
+        let read = read_chain(message, tables).filter(|(table, ..)| !asleep.contains(table));
+        let Some((table, name, chain)) = read else { continue };
         names.insert((table, name), chain.name.clone());
         for found in &mut found {
             found.tables.entry(table).and_modify(|table| table.chains.push(chain.clone()));
@@ -144,7 +147,7 @@ impl Tables {
     }
 }
 
-/// A table that is switched off decides nothing.
+/// A table that is switched off decides nothing, as if it were empty.
 fn is_in_force(message: &[u8]) -> bool {
     number(message, table::FLAGS).is_none_or(|flags| flags & table::DORMANT == 0)
 }

@@ -50,12 +50,14 @@ pub struct Unencodable {
     pub reason: &'static str,
 }
 
-/// The changes that put the rules in place of whatever our tables held.
+/// The changes that put the rules in place of what the `standing` tables of ours hold. To delete a table takes the
+/// kernel a while, so none is that does not stand.
 ///
 /// # Errors
 /// The first rule that names a user or group rather than its number, or holds something read from elsewhere.
-pub fn replace(layout: &Layout) -> Result<Vec<Change>, Unencodable> {
-    let mut changes = remove();
+pub fn replace(layout: &Layout, standing: &[TableName]) -> Result<Vec<Change>, Unencodable> {
+    let delete = |table: &TableName| table_change(Kind::DeleteTable, "delete", table_name(*table));
+    let mut changes: Vec<_> = standing.iter().map(delete).collect();
     let mut sets = 0;
     for (table, chains) in &layout.tables {
         changes.push(table_change(Kind::AddTable, "add", table_name(*table)));
