@@ -191,6 +191,13 @@ pub(crate) fn ipv4_cases() -> Vec<Case> {
             cases.push(Case { from_outside: true, interface, send });
         }
     }
+    // As Istio's validator does, as the proxy and as root.
+    for who in [PROXY, ROOT] {
+        let [source, destination] = ["127.0.0.1", "127.0.0.6:15002"];
+        let source = Some(source.parse().unwrap());
+        let send = Send { who, udp: false, source, destination: destination.parse().unwrap() };
+        cases.push(Case { from_outside: false, interface: "lo", send });
+    }
     for who in [PROXY, ROOT_PROXY, APPLICATION] {
         let destination = "10.77.0.2:8080".parse().unwrap();
         let send = Send { who, udp: false, source: Some("127.0.0.6".parse().unwrap()), destination };
