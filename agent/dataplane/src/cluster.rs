@@ -10,7 +10,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Cluster, Connections, Discovery, Endpoint, Limits, SourceAddresses};
+use snapshot::{Cluster, Connections, Discovery, Endpoint, Limits, LocalityEndpoints, SourceAddresses};
 use tokio::sync::Notify;
 
 use crate::{
@@ -177,7 +177,9 @@ impl Own {
 /// A worker's connections to one cluster.
 pub(crate) struct ClusterConnections {
     policy: Rc<Policy>,
-    /// In the order of the cluster's localities.
+    /// What its names are resolved to, if the cluster has names.
+    named: Option<Vec<LocalityEndpoints>>,
+    /// In the order of the localities.
     endpoints: Vec<Rc<Upstream>>,
     picker: RefCell<Picker>,
     /// Of the outliers, when the picker was made.
@@ -204,7 +206,13 @@ pub(crate) const MAX_ORIGINAL: usize = 4096;
 
 impl ClusterConnections {
     /// The connections to `cluster`; what `old` has of them goes on.
-    pub(crate) fn new(cluster: &Cluster, shared: SharedCluster, old: Option<&Self>) -> Self {
+    ///
+    /// `named` is what the names of a cluster are resolved to; none where it has none.
+    pub(crate) fn new(
+        cluster: &Cluster,
+        (shared, named): (SharedCluster, Option<Vec<LocalityEndpoints>>),
+        old: Option<&Self>,
+    ) -> Self {
         let policy = Rc::new(Policy::new(cluster, shared, old.map(|old| &*old.policy)));
         let kept = |old: &Rc<Upstream>| policy.fits(&old.policy());
         let mut known: HashMap<SocketAddr, &Rc<Upstream>, RandomState> = old
@@ -213,8 +221,11 @@ impl ClusterConnections {
             .filter(|upstream| kept(upstream))
             .map(|upstream| (upstream.address, upstream))
             .collect();
-        let endpoints: Vec<_> = cluster
-            .endpoints()
+        let localities = named.as_deref().unwrap_or(cluster.localities());
+        if let (Some(named), Some(outliers)) = (&named, &policy.outliers) {
+            outliers.set_endpoints(endpoints_of(named).map(|endpoint| endpoint.address));
+        }
+        let endpoints: Vec<_> = endpoints_of(localities)
             .map(|Endpoint { address, speaks_mesh_tls, .. }| {
                 let (source, speaks_mesh_tls) = (policy.source(address.ip(), None), *speaks_mesh_tls);
                 policy.upstream(Target { address: *address, source, speaks_mesh_tls }, known.remove(address))
@@ -230,12 +241,17 @@ impl ClusterConnections {
             picker: RefCell::new(Picker::default()),
             generation: Cell::new(0),
             policy,
+            named,
             endpoints,
             original: RefCell::new(original),
         };
         made.renew_picker(cluster);
         made.set_shares(cluster, Instant::now());
         made
+    }
+
+    fn localities<'c>(&'c self, cluster: &'c Cluster) -> &'c [LocalityEndpoints] {
+        self.named.as_deref().unwrap_or(cluster.localities())
     }
 
     /// The rules for connections.
@@ -277,14 +293,14 @@ impl ClusterConnections {
         self.generation.set(self.policy.outliers.as_ref().map_or(0, |outliers| outliers.generation()));
         let min_health_percent = cluster.outlier_detection.as_ref().map_or(0, |o| o.min_health_percent);
         let usable = |position: usize| !self.endpoints[position].is_ejected();
-        let endpoints = (cluster.localities(), &cluster.load_balancer);
+        let endpoints = (self.localities(cluster), &cluster.load_balancer);
         *self.picker.borrow_mut() = Picker::new(endpoints, usable, min_health_percent);
     }
 
     /// Gives endpoints that are warming up a little more.
     fn set_shares(&self, cluster: &Cluster, now: Instant) {
         let slow_start = slow_start(&cluster.load_balancer);
-        for (upstream, endpoint) in self.endpoints.iter().zip(cluster.endpoints()) {
+        for (upstream, endpoint) in self.endpoints.iter().zip(endpoints_of(self.localities(cluster))) {
             let age = now.saturating_duration_since(upstream.since);
             let warmth = slow_start.map_or(1.0, |setting| warmth(age, setting));
             upstream.set_share(f64::from(endpoint.weight) * warmth);
@@ -327,6 +343,10 @@ impl ClusterConnections {
         }
         upstream
     }
+}
+
+fn endpoints_of(localities: &[LocalityEndpoints]) -> impl Iterator<Item = &Endpoint> {
+    localities.iter().flat_map(|locality| &locality.endpoints)
 }
 
 impl Policy {

@@ -307,7 +307,7 @@ async fn serve_tls(
         return Ok(());
     };
     let offered = offered.unwrap_or_default();
-    let accepting = tls::accept(Prefixed::new(first, stream), (&view.tls, tls), &offered);
+    let accepting = tls::accept(Prefixed::new(first, stream), (view.tls(), tls), &offered);
     let stream = handshaking(&connection, connection.deadline.within(limit, accepting).await)?;
     connection.over_tls = true;
     serve_chain(connection, stream, view, (None, None)).await;

@@ -5,7 +5,7 @@
 //! endpoints looks at one number, [`Outliers::generation`], to learn that the set of usable ones has changed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -152,9 +152,15 @@ impl Outliers {
     /// Other endpoints from now on; those that stay keep their health.
     pub(crate) fn set_endpoints(&self, endpoints: impl Iterator<Item = SocketAddr>) {
         let mut state = self.state();
+        let endpoints: HashSet<SocketAddr> = endpoints.collect();
+        if endpoints.len() == state.members.len() && endpoints.iter().all(|a| state.members.contains_key(a)) {
+            return;
+        }
         let mut old = std::mem::take(&mut state.members);
-        state.members =
-            endpoints.map(|address| (address, old.remove(&address).unwrap_or_default())).collect();
+        state.members = endpoints
+            .into_iter()
+            .map(|address| (address, old.remove(&address).unwrap_or_default()))
+            .collect();
         self.changed(&state);
     }
 

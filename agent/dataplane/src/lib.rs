@@ -10,6 +10,7 @@ mod balance;
 mod buffer;
 mod cluster;
 mod connection;
+mod dns;
 mod failure;
 mod health;
 mod http;

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    dns::{self, Resolver},
     shared::SharedState,
     sockets::{BindError, Opened, Openings, Sockets},
     telemetry::Telemetry,
@@ -28,6 +29,7 @@ pub struct DataPlane {
     sockets: Sockets,
     tls: Cache,
     shared: SharedState,
+    resolver: Resolver,
     version: u64,
 }
 
@@ -54,14 +56,16 @@ impl DataPlane {
     /// # Errors
     /// A thread or its runtime cannot be started.
     pub fn start(settings: &Settings) -> io::Result<Self> {
+        let resolver = Resolver::new(settings.name_server);
         let workers = (0..settings.workers)
-            .map(|index| start_worker(index, settings.clone()))
+            .map(|index| start_worker(index, settings.clone(), &resolver))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
             sockets: Sockets::new(settings.workers, settings.inbound_capture),
             tls: Cache::default(),
             shared: SharedState::default(),
+            resolver,
             version: 0,
         })
     }
@@ -74,6 +78,14 @@ impl DataPlane {
         let version = self.version;
         let (tls, refused_credentials) = self.tls.contexts(&snapshot);
         let shared = self.shared.update(&snapshot);
+        let workers: Vec<_> = self.workers.iter().map(|worker| worker.commands.downgrade()).collect();
+        let tell = move || {
+            for worker in workers.iter().filter_map(mpsc::WeakUnboundedSender::upgrade) {
+                // A worker that is gone needs no addresses.
+                _ = worker.send(Command::Resolved);
+            }
+        };
+        self.resolver.want(dns::names(&snapshot), tell).await;
         let closed = self.sockets.close(&snapshot);
         self.tell_all(|done| Command::Close(closed.clone(), done)).await;
         self.tell_all(|done| Command::Publish {
@@ -196,10 +208,11 @@ impl WorkerThread {
     }
 }
 
-fn start_worker(index: usize, settings: Settings) -> io::Result<WorkerThread> {
+fn start_worker(index: usize, settings: Settings, resolver: &Resolver) -> io::Result<WorkerThread> {
+    let resolved = resolver.resolved();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (commands, received) = mpsc::unbounded_channel();
-    let run = move || LocalSet::new().block_on(&runtime, worker::run(settings, received));
+    let run = move || LocalSet::new().block_on(&runtime, worker::run(settings, resolved, received));
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
     Ok(WorkerThread { commands, thread })
 }

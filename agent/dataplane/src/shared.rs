@@ -10,7 +10,7 @@ use std::{
 };
 
 use foldhash::fast::{FixedState, RandomState};
-use snapshot::{Cluster, ClusterId, Limits, Snapshot};
+use snapshot::{Cluster, ClusterId, Discovery, Limits, Snapshot};
 
 use crate::health::Outliers;
 
@@ -127,7 +127,10 @@ impl SharedCluster {
             }
             None => Arc::new(Outliers::new(settings.clone())),
         });
-        if let Some(outliers) = &outliers {
+        // Endpoints that are names are known when they are resolved.
+        if let Some(outliers) = &outliers
+            && !matches!(cluster.discovery, Discovery::Dns(_))
+        {
             outliers.set_endpoints(cluster.endpoints().map(|endpoint| endpoint.address));
         }
         Self { usage, outliers }
@@ -138,7 +141,7 @@ impl SharedCluster {
 mod tests {
     use std::time::Instant;
 
-    use snapshot::{Discovery, Draft, OutlierDetection};
+    use snapshot::{Draft, OutlierDetection};
 
     use super::*;
 

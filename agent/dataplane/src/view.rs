@@ -10,11 +10,12 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{ClusterId, Draft, Snapshot};
+use snapshot::{ClusterId, Discovery, Draft, Snapshot};
 
 use crate::{
     balance::Choice,
     cluster::{ClusterConnections, Origin, Overflow},
+    dns::Resolutions,
     shared::{Permit, Resource, SharedClusters},
     tls::Contexts,
     upstream::{Lease, Upstream},
@@ -25,37 +26,35 @@ pub(crate) struct View {
     /// Number of the snapshot; connections compare it to notice a change.
     pub(crate) version: u64,
     pub(crate) snapshot: Arc<Snapshot>,
+    surroundings: Surroundings,
+    /// Made when a cluster is first used: most clusters of a mesh never are.
+    clusters: Vec<OnceCell<Rc<ClusterConnections>>>,
+}
+
+/// What a view needs beside its snapshot.
+#[derive(Clone, Default)]
+pub(crate) struct Surroundings {
     /// By the handles of the snapshot.
     pub(crate) tls: Contexts,
-    shared: SharedClusters,
-    /// Made when a cluster is first used: most clusters of a mesh never are.
-    clusters: Vec<OnceCell<Box<ClusterConnections>>>,
+    /// What the workers share of clusters.
+    pub(crate) shared: SharedClusters,
+    /// What names are resolved to.
+    pub(crate) resolved: Arc<Resolutions>,
 }
 
 impl View {
     /// What a worker has before the first publication: nothing.
     pub(crate) fn empty() -> Self {
         let snapshot = Arc::new(Draft::default().finish());
-        Self {
-            version: 0,
-            snapshot,
-            tls: Contexts::default(),
-            shared: SharedClusters::default(),
-            clusters: Vec::new(),
-        }
+        Self { version: 0, snapshot, surroundings: Surroundings::default(), clusters: Vec::new() }
     }
 
     /// The view of a new snapshot. Endpoints that stay keep their connections and counts.
-    pub(crate) fn next(
-        &self,
-        version: u64,
-        snapshot: Arc<Snapshot>,
-        (tls, shared): (Contexts, SharedClusters),
-    ) -> Self {
+    pub(crate) fn next(&self, version: u64, snapshot: Arc<Snapshot>, surroundings: Surroundings) -> Self {
         let clusters = snapshot.clusters().iter().map(|_| OnceCell::new()).collect();
-        let next = Self { version, snapshot, tls, shared, clusters };
+        let next = Self { version, snapshot, surroundings, clusters };
         let used: HashMap<&str, &ClusterConnections, RandomState> =
-            self.used().map(|(id, old)| (self.snapshot.cluster(id).name.as_str(), old)).collect();
+            self.used().map(|(id, old)| (self.snapshot.cluster(id).name.as_str(), &**old)).collect();
         if !used.is_empty() {
             for (id, cluster) in (0..).map(ClusterId).zip(next.snapshot.clusters()) {
                 if let Some(old) = used.get(cluster.name.as_str()) {
@@ -67,9 +66,34 @@ impl View {
         next
     }
 
-    fn connections(&self, id: ClusterId, old: Option<&ClusterConnections>) -> Box<ClusterConnections> {
-        let shared = self.shared.get(&id).cloned().unwrap_or_default();
-        Box::new(ClusterConnections::new(self.snapshot.cluster(id), shared, old))
+    /// The same with other addresses for names.
+    pub(crate) fn with_resolved(&self, resolved: Arc<Resolutions>) -> Self {
+        let snapshot = Arc::clone(&self.snapshot);
+        let clusters = snapshot.clusters().iter().map(|_| OnceCell::new()).collect();
+        let surroundings = Surroundings { resolved, ..self.surroundings.clone() };
+        let next = Self { version: self.version, snapshot, surroundings, clusters };
+        for (id, old) in self.used() {
+            let named = matches!(self.snapshot.cluster(id).discovery, Discovery::Dns(_));
+            let made = || if named { next.connections(id, Some(old)) } else { Rc::clone(old) };
+            next.clusters[id.0 as usize].get_or_init(made);
+        }
+        self.retire_unless_in(&next);
+        next
+    }
+
+    fn connections(&self, id: ClusterId, old: Option<&ClusterConnections>) -> Rc<ClusterConnections> {
+        let shared = self.surroundings.shared.get(&id).cloned().unwrap_or_default();
+        let cluster = self.snapshot.cluster(id);
+        let named = match &cluster.discovery {
+            Discovery::Dns(dns) => Some(self.surroundings.resolved.localities(dns)),
+            Discovery::Endpoints(_) | Discovery::OriginalDestination => None,
+        };
+        Rc::new(ClusterConnections::new(cluster, (shared, named), old))
+    }
+
+    /// The ways to terminate TLS, by the handles of the snapshot.
+    pub(crate) fn tls(&self) -> &Contexts {
+        &self.surroundings.tls
     }
 
     /// Endpoints that nobody can pick any more close their idle connections, even while a long connection holds them.
@@ -85,9 +109,9 @@ impl View {
     }
 
     /// The clusters that have been used.
-    fn used(&self) -> impl Iterator<Item = (ClusterId, &ClusterConnections)> {
+    fn used(&self) -> impl Iterator<Item = (ClusterId, &Rc<ClusterConnections>)> {
         let clusters = (0..).map(ClusterId).zip(&self.clusters);
-        clusters.filter_map(|(id, cell)| Some((id, &**cell.get()?)))
+        clusters.filter_map(|(id, cell)| Some((id, cell.get()?)))
     }
 
     fn cluster(&self, id: ClusterId) -> &ClusterConnections {

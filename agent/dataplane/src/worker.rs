@@ -13,7 +13,7 @@ use std::{
 use snapshot::Snapshot;
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
 };
 
@@ -21,12 +21,13 @@ use crate::{
     accept,
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
+    dns::Resolutions,
     pipe::Pipes,
     shared::SharedClusters,
     telemetry::{Recorder, Telemetry},
     timer::{TICK, Timers},
     tls::Contexts,
-    view::View,
+    view::{Surroundings, View},
 };
 
 /// Asks where a captured connection was going; see [`crate::original_destination`]. Tests put their own here.
@@ -63,6 +64,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// How long a TLS client may take to say what it wants, and again to finish its handshake.
     pub handshake_timeout: Duration,
+    /// Asked for names instead of those of `/etc/resolv.conf`.
+    pub name_server: Option<SocketAddr>,
     /// Where the access log goes, if it is on.
     pub access_log: Option<AccessLog>,
 }
@@ -77,6 +80,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(15),
+            name_server: None,
             access_log: None,
         }
     }
@@ -94,6 +98,8 @@ pub(crate) enum Command {
         shared: SharedClusters,
         done: oneshot::Sender<()>,
     },
+    /// Names have been resolved to something else.
+    Resolved,
     /// Accept on these too.
     Open(Vec<OpenedSocket>),
     /// Let connections end.
@@ -274,7 +280,11 @@ impl Worker {
 }
 
 /// Runs a worker until every sender of `commands` is gone.
-pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceiver<Command>) {
+pub(crate) async fn run(
+    settings: Settings,
+    resolved: watch::Receiver<Arc<Resolutions>>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
     let worker = Rc::new(Worker::new(settings));
     let mut accepting = Accepting::default();
     let ticking = spawn_local(keep_time(Rc::clone(&worker)));
@@ -286,9 +296,14 @@ pub(crate) async fn run(settings: Settings, mut commands: mpsc::UnboundedReceive
                 _ = done.send(());
             }
             Command::Publish { version, snapshot, tls, shared, done } => {
-                let next = worker.view().next(version, snapshot, (tls, shared));
+                let resolved = Arc::clone(&resolved.borrow());
+                let next = worker.view().next(version, snapshot, Surroundings { tls, shared, resolved });
                 *worker.view.borrow_mut() = Rc::new(next);
                 _ = done.send(());
+            }
+            Command::Resolved => {
+                let next = worker.view().with_resolved(Arc::clone(&resolved.borrow()));
+                *worker.view.borrow_mut() = Rc::new(next);
             }
             Command::Open(sockets) => sockets.into_iter().for_each(|socket| accepting.open(&worker, socket)),
             Command::Drain => {

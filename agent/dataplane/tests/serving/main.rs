@@ -4,6 +4,7 @@
 mod actions;
 mod captured;
 mod clusters;
+mod dns;
 mod floods;
 mod http1;
 mod http2;

@@ -1,0 +1,273 @@
+//! Names that clusters stand for (ServiceEntry `resolution: DNS`), resolved on a thread of their own and asked again as
+//! their time to live says. What was resolved once stays until there is something newer.
+
+mod schedule;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use foldhash::fast::FixedState;
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
+    net::runtime::TokioRuntimeProvider,
+};
+use snapshot::{Discovery, Dns, DnsResolution, Endpoint, LocalityEndpoints, Snapshot};
+use tokio::{sync::watch, task::JoinSet};
+
+use self::schedule::Schedule;
+
+/// What each name was resolved to; nothing when it was asked for in vain.
+#[derive(Debug, Default)]
+pub(crate) struct Resolutions(HashMap<Box<str>, Arc<[IpAddr]>, FixedState>);
+
+/// Names to be resolved.
+pub(crate) type Names = BTreeSet<Box<str>>;
+
+/// A name's addresses and how long they may be used.
+type Answer = Result<(Vec<IpAddr>, Duration), String>;
+
+impl Resolutions {
+    /// Whether all of `names` were asked for, successfully or not.
+    pub(crate) fn cover(&self, names: &Names) -> bool {
+        names.iter().all(|name| self.0.contains_key(name))
+    }
+
+    /// The endpoints that a cluster's names stand for now.
+    pub(crate) fn localities(&self, dns: &Dns) -> Vec<LocalityEndpoints> {
+        let mut localities: Vec<LocalityEndpoints> = Vec::new();
+        for name in &dns.names {
+            let literal = name.host.parse().ok();
+            let resolved = self.0.get(name.host.as_str()).map(|addresses| &**addresses).unwrap_or_default();
+            let used = match dns.resolution {
+                DnsResolution::Strict => resolved.len(),
+                DnsResolution::Logical => 1,
+            };
+            let addresses = literal.iter().chain(resolved.iter().take(used));
+            let endpoints = addresses
+                .map(|ip| Endpoint { weight: name.weight, ..Endpoint::at(SocketAddr::new(*ip, name.port)) });
+            let known = localities
+                .iter_mut()
+                .find(|known| known.locality == name.locality && known.priority == name.priority);
+            match known {
+                Some(known) => known.endpoints.extend(endpoints),
+                None => localities.push(LocalityEndpoints {
+                    locality: name.locality.clone(),
+                    priority: name.priority,
+                    weight: None,
+                    endpoints: endpoints.collect(),
+                }),
+            }
+        }
+        for locality in &mut localities {
+            // Several names may stand for one address.
+            locality.endpoints.sort();
+            locality.endpoints.dedup_by_key(|endpoint| endpoint.address);
+        }
+        localities
+    }
+}
+
+/// The names that `snapshot` wants resolved.
+pub(crate) fn names(snapshot: &Snapshot) -> Names {
+    let dns = snapshot.clusters().iter().filter_map(|cluster| match &cluster.discovery {
+        Discovery::Dns(dns) => Some(&dns.names),
+        Discovery::Endpoints(_) | Discovery::OriginalDestination => None,
+    });
+    let hosts = dns.flatten().map(|name| name.host.as_str());
+    hosts.filter(|host| host.parse::<IpAddr>().is_err()).map(Box::from).collect()
+}
+
+/// The publisher's end: says which names are wanted. The thread starts with the first name and ends with this.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    name_server: Option<SocketAddr>,
+    wanted: watch::Sender<Names>,
+    resolved: watch::Receiver<Arc<Resolutions>>,
+    /// Until the thread has it.
+    sender: Option<watch::Sender<Arc<Resolutions>>>,
+}
+
+/// How long a publication waits for names that were never asked for, so that their clusters have endpoints when they
+/// are first used.
+const WARMING: Duration = Duration::from_secs(5);
+
+impl Resolver {
+    /// `name_server` is asked instead of those of `/etc/resolv.conf`.
+    pub(crate) fn new(name_server: Option<SocketAddr>) -> Self {
+        let (sender, resolved) = watch::channel(Arc::default());
+        Self { name_server, wanted: watch::Sender::default(), resolved, sender: Some(sender) }
+    }
+
+    /// Where results can be read.
+    pub(crate) fn resolved(&self) -> watch::Receiver<Arc<Resolutions>> {
+        self.resolved.clone()
+    }
+
+    /// Asks for these names from now on, and waits a little for new ones. `tell` is called, from the thread, after
+    /// each change of the results.
+    pub(crate) async fn want(&mut self, names: Names, tell: impl Fn() + Send + 'static) {
+        if names.is_empty() && self.sender.is_some() {
+            return;
+        }
+        self.wanted.send_replace(names.clone());
+        if let Some(sender) = self.sender.take()
+            && let Err(error) = start(self.name_server, self.wanted.subscribe(), sender, tell)
+        {
+            tracing::error!(%error, "names cannot be resolved; is there an /etc/resolv.conf?");
+        }
+        let known = self.resolved.wait_for(|resolved| resolved.cover(&names));
+        if tokio::time::timeout(WARMING, known).await.is_err() {
+            tracing::warn!("some names are not resolved yet; serving without their addresses");
+        }
+    }
+}
+
+fn start(
+    name_server: Option<SocketAddr>,
+    wanted: watch::Receiver<Names>,
+    resolved: watch::Sender<Arc<Resolutions>>,
+    tell: impl Fn() + Send + 'static,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let resolver = resolver(name_server).map_err(io::Error::other)?;
+    let lookup = move |name: Box<str>| {
+        let resolver = resolver.clone();
+        async move { ask(&resolver, &name).await }
+    };
+    let run = move || runtime.block_on(run(wanted, resolved, lookup, tell));
+    std::thread::Builder::new().name("dns".to_owned()).spawn(run).map(drop)
+}
+
+fn resolver(name_server: Option<SocketAddr>) -> Result<TokioResolver, String> {
+    let builder = match name_server {
+        None => TokioResolver::builder_tokio(),
+        Some(server) => {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = server.port();
+                connection
+            });
+            let server = NameServerConfig::new(server.ip(), true, connections.into());
+            let config = ResolverConfig::from_name_servers(vec![server]);
+            Ok(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
+        }
+    };
+    let mut builder = builder.map_err(|error| error.to_string())?;
+    // A pod without IPv6 could do nothing with the other family.
+    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    // Each question is asked when its answer has run out.
+    builder.options_mut().cache_size = 0;
+    builder.build().map_err(|error| error.to_string())
+}
+
+async fn ask(resolver: &TokioResolver, name: &str) -> Answer {
+    let answer = resolver.lookup_ip(name).await.map_err(|error| error.to_string())?;
+    let mut addresses: Vec<IpAddr> = answer.iter().collect();
+    if addresses.is_empty() {
+        return Err("it has no addresses".to_owned());
+    }
+    // Servers rotate their answers; which address is first must not look like a change.
+    addresses.sort();
+    addresses.dedup();
+    Ok((addresses, answer.valid_until().saturating_duration_since(Instant::now())))
+}
+
+/// Questions under way at once.
+const AT_ONCE: usize = 32;
+
+async fn run<F: Future<Output = Answer> + Send + 'static>(
+    mut wanted: watch::Receiver<Names>,
+    resolved: watch::Sender<Arc<Resolutions>>,
+    lookup: impl Fn(Box<str>) -> F,
+    tell: impl Fn(),
+) {
+    let mut schedule = Schedule::default();
+    let mut asking = JoinSet::new();
+    schedule.want(&wanted.borrow_and_update(), Instant::now());
+    loop {
+        let now = Instant::now();
+        for name in schedule.due(now, AT_ONCE.saturating_sub(asking.len())) {
+            let answering = lookup(name.clone());
+            asking.spawn(async move { (name, answering.await) });
+        }
+        let wait = schedule.next_due().map_or(IDLE, |due| due.saturating_duration_since(now));
+        tokio::select! {
+            changed = wanted.changed() => match changed {
+                Ok(()) => schedule.want(&wanted.borrow_and_update(), Instant::now()),
+                Err(_) => return,
+            },
+            Some(Ok((name, answer))) = asking.join_next() => {
+                if let Err(error) = &answer {
+                    tracing::warn!(%name, %error, "cannot resolve; the last good addresses stay");
+                }
+                if schedule.answered(&name, answer.ok(), Instant::now()) {
+                    resolved.send_replace(Arc::new(Resolutions(schedule.resolutions())));
+                    tell();
+                }
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Longest sleep when nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use snapshot::{DnsName, Locality};
+
+    use super::*;
+
+    fn name(host: &str, port: u16, priority: u32) -> DnsName {
+        DnsName { host: host.to_owned(), port, weight: 1, locality: Locality::default(), priority }
+    }
+
+    fn resolutions(known: &[(&str, &[&str])]) -> Resolutions {
+        let parsed = |addresses: &[&str]| addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Resolutions(known.iter().map(|(name, addresses)| ((*name).into(), parsed(addresses))).collect())
+    }
+
+    fn addresses(localities: &[LocalityEndpoints]) -> Vec<(u32, Vec<String>)> {
+        let texts = |locality: &LocalityEndpoints| {
+            locality.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect()
+        };
+        localities.iter().map(|locality| (locality.priority, texts(locality))).collect()
+    }
+
+    #[test]
+    fn names_become_endpoints_by_priority() {
+        let known = resolutions(&[("a.com", &["10.0.0.1", "10.0.0.2"]), ("b.com", &["10.0.0.2", "fd00::1"])]);
+        let names = vec![
+            name("a.com", 80, 0),
+            name("b.com", 80, 0),
+            name("b.com", 81, 1),
+            name("10.9.9.9", 82, 1),
+            name("unknown.com", 80, 2),
+        ];
+        let strict = Dns { resolution: DnsResolution::Strict, names };
+        assert_eq!(
+            addresses(&known.localities(&strict)),
+            [
+                (0, vec!["10.0.0.1:80".to_owned(), "10.0.0.2:80".into(), "[fd00::1]:80".into()]),
+                (1, vec!["10.0.0.2:81".into(), "10.9.9.9:82".into(), "[fd00::1]:81".into()]),
+                (2, vec![]),
+            ]
+        );
+        let logical = Dns { resolution: DnsResolution::Logical, names: vec![name("a.com", 80, 0)] };
+        assert_eq!(addresses(&known.localities(&logical)), [(0, vec!["10.0.0.1:80".to_owned()])]);
+    }
+
+    #[test]
+    fn coverage_counts_names_asked_in_vain() {
+        let known = resolutions(&[("a.com", &[])]);
+        assert!(known.cover(&["a.com".into()].into()));
+        assert!(!known.cover(&["a.com".into(), "b.com".into()].into()));
+    }
+}

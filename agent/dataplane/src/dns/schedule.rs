@@ -1,0 +1,172 @@
+//! When which name is asked for, and what it was resolved to last. Pure: time is given.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use foldhash::fast::FixedState;
+
+use super::Names;
+
+/// The names and what is known of them.
+#[derive(Default)]
+pub(super) struct Schedule(HashMap<Box<str>, State, FixedState>);
+
+struct State {
+    due: Instant,
+    asking: bool,
+    /// Failures since the last answer.
+    failures: u32,
+    /// The last good answer; empty when there was none; `None` before the first attempt has ended.
+    addresses: Option<Arc<[IpAddr]>>,
+}
+
+/// Answers are used so long at least, whatever their time to live, so that no server makes us ask all the time.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// And so long at most.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Istio's rate where an answer says nothing, and after failures.
+const DEFAULT_RATE: Duration = Duration::from_secs(60);
+/// A name that was never resolved is asked for again sooner, twice as late each time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+impl Schedule {
+    /// These names and no others from now on.
+    pub(super) fn want(&mut self, names: &Names, now: Instant) {
+        self.0.retain(|name, _| names.contains(name));
+        for name in names {
+            self.0.entry(name.clone()).or_insert(State {
+                due: now,
+                asking: false,
+                failures: 0,
+                addresses: None,
+            });
+        }
+    }
+
+    /// Names to be asked for now, `room` at most.
+    pub(super) fn due(&mut self, now: Instant, room: usize) -> Vec<Box<str>> {
+        let due = self.0.iter_mut().filter(|(_, state)| !state.asking && state.due <= now);
+        due.take(room)
+            .map(|(name, state)| {
+                state.asking = true;
+                name.clone()
+            })
+            .collect()
+    }
+
+    /// When a name is due next, if it is not being asked for.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.0.values().filter(|state| !state.asking).map(|state| state.due).min()
+    }
+
+    /// Takes an answer with its time to live, or `None` for a failure. True when something has changed.
+    pub(super) fn answered(
+        &mut self,
+        name: &str,
+        answer: Option<(Vec<IpAddr>, Duration)>,
+        now: Instant,
+    ) -> bool {
+        // Nobody wants it any more.
+        let Some(state) = self.0.get_mut(name) else { return false };
+        state.asking = false;
+        let Some((addresses, ttl)) = answer else {
+            state.due = now + state.after_failure();
+            state.failures = state.failures.saturating_add(1);
+            let first = state.addresses.is_none();
+            state.addresses.get_or_insert_default();
+            return first;
+        };
+        state.failures = 0;
+        state.due = now + if ttl.is_zero() { DEFAULT_RATE } else { ttl.clamp(SHORTEST, LONGEST) };
+        let changed = state.addresses.as_deref() != Some(addresses.as_slice());
+        if changed {
+            state.addresses = Some(addresses.into());
+        }
+        changed
+    }
+
+    /// What is known of the names that were asked for.
+    pub(super) fn resolutions(&self) -> HashMap<Box<str>, Arc<[IpAddr]>, FixedState> {
+        let known = self.0.iter().filter_map(|(name, state)| Some((name.clone(), state.addresses.clone()?)));
+        known.collect()
+    }
+}
+
+impl State {
+    fn after_failure(&self) -> Duration {
+        let resolved = self.addresses.as_ref().is_some_and(|addresses| !addresses.is_empty());
+        if resolved {
+            DEFAULT_RATE
+        } else {
+            (FIRST_RETRY * 2_u32.pow(self.failures.min(6))).min(DEFAULT_RATE)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Names {
+        names.iter().copied().map(Box::from).collect()
+    }
+
+    fn answer(address: &str, seconds: u64) -> Option<(Vec<IpAddr>, Duration)> {
+        Some((vec![address.parse().unwrap()], Duration::from_secs(seconds)))
+    }
+
+    fn wait(schedule: &Schedule, now: Instant) -> u64 {
+        schedule.next_due().unwrap().saturating_duration_since(now).as_secs()
+    }
+
+    #[test]
+    fn names_are_asked_for_when_their_time_is_over() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.want(&names(&["a"]), now);
+        assert_eq!(schedule.due(now, 9), ["a".into()]);
+        assert!(schedule.due(now, 9).is_empty(), "it is being asked for");
+        assert!(schedule.answered("a", answer("10.0.0.1", 30), now));
+        assert_eq!(wait(&schedule, now), 30);
+        let later = now + Duration::from_secs(30);
+        assert_eq!(schedule.due(later, 9), ["a".into()]);
+        assert!(!schedule.answered("a", answer("10.0.0.1", 0), later), "nothing new");
+        assert_eq!(wait(&schedule, later), 60);
+    }
+
+    #[test]
+    fn the_last_good_answer_stays_when_asking_fails() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.want(&names(&["a"]), now);
+        schedule.answered("a", answer("10.0.0.1", 30), now);
+        assert!(!schedule.answered("a", None, now));
+        assert_eq!(wait(&schedule, now), 60);
+        assert_eq!(schedule.resolutions()["a"].len(), 1);
+    }
+
+    #[test]
+    fn a_name_never_resolved_is_asked_for_sooner() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.want(&names(&["a"]), now);
+        let mut waits = Vec::new();
+        for attempt in 0..8 {
+            assert_eq!(schedule.answered("a", None, now), attempt == 0, "the first failure is news");
+            waits.push(wait(&schedule, now));
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(schedule.resolutions()["a"].is_empty());
+    }
+
+    #[test]
+    fn names_nobody_wants_are_forgotten_and_few_are_asked_for_at_once() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.want(&names(&["a", "b", "c"]), now);
+        assert_eq!(schedule.due(now, 2).len(), 2);
+        schedule.want(&names(&["c"]), now);
+        assert!(!schedule.answered("a", answer("10.0.0.1", 30), now));
+        assert!(schedule.resolutions().is_empty());
+    }
+}

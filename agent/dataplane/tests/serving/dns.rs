@@ -1,0 +1,105 @@
+//! Clusters whose endpoints are names, with a name server that answers what it is told.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use snapshot::{Discovery, Dns, DnsName, DnsResolution, Draft, Locality, OutlierDetection};
+
+use crate::support::{Proxy, Upstream, gateway_draft};
+use dataplane::Settings;
+
+/// Addresses of the one name there is; none answers that there is no such name.
+type Zone = Arc<Mutex<Vec<Ipv4Addr>>>;
+
+/// Answers every question for A records with what the zone holds, good for a second, and others with nothing.
+fn name_server(zone: &Zone) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let zone = Arc::clone(zone);
+    thread::spawn(move || {
+        let mut bytes = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            _ = socket.send_to(&answer(&bytes[..length], &zone.lock().unwrap()), from);
+        }
+    });
+    address
+}
+
+fn answer(question: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
+    let name_end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+    let asks_for_a = question[name_end..].starts_with(&[0, 1]);
+    let records: &[Ipv4Addr] = if asks_for_a { addresses } else { &[] };
+    let refusal = if addresses.is_empty() { 3 } else { 0 };
+    let count = u8::try_from(records.len()).unwrap();
+    let mut out = vec![question[0], question[1], 0x81, 0x80 | refusal, 0, 1, 0, count, 0, 0, 0, 0];
+    out.extend(&question[12..name_end + 4]);
+    for address in records {
+        // The name of the question, A, IN, a second, four bytes.
+        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+        out.extend(address.octets());
+    }
+    out
+}
+
+fn draft(address: SocketAddr, port: u16, resolution: DnsResolution) -> Draft {
+    let mut draft = gateway_draft(address, &[]);
+    let host = "service.example.".to_owned();
+    let name = DnsName { host, port, weight: 1, locality: Locality::default(), priority: 0 };
+    draft.clusters[0].discovery = Discovery::Dns(Dns { resolution, names: vec![name] });
+    draft.clusters[0].outlier_detection = Some(OutlierDetection::default());
+    draft
+}
+
+fn gateway(zone: &Zone, port: u16, resolution: DnsResolution) -> Proxy {
+    let settings = Settings { name_server: Some(name_server(zone)), ..Settings::default() };
+    Proxy::start(settings, |address| draft(address, port, resolution))
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn names_are_resolved_before_the_first_request_and_again_when_their_time_is_over() {
+    let web = Upstream::echoing_heads();
+    let zone = Zone::new(Mutex::new(vec![Ipv4Addr::LOCALHOST]));
+    let proxy = gateway(&zone, web.address.port(), DnsResolution::Strict);
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    // Nobody listens there.
+    *zone.lock().unwrap() = vec![Ipv4Addr::new(127, 0, 0, 99)];
+    eventually("the new address", || proxy.connect().get("/").status() == "503");
+    *zone.lock().unwrap() = vec![Ipv4Addr::new(127, 0, 0, 99), Ipv4Addr::LOCALHOST];
+    eventually("both addresses", || proxy.connect().get("/").status() == "200");
+}
+
+#[test]
+fn the_last_good_addresses_stay_when_the_name_is_gone() {
+    let web = Upstream::echoing_heads();
+    let zone = Zone::new(Mutex::new(vec![Ipv4Addr::LOCALHOST]));
+    let mut proxy = gateway(&zone, web.address.port(), DnsResolution::Logical);
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    zone.lock().unwrap().clear();
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    let draft = draft(proxy.address, web.address.port(), DnsResolution::Strict);
+    proxy.publish(draft);
+    assert_eq!(proxy.connect().get("/").status(), "200");
+}
+
+#[test]
+fn a_name_that_appears_later_is_served_then() {
+    let web = Upstream::echoing_heads();
+    let zone = Zone::default();
+    let proxy = gateway(&zone, web.address.port(), DnsResolution::Strict);
+    assert_eq!(proxy.connect().get("/").text(), "no healthy upstream");
+    *zone.lock().unwrap() = vec![Ipv4Addr::LOCALHOST];
+    eventually("the name", || proxy.connect().get("/").status() == "200");
+}
