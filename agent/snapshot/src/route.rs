@@ -17,6 +17,8 @@ pub use pattern::Pattern;
 pub use redirect::CameBy;
 pub use weighted::{ClusterTarget, WeightedClusters};
 
+use std::sync::Arc;
+
 use index::{PathIndex, WORTH_AN_INDEX};
 
 use crate::{
@@ -107,7 +109,7 @@ pub struct Route {
     /// Name for the access log (`%ROUTE_NAME%`): the user's, or `default` for generated routes; `None` prints `-`.
     pub name: Option<String>,
     /// The resource the route was written in, `<namespace>/<name>` of a VirtualService; `None` for generated routes.
-    pub virtual_service: Option<String>,
+    pub virtual_service: Option<Arc<str>>,
     /// All conditions must hold.
     pub matches: RouteMatch,
     /// What happens then.

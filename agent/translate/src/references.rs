@@ -37,6 +37,7 @@ pub(crate) fn check(
         }
     }
     checker.check_slices(resources);
+    checker.check_destination_rules(resources);
     checker.findings
 }
 
@@ -100,6 +101,25 @@ impl Checker<'_, '_> {
         }
     }
 
+    /// DestinationRules for a service of Kubernetes that is not there. What other hosts there are, nobody lists.
+    fn check_destination_rules(&mut self, resources: &ResourceSet) {
+        let proxy = self.registry.proxy;
+        let of_kubernetes = format!(".svc.{}", proxy.cluster_domain);
+        for rule in resources.destination_rules() {
+            let host = full_name(&rule.spec.host, rule.meta.namespace(), proxy);
+            let seen = visibility::destination_rule(rule, &proxy.namespace).is_some();
+            let is_known =
+                host.contains('*') || self.registry.service(self.registry.resolve(&host)).is_some();
+            if !seen || is_known || !host.ends_with(&of_kubernetes) {
+                continue;
+            }
+            let problem = Problem::new("there is no such service, so the rule has no effect").found(&host);
+            let spec = Path::ROOT.field("spec");
+            let (severity, sort) = (Severity::Warning, Rule::UnknownReference);
+            self.findings.push(rule.meta.finding(severity, sort, &spec.field("host"), problem));
+        }
+    }
+
     fn check_slices(&mut self, resources: &ResourceSet) {
         for slice in resources.endpoint_slices() {
             let problem = match slice.meta.labels.get(SERVICE_NAME_LABEL) {
@@ -152,17 +172,19 @@ impl Checker<'_, '_> {
             };
             return self.report(vs, &at.field("host"), problem);
         };
-        let ports: Vec<String> = self.registry.ports(host).map(|(_, port)| port.number.to_string()).collect();
+        let ports = || -> Vec<String> {
+            self.registry.ports(host).map(|(_, port)| port.number.to_string()).collect()
+        };
         match to.port {
             Some(port) if self.registry.port(host, port).is_none() => {
                 let problem =
                     Problem::new(format!("service {host} has no such port, so requests are answered 503"));
                 let at = at.field("port");
-                self.report(vs, &at.field("number"), problem.found(port).expected(ports.join(", ")));
+                self.report(vs, &at.field("number"), problem.found(port).expected(ports().join(", ")));
             }
-            None if ports.len() > 1 => {
+            None if self.registry.ports(host).nth(1).is_some() => {
                 let problem = Problem::new(format!("is missing though service {host} has several ports"));
-                let problem = problem.expected(format!("one of {}", ports.join(", ")));
+                let problem = problem.expected(format!("one of {}", ports().join(", ")));
                 self.report(vs, &at.field("port"), problem.remedy("the port the client used is taken"));
             }
             _ => {}

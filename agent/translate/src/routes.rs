@@ -39,7 +39,7 @@ impl<'c> RouteContext<'c> {
         if !self.rules.of(vs).iter().any(applies) {
             return None;
         }
-        let owner = format!("{}/{}", vs.meta.namespace(), vs.meta.name());
+        let owner: Arc<str> = format!("{}/{}", vs.meta.namespace(), vs.meta.name()).into();
         let routes = self.conditions(vs).filter_map(|(rule, condition)| {
             Some(Route {
                 name: condition.name.clone(),

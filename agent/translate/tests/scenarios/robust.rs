@@ -39,7 +39,43 @@ fn mangled(input: &str, manglings: &[(prop::sample::Index, Mangling)]) -> String
     lines.join("\n")
 }
 
+/// Resources that are refused whole, each for a reason of its own.
+const REFUSED: [&str; 6] = [
+    "kind: VirtualService\napiVersion: networking.istio.io/v1\nmetadata: {name: bad}\nspec: {hosts: [a.com], gateways: [gw]}\n",
+    "kind: VirtualService\napiVersion: networking.istio.io/v1\nmetadata: {name: bad}\nspec: {hosts: [a.com], http: \
+     [{match: [{uri: {regex: '('}}], directResponse: {status: 200}}]}\n",
+    "kind: DestinationRule\napiVersion: networking.istio.io/v1\nmetadata: {name: bad}\nspec: {trafficPolicy: {}}\n",
+    "kind: Gateway\napiVersion: networking.istio.io/v1\nmetadata: {name: bad}\nspec: {servers: []}\n",
+    "kind: Service\napiVersion: v1\nmetadata: {name: bad}\nspec: {ports: [{port: 0}]}\n",
+    "kind: VirtualService\napiVersion: networking.istio.io/v1\nmetadata: {name: bad}\nspec: {hosts: [a.com], http: {}}\n",
+];
+
+/// The snapshot of some documents for both kinds of proxy.
+fn snapshots(documents: &[&str]) -> Vec<String> {
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file("a.yaml", &documents.join("---\n"));
+    let (set, _) = files.resources();
+    let certificates = support::certificate_files(&set);
+    let kinds = [ProxyKind::Router, ProxyKind::Sidecar];
+    let translated = kinds.map(|kind| {
+        translate(&set, &support::credentials(&certificates), &Proxy::new(kind, "prod")).snapshot
+    });
+    translated.iter().map(support::text).collect()
+}
+
 proptest! {
+    #[test]
+    fn a_refused_resource_costs_only_itself(
+        input in prop::sample::select(support::scenarios()),
+        refused in prop::sample::select(REFUSED.to_vec()),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut documents: Vec<&str> = input.split("---\n").skip(1).collect();
+        let alone = snapshots(&documents);
+        documents.insert(at.index(documents.len() + 1), refused);
+        prop_assert_eq!(snapshots(&documents), alone);
+    }
+
     #[test]
     fn mangled_scenarios_never_panic(
         input in prop::sample::select(support::scenarios()),
