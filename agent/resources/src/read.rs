@@ -1,6 +1,12 @@
 //! Text to resources: which documents are there, of which kind, and what is wrong with them.
 
+mod recognise;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+
+use recognise::{Unrecognised, recognise, warn_of_missing_version};
 
 use crate::{
     AuthorizationPolicy, ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Kind, Path,
@@ -9,7 +15,6 @@ use crate::{
     decode::{Context, Decode, Fields, Findings, Shape},
     finding::{Finding, Place, Problem, Rule, Severity},
     meta::{Meta, Metadata, Object, ResourceId},
-    suggest::nearest,
     yaml::{self, Node, Value},
 };
 
@@ -126,7 +131,7 @@ impl Reader<'_> {
     fn read_text(&mut self, text: &str) {
         for document in yaml::documents(text) {
             match document {
-                Ok(node) => self.read_document(&node, None),
+                Ok(node) => self.read_document(&node, Inherited::default()),
                 Err(error) => {
                     let place = self.whole().at(error.position);
                     self.refuse_nameless(place, error.problem);
@@ -135,8 +140,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads one resource or list; `item_kind` is the kind of items that do not say their own.
-    fn read_document(&mut self, node: &Node<'_>, item_kind: Option<&str>) {
+    /// Reads one resource or list.
+    fn read_document(&mut self, node: &Node<'_>, list: Inherited<'_>) {
         let place = self.whole().at(node.position);
         if !matches!(node.value, Value::Object(_)) {
             let problem = Problem::new("a document is no resource").found(node.form());
@@ -145,26 +150,36 @@ impl Reader<'_> {
                 problem.expected("an object with `apiVersion`, `kind` and `metadata`"),
             );
         }
-        let kind_of =
-            |name: &str| node.member(name).and_then(|member| member.value.text()).map(str::to_owned);
-        let Some(kind_name) = kind_of("kind").or(item_kind.map(str::to_owned)) else {
+        let kind_of = |name: &str| text_of(node, name).map(str::to_owned);
+        let Some(kind_name) = kind_of("kind").or(list.kind.map(str::to_owned)) else {
             let near = kind_of("Kind").map_or("give it a `kind`", |_| "write `kind` in lower case");
             return self.refuse_nameless(place, Problem::new("a document has no `kind`").remedy(near));
         };
         if let (Some(of), Some(items)) = (kind_name.strip_suffix("List"), node.member("items")) {
-            return self.read_list(of, &items.value);
+            let kind = (!of.is_empty()).then_some(of);
+            let api_version = kind.and_then(|_| text_of(node, "apiVersion"));
+            return self.read_list(&items.value, Inherited { kind, api_version });
         }
-        self.read_resource(&kind_name, node, place);
+        self.read_resource(&kind_name, node, list.api_version, place);
     }
 
-    fn read_list(&mut self, of: &str, items: &Node<'_>) {
-        let Value::List(items) = &items.value else { return };
-        let item_kind = (!of.is_empty()).then_some(of);
-        items.iter().for_each(|item| self.read_document(item, item_kind));
+    fn read_list(&mut self, items: &Node<'_>, list: Inherited<'_>) {
+        match &items.value {
+            Value::List(items) => items.iter().for_each(|item| self.read_document(item, list)),
+            _ if items.is_null() => {}
+            _ => {
+                let problem =
+                    Problem::new("the `items` of a list have the wrong type").found(items.describe());
+                self.refuse_nameless(
+                    self.whole().at(items.position),
+                    problem.expected("a list of resources"),
+                );
+            }
+        }
     }
 
-    fn read_resource(&mut self, kind_name: &str, node: &Node<'_>, place: Place) {
-        let api_version = node.member("apiVersion").and_then(|member| member.value.text());
+    fn read_resource(&mut self, kind_name: &str, node: &Node<'_>, of_list: Option<&str>, place: Place) {
+        let api_version = text_of(node, "apiVersion").or(of_list);
         let kind = match recognise(kind_name, api_version) {
             Ok(kind) => kind,
             Err(Unrecognised::Kind(problem)) => return self.skip(place, problem),
@@ -224,60 +239,15 @@ impl Reader<'_> {
     }
 }
 
-enum Unrecognised {
-    Kind(Problem),
-    Version(Kind, Problem),
+/// What the items of a list of one kind need not say, as the Kubernetes API leaves it out there.
+#[derive(Clone, Copy, Default)]
+struct Inherited<'l> {
+    kind: Option<&'l str>,
+    api_version: Option<&'l str>,
 }
 
-/// Finds the kind by name and group. A missing `apiVersion` is let through: many examples leave it out.
-fn recognise(name: &str, api_version: Option<&str>) -> Result<Kind, Unrecognised> {
-    let (group, version) = match api_version {
-        Some(text) => {
-            text.rsplit_once('/').map_or((Some(""), text), |(group, version)| (Some(group), version))
-        }
-        None => (None, ""),
-    };
-    let Some(kind) = Kind::named(name).filter(|kind| group.is_none_or(|group| group == kind.group())) else {
-        return Err(Unrecognised::Kind(unknown_kind(name, group.unwrap_or_default())));
-    };
-    if group.is_none() || kind.versions().contains(&version) {
-        return Ok(kind);
-    }
-    let full = |version: &str| {
-        if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) }
-    };
-    let all: Vec<_> = kind.versions().iter().map(|version| format!("`{}`", full(version))).collect();
-    let problem = Problem::new("is not a known version").found(full(version)).expected(all.join(" or "));
-    let problem = match nearest(version, kind.versions().iter().copied()) {
-        Some(near) => problem.remedy(format!("did you mean `{}`?", full(near))),
-        None => problem,
-    };
-    Err(Unrecognised::Version(kind, problem))
-}
-
-fn unknown_kind(name: &str, group: &str) -> Problem {
-    let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
-    let problem = Problem::new(format!("kind `{name}`{of} is not known and is skipped"));
-    match nearest(name, Kind::ALL.map(Kind::name)) {
-        Some(near) if near != name => problem.remedy(format!("did you mean `{near}`?")),
-        _ => problem,
-    }
-}
-
-fn warn_of_missing_version(kind: Kind, node: &Node<'_>, context: &mut Context<'_>) {
-    // The seldom case of a misspelt name is told as an unknown field, with the right spelling.
-    if let Value::Object(members) = &node.value
-        && !members.iter().any(|member| member.key.eq_ignore_ascii_case("apiVersion"))
-    {
-        let version = kind.versions()[0];
-        let group = if kind.group().is_empty() { String::new() } else { format!("{}/", kind.group()) };
-        let problem = Problem::new("is missing").expected(format!("`{group}{version}`"));
-        context.warning(
-            Rule::Invalid,
-            &Path::ROOT.field("apiVersion"),
-            problem.remedy("it is read as if it were there"),
-        );
-    }
+fn text_of<'n>(node: &'n Node<'_>, name: &str) -> Option<&'n str> {
+    node.member(name).and_then(|member| member.value.text())
 }
 
 fn read_metadata(
@@ -463,6 +433,3 @@ fn with_optional_spec<T: Decode>(
     let Object { meta, spec: OptionalSpec(spec) } = object(node, metadata, place, context);
     Arc::new(Object { meta, spec })
 }
-
-#[cfg(test)]
-mod tests;

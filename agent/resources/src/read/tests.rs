@@ -15,6 +15,10 @@ fn many_documents_and_lists_are_read() {
     let found = names(&format!("{SERVICE}---\n{list}---\n"));
     assert_eq!(found, ["Service default/web", "Service default/b"]);
     assert_eq!(names(typed), ["Service ns/c"]);
+    assert_eq!(findings(typed), Vec::<String>::new());
+    assert_eq!(findings("apiVersion: v1\nkind: List\nitems:\n"), Vec::<String>::new());
+    let expected = "test.yaml:3:8: the `items` of a list have the wrong type (found `an object`; expected a list of resources)";
+    assert_eq!(findings("apiVersion: v1\nkind: List\nitems: {}\n"), [expected]);
 }
 
 #[test]
