@@ -64,6 +64,13 @@ impl LocalReply<'static> {
     pub(crate) const TOO_MANY_FIELDS: Self = Self::new(431, "DPE", "http2.too_many_headers", "");
     /// The client went away; nobody gets this.
     pub(crate) const CLIENT_GONE: Self = Self::new(0, "DC", "downstream_remote_disconnect", "");
+    /// The route's limit for the whole request has passed.
+    pub(crate) const TIMEOUT: Self = Self::new(504, "UT", "response_timeout", "upstream request timeout");
+    /// The route's limit for one try has passed.
+    pub(crate) const TRY_TIMEOUT: Self =
+        Self::new(504, "UT", "upstream_per_try_timeout", "upstream request timeout");
+    /// The limit that a gRPC client set has passed.
+    pub(crate) const DEADLINE: Self = Self { grpc_status: Some(4), ..Self::TIMEOUT };
     /// A cross-origin preflight; what it says is added to it.
     pub(crate) const PREFLIGHT: Self = Self::new(200, "", "cors_response", "");
     /// A request's body stopped coming.

@@ -2,6 +2,7 @@
 //! its head has arrived.
 
 mod affinity;
+mod attempts;
 mod cors;
 mod edits;
 mod exchange;
@@ -10,10 +11,13 @@ mod frames;
 mod h1;
 mod h2;
 mod head;
+mod kept;
 mod pump;
+mod retry;
 mod routing;
 mod strftime;
 mod substitute;
+mod timeout;
 
 use std::{borrow::Cow, net::SocketAddr, time::Instant};
 
@@ -83,6 +87,8 @@ pub(crate) struct Outcome<'o> {
     details: &'static str,
     /// Whether a fault held the request up (`DI`).
     delayed: bool,
+    /// Whether another try was wanted and none was left (`URX`).
+    exhausted: bool,
     received: u64,
     sent: u64,
     service_time: Option<u64>,
@@ -107,11 +113,12 @@ impl<'o> Outcome<'o> {
 /// Counts a request that has ended, and writes its access log line if the log is on.
 fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Outcome<'_>) {
     let duration = start.elapsed();
+    let flags = flags(outcome);
     let key = RequestKey {
         cluster: outcome.cluster.unwrap_or_default(),
         direction: connection.direction,
         status: outcome.status,
-        flags: outcome.flags,
+        flags: &flags,
         grpc: None,
     };
     connection.worker().recorder.request(key, duration, (outcome.received, outcome.sent));
@@ -121,7 +128,7 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
         duration,
         request: Some(line),
         status: outcome.status,
-        flags: &flags(outcome),
+        flags: &flags,
         details: outcome.details,
         received: outcome.received,
         sent: outcome.sent,
@@ -138,12 +145,16 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
 
 /// The flags in Envoy's order.
 fn flags(outcome: &Outcome<'_>) -> Cow<'static, str> {
-    match (outcome.delayed, outcome.flags) {
-        (false, flags) => flags.into(),
-        (true, "") => "DI".into(),
-        (true, flags @ ("UH" | "UT" | "UR" | "UF" | "UC" | "UO")) => format!("{flags},DI").into(),
-        (true, flags) => format!("DI,{flags}").into(),
+    if !outcome.delayed && !outcome.exhausted {
+        return outcome.flags.into();
     }
+    const ORDER: [&str; 15] =
+        ["UH", "UT", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "DC", "URX", "DPE", "UPE", "NC", "OM"];
+    let (delayed, exhausted) = (outcome.delayed.then_some("DI"), outcome.exhausted.then_some("URX"));
+    let mut flags: Vec<_> = outcome.flags.split(',').chain(delayed).chain(exhausted).collect();
+    flags.retain(|flag| !flag.is_empty());
+    flags.sort_by_key(|flag| ORDER.iter().position(|known| known == flag));
+    flags.join(",").into()
 }
 
 /// Copies what the log shows of a request.

@@ -101,6 +101,11 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the cluster has as many connections as it may, or as many requests waiting for one.
+    pub(crate) fn is_overflow(&self) -> bool {
+        matches!(self, Self::Overflow)
+    }
+
     /// The same for another who waited for the connection.
     fn again(&self) -> Self {
         match self {

@@ -139,7 +139,6 @@ impl View {
     ///
     /// # Errors
     /// The cluster has as many retries under way as it may.
-    #[expect(dead_code, reason = "asked by the retry policy of routes, which is not honoured yet")]
     pub(crate) fn admit_retry(&self, cluster: ClusterId) -> Result<Option<Permit>, Overflow> {
         self.cluster(cluster).policy().admit(Resource::Retries)
     }

@@ -11,26 +11,25 @@ use std::{
     time::Instant,
 };
 
+use ::http::HeaderMap;
 use ::http1::BodyError;
 use bytes::Bytes;
 use h2::SendStream;
 use snapshot::{ClusterId, UpstreamProtocol};
 
-use super::{Method, Outcome, head::AnswerHead, pump::PumpError};
+use super::{
+    Method, Outcome,
+    head::{ATTEMPT_COUNT, AnswerHead, count_attempt},
+    pump::PumpError,
+};
 use crate::{
-    balance::Choice,
     buffer::BufferPool,
-    connection::Connection,
     failure::LocalReply,
     health::Sign,
     upstream::{ConnectError, Http2Stream, Lease, UpstreamConnection, UpstreamStream},
-    view::View,
 };
 
 pub(super) use self::{http1::Http1Exchange, http2::Http2Exchange};
-
-/// Connections tried for one request (Istio's default `retries.attempts: 2` for connect failures).
-const ATTEMPTS: usize = 3;
 
 /// The version spoken to an endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,42 +56,21 @@ pub(super) enum Link {
 }
 
 impl Link {
+    /// An idle connection to the endpoint, else a new one.
+    pub(super) async fn acquire(lease: &Lease, version: UpstreamVersion) -> Result<Self, ConnectError> {
+        if version == UpstreamVersion::Http1
+            && let Some(idle) = lease.checkout()
+        {
+            return Ok(Self::Http1(idle));
+        }
+        Self::open(lease, version).await
+    }
+
     /// A new or, with HTTP/2, perhaps a shared connection to the endpoint.
     async fn open(lease: &Lease, version: UpstreamVersion) -> Result<Self, ConnectError> {
         match version {
             UpstreamVersion::Http1 => lease.connect_or_wait().await.map(Self::Http1),
             UpstreamVersion::Http2 => lease.http2_stream().await.map(Self::Http2),
-        }
-    }
-}
-
-/// A connection to the endpoint of `lease`: an idle one, else a new one; when that fails, to another endpoint of the
-/// cluster, which `lease` then stands for.
-pub(super) async fn acquire(
-    connection: &Connection,
-    view: &View,
-    (cluster, version): (ClusterId, UpstreamVersion),
-    lease: &mut Lease,
-) -> Result<Link, LocalReply<'static>> {
-    if version == UpstreamVersion::Http1
-        && let Some(idle) = lease.checkout()
-    {
-        return Ok(Link::Http1(idle));
-    }
-    let mut tried = Vec::new();
-    loop {
-        let error = match Link::open(lease, version).await {
-            Ok(link) => return Ok(link),
-            Err(error) => error,
-        };
-        tracing::debug!(upstream = %lease.address, %error, "cannot connect");
-        tried.push(lease.address);
-        let choice = Choice { draw: fastrand::u64(..), hash: None };
-        let another = view.pick_untried(cluster, connection.origin(), choice, &tried);
-        let overflow = matches!(error, ConnectError::Overflow);
-        match another.filter(|_| tried.len() < ATTEMPTS && !overflow) {
-            Some(another) => lease.move_to(another),
-            None => return Err(LocalReply::connect_failed(&error)),
         }
     }
 }
@@ -113,32 +91,63 @@ pub(super) trait RequestBody {
 
     /// Whether all of it is with the endpoint.
     fn is_done(&self) -> bool;
+
+    /// Gets ready for being sent to another endpoint, beginning with [`Self::sent`]. False when what has been sent is
+    /// lost.
+    fn rewind(&mut self) -> bool;
+
+    /// What has been sent, if it was kept.
+    fn sent(&self) -> Sent<'_>;
+}
+
+/// What has been sent of a request's body.
+pub(super) struct Sent<'b> {
+    pub(super) bytes: &'b [u8],
+    pub(super) trailers: Option<&'b HeaderMap>,
+    /// Whether that is all of it.
+    pub(super) ended: bool,
 }
 
 /// A request as it is sent.
 pub(super) struct Outgoing<'o> {
     pub(super) head: OutgoingHead<'o>,
     pub(super) method: Method,
-    /// The endpoint it is for.
-    pub(super) upstream: SocketAddr,
+    pub(super) cluster: ClusterId,
     /// Whether there is no body, so that the head is all there is to repeat.
     pub(super) bodiless: bool,
-    pub(super) start: Instant,
 }
 
 /// A request's head in the version of the endpoint.
-#[derive(Clone, Copy)]
 pub(super) enum OutgoingHead<'o> {
     /// Head, and perhaps the first bytes of the body.
-    Http1(&'o [u8]),
-    Http2(&'o ::http::Request<()>),
+    Http1(&'o mut Vec<u8>),
+    Http2(&'o mut ::http::Request<()>),
 }
 
 impl Outgoing<'_> {
-    /// Milliseconds since the request's head had arrived.
-    pub(super) fn service_time(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    pub(super) fn version(&self) -> UpstreamVersion {
+        match self.head {
+            OutgoingHead::Http1(_) => UpstreamVersion::Http1,
+            OutgoingHead::Http2(_) => UpstreamVersion::Http2,
+        }
     }
+
+    /// Says in the head how often the request has been sent, this time included.
+    pub(super) fn count_attempt(&mut self, attempt: u32) {
+        match &mut self.head {
+            OutgoingHead::Http1(head) => count_attempt(head, attempt),
+            OutgoingHead::Http2(head) => {
+                if let Some(count) = head.headers_mut().get_mut(ATTEMPT_COUNT) {
+                    *count = attempt.into();
+                }
+            }
+        }
+    }
+}
+
+/// Milliseconds since the head of a request had arrived.
+pub(super) fn service_time(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An exchange with an endpoint under way.
@@ -163,8 +172,27 @@ pub(super) enum Broken {
     Refused,
     /// The endpoint's answer is not HTTP.
     Protocol,
-    /// No fresh connection after a stale one.
+    /// There is no connection.
     Connect(ConnectError),
+    /// A limit of time has passed.
+    Late(Late),
+}
+
+/// A limit of time for a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Late {
+    /// That of the route, for all tries.
+    Whole,
+    /// That of each try.
+    OneTry,
+    /// The gRPC client's own.
+    Deadline,
+}
+
+impl Late {
+    pub(super) fn is_of_one_try(self) -> bool {
+        self == Self::OneTry
+    }
 }
 
 impl Exchange {
@@ -190,7 +218,8 @@ impl Exchange {
         }
     }
 
-    /// Writes the request and gives the first head of the answer to `take`.
+    /// Writes the request and gives the first head of the answer to `take`. `again` says that it has been sent before,
+    /// so that what has left of its body goes first.
     ///
     /// An idle connection may be closed by its server just as the request leaves. When nothing was answered and
     /// asking again does no harm, another connection is tried, once.
@@ -200,18 +229,19 @@ impl Exchange {
         lease: &Lease,
         body: &mut impl RequestBody,
         mut take: impl FnMut(&AnswerHead<'_>) -> T,
+        again: bool,
     ) -> Result<T, Broken> {
-        let result = self.send(request, lease, body, &mut take).await;
+        let result = self.send(request, lease, (body, again), &mut take).await;
         let harmless = match &result {
             Err(Broken::Closed) => self.is_reused() && request.method != Method::Other,
             Err(Broken::Refused) => true,
             _ => false,
         };
-        if !(harmless && request.bodiless) {
+        if !(harmless && body.rewind()) {
             return result;
         }
         self.reconnect(lease).await.map_err(Broken::Connect)?;
-        self.send(request, lease, body, take).await
+        self.send(request, lease, (body, true), take).await
     }
 
     async fn reconnect(&mut self, lease: &Lease) -> Result<(), ConnectError> {
@@ -226,12 +256,22 @@ impl Exchange {
         &mut self,
         request: &Outgoing<'_>,
         lease: &Lease,
-        body: &mut impl RequestBody,
+        (body, again): (&mut impl RequestBody, bool),
         take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
-        match (&mut *self, request.head) {
-            (Self::Http1(exchange), OutgoingHead::Http1(head)) => exchange.send(head).await,
-            (Self::Http2(exchange), OutgoingHead::Http2(head)) => exchange.send(head, request.bodiless)?,
+        match (&mut *self, &request.head) {
+            (Self::Http1(exchange), OutgoingHead::Http1(head)) => {
+                exchange.send(head).await;
+                if again {
+                    exchange.send(body.sent().bytes).await;
+                }
+            }
+            (Self::Http2(exchange), OutgoingHead::Http2(head)) => {
+                exchange.send(head, request.bodiless)?;
+                if again && !request.bodiless {
+                    exchange.send_again(&body.sent())?;
+                }
+            }
             // Head and connection are made for the same version.
             _ => return Err(Broken::Protocol),
         }
@@ -279,6 +319,9 @@ impl Broken {
             Self::Refused => Some(LocalReply::UPSTREAM_REFUSED),
             Self::Protocol => Some(LocalReply::UPSTREAM_PROTOCOL_ERROR),
             Self::Connect(error) => Some(LocalReply::connect_failed(error)),
+            Self::Late(Late::Whole) => Some(LocalReply::TIMEOUT),
+            Self::Late(Late::OneTry) => Some(LocalReply::TRY_TIMEOUT),
+            Self::Late(Late::Deadline) => Some(LocalReply::DEADLINE),
         }
     }
 }
@@ -290,6 +333,7 @@ impl From<PumpError> for Broken {
             PumpError::Body(_) => Self::Body,
             PumpError::Write => Self::Closed,
             PumpError::Idle => Self::Idle,
+            PumpError::Late => Self::Late(Late::Whole),
         }
     }
 }
@@ -300,6 +344,7 @@ pub(super) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'static> {
         Ok(()) => ("", "via_upstream"),
         Err(PumpError::Write) => ("DC", "downstream_remote_disconnect"),
         Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
+        Err(PumpError::Late) => ("UT", "response_timeout"),
         Err(PumpError::Read | PumpError::Body(_)) => {
             ("UC", "upstream_reset_after_response_started{connection_termination}")
         }

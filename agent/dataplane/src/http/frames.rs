@@ -11,7 +11,7 @@ use h2::{RecvStream, SendStream};
 use http1::{BodyError, BodyLength};
 use tokio::io::AsyncWrite;
 
-use super::pump::PumpError;
+use super::{exchange::Sent, kept::Kept, pump::PumpError};
 use crate::buffer::LARGE;
 
 /// A body under way that comes in frames. One that comes as bytes is a [`Pump`](super::pump::Pump).
@@ -27,6 +27,7 @@ pub(super) struct FramePump {
     ended: bool,
     /// Whether the receiver stopped taking it; the body is then never done.
     abandoned: bool,
+    kept: Kept,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
 }
@@ -43,8 +44,25 @@ impl FramePump {
             written: 0,
             ended: to.is_empty(),
             abandoned: false,
+            kept: Kept::default(),
             data: 0,
         }
+    }
+
+    /// Keeps what is sent, for another receiver.
+    pub(super) fn keep(&mut self) {
+        self.kept.begin();
+    }
+
+    /// Gets ready for another receiver, which first gets what was [`sent`](Self::sent). False when that is lost.
+    pub(super) fn rewind(&mut self) -> bool {
+        self.abandoned = false;
+        self.kept.is_whole()
+    }
+
+    /// What has been sent.
+    pub(super) fn sent(&self) -> Sent<'_> {
+        Sent { bytes: self.kept.bytes(), trailers: self.kept.trailers(), ended: self.ended }
     }
 
     /// Whether the receiver has got everything.
@@ -103,6 +121,7 @@ impl FramePump {
                     release(&mut self.from, data.len());
                     self.data += data.len() as u64;
                     self.ended = self.from.is_end_stream();
+                    self.kept.note(&data);
                     to.send_data(data, self.ended)
                 }
                 Some(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
@@ -110,7 +129,10 @@ impl FramePump {
                     let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
                     self.ended = true;
                     match trailers {
-                        Some(trailers) => to.send_trailers(trailers),
+                        Some(trailers) => {
+                            self.kept.note_trailers(&trailers);
+                            to.send_trailers(trailers)
+                        }
                         None => to.send_data(Bytes::new(), true),
                     }
                 }
@@ -165,7 +187,10 @@ impl FramePump {
         while self.written < self.framed.len() {
             match ready!(Pin::new(&mut *to).poll_write(cx, &self.framed[self.written..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => self.written += n,
+                n => {
+                    self.kept.note(&self.framed[self.written..self.written + n]);
+                    self.written += n;
+                }
             }
         }
         self.framed.clear();

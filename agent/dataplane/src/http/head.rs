@@ -9,7 +9,7 @@ use snapshot::RequestHead;
 use super::edits::Fields;
 
 pub(super) use answer::{AnswerFields, AnswerHead};
-pub(super) use request::{Added, http2_request_head, write_request_head};
+pub(super) use request::{ATTEMPT_COUNT, Added, count_attempt, http2_request_head, write_request_head};
 
 /// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight.
 pub(super) struct Http1Head<'r, 'h, 'b> {

@@ -12,7 +12,7 @@ use h2::SendStream;
 use http1::{BodyDecoder, BodyError, BodyLength};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frames::poll_room;
+use super::{exchange::Sent, frames::poll_room, kept::Kept};
 use crate::buffer::{BufferPool, PooledBuffer, SMALL};
 
 /// A body under way.
@@ -30,6 +30,7 @@ pub(super) struct Pump {
     ended: bool,
     /// Whether the receiver stopped taking it; the body is then never done.
     abandoned: bool,
+    kept: Kept,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
 }
@@ -45,6 +46,8 @@ pub(super) enum PumpError {
     Write,
     /// Nothing has moved for too long.
     Idle,
+    /// The time for the whole request is over.
+    Late,
 }
 
 impl Pump {
@@ -60,8 +63,25 @@ impl Pump {
             written: 0,
             ended: from.is_empty(),
             abandoned: false,
+            kept: Kept::default(),
             data: 0,
         }
+    }
+
+    /// Keeps what is sent, for another receiver.
+    pub(super) fn keep(&mut self) {
+        self.kept.begin();
+    }
+
+    /// Gets ready for another receiver, which first gets what was [`sent`](Self::sent). False when that is lost.
+    pub(super) fn rewind(&mut self) -> bool {
+        self.abandoned = false;
+        self.kept.is_whole()
+    }
+
+    /// What has been sent.
+    pub(super) fn sent(&self) -> Sent<'_> {
+        Sent { bytes: self.kept.bytes(), trailers: None, ended: self.ended }
     }
 
     /// Whether the receiver has got everything.
@@ -134,6 +154,7 @@ impl Pump {
             }
             let data = self.next_data(buffer).map_err(PumpError::Body)?;
             if !data.is_empty() || self.ended {
+                self.kept.note(&data);
                 to.send_data(data, self.ended).map_err(|_| PumpError::Write)?;
             }
         }
@@ -160,12 +181,14 @@ impl Pump {
     ) -> Poll<io::Result<()>> {
         while self.written < self.framed.len() {
             let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.framed[self.written..]))?;
+            self.kept.note(&self.framed[self.written..self.written + n]);
             self.written += nonzero(n)?;
         }
         self.framed.clear();
         self.written = 0;
         while self.ready > 0 {
             let n = ready!(Pin::new(&mut *to).poll_write(cx, &buffer.filled()[..self.ready]))?;
+            self.kept.note(&buffer.filled()[..n]);
             self.ready -= nonzero(n)?;
             buffer.consume(n);
         }

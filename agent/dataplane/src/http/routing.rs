@@ -12,6 +12,7 @@ use super::{
     fault::Injected,
     head::Added,
     substitute::RequestFacts,
+    timeout,
 };
 use crate::{balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View};
 
@@ -51,6 +52,12 @@ pub(super) enum Action<'v> {
 pub(super) struct Forwarding<'v> {
     pub(super) lease: Lease,
     pub(super) cluster: ClusterId,
+    /// How the route sends it.
+    pub(super) policy: &'v Forward,
+    /// From the request's end to the answer's.
+    pub(super) timeout: Option<Duration>,
+    /// Whether the client's own deadline (`grpc-timeout`) is what limits it.
+    pub(super) by_deadline: bool,
     /// What the route changes in it, if anything.
     pub(super) changes: Option<Box<RequestChanges<'v>>>,
 }
@@ -189,7 +196,18 @@ impl<H: RequestHead> Asked<'_, H> {
             None => Action::Reply(LocalReply::NO_CLUSTER),
             Some((None, _)) => Action::Reply(LocalReply::NO_HEALTHY_UPSTREAM),
             Some((Some(lease), cluster)) => match lease.admit_request() {
-                Ok(lease) => Action::Forward(Forwarding { lease, cluster, changes: None }),
+                Ok(lease) => {
+                    let (timeout, by_deadline) = timeout::of(forward, self.head, grpc);
+                    let changes = None;
+                    Action::Forward(Forwarding {
+                        lease,
+                        cluster,
+                        policy: forward,
+                        timeout,
+                        by_deadline,
+                        changes,
+                    })
+                }
                 Err(reply) => Action::Reply(reply),
             },
         };

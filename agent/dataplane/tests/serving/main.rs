@@ -11,6 +11,7 @@ mod http2;
 mod http2_upstream;
 mod mutual;
 mod origination;
+mod retries;
 mod sni;
 mod strict;
 mod support;

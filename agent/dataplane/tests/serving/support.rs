@@ -14,8 +14,9 @@ use std::{
 use dataplane::{DataPlane, Settings};
 use snapshot::{
     Application, Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, FilterChain,
-    FilterChainMatch, HttpConnections, Listener, NetworkFilter, PathMatch, Route, RouteAction, RouteConfig,
-    RouteConfigId, RouteMatch, TcpProxy, VirtualHost, WeightedClusters,
+    FilterChainMatch, Forward, HttpConnections, Listener, NetworkFilter, PathMatch, RetryCondition, RetryOn,
+    RetryPolicy, Route, RouteAction, RouteConfig, RouteConfigId, RouteMatch, TcpProxy, VirtualHost,
+    WeightedClusters,
 };
 
 /// A running proxy with one worker.
@@ -74,6 +75,31 @@ pub(crate) fn to_cluster(id: Option<u32>) -> WeightedClusters {
     .unwrap()
 }
 
+/// Istio's policy for routes that say nothing.
+pub(crate) fn retrying() -> RetryPolicy {
+    use RetryCondition as On;
+    let conditions = vec![
+        On::ConnectFailure,
+        On::RefusedStream,
+        On::GrpcUnavailable,
+        On::GrpcCancelled,
+        On::RetriableStatusCodes,
+    ];
+    RetryPolicy {
+        attempts: 2,
+        on: RetryOn { conditions, statuses: Vec::new() },
+        per_try_timeout: None,
+        backoff: Duration::from_millis(25),
+        avoid_previous_hosts: true,
+        remote_localities: false,
+    }
+}
+
+/// Sends to the first cluster as a generated route does.
+pub(crate) fn forwarding() -> RouteAction {
+    RouteAction::Forward(Forward { retries: Some(Arc::new(retrying())), ..to_cluster(Some(0)).into() })
+}
+
 pub(crate) fn route(path: PathMatch, action: RouteAction) -> Route {
     Route { name: Some("default".to_owned()), ..Route::new(RouteMatch::on_path(path), action) }
 }
@@ -107,10 +133,7 @@ pub(crate) fn gateway_draft(address: SocketAddr, upstreams: &[SocketAddr]) -> Dr
             filter_chains: vec![http_chain(FilterChainMatch::default())],
             default_filter_chain: None,
         }],
-        route_configs: vec![route_config(
-            "*",
-            vec![route(PathMatch::Any, RouteAction::Forward(to_cluster(Some(0)).into()))],
-        )],
+        route_configs: vec![route_config("*", vec![route(PathMatch::Any, forwarding())])],
         clusters: vec![cluster("test", endpoints(upstreams))],
         ..Draft::default()
     }

@@ -12,7 +12,7 @@ use ::http1::BodyLength;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture};
 
-use super::{Broken, RequestBody, Uplink};
+use super::{Broken, RequestBody, Sent, Uplink};
 use crate::{
     http::{Method, head::AnswerHead},
     upstream::Http2Stream,
@@ -54,6 +54,19 @@ impl Http2Exchange {
         let (response, to) = self.room.send(head.clone(), bodiless).map_err(|_| Broken::Refused)?;
         self.state = State::Asked { to, response };
         Ok(())
+    }
+
+    /// Sends what has been sent elsewhere of the body.
+    pub(super) fn send_again(&mut self, sent: &Sent<'_>) -> Result<(), Broken> {
+        let State::Asked { to, .. } = &mut self.state else { return Err(Broken::Protocol) };
+        let ends = sent.ended && sent.trailers.is_none();
+        if ends || !sent.bytes.is_empty() {
+            to.send_data(Bytes::copy_from_slice(sent.bytes), ends).map_err(|_| Broken::Reset)?;
+        }
+        match sent.trailers {
+            Some(trailers) => to.send_trailers(trailers.clone()).map_err(|_| Broken::Reset),
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn next_head<T>(

@@ -18,9 +18,10 @@ use crate::{
     failure::LocalReply,
     http::{
         Outcome, SWITCHING_PROTOCOLS,
+        attempts::{Attempts, Unanswered, in_time},
         exchange::{
-            Broken, Exchange, Http1Exchange, Outgoing, OutgoingHead, RequestBody, Uplink, UpstreamVersion,
-            acquire, body_outcome,
+            Broken, Exchange, Http1Exchange, Outgoing, OutgoingHead, RequestBody, Sent, Uplink,
+            UpstreamVersion, body_outcome, service_time,
         },
         head::{AnswerFields, AnswerHead, FieldSink},
         pump::{Pump, PumpError},
@@ -107,6 +108,14 @@ impl<S: Transport> RequestBody for Sending<'_, S> {
     fn is_done(&self) -> bool {
         self.pump.is_done()
     }
+
+    fn rewind(&mut self) -> bool {
+        self.pump.rewind()
+    }
+
+    fn sent(&self) -> Sent<'_> {
+        self.pump.sent()
+    }
 }
 
 impl<S: Transport> Sending<'_, S> {
@@ -139,29 +148,30 @@ impl<S: Transport> Session<'_, S> {
         mut forward: Forward<'_>,
         head: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
-        let target = (forward.forwarding.cluster, forward.version());
-        let acquired = acquire(self.connection, forward.view, target, &mut forward.forwarding.lease).await;
-        let mut exchange = match acquired {
-            Ok(link) => Exchange::new(link, &self.connection.worker().buffers),
-            Err(reply) => return self.fail(&forward, &reply, None).await,
-        };
         let mut sent = Pump::new(forward.body, forward.body);
+        let mut attempts =
+            Attempts::new(self.connection, forward.view, &forward.forwarding, forward.asked.grpc);
+        if attempts.keeps_body() {
+            sent.keep();
+        }
         let mut out = self.connection.worker().scratch();
         let staged = match forward.version() {
             UpstreamVersion::Http1 => self.stage_body(&mut sent, head),
             UpstreamVersion::Http2 => Ok(()),
         };
-        let result = match staged {
-            Ok(()) => self.ask(&forward, &mut exchange, &mut sent, head, &mut out).await,
-            Err(broken) => Err(broken),
+        let asked = match staged {
+            Ok(()) => self.ask(&mut forward, &mut attempts, &mut sent, (head, &mut out)).await,
+            Err(broken) => Err(Unanswered { reply: broken.reply(), local: None }),
         };
-        let local = exchange.local();
-        let ended = match result {
-            Ok(answer) => self.finish(&forward, exchange, sent, answer, &mut out).await,
-            Err(broken) => self.give_up(&forward, local, &broken).await,
+        let (next, outcome) = match asked {
+            Ok((exchange, answer)) => {
+                let deadline = attempts.deadline();
+                self.finish(&forward, exchange, (sent, deadline), answer, &mut out).await
+            }
+            Err(unanswered) => self.give_up(&forward, unanswered).await,
         };
         self.connection.worker().recycle(out);
-        ended
+        (next, Outcome { exhausted: attempts.exhausted, ..outcome })
     }
 
     /// Puts what has arrived of the request's body behind its head, so that both leave in one write.
@@ -172,23 +182,22 @@ impl<S: Transport> Session<'_, S> {
         }
     }
 
-    /// Asks the endpoint and writes the head of its final answer into `out` as the client gets it.
+    /// Asks endpoints and writes the head of the final answer into `out` as the client gets it.
     async fn ask(
         &mut self,
-        forward: &Forward<'_>,
-        exchange: &mut Exchange,
+        forward: &mut Forward<'_>,
+        attempts: &mut Attempts<'_>,
         sent: &mut Pump,
-        head: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Answer, Broken> {
+        (head, out): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<(Exchange, Answer), Unanswered> {
         let worker = self.connection.worker();
         let fields = AnswerFields::of(self.connection, forward.asked.changes);
-        let request = Outgoing {
-            head: forward.http2_head.as_deref().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
+        let (start, lasting) = (forward.start, forward.asked.lasting);
+        let mut request = Outgoing {
+            head: forward.http2_head.as_deref_mut().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
             method: forward.asked.method,
-            upstream: forward.lease().address,
+            cluster: forward.forwarding.cluster,
             bodiless: forward.body.is_empty(),
-            start: forward.start,
         };
         let mut body = Sending {
             pump: sent,
@@ -199,22 +208,27 @@ impl<S: Transport> Session<'_, S> {
             idle_timeout: worker.settings.idle_timeout,
         };
         body.await_more();
+        let lease = &mut forward.forwarding.lease;
         let mut take =
-            |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.asked.lasting, &fields);
-        let mut answer = exchange.ask(&request, forward.lease(), &mut body, &mut take).await?;
+            |head: &AnswerHead<'_>, upstream| write_answer(out, head, (start, upstream), lasting, &fields);
+        let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, &mut take).await?;
+        let local = exchange.local();
+        let unanswered = |broken: Broken| Unanswered { reply: broken.reply(), local };
         while answer.interim {
-            write_whole(self.connection, body.stream, out).await.map_err(|_| Broken::Downstream)?;
+            let written = write_whole(self.connection, body.stream, out).await;
+            written.map_err(|_| unanswered(Broken::Downstream))?;
             body.await_more();
-            let mut take =
-                |head: &AnswerHead<'_>| write_answer(out, head, &request, forward.asked.lasting, &fields);
-            answer = exchange.next_head(&request, forward.lease(), &mut body, &mut take).await?;
+            let upstream = lease.address;
+            let take = |head: &AnswerHead<'_>| write_answer(out, head, (start, upstream), lasting, &fields);
+            let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
+            answer = next.await.map_err(unanswered)?;
         }
         if answer.status == SWITCHING_PROTOCOLS && !forward.upgrade {
-            return Err(Broken::Protocol);
+            return Err(unanswered(Broken::Protocol));
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.
-        answer.keep_alive = forward.asked.lasting.keep_alive && body.is_done() && !worker.is_draining();
-        Ok(answer)
+        answer.keep_alive = lasting.keep_alive && body.is_done() && !worker.is_draining();
+        Ok((exchange, answer))
     }
 
     /// Writes the answer, moves the rest of its body, and decides about both connections.
@@ -222,7 +236,7 @@ impl<S: Transport> Session<'_, S> {
         &mut self,
         forward: &Forward<'_>,
         exchange: Exchange,
-        mut sent: Pump,
+        (mut sent, deadline): (Pump, Option<tokio::time::Instant>),
         answer: Answer,
         out: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
@@ -243,7 +257,9 @@ impl<S: Transport> Session<'_, S> {
                 let buffers = &self.connection.worker().buffers;
                 let answered = exchange.answered.get_or_insert_with(|| buffers.small());
                 let moved = match body.stage(answered, out) {
-                    Ok(()) => self.move_bodies(&mut exchange, &mut sent, &mut body, out).await,
+                    Ok(()) => {
+                        in_time(deadline, self.move_bodies(&mut exchange, &mut sent, &mut body, out)).await
+                    }
                     Err(error) => Err(PumpError::Body(error)),
                 };
                 if moved.is_ok() && sent.is_done() && answer.reusable {
@@ -253,7 +269,10 @@ impl<S: Transport> Session<'_, S> {
             }
             // In a box of its own: other connections should not hold room for it.
             Exchange::Http2(exchange) => {
-                Box::pin(self.move_frames(exchange, &mut sent, answer.framing, out)).await
+                let mut received = 0;
+                let moving = self.move_frames(exchange, &mut sent, (answer.framing, &mut received), out);
+                let moved = Box::pin(in_time(deadline, moving)).await;
+                (moved, received)
             }
         };
         let whole = moved.is_ok() && sent.is_done();
@@ -332,10 +351,9 @@ impl<S: Transport> Session<'_, S> {
     async fn give_up(
         &mut self,
         forward: &Forward<'_>,
-        local: Option<SocketAddr>,
-        broken: &Broken,
+        Unanswered { reply, local }: Unanswered,
     ) -> (Next, Outcome<'static>) {
-        match broken.reply() {
+        match reply {
             Some(reply) => self.fail(forward, &reply, local).await,
             None => (Next::Close, body_outcome(Err(PumpError::Write)).at(forward.lease(), local)),
         }
@@ -363,11 +381,11 @@ impl<S: Transport> Session<'_, S> {
 fn write_answer(
     out: &mut Vec<u8>,
     head: &AnswerHead<'_>,
-    request: &Outgoing<'_>,
+    (start, upstream): (Instant, SocketAddr),
     lasting: Lasting,
     fields: &AnswerFields<'_>,
 ) -> Answer {
-    let service_time = request.service_time();
+    let service_time = service_time(start);
     let (status, body) = (head.status(), head.body());
     let framing = lasting.framing(body);
     out.clear();
@@ -375,7 +393,7 @@ fn write_answer(
         lasting.write_interim(out, head);
     } else {
         http1::write_status_line(out, status);
-        fields.write_response(out, head, (service_time, request.upstream));
+        fields.write_response(out, head, (service_time, upstream));
         if status == SWITCHING_PROTOCOLS {
             out.field("connection", b"upgrade");
             out.field("upgrade", head.upgrade().unwrap_or_default());

@@ -1,5 +1,7 @@
 //! Heads of HTTP/2 messages, as routing and header code see them and as they are sent.
 
+use std::{net::SocketAddr, time::Instant};
+
 use ::http::{HeaderMap, StatusCode, request::Parts};
 use http1::BodyLength;
 use snapshot::RequestHead;
@@ -7,7 +9,7 @@ use snapshot::RequestHead;
 use crate::{
     failure::LocalReply,
     http::{
-        exchange::Outgoing,
+        exchange::service_time,
         head::{AnswerFields, AnswerHead},
     },
 };
@@ -97,13 +99,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(head: &AnswerHead<'_>, request: &Outgoing<'_>, added: &AnswerFields<'_>) -> Self {
-        let (service_time, body) = (request.service_time(), head.body());
+    pub(super) fn new(
+        head: &AnswerHead<'_>,
+        (start, upstream): (Instant, SocketAddr),
+        added: &AnswerFields<'_>,
+    ) -> Self {
+        let (service_time, body) = (service_time(start), head.body());
         let mut fields = HeaderMap::with_capacity(head.field_count() + 4);
         if head.is_interim() {
             head.write_end_to_end(&mut fields);
         } else {
-            added.write_response(&mut fields, head, (service_time, request.upstream));
+            added.write_response(&mut fields, head, (service_time, upstream));
         }
         match body {
             // The end of the frames says as much; gRPC answers without a body have no length.

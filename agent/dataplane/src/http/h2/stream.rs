@@ -19,10 +19,11 @@ use crate::{
     failure::LocalReply,
     http::{
         Method, Outcome, SWITCHING_PROTOCOLS,
+        attempts::{Attempts, Unanswered, in_time},
         edits::AnswerChanges,
         exchange::{
-            Broken, Exchange, Http1Exchange, Http2Exchange, Outgoing, OutgoingHead, RequestBody, Uplink,
-            UpstreamVersion, acquire, body_outcome,
+            Broken, Exchange, Http1Exchange, Http2Exchange, Outgoing, OutgoingHead, RequestBody, Sent,
+            Uplink, UpstreamVersion, body_outcome,
         },
         frames::FramePump,
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
@@ -196,6 +197,14 @@ impl RequestBody for Sending<'_> {
     fn is_done(&self) -> bool {
         self.upload.is_done()
     }
+
+    fn rewind(&mut self) -> bool {
+        self.upload.rewind()
+    }
+
+    fn sent(&self) -> Sent<'_> {
+        self.upload.sent()
+    }
 }
 
 /// Moves a request's body up. An endpoint that takes no more is not an error.
@@ -219,65 +228,76 @@ fn poll_upload(cx: &mut Context<'_>, upload: &mut FramePump, to: Uplink<'_>) -> 
 impl Stream<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     async fn forward(&mut self, forward: &mut Forward<'_>, head: &mut Vec<u8>) -> Outcome<'static> {
-        let target = (forward.forwarding.cluster, forward.version());
-        let acquired = acquire(self.connection, forward.view, target, &mut forward.forwarding.lease).await;
-        let mut exchange = match acquired {
-            Ok(link) => Exchange::new(link, &self.connection.worker().buffers),
-            Err(reply) => return self.reply(&reply).at(forward.lease(), None),
-        };
+        let mut attempts = Attempts::new(self.connection, forward.view, &forward.forwarding, self.grpc);
+        if attempts.keeps_body() {
+            forward.upload.keep();
+        }
         let staged = match forward.version() {
             UpstreamVersion::Http1 => poll_fn(|cx| Poll::Ready(forward.upload.stage(cx, head))).await,
             UpstreamVersion::Http2 => Ok(()),
         };
-        let result = match staged {
-            Ok(()) => self.ask(forward, &mut exchange, head).await,
-            Err(error) => Err(Broken::from(error)),
+        let asked = match staged {
+            Ok(()) => self.ask(forward, &mut attempts, head).await,
+            Err(error) => Err(Unanswered { reply: Broken::from(error).reply(), local: None }),
         };
-        let outcome = Outcome::default().at(forward.lease(), exchange.local());
-        match result {
-            Ok(answer) => self.finish(forward, exchange, answer, outcome).await,
-            Err(broken) => {
-                let Outcome { status, flags, details, sent, .. } = match broken.reply() {
+        let outcome = match asked {
+            Ok((exchange, answer)) => {
+                let outcome = Outcome::default().at(forward.lease(), exchange.local());
+                self.finish(forward, (exchange, attempts.deadline()), answer, outcome).await
+            }
+            Err(Unanswered { reply, local }) => {
+                let outcome = match reply {
                     Some(reply) => self.reply(&reply),
                     None => Outcome::reply(&LocalReply::CLIENT_GONE),
                 };
-                Outcome { status, flags, details, sent, ..outcome }
+                outcome.at(forward.lease(), local)
             }
-        }
+        };
+        Outcome { exhausted: attempts.exhausted, ..outcome }
     }
 
-    /// Asks the endpoint; passes interim answers on and returns the final one.
+    /// Asks endpoints; passes interim answers on and returns the final one.
     async fn ask(
         &mut self,
         forward: &mut Forward<'_>,
-        exchange: &mut Exchange,
-        head: &[u8],
-    ) -> Result<Answer, Broken> {
+        attempts: &mut Attempts<'_>,
+        head: &mut Vec<u8>,
+    ) -> Result<(Exchange, Answer), Unanswered> {
         let fields = AnswerFields::of(self.connection, self.changes);
-        let request = Outgoing {
-            head: forward.http2_head.as_ref().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
+        let start = self.start;
+        let mut request = Outgoing {
+            head: forward.http2_head.as_mut().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
             method: self.method,
-            upstream: forward.lease().address,
+            cluster: forward.forwarding.cluster,
             bodiless: forward.length.is_empty(),
-            start: self.start,
         };
         let patience = Patience::new(self.connection.worker());
         let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, patience };
-        let mut take = |head: &AnswerHead<'_>| Answer::new(head, &request, &fields);
-        let mut answer = exchange.ask(&request, &forward.forwarding.lease, &mut body, &mut take).await?;
+        let lease = &mut forward.forwarding.lease;
+        let take = |head: &AnswerHead<'_>, upstream| Answer::new(head, (start, upstream), &fields);
+        let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, take).await?;
+        let local = exchange.local();
+        let unanswered = |broken: Broken| Unanswered { reply: broken.reply(), local };
         while answer.interim {
-            body.respond.send_informational(answer.head()).map_err(|_| Broken::Downstream)?;
-            answer = exchange.next_head(&request, &forward.forwarding.lease, &mut body, &mut take).await?;
+            let sent = body.respond.send_informational(answer.head());
+            sent.map_err(|_| unanswered(Broken::Downstream))?;
+            let upstream = lease.address;
+            let take = |head: &AnswerHead<'_>| Answer::new(head, (start, upstream), &fields);
+            let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
+            answer = next.await.map_err(unanswered)?;
         }
         // Nothing was offered to be switched to; HTTP/2 has no such answer (RFC 9113 §8.6).
-        if answer.status == SWITCHING_PROTOCOLS { Err(Broken::Protocol) } else { Ok(answer) }
+        match answer.status {
+            SWITCHING_PROTOCOLS => Err(unanswered(Broken::Protocol)),
+            _ => Ok((exchange, answer)),
+        }
     }
 
     /// Sends the answer, moves the rest of both bodies, and decides about the endpoint's connection.
     async fn finish(
         &mut self,
         forward: &mut Forward<'_>,
-        exchange: Exchange,
+        (exchange, deadline): (Exchange, Option<tokio::time::Instant>),
         mut answer: Answer,
         outcome: Outcome<'static>,
     ) -> Outcome<'static> {
@@ -290,14 +310,18 @@ impl Stream<'_> {
         let (moved, sent) = match exchange {
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.body);
-                let moved = self.move_bytes(&mut exchange, upload, &mut body, &mut client).await;
+                let moved = self.move_bytes(&mut exchange, upload, &mut body, &mut client);
+                let moved = in_time(deadline, moved).await;
                 if moved.is_ok() && upload.is_done() && answer.reusable {
                     exchange.release(&forward.forwarding.lease);
                 }
                 (moved, body.data)
             }
             Exchange::Http2(exchange) => {
-                Box::pin(self.move_frames(exchange, upload, answer.body, &mut client)).await
+                let mut sent = 0;
+                let moving = self.move_frames(exchange, upload, (answer.body, &mut sent), &mut client);
+                let moved = Box::pin(in_time(deadline, moving)).await;
+                (moved, sent)
             }
         };
         if moved.is_err() {
@@ -325,22 +349,23 @@ impl Stream<'_> {
         .await
     }
 
-    /// Also returns how much of the answer the client got.
+    /// Tells in `sent` how much of the answer the client got.
     async fn move_frames(
         &self,
         exchange: Http2Exchange,
         upload: &mut FramePump,
-        length: BodyLength,
+        (length, sent): (BodyLength, &mut u64),
         client: &mut SendStream<Bytes>,
-    ) -> (Result<(), PumpError>, u64) {
-        let Some((mut to, from, _room)) = exchange.into_streams() else { return (Err(PumpError::Read), 0) };
+    ) -> Result<(), PumpError> {
+        let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
         let mut body = FramePump::new(from, length);
         let moving = self.while_moving(|cx| {
             let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
             let moved = body.poll_frames(cx, client);
+            *sent = body.data;
             (sending, moved, upload.data + body.data)
         });
-        (moving.await, body.data)
+        moving.await
     }
 
     /// Moves both bodies, each as fast as its own two sides allow, until the answer is through. `poll` tells of the

@@ -93,7 +93,7 @@ impl AnswerHead<'_> {
     }
 
     /// All values of a field that goes further than this hop, joined by commas.
-    fn field(&self, name: &str) -> Option<Vec<u8>> {
+    pub(in crate::http) fn field(&self, name: &str) -> Option<Vec<u8>> {
         let mut values = Vec::new();
         self.visit(|found, value| {
             if found.eq_ignore_ascii_case(name) {

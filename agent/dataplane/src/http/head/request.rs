@@ -46,8 +46,14 @@ impl Added {
             14 => name.eq_ignore_ascii_case("content-length"),
             15 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_FOR),
             17 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
+            22 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
             _ => false,
         }
+    }
+
+    /// Whether the endpoint is told how often it was asked, as Istio does but towards the application.
+    fn counts_attempts(&self) -> bool {
+        self.direction != Direction::Inbound
     }
 
     /// Logs `x-forwarded-for` as it goes upstream.
@@ -97,6 +103,9 @@ impl Added {
         if let Some(id) = &self.request_id {
             sink.field(REQUEST_ID, id);
         }
+        if self.counts_attempts() {
+            sink.field(ATTEMPT_COUNT, b"1");
+        }
     }
 
     fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
@@ -111,6 +120,8 @@ impl Added {
     }
 }
 
+/// Says how often the request has been sent to an endpoint.
+pub(in crate::http) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -133,6 +144,15 @@ pub(in crate::http) fn write_request_head(
         out.field("upgrade", protocol.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Puts another count of attempts into a head that [`write_request_head`] has written, whatever follows it.
+pub(in crate::http) fn count_attempt(head: &mut Vec<u8>, attempt: u32) {
+    let start = format!("\r\n{ATTEMPT_COUNT}: ");
+    let Some(found) = head.windows(start.len()).position(|bytes| bytes == start.as_bytes()) else { return };
+    let value = found + start.len();
+    let len = head[value..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    head.splice(value..value + len, attempt.to_string().into_bytes());
 }
 
 /// The head of a request as it goes to an HTTP/2 upstream, or `None` when HTTP/2 cannot carry it.
@@ -246,8 +266,19 @@ mod tests {
         assert_eq!(
             forwarded(Direction::Gateway, head),
             "GET /a?b HTTP/1.1\r\nhost: a.com\r\nX-Kept: 2\r\nx-forwarded-proto: http\r\n\
-             x-forwarded-for: 1.2.3.4,10.0.0.9\r\nx-request-id: 00000000-0000-4000-8000-000000000000\r\n\r\n"
+             x-forwarded-for: 1.2.3.4,10.0.0.9\r\nx-request-id: 00000000-0000-4000-8000-000000000000\r\n\
+             x-envoy-attempt-count: 1\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn attempts_are_counted_in_a_head_that_is_written_already() {
+        let mut head = b"GET / HTTP/1.1\r\nx-envoy-attempt-count: 9\r\n\r\nx-envoy-attempt-count: 9".to_vec();
+        count_attempt(&mut head, 10);
+        assert_eq!(head, b"GET / HTTP/1.1\r\nx-envoy-attempt-count: 10\r\n\r\nx-envoy-attempt-count: 9");
+        let inbound =
+            forwarded(Direction::Inbound, "GET / HTTP/1.1\r\nHost: a\r\nx-envoy-attempt-count: 2\r\n\r\n");
+        assert!(inbound.contains("x-envoy-attempt-count: 2\r\n"), "{inbound}");
     }
 
     #[test]
@@ -257,7 +288,7 @@ mod tests {
         assert_eq!(
             forwarded(Direction::Outbound, head),
             "POST / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX-Request-Id: mine\r\n\
-             content-length: 3\r\nx-forwarded-proto: http\r\n\r\n"
+             content-length: 3\r\nx-forwarded-proto: http\r\nx-envoy-attempt-count: 1\r\n\r\n"
         );
         let head = "GET / HTTP/1.1\r\nHost: a\r\nx-forwarded-proto: https\r\n\r\n";
         assert!(!forwarded(Direction::Inbound, head).contains("proto: http\r\n"));

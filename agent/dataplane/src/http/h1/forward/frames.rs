@@ -15,23 +15,19 @@ use crate::{
 };
 
 impl<S: Transport> Session<'_, S> {
-    /// Writes the head of an answer, which is in `out`, and moves the rest of both bodies. Also returns how much the
-    /// client got of its own.
+    /// Writes the head of an answer, which is in `out`, and moves the rest of both bodies. Tells in `passed` how much
+    /// the client got of its own.
     pub(super) async fn move_frames(
         &mut self,
         exchange: Http2Exchange,
         sent: &mut Pump,
-        framing: BodyLength,
+        (framing, passed): (BodyLength, &mut u64),
         out: &mut Vec<u8>,
-    ) -> (Result<(), PumpError>, u64) {
-        let Some((mut to, from, _room)) = exchange.into_streams() else { return (Err(PumpError::Read), 0) };
+    ) -> Result<(), PumpError> {
+        let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
         let mut body = FramePump::new(from, framing);
-        if let Err(error) = poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await {
-            return (Err(error), 0);
-        }
-        if let Err(error) = write_head(self.connection, self.stream, out).await {
-            return (Err(error), 0);
-        }
+        poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await?;
+        write_head(self.connection, self.stream, out).await?;
         let worker = self.connection.worker();
         let (pool, deadline) = (&worker.buffers, &*self.connection.deadline);
         let idle_timeout = worker.settings.idle_timeout;
@@ -49,6 +45,7 @@ impl<S: Transport> Session<'_, S> {
                 }
             }
             let moved = body.poll(cx, self.stream);
+            *passed = body.data;
             if moved.is_pending() {
                 if sent.data + body.data > before {
                     deadline.set(idle_timeout);
@@ -59,6 +56,6 @@ impl<S: Transport> Session<'_, S> {
         })
         .await;
         deadline.clear();
-        (moved, body.data)
+        moved
     }
 }

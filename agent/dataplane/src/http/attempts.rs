@@ -1,0 +1,284 @@
+//! One request's way to an answer: endpoints, tries and limits of time.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use snapshot::{LoadBalancer, RetryPolicy};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, Sent, Uplink},
+    head::AnswerHead,
+    pump::PumpError,
+    retry,
+    routing::Forwarding,
+};
+use crate::{balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View};
+
+/// What a request's tries share.
+pub(super) struct Attempts<'a> {
+    connection: &'a Connection,
+    view: &'a View,
+    policy: Option<&'a RetryPolicy>,
+    grpc: bool,
+    clock: Clock,
+    /// Tries after the first.
+    again: u32,
+    tried: Vec<SocketAddr>,
+    /// Whether another try was wanted and none was left.
+    pub(super) exhausted: bool,
+}
+
+/// Why there is no answer: what the client gets instead, if it is still there, and our side of the last connection.
+pub(super) struct Unanswered {
+    pub(super) reply: Option<LocalReply<'static>>,
+    pub(super) local: Option<SocketAddr>,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(
+        connection: &'a Connection,
+        view: &'a View,
+        forwarding: &Forwarding<'a>,
+        grpc: bool,
+    ) -> Self {
+        let policy = forwarding.policy.retries.as_deref();
+        let clock = Clock {
+            whole: forwarding.timeout,
+            one_try: policy.and_then(|policy| policy.per_try_timeout),
+            late: if forwarding.by_deadline { Late::Deadline } else { Late::Whole },
+            ends: None,
+            try_ends: None,
+            sleep: None,
+        };
+        Self { connection, view, policy, grpc, clock, again: 0, tried: Vec::new(), exhausted: false }
+    }
+
+    /// Whether the request's body has to be kept for another try.
+    pub(super) fn keeps_body(&self) -> bool {
+        self.policy.is_some_and(|policy| retry::keeps_body(policy, self.grpc))
+    }
+
+    /// When the answer must be through; known once the request is.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.clock.ends
+    }
+
+    /// Asks endpoints until one gives an answer that is not worth another try. `take` gets the head of each answer,
+    /// and whom it is from; the last it was given is the one returned.
+    pub(super) async fn ask<T>(
+        &mut self,
+        lease: &mut Lease,
+        request: &mut Outgoing<'_>,
+        body: &mut impl RequestBody,
+        mut take: impl FnMut(&AnswerHead<'_>, SocketAddr) -> T,
+    ) -> Result<(Exchange, T), Unanswered> {
+        loop {
+            self.clock.begin_try();
+            let mut local = None;
+            match self.ask_once(lease, request, body, (&mut take, &mut local)).await {
+                Ok((exchange, answer, false)) => return Ok((exchange, answer)),
+                Ok((exchange, answer, true)) => {
+                    if !self.prepare(lease, request, body, false).await {
+                        return Ok((exchange, answer));
+                    }
+                }
+                Err(broken) => {
+                    let covered = self.policy.is_some_and(|policy| retry::covers_failure(policy, &broken));
+                    let unconnected = matches!(broken, Broken::Connect(_));
+                    if !(covered && self.prepare(lease, request, body, unconnected).await) {
+                        return Err(Unanswered { reply: broken.reply(), local });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask_once<T>(
+        &mut self,
+        lease: &Lease,
+        request: &Outgoing<'_>,
+        body: &mut impl RequestBody,
+        (take, local): (&mut impl FnMut(&AnswerHead<'_>, SocketAddr) -> T, &mut Option<SocketAddr>),
+    ) -> Result<(Exchange, T, bool), Broken> {
+        let (policy, grpc) = (self.policy, self.grpc);
+        let done = Cell::new(body.is_done());
+        let link = self.clock.limit(&done, Link::acquire(lease, request.version())).await?;
+        let mut exchange = Exchange::new(
+            link.map_err(|error| {
+                tracing::debug!(upstream = %lease.address, %error, "cannot connect");
+                Broken::Connect(error)
+            })?,
+            &self.connection.worker().buffers,
+        );
+        *local = exchange.local();
+        let mut watched = Watched { body, done: &done };
+        let mut taking = |head: &AnswerHead<'_>| {
+            let covered = policy.is_some_and(|policy| retry::covers_answer(policy, grpc, head));
+            (take(head, lease.address), covered && !head.is_interim())
+        };
+        let asking = exchange.ask(request, lease, &mut watched, &mut taking, self.again > 0);
+        let (answer, again) = self.clock.limit(&done, asking).await??;
+        Ok((exchange, answer, again))
+    }
+
+    /// The next head of the answer, after an interim one.
+    pub(super) async fn next_head<T>(
+        &mut self,
+        exchange: &mut Exchange,
+        (lease, request): (&Lease, &Outgoing<'_>),
+        body: &mut impl RequestBody,
+        take: impl FnMut(&AnswerHead<'_>) -> T,
+    ) -> Result<T, Broken> {
+        let done = Cell::new(body.is_done());
+        let mut body = Watched { body, done: &done };
+        self.clock.limit(&done, exchange.next_head(request, lease, &mut body, take)).await?
+    }
+
+    /// Gets ready for another try, if there is to be one: not when all are used up, or too many are under way in the
+    /// cluster, or the body is lost, or time is up.
+    async fn prepare(
+        &mut self,
+        lease: &mut Lease,
+        request: &mut Outgoing<'_>,
+        body: &mut impl RequestBody,
+        unconnected: bool,
+    ) -> bool {
+        let Some(policy) = self.policy else { return false };
+        if self.again >= policy.attempts {
+            self.exhausted = policy.attempts > 0;
+            return false;
+        }
+        // Held until the next try is about to begin; a try itself counts as a request.
+        let Ok(_permit) = self.view.admit_retry(request.cluster) else { return false };
+        if !body.rewind() {
+            return false;
+        }
+        self.again += 1;
+        // Another endpoint may be fine; one that answered badly deserves a pause.
+        if !unconnected {
+            let pause = retry::backoff(policy, self.again, fastrand::u64(..));
+            if self.clock.ends.is_some_and(|ends| ends <= Instant::now() + pause) {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.move_on(lease, (policy, request.cluster), unconnected);
+        request.count_attempt(self.again + 1);
+        true
+    }
+
+    /// Picks the endpoint of the next try: one not tried yet, if there is one. Consistent hashing stays at its own as
+    /// long as that can be connected to.
+    fn move_on(
+        &mut self,
+        lease: &mut Lease,
+        (policy, cluster): (&RetryPolicy, snapshot::ClusterId),
+        unconnected: bool,
+    ) {
+        let hashed =
+            matches!(self.view.snapshot.cluster(cluster).load_balancer, LoadBalancer::ConsistentHash(_));
+        if hashed && !unconnected {
+            return;
+        }
+        if policy.avoid_previous_hosts || unconnected {
+            self.tried.push(lease.address);
+        }
+        let choice = || Choice { draw: fastrand::u64(..), hash: None };
+        let origin = self.connection.origin();
+        let another = self.view.pick_untried(cluster, origin, choice(), &self.tried);
+        if let Some(another) = another.or_else(|| self.view.pick(cluster, origin, choice())) {
+            lease.move_to(another);
+        }
+    }
+}
+
+/// Limits of time. Both run from when the whole request is with us, as in Envoy.
+struct Clock {
+    whole: Option<Duration>,
+    one_try: Option<Duration>,
+    /// What passing the whole limit means.
+    late: Late,
+    ends: Option<Instant>,
+    try_ends: Option<Instant>,
+    /// Made when there is something to wait for.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Clock {
+    fn begin_try(&mut self) {
+        self.try_ends = None;
+    }
+
+    /// Awaits `future` until a limit is passed. `done` tells whether the request's body is.
+    async fn limit<F: Future>(&mut self, done: &Cell<bool>, future: F) -> Result<F::Output, Broken> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if done.get() => self.poll_late(cx).map(Err),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        if self.whole.is_none() && self.one_try.is_none() {
+            return Poll::Pending;
+        }
+        let from_now = |limit: Option<Duration>| limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.ends = self.ends.or_else(|| from_now(self.whole));
+        self.try_ends = self.try_ends.or_else(|| from_now(self.one_try));
+        let Some(first) = self.ends.into_iter().chain(self.try_ends).min() else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(first)));
+        if sleep.deadline() != first {
+            sleep.as_mut().reset(first);
+        }
+        sleep
+            .as_mut()
+            .poll(cx)
+            .map(|()| Broken::Late(if self.ends == Some(first) { self.late } else { Late::OneTry }))
+    }
+}
+
+/// A request's body, and whether it is through.
+struct Watched<'b, B> {
+    body: &'b mut B,
+    done: &'b Cell<bool>,
+}
+
+impl<B: RequestBody> RequestBody for Watched<'_, B> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+        let sent = self.body.poll_send(cx, to);
+        self.done.set(self.body.is_done());
+        sent
+    }
+
+    fn is_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.body.rewind()
+    }
+
+    fn sent(&self) -> Sent<'_> {
+        self.body.sent()
+    }
+}
+
+/// Awaits bodies on their way until `deadline`.
+pub(super) async fn in_time(
+    deadline: Option<Instant>,
+    moving: impl Future<Output = Result<(), PumpError>>,
+) -> Result<(), PumpError> {
+    match deadline {
+        None => moving.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, moving).await.unwrap_or(Err(PumpError::Late)),
+    }
+}

@@ -1,0 +1,210 @@
+//! Time limits and further tries.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use snapshot::{Forward, PathMatch, RetryCondition as On, RetryOn, RetryPolicy, RouteAction};
+
+use crate::{
+    actions::with_routes,
+    support::{Client, Proxy, Upstream, free_address, retrying, route, to_cluster},
+};
+
+fn policy(attempts: u32, conditions: &[On], statuses: &[u16]) -> RetryPolicy {
+    let on = RetryOn { conditions: conditions.to_vec(), statuses: statuses.to_vec() };
+    RetryPolicy { attempts, on, ..retrying() }
+}
+
+fn proxy(endpoints: &[SocketAddr], timeout: Option<Duration>, policy: Option<RetryPolicy>) -> Proxy {
+    let forward = Forward { timeout, retries: policy.map(Arc::new), ..to_cluster(Some(0)).into() };
+    with_routes(endpoints, vec![route(PathMatch::Any, RouteAction::Forward(forward))])
+}
+
+/// Answers with these in turn, then with the last for ever; keeps the heads and bodies of requests.
+fn scripted(answers: &'static [&'static str]) -> (Upstream, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let upstream = Upstream::start(move |mut client: Client| {
+        while let Some(mut request) = client.request_head() {
+            if let Some((_, rest)) = request.split_once("content-length: ") {
+                let length = rest.split_once("\r\n").unwrap().0.parse().unwrap();
+                request += &String::from_utf8(client.exactly(length)).unwrap();
+            } else if request.contains("transfer-encoding: chunked") {
+                request += &String::from_utf8(client.until(b"0\r\n\r\n")).unwrap();
+            }
+            let number = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(request);
+                seen.len()
+            };
+            match answers[(number - 1).min(answers.len() - 1)] {
+                "close" => return,
+                "silence" => thread::sleep(Duration::from_secs(3)),
+                answer => _ = client.send(answer),
+            }
+        }
+    });
+    (upstream, asked)
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy";
+
+#[test]
+fn answers_that_the_policy_covers_are_asked_for_again_and_the_tries_are_counted() {
+    let (upstream, asked) = scripted(&[UNAVAILABLE, UNAVAILABLE, OK]);
+    let proxy = proxy(&[upstream.address], None, Some(policy(2, &[On::ServerError], &[])));
+    let answer = proxy.connect().get("/");
+    assert_eq!((answer.status(), answer.text()), ("200", "ok"));
+    let asked = asked.lock().unwrap();
+    for (request, count) in asked.iter().zip(1..=3) {
+        assert!(request.contains(&format!("\r\nx-envoy-attempt-count: {count}\r\n")), "{request}");
+    }
+    assert_eq!(asked.len(), 3);
+}
+
+#[test]
+fn the_last_answer_goes_to_the_client_when_tries_are_used_up() {
+    let (upstream, asked) = scripted(&[UNAVAILABLE]);
+    let proxy = proxy(&[upstream.address], None, Some(policy(2, &[], &[503])));
+    let mut client = proxy.connect();
+    let answer = client.get("/");
+    assert_eq!((answer.status(), answer.text()), ("503", "busy"));
+    assert_eq!(asked.lock().unwrap().len(), 3);
+    assert_eq!(client.get("/").status(), "503");
+}
+
+#[test]
+fn what_the_policy_does_not_cover_is_passed_on() {
+    let (upstream, asked) = scripted(&[UNAVAILABLE]);
+    for policy in [Some(retrying()), Some(policy(2, &[On::Retriable4xx], &[502])), None] {
+        assert_eq!(proxy(&[upstream.address], None, policy).connect().get("/").text(), "busy");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn a_connection_that_ends_without_an_answer_is_a_reset() {
+    let (upstream, asked) = scripted(&["close", OK]);
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
+    let proxied = proxy(&[upstream.address], None, Some(policy(1, &[On::Reset], &[])));
+    assert_eq!(proxied.connect().send(post).answer().text(), "ok");
+    let requests = asked.lock().unwrap().clone();
+    assert_eq!(requests.len(), 2);
+    assert!(requests.iter().all(|request| request.ends_with("\r\n\r\nbody")), "{requests:?}");
+    let (upstream, _) = scripted(&["close"]);
+    let proxied = proxy(&[upstream.address], None, Some(retrying()));
+    let answer = proxied.connect().send(post).answer();
+    assert_eq!((answer.status(), answer.text().ends_with("connection termination")), ("503", true));
+}
+
+#[test]
+fn bodies_that_come_in_pieces_are_repeated_whole_up_to_a_mebibyte() {
+    let chunks = |proxy: &Proxy, size: usize| {
+        let mut client = proxy.connect();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n");
+        thread::sleep(Duration::from_millis(50));
+        client.send(format!("{size:x}\r\n{}\r\n", "x".repeat(size))).send("0\r\n\r\n");
+        client.answer()
+    };
+    let (upstream, asked) = scripted(&[UNAVAILABLE, OK]);
+    let retrying = || Some(policy(1, &[On::GatewayError], &[]));
+    let answer = chunks(&proxy(&[upstream.address], None, retrying()), 100_000);
+    assert_eq!(answer.text(), "ok");
+    let body = |request: &String| request.split_once("\r\n\r\n").unwrap().1.replace("\r\n", "");
+    let bodies: Vec<_> = asked.lock().unwrap().iter().map(body).collect();
+    assert_eq!(bodies.len(), 2);
+    assert!(bodies[0] == bodies[1] && bodies[0].matches('x').count() == 100_000);
+    let (upstream, asked) = scripted(&[UNAVAILABLE, OK]);
+    let answer = chunks(&proxy(&[upstream.address], None, retrying()), 1_100_000);
+    assert_eq!((answer.text(), asked.lock().unwrap().len()), ("busy", 1));
+}
+
+#[test]
+fn another_endpoint_is_tried_and_the_one_that_failed_avoided() {
+    let (bad, asked_bad) = scripted(&[UNAVAILABLE]);
+    let (good, _) = scripted(&[OK]);
+    let proxy = proxy(&[bad.address, good.address], None, Some(policy(1, &[On::ServerError], &[])));
+    let mut client = proxy.connect();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "ok");
+    }
+    assert!(!asked_bad.lock().unwrap().is_empty());
+}
+
+#[test]
+fn connections_that_fail_are_retried_only_where_the_route_says_so() {
+    let (good, _) = scripted(&[OK]);
+    let endpoints = [free_address(), good.address];
+    let with = proxy(&endpoints, None, Some(retrying()));
+    let without = proxy(&endpoints, None, None);
+    let refused = |proxy: &Proxy| (0..20).filter(|_| proxy.connect().get("/").status() == "503").count();
+    assert_eq!(refused(&with), 0);
+    assert!(refused(&without) > 0);
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_answered_504() {
+    let (upstream, _) = scripted(&["silence"]);
+    let start = Instant::now();
+    let answer = proxy(&[upstream.address], Some(Duration::from_millis(200)), None).connect().get("/");
+    assert_eq!((answer.status(), answer.text()), ("504", "upstream request timeout"));
+    let waited = start.elapsed();
+    assert!((Duration::from_millis(200)..Duration::from_secs(2)).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn an_answer_that_is_not_through_in_time_is_cut_off() {
+    let upstream = Upstream::start(|mut client| {
+        client.request_head();
+        client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
+        thread::sleep(Duration::from_secs(3));
+    });
+    let start = Instant::now();
+    let proxy = proxy(&[upstream.address], Some(Duration::from_millis(200)), None);
+    let mut client = proxy.connect();
+    let answer = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").rest();
+    assert!(answer.ends_with(b"\r\n\r\nhalf"));
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn one_slow_try_is_given_up_for_another() {
+    let (upstream, asked) = scripted(&["silence", OK]);
+    let policy = RetryPolicy {
+        per_try_timeout: Some(Duration::from_millis(150)),
+        ..policy(1, &[On::GatewayError], &[])
+    };
+    let proxied = proxy(&[upstream.address], Some(Duration::from_secs(2)), Some(policy.clone()));
+    assert_eq!(proxied.connect().get("/").text(), "ok");
+    assert_eq!(asked.lock().unwrap().len(), 2);
+    let (upstream, _) = scripted(&["silence"]);
+    let answer = proxy(&[upstream.address], None, Some(policy)).connect().get("/");
+    assert_eq!((answer.status(), answer.text()), ("504", "upstream request timeout"));
+}
+
+#[test]
+fn the_whole_limit_counts_all_tries() {
+    let (upstream, asked) = scripted(&[UNAVAILABLE]);
+    let policy = RetryPolicy { backoff: Duration::from_secs(2), ..policy(50, &[On::ServerError], &[]) };
+    let start = Instant::now();
+    let answer =
+        proxy(&[upstream.address], Some(Duration::from_millis(300)), Some(policy)).connect().get("/");
+    assert_eq!((answer.status(), answer.text()), ("503", "busy"));
+    assert!(start.elapsed() < Duration::from_millis(1500) && asked.lock().unwrap().len() < 20);
+}
+
+#[test]
+fn grpc_clients_set_their_own_deadline() {
+    let (upstream, _) = scripted(&["silence"]);
+    let proxy = proxy(&[upstream.address], None, None);
+    let answer = proxy
+        .connect()
+        .send("POST /s/m HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ngrpc-timeout: 100m\r\ncontent-length: 0\r\n\r\n")
+        .answer();
+    assert_eq!((answer.status(), answer.field("grpc-status")), ("200", Some("4")));
+}
