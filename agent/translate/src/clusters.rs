@@ -154,18 +154,20 @@ impl ClusterMaker<'_> {
             Resolution::ChosenByClient if !port.protocol.is_some_and(Protocol::is_http) => {
                 Discovery::OriginalDestination
             }
-            Resolution::Listed | Resolution::ChosenByClient => self.listed(chosen(), policy),
+            Resolution::Listed | Resolution::ChosenByClient => {
+                self.listed(chosen(), service.is_in_mesh(), policy)
+            }
             Resolution::OriginalDestination => Discovery::OriginalDestination,
             Resolution::Dns(resolution) => KnownEndpoint::resolved(chosen(), resolution),
         }
     }
 
     /// Endpoints by where they are.
-    fn listed(&self, endpoints: Vec<KnownEndpoint<'_>>, policy: &Policy<'_>) -> Discovery {
+    fn listed(&self, endpoints: Vec<KnownEndpoint<'_>>, is_in_mesh: bool, policy: &Policy<'_>) -> Discovery {
         let near = endpoints.into_iter().filter_map(|known| {
-            let speaks_mesh_tls = known
-                .labels
-                .is_some_and(|labels| labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio"));
+            let labels = known.labels.filter(|_| is_in_mesh);
+            let speaks_mesh_tls =
+                labels.is_some_and(|labels| labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio"));
             let endpoint = Endpoint { address: known.address()?, weight: known.weight, speaks_mesh_tls };
             Some(Near { endpoint, locality: known.locality, labels: known.labels })
         });

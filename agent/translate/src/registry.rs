@@ -13,7 +13,8 @@ use std::{
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use resources::{
-    Finding, Meta, Object, Path, Problem, Protocol, ResourceSet, Rule, Service, ServiceEntry, Severity,
+    Finding, Location, Meta, Object, Path, Problem, Protocol, ResourceSet, Rule, Service, ServiceEntry,
+    Severity,
 };
 use snapshot::DnsResolution;
 
@@ -36,6 +37,8 @@ pub(crate) struct Registry<'s> {
     by_host: Map<String, Vec<usize>>,
     /// ExternalName services, by their full names.
     aliases: Map<String, Alias<'s>>,
+    /// The names of those, sorted, by what they stand for.
+    aliased: Map<String, Vec<String>>,
 }
 
 /// A Service that is another name of something else.
@@ -127,8 +130,13 @@ impl<'s> Registry<'s> {
         findings: &mut Vec<Finding>,
     ) -> Self {
         let workloads = Workloads::new(resources);
-        let mut registry =
-            Self { proxy, services: Vec::new(), by_host: Map::default(), aliases: Map::default() };
+        let mut registry = Self {
+            proxy,
+            services: Vec::new(),
+            by_host: Map::default(),
+            aliases: Map::default(),
+            aliased: Map::default(),
+        };
         let visible = |s: &&std::sync::Arc<Object<Service>>| visibility::sees_service(s, &proxy.namespace);
         let mut by_service = kubernetes::endpoints_by_service(resources);
         for object in resources.services().iter().filter(visible) {
@@ -150,6 +158,7 @@ impl<'s> Registry<'s> {
                 registry.add(entry::known(object, host, &workloads, proxy), scope, findings);
             }
         }
+        registry.index_aliases();
         registry
     }
 
@@ -190,11 +199,17 @@ impl<'s> Registry<'s> {
     }
 
     /// The ExternalName services that stand for a name, sorted, each with its own full name.
-    pub(crate) fn aliases_of(&self, host: &str) -> Vec<(&str, &Alias<'s>)> {
-        let all = self.aliases.iter().filter(|(alias, _)| self.resolve(alias) == host);
-        let mut found: Vec<_> = all.map(|(name, alias)| (&**name, alias)).collect();
-        found.sort_unstable_by_key(|(name, _)| *name);
-        found
+    pub(crate) fn aliases_of(&self, host: &str) -> impl Iterator<Item = (&str, &Alias<'s>)> {
+        self.aliased.get(host).into_iter().flatten().map(|name| (&**name, &self.aliases[name]))
+    }
+
+    fn index_aliases(&mut self) {
+        let mut aliased: Map<String, Vec<String>> = Map::default();
+        for name in self.aliases.keys() {
+            aliased.entry(self.resolve(name).to_owned()).or_default().push(name.clone());
+        }
+        aliased.values_mut().for_each(|names| names.sort_unstable());
+        self.aliased = aliased;
     }
 
     /// A port of the services with this full name.
@@ -250,6 +265,14 @@ impl<'s> KnownService<'s> {
         match self.origin {
             Origin::Kubernetes(object) => object.meta.name(),
             Origin::Entry(_) => &self.host,
+        }
+    }
+
+    /// Whether it belongs to the mesh, so that its workloads may have sidecars.
+    pub(crate) fn is_in_mesh(&self) -> bool {
+        match self.origin {
+            Origin::Kubernetes(_) => true,
+            Origin::Entry(object) => object.spec.location == Location::MeshInternal,
         }
     }
 

@@ -11,10 +11,9 @@ use resources::{
     Object, OutboundTrafficPolicy, Path, Problem, Protocol, ResourceSet, Rule, Severity, Sidecar,
     VirtualService,
 };
-use snapshot::HostPattern;
 
 use crate::{
-    hosts::{full_name, pattern},
+    hosts::full_name,
     proxy::{Proxy, ProxyKind},
     visibility,
 };
@@ -226,12 +225,9 @@ fn number(listener: &EgressListener) -> Option<u16> {
 
 /// Whether a host, `*.suffix` or `*` covers all of another.
 fn covers(wide: &str, narrow: &str) -> bool {
-    match (pattern(wide), pattern(narrow)) {
-        (Some(HostPattern::Any), Some(_)) => true,
-        (Some(HostPattern::Suffix(suffix)), Some(HostPattern::Exact(name) | HostPattern::Suffix(name))) => {
-            name.ends_with(&suffix)
-        }
-        (wide, narrow) => wide.is_some() && wide == narrow,
+    match wide.strip_prefix('*') {
+        Some(suffix) => narrow.strip_prefix('*').unwrap_or(narrow).ends_with(suffix),
+        None => wide == narrow,
     }
 }
 

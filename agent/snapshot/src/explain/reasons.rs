@@ -1,6 +1,6 @@
 //! Why candidates were taken or not, in words.
 
-use std::net::SocketAddr;
+use std::{fmt::Display, net::SocketAddr};
 
 use super::{Entry, Rejected, SHOWN};
 use crate::{
@@ -35,6 +35,11 @@ pub(super) fn chain(conditions: &FilterChainMatch, facts: &ConnectionFacts<'_>) 
     if let Some(port) = conditions.destination_port.filter(|port| *port != facts.destination.port()) {
         return format!("for connections to port {port}");
     }
+    let subnets = &conditions.destination_subnets;
+    let destination = facts.destination.ip().to_canonical();
+    if !subnets.is_empty() && !subnets.iter().any(|subnet| subnet.contains(&destination)) {
+        return format!("for connections to {}, not to {destination}", list(subnets));
+    }
     let name = facts.server_name.map(HostName::of_authority);
     let name = name.as_ref().map_or("", HostName::as_str);
     if !conditions.server_names.is_empty() && !conditions.server_names.iter().any(|p| p.covers(name)) {
@@ -68,6 +73,9 @@ pub(super) fn chain_conditions(conditions: &FilterChainMatch) -> String {
     if let Some(port) = conditions.destination_port {
         parts.push(format!("to port {port}"));
     }
+    if !conditions.destination_subnets.is_empty() {
+        parts.push(format!("to an address in {}", list(&conditions.destination_subnets)));
+    }
     if !conditions.server_names.is_empty() {
         parts.push(format!("server name among {}", list(&conditions.server_names)));
     }
@@ -87,7 +95,7 @@ pub(super) fn chain_conditions(conditions: &FilterChainMatch) -> String {
     if parts.is_empty() { "it accepts every connection".to_owned() } else { parts.join(", ") }
 }
 
-fn list(patterns: &[HostPattern]) -> String {
+fn list<T: Display>(patterns: &[T]) -> String {
     let shown = patterns.iter().take(SHOWN).map(|pattern| format!("`{pattern}`"));
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if patterns.len() > SHOWN {
@@ -215,5 +223,24 @@ fn text_match(name: &str, condition: &TextMatch) -> String {
         TextMatch::Exact(text) => format!("{name} exactly `{text}`"),
         TextMatch::Prefix(text) => format!("{name} prefix `{text}`"),
         TextMatch::Regex(pattern) => format!("{name} regex `{}`", pattern.source()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_told_as_conditions_and_as_reasons() {
+        let subnets = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let conditions = FilterChainMatch { destination_subnets: subnets, ..FilterChainMatch::default() };
+        let to = |destination: &str| {
+            let (transport, application) = (Transport::RawBuffer, Application::Opaque);
+            let destination = destination.parse().unwrap();
+            chain(&conditions, &ConnectionFacts { destination, server_name: None, transport, application })
+        };
+        assert_eq!(chain_conditions(&conditions), "to an address in `10.0.0.0/8`, `fd00::/8`");
+        assert_eq!(to("11.0.0.1:80"), "for connections to `10.0.0.0/8`, `fd00::/8`, not to 11.0.0.1");
+        assert_eq!(to("[::ffff:10.0.0.1]:80"), "a more specific chain accepts the connection");
     }
 }
