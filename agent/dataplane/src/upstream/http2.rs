@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -12,9 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    SendStream,
+    Ping, PingPong, SendStream,
     client::{self, ResponseFuture, SendRequest},
 };
+use snapshot::Http2KeepAlive;
 use tokio::{sync::Notify, task::spawn_local};
 
 use super::{ConnectError, Upstream, UpstreamStream};
@@ -115,7 +116,7 @@ impl Upstream {
                 local: connected.local,
                 streams: Cell::new(0),
                 used: Cell::new(false),
-                ended: drive(connection, self.address),
+                ended: drive(connection, self.address, policy.connections.http2_keepalive),
                 idle_since: Cell::new(Instant::now()),
                 left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
                 policy,
@@ -152,16 +153,40 @@ async fn handshake(stream: UpstreamStream) -> Result<(SendRequest<Bytes>, Connec
 }
 
 /// Moves the frames of a connection until it ends, which the value returned then says.
-fn drive(connection: Connection, upstream: SocketAddr) -> Rc<Cell<bool>> {
+fn drive(
+    mut connection: Connection,
+    upstream: SocketAddr,
+    keepalive: Option<Http2KeepAlive>,
+) -> Rc<Cell<bool>> {
     let ended = Rc::new(Cell::new(false));
     let at_end = Rc::clone(&ended);
     spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%upstream, %error, "HTTP/2 connection to an endpoint ended");
+        let pings = keepalive.and_then(|keepalive| connection.ping_pong().map(|pings| (pings, keepalive)));
+        let answering = async {
+            match pings {
+                Some((pings, keepalive)) => answers_pings(pings, keepalive).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            result = connection => if let Err(error) = result {
+                tracing::debug!(%upstream, %error, "HTTP/2 connection to an endpoint ended");
+            },
+            () = answering => tracing::debug!(%upstream, "HTTP/2 connection to an endpoint answers no pings"),
         }
         at_end.set(true);
     });
     ended
+}
+
+/// Returns when the peer leaves a ping unanswered for too long.
+async fn answers_pings(mut pings: PingPong, Http2KeepAlive { interval, timeout }: Http2KeepAlive) {
+    loop {
+        tokio::time::sleep(interval).await;
+        if !matches!(tokio::time::timeout(timeout, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+            return;
+        }
+    }
 }
 
 impl Http2Connections {

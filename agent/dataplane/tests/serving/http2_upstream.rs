@@ -347,3 +347,22 @@ fn a_limited_connection_carries_one_request_after_the_other_and_is_then_replaced
     assert!(clients.iter_mut().all(|client| client.answer().status() == "200"));
     assert_eq!(upstream.connections(), 2);
 }
+
+#[test]
+fn a_connection_that_answers_no_pings_ends_with_its_requests() {
+    // Settings, and then not a word more.
+    let upstream = Upstream::start(|mut client| {
+        client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        client.rest();
+    });
+    let proxy = Proxy::start(dataplane::Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        let (interval, timeout) = (Duration::from_millis(100), Duration::from_millis(100));
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft.clusters[0].connections.http2_keepalive = Some(snapshot::Http2KeepAlive { interval, timeout });
+        draft
+    });
+    let mut client = proxy.connect();
+    let answer = client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n").answer();
+    assert_eq!((answer.status(), answer.text().contains("reset reason: ")), ("503", true));
+}
