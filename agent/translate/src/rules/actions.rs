@@ -64,7 +64,7 @@ pub(super) fn cors(written: &resources::CorsPolicy, report: &mut Report<'_, '_>)
     }
 }
 
-/// The change of the path, by how the path was matched (Istio 5.2 in our notes: `VirtualService.http.rewrite`).
+/// The change of the path, which follows from how the path was matched.
 ///
 /// After a prefix its bytes are replaced; after an exact path or an expression the whole path is; where no path or `/`
 /// was matched the leading `/` alone is, so that `/foo` makes `/footest` of `/test`.
