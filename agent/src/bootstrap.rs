@@ -138,6 +138,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         max_connections,
         access_log,
         inbound_capture: options.inbound_capture,
+        gateway_proxy_protocol: mesh.gateway_proxy_protocol,
         ..Settings::default()
     })
 }

@@ -10,12 +10,15 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Cluster, Connections, Discovery, Endpoint, Limits, LocalityEndpoints, SourceAddresses};
+use snapshot::{
+    Cluster, Connections, Discovery, Endpoint, Limits, LocalityEndpoints, ProxyProtocol, SourceAddresses,
+};
 use tokio::sync::Notify;
 
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
     health::{Outliers, Watch},
+    proxy_protocol::Announcement,
     relay,
     shared::{Permit, Resource, SharedCluster, Usage},
     sys::Source,
@@ -29,6 +32,7 @@ pub(crate) struct Policy {
     source: Option<SourceAddresses>,
     pub(crate) connect_timeout: Duration,
     pub(crate) connections: Connections,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     limits: Limits,
     usage: Option<Arc<Usage>>,
     outliers: Option<Arc<Outliers>>,
@@ -71,6 +75,7 @@ impl Policy {
             source: cluster.source,
             connect_timeout: cluster.connect_timeout,
             connections: cluster.connections,
+            proxy_protocol: cluster.proxy_protocol,
             limits: cluster.limits,
             usage: shared.usage,
             outliers: shared.outliers,
@@ -89,7 +94,10 @@ impl Policy {
             (None, None) => true,
             _ => false,
         };
-        same_tls && self.source == old.source && self.connections.keepalive == old.connections.keepalive
+        same_tls
+            && self.source == old.source
+            && self.connections.keepalive == old.connections.keepalive
+            && self.proxy_protocol == old.proxy_protocol
     }
 
     /// The local address to connect from, if the kernel is not to choose: the client's own, where the cluster has one
@@ -194,6 +202,8 @@ type UpstreamKey = (SocketAddr, Option<Source>);
 /// Where a connection comes from and was going.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
+    /// The client.
+    pub(crate) peer: SocketAddr,
     /// Its original destination.
     pub(crate) destination: SocketAddr,
     /// The client's own address, where the application is to see it.
@@ -267,6 +277,20 @@ impl ClusterConnections {
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
+        let announcement = self
+            .policy
+            .proxy_protocol
+            .map(|version| Announcement { version, addresses: Some((origin.peer, origin.destination)) });
+        Some(self.pick_silent(cluster, origin, choice, tried)?.announcing(announcement))
+    }
+
+    fn pick_silent(
+        &self,
+        cluster: &Cluster,
+        origin: Origin,
+        choice: Choice,
+        tried: &[SocketAddr],
+    ) -> Option<Lease> {
         if cluster.discovery == Discovery::OriginalDestination {
             let untried = !tried.contains(&origin.destination);
             return untried.then(|| self.original(origin).lease());
@@ -331,7 +355,7 @@ impl ClusterConnections {
         self.endpoints.iter().chain(self.original.borrow().values()).map(Rc::clone).collect()
     }
 
-    fn original(&self, Origin { destination, client }: Origin) -> Rc<Upstream> {
+    fn original(&self, Origin { destination, client, .. }: Origin) -> Rc<Upstream> {
         let key = (destination, self.policy.source(destination.ip(), client));
         let mut original = self.original.borrow_mut();
         if let Some(upstream) = original.get(&key) {

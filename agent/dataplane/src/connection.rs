@@ -22,6 +22,7 @@ use crate::{
     cluster::Origin,
     http,
     inspect::{Inspected, inspect, inspect_hello},
+    proxy_protocol::{self, Header},
     sys::Source,
     tcp::{self, Dialled, NotDialled},
     timer::{Elapsed, Registered},
@@ -78,7 +79,7 @@ impl Connection {
             }
             _ => None,
         };
-        Origin { destination: self.destination, client }
+        Origin { peer: self.peer, destination: self.destination, client }
     }
 
     /// Whether the client's bytes came encrypted and are decrypted here.
@@ -169,8 +170,8 @@ pub(crate) async fn serve(admitted: Admitted, stream: TcpStream, peer: SocketAdd
 
 async fn serve_accepted(
     admitted: Admitted,
-    stream: TcpStream,
-    peer: SocketAddr,
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
     listener: SocketAddr,
 ) -> io::Result<()> {
     let worker = Rc::clone(admitted.worker());
@@ -178,7 +179,7 @@ async fn serve_accepted(
     // A listener that was removed while the connection waited to be accepted.
     let Some(accepting) = view.snapshot.bound_listener(listener) else { return Ok(()) };
     let accepting = view.snapshot.listener(accepting);
-    let destination = match destination(&worker, &stream, &view, accepting) {
+    let mut destination = match destination(&worker, &stream, &view, accepting) {
         Ok(destination) => destination,
         Err(Refusal::Loop) => {
             worker.count(|counts| counts.looped += 1);
@@ -187,8 +188,18 @@ async fn serve_accepted(
         }
         Err(Refusal::Unknown(error)) => return Err(error),
     };
+    let deadline = worker.timers.register();
+    if accepting.direction == Direction::Gateway && worker.settings.gateway_proxy_protocol {
+        let limit = worker.settings.handshake_timeout;
+        let header = deadline.within(limit, proxy_protocol::receive(&mut stream)).await;
+        if let Header::Proxied { source, destination: dialled } =
+            header.map_err(|Elapsed| io::ErrorKind::TimedOut)??
+        {
+            (peer, destination) = (source, dialled);
+        }
+    }
     let connection = Connection {
-        deadline: worker.timers.register(),
+        deadline,
         admitted,
         peer,
         destination,
@@ -246,7 +257,7 @@ fn is_own_port(port: u16, view: &View, accepting: &Listener) -> bool {
 /// How a connection is served, decided once.
 enum Service {
     Http,
-    Tcp(Result<Dialled, NotDialled>),
+    Tcp(Result<Box<Dialled>, NotDialled>),
     Refused,
 }
 
@@ -357,15 +368,17 @@ async fn serve_chain<S: Transport + 'static>(
 ) {
     let service = match (connection.filter_chain(&view).map(|chain| &chain.filter), early) {
         (Some(NetworkFilter::Http(_)), _) => Service::Http,
-        (Some(NetworkFilter::Tcp(_)), Some(early)) => Service::Tcp(Ok(early)),
-        (Some(NetworkFilter::Tcp(proxy)), None) => Service::Tcp(tcp::dial(&connection, &view, proxy).await),
+        (Some(NetworkFilter::Tcp(_)), Some(early)) => Service::Tcp(Ok(Box::new(early))),
+        (Some(NetworkFilter::Tcp(proxy)), None) => {
+            Service::Tcp(tcp::dial(&connection, &view, proxy).await.map(Box::new))
+        }
         (Some(NetworkFilter::Blackhole) | None, _) => Service::Refused,
     };
     // The connection may outlive many snapshots; what it needs of this one it has.
     drop(view);
     match service {
         Service::Http => http::serve(connection, stream, first).await,
-        Service::Tcp(Ok(dialled)) => tcp::serve(&connection, stream, dialled, first).await,
+        Service::Tcp(Ok(dialled)) => tcp::serve(&connection, stream, *dialled, first).await,
         Service::Tcp(Err(failed)) => tcp::log_failed(&connection, &failed),
         Service::Refused => refuse(&connection),
     }

@@ -17,6 +17,7 @@ mod http;
 mod inspect;
 mod pipe;
 mod plane;
+mod proxy_protocol;
 mod relay;
 mod shared;
 mod sockets;

@@ -16,10 +16,13 @@ use foldhash::fast::RandomState;
 use snapshot::HostName;
 
 use self::http2::Http2Connections;
+use tokio::io::AsyncWriteExt;
+
 use crate::{
     cluster::{Policy, Slot},
     failure::LocalReply,
     health::{Sign, Watch},
+    proxy_protocol::Announcement,
     shared::{Permit, Resource},
     sys::{self, Source},
     tls::Speaks,
@@ -202,7 +205,7 @@ impl Upstream {
     /// Counts one more request or connection until the lease is dropped.
     pub(crate) fn lease(self: &Rc<Self>) -> Lease {
         self.active.set(self.active.get() + 1);
-        Lease { upstream: Rc::clone(self), for_host: None, request: None }
+        Lease { upstream: Rc::clone(self), for_host: None, request: None, announcement: None }
     }
 
     /// The idle connection used last, or `None` when there is none alive.
@@ -221,16 +224,20 @@ impl Upstream {
         None
     }
 
-    /// Opens a new connection, unless the cluster has as many as it may.
-    pub(crate) async fn connect(&self, speaks: Speaks) -> Result<UpstreamConnection, ConnectError> {
+    async fn connect_as(
+        &self,
+        speaks: Speaks,
+        announcement: Option<Announcement>,
+    ) -> Result<UpstreamConnection, ConnectError> {
         let policy = self.policy();
         let slot = policy.slot().map_err(|_| ConnectError::Overflow)?;
-        self.open(&policy, slot, speaks).await
+        self.open(&policy, slot, (speaks, announcement)).await
     }
 
-    /// Opens a new connection; where the cluster has as many as it may, waits for one to end or to fall idle, which
-    /// is then used again.
-    pub(crate) async fn connect_or_wait(&self) -> Result<UpstreamConnection, ConnectError> {
+    async fn connect_or_wait_as(
+        &self,
+        announcement: Option<Announcement>,
+    ) -> Result<UpstreamConnection, ConnectError> {
         let policy = self.policy();
         let slot = match policy.slot() {
             Ok(slot) => slot,
@@ -247,28 +254,24 @@ impl Upstream {
                 }
             }
         };
-        self.open(&policy, slot, Speaks::Http1).await
-    }
-
-    /// Opens a new connection in the place of one that has ended.
-    pub(crate) async fn replace(&self, ended: &mut UpstreamConnection) -> Result<(), ConnectError> {
-        let slot = ended.slot.take();
-        *ended = self.open(&self.policy(), slot, Speaks::Http1).await?;
-        Ok(())
+        self.open(&policy, slot, (Speaks::Http1, announcement)).await
     }
 
     async fn open(
         &self,
         policy: &Policy,
         slot: Option<Slot>,
-        speaks: Speaks,
+        (speaks, announcement): (Speaks, Option<Announcement>),
     ) -> Result<UpstreamConnection, ConnectError> {
         let connecting = async {
             let socket = sys::upstream_socket(self.address, self.source)?;
-            let stream = socket.connect(self.address).await?;
+            let mut stream = socket.connect(self.address).await?;
             stream.set_nodelay(true)?;
             if let Some(keepalive) = &policy.connections.keepalive {
                 sys::set_keepalive(&stream, keepalive)?;
+            }
+            if let Some(announcement) = announcement {
+                stream.write_all(&announcement.header()).await?;
             }
             let local = stream.local_addr().ok();
             let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
@@ -293,7 +296,9 @@ impl Upstream {
         let policy = self.policy.borrow();
         let now = Instant::now();
         let worn_out = policy.connections.max_requests.is_some_and(|limit| connection.requests >= limit)
-            || connection.is_too_old(&policy, now);
+            || connection.is_too_old(&policy, now)
+            // It stands for one client only.
+            || policy.proxy_protocol.is_some();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && !self.retired.get() && !worn_out {
             idle.push(Idle { connection, since: now });
@@ -376,9 +381,36 @@ pub(crate) struct Lease {
     for_host: Option<Rc<Upstream>>,
     /// Its place among the requests of a cluster that counts them.
     request: Option<Permit>,
+    /// What a new connection begins with.
+    announcement: Option<Announcement>,
 }
 
 impl Lease {
+    /// Opens a new connection, unless the cluster has as many as it may.
+    pub(crate) async fn connect(&self, speaks: Speaks) -> Result<UpstreamConnection, ConnectError> {
+        self.connect_as(speaks, self.announcement).await
+    }
+
+    /// Opens a new connection for HTTP/1; where the cluster has as many as it may, waits for one to end or to fall
+    /// idle, which is then used again.
+    pub(crate) async fn connect_or_wait(&self) -> Result<UpstreamConnection, ConnectError> {
+        self.connect_or_wait_as(self.announcement).await
+    }
+
+    /// Opens a new connection in the place of one that has ended.
+    pub(crate) async fn replace(&self, ended: &mut UpstreamConnection) -> Result<(), ConnectError> {
+        let slot = ended.slot.take();
+        *ended = self.open(&self.policy(), slot, (Speaks::Http1, self.announcement)).await?;
+        Ok(())
+    }
+
+    /// Begins new connections with a PROXY header.
+    #[must_use]
+    pub(crate) fn announcing(mut self, announcement: Option<Announcement>) -> Self {
+        self.announcement = announcement;
+        self
+    }
+
     /// Room for a request on an HTTP/2 connection to the endpoint.
     pub(crate) async fn http2_stream(&self) -> Result<Http2Stream, ConnectError> {
         self.for_host.as_ref().unwrap_or(&self.upstream).http2_stream().await

@@ -171,8 +171,12 @@ mod tests {
         Choice { draw, hash: None }
     }
 
+    fn origin(destination: SocketAddr) -> Origin {
+        Origin { peer: "192.0.2.9:9".parse().unwrap(), destination, client: None }
+    }
+
     fn somewhere() -> Origin {
-        Origin { destination: "192.0.2.1:1".parse().unwrap(), client: None }
+        origin("192.0.2.1:1".parse().unwrap())
     }
 
     #[test]
@@ -216,7 +220,7 @@ mod tests {
         let draft = Draft { clusters: vec![cluster], ..Draft::default() };
         let view = View::empty().next(1, Arc::new(draft.finish()), Default::default());
         for port in 1..=u16::try_from(MAX_ORIGINAL).unwrap() + 10 {
-            let origin = Origin { destination: ([10, 0, 0, 1], port).into(), client: None };
+            let origin = origin(([10, 0, 0, 1], port).into());
             let lease = view.pick(ClusterId(0), origin, drawn(0)).unwrap();
             assert_eq!(lease.address.port(), port);
         }

@@ -56,6 +56,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How connections to the workload are captured.
     pub inbound_capture: InboundCapture,
+    /// Whether connections to gateways begin with a PROXY header; those that do not are closed.
+    pub gateway_proxy_protocol: bool,
     /// How the original destination of a captured connection is found.
     pub original_destination: OriginalDestination,
     /// How long a connection may be idle: between two requests, or with nothing moving on an opaque one.
@@ -76,6 +78,7 @@ impl Default for Settings {
             workers: 1,
             max_connections: 8192,
             inbound_capture: InboundCapture::Redirect,
+            gateway_proxy_protocol: false,
             original_destination: crate::original_destination,
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),

@@ -24,6 +24,9 @@ pub struct MeshConfig {
     pub root_namespace: Option<String>,
     /// `pathNormalization.normalization`.
     pub path_normalization: PathNormalization,
+    /// Whether connections to gateways begin with a PROXY header
+    /// (`defaultConfig.gatewayTopology.proxyProtocol: {}`).
+    pub gateway_proxy_protocol: bool,
 }
 
 /// What is done to the path of a request before it is matched.
@@ -102,10 +105,9 @@ fn refused(place: Place, problem: Problem) -> Finding {
 }
 
 /// Fields of the interface that other proxies act on and this one does not yet.
-const PLANNED: [&str; 10] = [
+const PLANNED: [&str; 9] = [
     "accessLogEncoding",
     "accessLogFormat",
-    "defaultConfig",
     "defaultHttpRetryPolicy",
     "enableAutoMtls",
     "enableTracing",
@@ -127,7 +129,11 @@ impl Shape for MeshConfig {
         let Normalization(path_normalization) = fields.or_default("pathNormalization");
         let access_log_file = file.filter(|file| !file.is_empty());
         let InboundTraffic(inbound_traffic_policy) = fields.or_default("inboundTrafficPolicy");
+        let honoured = "is honoured as far as gatewayTopology.proxyProtocol only";
+        let ProxyConfig { gateway_proxy_protocol } =
+            fields.not_yet("defaultConfig", honoured).unwrap_or_default();
         Self {
+            gateway_proxy_protocol,
             access_log_file,
             outbound_traffic_policy,
             inbound_traffic_policy,
@@ -135,6 +141,32 @@ impl Shape for MeshConfig {
             root_namespace: fields.optional("rootNamespace"),
             path_normalization,
         }
+    }
+}
+
+#[derive(Default)]
+struct ProxyConfig {
+    gateway_proxy_protocol: bool,
+}
+
+impl Shape for ProxyConfig {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        let GatewayTopology { proxy_protocol } = fields.or_default("gatewayTopology");
+        fields.ignore_rest();
+        Self { gateway_proxy_protocol: proxy_protocol }
+    }
+}
+
+#[derive(Default)]
+struct GatewayTopology {
+    proxy_protocol: bool,
+}
+
+impl Shape for GatewayTopology {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        let proxy_protocol = fields.optional::<Anything>("proxyProtocol").is_some();
+        fields.ignore_rest();
+        Self { proxy_protocol }
     }
 }
 

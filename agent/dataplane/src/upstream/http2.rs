@@ -21,6 +21,7 @@ use tokio::{sync::Notify, task::spawn_local};
 use super::{ConnectError, Upstream, UpstreamStream};
 use crate::{
     cluster::{Policy, Slot},
+    proxy_protocol::Announcement,
     tls::Speaks,
 };
 
@@ -108,7 +109,10 @@ impl Upstream {
     }
 
     async fn connect_http2(&self) -> Result<Shared, ConnectError> {
-        let connected = self.connect(Speaks::Http2).await?;
+        // Shared by clients, it stands for none of them.
+        let version = self.policy().proxy_protocol;
+        let announcement = version.map(|version| Announcement { version, addresses: None });
+        let connected = self.connect_as(Speaks::Http2, announcement).await?;
         let policy = self.policy();
         match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream)).await {
             Ok(Ok((sender, connection))) => Ok(Shared {

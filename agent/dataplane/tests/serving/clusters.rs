@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use snapshot::{Cluster, Draft, HashFunction, HashKey, HashPolicy, LoadBalancer, OutlierDetection};
+use snapshot::{
+    Cluster, Draft, HashFunction, HashKey, HashPolicy, LoadBalancer, OutlierDetection, ProxyProtocol,
+};
 
 use crate::support::{Client, Proxy, Upstream, free_address, gateway_draft, tcp_chain};
 use dataplane::Settings;
@@ -233,4 +235,50 @@ fn opaque_connections_end_when_idle_for_the_clusters_time_or_as_old_as_they_may_
         assert!(proxy.connect().rest().is_empty());
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     }
+}
+
+#[test]
+fn endpoints_are_told_the_client_by_the_proxy_protocol() {
+    let opaque = Upstream::start(|mut client| {
+        let line = client.until(b"\r\n");
+        client.send(line).rest();
+    });
+    let proxy = relay(&[opaque.address], |cluster| cluster.proxy_protocol = Some(ProxyProtocol::V1));
+    let mut client = proxy.connect();
+    let own = client.0.local_addr().unwrap();
+    let line = String::from_utf8(client.send("x").until(b"\r\n")).unwrap();
+    let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", own.port(), proxy.address.port());
+    assert_eq!(line, expected);
+
+    let web = Upstream::start(|mut client| {
+        let header = client.exactly(28);
+        assert_eq!(&header[..12], b"\r\n\r\n\0\r\nQUIT\n");
+        while client.request_head().is_some() {
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let proxy = gateway(&[web.address], |cluster| cluster.proxy_protocol = Some(ProxyProtocol::V2));
+    let mut client = proxy.connect();
+    (0..2).for_each(|_| assert_eq!(client.get("/").status(), "200"));
+    // No connection stands for two clients.
+    assert_eq!(web.connections(), 2);
+}
+
+#[test]
+fn gateways_behind_a_balancer_learn_the_client_from_its_header() {
+    let web = Upstream::echoing_heads();
+    let settings = Settings { gateway_proxy_protocol: true, ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| gateway_draft(address, &[web.address]));
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x0a\0\0\x07\x10\0\0\x50";
+    for header in [&b"PROXY TCP4 192.0.2.1 10.0.0.7 4096 80\r\n"[..], v2] {
+        let mut client = proxy.connect();
+        // In two pieces, as a network may deliver it.
+        client.send(&header[..14]);
+        thread::sleep(Duration::from_millis(20));
+        let answer = client.send(&header[14..]).get("/");
+        assert!(answer.text().contains("x-forwarded-for: 192.0.2.1\r\n"), "{}", answer.text());
+    }
+    let answer = proxy.connect().send("PROXY UNKNOWN\r\n").get("/");
+    assert!(answer.text().contains("x-forwarded-for: 127.0.0.1\r\n"), "{}", answer.text());
+    assert!(proxy.connect().send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").rest_or_reset().is_empty());
 }

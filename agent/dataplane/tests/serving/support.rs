@@ -229,6 +229,13 @@ impl<S: Read + Write> Client<S> {
         bytes
     }
 
+    /// What comes until the connection ends, however it ends.
+    pub(crate) fn rest_or_reset(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        _ = self.0.read_to_end(&mut bytes);
+        bytes
+    }
+
     fn chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
