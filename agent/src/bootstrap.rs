@@ -19,7 +19,9 @@ use rules::ports::{PROXY_ID, Port};
 use snapshot::Snapshot;
 use sources::{Directories, Source, Update, Updates};
 use tokio::signal::unix::{SignalKind, signal};
-use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, Translation, translate};
+use translate::{
+    CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, Translation, certificate_paths, translate,
+};
 
 use crate::{
     interface::{self, Interface, Purpose},
@@ -37,11 +39,8 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let mesh = mesh_config(options.mesh_config.as_deref())?;
     let defaults = ReadDefaults { namespace: options.namespace.as_str().into() };
     let directories = Directories::open(options.config_dirs.clone(), defaults)?;
-    let directories = match options.kind {
-        ProxyKind::Router => directories.with_certificates(),
-        // Gateways are for others; a sidecar has no use for their keys.
-        ProxyKind::Sidecar => directories,
-    };
+    let known = proxy(&options, &mesh);
+    let directories = directories.with_certificates(move |resources| certificate_paths(resources, &known));
     let interfaces = interfaces(&options)?;
     let settings = data_plane_settings(&options, &mesh)?;
     let plane = DataPlane::start(&settings).context("cannot start the workers")?;
@@ -169,6 +168,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             outbound: options.outbound_port.number(),
             inbound: options.inbound_port.number(),
         },
+        identity: options.identity.clone(),
         mesh: mesh_options(mesh),
         ..Proxy::new(options.kind, options.namespace.as_str())
     }
@@ -183,6 +183,7 @@ pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
         path_normalization: mesh.path_normalization,
         connect_timeout: mesh.connect_timeout.unwrap_or(defaults.connect_timeout),
         root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
+        trust_domain: mesh.trust_domain.clone().unwrap_or_else(|| defaults.trust_domain.clone()),
         ..defaults
     }
 }

@@ -155,6 +155,10 @@ pub(crate) struct ProxyArgs {
     /// File with mesh-wide settings, in the form of Istio's MeshConfig.
     #[arg(long, value_name = "FILE")]
     pub(crate) mesh_config: Option<PathBuf>,
+    /// Directory with the workload's own certificate: `cert-chain.pem`, `key.pem` and `root-cert.pem`. By default those
+    /// that Istio and SPIRE mount are looked for.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) identity_dir: Option<PathBuf>,
     /// How long connections may take to end after SIGTERM; ends early with the last one.
     #[arg(long, value_name = "DURATION", env = "TERMINATION_DRAIN_DURATION_SECONDS", value_parser = duration,
           default_value = "45s")]

@@ -10,7 +10,7 @@ use std::{
 use dataplane::InboundCapture;
 use resources::Labels;
 use rules::ports::{Port, TPROXY_MARK};
-use translate::{Proxy, ProxyKind};
+use translate::{Proxy, ProxyKind, WorkloadIdentity};
 
 use crate::{
     agent_port::{ApplicationMetrics, PROMETHEUS_ANNOTATIONS},
@@ -39,6 +39,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) application_metrics: Option<ApplicationMetrics>,
     pub(crate) config_dirs: Vec<PathBuf>,
     pub(crate) mesh_config: Option<PathBuf>,
+    /// Where the workload's own certificate is, if it has one.
+    pub(crate) identity: Option<WorkloadIdentity>,
     pub(crate) drain: Duration,
     /// Flags given that nothing here acts on.
     pub(crate) without_effect: Vec<&'static str>,
@@ -86,6 +88,7 @@ impl ProxyOptions {
             application_metrics: application_metrics()?,
             config_dirs: args.config_dir,
             mesh_config: args.mesh_config,
+            identity: identity(args.identity_dir.as_deref()),
             drain: args.drain_duration,
             without_effect: args.without_effect.given(),
             namespace: args.namespace,
@@ -119,6 +122,17 @@ fn application_metrics() -> Result<Option<ApplicationMetrics>, WrongUsage> {
         _ => Ok(None),
     }
 }
+
+/// The workload's certificate in the directory given, else where Istio and SPIRE mount it.
+fn identity(given: Option<&Path>) -> Option<WorkloadIdentity> {
+    if let Some(given) = given {
+        return Some(WorkloadIdentity::in_directory(&given.display().to_string()));
+    }
+    let mounted = IDENTITY_DIRECTORIES.map(WorkloadIdentity::in_directory);
+    mounted.into_iter().find(|identity| Path::new(&identity.certificate).exists())
+}
+
+const IDENTITY_DIRECTORIES: [&str; 2] = ["/var/run/secrets/workload-spiffe-credentials", "/etc/certs"];
 
 fn host_name() -> String {
     nix::unistd::gethostname()

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair,
+    generate_simple_self_signed,
+};
 use tempfile::TempDir;
 
 /// A running gateway; ended with the value.
@@ -21,6 +24,10 @@ struct Gateway {
     process: Child,
     http: u16,
     https: u16,
+    /// TLS passed on unopened to `https`.
+    through: u16,
+    /// TLS opened and its bytes relayed.
+    opened: u16,
     admin: u16,
 }
 
@@ -75,24 +82,28 @@ impl Gateway {
     /// Secret.
     fn start() -> Self {
         let directory = TempDir::new().unwrap();
-        let [http, https, admin, status] = [(); 4].map(|()| free_port());
+        let [http, https, through, opened, admin, status, stats, agent] = [(); 8].map(|()| free_port());
         let certificates = directory.path().join("certs");
         fs::create_dir(&certificates).unwrap();
-        for (name, host) in [("a", "a.com"), ("b", "b.com"), ("c", "c.com"), ("s", "s.com")] {
+        for (name, host) in [("a", "a.com"), ("b", "b.com"), ("c", "c.com"), ("s", "s.com"), ("m", "m.com")] {
             write_certificate(&certificates, name, host);
         }
+        write_clients(&certificates);
         fs::copy(certificates.join("a.key"), certificates.join("c.key")).unwrap();
         let config = directory.path().join("config");
         fs::create_dir(&config).unwrap();
         fs::write(config.join("all.yaml"), resources(&certificates, (http, https), upstream())).unwrap();
+        fs::write(config.join("connections.yaml"), connections(&certificates, https, (through, opened)))
+            .unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
             .args(["proxy", "router", "--config-dir"])
             .arg(&config)
             .args(["--admin-port", &admin.to_string(), "--status-port", &status.to_string()])
+            .args(["--stats-port", &stats.to_string(), "--agent-port", &agent.to_string()])
             .stderr(fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let gateway = Self { directory, process, http, https, admin };
+        let gateway = Self { directory, process, http, https, through, opened, admin };
         gateway.await_port(https);
         gateway
     }
@@ -115,7 +126,7 @@ impl Gateway {
 
     /// Asks with curl, which trusts the certificate `trusted` only.
     fn curl(&self, url: &str, trusted: &str, more: &[&str]) -> Output {
-        let resolve = ["a.com", "b.com", "c.com", "d.com", "s.com"]
+        let resolve = ["a.com", "b.com", "c.com", "d.com", "s.com", "m.com"]
             .map(|host| ["--resolve".to_owned(), format!("{host}:{}:127.0.0.1", self.https)]);
         Command::new("curl")
             .args(["-sS", "--max-time", "10", "--cacert", &self.certificate(trusted)])
@@ -157,12 +168,55 @@ fn resources(certificates: &Path, (http, https): (u16, u16), upstream: u16) -> S
          {}{}{}{from_secret}---\n{secret}\
          apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs}}\nspec: {{hosts: ['*.com'], \
          gateways: [gw], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{port: 80}}]}}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
          apiVersion: v1\nkind: Endpoints\nmetadata: {{name: app}}\n\
-         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{port: {upstream}}}]}}]\n",
+         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {upstream}}}]}}]\n",
         server("a"),
         server("b"),
         server("c"),
+    )
+}
+
+/// An authority, a client certificate of it and one of another.
+fn write_clients(directory: &Path) {
+    let authority = || {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (trusted, other) = (authority(), authority());
+    fs::write(directory.join("ca.crt"), trusted.pem()).unwrap();
+    for (name, issuer) in [("client", &trusted), ("stranger", &other)] {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["client.com".to_owned()]).unwrap();
+        fs::write(directory.join(format!("{name}.crt")), params.signed_by(&key, issuer).unwrap().pem())
+            .unwrap();
+        fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+/// Mutual TLS for m.com, TLS for a.com passed on to the port that terminates it, and TLS for b.com opened to bytes.
+fn connections(certificates: &Path, https: u16, (through, opened): (u16, u16)) -> String {
+    let certificates = certificates.display();
+    let files = |name: &str| {
+        format!("serverCertificate: {certificates}/{name}.crt, privateKey: {certificates}/{name}.key")
+    };
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: more}}\nspec:\n  servers:\n  \
+         - {{port: {{number: {https}, name: https-m, protocol: HTTPS}}, hosts: [m.com], tls: {{mode: MUTUAL, {}, \
+         caCertificates: {certificates}/ca.crt, subjectAltNames: [client.com]}}}}\n  \
+         - {{port: {{number: {through}, name: tls, protocol: TLS}}, hosts: [a.com], tls: {{mode: PASSTHROUGH}}}}\n  \
+         - {{port: {{number: {opened}, name: tls-opened, protocol: TLS}}, hosts: [b.com], tls: {{mode: SIMPLE, {}}}}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: more}}\nspec:\n  \
+         hosts: [a.com, b.com, m.com]\n  gateways: [more]\n  \
+         http: [{{route: [{{destination: {{host: app}}}}]}}]\n  \
+         tls: [{{match: [{{sniHosts: [a.com]}}], route: [{{destination: {{host: own}}}}]}}]\n  \
+         tcp: [{{match: [{{port: {opened}}}], route: [{{destination: {{host: app}}}}]}}]\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: own}}\nspec: {{ports: [{{port: 443}}]}}\n---\n\
+         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: own}}\n\
+         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{port: {https}}}]}}]\n",
+        files("m"),
+        files("b"),
     )
 }
 
@@ -261,4 +315,57 @@ fn a_certificate_replaced_on_disk_is_for_new_connections() {
     assert!(ask().starts_with(b"HTTP/1.1 200"));
     _ = old.kill();
     _ = old.wait();
+}
+
+#[test]
+fn a_client_certificate_is_asked_for_and_judged() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let shown = |name: &str| {
+        let key = gateway.directory.path().join(format!("certs/{name}.key")).display().to_string();
+        ["--cert".to_owned(), gateway.certificate(name), "--key".to_owned(), key]
+    };
+    let ask = |name: Option<&str>, more: &[&str]| {
+        let shown = name.map(shown).into_iter().flatten().collect::<Vec<_>>();
+        let more: Vec<&str> = shown.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        gateway.curl(&gateway.https_url("m.com"), "m", &more)
+    };
+    assert_eq!(text(&ask(Some("client"), &[])), "https");
+    for name in [Some("stranger"), None] {
+        assert!(!ask(name, &[]).status.success(), "{name:?}");
+        // In TLS 1.2 the handshake itself fails, so that curl always sees the alert.
+        let refused = ask(name, &["--tls-max", "1.2"]);
+        assert!(text(&refused).contains("alert"), "{name:?}: {}", text(&refused));
+    }
+}
+
+#[test]
+fn tls_is_passed_on_unopened_or_opened_to_bytes() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    for (host, port) in [("a", gateway.through), ("b", gateway.opened)] {
+        let resolve = format!("{host}.com:{port}:127.0.0.1");
+        let more = ["--http1.1", "--resolve", &resolve];
+        let output = gateway.curl(&format!("https://{host}.com:{port}/"), host, &more);
+        // The bytes of b.com reach the endpoint as the client sent them, without a word about the scheme.
+        assert_eq!(text(&output), if host == "a" { "https" } else { "-" }, "{}", gateway.log());
+    }
+}
+
+#[test]
+fn a_name_that_nobody_serves_gets_an_alert_for_it() {
+    if !has("openssl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let output = Command::new("openssl")
+        .args(["s_client", "-servername", "nobody.org", "-connect", &format!("127.0.0.1:{}", gateway.https)])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(text(&output).contains("unrecognized name"), "{}", text(&output));
 }

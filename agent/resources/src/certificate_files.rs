@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{ResourceSet, SecretBytes, ServerTls};
+use crate::{ClientTls, ResourceSet, SecretBytes, ServerTls};
 
 /// What the files hold that Gateways name, by path as written there. Debug shows no contents.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,10 +36,24 @@ impl CertificateFiles {
 
 impl ResourceSet {
     /// Paths of the certificates, keys and revocation lists that Gateways serve with.
-    pub fn certificate_paths(&self) -> BTreeSet<String> {
+    pub fn gateway_certificate_paths(&self) -> BTreeSet<String> {
         let servers = self.gateways().iter().flat_map(|gateway| &gateway.spec.servers);
         let terminating =
             servers.filter_map(|server| server.tls.as_ref()).filter(|tls| tls.mode.terminates());
         terminating.flat_map(ServerTls::paths).map(str::to_owned).collect()
+    }
+
+    /// Paths of the certificates, keys and revocation lists that DestinationRules name.
+    pub fn client_certificate_paths(&self) -> BTreeSet<String> {
+        let rules = self.destination_rules().iter().map(|rule| &rule.spec);
+        let policies = rules.flat_map(|rule| {
+            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+            rule.traffic_policy.iter().chain(subsets)
+        });
+        let tls = policies.flat_map(|policy| {
+            let ports = policy.port_level.iter().filter_map(|port| port.tls.as_ref());
+            policy.tls.iter().chain(ports)
+        });
+        tls.flat_map(ClientTls::paths).map(str::to_owned).collect()
     }
 }

@@ -27,6 +27,8 @@ pub struct MeshConfig {
     /// Whether connections to gateways begin with a PROXY header
     /// (`defaultConfig.gatewayTopology.proxyProtocol: {}`).
     pub gateway_proxy_protocol: bool,
+    /// The trust domain of the mesh (`trustDomain`), if it is written.
+    pub trust_domain: Option<String>,
 }
 
 /// What is done to the path of a request before it is matched.
@@ -123,7 +125,7 @@ impl Shape for MeshConfig {
             fields.planned::<Anything>(name);
         }
         // Who runs the control plane and where it listens is nothing to a proxy without one.
-        fields.ignore(&["configSources", "discoverySelectors", "ingressClass", "trustDomain"]);
+        fields.ignore(&["configSources", "discoverySelectors", "ingressClass"]);
         let file: Option<String> = fields.optional("accessLogFile");
         let OutboundTraffic(outbound_traffic_policy) = fields.or_default("outboundTrafficPolicy");
         let Normalization(path_normalization) = fields.or_default("pathNormalization");
@@ -140,6 +142,7 @@ impl Shape for MeshConfig {
             connect_timeout: fields.optional("connectTimeout"),
             root_namespace: fields.optional("rootNamespace"),
             path_normalization,
+            trust_domain: fields.optional("trustDomain"),
         }
     }
 }

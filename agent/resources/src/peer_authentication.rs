@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn policy(spec: &str) -> PeerAuthentication {
-        let resource = testing::valid_without_effect(&text(spec));
+        let resource = testing::valid(&text(spec));
         let Resource::PeerAuthentication(object) = resource else { panic!("no PeerAuthentication") };
         object.spec.clone()
     }

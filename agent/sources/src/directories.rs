@@ -8,9 +8,9 @@ mod certificates;
 mod scan;
 mod watch;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc, time::Duration};
 
-use resources::ReadDefaults;
+use resources::{ReadDefaults, ResourceSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{Publisher, Source, Update};
@@ -61,9 +61,13 @@ impl Directories {
         Ok(Self { scanner: Scanner::new(directories, defaults) })
     }
 
-    /// Also reads and watches the certificates and keys that Gateways name by path.
-    pub fn with_certificates(mut self) -> Self {
-        self.scanner.read_certificates();
+    /// Also reads and watches certificates and keys: those that `wanted` names, given the resources.
+    #[must_use]
+    pub fn with_certificates(
+        mut self,
+        wanted: impl Fn(&ResourceSet) -> BTreeSet<String> + Send + 'static,
+    ) -> Self {
+        self.scanner.read_certificates(Box::new(wanted));
         self
     }
 }

@@ -275,7 +275,7 @@ async fn certificates_that_gateways_name_are_read_and_read_again() {
     let place = directory(&[("gw.yaml", gateway(&path("tls.crt"), &key))]);
     let (publisher, mut updates) = channel();
     let source = Directories::open(vec![place.path().to_owned()], ReadDefaults::default()).unwrap();
-    tokio::spawn(source.with_certificates().run(publisher));
+    tokio::spawn(source.with_certificates(resources::ResourceSet::gateway_certificate_paths).run(publisher));
     expect_file(&mut updates, &path("tls.crt"), Ok("one")).await;
     expect_file(&mut updates, &key, Ok("key")).await;
     revision("..2026_02", "two");

@@ -1,15 +1,16 @@
 //! The clusters of a snapshot, by name.
 
-use std::{collections::HashMap, time::Duration};
+use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
 use foldhash::fast::FixedState;
-use resources::{Protocol, ResourceSet, Subset};
+use resources::{Finding, Path, Protocol, ResourceSet, Severity, Subset};
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Discovery, Endpoint, Locality, ServiceName, SourceAddresses,
-    WeightedClusters,
+    UpstreamTls, WeightedClusters,
 };
 
 use crate::{
+    credentials::{Contexts, Unusable, UpstreamPort},
     destinations::{Destinations, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol},
     inbound::{self, InboundPort, Upstream},
     proxy::{Proxy, ProxyKind},
@@ -35,11 +36,13 @@ impl Clusters {
         resources: &ResourceSet,
         (registry, scope): (&Registry<'s>, &SidecarScope<'s>),
         destinations: &Destinations<'_>,
+        (contexts, findings): (&mut Contexts<'_>, &mut Vec<Finding>),
     ) -> Self {
         let proxy = registry.proxy;
         let timeout = proxy.mesh.connect_timeout;
         let own_locality = own_locality(resources, proxy);
-        let maker = ClusterMaker { proxy, own_locality, destinations };
+        let tls = RefCell::new((contexts, findings));
+        let maker = ClusterMaker { proxy, own_locality, destinations, tls };
         let known = |service: &&KnownService<'_>| scope.knows(service.meta().namespace(), &service.host);
         let services = registry.services.iter().filter(known);
         let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
@@ -89,13 +92,14 @@ fn own_locality(resources: &ResourceSet, proxy: &Proxy) -> Option<Locality> {
     proxy.locality.clone().or_else(of_pod)
 }
 
-struct ClusterMaker<'m> {
+struct ClusterMaker<'m, 'c> {
     proxy: &'m Proxy,
     own_locality: Option<Locality>,
     destinations: &'m Destinations<'m>,
+    tls: RefCell<(&'m mut Contexts<'c>, &'m mut Vec<Finding>)>,
 }
 
-impl ClusterMaker<'_> {
+impl ClusterMaker<'_, '_> {
     /// One cluster for each port, and one for each subset of it.
     fn of_service(&self, service: &KnownService<'_>) -> Vec<Cluster> {
         let meta = service.meta();
@@ -133,7 +137,38 @@ impl ClusterMaker<'_> {
             ..Cluster::new(outbound_name(port.number, subset_name, &service.host), discovery)
         };
         apply(&policy, port.protocol, &mut cluster);
+        cluster.tls = self.upstream_tls(
+            (&policy, destination),
+            UpstreamPort {
+                host: &service.host,
+                namespace: &name.namespace,
+                subset: subset_name,
+                port: port.number,
+                is_in_mesh: service.is_in_mesh(),
+            },
+        );
         cluster
+    }
+
+    /// TLS to the endpoints. What is wrong with it is said once for the rule that asks for it.
+    fn upstream_tls(
+        &self,
+        (policy, destination): (&Policy<'_>, Option<HostPolicy<'_>>),
+        port: UpstreamPort<'_>,
+    ) -> Option<Arc<UpstreamTls>> {
+        let (contexts, findings) = &mut *self.tls.borrow_mut();
+        let (tls, unusable) = contexts.of_upstream(policy.tls, port);
+        if let (Some(destination), Some(_)) = (destination, policy.tls) {
+            let spec = Path::ROOT.field("spec");
+            let policy = spec.field("trafficPolicy");
+            let at = policy.field("tls");
+            let meta = &destination.rule().meta;
+            let finding = |wrong: Unusable| {
+                meta.finding(Severity::Error, wrong.rule, &at.field(wrong.field), wrong.problem)
+            };
+            findings.extend(unusable.into_iter().map(finding));
+        }
+        tls
     }
 
     /// The endpoints of a subset, or all.

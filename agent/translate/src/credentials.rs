@@ -4,8 +4,9 @@ mod load;
 mod parameters;
 mod pem;
 mod source;
+mod upstream;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use resources::{CertificateFiles, Problem, ResourceSet, Rule, ServerTls, TlsMode};
@@ -14,10 +15,14 @@ use snapshot::{
     TlsParameters, TrustBundle,
 };
 
-use crate::{draft::DraftBuilder, proxy::Proxy};
+use crate::{
+    draft::DraftBuilder,
+    proxy::{Proxy, ProxyKind, WorkloadIdentity},
+};
 use load::Loader;
 pub(crate) use load::Unusable;
 pub(crate) use source::{AuthoritySource, CredentialSource};
+pub(crate) use upstream::UpstreamPort;
 
 /// What translation needs for certificates beside the resources. It stays pure: the files have been read before, and
 /// what was good the last time is handed in.
@@ -40,9 +45,22 @@ impl Credentials<'_> {
         Self { files: None, last_good: None, check_certificate: |_| Ok(()), check_authority: |_| Ok(()) };
 }
 
+/// Paths of the files that a proxy needs for TLS.
+pub fn certificate_paths(resources: &ResourceSet, proxy: &Proxy) -> BTreeSet<String> {
+    let mut paths = match proxy.kind {
+        ProxyKind::Router => resources.gateway_certificate_paths(),
+        // Gateways are for others; a sidecar has no use for their keys.
+        ProxyKind::Sidecar => BTreeSet::new(),
+    };
+    paths.extend(resources.client_certificate_paths());
+    paths.extend(proxy.identity.iter().flat_map(WorkloadIdentity::paths).map(str::to_owned));
+    paths
+}
+
 /// Makes TLS contexts, each once.
 pub(crate) struct Contexts<'c> {
     loader: Loader<'c>,
+    proxy: &'c Proxy,
     /// By the names of their credentials.
     made: HashMap<String, Vec<(TlsContext, TlsContextId)>>,
 }
@@ -53,7 +71,7 @@ impl<'c> Contexts<'c> {
         credentials: &'c Credentials<'c>,
         proxy: &'c Proxy,
     ) -> Self {
-        Self { loader: Loader::new(resources, credentials, proxy), made: HashMap::new() }
+        Self { loader: Loader::new(resources, credentials, proxy), proxy, made: HashMap::new() }
     }
 
     /// The context of a server that terminates TLS, and what is wrong with it. There is always one: without a
@@ -63,16 +81,16 @@ impl<'c> Contexts<'c> {
         tls: &ServerTls,
         draft: &mut DraftBuilder,
     ) -> (TlsContextId, Vec<Unusable>) {
+        if tls.mode == TlsMode::IstioMutual {
+            let (context, unusable) = self.of_mesh();
+            return (self.add(context, draft), unusable);
+        }
         let mut unusable = Vec::new();
         let mut credentials = Vec::new();
         for source in CredentialSource::of_server(tls) {
             let (credential, wrong) = self.loader.credential(source);
             unusable.extend(wrong);
             credentials.push(credential);
-        }
-        if tls.mode == TlsMode::IstioMutual {
-            let problem = Problem::new("ISTIO_MUTUAL is not supported yet");
-            unusable.push(Unusable { rule: Rule::NotSupported, field: "mode", problem }.costing(None));
         }
         let clients = self.clients(tls, &mut unusable);
         let parameters = parameters::parameters(tls).unwrap_or_else(|wrong| {
@@ -84,6 +102,34 @@ impl<'c> Contexts<'c> {
             credentials.iter().map(|credential| credential.name.as_str()).collect::<Vec<_>>().join(",");
         let alpn = ALPN.map(str::to_owned).to_vec();
         (self.add(TlsContext { name, credentials, clients, alpn, parameters }, draft), unusable)
+    }
+
+    /// The context of inbound connections from the mesh, if the workload has an identity.
+    pub(crate) fn of_inbound(&mut self, draft: &mut DraftBuilder) -> (TlsContextId, Vec<Unusable>) {
+        let (context, unusable) = self.of_mesh();
+        (self.add(context, draft), unusable)
+    }
+
+    /// The workload's own certificate, shown to peers of the same trust domain and asked of them.
+    fn of_mesh(&mut self) -> (TlsContext, Vec<Unusable>) {
+        let alpn = ALPN.map(str::to_owned).to_vec();
+        let name = "default".to_owned();
+        let Some(identity) = self.proxy.identity.as_ref() else {
+            let context = TlsContext { name, alpn, ..TlsContext::default() };
+            return (context, vec![no_identity()]);
+        };
+        let (credential, wrong) = self.loader.credential(CredentialSource::Workload(identity));
+        let (authority, wrong_authority) = self.loader.authority(AuthoritySource::Workload(identity));
+        let names = vec![NameMatch::Prefix(format!("spiffe://{}/", self.proxy.mesh.trust_domain))];
+        let clients = ClientCertificates::Required(PeerRules { authority, names, ..PeerRules::default() });
+        let context = TlsContext {
+            name,
+            credentials: vec![credential],
+            clients,
+            alpn,
+            parameters: TlsParameters::default(),
+        };
+        (context, wrong.into_iter().chain(wrong_authority).collect())
     }
 
     fn clients(&mut self, tls: &ServerTls, unusable: &mut Vec<Unusable>) -> ClientCertificates {
@@ -128,6 +174,13 @@ impl<'c> Contexts<'c> {
         alike.push((made, id));
         id
     }
+}
+
+fn no_identity() -> Unusable {
+    let problem = Problem::new("needs the workload's own certificate, and there is none");
+    let problem = problem.expected("`cert-chain.pem`, `key.pem` and `root-cert.pem`");
+    let problem = problem.remedy("mount them, and name their directory with --identity-dir");
+    Unusable { rule: Rule::UnknownReference, field: "mode", problem }.costing(None)
 }
 
 /// Protocols that servers offer.

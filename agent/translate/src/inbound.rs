@@ -1,18 +1,23 @@
 //! The sidecar's inbound listener (15006): calls to the workload, by the port they go to.
 
+mod asked;
 mod ports;
 
 use std::sync::Arc;
 
 use resources::{Finding, Protocol};
 use snapshot::{
-    Application, Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RetryPolicy,
-    RouteConfig, VirtualHost, WeightedClusters,
+    Direction, FilterChain, HostPattern, NetworkFilter, RetryPolicy, RouteConfig, VirtualHost,
+    WeightedClusters,
 };
+
+use asked::{Asked, Served};
 
 use crate::{
     clusters::{Clusters, INBOUND_PASSTHROUGH, inbound_name},
+    credentials::Contexts,
     draft::{DraftBuilder, chain, dialled_listener, socket_listener, tcp, wildcard},
+    mutual_tls::MutualTls,
     registry::Registry,
     routes::default_route,
     rules::inbound_retries,
@@ -23,11 +28,10 @@ pub(crate) use ports::{InboundPort, Upstream, ports};
 
 /// Adds the inbound listener, and those that callers dial themselves.
 pub(crate) fn build<'s>(
-    registry: &Registry<'s>,
-    scope: &SidecarScope<'s>,
-    clusters: &Clusters,
-    draft: &mut DraftBuilder,
-    findings: &mut Vec<Finding>,
+    (registry, scope, clusters): (&Registry<'s>, &SidecarScope<'s>, &Clusters),
+    mutual_tls: &MutualTls,
+    contexts: &mut Contexts<'_>,
+    (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
 ) {
     let (ports, conflicts) = ports(registry, scope);
     findings.extend(conflicts);
@@ -36,39 +40,47 @@ pub(crate) fn build<'s>(
     listener
         .filter_chains
         .push(on_port(capture, chain("virtualInbound-blackhole", NetworkFilter::Blackhole)));
+    let asked = Asked::new(mutual_tls, registry.proxy, contexts, (draft, findings));
     for port in ports.values().filter(|port| port.number != capture) {
-        let chains = port_chains(port, clusters, draft);
+        let name = format!("0.0.0.0_{}", port.number);
+        let served = served(port, clusters, draft);
+        let chains = asked.chains((&name, &name), asked.mode(port.number), &served);
+        let chains = chains.into_iter().map(|chain| on_port(port.number, chain));
         match port.socket {
             None => listener.filter_chains.extend(chains),
             Some(address) => {
                 let mut own = dialled_listener(Direction::Inbound, address);
-                own.filter_chains = chains;
+                own.filter_chains = chains.collect();
                 draft.add_listener(own);
             }
         }
     }
     let names = (INBOUND_PASSTHROUGH, "inbound|http|0");
-    let anything = http_table(names, clusters.only(INBOUND_PASSTHROUGH), None);
-    let catch_all = draft.add_table(anything);
-    listener.filter_chains.push(on_http(chain("virtualInbound-catchall-http", catch_all)));
-    listener.default_filter_chain = Some(chain("virtualInbound", tcp(clusters.only(INBOUND_PASSTHROUGH))));
+    let http = draft.add_table(http_table(names, clusters.only(INBOUND_PASSTHROUGH), None));
+    let anything = Served::Either { http, opaque: tcp(clusters.only(INBOUND_PASSTHROUGH)) };
+    let names = ("virtualInbound-catchall-http", "virtualInbound");
+    // Ports that no service declares, but a policy names.
+    let named = mutual_tls.ports().filter(|port| !ports.contains_key(port) && *port != capture);
+    for port in named {
+        let chains = asked.chains(names, asked.mode(port), &anything);
+        listener.filter_chains.extend(chains.into_iter().map(|chain| on_port(port, chain)));
+    }
+    listener.filter_chains.extend(asked.chains(names, asked.elsewhere(), &anything));
     draft.add_listener(listener);
 }
 
-fn port_chains(port: &InboundPort<'_>, clusters: &Clusters, draft: &mut DraftBuilder) -> Vec<FilterChain> {
-    let name = format!("0.0.0.0_{}", port.number);
+fn served(port: &InboundPort<'_>, clusters: &Clusters, draft: &mut DraftBuilder) -> Served {
     let cluster = inbound_name(port.number);
-    let opaque = || on_port(port.number, chain(name.clone(), tcp(clusters.only(cluster.clone()))));
+    let opaque = tcp(clusters.only(&*cluster));
     let mut http = || {
         let host = format!("inbound|http|{}", port.service_port);
         let retries = (port.protocol != Some(Protocol::Grpc)).then(inbound_retries);
-        let table = draft.add_table(http_table((&cluster, &host), clusters.only(&*cluster), retries));
-        on_port(port.number, chain(name.clone(), table))
+        draft.add_table(http_table((&cluster, &host), clusters.only(&*cluster), retries))
     };
     match port.protocol {
-        Some(protocol) if protocol.is_http() => vec![http()],
-        Some(_) => vec![opaque()],
-        None => vec![on_http(http()), opaque()],
+        Some(protocol) if protocol.is_http() => Served::Http(http()),
+        Some(_) => Served::Opaque(opaque),
+        None => Served::Either { http: http(), opaque },
     }
 }
 
@@ -93,9 +105,4 @@ fn http_table(
 fn on_port(port: u16, mut chain: FilterChain) -> FilterChain {
     chain.matches.destination_port = Some(port);
     chain
-}
-
-fn on_http(chain: FilterChain) -> FilterChain {
-    let matches = FilterChainMatch { application: Some(Application::Http), ..chain.matches };
-    FilterChain { matches, ..chain }
 }

@@ -12,6 +12,7 @@ mod draft;
 mod gateway;
 mod hosts;
 mod inbound;
+mod mutual_tls;
 mod outbound;
 mod proxy;
 mod references;
@@ -25,14 +26,15 @@ mod visibility;
 use resources::{Finding, ResourceSet};
 use snapshot::Snapshot;
 
-pub use credentials::Credentials;
-pub use proxy::{CapturePorts, MeshOptions, Proxy, ProxyKind};
+pub use credentials::{Credentials, certificate_paths};
+pub use proxy::{CapturePorts, MeshOptions, Proxy, ProxyKind, WorkloadIdentity};
 pub use review::review;
 
 use clusters::Clusters;
 use credentials::Contexts;
 use destinations::Destinations;
 use draft::DraftBuilder;
+use mutual_tls::MutualTls;
 use registry::Registry;
 use rules::Rules;
 use sidecar_scope::SidecarScope;
@@ -56,15 +58,18 @@ pub fn translate(resources: &ResourceSet, credentials: &Credentials<'_>, proxy: 
     let mut draft = DraftBuilder::new(normalization(proxy.mesh.path_normalization));
     let rules = Rules::new(resources, proxy, &mut findings);
     let destinations = Destinations::new(resources, proxy, &mut findings);
-    let clusters = Clusters::new(resources, (&registry, &scope), &destinations);
+    let mut contexts = Contexts::new(resources, credentials, proxy);
+    let tls = (&mut contexts, &mut findings);
+    let clusters = Clusters::new(resources, (&registry, &scope), &destinations, tls);
     match proxy.kind {
         ProxyKind::Router => {
-            let contexts = Contexts::new(resources, credentials, proxy);
             gateway::build(resources, (&registry, &clusters, &rules), contexts, (&mut draft, &mut findings));
         }
         ProxyKind::Sidecar => {
             outbound::build(resources, (&registry, &clusters, &rules, &scope), &mut draft, &mut findings);
-            inbound::build(&registry, &scope, &clusters, &mut draft, &mut findings);
+            let mutual_tls = MutualTls::of(resources, proxy);
+            let served = (&registry, &scope, &clusters);
+            inbound::build(served, &mutual_tls, &mut contexts, (&mut draft, &mut findings));
         }
     }
     findings.extend(references::check(resources, (&registry, &rules, &destinations)));

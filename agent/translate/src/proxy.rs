@@ -24,8 +24,34 @@ pub struct Proxy {
     pub cluster_domain: String,
     /// Where captured connections arrive.
     pub ports: CapturePorts,
+    /// Where the workload's own certificate is, if it has one.
+    pub identity: Option<WorkloadIdentity>,
     /// Settings of the whole mesh.
     pub mesh: MeshOptions,
+}
+
+/// Files with the certificate by which the workload is known in the mesh, as Istio, cert-manager and SPIRE mount them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WorkloadIdentity {
+    /// Path of the certificate chain, PEM.
+    pub certificate: String,
+    /// Path of the private key, PEM.
+    pub key: String,
+    /// Path of the mesh's CA certificates, PEM.
+    pub roots: String,
+}
+
+impl WorkloadIdentity {
+    /// The files in a directory: `cert-chain.pem`, `key.pem` and `root-cert.pem`.
+    pub fn in_directory(directory: &str) -> Self {
+        let file = |name: &str| format!("{}/{name}", directory.trim_end_matches('/'));
+        Self { certificate: file("cert-chain.pem"), key: file("key.pem"), roots: file("root-cert.pem") }
+    }
+
+    /// The paths of all its files.
+    pub fn paths(&self) -> [&str; 3] {
+        [&self.certificate, &self.key, &self.roots]
+    }
 }
 
 impl Proxy {
@@ -40,6 +66,7 @@ impl Proxy {
             locality: None,
             cluster_domain: "cluster.local".to_owned(),
             ports: CapturePorts::default(),
+            identity: None,
             mesh: MeshOptions::default(),
         }
     }
@@ -89,6 +116,8 @@ pub struct MeshOptions {
     pub root_namespace: String,
     /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
     pub scope_gateways_to_namespace: bool,
+    /// The trust domain of the mesh: what its SPIFFE identities begin with (`trustDomain`).
+    pub trust_domain: String,
 }
 
 impl Default for MeshOptions {
@@ -100,6 +129,7 @@ impl Default for MeshOptions {
             connect_timeout: Duration::from_secs(10),
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
+            trust_domain: "cluster.local".to_owned(),
         }
     }
 }

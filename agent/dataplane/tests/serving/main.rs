@@ -9,6 +9,7 @@ mod floods;
 mod http1;
 mod http2;
 mod http2_upstream;
+mod mesh;
 mod mutual;
 mod origination;
 mod retries;

@@ -39,7 +39,7 @@ impl Shape for TrafficPolicy {
             load_balancer: fields.optional("loadBalancer"),
             connection_pool: fields.optional("connectionPool"),
             outlier_detection: fields.optional("outlierDetection"),
-            tls: fields.planned("tls"),
+            tls: fields.optional("tls"),
             port_level: fields.or_default("portLevelSettings"),
             tunnel: fields.planned("tunnel"),
             proxy_protocol: fields.optional::<ProxyProtocolObject>("proxyProtocol").map(|object| object.0),
@@ -82,7 +82,7 @@ impl Shape for PortTrafficPolicy {
             load_balancer: fields.optional("loadBalancer"),
             connection_pool: fields.optional("connectionPool"),
             outlier_detection: fields.optional("outlierDetection"),
-            tls: fields.planned("tls"),
+            tls: fields.optional("tls"),
         }
     }
 

@@ -3,16 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
+    fmt,
     path::Path,
 };
 
-use resources::CertificateFiles;
+use resources::{CertificateFiles, ResourceSet};
 
 use super::scan::{Seen, fingerprint, read_bytes};
 
+/// Tells which files are wanted, given the resources.
+pub(super) type Wanted = Box<dyn Fn(&ResourceSet) -> BTreeSet<String> + Send>;
+
 /// The files wanted and what they held at the last look.
-#[derive(Debug, Default)]
 pub(super) struct Certificates {
+    choose: Wanted,
     wanted: BTreeSet<String>,
     seen: BTreeMap<String, Seen>,
     files: CertificateFiles,
@@ -21,12 +25,23 @@ pub(super) struct Certificates {
 /// Largest file that is read, in bytes: no chain of certificates comes near it.
 const MAX_BYTES: u64 = 1 << 20;
 
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
 impl Certificates {
-    /// Looks after these files from now on and forgets all others.
-    pub(super) fn want(&mut self, paths: &BTreeSet<String>) {
-        self.wanted.clone_from(paths);
-        self.seen.retain(|path, _| paths.contains(path));
-        self.files.retain(paths);
+    pub(super) fn new(choose: Wanted) -> Self {
+        let (wanted, seen, files) = Default::default();
+        Self { choose, wanted, seen, files }
+    }
+
+    /// Looks after the files that these resources need from now on and forgets all others.
+    pub(super) fn want_for(&mut self, resources: &ResourceSet) {
+        self.wanted = (self.choose)(resources);
+        self.seen.retain(|path, _| self.wanted.contains(path));
+        self.files.retain(&self.wanted);
     }
 
     /// Directories to watch. A mounted Secret changes by a rename beside its files.

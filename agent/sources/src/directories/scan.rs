@@ -11,7 +11,7 @@ use std::{
 
 use resources::{Files, Finding, Place, Problem, ReadDefaults, Rule, Severity};
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Wanted};
 use crate::Update;
 
 /// The state of all directories at the last look.
@@ -62,8 +62,8 @@ impl Scanner {
         }
     }
 
-    pub(super) fn read_certificates(&mut self) {
-        self.certificates = Some(Certificates::default());
+    pub(super) fn read_certificates(&mut self, wanted: Wanted) {
+        self.certificates = Some(Certificates::new(wanted));
     }
 
     /// All that is to be watched.
@@ -85,7 +85,7 @@ impl Scanner {
         }
         if let Some(certificates) = &mut self.certificates {
             if changed {
-                certificates.want(&self.files.resources().0.certificate_paths());
+                certificates.want_for(&self.files.resources().0);
             }
             changed |= certificates.scan(&self.touched);
         }

@@ -10,7 +10,7 @@ use super::{
     pem::{self, Broken, Part},
     source::{AuthoritySource, CredentialSource},
 };
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, WorkloadIdentity};
 
 /// Why a server or rule has not got the certificate it should have.
 #[derive(Clone, Debug)]
@@ -127,6 +127,7 @@ impl<'c> Loader<'c> {
         let certificate = match source {
             CredentialSource::Secret(name, field) => self.secret_certificate(name, field)?,
             CredentialSource::Files { certificate, key } => self.file_certificate(certificate, key)?,
+            CredentialSource::Workload(identity) => self.own_certificate(identity)?,
         };
         // One that serves already has been checked.
         if good == Some(&certificate) {
@@ -146,6 +147,9 @@ impl<'c> Loader<'c> {
             AuthoritySource::Files { certificates, revocations } => {
                 self.file_bundle(certificates, revocations)?
             }
+            AuthoritySource::Workload(WorkloadIdentity { roots, .. }) => self
+                .file_bundle(roots, None)
+                .map_err(|unusable| Unusable { field: source.field(), ..unusable })?,
             AuthoritySource::Secret(..) | AuthoritySource::BesideSecret(..) => self.secret_bundle(source)?,
         };
         if good == Some(&bundle) {
@@ -244,6 +248,13 @@ impl<'c> Loader<'c> {
             Part::Key => Unusable::invalid(PRIVATE_KEY, problem.found(key)),
             _ => Unusable::invalid(SERVER_CERTIFICATE, problem.found(certificate)),
         })
+    }
+
+    fn own_certificate(&self, identity: &WorkloadIdentity) -> Result<Certificate, Unusable> {
+        let certificate = self.file_certificate(&identity.certificate, &identity.key);
+        let field = CredentialSource::Workload(identity).field();
+        let certificate = certificate.map_err(|unusable| Unusable { field, ..unusable })?;
+        Ok(certificate)
     }
 
     fn file_bundle(&self, certificates: &str, revocations: Option<&str>) -> Result<TrustBundle, Unusable> {

@@ -1,6 +1,8 @@
 //! Where certificates and authorities come from, as servers and rules name them.
 
-use resources::ServerTls;
+use resources::{ClientTls, ServerTls};
+
+use crate::proxy::WorkloadIdentity;
 
 /// A certificate with its key.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +13,8 @@ pub(crate) enum CredentialSource<'s> {
         certificate: &'s str,
         key: &'s str,
     },
+    /// The workload's own.
+    Workload(&'s WorkloadIdentity),
 }
 
 /// CA certificates and what they have revoked.
@@ -24,6 +28,8 @@ pub(crate) enum AuthoritySource<'s> {
         certificates: &'s str,
         revocations: Option<&'s str>,
     },
+    /// The mesh's.
+    Workload(&'s WorkloadIdentity),
 }
 
 pub(super) const CREDENTIAL_NAME: &str = "credentialName";
@@ -31,6 +37,8 @@ const CREDENTIAL_NAMES: &str = "credentialNames";
 const CA_CREDENTIAL_NAME: &str = "caCertCredentialName";
 const KUBERNETES: &str = "kubernetes://";
 const CA_SUFFIX: &str = "-cacert";
+/// Istio's word for what the system trusts.
+const SYSTEM: &str = "system";
 
 fn without_prefix(name: &str) -> &str {
     name.strip_prefix(KUBERNETES).unwrap_or(name)
@@ -52,11 +60,21 @@ impl<'s> CredentialSource<'s> {
         named.chain(files(&tls.server_certificate, &tls.private_key)).chain(listed).take(MOST).collect()
     }
 
+    /// What a rule shows to endpoints.
+    pub(crate) fn of_client(tls: &'s ClientTls) -> Option<Self> {
+        match (&tls.credential_name, &tls.client_certificate, &tls.private_key) {
+            (Some(name), _, _) => Some(Self::Secret(without_prefix(name), CREDENTIAL_NAME)),
+            (None, Some(certificate), Some(key)) => Some(Self::Files { certificate, key }),
+            _ => None,
+        }
+    }
+
     /// Istio's name for it.
     pub(super) fn name(self) -> String {
         match self {
             Self::Secret(name, _) => format!("{KUBERNETES}{name}"),
             Self::Files { certificate, key } => format!("file-cert:{certificate}~{key}"),
+            Self::Workload(_) => "default".to_owned(),
         }
     }
 
@@ -64,6 +82,7 @@ impl<'s> CredentialSource<'s> {
         match self {
             Self::Secret(_, field) => field,
             Self::Files { .. } => "privateKey",
+            Self::Workload(_) => "mode",
         }
     }
 
@@ -71,6 +90,7 @@ impl<'s> CredentialSource<'s> {
         match self {
             Self::Secret(name, _) => name.to_owned(),
             Self::Files { certificate, key } => format!("{certificate} with {key}"),
+            Self::Workload(WorkloadIdentity { certificate, key, .. }) => format!("{certificate} with {key}"),
         }
     }
 }
@@ -94,9 +114,19 @@ impl<'s> AuthoritySource<'s> {
         Some(Self::Files { certificates, revocations: tls.ca_crl.as_deref() })
     }
 
+    /// The authority that a rule checks endpoints against; `None` leaves it to what the system trusts.
+    pub(crate) fn of_client(tls: &'s ClientTls) -> Option<Self> {
+        if let Some(name) = &tls.credential_name {
+            return Some(Self::BesideSecret(without_prefix(name), CREDENTIAL_NAME));
+        }
+        let certificates = tls.ca_certificates.as_deref().filter(|path| *path != SYSTEM)?;
+        Some(Self::Files { certificates, revocations: tls.ca_crl.as_deref() })
+    }
+
     /// Istio's name for it.
     pub(super) fn name(self) -> String {
         match self {
+            Self::Workload(_) => "ROOTCA".to_owned(),
             Self::BesideSecret(name, _) => format!("{KUBERNETES}{name}{CA_SUFFIX}"),
             Self::Secret(name, _) => format!("{KUBERNETES}{name}"),
             Self::Files { certificates, revocations: None } => format!("file-root:{certificates}"),
@@ -111,7 +141,7 @@ impl<'s> AuthoritySource<'s> {
         match self {
             Self::BesideSecret(name, _) => vec![format!("{name}{CA_SUFFIX}"), name.to_owned()],
             Self::Secret(name, _) => vec![name.to_owned()],
-            Self::Files { .. } => Vec::new(),
+            Self::Files { .. } | Self::Workload(_) => Vec::new(),
         }
     }
 
@@ -119,6 +149,7 @@ impl<'s> AuthoritySource<'s> {
         match self {
             Self::BesideSecret(_, field) | Self::Secret(_, field) => field,
             Self::Files { .. } => "caCertificates",
+            Self::Workload(_) => "mode",
         }
     }
 
@@ -126,6 +157,7 @@ impl<'s> AuthoritySource<'s> {
         match self {
             Self::BesideSecret(name, _) | Self::Secret(name, _) => name.to_owned(),
             Self::Files { certificates, .. } => certificates.to_owned(),
+            Self::Workload(identity) => identity.roots.clone(),
         }
     }
 }

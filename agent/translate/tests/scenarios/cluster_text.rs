@@ -4,7 +4,7 @@ use std::fmt::{Debug, Write};
 
 use snapshot::{
     Cluster, Connections, Discovery, Endpoint, Limits, LoadBalancer, LocalityEndpoints, OutlierDetection,
-    UpstreamProtocol,
+    ServerCheck, UpstreamProtocol, UpstreamTls,
 };
 
 pub(crate) fn cluster(cluster: &Cluster) -> String {
@@ -40,6 +40,7 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
     let default = OutlierDetection::default();
     text.extend(cluster.outlier_detection.as_ref().map(|own| changed("Outliers", own, &default)));
     text.extend(cluster.proxy_protocol.map(|version| format!(" PROXY {version:?}")));
+    text.extend(cluster.tls.as_ref().map(|settings| tls(settings)));
     text.extend(cluster.destination_rule.as_ref().map(|rule| format!(" by {rule}")));
     text
 }
@@ -86,4 +87,22 @@ fn endpoint(endpoint: &Endpoint) -> String {
         1 => endpoint.address.to_string(),
         weight => format!("{}*{weight}", endpoint.address),
     }
+}
+
+fn tls(tls: &UpstreamTls) -> String {
+    let mut text = format!(" tls({:?}, {:?}", tls.endpoints, tls.server_name);
+    match &tls.check {
+        ServerCheck::Unverified => text.push_str(", unverified"),
+        ServerCheck::System(names) => write!(text, ", system {names:?}").unwrap(),
+        ServerCheck::Authority(authority, names) => {
+            let usable = if authority.bundle.is_some() { "" } else { "?" };
+            write!(text, ", {}{usable} {names:?}", authority.name).unwrap();
+        }
+    }
+    if let Some(credential) = &tls.credential {
+        let usable = if credential.certificate.is_some() { "" } else { "?" };
+        write!(text, ", shows {}{usable}", credential.name).unwrap();
+    }
+    let of_mesh = if tls.of_mesh { ", of mesh" } else { "" };
+    format!("{text}{of_mesh})")
 }

@@ -16,7 +16,7 @@ fn outcome(name: &str, input: &str) -> String {
     files.replace_file(&format!("{name}.yaml"), input);
     let (set, mut findings) = files.resources();
     let proxy = support::proxy(input.lines().next().unwrap());
-    let files = support::certificate_files(&set);
+    let files = support::certificate_files(&set, &proxy);
     let translation = translate(&set, &support::credentials(&files), &proxy);
     findings.extend(translation.findings);
     let shown = findings.iter().map(|finding| format!("{} {finding}\n", finding.severity));

@@ -100,8 +100,8 @@ fn found(scenario: &str) -> BTreeSet<String> {
     let mut files = Files::new(ReadDefaults::default());
     files.replace_file("a.yaml", &documents.collect::<Vec<_>>().join("---\n"));
     let (set, _) = files.resources();
-    let certificates = support::certificate_files(&set);
     let proxy = support::proxy(input.lines().next().unwrap());
+    let certificates = support::certificate_files(&set, &proxy);
     facts(&translate(&set, &support::credentials(&certificates), &proxy).snapshot)
 }
 

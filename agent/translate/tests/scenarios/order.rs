@@ -19,8 +19,9 @@ fn outcome(proxy: &str, documents: &[String]) -> (String, Vec<String>) {
         files.replace_file(&format!("{file}.yaml"), &part.join("---\n"));
     }
     let (set, _) = files.resources();
-    let certificates = support::certificate_files(&set);
-    let translation = translate(&set, &support::credentials(&certificates), &support::proxy(proxy));
+    let proxy = support::proxy(proxy);
+    let certificates = support::certificate_files(&set, &proxy);
+    let translation = translate(&set, &support::credentials(&certificates), &proxy);
     let mut findings: Vec<String> =
         translation.findings.iter().map(|f| format!("{:?} {} {:?}", f.resource, f.path, f.rule)).collect();
     findings.sort();

@@ -55,10 +55,11 @@ fn snapshots(documents: &[&str]) -> Vec<String> {
     let mut files = Files::new(ReadDefaults::default());
     files.replace_file("a.yaml", &documents.join("---\n"));
     let (set, _) = files.resources();
-    let certificates = support::certificate_files(&set);
     let kinds = [ProxyKind::Router, ProxyKind::Sidecar];
     let translated = kinds.map(|kind| {
-        translate(&set, &support::credentials(&certificates), &Proxy::new(kind, "prod")).snapshot
+        let proxy = Proxy::new(kind, "prod");
+        let certificates = support::certificate_files(&set, &proxy);
+        translate(&set, &support::credentials(&certificates), &proxy).snapshot
     });
     translated.iter().map(support::text).collect()
 }
@@ -85,9 +86,10 @@ proptest! {
         files.replace_file("a.yaml", &input);
         files.replace_file("a.yaml", &mangled(&input, &manglings));
         let (set, _) = files.resources();
-        let certificates = support::certificate_files(&set);
         for kind in [ProxyKind::Router, ProxyKind::Sidecar] {
-            let translation = translate(&set, &support::credentials(&certificates), &Proxy::new(kind, "prod"));
+            let proxy = Proxy::new(kind, "prod");
+            let certificates = support::certificate_files(&set, &proxy);
+            let translation = translate(&set, &support::credentials(&certificates), &proxy);
             // The text asserts that every handle leads somewhere.
             support::text(&translation.snapshot);
             translation.findings.iter().for_each(|finding| assert!(!finding.to_string().is_empty()));

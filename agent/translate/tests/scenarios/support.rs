@@ -11,7 +11,7 @@ use snapshot::{
     Binding, Certificate, ClientCertificates, FilterChain, NetworkFilter, PeerRules, Snapshot, TlsContext,
     TlsParameters,
 };
-use translate::{Credentials, Proxy, ProxyKind};
+use translate::{Credentials, Proxy, ProxyKind, WorkloadIdentity};
 
 use crate::{
     cluster_text::cluster,
@@ -46,6 +46,9 @@ pub(crate) fn proxy(line: &str) -> Proxy {
         match word.split_once('=') {
             Some(("labels", labels)) => proxy.labels = labels.split(',').map(label).collect::<Labels>(),
             Some(("ips", ips)) => proxy.ips = ips.split(',').map(|ip| ip.parse().unwrap()).collect(),
+            None if word == "identity" => {
+                proxy.identity = Some(WorkloadIdentity::in_directory("/identity"));
+            }
             None if word == "registry-only" => {
                 proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
             }
@@ -64,10 +67,10 @@ fn label(text: &str) -> (String, String) {
 }
 
 /// Every file that is wanted, with a certificate and a key in it, but for those with `missing` in their names.
-pub(crate) fn certificate_files(set: &ResourceSet) -> CertificateFiles {
+pub(crate) fn certificate_files(set: &ResourceSet, proxy: &Proxy) -> CertificateFiles {
     let pem = |label| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");
     let mut files = CertificateFiles::default();
-    for path in set.certificate_paths() {
+    for path in translate::certificate_paths(set, proxy) {
         let missing = path.contains("missing");
         let contents = (pem("CERTIFICATE") + &pem("PRIVATE KEY")).into_bytes();
         files.insert(path, if missing { Err("No such file".to_owned()) } else { Ok(contents) });

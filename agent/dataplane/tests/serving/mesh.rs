@@ -1,0 +1,126 @@
+//! Inbound connections of a workload that is known in the mesh, told apart by what their hellos offer.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, OnceLock},
+};
+
+use dataplane::Settings;
+use rcgen::SanType;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs, pki_types::ServerName,
+};
+use snapshot::{
+    Application, Certificate, ClientCertificates, Credential, Draft, FilterChain, FilterChainMatch,
+    NameMatch, PeerRules, TlsContext, TlsContextId, Transport,
+};
+
+use crate::{
+    mutual::{Issued, Issuer},
+    support::{Client, Proxy, Upstream, http_chain, sidecar_draft, tcp_chain},
+    tls::{Made, tls_draft},
+};
+
+fn workload(issuer: &Issuer, id: &str) -> Issued {
+    issuer.issue(&[SanType::URI(id.try_into().unwrap())], |_| {})
+}
+
+/// The inbound listener of a workload: HTTP of the mesh and clear HTTP to the first upstream, everything else as it is.
+fn inbound(address: SocketAddr, app: SocketAddr, issuer: &Issuer, strict: bool) -> Draft {
+    let own = workload(issuer, "spiffe://td/ns/a/sa/server");
+    let certificate = Some(Certificate::new(vec![own.der.clone()], own.private_key()));
+    let mut draft = sidecar_draft(address, &[app]);
+    let listener = &mut draft.listeners[0];
+    listener.direction = snapshot::Direction::Inbound;
+    listener.default_filter_chain = None;
+    let tls = Some(Transport::Tls);
+    let of = |chain: FilterChain, transport, application, tls| FilterChain {
+        matches: FilterChainMatch { transport, application, ..FilterChainMatch::default() },
+        tls,
+        ..chain
+    };
+    let http = || http_chain(FilterChainMatch::default());
+    listener.filter_chains = match strict {
+        true => vec![of(http(), tls, None, Some(TlsContextId(0)))],
+        false => vec![
+            of(http(), tls, Some(Application::MeshHttp), Some(TlsContextId(0))),
+            of(tcp_chain(1), tls, None, None),
+            of(http(), None, Some(Application::Http), None),
+            tcp_chain(1),
+        ],
+    };
+    let names = vec![NameMatch::Prefix("spiffe://td/".to_owned())];
+    let rules = PeerRules { authority: issuer.authority(), names, ..PeerRules::default() };
+    draft.tls_contexts = vec![TlsContext {
+        name: "default".to_owned(),
+        credentials: vec![Credential { name: "default".to_owned(), certificate }],
+        clients: ClientCertificates::Required(rules),
+        alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        ..TlsContext::default()
+    }];
+    draft
+}
+
+/// Asks over TLS; the server's certificate is not looked at by name, as between proxies.
+fn ask(proxy: &Proxy, issuer: &Issuer, shown: Option<&Issued>, protocols: &[&str]) -> Result<String, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(issuer.der()).unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(roots);
+    let mut config = match shown {
+        Some(shown) => builder.with_client_auth_cert(vec![shown.der.clone()], shown.private_key()).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.dangerous().set_certificate_verifier(crate::mutual::trusting());
+    let tcp: TcpStream = Client::connect(proxy.address).0;
+    let session = ClientConnection::new(Arc::new(config), ServerName::try_from("a.com").unwrap()).unwrap();
+    let mut stream = StreamOwned::new(session, tcp);
+    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n")
+        .map_err(|e| e.to_string())?;
+    let mut first = [0; 12];
+    std::io::Read::read_exact(&mut stream, &mut first).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&first).into_owned())
+}
+
+#[test]
+fn a_permissive_port_takes_the_mesh_clear_text_and_tls_that_is_the_applications_own() {
+    static APPLICATION: OnceLock<SocketAddr> = OnceLock::new();
+    let issuer = Issuer::new();
+    let web = Upstream::echoing_heads();
+    // What the connection was going to is TLS of the application's own.
+    let own = issuer.client("a.com");
+    let made = Made { certificate: Certificate::new(vec![own.der.clone()], own.private_key()), der: own.der };
+    let application =
+        Proxy::start(Settings::default(), |address| tls_draft(address, web.address, &[("*", Some(&made))]));
+    APPLICATION.set(application.address).unwrap();
+    let settings =
+        Settings { original_destination: |_| Ok(APPLICATION.get().copied()), ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| inbound(address, web.address, &issuer, false));
+    let peer = workload(&issuer, "spiffe://td/ns/b/sa/client");
+    let mesh = ["istio-http/1.1", "istio", "http/1.1"];
+    assert_eq!(ask(&proxy, &issuer, Some(&peer), &mesh).unwrap(), "HTTP/1.1 200");
+    assert_eq!(ask(&proxy, &issuer, None, &["http/1.1"]).unwrap(), "HTTP/1.1 200");
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    let stranger = workload(&issuer, "spiffe://elsewhere/ns/b/sa/client");
+    assert!(ask(&proxy, &issuer, Some(&stranger), &mesh).is_err());
+    assert!(ask(&proxy, &issuer, None, &mesh).is_err());
+}
+
+#[test]
+fn a_strict_port_takes_nothing_but_the_mesh() {
+    static APPLICATION: OnceLock<SocketAddr> = OnceLock::new();
+    let issuer = Issuer::new();
+    let web = Upstream::echoing_heads();
+    APPLICATION.set(web.address).unwrap();
+    let settings =
+        Settings { original_destination: |_| Ok(APPLICATION.get().copied()), ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| inbound(address, web.address, &issuer, true));
+    let peer = workload(&issuer, "spiffe://td/ns/b/sa/client");
+    assert_eq!(ask(&proxy, &issuer, Some(&peer), &["istio-http/1.1", "istio"]).unwrap(), "HTTP/1.1 200");
+    assert!(ask(&proxy, &issuer, None, &["istio-http/1.1"]).is_err());
+    assert_eq!(proxy.connect().send("GET / HTTP/1.1\r\nhost: a.com\r\n\r\n").rest(), b"");
+    assert_eq!(web.connections(), 1);
+}

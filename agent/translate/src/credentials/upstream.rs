@@ -1,0 +1,104 @@
+//! TLS to endpoints, as DestinationRules ask for it and as the mesh has it by itself.
+
+use std::sync::Arc;
+
+use resources::{ClientTls, ClientTlsMode};
+use snapshot::{
+    Authority, Credential, NameMatch, ServerCheck, ServerNameSource, TlsParameters, UpstreamTls,
+    UpstreamTlsUse,
+};
+
+use super::{AuthoritySource, Contexts, CredentialSource, Unusable, no_identity};
+
+/// A port of a service, as far as TLS to it depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UpstreamPort<'p> {
+    pub(crate) host: &'p str,
+    pub(crate) namespace: &'p str,
+    pub(crate) subset: &'p str,
+    pub(crate) port: u16,
+    /// Whether its pods belong to the mesh.
+    pub(crate) is_in_mesh: bool,
+}
+
+impl Contexts<'_> {
+    /// How TLS is spoken to a port: as its rule says; where none does, to those that speak the mesh's TLS.
+    pub(crate) fn of_upstream(
+        &mut self,
+        rule: Option<&ClientTls>,
+        port: UpstreamPort<'_>,
+    ) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
+        let has_identity = self.proxy.identity.is_some();
+        match rule.map(|rule| (rule, rule.mode)) {
+            Some((_, ClientTlsMode::Disable)) => (None, Vec::new()),
+            Some((rule, ClientTlsMode::Simple | ClientTlsMode::Mutual)) => self.written(rule),
+            Some((_, ClientTlsMode::IstioMutual)) => self.between_proxies(port, UpstreamTlsUse::All),
+            None if has_identity && port.is_in_mesh => self.between_proxies(port, UpstreamTlsUse::Ready),
+            None => (None, Vec::new()),
+        }
+    }
+
+    fn written(&mut self, rule: &ClientTls) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
+        let mut unusable = Vec::new();
+        let names: Vec<_> = rule.subject_alt_names.iter().cloned().map(NameMatch::Exact).collect();
+        let check = match AuthoritySource::of_client(rule) {
+            _ if rule.insecure_skip_verify => ServerCheck::Unverified,
+            None => ServerCheck::System(names),
+            Some(source) => {
+                let (authority, wrong) = self.loader.authority(source);
+                unusable.extend(wrong);
+                ServerCheck::Authority(authority, names)
+            }
+        };
+        let shown = CredentialSource::of_client(rule).filter(|_| rule.mode == ClientTlsMode::Mutual);
+        let credential = shown.map(|source| {
+            let (credential, wrong) = self.loader.credential(source);
+            unusable.extend(wrong.map(|wrong| match wrong.field {
+                "serverCertificate" => Unusable { field: "clientCertificate", ..wrong },
+                _ => wrong,
+            }));
+            credential
+        });
+        let server_name = rule.sni.clone().filter(|sni| !sni.is_empty());
+        let tls = UpstreamTls {
+            endpoints: UpstreamTlsUse::All,
+            server_name: server_name.map_or(ServerNameSource::Authority, ServerNameSource::Fixed),
+            check,
+            credential,
+            of_mesh: false,
+            parameters: TlsParameters::default(),
+        };
+        (Some(Arc::new(tls)), unusable)
+    }
+
+    /// The mesh's own: the workload's certificate, and for the endpoint one of a workload of the service's namespace.
+    fn between_proxies(
+        &mut self,
+        port: UpstreamPort<'_>,
+        endpoints: UpstreamTlsUse,
+    ) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
+        let mut unusable = Vec::new();
+        let (mut credential, mut authority) =
+            (Credential { name: "default".to_owned(), certificate: None }, Authority::default());
+        match self.proxy.identity.as_ref() {
+            None => unusable.push(no_identity()),
+            Some(identity) => {
+                let (own, wrong) = self.loader.credential(CredentialSource::Workload(identity));
+                let (roots, wrong_roots) = self.loader.authority(AuthoritySource::Workload(identity));
+                (credential, authority) = (own, roots);
+                unusable.extend(wrong.into_iter().chain(wrong_roots));
+            }
+        }
+        let UpstreamPort { host, namespace, subset, port, .. } = port;
+        let peers = format!("spiffe://{}/ns/{namespace}/", self.proxy.mesh.trust_domain);
+        let tls = UpstreamTls {
+            endpoints,
+            server_name: ServerNameSource::Fixed(format!("outbound_.{port}_.{subset}_.{host}")),
+            check: ServerCheck::Authority(authority, vec![NameMatch::Prefix(peers)]),
+            credential: Some(credential),
+            of_mesh: true,
+            parameters: TlsParameters::default(),
+        };
+        (Some(Arc::new(tls)), unusable)
+    }
+}

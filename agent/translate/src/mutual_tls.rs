@@ -1,0 +1,103 @@
+//! Which inbound connections must be mutual TLS: what the PeerAuthentications for a workload come to.
+
+use std::collections::BTreeMap;
+
+use resources::{Labels, MutualTlsMode, PeerAuthentication, ResourceSet};
+
+use crate::proxy::Proxy;
+
+/// What is asked of inbound connections of a workload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct MutualTls {
+    whole: MutualTlsMode,
+    by_port: BTreeMap<u16, MutualTlsMode>,
+}
+
+impl MutualTls {
+    /// The port's own setting, else the workload's, the namespace's, the root namespace's; PERMISSIVE when nobody says
+    /// anything. Of several policies at one level the oldest counts. In the root namespace those with a selector do not
+    /// count at all, as in Istio.
+    pub(crate) fn of(resources: &ResourceSet, proxy: &Proxy) -> Self {
+        let policies = || resources.peer_authentications().iter();
+        let selects =
+            |labels: &Labels| labels.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
+        let has_selector =
+            |policy: &PeerAuthentication| policy.selector.as_ref().is_some_and(|s| !s.is_empty());
+        let is_root = proxy.namespace == proxy.mesh.root_namespace;
+        let own = |policy: &&std::sync::Arc<resources::Object<PeerAuthentication>>| {
+            policy.meta.namespace() == proxy.namespace
+        };
+        let of_workload = policies().filter(own).find(|policy| {
+            !is_root && has_selector(&policy.spec) && policy.spec.selector.as_ref().is_some_and(selects)
+        });
+        let of_namespace = policies().filter(own).find(|policy| !has_selector(&policy.spec));
+        let of_root = policies().find(|policy| {
+            policy.meta.namespace() == proxy.mesh.root_namespace && !has_selector(&policy.spec)
+        });
+        let levels = [of_workload, of_namespace, of_root].into_iter().flatten();
+        let whole = levels.map(|policy| policy.spec.mode).find(|mode| *mode != MutualTlsMode::Unset);
+        let by_port = of_workload.map(|policy| policy.spec.port_level.clone()).unwrap_or_default();
+        Self { whole: whole.unwrap_or(MutualTlsMode::Permissive), by_port }
+    }
+
+    /// What is asked of connections to a port of the workload; never `Unset`.
+    pub(crate) fn mode(&self, port: u16) -> MutualTlsMode {
+        match self.by_port.get(&port) {
+            None | Some(MutualTlsMode::Unset) => self.whole,
+            Some(mode) => *mode,
+        }
+    }
+
+    /// What is asked of connections to ports that nothing is said of.
+    pub(crate) fn elsewhere(&self) -> MutualTlsMode {
+        self.whole
+    }
+
+    /// Ports that something is said of.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.by_port.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use resources::{Files, ReadDefaults};
+
+    use super::*;
+    use crate::proxy::ProxyKind;
+
+    fn modes(policies: &str) -> [MutualTlsMode; 3] {
+        let mut files = Files::new(ReadDefaults { namespace: "ns".into() });
+        let text: String = policies
+            .lines()
+            .map(|line| {
+                let (meta, spec) = line.trim().split_once(' ').unwrap();
+                format!(
+                    "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {meta}\nspec: {spec}\n---\n"
+                )
+            })
+            .collect();
+        files.replace_file("a.yaml", &text);
+        let mut proxy = Proxy::new(ProxyKind::Sidecar, "ns");
+        proxy.labels.insert("app".to_owned(), "web".to_owned());
+        let mutual_tls = MutualTls::of(&files.resources().0, &proxy);
+        [mutual_tls.elsewhere(), mutual_tls.mode(80), mutual_tls.mode(90)]
+    }
+
+    #[test]
+    fn the_narrowest_level_that_says_something_counts() {
+        use MutualTlsMode::{Disable, Permissive, Strict};
+        let root = r#"{"name":"r","namespace":"istio-system"} {mtls: {mode: STRICT}}"#;
+        let namespace = r#"{"name":"n"} {mtls: {mode: DISABLE}}"#;
+        let unset = r#"{"name":"a"} {mtls: {mode: UNSET}}"#;
+        let workload = r#"{"name":"w"} {selector: {matchLabels: {app: web}}, portLevelMtls: {80: {mode: STRICT}, 90: {}}}"#;
+        let other = r#"{"name":"o"} {selector: {matchLabels: {app: other}}, mtls: {mode: DISABLE}}"#;
+        let in_root = r#"{"name":"s","namespace":"istio-system"} {selector: {matchLabels: {app: web}}, mtls: {mode: DISABLE}}"#;
+        assert_eq!(modes(other), [Permissive; 3]);
+        assert_eq!(modes(root), [Strict; 3]);
+        assert_eq!(modes(&format!("{root}\n{in_root}")), [Strict; 3]);
+        assert_eq!(modes(&format!("{root}\n{namespace}")), [Disable; 3]);
+        assert_eq!(modes(&format!("{root}\n{unset}")), [Strict; 3]);
+        assert_eq!(modes(&format!("{namespace}\n{workload}")), [Disable, Strict, Disable]);
+    }
+}
