@@ -12,6 +12,7 @@ mod h1;
 mod h2;
 mod head;
 mod kept;
+mod mirror;
 mod pump;
 mod retry;
 mod routing;

@@ -172,6 +172,8 @@ pub(crate) struct Worker {
     counts: Cell<Counts>,
     draining: Cell<bool>,
     clock: Cell<Clock>,
+    /// Copies of requests under way.
+    pub(crate) mirroring: Cell<usize>,
 }
 
 /// Formatted and wall-clock time, read once per tick.
@@ -218,6 +220,7 @@ impl Worker {
             counts: Cell::default(),
             draining: Cell::new(false),
             clock: Cell::new(Clock::now()),
+            mirroring: Cell::new(0),
         }
     }
 

@@ -30,12 +30,14 @@ pub(super) fn judge(policy: &CorsPolicy, request: &impl RequestHead) -> Verdict 
         (true, false) if policy.ignore_unmatched_preflights => Verdict::Preflight(Vec::new()),
         (false, true) => {
             let mut lines = origin_lines(policy, origin);
-            push(&mut lines, "access-control-expose-headers", &policy.expose_headers);
+            push(&mut lines, EXPOSE_HEADERS, &policy.expose_headers);
             Verdict::Allowed(lines)
         }
         (_, false) => Verdict::Unconcerned,
     }
 }
+
+const EXPOSE_HEADERS: &str = "access-control-expose-headers";
 
 fn origin_lines(policy: &CorsPolicy, origin: &[u8]) -> Vec<Line> {
     let mut lines = vec![("access-control-allow-origin", origin.to_vec())];
@@ -49,6 +51,7 @@ fn policy_lines(policy: &CorsPolicy, origin: &[u8]) -> Vec<Line> {
     let mut lines = origin_lines(policy, origin);
     push(&mut lines, "access-control-allow-methods", &policy.allow_methods);
     push(&mut lines, "access-control-allow-headers", &policy.allow_headers);
+    push(&mut lines, EXPOSE_HEADERS, &policy.expose_headers);
     if let Some(seconds) = policy.max_age {
         push(&mut lines, "access-control-max-age", &seconds.to_string());
     }
@@ -120,7 +123,7 @@ mod tests {
                 "preflight",
                 "access-control-allow-origin: https://a\naccess-control-allow-credentials: true\n\
                  access-control-allow-methods: GET,POST\naccess-control-allow-headers: x-a\n\
-                 access-control-max-age: 86400\n"
+                 access-control-expose-headers: x-b\naccess-control-max-age: 86400\n"
                     .to_owned()
             )
         );

@@ -1,5 +1,7 @@
 //! What a route changes in heads: one list of changes for each head, applied by every codec.
 
+use std::time::Duration;
+
 use snapshot::{Edits, Format, HeaderEdits, PathRewrite, Rewrite};
 
 use super::{
@@ -112,6 +114,12 @@ impl<'v> RequestChanges<'v> {
             self.path = Some(rewrite.apply(received));
             self.fields.take(Change::Set, ORIGINAL_PATH, received.as_bytes().to_vec());
         }
+    }
+
+    /// Tells the endpoint how long it has.
+    pub(super) fn expect_within(&mut self, limit: Duration) {
+        let milliseconds = limit.as_millis().to_string().into_bytes();
+        self.fields.take(Change::Set, "x-envoy-expected-rq-timeout-ms", milliseconds);
     }
 
     /// The new path and query.

@@ -67,6 +67,17 @@ impl<'v> Routed<'v> {
         Self::new(Action::Reply(reply), false)
     }
 
+    /// With the endpoint told how long it has, where there is a limit.
+    fn expecting(mut self, forward: &Forward) -> Self {
+        if let Action::Forward(forwarding) = &mut self.action {
+            let of_try = forward.retries.as_ref().and_then(|policy| policy.per_try_timeout);
+            if let Some(limit) = forwarding.timeout.into_iter().chain(of_try).min() {
+                forwarding.changes.get_or_insert_default().expect_within(limit);
+            }
+        }
+        self
+    }
+
     fn new(action: Action<'v>, grpc: bool) -> Self {
         Self { action, cluster: None, route: None, answer: None, delay: None, grpc }
     }
@@ -214,7 +225,7 @@ impl<H: RequestHead> Asked<'_, H> {
         let mut routed = Routed { cluster: Some(&target.name), ..Routed::new(action, grpc) };
         let rewrite = (forward.rewrite.as_deref(), target.authority.as_deref());
         if route.headers.is_none() && target.headers.is_none() && rewrite == (None, None) {
-            return routed;
+            return routed.expecting(forward);
         }
         // The route has the last word.
         let lists = [target.headers.as_deref(), route.headers.as_deref()];
@@ -225,7 +236,7 @@ impl<H: RequestHead> Asked<'_, H> {
         if let Action::Forward(forwarding) = &mut routed.action {
             forwarding.changes = Some(Box::new(changes));
         }
-        routed
+        routed.expecting(forward)
     }
 
     fn facts<'f>(&'f self, route: &'f Route, cluster: Option<&'f str>) -> RequestFacts<'f> {

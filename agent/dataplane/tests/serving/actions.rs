@@ -2,17 +2,20 @@
 
 use std::{
     net::SocketAddr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use dataplane::Settings;
 use snapshot::{
     AbortStatus, ClusterId, ClusterTarget, CorsPolicy, Direction, Edits, Fault, Format, Forward, HeaderEdits,
-    PathMatch, PathRewrite, Redirect, RedirectPort, Rewrite, Route, RouteAction, SearchPattern, Share,
-    TextMatch, WeightedClusters,
+    Mirror, PathMatch, PathRewrite, Redirect, RedirectPort, Rewrite, Route, RouteAction, SearchPattern,
+    Share, TextMatch, WeightedClusters,
 };
 
-use crate::support::{Answer, Proxy, Upstream, gateway_draft, route, route_config, to_cluster};
+use crate::support::{
+    Answer, Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, to_cluster,
+};
 
 /// A gateway whose one cluster has these endpoints, with these routes.
 pub(crate) fn with_routes(endpoints: &[SocketAddr], routes: Vec<Route>) -> Proxy {
@@ -268,4 +271,82 @@ fn local_answers_to_grpc_clients_are_trailers_only() {
         assert_eq!(answer.field("grpc-message"), Some("no healthy upstream"));
     }
     assert_eq!(ask("application/grpc-web").status(), "503");
+}
+
+/// Keeps the requests it gets, and answers none.
+fn silent() -> (Upstream, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let upstream = Upstream::start(move |mut client| {
+        while let Some(mut head) = client.request_head() {
+            if head.contains("transfer-encoding: chunked") {
+                head += &String::from_utf8(client.until(b"0\r\n\r\n")).unwrap();
+            }
+            seen.lock().unwrap().push(head);
+        }
+    });
+    (upstream, asked)
+}
+
+#[test]
+fn mirrors_get_whole_copies_and_nobody_waits_for_them() {
+    let upstream = Upstream::start(|mut client| {
+        while let Some(head) = client.request_head() {
+            if head.contains("chunked") {
+                client.until(b"0\r\n\r\n");
+            }
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let (mirror, copies) = silent();
+    let proxy = |share| {
+        let target = ClusterTarget {
+            name: "mirror".to_owned(),
+            id: Some(ClusterId(1)),
+            weight: 1,
+            authority: None,
+            headers: None,
+        };
+        let forward = Forward { mirrors: vec![Mirror { target, share }], ..forward() };
+        Proxy::start(Settings::default(), |address| {
+            let mut draft = gateway_draft(address, &[upstream.address]);
+            draft.clusters.push(cluster("mirror", endpoints(&[mirror.address])));
+            let route = route(PathMatch::Any, RouteAction::Forward(forward));
+            draft.route_configs = vec![route_config("*", vec![route])];
+            draft
+        })
+    };
+    let all = proxy(Share::ALL);
+    let start = Instant::now();
+    let mut client = all.connect();
+    assert_eq!(client.get("/bodiless").text(), "ok");
+    client.send("POST /pieces HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n");
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(client.send("2\r\ncd\r\n0\r\n\r\n").answer().text(), "ok");
+    assert!(start.elapsed() < Duration::from_secs(2));
+    while copies.lock().unwrap().len() < 2 && start.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let seen = copies.lock().unwrap().clone();
+    assert!(seen[0].starts_with("GET /bodiless HTTP/1.1\r\nhost: test\r\n"), "{seen:?}");
+    assert!(seen[1].ends_with("\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"), "{seen:?}");
+    assert_eq!(proxy(Share::of_percent(0.0)).connect().get("/").text(), "ok");
+    assert_eq!(copies.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn gateways_believe_no_control_headers_and_tell_who_asked() {
+    let upstream = Upstream::echoing_heads();
+    let action = RouteAction::Forward(Forward { timeout: Some(Duration::from_secs(5)), ..forward() });
+    let proxy = with_routes(&[upstream.address], vec![route(PathMatch::Any, action)]);
+    let head = "GET / HTTP/1.1\nhost: a\nX-Envoy-Retry-On: 5xx\nx-envoy-original-path: /o\nx-envoy-mine: 1\n\
+                x-envoy-external-address: 1.1.1.1\nx-envoy-expected-rq-timeout-ms: 1\n\n";
+    let head = ask(&proxy, head).text().to_ascii_lowercase();
+    assert!(!head.contains("retry-on") && !head.contains("original-path"), "{head}");
+    let lines =
+        ["x-envoy-mine: 1", "x-envoy-external-address: 127.0.0.1", "x-envoy-expected-rq-timeout-ms: 5000"];
+    for line in lines {
+        assert_eq!(head.matches(line.split(':').next().unwrap()).count(), 1, "{head}");
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+    }
 }

@@ -5,6 +5,7 @@ mod actions;
 mod captured;
 mod clusters;
 mod dns;
+mod envoy;
 mod floods;
 mod http1;
 mod http2;

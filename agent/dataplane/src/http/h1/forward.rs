@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http1::BodyLength;
 
 use super::{Answering, Lasting, Next, Session, write_head, write_whole};
@@ -24,6 +25,7 @@ use crate::{
             UpstreamVersion, body_outcome, service_time,
         },
         head::{AnswerFields, AnswerHead, FieldSink},
+        mirror::{self, Copied},
         pump::{Pump, PumpError},
         routing::Forwarding,
     },
@@ -151,7 +153,8 @@ impl<S: Transport> Session<'_, S> {
         let mut sent = Pump::new(forward.body, forward.body);
         let mut attempts =
             Attempts::new(self.connection, forward.view, &forward.forwarding, forward.asked.grpc);
-        if attempts.keeps_body() {
+        let policy = forward.forwarding.policy;
+        if attempts.keeps_body() || !policy.mirrors.is_empty() {
             sent.keep();
         }
         let mut out = self.connection.worker().scratch();
@@ -159,6 +162,10 @@ impl<S: Transport> Session<'_, S> {
             UpstreamVersion::Http1 => self.stage_body(&mut sent, head),
             UpstreamVersion::Http2 => Ok(()),
         };
+        let mirrored = sent.is_done();
+        if mirrored {
+            self.mirror(&forward, head, &sent);
+        }
         let asked = match staged {
             Ok(()) => self.ask(&mut forward, &mut attempts, &mut sent, (head, &mut out)).await,
             Err(broken) => Err(Unanswered { reply: broken.reply(), local: None }),
@@ -166,12 +173,25 @@ impl<S: Transport> Session<'_, S> {
         let (next, outcome) = match asked {
             Ok((exchange, answer)) => {
                 let deadline = attempts.deadline();
-                self.finish(&forward, exchange, (sent, deadline), answer, &mut out).await
+                self.finish(&forward, exchange, (&mut sent, deadline), answer, &mut out).await
             }
             Err(unanswered) => self.give_up(&forward, unanswered).await,
         };
+        if !mirrored && sent.is_done() && sent.rewind() {
+            self.mirror(&forward, head, &sent);
+        }
         self.connection.worker().recycle(out);
         (next, Outcome { exhausted: attempts.exhausted, ..outcome })
+    }
+
+    /// Copies the request, which is through, to the mirrors of its route.
+    fn mirror(&self, forward: &Forward<'_>, head: &[u8], sent: &Pump) {
+        let body = sent.sent().bytes;
+        let copied = || match &forward.http2_head {
+            Some(head) => Copied::Http2(head.clone(), Bytes::copy_from_slice(body)),
+            None => Copied::Http1([head, body].concat()),
+        };
+        mirror::send(self.connection, forward.view, forward.forwarding.policy, forward.asked.method, copied);
     }
 
     /// Puts what has arrived of the request's body behind its head, so that both leave in one write.
@@ -236,7 +256,7 @@ impl<S: Transport> Session<'_, S> {
         &mut self,
         forward: &Forward<'_>,
         exchange: Exchange,
-        (mut sent, deadline): (Pump, Option<tokio::time::Instant>),
+        (sent, deadline): (&mut Pump, Option<tokio::time::Instant>),
         answer: Answer,
         out: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
@@ -257,9 +277,7 @@ impl<S: Transport> Session<'_, S> {
                 let buffers = &self.connection.worker().buffers;
                 let answered = exchange.answered.get_or_insert_with(|| buffers.small());
                 let moved = match body.stage(answered, out) {
-                    Ok(()) => {
-                        in_time(deadline, self.move_bodies(&mut exchange, &mut sent, &mut body, out)).await
-                    }
+                    Ok(()) => in_time(deadline, self.move_bodies(&mut exchange, sent, &mut body, out)).await,
                     Err(error) => Err(PumpError::Body(error)),
                 };
                 if moved.is_ok() && sent.is_done() && answer.reusable {
@@ -270,7 +288,7 @@ impl<S: Transport> Session<'_, S> {
             // In a box of its own: other connections should not hold room for it.
             Exchange::Http2(exchange) => {
                 let mut received = 0;
-                let moving = self.move_frames(exchange, &mut sent, (answer.framing, &mut received), out);
+                let moving = self.move_frames(exchange, sent, (answer.framing, &mut received), out);
                 let moved = Box::pin(in_time(deadline, moving)).await;
                 (moved, received)
             }

@@ -28,6 +28,7 @@ use crate::{
         frames::FramePump,
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
+        mirror::{self, Copied},
         pump::{Pump, PumpError},
         record_request,
         routing::{Action, Asked, Forwarding, Routed, route},
@@ -229,13 +230,17 @@ impl Stream<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     async fn forward(&mut self, forward: &mut Forward<'_>, head: &mut Vec<u8>) -> Outcome<'static> {
         let mut attempts = Attempts::new(self.connection, forward.view, &forward.forwarding, self.grpc);
-        if attempts.keeps_body() {
+        if attempts.keeps_body() || !forward.forwarding.policy.mirrors.is_empty() {
             forward.upload.keep();
         }
         let staged = match forward.version() {
             UpstreamVersion::Http1 => poll_fn(|cx| Poll::Ready(forward.upload.stage(cx, head))).await,
             UpstreamVersion::Http2 => Ok(()),
         };
+        let mirrored = forward.upload.is_done();
+        if mirrored {
+            self.mirror(forward, head);
+        }
         let asked = match staged {
             Ok(()) => self.ask(forward, &mut attempts, head).await,
             Err(error) => Err(Unanswered { reply: Broken::from(error).reply(), local: None }),
@@ -253,7 +258,20 @@ impl Stream<'_> {
                 outcome.at(forward.lease(), local)
             }
         };
+        if !mirrored && forward.upload.is_done() && forward.upload.rewind() {
+            self.mirror(forward, head);
+        }
         Outcome { exhausted: attempts.exhausted, ..outcome }
+    }
+
+    /// Copies the request, which is through, to the mirrors of its route.
+    fn mirror(&self, forward: &Forward<'_>, head: &[u8]) {
+        let body = forward.upload.sent().bytes;
+        let copied = || match &forward.http2_head {
+            Some(head) => Copied::Http2(Box::new(head.clone()), Bytes::copy_from_slice(body)),
+            None => Copied::Http1([head, body].concat()),
+        };
+        mirror::send(self.connection, forward.view, forward.forwarding.policy, self.method, copied);
     }
 
     /// Asks endpoints; passes interim answers on and returns the final one.

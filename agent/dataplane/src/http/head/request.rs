@@ -40,15 +40,16 @@ impl Added {
 
     /// Whether a field of the client's is dropped because this proxy writes its own.
     fn replaces(&self, name: &str) -> bool {
-        match name.len() {
+        let own = match name.len() {
             4 => name.eq_ignore_ascii_case("host"),
             12 => self.request_id.is_some() && name.eq_ignore_ascii_case(REQUEST_ID),
             14 => name.eq_ignore_ascii_case("content-length"),
             15 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_FOR),
             17 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
-            22 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
+            21 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
             _ => false,
-        }
+        };
+        own || (self.is_gateway() && is_control(name))
     }
 
     /// Whether the endpoint is told how often it was asked, as Istio does but towards the application.
@@ -100,6 +101,10 @@ impl Added {
         if self.is_gateway() {
             sink.field_with(FORWARDED_FOR, |out| self.write_forwarded_for(out, request));
         }
+        if self.is_gateway() {
+            // Writing into memory cannot fail.
+            sink.field_with("x-envoy-external-address", |out| _ = write!(out, "{}", self.peer));
+        }
         if let Some(id) = &self.request_id {
             sink.field(REQUEST_ID, id);
         }
@@ -119,6 +124,37 @@ impl Added {
         _ = write!(out, "{}", self.peer);
     }
 }
+
+/// Whether a field tells proxies within the mesh what to do or what they did; from outside it is not believed.
+fn is_control(name: &str) -> bool {
+    const START: &[u8] = b"x-envoy-";
+    let (start, rest) = name.as_bytes().split_at_checked(START.len()).unwrap_or_default();
+    start.eq_ignore_ascii_case(START)
+        && CONTROLS.iter().any(|control| rest.eq_ignore_ascii_case(control.as_bytes()))
+}
+
+/// What Envoy removes from requests that come from outside, after `x-envoy-`.
+const CONTROLS: [&str; 19] = [
+    "decorator-operation",
+    "downstream-service-cluster",
+    "downstream-service-node",
+    "expected-rq-timeout-ms",
+    "external-address",
+    "force-trace",
+    "hedge-on-per-try-timeout",
+    "internal",
+    "ip-tags",
+    "max-retries",
+    "original-path",
+    "original-url",
+    "retriable-header-names",
+    "retriable-status-codes",
+    "retry-grpc-on",
+    "retry-on",
+    "upstream-alt-stat-name",
+    "upstream-rq-per-try-timeout-ms",
+    "upstream-rq-timeout-ms",
+];
 
 /// Says how often the request has been sent to an endpoint.
 pub(in crate::http) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
@@ -262,11 +298,12 @@ mod tests {
     #[test]
     fn gateways_replace_what_clients_claim() {
         let head = "GET /a?b HTTP/1.1\r\nHost: a.com\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
-                    X-Request-Id: mine\r\nConnection: close, x-secret\r\nX-Secret: 1\r\nX-Kept: 2\r\n\r\n";
+                    X-Request-Id: mine\r\nConnection: close, x-secret\r\nX-Secret: 1\r\nX-Kept: 2\r\n\
+                    X-Envoy-Attempt-Count: 7\r\nX-Envoy-Ip-Tags: t\r\nX-Envoy-Retry-On: 5xx\r\n\r\n";
         assert_eq!(
             forwarded(Direction::Gateway, head),
             "GET /a?b HTTP/1.1\r\nhost: a.com\r\nX-Kept: 2\r\nx-forwarded-proto: http\r\n\
-             x-forwarded-for: 1.2.3.4,10.0.0.9\r\nx-request-id: 00000000-0000-4000-8000-000000000000\r\n\
+             x-forwarded-for: 1.2.3.4,10.0.0.9\r\nx-envoy-external-address: 10.0.0.9\r\nx-request-id: 00000000-0000-4000-8000-000000000000\r\n\
              x-envoy-attempt-count: 1\r\n\r\n"
         );
     }
