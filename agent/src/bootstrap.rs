@@ -25,6 +25,7 @@ use translate::{
 
 use crate::{
     interface::{self, Interface, Purpose},
+    log_format,
     metrics::{Metrics, Workload},
     options::ProxyOptions,
     status::{Published, Status},
@@ -130,7 +131,9 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         AccessLog::open(Path::new(file))
             .with_context(|| format!("cannot open the access log `{file}` (accessLogFile)"))
     };
+    let format = log_format::read(mesh)?;
     let access_log = mesh.access_log_file.as_ref().map(open_log).transpose()?;
+    let access_log = access_log.map(|log| log.with_format(format));
     let max_connections = connection_limit(raise_open_files(), options.workers);
     Ok(Settings {
         workers: options.workers,

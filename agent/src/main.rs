@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod explain;
 mod interface;
+mod log_format;
 mod logging;
 mod metrics;
 mod offline;

@@ -1,12 +1,13 @@
-//! The access log: one line per request or connection in Istio's default text format.
+//! The access log: one line per request or connection, in Istio's default format or one of the user's.
 //!
 //! Workers format into a buffer of their own and hand it over when it is large or half a second old; one thread
 //! writes. A reader that does not keep up costs lines, which are counted, never a stalled worker.
 
+mod format;
+
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
-    fmt,
     fs::OpenOptions,
     io::{self, Write},
     net::SocketAddr,
@@ -19,10 +20,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use format::LogFormat;
+pub(crate) use format::Wanted;
+
 /// Where access log lines go; clones write to the same place. Dropping the last one waits until what was handed over
 /// is written, for a second at most.
 #[derive(Clone, Debug)]
-pub struct AccessLog(Arc<Writer>);
+pub struct AccessLog {
+    writer: Arc<Writer>,
+    format: Arc<LogFormat>,
+}
 
 #[derive(Debug)]
 struct Writer {
@@ -63,17 +70,24 @@ impl AccessLog {
             drop(ending);
         };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(write)?;
-        Ok(Self(Arc::new(Writer { queue: Some(queue), lost: AtomicU64::new(0), ended: Mutex::new(ended) })))
+        let writer = Writer { queue: Some(queue), lost: AtomicU64::new(0), ended: Mutex::new(ended) };
+        Ok(Self { writer: Arc::new(writer), format: Arc::default() })
+    }
+
+    /// The same log with lines of another look; without this they look as Istio's do by default.
+    #[must_use]
+    pub fn with_format(self, format: LogFormat) -> Self {
+        Self { format: Arc::new(format), ..self }
     }
 
     /// Lines lost because the output did not keep up.
     pub fn lost_lines(&self) -> u64 {
-        self.0.lost.load(Ordering::Relaxed)
+        self.writer.lost.load(Ordering::Relaxed)
     }
 
     fn submit(&self, lines: Vec<u8>, count: u64) {
-        if self.0.queue.as_ref().is_none_or(|queue| queue.try_send(lines).is_err()) {
-            self.0.lost.fetch_add(count, Ordering::Relaxed);
+        if self.writer.queue.as_ref().is_none_or(|queue| queue.try_send(lines).is_err()) {
+            self.writer.lost.fetch_add(count, Ordering::Relaxed);
         }
     }
 }
@@ -107,12 +121,17 @@ impl LogBuffer {
         Self { log, lines: RefCell::default(), count: Cell::new(0) }
     }
 
+    /// The request fields to remember for a line, by slot.
+    pub(crate) fn fields(&self) -> &[Wanted] {
+        self.log.format.fields()
+    }
+
     /// Adds a line.
     pub(crate) fn record(&self, entry: &Entry<'_>) {
         self.count.set(self.count.get() + 1);
         let full = {
             let mut lines = self.lines.borrow_mut();
-            entry.write_line(&mut lines);
+            self.log.format.write_line(entry, &mut lines);
             lines.len() >= FLUSH_SIZE
         };
         if full {
@@ -134,41 +153,33 @@ impl LogBuffer {
 #[derive(Debug, Default)]
 pub(crate) struct RequestLine {
     text: Vec<u8>,
-    // Ends of the fields within `text`, in the order of `Field`.
-    ends: [u32; FIELDS],
+    /// Ends of the fields within `text`, by slot.
+    ends: Vec<u32>,
+    protocol: &'static str,
 }
-
-/// Fields of a request that the log shows.
-#[derive(Clone, Copy)]
-pub(crate) enum Field {
-    Method,
-    Path,
-    Protocol,
-    ForwardedFor,
-    UserAgent,
-    RequestId,
-    Authority,
-}
-
-const FIELDS: usize = 7;
 
 impl RequestLine {
-    /// Starts over, keeping the memory.
-    pub(crate) fn clear(&mut self) {
+    /// Starts over, keeping the memory. `protocol` is `HTTP/1.1` and the like.
+    pub(crate) fn start(&mut self, protocol: &'static str) {
         self.text.clear();
-        self.ends = [0; FIELDS];
+        self.ends.clear();
+        self.protocol = protocol;
     }
 
-    /// Adds the next field; fields are added in the order of [`Field`], absent ones as empty.
-    pub(crate) fn push(&mut self, field: Field, value: &[u8]) {
-        self.text.extend_from_slice(value);
-        self.ends[field as usize] = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+    /// Adds the field of the next slot; an absent one is empty.
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.text);
+        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
     }
 
-    fn get(&self, field: Field) -> &[u8] {
-        let index = field as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        self.text.get(start..self.ends[index] as usize).unwrap_or_default()
+    fn get(&self, slot: usize) -> &[u8] {
+        let start = slot.checked_sub(1).map_or(0, |before| self.ends.get(before).copied().unwrap_or(0));
+        let end = self.ends.get(slot).copied().unwrap_or(start);
+        self.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    fn protocol(&self) -> &str {
+        self.protocol
     }
 }
 
@@ -195,86 +206,15 @@ pub(crate) struct Entry<'e> {
     pub(crate) route: Option<&'e str>,
 }
 
-impl Entry<'_> {
-    /// Istio's default `accessLogFormat`.
-    fn write_line(&self, out: &mut Vec<u8>) {
-        let absent = RequestLine::default();
-        let request = self.request.unwrap_or(&absent);
-        let field = |field| Quoted(request.get(field));
-        // Writing into memory cannot fail.
-        _ = writeln!(
-            out,
-            "[{}] \"{} {} {}\" {} {} {} - \"-\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} {} {} {} {} {}",
-            humantime::format_rfc3339_millis(self.start),
-            field(Field::Method),
-            field(Field::Path),
-            field(Field::Protocol),
-            self.status,
-            or_dash(self.flags),
-            or_dash(self.details),
-            self.received,
-            self.sent,
-            self.duration.as_millis(),
-            Optional(self.service_time),
-            field(Field::ForwardedFor),
-            field(Field::UserAgent),
-            field(Field::RequestId),
-            field(Field::Authority),
-            Optional(self.upstream),
-            self.cluster.unwrap_or("-"),
-            Optional(self.upstream_local),
-            self.downstream_local,
-            self.downstream_remote,
-            self.server_name.unwrap_or("-"),
-            self.route.unwrap_or("-"),
-        );
-    }
-}
-
-fn or_dash(text: &str) -> &str {
-    if text.is_empty() { "-" } else { text }
-}
-
-struct Optional<T>(Option<T>);
-
-impl<T: fmt::Display> fmt::Display for Optional<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(value) => value.fmt(f),
-            None => f.write_str("-"),
-        }
-    }
-}
-
-/// A peer's bytes as they may stand between quotes: nothing in them can end the field or the line.
-struct Quoted<'b>(&'b [u8]);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("-");
-        }
-        let harmless = |byte: &u8| (b' '..=b'~').contains(byte) && !matches!(byte, b'"' | b'\\');
-        match std::str::from_utf8(self.0) {
-            Ok(text) if self.0.iter().all(harmless) => f.write_str(text),
-            _ => write!(f, "{}", self.0.escape_ascii()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn request() -> RequestLine {
         let mut request = RequestLine::default();
-        request.push(Field::Method, b"GET");
-        request.push(Field::Path, b"/a\"b\x01");
-        request.push(Field::Protocol, b"HTTP/1.1");
-        request.push(Field::ForwardedFor, b"");
-        request.push(Field::UserAgent, b"curl/8");
-        request.push(Field::RequestId, b"id");
-        request.push(Field::Authority, b"a.com");
+        request.start("HTTP/1.1");
+        let fields: [&[u8]; 6] = [b"GET", b"/a\"b\x01", b"", b"curl/8", b"id", b"a.com"];
+        fields.iter().for_each(|value| request.push(|out| out.extend_from_slice(value)));
         request
     }
 
@@ -300,9 +240,45 @@ mod tests {
     }
 
     fn line(entry: &Entry<'_>) -> String {
+        written(entry, &LogFormat::default())
+    }
+
+    fn written(entry: &Entry<'_>, format: &LogFormat) -> String {
         let mut out = Vec::new();
-        entry.write_line(&mut out);
+        format.write_line(entry, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_users_format_is_followed_and_its_line_ended() {
+        let format = snapshot::Format::parse(
+            "%REQ(:METHOD)% [%REQ(X-B?:METHOD):2%] %RESPONSE_CODE% %TRAILER(A)% 100%%",
+        );
+        let format = LogFormat::text(&format.unwrap());
+        let mut request = RequestLine::default();
+        request.start("HTTP/2");
+        ["GET", "POST"].iter().for_each(|value| request.push(|out| out.extend_from_slice(value.as_bytes())));
+        assert_eq!(format.fields().len(), 2);
+        assert_eq!(written(&entry(Some(&request)), &format), "GET [PO] 200 - 100%\n");
+        assert_eq!(written(&entry(None), &format), "- [-] 0 - 100%\n");
+    }
+
+    #[test]
+    fn json_has_numbers_texts_and_nulls() {
+        let format =
+            [("b", "%RESPONSE_CODE%"), ("a", "%REQ(:PATH)%"), ("c", "x %PROTOCOL%"), ("d", "%ROUTE_NAME%")];
+        let format = format.map(|(key, value)| (key.to_owned(), snapshot::Format::parse(value).unwrap()));
+        let format = LogFormat::json(&format);
+        let mut request = RequestLine::default();
+        request.start("HTTP/1.1");
+        request.push(|out| out.extend_from_slice(b"/a\"\n\xff"));
+        let known = Entry { route: None, ..entry(Some(&request)) };
+        assert_eq!(
+            written(&known, &format),
+            "{\"a\":\"/a\\\"\\n\u{fffd}\",\"b\":200,\"c\":\"x HTTP/1.1\",\"d\":null}\n"
+        );
+        let json = written(&entry(None), &LogFormat::default_json());
+        assert!(json.starts_with("{\"authority\":null,\"bytes_received\":0,"), "{json}");
     }
 
     #[test]

@@ -16,7 +16,6 @@ mod mirror;
 mod pump;
 mod retry;
 mod routing;
-mod strftime;
 mod substitute;
 mod timeout;
 
@@ -25,7 +24,7 @@ use std::{borrow::Cow, net::SocketAddr, time::Instant};
 use snapshot::RequestHead;
 
 use crate::{
-    access_log::{Entry, Field, RequestLine},
+    access_log::{Entry, RequestLine},
     buffer::PooledBuffer,
     connection::Connection,
     failure::LocalReply,
@@ -158,14 +157,37 @@ fn flags(outcome: &Outcome<'_>) -> Cow<'static, str> {
     flags.join(",").into()
 }
 
-/// Copies what the log shows of a request.
-fn record_request(line: &mut RequestLine, request: &impl RequestHead, protocol: &str, added: &head::Added) {
-    line.clear();
-    line.push(Field::Method, request.method().as_bytes());
-    line.push(Field::Path, request.path_and_query().as_bytes());
-    line.push(Field::Protocol, protocol.as_bytes());
-    added.record_forwarded_for(line, request);
-    line.push(Field::UserAgent, request.header("user-agent").unwrap_or_default());
-    added.record_request_id(line, request);
-    line.push(Field::Authority, request.authority().as_bytes());
+/// Copies what the log shows of a request, if the log is on.
+fn record_request(
+    connection: &Connection,
+    line: &mut RequestLine,
+    request: &impl RequestHead,
+    (protocol, added): (&'static str, &head::Added),
+) {
+    let Some(log) = &connection.worker().log else { return };
+    line.start(protocol);
+    for wanted in log.fields() {
+        line.push(|out| {
+            if !record_field(&wanted.name, request, added, out)
+                && let Some(other) = &wanted.other
+            {
+                record_field(other, request, added, out);
+            }
+        });
+    }
+}
+
+/// Writes a field as the endpoint gets it; says whether there is one.
+fn record_field(name: &str, request: &impl RequestHead, added: &head::Added, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    match name {
+        ":method" => out.extend_from_slice(request.method().as_bytes()),
+        ":path" => out.extend_from_slice(request.path_and_query().as_bytes()),
+        ":authority" | "host" => out.extend_from_slice(request.authority().as_bytes()),
+        ":scheme" => out.extend_from_slice(added.scheme().as_bytes()),
+        "x-forwarded-for" => added.record_forwarded_for(out, request),
+        "x-request-id" => added.record_request_id(out, request),
+        name => out.extend_from_slice(request.header(name).unwrap_or_default()),
+    }
+    out.len() > start
 }

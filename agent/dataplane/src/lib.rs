@@ -21,6 +21,7 @@ mod proxy_protocol;
 mod relay;
 mod shared;
 mod sockets;
+mod strftime;
 mod sys;
 mod tcp;
 mod telemetry;
@@ -31,7 +32,7 @@ mod upstream;
 mod view;
 mod worker;
 
-pub use access_log::AccessLog;
+pub use access_log::{AccessLog, LogFormat};
 pub use plane::{DataPlane, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
 pub use sys::original_destination;

@@ -4,6 +4,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::LazyLock,
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -124,6 +125,11 @@ pub(crate) fn set_keepalive(stream: &TcpStream, keepalive: &Keepalive) -> io::Re
     }
     SockRef::from(stream).set_tcp_keepalive(&wanted)
 }
+
+/// The machine's name, which in a pod is the pod's.
+pub(crate) static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+});
 
 #[cfg(test)]
 mod tests {

@@ -68,7 +68,9 @@ pub use gateway::{
     TlsVersion,
 };
 pub use kind::Kind;
-pub use mesh_config::{InboundTrafficPolicy, MeshConfig, OutboundTrafficPolicy, PathNormalization};
+pub use mesh_config::{
+    AccessLogEncoding, InboundTrafficPolicy, MeshConfig, OutboundTrafficPolicy, PathNormalization,
+};
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;
 pub use peer_authentication::{MutualTlsMode, PeerAuthentication};

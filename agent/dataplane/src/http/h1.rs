@@ -191,10 +191,8 @@ impl<S: Transport> Session<'_, S> {
             return Parsed::Malformed(LocalReply::BAD_PATH);
         };
         let added = Added::new(self.connection, &head);
-        if self.connection.worker().log.is_some() {
-            record_request(&mut self.line, &head, parsed.version.as_str(), &added);
-        }
         let protocol = parsed.version.as_str();
+        record_request(self.connection, &mut self.line, &head, (protocol, &added));
         let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
         let mut routed = route(&asked, view, http.route_config, fastrand::u64(..));
         let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
@@ -269,7 +267,7 @@ impl<S: Transport> Session<'_, S> {
         let start = Instant::now();
         let answering = Answering { lasting, method: Method::Other, grpc: false, changes: None };
         let next = self.reply(reply, answering, &mut out).await;
-        self.line.clear();
+        self.line.start("");
         log(self.connection, start, &self.line, &Outcome::reply(reply));
         next
     }

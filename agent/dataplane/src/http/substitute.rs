@@ -6,14 +6,13 @@
 use std::{
     io::Write,
     net::{IpAddr, SocketAddr},
-    sync::LazyLock,
     time::Instant,
 };
 
 use snapshot::{Format, Operator, Piece, RequestHead};
 
-use super::{edits::RequestChanges, head::Added, strftime};
-use crate::connection::Connection;
+use super::{edits::RequestChanges, head::Added};
+use crate::{connection::Connection, strftime, sys::HOSTNAME};
 
 /// What is known when a request has been routed.
 #[derive(Clone, Copy)]
@@ -200,8 +199,3 @@ macro_rules! displayed {
 }
 
 displayed!(u16, IpAddr, SocketAddr);
-
-/// The machine's name, which in a pod is the pod's.
-static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
-    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
-});

@@ -99,9 +99,7 @@ fn prepare<'v>(
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
     let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
     let added = Added::new(connection, &head);
-    if connection.worker().log.is_some() {
-        record_request(line, &head, "HTTP/2", &added);
-    }
+    record_request(connection, line, &head, ("HTTP/2", &added));
     let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start };
     let routed = route(&asked, view, http.route_config, fastrand::u64(..));
     let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };

@@ -7,11 +7,7 @@ use http1::BodyLength;
 use snapshot::{Direction, RequestHead};
 
 use super::{Changed, FieldSink};
-use crate::{
-    access_log::{Field, RequestLine},
-    connection::Connection,
-    http::edits::RequestChanges,
-};
+use crate::{connection::Connection, http::edits::RequestChanges};
 
 /// What this proxy adds to a request, by the side of the workload it serves.
 pub(in crate::http) struct Added {
@@ -57,21 +53,23 @@ impl Added {
         self.direction != Direction::Inbound
     }
 
-    /// Logs `x-forwarded-for` as it goes upstream.
-    pub(in crate::http) fn record_forwarded_for(&self, line: &mut RequestLine, request: &impl RequestHead) {
-        let mut value = Vec::new();
-        if self.is_gateway() {
-            self.write_forwarded_for(&mut value, request);
+    /// Writes `x-forwarded-for` as it goes upstream.
+    pub(in crate::http) fn record_forwarded_for(&self, out: &mut Vec<u8>, request: &impl RequestHead) {
+        match self.is_gateway() {
+            true => self.write_forwarded_for(out, request),
+            false => out.extend_from_slice(request.header(FORWARDED_FOR).unwrap_or_default()),
         }
-        let sent =
-            if self.is_gateway() { &value[..] } else { request.header(FORWARDED_FOR).unwrap_or_default() };
-        line.push(Field::ForwardedFor, sent);
     }
 
-    /// Logs `x-request-id` as it goes upstream.
-    pub(in crate::http) fn record_request_id(&self, line: &mut RequestLine, request: &impl RequestHead) {
+    /// Writes `x-request-id` as it goes upstream.
+    pub(in crate::http) fn record_request_id(&self, out: &mut Vec<u8>, request: &impl RequestHead) {
         let sent = self.request_id.as_ref().map(|id| &id[..]).or_else(|| request.header(REQUEST_ID));
-        line.push(Field::RequestId, sent.unwrap_or_default());
+        out.extend_from_slice(sent.unwrap_or_default());
+    }
+
+    /// The scheme as the client sees it.
+    pub(in crate::http) fn scheme(&self) -> &'static str {
+        self.scheme
     }
 
     /// Calls `visit` for every line that goes to the endpoint if no route changes it, without framing.

@@ -7,7 +7,7 @@ use std::{
 
 /// Formats a time by Envoy's rules: the conversions of `strftime` that tell numbers and English names, `%s` for the
 /// seconds since 1970, and `%f`, `%3f`… for parts of a second. What is no conversion stands as it is.
-pub(super) fn format(format: Option<&str>, time: SystemTime) -> Vec<u8> {
+pub(crate) fn format(format: Option<&str>, time: SystemTime) -> Vec<u8> {
     let moment = Moment::of(time);
     let mut out = Vec::new();
     let mut rest = format.unwrap_or("%Y-%m-%dT%H:%M:%S.%3fZ");
