@@ -4,7 +4,10 @@
 
 mod table;
 
-use std::io::{Write, stdout};
+use std::{
+    io::{Write, stdout},
+    time::SystemTime,
+};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -80,7 +83,7 @@ fn tables(section: Section, dump: &Value) -> String {
         Section::Routes => table::routes(&objects(section, dump)),
         Section::Clusters => table::clusters(&objects(section, dump)),
         Section::Endpoints => table::endpoints(&objects(section, dump)),
-        Section::Secrets | Section::All => table::secrets(&objects(section, dump)),
+        Section::Secrets | Section::All => table::secrets(&objects(section, dump), SystemTime::now()),
     };
     match section {
         Section::All => {
@@ -107,14 +110,15 @@ fn select(section: Section, dump: Value) -> Value {
 
 /// Envoy's objects of a section. Their place in the dump differs by section.
 fn objects(section: Section, dump: &Value) -> Vec<&Value> {
-    let (list, place) = match section {
-        Section::Listeners => ("dynamic_listeners", "/active_state/listener"),
-        Section::Routes => ("dynamic_route_configs", "/route_config"),
-        Section::Clusters => ("dynamic_active_clusters", "/cluster"),
-        Section::Endpoints => ("dynamic_endpoint_configs", "/endpoint_config"),
-        Section::Secrets | Section::All => ("dynamic_active_secrets", ""),
+    let (lists, place): (&[&str], _) = match section {
+        Section::Listeners => (&["dynamic_listeners"], "/active_state/listener"),
+        Section::Routes => (&["dynamic_route_configs"], "/route_config"),
+        Section::Clusters => (&["dynamic_active_clusters"], "/cluster"),
+        Section::Endpoints => (&["dynamic_endpoint_configs"], "/endpoint_config"),
+        Section::Secrets | Section::All => (&["dynamic_active_secrets", "dynamic_warming_secrets"], ""),
     };
     let configs = dump["configs"].as_array().into_iter().flatten();
-    let entries = configs.filter_map(|config| config.get(list)?.as_array()).flatten();
-    entries.filter_map(|entry| entry.pointer(place)).collect()
+    let of_config =
+        |config| lists.iter().filter_map(move |list| Value::get(config, *list)?.as_array()).flatten();
+    configs.flat_map(of_config).filter_map(|entry| entry.pointer(place)).collect()
 }

@@ -3,6 +3,7 @@
 mod clusters;
 mod listeners;
 mod routes;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::Snapshot;
+use crate::{SecretEntry, Snapshot};
 
 pub use clusters::{cluster_lines, cluster_statuses};
 
@@ -23,7 +24,7 @@ pub struct DumpVersion {
     pub last_updated: String,
 }
 
-/// Returns `{"configs": [...]}` with clusters, endpoints, listeners and routes of a snapshot, as istioctl reads them.
+/// Returns `{"configs": [...]}` with clusters, endpoints, listeners, routes and secrets of a snapshot, as istioctl reads them.
 ///
 /// Endpoints are a section of their own, as Envoy prints it with `?include_eds`. Private keys never appear.
 pub fn config_dump(snapshot: &Snapshot, version: &DumpVersion) -> Value {
@@ -51,12 +52,23 @@ pub fn config_dump(snapshot: &Snapshot, version: &DumpVersion) -> Value {
         .collect();
     let routes: Vec<_> =
         snapshot.route_configs().iter().map(|r| dynamic("route_config", routes::route_config(r))).collect();
+    let state = |entry: &SecretEntry<'_>| {
+        let mut dump = dynamic("status", if entry.facts.is_some() { "ACTIVE" } else { "WARMING" }.into());
+        if let (Value::Object(dump), Value::Object(secret)) = (&mut dump, secrets::secret(entry)) {
+            dump.extend(secret);
+        }
+        dump
+    };
+    let (active, warming): (Vec<_>, Vec<_>) =
+        snapshot.secrets().into_iter().partition(|entry| entry.facts.is_some());
+    let [active, warming] = [active, warming].map(|list| list.iter().map(state).collect::<Vec<_>>());
     let number = version.number.to_string();
     json!({"configs": [
         {"@type": admin_type("Clusters"), "version_info": number, "dynamic_active_clusters": clusters},
         {"@type": admin_type("Endpoints"), "dynamic_endpoint_configs": endpoints},
         {"@type": admin_type("Listeners"), "version_info": number, "dynamic_listeners": listeners},
         {"@type": admin_type("Routes"), "dynamic_route_configs": routes},
+        {"@type": admin_type("Secrets"), "dynamic_active_secrets": active, "dynamic_warming_secrets": warming},
     ]})
 }
 

@@ -1,6 +1,6 @@
 //! The dump as the tables that istioctl users know.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::SystemTime};
 
 use serde_json::Value;
 
@@ -189,17 +189,29 @@ pub(super) fn endpoints(assignments: &[&Value]) -> String {
     print(["NAME", "STATUS", "LOCALITY", "CLUSTER"], rows)
 }
 
-/// `RESOURCE NAME TYPE STATUS VALID CERT SERIAL NUMBER NOT AFTER NOT BEFORE`.
-pub(super) fn secrets(secrets: &[&Value]) -> String {
-    let mut rows: Vec<_> = secrets
-        .iter()
-        .map(|secret| {
-            ["name", "type", "status", "valid_cert", "serial_number", "not_after", "not_before"]
-                .map(|field| text(&secret[field]).to_owned())
-        })
-        .collect();
+/// `RESOURCE NAME TYPE STATUS VALID CERT SERIAL NUMBER NOT AFTER NOT BEFORE`, as things stand at `now`.
+pub(super) fn secrets(secrets: &[&Value], now: SystemTime) -> String {
+    let mut rows: Vec<_> = secrets.iter().map(|secret| secret_row(secret, now)).collect();
     rows.sort();
     print(["RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"], rows)
+}
+
+fn secret_row(secret: &Value, now: SystemTime) -> [String; 7] {
+    let is_chain = secret["secret"].get("tls_certificate").is_some();
+    let certificate = &secret["certificate"];
+    let (from, until) = (text(&certificate["valid_from"]), text(&certificate["expiration_time"]));
+    let time = |text| humantime::parse_rfc3339(text).ok();
+    let is_valid = time(from).zip(time(until)).is_some_and(|(from, until)| from <= now && now <= until);
+    [
+        text(&secret["name"]),
+        if is_chain { "Cert Chain" } else { "CA" },
+        text(&secret["status"]),
+        if is_valid { "true" } else { "false" },
+        text(&certificate["serial_number"]),
+        until,
+        from,
+    ]
+    .map(str::to_owned)
 }
 
 fn text(value: &Value) -> &str {
@@ -261,6 +273,27 @@ mod tests {
         let route = json!({"metadata": {"filter_metadata": {"istio": {"config": config}}}});
         assert_eq!(owner(&route), "reviews.prod");
         assert_eq!(owner(&json!({})), "");
+    }
+
+    #[test]
+    fn a_secret_is_valid_between_its_dates_only() {
+        let secret = json!({
+            "name": "kubernetes://a",
+            "status": "ACTIVE",
+            "secret": {"name": "kubernetes://a", "tls_certificate": {}},
+            "certificate": {
+                "serial_number": "0a",
+                "valid_from": "2026-01-01T00:00:00Z",
+                "expiration_time": "2026-02-01T00:00:00Z",
+            },
+        });
+        let row = |now: &str| secret_row(&secret, humantime::parse_rfc3339(now).unwrap());
+        let valid = row("2026-01-15T00:00:00Z");
+        assert_eq!(valid[..5], ["kubernetes://a", "Cert Chain", "ACTIVE", "true", "0a"]);
+        assert_eq!(valid[5..], ["2026-02-01T00:00:00Z", "2026-01-01T00:00:00Z"]);
+        assert_eq!(row("2026-03-01T00:00:00Z")[3], "false");
+        let broken = json!({"name": "kubernetes://b-cacert", "status": "WARMING", "secret": {}});
+        assert_eq!(secret_row(&broken, SystemTime::now())[1..4], ["CA", "WARMING", "false"]);
     }
 
     #[test]
