@@ -9,13 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use dataplane::{AccessLog, BindError, DataPlane, InboundCapture, Settings};
+use dataplane::{AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, Settings};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{Gid, Uid},
 };
-use resources::{Finding, MeshConfig, ReadDefaults, Severity};
-use rules::ports::{PROXY_ID, Port};
+use resources::{Finding, InboundTrafficPolicy, MeshConfig, ReadDefaults, Severity};
+use rules::ports::{PROXY_ID, Port, TPROXY_MARK};
 use snapshot::Snapshot;
 use sources::{Directories, Source, Update, Updates};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +24,7 @@ use translate::{
 };
 
 use crate::{
+    cli::InterceptionMode,
     interface::{self, Interface, Purpose},
     log_format,
     metrics::{Metrics, Workload},
@@ -69,7 +70,7 @@ fn warn_of_surprises(options: &ProxyOptions) {
         tracing::warn!("these flags are accepted and have no effect: {}", options.without_effect.join(" "));
     }
     let (uid, gid) = (Uid::effective().as_raw(), Gid::effective().as_raw());
-    if options.inbound_capture != InboundCapture::Redirect && uid == PROXY_ID {
+    if options.interception_mode == InterceptionMode::Tproxy && uid == PROXY_ID {
         tracing::warn!(
             uid,
             gid,
@@ -139,10 +140,24 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         workers: options.workers,
         max_connections,
         access_log,
-        inbound_capture: options.inbound_capture,
+        inbound_capture: inbound_capture(options, mesh),
         gateway_proxy_protocol: mesh.gateway_proxy_protocol,
         ..Settings::default()
     })
+}
+
+fn inbound_capture(options: &ProxyOptions, mesh: &MeshConfig) -> InboundCapture {
+    if options.interception_mode == InterceptionMode::Redirect {
+        return InboundCapture::Redirect;
+    }
+    let loopback = LoopbackAnswers::probe(TPROXY_MARK);
+    if mesh.inbound_traffic_policy == InboundTrafficPolicy::Localhost && !loopback.v4 {
+        tracing::warn!(
+            "the application will not see its clients' addresses: what it answers from 127.0.0.1 to them does not come \
+             back; use postern-init, or add what it adds: ip rule add from 127.0.0.1 ipproto tcp lookup 133"
+        );
+    }
+    InboundCapture::Transparent { mark: TPROXY_MARK, loopback }
 }
 
 /// Lets the process open as many files as its hard limit allows, and returns that number.

@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
-use dataplane::InboundCapture;
 use resources::Labels;
-use rules::ports::{Port, TPROXY_MARK};
+use rules::ports::Port;
 use translate::{Proxy, ProxyKind, WorkloadIdentity};
 
 use crate::{
@@ -30,7 +29,7 @@ pub(crate) struct ProxyOptions {
     pub(crate) workers: usize,
     pub(crate) outbound_port: Port,
     pub(crate) inbound_port: Port,
-    pub(crate) inbound_capture: InboundCapture,
+    pub(crate) interception_mode: InterceptionMode,
     pub(crate) admin: SocketAddr,
     pub(crate) status_port: Port,
     pub(crate) stats_port: Port,
@@ -77,10 +76,7 @@ impl ProxyOptions {
             workers: args.concurrency.filter(|workers| *workers > 0).map_or_else(usable_cores, usize::from),
             outbound_port: args.outbound_port,
             inbound_port: args.inbound_port,
-            inbound_capture: match args.interception_mode {
-                InterceptionMode::Redirect => InboundCapture::Redirect,
-                InterceptionMode::Tproxy => InboundCapture::Transparent { mark: TPROXY_MARK },
-            },
+            interception_mode: args.interception_mode,
             admin: SocketAddr::new(args.admin_address, args.admin_port.number()),
             status_port: args.status_port,
             stats_port: args.stats_port,

@@ -1,6 +1,7 @@
 //! Addresses, routing rules and routes, by netlink: no `ip` program is needed.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use netlink_packet_core::{
@@ -9,7 +10,7 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use rules::ruleset::Family;
@@ -55,13 +56,19 @@ impl Routing {
         })
     }
 
-    /// Delivers packets with `mark` locally, by way of `table`. Says whether anything was missing before.
-    pub(crate) fn add_marked_delivery(&self, family: Family, mark: u32, table: u32) -> Result<bool> {
-        let known = self.marked_rules(family)?.iter().any(|rule| rule.mark == mark && rule.table == table);
+    /// Delivers the packets that `select` means locally, by way of `table`. Says whether anything was missing before.
+    pub(crate) fn add_delivery(&self, family: Family, select: Selector, table: u32) -> Result<bool> {
+        let known = self
+            .delivery_rules(family)?
+            .iter()
+            .any(|rule| rule.found.select == select && rule.found.table == table);
         if !known {
-            let rule = RouteNetlinkMessage::NewRule(marked_rule(family, mark, table));
+            let rule = RouteNetlinkMessage::NewRule(delivery_rule(family, select, table));
             self.change(rule, NLM_F_CREATE | NLM_F_EXCL).with_context(|| {
-                format!("cannot add a routing rule; equivalent: {}", rule_command(family, "add", mark, table))
+                format!(
+                    "cannot add a routing rule; equivalent: {}",
+                    rule_command(family, "add", select, table)
+                )
             })?;
         }
         let route = RouteNetlinkMessage::NewRoute(self.local_route(family, table));
@@ -72,40 +79,37 @@ impl Routing {
         Ok(added || !known)
     }
 
-    /// Takes away every routing rule of ours, and those for `mark` and `table`, with their routes. Says how many.
-    pub(crate) fn remove_marked_delivery(&self, family: Family, mark: u32, table: u32) -> Result<usize> {
-        self.remove_deliveries(family, |found| found.is_ours || (found.mark == mark && found.table == table))
-    }
-
-    /// Takes away the routing rules that `which` names, with their routes. Says how many.
+    /// Takes away the routing rules that `which` names, with the routes that no other of them needs. Says how many.
     pub(crate) fn remove_deliveries(
         &self,
         family: Family,
         which: impl Fn(Delivery) -> bool,
     ) -> Result<usize> {
-        let named =
-            |rule: &MarkedRule| which(Delivery { mark: rule.mark, table: rule.table, is_ours: rule.is_ours });
-        let rules: Vec<_> = self.marked_rules(family)?.into_iter().filter(named).collect();
-        for rule in &rules {
-            let gone = self.change(RouteNetlinkMessage::DelRule(rule.message.clone()), 0);
-            unless(gone, Errno::ENOENT).with_context(|| {
-                let command = rule_command(family, "del", rule.mark, rule.table);
-                format!("cannot remove a routing rule; equivalent: {command}")
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.delivery_rules(family)?.into_iter().partition(|rule| which(rule.found));
+        for rule in &gone {
+            let Delivery { select, table, .. } = rule.found;
+            let answer = self.change(RouteNetlinkMessage::DelRule(rule.message.clone()), 0);
+            unless(answer, Errno::ENOENT).with_context(|| {
+                format!(
+                    "cannot remove a routing rule; equivalent: {}",
+                    rule_command(family, "del", select, table)
+                )
             })?;
-            let gone = self.change(RouteNetlinkMessage::DelRoute(self.local_route(family, rule.table)), 0);
-            unless(gone, Errno::ESRCH).with_context(|| {
-                format!("cannot remove a route; equivalent: {}", route_command(family, "del", rule.table))
+            if kept.iter().any(|kept| kept.found.table == table) {
+                continue;
+            }
+            let answer = self.change(RouteNetlinkMessage::DelRoute(self.local_route(family, table)), 0);
+            unless(answer, Errno::ESRCH).with_context(|| {
+                format!("cannot remove a route; equivalent: {}", route_command(family, "del", table))
             })?;
         }
-        Ok(rules.len())
+        Ok(gone.len())
     }
 
-    /// The routing rules that look at a mark only.
+    /// The routing rules that look at what a [`Selector`] means only.
     pub(crate) fn deliveries(&self, family: Family) -> Result<Vec<Delivery>> {
-        let deliveries = self.marked_rules(family)?.into_iter();
-        Ok(deliveries
-            .map(|MarkedRule { mark, table, is_ours, .. }| Delivery { mark, table, is_ours })
-            .collect())
+        Ok(self.delivery_rules(family)?.into_iter().map(|rule| rule.found).collect())
     }
 
     /// Whether `table` delivers everything locally.
@@ -147,12 +151,12 @@ impl Routing {
         message
     }
 
-    fn marked_rules(&self, family: Family) -> Result<Vec<MarkedRule>> {
+    fn delivery_rules(&self, family: Family) -> Result<Vec<DeliveryRule>> {
         let mut request = RuleMessage::default();
         request.header.family = address_family(family);
         let answers = self.ask(RouteNetlinkMessage::GetRule(request), NLM_F_DUMP);
         let answers = answers.with_context(|| format!("cannot list the {family} routing rules"))?;
-        Ok(answers.into_iter().filter_map(MarkedRule::read).collect())
+        Ok(answers.into_iter().filter_map(DeliveryRule::read).collect())
     }
 
     fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Errno> {
@@ -197,59 +201,93 @@ fn read_datagram(mut bytes: &[u8], answers: &mut Vec<RouteNetlinkMessage>) -> Re
     Ok(false)
 }
 
-/// A routing rule that delivers packets with a mark by a table.
+/// A routing rule that delivers packets by a table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Delivery {
-    /// The mark.
-    pub(crate) mark: u32,
+    /// Which packets.
+    pub(crate) select: Selector,
     /// The table.
     pub(crate) table: u32,
     /// Whether we made the rule.
     pub(crate) is_ours: bool,
 }
 
+/// Which packets a routing rule is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Selector {
+    /// Those with this mark.
+    Mark(u32),
+    /// TCP from 127.0.0.1 to an address that is not the machine's: what the application answers when the proxy has
+    /// called it there from its client's address. The kernel looks for a route before it has restored the mark, and
+    /// finds none that 127.0.0.1 may take. IPv6 lets ::1 take any.
+    FromLoopback,
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mark(mark) => write!(f, "fwmark {mark}"),
+            Self::FromLoopback => write!(f, "from {} ipproto tcp", Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
 /// A [`Delivery`] as the kernel describes it.
-struct MarkedRule {
-    mark: u32,
-    table: u32,
-    is_ours: bool,
+struct DeliveryRule {
+    found: Delivery,
     message: RuleMessage,
 }
 
-impl MarkedRule {
+impl DeliveryRule {
     fn read(message: RouteNetlinkMessage) -> Option<Self> {
         let RouteNetlinkMessage::NewRule(message) = message else { return None };
         let find = |read: fn(&RuleAttribute) -> Option<u32>| message.attributes.iter().find_map(read);
+        let has = |attribute| message.attributes.contains(&attribute);
         let mark = find(|attribute| match attribute {
             RuleAttribute::FwMark(mark) => Some(*mark),
             _ => None,
-        })?;
+        });
+        let from_loopback = has(RuleAttribute::Source(Ipv4Addr::LOCALHOST.into()))
+            && message.header.src_len == 32
+            && has(RuleAttribute::IpProtocol(IpProtocol::Tcp));
+        let select = match mark {
+            Some(mark) => Selector::Mark(mark),
+            None if from_loopback => Selector::FromLoopback,
+            None => return None,
+        };
         let table = find(|attribute| match attribute {
             RuleAttribute::Table(table) => Some(*table),
             _ => None,
         });
-        let origin = RuleAttribute::Protocol(RouteProtocol::from(ORIGIN));
-        let is_ours = message.attributes.contains(&origin);
-        Some(Self { mark, table: table.unwrap_or(message.header.table.into()), is_ours, message })
+        let table = table.unwrap_or(message.header.table.into());
+        let is_ours = has(RuleAttribute::Protocol(RouteProtocol::from(ORIGIN)));
+        Some(Self { found: Delivery { select, table, is_ours }, message })
     }
 }
 
-fn marked_rule(family: Family, mark: u32, table: u32) -> RuleMessage {
+fn delivery_rule(family: Family, select: Selector, table: u32) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = address_family(family);
     message.header.action = RuleAction::ToTable;
     message.attributes = vec![
-        RuleAttribute::FwMark(mark),
         RuleAttribute::Table(table),
         RuleAttribute::Priority(PRIORITY),
         RuleAttribute::Protocol(RouteProtocol::from(ORIGIN)),
     ];
+    match select {
+        Selector::Mark(mark) => message.attributes.push(RuleAttribute::FwMark(mark)),
+        Selector::FromLoopback => {
+            message.header.src_len = 32;
+            message.attributes.push(RuleAttribute::Source(Ipv4Addr::LOCALHOST.into()));
+            message.attributes.push(RuleAttribute::IpProtocol(IpProtocol::Tcp));
+        }
+    }
     message
 }
 
 /// The `ip` command that does the same as our routing rule.
-pub(crate) fn rule_command(family: Family, verb: &str, mark: u32, table: u32) -> String {
-    format!("ip {} rule {verb} fwmark {mark} lookup {table}", option(family))
+pub(crate) fn rule_command(family: Family, verb: &str, select: Selector, table: u32) -> String {
+    format!("ip {} rule {verb} {select} lookup {table}", option(family))
 }
 
 /// The `ip` command that does the same as our route.

@@ -13,6 +13,7 @@ use rules::settings::{InterceptionMode, Ipv6Choice, Options, Settings};
 use crate::backend::{self, Backend, Look, Means};
 use crate::cli::{self, Command, Invocation, Output};
 use crate::failure::Failure;
+use crate::netlink::Selector;
 use crate::{facts, json, namespace, netlink, privileges};
 
 use survey::{Survey, explanation};
@@ -114,9 +115,19 @@ impl Plan {
         if self.facts.ipv6 == Ipv6::On { &Family::BOTH } else { &[Family::V4] }
     }
 
-    /// Whether packets have to be delivered by mark.
+    /// Whether packets have to be delivered by a table of their own.
     fn needs_routes(&self) -> bool {
         self.settings.mode == InterceptionMode::Tproxy && !self.settings.inbound_ports.is_none()
+    }
+
+    /// Which packets of a family that table is to deliver.
+    fn deliveries(&self, family: Family) -> Vec<Selector> {
+        let captured = Selector::Mark(self.settings.tproxy_mark);
+        match family {
+            _ if !self.needs_routes() || !self.families().contains(&family) => Vec::new(),
+            Family::V4 => vec![captured, Selector::FromLoopback],
+            Family::V6 => vec![captured],
+        }
     }
 
     /// What is changed besides the rules, as commands.
@@ -125,9 +136,11 @@ impl Plan {
         if family == Family::V6 {
             remarks.push(format!("address: ip -6 address add {}/128 dev lo", facts::passthrough_v6()));
         }
+        let table = self.settings.tproxy_route_table;
+        for select in self.deliveries(family) {
+            remarks.push(format!("route: {}", netlink::rule_command(family, "add", select, table)));
+        }
         if self.needs_routes() {
-            let Settings { tproxy_mark: mark, tproxy_route_table: table, .. } = self.settings;
-            remarks.push(format!("route: {}", netlink::rule_command(family, "add", mark, table)));
             remarks.push(format!("route: {}", netlink::route_command(family, "add", table)));
         }
         remarks

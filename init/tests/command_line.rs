@@ -104,6 +104,7 @@ fn a_dry_run_prints_two_labelled_documents() {
         [
             "# IPv4 iptables-restore --noflush",
             "# route: ip -4 rule add fwmark 1337 lookup 133",
+            "# route: ip -4 rule add from 127.0.0.1 ipproto tcp lookup 133",
             "# route: ip -4 route add local default dev lo table 133",
             "# IPv6 ip6tables-restore --noflush",
             "# address: ip -6 address add ::6/128 dev lo",

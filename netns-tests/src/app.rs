@@ -28,8 +28,16 @@ impl Pod {
     /// # Errors
     /// When the port cannot be listened on.
     pub fn http_app(&self, name: &str, port: u16) -> Result<App> {
+        self.http_app_at(name, any(port))
+    }
+
+    /// As [`Pod::http_app`], on one address only.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn http_app_at(&self, name: &str, address: SocketAddr) -> Result<App> {
         let name: Arc<str> = name.into();
-        self.serve(port, move |stream| serve_http(&name, &stream))
+        self.serve(address, move |stream| serve_http(&name, &stream))
     }
 
     /// Sends back every byte it receives. Silent until the first one; its answer begins with a line that holds the
@@ -38,7 +46,7 @@ impl Pod {
     /// # Errors
     /// When the port cannot be listened on.
     pub fn echo_app(&self, port: u16) -> Result<App> {
-        self.serve(port, |stream| serve_echo(&stream))
+        self.serve(any(port), |stream| serve_echo(&stream))
     }
 
     /// Speaks first, as mail and database servers do: sends `banner`, then waits for the caller to close.
@@ -46,7 +54,7 @@ impl Pod {
     /// # Errors
     /// When the port cannot be listened on.
     pub fn banner_app(&self, port: u16, banner: &'static str) -> Result<App> {
-        self.serve(port, move |mut stream| {
+        self.serve(any(port), move |mut stream| {
             stream.write_all(banner.as_bytes())?;
             stream.read_to_end(&mut Vec::new())?;
             Ok(())
@@ -55,16 +63,11 @@ impl Pod {
 
     fn serve(
         &self,
-        port: u16,
+        address: SocketAddr,
         talk: impl Fn(TcpStream) -> Result<()> + Send + Sync + 'static,
     ) -> Result<App> {
-        let any: SocketAddr = match crate::network::has_ipv6() {
-            true => (Ipv6Addr::UNSPECIFIED, port).into(),
-            false => ([0, 0, 0, 0], port).into(),
-        };
-        let listener = self.namespace().within(|| TcpListener::bind(any));
-        let listener =
-            listener.with_context(|| format!("cannot listen on port {port} in {}", self.name()))?;
+        let listener = self.namespace().within(|| TcpListener::bind(address));
+        let listener = listener.with_context(|| format!("cannot listen on {address} in {}", self.name()))?;
         let accepting = listener.try_clone()?;
         let talk = Arc::new(talk);
         thread::spawn(move || {
@@ -75,6 +78,14 @@ impl Pod {
             }
         });
         Ok(App { listener })
+    }
+}
+
+/// Every address of the families that there are.
+fn any(port: u16) -> SocketAddr {
+    match crate::network::has_ipv6() {
+        true => (Ipv6Addr::UNSPECIFIED, port).into(),
+        false => ([0, 0, 0, 0], port).into(),
     }
 }
 

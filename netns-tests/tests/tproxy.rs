@@ -81,6 +81,80 @@ fn a_call_to_its_own_service_passes_the_proxy_twice() -> Result<()> {
 }
 
 #[test]
+fn at_loopback_the_application_sees_the_clients_port_too() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _app = server.http_app("server", 8080)?;
+    server.intercept_by_tproxy()?;
+    let agent = localhost_sidecar(&server).start(&server)?;
+    sees_address_and_port(&agent, &client, server.at(8080), client.ip())?;
+    if network::has_ipv6() {
+        sees_address_and_port(&agent, &client, server.at6(8080), client.ip6())?;
+    }
+    agent.access_log_line("inbound|8080||").map(drop)
+}
+
+#[test]
+fn an_application_only_at_127_0_0_1_serves_clients_of_both_families() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _app = server.http_app_at("server", LOCAL_APP)?;
+    server.intercept_by_tproxy()?;
+    let agent = localhost_sidecar(&server).start(&server)?;
+    sees_address_and_port(&agent, &client, server.at(8080), client.ip())?;
+    if network::has_ipv6() {
+        client.get(server.at6(8080), "server", "/other-family")?.expect_app("server")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_keeps_its_port_from_request_to_request() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _app = server.http_app("server", 8080)?;
+    server.intercept_by_tproxy()?;
+    let _agent = localhost_sidecar(&server).start(&server)?;
+    let url = format!("http://{}/", server.at(8080));
+    let said = client.run(&["curl", "-sS", "--local-port", "45001", &url, &url])?;
+    let seen = format!("peer: {}:45001", client.ip());
+    ensure!(said.matches(&seen).count() == 2, "the application did not see {seen} twice:\n{said}");
+    Ok(())
+}
+
+#[test]
+fn where_the_clients_port_is_taken_its_address_is_kept() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let (_app, _owner) = (server.http_app("server", 8080)?, server.http_app("owner of the port", 45002)?);
+    server.intercept_by_tproxy()?;
+    let _agent = localhost_sidecar(&server).start(&server)?;
+    let url = format!("http://{}/", server.at(8080));
+    let said = client.run(&["curl", "-sS", "--local-port", "45002", &url])?;
+    ensure!(said.contains(&format!("peer: {}:", client.ip())), "not from the client's address:\n{said}");
+    ensure!(!said.contains(":45002"), "from a port that another socket has:\n{said}");
+    Ok(())
+}
+
+#[test]
+fn without_a_way_back_from_loopback_the_application_is_called_all_the_same() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _app = server.http_app("server", 8080)?;
+    server.intercept_by_tproxy()?;
+    // As Istio's own init leaves it.
+    server.run(&["ip", "rule", "del", "from", "127.0.0.1", "ipproto", "tcp", "lookup", "133"])?;
+    let agent = localhost_sidecar(&server).start(&server)?;
+    agent.log_line("ip rule add from 127.0.0.1")?;
+    client.get(server.at(8080), "server", "/")?.expect_app("server")
+}
+
+#[test]
 fn without_the_capability_the_agent_says_what_to_do() -> Result<()> {
     needs_root!();
     let network = Network::new()?;
@@ -95,6 +169,24 @@ fn without_the_capability_the_agent_says_what_to_do() -> Result<()> {
     Ok(())
 }
 
+fn localhost_sidecar(server: &Pod) -> AgentSetup {
+    let service = Service::new("server", SERVICE, 8080).endpoint(server.ip()).selects("server");
+    let mesh = "accessLogFile: /dev/stdout\ninboundTrafficPolicy:\n  mode: LOCALHOST\n";
+    AgentSetup::sidecar().tproxy().mesh(mesh).file("server.yaml", service.yaml())
+}
+
+fn sees_address_and_port(agent: &Agent<'_>, client: &Pod, to: SocketAddr, seen: IpAddr) -> Result<()> {
+    for turn in 0..3 {
+        let path = format!("/{turn}-{}", to.is_ipv4());
+        let reply = client.get(to, "server", &path)?;
+        reply.expect_app("server")?;
+        reply.expect_peer(seen)?;
+        ensure!(reply.peer()? == reply.local, "the application saw {}, not {}", reply.peer()?, reply.local);
+        agent.access_log_line(&path)?;
+    }
+    Ok(())
+}
+
 fn passes_the_proxy(agent: &Agent<'_>, client: &Pod, to: SocketAddr, seen: IpAddr) -> Result<()> {
     let reply = client.get(to, "server", "/in")?;
     reply.expect_app("server")?;
@@ -103,4 +195,5 @@ fn passes_the_proxy(agent: &Agent<'_>, client: &Pod, to: SocketAddr, seen: IpAdd
     agent.access_log_line("/in").map(drop)
 }
 
+const LOCAL_APP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 7)), 80);

@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
     health::{Outliers, Watch},
+    loopback,
+    origin::Origin,
     proxy_protocol::Announcement,
     relay,
     shared::{Permit, Resource, SharedCluster, Usage},
@@ -199,17 +201,6 @@ pub(crate) struct ClusterConnections {
 /// Where connections go and what they come from, if the kernel is not to choose.
 type UpstreamKey = (SocketAddr, Option<Source>);
 
-/// Where a connection comes from and was going.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
-    /// The client.
-    pub(crate) peer: SocketAddr,
-    /// Its original destination.
-    pub(crate) destination: SocketAddr,
-    /// The client's own address, where the application is to see it.
-    pub(crate) client: Option<Source>,
-}
-
 /// Original destinations remembered per cluster and worker. Beyond it connections are not pooled: a peer that walks
 /// through addresses must not make us grow.
 pub(crate) const MAX_ORIGINAL: usize = 4096;
@@ -273,7 +264,7 @@ impl ClusterConnections {
     pub(crate) fn pick(
         &self,
         cluster: &Cluster,
-        origin: Origin,
+        origin: Origin<'_>,
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
@@ -287,7 +278,7 @@ impl ClusterConnections {
     fn pick_silent(
         &self,
         cluster: &Cluster,
-        origin: Origin,
+        origin: Origin<'_>,
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
@@ -305,6 +296,11 @@ impl ClusterConnections {
         }
         let picker = self.picker.borrow();
         let picked = &self.endpoints[picker.pick(choice, self.endpoints.as_slice())?];
+        if let Some(for_client) = self.for_client(picked, origin)
+            && !tried.contains(&for_client.address)
+        {
+            return Some(for_client.lease());
+        }
         if !tried.contains(&picked.address) {
             return Some(picked.lease());
         }
@@ -355,7 +351,35 @@ impl ClusterConnections {
         self.endpoints.iter().chain(self.original.borrow().values()).map(Rc::clone).collect()
     }
 
-    fn original(&self, Origin { destination, client, .. }: Origin) -> Rc<Upstream> {
+    /// The application at loopback, called from the client's own address and port; none where it is elsewhere or must
+    /// not see them. Its address is of the client's family: where it listens in the other only, the endpoint as it is
+    /// written is tried next.
+    fn for_client(&self, picked: &Upstream, origin: Origin<'_>) -> Option<Rc<Upstream>> {
+        let client = origin.client?;
+        let known = client.at_loopback.filter(|_| picked.address.ip().is_loopback())?;
+        let address = SocketAddr::new(loopback::beside(origin.destination.ip()), picked.address.port());
+        let target = Target { address, source: Some(client.source), ..picked.target() };
+        let mut known = known.borrow_mut();
+        if let Some(known) = &*known
+            && known.target() == target
+            && Rc::ptr_eq(&known.policy(), &self.policy)
+        {
+            return Some(Rc::clone(known));
+        }
+        let made = self.policy.upstream(target, None);
+        if self.policy.limits.max_connections.is_some() {
+            let mut endpoints = self.policy.own.endpoints.borrow_mut();
+            endpoints.retain(|endpoint| endpoint.strong_count() > 0);
+            endpoints.push(Rc::downgrade(&made));
+        }
+        if let Some(old) = known.replace(Rc::clone(&made)) {
+            old.retire();
+        }
+        Some(made)
+    }
+
+    fn original(&self, Origin { destination, client, .. }: Origin<'_>) -> Rc<Upstream> {
+        let client = client.map(|client| client.source.any_port());
         let key = (destination, self.policy.source(destination.ip(), client));
         let mut original = self.original.borrow_mut();
         if let Some(upstream) = original.get(&key) {

@@ -19,9 +19,9 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::{
     accept::Admitted,
     buffer::PooledBuffer,
-    cluster::Origin,
     http,
     inspect::{Inspected, inspect, inspect_hello},
+    origin::{Client, ForClient, Origin},
     proxy_protocol::{self, Header},
     sys::Source,
     tcp::{self, Dialled, NotDialled},
@@ -50,6 +50,8 @@ pub(crate) struct Connection {
     /// Whether TLS was terminated here.
     over_tls: bool,
     http: Cell<Option<(u64, HttpConnections)>>,
+    /// The application at loopback, called from the client's own address and port.
+    at_loopback: ForClient,
 }
 
 impl Connection {
@@ -72,11 +74,12 @@ impl Connection {
     }
 
     /// Where it comes from and was going, for clusters that keep either.
-    pub(crate) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin<'_> {
         let client = match (self.direction, self.worker().settings.inbound_capture) {
-            (Direction::Inbound, InboundCapture::Transparent { mark }) => {
-                Some(Source::Foreign(self.peer.ip(), mark))
-            }
+            (Direction::Inbound, InboundCapture::Transparent { mark, loopback }) => Some(Client {
+                source: Source::Foreign(self.peer, mark),
+                at_loopback: loopback.to(self.peer.ip()).then_some(&self.at_loopback),
+            }),
             _ => None,
         };
         Origin { peer: self.peer, destination: self.destination, client }
@@ -211,6 +214,7 @@ async fn serve_accepted(
         server_name: None,
         over_tls: false,
         http: Cell::new(None),
+        at_loopback: ForClient::default(),
     };
     serve_listener(connection, stream, view).await
 }

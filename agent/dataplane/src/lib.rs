@@ -15,6 +15,8 @@ mod failure;
 mod health;
 mod http;
 mod inspect;
+mod loopback;
+mod origin;
 mod pipe;
 mod plane;
 mod proxy_protocol;
@@ -33,6 +35,7 @@ mod view;
 mod worker;
 
 pub use access_log::{AccessLog, LogFormat};
+pub use loopback::LoopbackAnswers;
 pub use plane::{DataPlane, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
 pub use sys::original_destination;

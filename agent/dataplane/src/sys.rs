@@ -84,31 +84,55 @@ fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 pub(crate) enum Source {
     /// An address of this machine.
     Own(IpAddr),
-    /// Anybody's address, on a socket with a mark by which the interception rules know it. Needs CAP_NET_ADMIN.
-    Foreign(IpAddr, u32),
+    /// Anybody's address, on a socket with a mark by which the interception rules know it; with port 0 the kernel
+    /// chooses the port. Needs CAP_NET_ADMIN.
+    Foreign(SocketAddr, u32),
+}
+
+impl Source {
+    /// The same with a port of the kernel's choice.
+    pub(crate) fn any_port(self) -> Self {
+        match self {
+            Self::Own(_) => self,
+            Self::Foreign(address, mark) => Self::Foreign(SocketAddr::new(address.ip(), 0), mark),
+        }
+    }
+
+    /// Whether the port is chosen already.
+    pub(crate) fn has_port(&self) -> bool {
+        matches!(self, Self::Foreign(address, _) if address.port() != 0)
+    }
+}
+
+/// Connects to `destination`, from `source` when one is given.
+pub(crate) async fn connect(destination: SocketAddr, source: Option<Source>) -> io::Result<TcpStream> {
+    let socket = bound_socket(destination, source)?;
+    TcpSocket::from_std_stream(socket.into()).connect(destination).await
 }
 
 /// Opens a socket towards `destination`, bound to `source` when one is given.
 ///
 /// `IP_BIND_ADDRESS_NO_PORT` leaves the choice of port to connect(), so that one source address serves as many
 /// connections as there are distinct destinations.
-pub(crate) fn upstream_socket(destination: SocketAddr, source: Option<Source>) -> io::Result<TcpSocket> {
+pub(crate) fn bound_socket(destination: SocketAddr, source: Option<Source>) -> io::Result<Socket> {
     let socket =
         Socket::new(Domain::for_address(destination), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     let address = match source {
         None => None,
-        Some(Source::Own(address)) => Some(address),
+        Some(Source::Own(address)) => Some(SocketAddr::new(address, 0)),
         Some(Source::Foreign(address, mark)) => {
             set_transparent(&socket, destination)?;
             socket.set_mark(mark)?;
+            // Clients use one port towards several ports of the pod.
+            socket.set_reuse_address(address.port() != 0)?;
             Some(address)
         }
     };
     if let Some(address) = address {
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddr::new(address, 0).into())?;
+        socket.bind(&address.into())?;
     }
-    Ok(TcpSocket::from_std_stream(socket.into()))
+    Ok(socket)
 }
 
 /// Lets the kernel probe a silent peer; what is not said is the kernel's default.

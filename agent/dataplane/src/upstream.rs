@@ -14,10 +14,9 @@ use std::{
 
 use foldhash::fast::RandomState;
 use snapshot::HostName;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use self::http2::Http2Connections;
-use tokio::io::AsyncWriteExt;
-
 use crate::{
     cluster::{Policy, Slot},
     failure::LocalReply,
@@ -264,8 +263,7 @@ impl Upstream {
         (speaks, announcement): (Speaks, Option<Announcement>),
     ) -> Result<UpstreamConnection, ConnectError> {
         let connecting = async {
-            let socket = sys::upstream_socket(self.address, self.source)?;
-            let mut stream = socket.connect(self.address).await?;
+            let mut stream = self.dial().await?;
             stream.set_nodelay(true)?;
             if let Some(keepalive) = &policy.connections.keepalive {
                 sys::set_keepalive(&stream, keepalive)?;
@@ -289,6 +287,18 @@ impl Upstream {
         self.observe(Sign::Connected);
         let since = Instant::now();
         Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot })
+    }
+
+    /// Connects from the source, or from another port of it where that one has a connection to the endpoint already:
+    /// of another request of the same client, or one that the kernel has not forgotten yet.
+    async fn dial(&self) -> io::Result<TcpStream> {
+        match (sys::connect(self.address, self.source).await, self.source) {
+            (Err(error), Some(source)) if source.has_port() && is_taken(&error) => {
+                tracing::debug!(?source, upstream = %self.address, %error, "the client's port is taken");
+                sys::connect(self.address, Some(source.any_port())).await
+            }
+            (connected, _) => connected,
+        }
     }
 
     /// Keeps a connection on which a request has ended cleanly for the next one.
@@ -361,6 +371,10 @@ impl Upstream {
     pub(crate) fn is_ejected(&self) -> bool {
         self.watch.borrow().as_ref().is_some_and(Watch::is_ejected)
     }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }
 
 impl UpstreamConnection {

@@ -14,8 +14,9 @@ use snapshot::{ClusterId, Discovery, Draft, Snapshot};
 
 use crate::{
     balance::Choice,
-    cluster::{ClusterConnections, Origin, Overflow},
+    cluster::{ClusterConnections, Overflow},
     dns::Resolutions,
+    origin::Origin,
     shared::{Permit, Resource, SharedClusters},
     tls::Contexts,
     upstream::{Lease, Upstream},
@@ -119,7 +120,7 @@ impl View {
     }
 
     /// Picks an endpoint of a cluster, or `None` when it has none.
-    pub(crate) fn pick(&self, cluster: ClusterId, origin: Origin, choice: Choice) -> Option<Lease> {
+    pub(crate) fn pick(&self, cluster: ClusterId, origin: Origin<'_>, choice: Choice) -> Option<Lease> {
         self.pick_untried(cluster, origin, choice, &[])
     }
 
@@ -127,7 +128,7 @@ impl View {
     pub(crate) fn pick_untried(
         &self,
         cluster: ClusterId,
-        origin: Origin,
+        origin: Origin<'_>,
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
@@ -171,11 +172,11 @@ mod tests {
         Choice { draw, hash: None }
     }
 
-    fn origin(destination: SocketAddr) -> Origin {
+    fn origin(destination: SocketAddr) -> Origin<'static> {
         Origin { peer: "192.0.2.9:9".parse().unwrap(), destination, client: None }
     }
 
-    fn somewhere() -> Origin {
+    fn somewhere() -> Origin<'static> {
         origin("192.0.2.1:1".parse().unwrap())
     }
 

@@ -22,6 +22,7 @@ use crate::{
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
     dns::Resolutions,
+    loopback::LoopbackAnswers,
     pipe::Pipes,
     shared::SharedClusters,
     telemetry::{Recorder, Telemetry},
@@ -44,6 +45,8 @@ pub enum InboundCapture {
     Transparent {
         /// By which the interception rules know the proxy's connections.
         mark: u32,
+        /// Whether an application that is called at loopback can be called from the client's port too.
+        loopback: LoopbackAnswers,
     },
 }
 

@@ -11,7 +11,7 @@ use crate::backend::Means;
 use crate::facts::passthrough_v6;
 use crate::iptables::lock::Locking;
 use crate::iptables::{Flavour, Restore};
-use crate::netlink::Routing;
+use crate::netlink::{Delivery, Routing, Selector};
 use crate::{backend, namespace, nftables, privileges};
 
 /// Removes rules from everything that holds some, then addresses and routes. Goes on when one step fails, and
@@ -62,9 +62,10 @@ fn remove_routes(settings: &Settings) -> Result<bool> {
     let routing = Routing::open()?;
     let mut removed = routing.remove_loopback_address(passthrough_v6())?;
     for family in Family::BOTH {
-        let rules =
-            routing.remove_marked_delivery(family, settings.tproxy_mark, settings.tproxy_route_table)?;
-        removed |= rules > 0;
+        // Those of Istio's own program have no origin, only what the flags say.
+        let istio = (Selector::Mark(settings.tproxy_mark), settings.tproxy_route_table);
+        let which = |found: Delivery| found.is_ours || (found.select, found.table) == istio;
+        removed |= routing.remove_deliveries(family, which)? > 0;
     }
     if removed {
         tracing::info!("addresses and routes removed");

@@ -15,7 +15,7 @@ use crate::explain::flags::Request;
 use crate::explain::{Subject, annotate, family};
 use crate::failure::Failure;
 use crate::iptables::Unusable;
-use crate::netlink::Routing;
+use crate::netlink::{Routing, Selector};
 use crate::{facts, iptables, privileges};
 
 /// Walks the packet and tells how it went.
@@ -60,9 +60,12 @@ fn live(plan: &Plan, options: &Options, packet: &Packet) -> Result<Subject> {
         .map_err(|unusable| anyhow::anyhow!("cannot read the {family} rules: {unusable}"))?;
     let mut rules = found.rule_set();
     annotate(&mut rules, &plan.rule_set(family));
-    let deliveries = Routing::open()?.deliveries(family)?.into_iter();
-    let delivery = deliveries.filter(|found| found.is_ours || Some(found.mark) == planned_mark(plan));
-    let delivery = delivery.map(|found| LocalDelivery { mark: found.mark, table: found.table }).next();
+    let delivery = Routing::open()?.deliveries(family)?.into_iter().find_map(|found| match found.select {
+        Selector::Mark(mark) if found.is_ours || Some(mark) == planned_mark(plan) => {
+            Some(LocalDelivery { mark, table: found.table })
+        }
+        Selector::Mark(_) | Selector::FromLoopback => None,
+    });
     let no_rules = (!found.holds_own()).then(|| "the kernel holds none of ours".to_owned());
     let settings = plan.settings.clone();
     Ok(Subject { rules, dialect: found.dialect, found: Some(found), delivery, no_rules, settings })

@@ -5,14 +5,13 @@ use rules::ruleset::Family;
 
 use super::Plan;
 use crate::facts::{addresses, passthrough_v6};
-use crate::netlink::{Delivery, Routing, route_command, rule_command};
+use crate::netlink::{Delivery, Routing, Selector, route_command, rule_command};
 
 /// What was added for this run, so that it can be taken back.
 pub(super) struct Routes {
     routing: Option<Routing>,
     address_added: bool,
-    delivery_added: Vec<Family>,
-    mark: u32,
+    deliveries_added: Vec<(Family, Selector)>,
     table: u32,
 }
 
@@ -22,8 +21,7 @@ impl Routes {
         let mut routes = Self {
             routing: None,
             address_added: false,
-            delivery_added: Vec::new(),
-            mark: plan.settings.tproxy_mark,
+            deliveries_added: Vec::new(),
             table: plan.settings.tproxy_route_table,
         };
         routes.add(plan).inspect_err(|_| routes.take_back())?;
@@ -36,10 +34,10 @@ impl Routes {
         if ipv6 {
             self.address_added = routing.add_loopback_address(passthrough_v6())?;
         }
-        if plan.needs_routes() {
-            for &family in plan.families() {
-                if routing.add_marked_delivery(family, self.mark, self.table)? {
-                    self.delivery_added.push(family);
+        for &family in plan.families() {
+            for select in plan.deliveries(family) {
+                if routing.add_delivery(family, select, self.table)? {
+                    self.deliveries_added.push((family, select));
                 }
             }
         }
@@ -66,25 +64,20 @@ impl Routes {
         {
             tracing::warn!("{error:#}");
         }
-        for &family in &self.delivery_added {
-            if let Err(error) = routing.remove_marked_delivery(family, self.mark, self.table) {
+        for &(family, select) in &self.deliveries_added {
+            let added = |found: Delivery| found.select == select && found.table == self.table;
+            if let Err(error) = routing.remove_deliveries(family, added) {
                 tracing::warn!("{error:#}");
             }
         }
     }
 }
 
-/// Ours, but for another mark, table or family than is wanted.
+/// Ours, but for other packets, another table or family than is wanted.
 fn is_stale(plan: &Plan, family: Family, found: Delivery) -> bool {
     found.is_ours
-        && !wanted(plan, family).is_some_and(|(mark, table)| found.mark == mark && found.table == table)
-}
-
-/// The mark and table that deliver captured packets of a family.
-fn wanted(plan: &Plan, family: Family) -> Option<(u32, u32)> {
-    let settings = &plan.settings;
-    let needed = plan.needs_routes() && plan.families().contains(&family);
-    needed.then_some((settings.tproxy_mark, settings.tproxy_route_table))
+        && !(found.table == plan.settings.tproxy_route_table
+            && plan.deliveries(family).contains(&found.select))
 }
 
 /// Where addresses and routes differ from what the rules need: one line each, `-` wanted, `+` found.
@@ -100,13 +93,15 @@ pub(super) fn differences(plan: &Plan) -> Result<Vec<String>> {
         let found = routing.deliveries(family)?;
         let stale = found.iter().filter(|found| is_stale(plan, family, **found));
         lines.extend(
-            stale.map(|found| format!("  + {}", rule_command(family, "add", found.mark, found.table))),
+            stale.map(|found| format!("  + {}", rule_command(family, "add", found.select, found.table))),
         );
-        let Some((mark, table)) = wanted(plan, family) else { continue };
-        if !found.iter().any(|found| found.mark == mark && found.table == table) {
-            lines.push(format!("  - {}", rule_command(family, "add", mark, table)));
+        let (wanted, table) = (plan.deliveries(family), plan.settings.tproxy_route_table);
+        for &select in &wanted {
+            if !found.iter().any(|found| found.select == select && found.table == table) {
+                lines.push(format!("  - {}", rule_command(family, "add", select, table)));
+            }
         }
-        if !routing.delivers_locally(family, table)? {
+        if !wanted.is_empty() && !routing.delivers_locally(family, table)? {
             lines.push(format!("  - {}", route_command(family, "add", table)));
         }
     }

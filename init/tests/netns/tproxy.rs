@@ -13,6 +13,8 @@ fn routes_are_added_once_however_often_it_runs() {
     for family in ["-4", "-6"] {
         let rules = namespace.run("ip", &[family, "rule"]).ok().stdout;
         assert_eq!(rules.matches("fwmark 0x539 lookup 133").count(), 1, "{rules}");
+        let from_loopback = usize::from(family == "-4");
+        assert_eq!(rules.matches("from 127.0.0.1 ipproto tcp lookup 133").count(), from_loopback, "{rules}");
         let routes = namespace.run("ip", &[family, "route", "show", "table", "133"]).ok().stdout;
         assert_eq!(routes.matches("local default dev lo").count(), 1, "{routes}");
     }
@@ -24,7 +26,16 @@ fn a_rule_of_istio_iptables_is_not_doubled() {
     namespace.shell("ip rule add fwmark 1337 lookup 133; ip route add local default dev lo table 133");
     namespace.init(&FLAGS).ok();
     let rules = namespace.run("ip", &["rule"]).ok().stdout;
-    assert_eq!(rules.matches("lookup 133").count(), 1, "{rules}");
+    assert_eq!(rules.matches("fwmark 0x539 lookup 133").count(), 1, "{rules}");
+}
+
+#[test]
+fn another_mark_keeps_the_route_of_its_table() {
+    let namespace = namespace_or_skip!();
+    namespace.init(&FLAGS).ok();
+    let other = [&FLAGS[..], &["-t", "7"]].concat();
+    namespace.init(&other).ok();
+    namespace.init(&[&["check"], &other[..]].concat()).ok();
 }
 
 #[test]
@@ -42,6 +53,10 @@ fn check_notices_what_is_missing_beside_the_rules() {
     namespace.init(&check).ok();
     for (removal, line) in [
         ("ip rule del fwmark 1337 lookup 133", "- ip -4 rule add fwmark 1337 lookup 133"),
+        (
+            "ip rule del from 127.0.0.1 ipproto tcp lookup 133",
+            "- ip -4 rule add from 127.0.0.1 ipproto tcp lookup 133",
+        ),
         ("ip -6 rule del fwmark 1337 lookup 133", "- ip -6 rule add fwmark 1337 lookup 133"),
         ("ip route flush table 133", "- ip -4 route add local default dev lo table 133"),
         ("ip -6 route flush table 133", "- ip -6 route add local default dev lo table 133"),
@@ -64,5 +79,6 @@ fn other_marks_and_modes_leave_no_routes_behind() {
     namespace.init(&FLAGS).ok();
     assert!(!namespace.shell("ip rule; ip -6 rule").contains("lookup 300"));
     namespace.init(&["-i", "*", "-b", "*", "--ipv6", "off"]).ok();
-    assert!(!namespace.shell("ip rule; ip -6 rule").contains("fwmark"));
+    let rules = namespace.shell("ip rule; ip -6 rule");
+    assert!(!rules.contains("fwmark") && !rules.contains("ipproto"), "{rules}");
 }
