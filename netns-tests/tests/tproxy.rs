@@ -192,6 +192,7 @@ fn passes_the_proxy(agent: &Agent<'_>, client: &Pod, to: SocketAddr, seen: IpAdd
     reply.expect_app("server")?;
     reply.expect_peer(seen)?;
     ensure!(reply.peer()? != reply.local, "the agent did not stand between");
+    ensure!(reply.peer()?.port() < 32768, "from a port that clients use: {}", reply.peer()?);
     agent.access_log_line("/in").map(drop)
 }
 

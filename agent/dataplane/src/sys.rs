@@ -4,6 +4,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     sync::LazyLock,
 };
 
@@ -98,11 +99,26 @@ impl Source {
         }
     }
 
+    /// With a port, at random where none is chosen: one from below those that kernels give to clients. Two connections
+    /// of a client to the same port of the pod, one of them ours in its name, must not have one port.
+    pub(crate) fn with_port(self) -> Self {
+        match self {
+            Self::Foreign(address, mark) if address.port() == 0 => {
+                Self::Foreign(SocketAddr::new(address.ip(), fastrand::u16(RARE_PORTS)), mark)
+            }
+            _ => self,
+        }
+    }
+
     /// Whether the port is chosen already.
     pub(crate) fn has_port(&self) -> bool {
         matches!(self, Self::Foreign(address, _) if address.port() != 0)
     }
 }
+
+/// Linux begins at 32768 (`net.ipv4.ip_local_port_range`), most others at 49152. `IP_LOCAL_PORT_RANGE` cannot leave the
+/// machine's own range.
+const RARE_PORTS: RangeInclusive<u16> = 10_000..=32_767;
 
 /// Connects to `destination`, from `source` when one is given.
 pub(crate) async fn connect(destination: SocketAddr, source: Option<Source>) -> io::Result<TcpStream> {

@@ -289,12 +289,13 @@ impl Upstream {
         Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot })
     }
 
-    /// Connects from the source, or from another port of it where that one has a connection to the endpoint already:
-    /// of another request of the same client, or one that the kernel has not forgotten yet.
+    /// Connects from the source, or from a port of the kernel's choice where the one that was chosen has a connection to
+    /// the endpoint already: of another request of the same client, or one that the kernel has not forgotten yet.
     async fn dial(&self) -> io::Result<TcpStream> {
-        match (sys::connect(self.address, self.source).await, self.source) {
+        let source = self.source.map(Source::with_port);
+        match (sys::connect(self.address, source).await, source) {
             (Err(error), Some(source)) if source.has_port() && is_taken(&error) => {
-                tracing::debug!(?source, upstream = %self.address, %error, "the client's port is taken");
+                tracing::debug!(?source, upstream = %self.address, %error, "the port is taken");
                 sys::connect(self.address, Some(source.any_port())).await
             }
             (connected, _) => connected,
