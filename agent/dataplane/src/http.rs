@@ -85,6 +85,9 @@ pub(crate) struct Outcome<'o> {
     status: u16,
     flags: &'static str,
     details: &'static str,
+    /// Whether the request is a gRPC call.
+    grpc: bool,
+    grpc_status: Option<u8>,
     /// Whether a fault held the request up (`DI`).
     delayed: bool,
     /// Whether another try was wanted and none was left (`URX`).
@@ -101,7 +104,9 @@ pub(crate) struct Outcome<'o> {
 impl<'o> Outcome<'o> {
     fn reply(reply: &LocalReply<'_>) -> Self {
         let sent = reply.sent_body().len() as u64;
-        Self { status: reply.status, flags: reply.flags, details: reply.details, sent, ..Self::default() }
+        let grpc_status = reply.grpc_status;
+        let (status, flags, details) = (reply.status, reply.flags, reply.details);
+        Self { status, flags, details, sent, grpc_status, ..Self::default() }
     }
 
     /// With the endpoint it went to, and our side of the connection.
@@ -119,7 +124,7 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
         direction: connection.direction,
         status: outcome.status,
         flags: &flags,
-        grpc: None,
+        grpc: outcome.grpc.then_some(outcome.grpc_status),
     };
     connection.worker().recorder.request(key, duration, (outcome.received, outcome.sent));
     let Some(log) = &connection.worker().log else { return };

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http1::{BodyError, BodyLength};
@@ -30,6 +31,8 @@ pub(super) struct FramePump {
     kept: Kept,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
+    /// Status of a gRPC call, from the trailers that have passed.
+    pub(super) grpc_status: Option<u8>,
 }
 
 impl FramePump {
@@ -46,6 +49,7 @@ impl FramePump {
             abandoned: false,
             kept: Kept::default(),
             data: 0,
+            grpc_status: None,
         }
     }
 
@@ -131,6 +135,7 @@ impl FramePump {
                     match trailers {
                         Some(trailers) => {
                             self.kept.note_trailers(&trailers);
+                            self.grpc_status = grpc_status(&trailers);
                             to.send_trailers(trailers)
                         }
                         None => to.send_data(Bytes::new(), true),
@@ -219,4 +224,9 @@ pub(super) fn poll_room(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Pol
         }
     }
     Poll::Ready(Ok(()))
+}
+
+/// The status of a gRPC call, as the head of an answer or its trailers tell it.
+pub(super) fn grpc_status(fields: &HeaderMap) -> Option<u8> {
+    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
 }

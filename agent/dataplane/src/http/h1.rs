@@ -256,7 +256,7 @@ impl<S: Transport> Session<'_, S> {
             }
         };
         let delayed = delay.is_some();
-        log(self.connection, start, &self.line, &Outcome { cluster, route, delayed, ..outcome });
+        log(self.connection, start, &self.line, &Outcome { cluster, route, grpc, delayed, ..outcome });
         next
     }
 

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -150,6 +150,33 @@ fn trailers_pass_both_ways_between_http_2_peers() {
         assert!(text.ends_with("hello"), "{text}");
         assert_eq!(trailers.unwrap()["grpc-status"], "0");
     });
+}
+
+#[test]
+fn calls_are_counted_with_their_grpc_status() {
+    let upstream = Http2Upstream::start(echo);
+    let proxy = upstream.gateway(UpstreamProtocol::Http2);
+    with_raw_client(proxy.address, async |sender| {
+        for content_type in ["application/grpc", "application/json"] {
+            let mut sender = sender.clone().ready().await.unwrap();
+            let mut asked = bodiless("POST", "http://test/pkg.Service/Call");
+            asked.headers_mut().extend(fields(&[("te", "trailers"), ("content-type", content_type)]));
+            let (response, _) = sender.send_request(asked, true).unwrap();
+            received(response.await.unwrap().into_body()).await;
+        }
+    });
+    // Counted when the stream has ended, which may be a little after the client has seen it.
+    let grpc = || {
+        let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+        let mut grpc: Vec<_> = telemetry.requests.keys().map(|key| key.grpc).collect();
+        grpc.sort();
+        grpc
+    };
+    let start = Instant::now();
+    while grpc() != [None, Some(Some(0))] {
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", grpc());
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{
             Broken, Exchange, Http1Exchange, Http2Exchange, Outgoing, OutgoingHead, RequestBody, Sent,
             Uplink, UpstreamVersion, body_outcome,
         },
-        frames::FramePump,
+        frames::{FramePump, grpc_status},
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
         mirror::{self, Copied},
@@ -81,7 +81,7 @@ pub(super) async fn serve(
         }
     };
     worker.recycle(out);
-    log(connection, start, &line, &Outcome { cluster, route, delayed: delay.is_some(), ..outcome });
+    log(connection, start, &line, &Outcome { cluster, route, grpc, delayed: delay.is_some(), ..outcome });
     if outcome.flags == CLIENT_GONE { Ended::Reset } else { Ended::Answered }
 }
 
@@ -318,12 +318,14 @@ impl Stream<'_> {
         outcome: Outcome<'static>,
     ) -> Outcome<'static> {
         let (status, service_time) = (answer.status, Some(answer.service_time));
-        let Ok(mut client) = self.respond.send_response(answer.head(), answer.body.is_empty()) else {
+        let head = answer.head();
+        let trailers_only = grpc_status(head.headers());
+        let Ok(mut client) = self.respond.send_response(head, answer.body.is_empty()) else {
             let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
             return Outcome { status, service_time, flags, details, ..outcome };
         };
         let upload = &mut forward.upload;
-        let (moved, sent) = match exchange {
+        let (moved, sent, grpc_status) = match exchange {
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.body);
                 let moved = self.move_bytes(&mut exchange, upload, &mut body, &mut client);
@@ -331,20 +333,22 @@ impl Stream<'_> {
                 if moved.is_ok() && upload.is_done() && answer.reusable {
                     exchange.release(&forward.forwarding.lease);
                 }
-                (moved, body.data)
+                (moved, body.data, None)
             }
             Exchange::Http2(exchange) => {
-                let mut sent = 0;
-                let moving = self.move_frames(exchange, upload, (answer.body, &mut sent), &mut client);
+                let (mut sent, mut status) = (0, None);
+                let passed = (answer.body, &mut sent, &mut status);
+                let moving = self.move_frames(exchange, upload, passed, &mut client);
                 let moved = Box::pin(in_time(deadline, moving)).await;
-                (moved, sent)
+                (moved, sent, status)
             }
         };
         if moved.is_err() {
             client.send_reset(h2::Reason::INTERNAL_ERROR);
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
-        Outcome { status, service_time, flags, details, received: forward.upload.data, sent, ..outcome }
+        let (received, grpc_status) = (forward.upload.data, trailers_only.or(grpc_status));
+        Outcome { status, service_time, flags, details, received, sent, grpc_status, ..outcome }
     }
 
     async fn move_bytes(
@@ -365,12 +369,12 @@ impl Stream<'_> {
         .await
     }
 
-    /// Tells in `sent` how much of the answer the client got.
+    /// Tells in `sent` how much of the answer the client got, and in `status` what became of a gRPC call.
     async fn move_frames(
         &self,
         exchange: Http2Exchange,
         upload: &mut FramePump,
-        (length, sent): (BodyLength, &mut u64),
+        (length, sent, status): (BodyLength, &mut u64, &mut Option<u8>),
         client: &mut SendStream<Bytes>,
     ) -> Result<(), PumpError> {
         let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
@@ -378,7 +382,7 @@ impl Stream<'_> {
         let moving = self.while_moving(|cx| {
             let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
             let moved = body.poll_frames(cx, client);
-            *sent = body.data;
+            (*sent, *status) = (body.data, body.grpc_status);
             (sending, moved, upload.data + body.data)
         });
         moving.await
