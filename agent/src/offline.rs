@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use resources::{Files, Finding, Labels, ReadDefaults, ResourceSet, Severity};
 use snapshot::Snapshot;
-use translate::{Credentials, Proxy, ProxyKind, translate};
+use translate::{Proxy, ProxyKind, translate};
 
 use crate::{bootstrap, options, validate};
 
@@ -65,7 +65,7 @@ impl Target {
         }
         let (set, findings) = files.resources();
         let proxy = workload.proxy(&set)?;
-        let translation = translate(&set, &Credentials::UNSEEN, &proxy);
+        let translation = translate(&set, &bootstrap::RESOURCES_ALONE, &proxy);
         report_errors(findings.iter().chain(&translation.findings));
         Ok(translation.snapshot)
     }

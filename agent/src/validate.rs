@@ -13,7 +13,7 @@ use translate::Proxy;
 
 pub(crate) use report::Format;
 
-use crate::cli::ValidateArgs;
+use crate::{bootstrap, cli::ValidateArgs};
 
 /// Reads what is named, prints every finding in the order of its place, and tells whether there was any.
 ///
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     }
     let (set, mut findings) = files.resources();
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
-    findings.extend(translate::review(&set, domain));
+    findings.extend(translate::review(&set, &bootstrap::RESOURCES_ALONE, domain));
     let findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
     let count = files.names().count();
     report::print(&findings, count, args.output, &mut stdout().lock()).context("cannot write to stdout")?;

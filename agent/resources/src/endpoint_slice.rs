@@ -37,7 +37,8 @@ impl Shape for EndpointSlice {
         let list = at.field("endpoints");
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             let at = list.index(index);
-            if endpoint.addresses.iter().any(|address| !self.address_type.holds(*address)) {
+            let is_name = endpoint.has_names && self.address_type != AddressType::Fqdn;
+            if is_name || endpoint.addresses.iter().any(|address| !self.address_type.holds(*address)) {
                 let problem = Problem::new("hold an address of another family than `addressType`");
                 context.error(&at.field("addresses"), problem.remedy("use one EndpointSlice per family"));
             }
@@ -95,6 +96,8 @@ impl Decode for AddressType {
 pub struct SliceEndpoint {
     /// Its addresses; all lead to the same pod.
     pub addresses: Vec<IpAddr>,
+    /// Whether names, which are not read, stand among its addresses.
+    has_names: bool,
     /// Whether it takes new connections; absent in the resource means yes.
     pub ready: bool,
     /// Whether it serves, ready or shutting down; absent means as `ready`.
@@ -112,7 +115,8 @@ impl Shape for SliceEndpoint {
         let Conditions { ready, serving, terminating } = fields.or_default("conditions");
         let ready = ready.unwrap_or(true);
         Self {
-            addresses: addresses.into_iter().filter_map(|address| address.0).collect(),
+            has_names: addresses.iter().any(|address| address.is_name),
+            addresses: addresses.into_iter().filter_map(|address| address.ip).collect(),
             ready,
             serving: serving.unwrap_or(ready),
             terminating: terminating.unwrap_or(false),
@@ -141,17 +145,20 @@ impl Shape for Conditions {
 
 /// An IP address; names (of slices of type FQDN) are read as none.
 #[derive(Default)]
-pub(crate) struct Address(pub(crate) Option<IpAddr>);
+pub(crate) struct Address {
+    pub(crate) ip: Option<IpAddr>,
+    is_name: bool,
+}
 
 impl Decode for Address {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let text = String::decode(node, at, context);
-        let address = text.parse().ok();
+        let ip = text.parse().ok();
         let is_name = text.contains(|c: char| c.is_ascii_alphabetic()) && !text.contains(':');
-        if address.is_none() && !is_name && !text.is_empty() {
+        if ip.is_none() && !is_name && !text.is_empty() {
             context.error(at, Problem::new("is no IP address").found(&text).expected("such as `10.0.0.1`"));
         }
-        Self(address)
+        Self { ip, is_name }
     }
 }
 
@@ -211,6 +218,10 @@ mod tests {
             ),
             (
                 "addressType: IPv4\nendpoints: [{addresses: ['fd00::1']}]",
+                "endpoints[0].addresses: hold an address of another",
+            ),
+            (
+                "addressType: IPv4\nendpoints: [{addresses: [a.com]}]",
                 "endpoints[0].addresses: hold an address of another",
             ),
             ("addressType: ipv4", "did you mean `IPv4`?"),

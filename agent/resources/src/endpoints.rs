@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use crate::{
-    decode::{Fields, Shape},
+    Path,
+    decode::{Context, Fields, Shape},
     endpoint_slice::{Address, EndpointPort},
+    finding::Problem,
 };
 
 /// Contents of an Endpoints resource.
@@ -52,8 +54,15 @@ struct EndpointAddress(Option<IpAddr>);
 impl Shape for EndpointAddress {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         fields.ignore(&["hostname", "nodeName", "targetRef"]);
-        let Address(ip) = fields.required("ip");
-        Self(ip)
+        let address: Address = fields.required("ip");
+        Self(address.ip)
+    }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        if self.0.is_none() {
+            let problem = Problem::new("is no IP address").expected("such as `10.0.0.1`, not a name");
+            context.error(&at.field("ip"), problem);
+        }
     }
 }
 
@@ -69,5 +78,14 @@ mod tests {
         let subset = &endpoints.spec.subsets[0];
         assert_eq!((subset.addresses.len(), subset.not_ready_addresses.len()), (1, 1));
         assert_eq!(subset.ports[0].port, Some(80));
+    }
+
+    #[test]
+    fn names_are_refused() {
+        let text =
+            "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\nsubsets: [{addresses: [{ip: a.com}]}]\n";
+        let findings = testing::findings(text);
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert!(findings[0].contains("subsets[0].addresses[0].ip: is no IP address"), "{findings:#?}");
     }
 }

@@ -116,7 +116,9 @@ impl<'c> Contexts<'c> {
         let name = "default".to_owned();
         let Some(identity) = self.proxy.identity.as_ref() else {
             let context = TlsContext { name, alpn, ..TlsContext::default() };
-            return (context, vec![no_identity()]);
+            // Whoever looks at resources alone has no workload, and so no place where its identity could be.
+            let missed = self.loader.looks_at_files().then(no_identity);
+            return (context, missed.into_iter().collect());
         };
         let (credential, wrong) = self.loader.credential(CredentialSource::Workload(identity));
         let (authority, wrong_authority) = self.loader.authority(AuthoritySource::Workload(identity));

@@ -11,11 +11,11 @@ use crate::{Credentials, Proxy, ProxyKind, translate};
 ///
 /// Translates once for every kind of gateway that some Gateway selects and once for a sidecar in every namespace that
 /// has a Service or a VirtualService. Each finding is returned once, sorted by place.
-pub fn review(resources: &ResourceSet, cluster_domain: &str) -> Vec<Finding> {
+pub fn review(resources: &ResourceSet, credentials: &Credentials<'_>, cluster_domain: &str) -> Vec<Finding> {
     let proxies = gateways(resources).into_iter().chain(sidecars(resources));
     let found = proxies.flat_map(|proxy| {
         let proxy = Proxy { cluster_domain: cluster_domain.to_owned(), ..proxy };
-        translate(resources, &Credentials::UNSEEN, &proxy).findings
+        translate(resources, credentials, &proxy).findings
     });
     let mut findings: Vec<Finding> = found.collect();
     findings.sort_by_cached_key(|finding| (finding.place.clone(), finding.path.clone(), finding.to_string()));

@@ -84,6 +84,11 @@ impl<'c> Loader<'c> {
         }
     }
 
+    /// Whether files that are not there are missed.
+    pub(super) fn looks_at_files(&self) -> bool {
+        self.credentials.files.is_some()
+    }
+
     /// The certificate of a source, and what is wrong with it.
     pub(super) fn credential(&mut self, source: CredentialSource<'_>) -> Loaded<Credential> {
         let name = source.name();
@@ -114,7 +119,7 @@ impl<'c> Loader<'c> {
     fn kept<T: Clone>(&self, what: &str, found: Result<T, Unusable>, good: Option<&T>) -> Loaded<Option<T>> {
         match found {
             Ok(found) => (Some(found), None),
-            Err(unusable) if self.credentials.files.is_none() && unusable.is_absent() => (None, None),
+            Err(unusable) if !self.looks_at_files() && unusable.is_absent() => (None, None),
             Err(unusable) => (good.cloned(), Some(unusable.costing(good.map(|_| what)))),
         }
     }

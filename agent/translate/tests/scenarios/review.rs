@@ -1,7 +1,8 @@
 //! What `validate` is told without a proxy.
 
 use resources::{Files, ReadDefaults, Rule};
-use translate::review;
+use snapshot::Certificate;
+use translate::{Credentials, review};
 
 use crate::support;
 
@@ -10,7 +11,7 @@ fn reviewed(scenario: &str) -> Vec<String> {
     let mut files = Files::new(ReadDefaults::default());
     files.replace_file("a.yaml", &std::fs::read_to_string(path).unwrap());
     let (set, _) = files.resources();
-    let findings = review(&set, "cluster.local");
+    let findings = review(&set, &Credentials::UNSEEN, "cluster.local");
     findings.iter().map(|finding| format!("{:?} {}", finding.rule, finding.path)).collect()
 }
 
@@ -32,4 +33,44 @@ fn a_good_configuration_has_no_findings() {
     {
         assert_eq!(reviewed(scenario), Vec::<String>::new(), "{scenario}");
     }
+}
+
+/// Findings about a Secret with a certificate and a key, whose owner says what is wrong with the two.
+fn with_secret(check: fn(&Certificate) -> Result<(), String>) -> Vec<String> {
+    let pem = |label| format!("\"-----BEGIN {label}-----\\nAQID\\n-----END {label}-----\\n\"");
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  servers:\n  \
+         - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: ['*'], \
+         tls: {{mode: SIMPLE, credentialName: cert}}}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: cert}}\nstringData:\n  tls.crt: {}\n  tls.key: {}\n",
+        pem("CERTIFICATE"),
+        pem("PRIVATE KEY")
+    );
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file("a.yaml", &text);
+    let credentials = Credentials { check_certificate: check, ..Credentials::UNSEEN };
+    review(&files.resources().0, &credentials, "cluster.local").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_secret_whose_key_does_not_match_is_told_before_anything_runs() {
+    assert_eq!(with_secret(|_| Ok(())), Vec::<String>::new());
+    let found = with_secret(|_| Err("key does not match certificate".to_owned()));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("a.yaml:6:"), "{found:#?}");
+    assert!(found[0].contains("spec.servers[0].tls.credentialName"), "{found:#?}");
+    assert!(found[0].contains("key does not match certificate"), "{found:#?}");
+}
+
+#[test]
+fn strict_mutual_tls_needs_no_identity_where_nothing_runs() {
+    let mut files = Files::new(ReadDefaults::default());
+    let strict = "{apiVersion: v1, kind: Service, metadata: {name: b}, spec: {clusterIP: 10.0.0.1, selector: {app: b}, \
+                  ports: [{name: http, port: 80}]}}\n---\n{apiVersion: security.istio.io/v1, kind: PeerAuthentication, \
+                  metadata: {name: strict}, spec: {mtls: {mode: STRICT}}}\n";
+    files.replace_file("a.yaml", strict);
+    let (set, findings) = files.resources();
+    assert!(findings.is_empty(), "{findings:?}");
+    let found = review(&set, &Credentials::UNSEEN, "cluster.local");
+    assert!(found.is_empty(), "{found:?}");
 }
