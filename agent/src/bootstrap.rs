@@ -223,13 +223,17 @@ struct Known {
 
 /// Credentials as far as resources alone tell: what Secrets hold is checked, files are taken to be where they are
 /// needed.
-pub(crate) const RESOURCES_ALONE: Credentials<'static> = Credentials {
-    check_certificate: |certificate| {
-        dataplane::check_certificate(certificate).map_err(|error| error.to_string())
-    },
-    check_authority: |bundle| dataplane::check_authority(bundle).map_err(|error| error.to_string()),
-    ..Credentials::UNSEEN
-};
+pub(crate) fn resources_alone() -> Credentials<'static> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Credentials {
+        now: i64::try_from(now.as_secs()).ok(),
+        check_certificate: |certificate| {
+            dataplane::check_certificate(certificate).map_err(|error| error.to_string())
+        },
+        check_authority: |bundle| dataplane::check_authority(bundle).map_err(|error| error.to_string()),
+        ..Credentials::UNSEEN
+    }
+}
 
 /// How long a listener whose port was taken waits for it.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
@@ -274,7 +278,7 @@ impl Control {
         let credentials = Credentials {
             files: Some(&update.certificates),
             last_good: before.as_ref().map(|before| &*before.snapshot),
-            ..RESOURCES_ALONE
+            ..resources_alone()
         };
         let Translation { snapshot, findings } = translate(&update.set, &credentials, &self.proxy);
         let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();

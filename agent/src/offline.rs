@@ -65,7 +65,7 @@ impl Target {
         }
         let (set, findings) = files.resources();
         let proxy = workload.proxy(&set)?;
-        let translation = translate(&set, &bootstrap::RESOURCES_ALONE, &proxy);
+        let translation = translate(&set, &bootstrap::resources_alone(), &proxy);
         report_errors(findings.iter().chain(&translation.findings));
         Ok(translation.snapshot)
     }

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     }
     let (set, mut findings) = files.resources();
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
-    findings.extend(translate::review(&set, &bootstrap::RESOURCES_ALONE, domain));
+    findings.extend(translate::review(&set, &bootstrap::resources_alone(), domain));
     let findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
     let count = files.names().count();
     report::print(&findings, count, args.output, &mut stdout().lock()).context("cannot write to stdout")?;

@@ -96,6 +96,8 @@ pub enum Rule {
     UnknownReference,
     /// Two resources claim the same thing and one of them lost.
     Conflict,
+    /// A certificate that can serve, but that clients refuse or soon will.
+    Certificate,
     /// A rule that can never be reached.
     Shadowed,
     /// A file or directory cannot be read.

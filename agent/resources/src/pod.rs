@@ -121,8 +121,11 @@ impl Shape for PodStatus {
         fields.ignore_rest();
         let first: Option<Address> = fields.optional("podIP");
         let all: Vec<PodIp> = fields.or_default("podIPs");
-        let mut ips: Vec<IpAddr> =
-            first.into_iter().chain(all.into_iter().map(|ip| ip.0)).filter_map(|address| address.ip).collect();
+        let mut ips: Vec<IpAddr> = first
+            .into_iter()
+            .chain(all.into_iter().map(|ip| ip.0))
+            .filter_map(|address| address.ip)
+            .collect();
         // `podIP` is the first of `podIPs`, written twice.
         if ips.len() > 1 && ips[1..].contains(&ips[0]) {
             ips.remove(0);

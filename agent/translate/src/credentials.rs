@@ -1,5 +1,6 @@
 //! Certificates by the names that Gateways and rules have for them, and what is done with them.
 
+mod doubts;
 mod load;
 mod parameters;
 mod pem;
@@ -11,8 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use resources::{CertificateFiles, Problem, ResourceSet, Rule, ServerTls, TlsMode};
 use snapshot::{
-    Authority, Certificate, ClientCertificates, NameMatch, PeerRules, Snapshot, TlsContext, TlsContextId,
-    TlsParameters, TrustBundle,
+    Authority, Certificate, CertificateFacts, ClientCertificates, NameMatch, PeerRules, Snapshot, TlsContext,
+    TlsContextId, TlsParameters, TrustBundle,
 };
 
 use crate::{
@@ -33,6 +34,8 @@ pub struct Credentials<'c> {
     pub files: Option<&'c CertificateFiles>,
     /// The snapshot before: when a credential is missing or broken, what it had stays.
     pub last_good: Option<&'c Snapshot>,
+    /// Seconds since 1970, to judge the dates of certificates by. `None` leaves them unjudged.
+    pub now: Option<i64>,
     /// Tells whether a certificate and its key can serve, or why not.
     pub check_certificate: fn(&Certificate) -> Result<(), String>,
     /// Tells whether others can be verified with an authority, or why not.
@@ -41,8 +44,13 @@ pub struct Credentials<'c> {
 
 impl Credentials<'_> {
     /// For a look at resources alone.
-    pub const UNSEEN: Self =
-        Self { files: None, last_good: None, check_certificate: |_| Ok(()), check_authority: |_| Ok(()) };
+    pub const UNSEEN: Self = Self {
+        files: None,
+        last_good: None,
+        now: None,
+        check_certificate: |_| Ok(()),
+        check_authority: |_| Ok(()),
+    };
 }
 
 /// Paths of the files that a proxy needs for TLS.
@@ -102,6 +110,19 @@ impl<'c> Contexts<'c> {
             credentials.iter().map(|credential| credential.name.as_str()).collect::<Vec<_>>().join(",");
         let alpn = ALPN.map(str::to_owned).to_vec();
         (self.add(TlsContext { name, credentials, clients, alpn, parameters }, draft), unusable)
+    }
+
+    /// What clients will hold against the certificates of a server that can serve.
+    pub(crate) fn doubts_about(&mut self, tls: &ServerTls, hosts: &[&str]) -> Vec<Unusable> {
+        let Some(now) = self.loader.now() else { return Vec::new() };
+        let mut told = Vec::new();
+        for source in CredentialSource::of_server(tls) {
+            let (credential, _) = self.loader.credential(source);
+            let certificate = credential.certificate.as_ref().and_then(|one| one.chain().first());
+            let Some(Ok(facts)) = certificate.map(|one| CertificateFacts::of(one)) else { continue };
+            told.extend(doubts::doubts(&facts, (source.field(), &source.shown()), hosts, now));
+        }
+        told
     }
 
     /// The context of inbound connections from the mesh, if the workload has an identity.

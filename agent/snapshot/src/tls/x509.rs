@@ -1,6 +1,10 @@
 //! What a certificate says of itself (RFC 5280).
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::IpAddr,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use x509_parser::{
     extensions::GeneralName,
@@ -88,6 +92,16 @@ impl CertificateFacts {
         })
     }
 
+    /// When it begins to be good: `2026-01-02T03:04:05Z`.
+    pub fn beginning(&self) -> String {
+        time(self.not_before)
+    }
+
+    /// When it stops being good, as text.
+    pub fn expiry(&self) -> String {
+        time(self.not_after)
+    }
+
     /// The SPIFFE identity that the certificate is for.
     pub fn spiffe_id(&self) -> Option<&str> {
         self.names.iter().find_map(|name| match name {
@@ -104,6 +118,14 @@ impl CertificateFacts {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| X509Error)?;
         Ok(certificate.tbs_certificate.subject_pki.raw)
     }
+}
+
+/// `2026-01-02T03:04:05Z`; times before 1970 are taken for its beginning.
+fn time(seconds: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    // Certificates may claim to be good for ever, but not longer than the year 9999.
+    let latest = Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since.min(latest)).to_string()
 }
 
 fn subject(certificate: &X509Certificate<'_>) -> String {

@@ -84,6 +84,11 @@ impl<'c> Loader<'c> {
         }
     }
 
+    /// The time that certificates are judged at.
+    pub(super) fn now(&self) -> Option<i64> {
+        self.credentials.now
+    }
+
     /// Whether files that are not there are missed.
     pub(super) fn looks_at_files(&self) -> bool {
         self.credentials.files.is_some()

@@ -74,3 +74,38 @@ fn strict_mutual_tls_needs_no_identity_where_nothing_runs() {
     let found = review(&set, &Credentials::UNSEEN, "cluster.local");
     assert!(found.is_empty(), "{found:?}");
 }
+
+#[test]
+fn certificates_that_clients_refuse_are_warned_of() {
+    let mut params = rcgen::CertificateParams::new(vec!["a.com".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2025, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  servers:\n  \
+         - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [b.com], \
+         tls: {{mode: SIMPLE, credentialName: cert}}}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: cert}}\nstringData: {{tls.crt: {:?}, tls.key: {:?}}}\n",
+        certificate.pem(),
+        key.serialize_pem()
+    );
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file("a.yaml", &text);
+    let of = |now| {
+        let credentials = Credentials { now, ..Credentials::UNSEEN };
+        let findings = review(&files.resources().0, &credentials, "cluster.local");
+        let told = |finding: &resources::Finding| format!("{}: {finding}", finding.severity);
+        findings.iter().map(told).collect::<Vec<_>>()
+    };
+    let at = "warning: a.yaml:6:109: Gateway default/gw: spec.servers[0].tls.credentialName:";
+    let names = format!(
+        "{at} the certificate is for no host of this server, so clients refuse it (found `cert, for a.com`; expected `b.com`)"
+    );
+    let dates = format!(
+        "{at} the certificate has expired, and clients refuse it (found `cert, 2025-01-01T00:00:00Z`; renew it)"
+    );
+    assert_eq!(of(Some(1_767_225_600)), [dates, names.clone()]);
+    assert_eq!(of(Some(1_720_000_000)), [names]);
+    assert_eq!(of(None), Vec::<String>::new());
+}
