@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use resources::{Labels, MutualTlsMode, PeerAuthentication, ResourceSet};
+use resources::{
+    Finding, Labels, MutualTlsMode, Object, Path, PeerAuthentication, Problem, ResourceSet, Rule, Severity,
+};
 
 use crate::proxy::Proxy;
 
@@ -24,9 +26,8 @@ impl MutualTls {
         let has_selector =
             |policy: &PeerAuthentication| policy.selector.as_ref().is_some_and(|s| !s.is_empty());
         let is_root = proxy.namespace == proxy.mesh.root_namespace;
-        let own = |policy: &&std::sync::Arc<resources::Object<PeerAuthentication>>| {
-            policy.meta.namespace() == proxy.namespace
-        };
+        let own =
+            |policy: &&std::sync::Arc<Object<PeerAuthentication>>| policy.meta.namespace() == proxy.namespace;
         let of_workload = policies().filter(own).find(|policy| {
             !is_root && has_selector(&policy.spec) && policy.spec.selector.as_ref().is_some_and(selects)
         });
@@ -57,6 +58,34 @@ impl MutualTls {
     pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
         self.by_port.keys().copied()
     }
+}
+
+/// Says of PeerAuthentications that they count for no workload: those for the same workloads as an older one, and those
+/// with a selector in the root namespace.
+pub(crate) fn without_effect(resources: &ResourceSet, root_namespace: &str) -> Vec<Finding> {
+    let mut first: BTreeMap<(&str, Option<&Labels>), &Object<PeerAuthentication>> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for policy in resources.peer_authentications() {
+        let namespace = policy.meta.namespace();
+        let selector = policy.spec.selector.as_ref().filter(|labels| !labels.is_empty());
+        let problem = if selector.is_some() && namespace == root_namespace {
+            Problem::new("has a selector in the root namespace and has no effect, as in Istio")
+                .remedy("move it into the namespace of the workloads")
+        } else if let Some(older) = first.get(&(namespace, selector)) {
+            Problem::new(format!(
+                "is for the same workloads as {} ({}), which comes first, and has no effect",
+                older.meta.id,
+                older.meta.place()
+            ))
+            .remedy("write both in one")
+        } else {
+            first.insert((namespace, selector), policy);
+            continue;
+        };
+        let at = Path::ROOT.field("spec");
+        findings.push(policy.meta.finding(Severity::Warning, Rule::Conflict, &at, problem));
+    }
+    findings
 }
 
 #[cfg(test)]

@@ -109,3 +109,34 @@ fn certificates_that_clients_refuse_are_warned_of() {
     assert_eq!(of(Some(1_720_000_000)), [names]);
     assert_eq!(of(None), Vec::<String>::new());
 }
+
+#[test]
+fn policies_that_count_for_no_workload_are_named() {
+    let policy = |name: &str, namespace: &str, selector: &str| {
+        format!(
+            "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: {name}, namespace: {namespace}}}, \
+             spec: {{{selector}mtls: {{mode: STRICT}}}}}}\n---\n"
+        )
+    };
+    let web = "selector: {matchLabels: {app: web}}, ";
+    let text = [("a", "ns", ""), ("b", "ns", ""), ("c", "ns", web), ("d", "ns", web), ("e", "other", web)]
+        .map(|(name, namespace, selector)| policy(name, namespace, selector))
+        .concat();
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file(
+        "a.yaml",
+        &(text + &policy("f", "istio-system", web) + &policy("g", "istio-system", "")),
+    );
+    let found = review(&files.resources().0, &Credentials::UNSEEN, "cluster.local");
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(
+        found[0].contains("ns/b: spec: is for the same workloads as PeerAuthentication ns/a (a.yaml:1:1)"),
+        "{found:#?}"
+    );
+    assert!(
+        found[1].contains("ns/d: spec: is for the same workloads as PeerAuthentication ns/c (a.yaml:5:1)"),
+        "{found:#?}"
+    );
+    assert!(found[2].contains("istio-system/f: spec: has a selector in the root namespace"), "{found:#?}");
+}
