@@ -1,7 +1,7 @@
 //! The rule program as native nftables: three tables of the family inet, changed in one transaction.
 //!
 //! One rule serves both address families unless it names an address; the IPv6 one then follows right behind.
-//! [`layout`] says which rules stand where. It is written for people by [`script`], for the kernel by [`encode`], and
+//! [`layout()`] says which rules stand where. It is written for people by [`script`], for the kernel by [`encode`], and
 //! read back by [`decode`].
 
 use crate::program::Program;
