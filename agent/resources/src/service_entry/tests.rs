@@ -19,7 +19,7 @@ const HTTP: &str = "ports: [{number: 80, name: http, protocol: HTTP}]";
 fn every_field_is_read() {
     let read = entry(
         "hosts: [A.com, '*.b.com'], addresses: [10.0.0.1, 10.1.0.0/16, 'fd00::/64'], location: MESH_INTERNAL, \
-         resolution: STATIC, exportTo: ['~'], subjectAltNames: [spiffe://a], \
+         resolution: STATIC, exportTo: ['~'], \
          ports: [{number: 80, name: http, protocol: http, targetPort: 8080}], \
          endpoints: [{address: 10.0.0.9, ports: {http: 8081}}, {address: 'unix:///run/a'}]",
     );
@@ -37,7 +37,7 @@ fn every_field_is_read() {
     assert_eq!(read.ports, [port]);
     assert_eq!(read.endpoints[0].ports["http"], 8081);
     assert_eq!(read.endpoints[1].address, Some(WorkloadAddress::Unix("/run/a".to_owned())));
-    assert_eq!((&*read.export_to[0], &*read.subject_alt_names[0]), ("~", "spiffe://a"));
+    assert_eq!(&*read.export_to[0], "~");
     let selected = entry(&format!(
         "hosts: [a.com], {HTTP}, resolution: STATIC, workloadSelector: {{labels: {{app: a}}}}"
     ));
@@ -199,4 +199,14 @@ fn names_looked_up_per_request_are_wildcards_of_protocols_with_names() {
         of,
     );
     entry("hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 443, name: tls, protocol: TLS}]");
+}
+
+#[test]
+fn names_that_nothing_is_checked_for_are_warned_of() {
+    let findings = testing::findings(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n\
+         spec: {hosts: [a.com], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}], subjectAltNames: [b.com]}\n",
+    );
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert!(findings[0].contains("spec.subjectAltNames: is not supported yet"), "{findings:#?}");
 }
