@@ -21,7 +21,7 @@ mod status;
 mod validate;
 
 use std::{
-    io::{Write, stderr},
+    io::{self, Write, stderr},
     process::ExitCode,
 };
 
@@ -71,7 +71,13 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    tracing::error!("{error:#}");
+    // Whoever reads our output may have seen enough.
+    let is_unread = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if !error.chain().any(is_unread) {
+        tracing::error!("{error:#}");
+    }
     ExitCode::FAILURE
 }
 

@@ -172,6 +172,41 @@ fn explain_names_every_decision_and_why_earlier_routes_lost() {
 }
 
 #[test]
+fn explain_tells_every_change_made_on_the_way() {
+    let (directory, port) = shop();
+    let api = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: api, namespace: shop}
+spec:
+  hosts: [api.shop.com]
+  gateways: [edge]
+  http:
+  - match: [{uri: {prefix: /v1/}}]
+    rewrite: {uri: /, authority: api.internal}
+    headers: {request: {set: {x-version: '1'}, remove: [x-debug]}}
+    timeout: 3s
+    retries: {attempts: 2, perTryTimeout: 1s, retryOn: 'connect-failure,503'}
+    corsPolicy: {allowOrigins: [{exact: https://shop.com}], allowMethods: [GET]}
+    route: [{destination: {host: web}}]
+";
+    fs::write(directory.path().join("api.yaml"), api).unwrap();
+    let url = format!("http://api.shop.com:{port}/v1/items?all");
+    let text = printed(&with(&["explain", "request", "GET", &url], &offline(&directory)));
+    for line in [
+        "path rewritten from `/v1/items?all` to `/items?all`",
+        "authority rewritten to `api.internal`",
+        "request header `x-version` set to `1`",
+        "request header `x-debug` removed",
+        "timeout 3s",
+        "up to 2 retries on connect-failure,retriable-status-codes,503, each try within 1s",
+        "cross-origin requests are allowed from `https://shop.com`, methods GET",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+}
+
+#[test]
 fn explain_tells_answers_of_the_proxys_own_with_their_flags() {
     let (directory, port) = shop();
     let target = offline(&directory);

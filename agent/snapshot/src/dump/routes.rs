@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{istio_metadata, seconds, virtual_service_config};
 use crate::route::{
     AbortStatus, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, PathMatch, PathRewrite,
-    QueryMatch, Redirect, RedirectPort, RetryCondition, RetryPolicy, Route, RouteAction, RouteConfig,
-    RouteMatch, Share, TextMatch, VirtualHost, WeightedClusters,
+    QueryMatch, Redirect, RedirectPort, RetryPolicy, Route, RouteAction, RouteConfig, RouteMatch, Share,
+    TextMatch, VirtualHost, WeightedClusters,
 };
 
 pub(super) fn route_config(config: &RouteConfig) -> Value {
@@ -167,8 +167,7 @@ pub(super) fn destination(clusters: &WeightedClusters) -> Value {
 }
 
 fn retry_policy(policy: &RetryPolicy) -> Value {
-    let conditions: Vec<_> =
-        policy.on.conditions.iter().map(|condition| condition_name(*condition)).collect();
+    let conditions: Vec<_> = policy.on.conditions.iter().map(|condition| condition.name()).collect();
     let mut dump = json!({
         "retry_on": conditions.join(","),
         "num_retries": policy.attempts,
@@ -185,28 +184,6 @@ fn retry_policy(policy: &RetryPolicy) -> Value {
         dump["host_selection_retry_max_attempts"] = "5".into();
     }
     dump
-}
-
-/// Envoy's word for a condition.
-fn condition_name(condition: RetryCondition) -> &'static str {
-    match condition {
-        RetryCondition::ServerError => "5xx",
-        RetryCondition::GatewayError => "gateway-error",
-        RetryCondition::Reset => "reset",
-        RetryCondition::ResetBeforeRequest => "reset-before-request",
-        RetryCondition::ConnectFailure => "connect-failure",
-        RetryCondition::EnvoyRateLimited => "envoy-ratelimited",
-        RetryCondition::Retriable4xx => "retriable-4xx",
-        RetryCondition::RefusedStream => "refused-stream",
-        RetryCondition::RetriableStatusCodes => "retriable-status-codes",
-        RetryCondition::RetriableHeaders => "retriable-headers",
-        RetryCondition::Http3PostConnectFailure => "http3-post-connect-failure",
-        RetryCondition::GrpcCancelled => "cancelled",
-        RetryCondition::GrpcDeadlineExceeded => "deadline-exceeded",
-        RetryCondition::GrpcInternal => "internal",
-        RetryCondition::GrpcResourceExhausted => "resource-exhausted",
-        RetryCondition::GrpcUnavailable => "unavailable",
-    }
 }
 
 fn redirect(redirect: &Redirect) -> Value {

@@ -1,9 +1,12 @@
 //! What a route does with a request, in words.
 
+use std::fmt::Write;
+
 use super::Step;
 use crate::{
-    AbortStatus, CameBy, Cluster, ClusterTarget, Discovery, Edits, Fault, Forward, HeaderEdits, LoadBalancer,
-    PathRewrite, Redirect, RequestHead, Route, RouteAction, Snapshot, UpstreamProtocol, WeightedClusters,
+    AbortStatus, CameBy, Cluster, ClusterTarget, CorsPolicy, Discovery, Edits, Fault, Forward, HeaderEdits,
+    LoadBalancer, PathRewrite, Redirect, RequestHead, RetryPolicy, Route, RouteAction, Snapshot, TextMatch,
+    UpstreamProtocol, WeightedClusters,
 };
 
 /// How a route's work ends.
@@ -21,8 +24,8 @@ pub(super) fn describe<'r>(
     came_by: CameBy,
 ) -> (Vec<String>, Ending<'r>) {
     let mut effects = Vec::new();
-    if route.cors.is_some() {
-        effects.push("cross-origin rules apply (corsPolicy)".to_owned());
+    if let Some(cors) = &route.cors {
+        effects.push(describe_cors(cors));
     }
     if let Some(fault) = &route.fault {
         describe_fault(fault, &mut effects);
@@ -41,6 +44,33 @@ pub(super) fn describe<'r>(
         }
     };
     (effects, ending)
+}
+
+fn describe_cors(policy: &CorsPolicy) -> String {
+    let origin = |origin: &TextMatch| match origin {
+        TextMatch::Present => "any".to_owned(),
+        TextMatch::Exact(text) => format!("`{text}`"),
+        TextMatch::Prefix(text) => format!("`{text}`…"),
+        TextMatch::Regex(pattern) => format!("regex `{}`", pattern.source()),
+    };
+    let origins: Vec<_> = policy.allow_origins.iter().map(origin).collect();
+    let mut text = format!("cross-origin requests are allowed from {}", origins.join(", "));
+    let lists = [("methods", &policy.allow_methods), ("headers", &policy.allow_headers)];
+    for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        _ = write!(text, ", {name} {list}");
+    }
+    text
+}
+
+fn describe_retries(retries: &RetryPolicy) -> String {
+    let conditions = retries.on.conditions.iter().map(|condition| condition.name().to_owned());
+    let statuses = retries.on.statuses.iter().map(ToString::to_string);
+    let on: Vec<_> = conditions.chain(statuses).collect();
+    let mut text = format!("up to {} retries on {}", retries.attempts, on.join(","));
+    if let Some(timeout) = retries.per_try_timeout {
+        _ = write!(text, ", each try within {timeout:?}");
+    }
+    text
 }
 
 fn describe_fault(fault: &Fault, effects: &mut Vec<String>) {
@@ -82,7 +112,7 @@ fn describe_forward(forward: &Forward, request: &impl RequestHead, effects: &mut
     }
     effects.extend(forward.timeout.map(|timeout| format!("timeout {timeout:?}")));
     if let Some(retries) = &forward.retries {
-        effects.push(format!("up to {} retries", retries.attempts));
+        effects.push(describe_retries(retries));
     }
     for mirror in &forward.mirrors {
         effects.push(format!("{} % copied to {}", mirror.share.percent(), mirror.target.name));

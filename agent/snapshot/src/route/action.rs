@@ -187,6 +187,30 @@ pub enum RetryCondition {
     GrpcUnavailable,
 }
 
+impl RetryCondition {
+    /// Envoy's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ServerError => "5xx",
+            Self::GatewayError => "gateway-error",
+            Self::Reset => "reset",
+            Self::ResetBeforeRequest => "reset-before-request",
+            Self::ConnectFailure => "connect-failure",
+            Self::EnvoyRateLimited => "envoy-ratelimited",
+            Self::Retriable4xx => "retriable-4xx",
+            Self::RefusedStream => "refused-stream",
+            Self::RetriableStatusCodes => "retriable-status-codes",
+            Self::RetriableHeaders => "retriable-headers",
+            Self::Http3PostConnectFailure => "http3-post-connect-failure",
+            Self::GrpcCancelled => "cancelled",
+            Self::GrpcDeadlineExceeded => "deadline-exceeded",
+            Self::GrpcInternal => "internal",
+            Self::GrpcResourceExhausted => "resource-exhausted",
+            Self::GrpcUnavailable => "unavailable",
+        }
+    }
+}
+
 /// Faults injected before a request is forwarded (VirtualService `fault`).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fault {
