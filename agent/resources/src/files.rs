@@ -13,8 +13,9 @@ use crate::{
 
 /// Files and the resources in force from each.
 ///
-/// A file is read whole each time it changes. Of what was refused the version before stays in force: by name when the
-/// name could be read; when some document was too broken for that, everything the file held and holds no more.
+/// A file is read whole each time it changes. While anything in it is refused, everything it held and holds no more
+/// stays in force: a file that is being written looks like one whose end was cut off. So it is with a file that is
+/// suddenly empty.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     defaults: ReadDefaults,
@@ -39,11 +40,13 @@ impl Files {
             read(name, text, &self.defaults);
         let before = self.files.remove(name).unwrap_or_default().resources;
         let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
-        let refused: HashSet<ResourceId> = refused.into_iter().collect();
-        let stays = |resource: &Resource| {
-            !present.contains(resource.id()) && (has_nameless || refused.contains(resource.id()))
-        };
+        let is_emptied = text.trim().is_empty() && !before.is_empty();
+        let is_doubtful = has_nameless || !refused.is_empty() || is_emptied;
+        let stays = |resource: &Resource| is_doubtful && !present.contains(resource.id());
         let kept: Vec<Resource> = before.into_iter().filter(stays).collect();
+        if is_emptied {
+            findings.push(emptied(name));
+        }
         findings.extend(kept.iter().map(|resource| still_in_force(name, resource)));
         resources.extend(kept);
         self.files.insert(name.into(), FileContents { resources, findings });
@@ -95,6 +98,18 @@ impl Files {
     }
 }
 
+fn emptied(name: &str) -> Finding {
+    let problem = Problem::new("is empty all of a sudden: what it held stays in force");
+    Finding {
+        severity: Severity::Warning,
+        rule: Rule::LastValid,
+        place: Some(Place::whole(name)),
+        resource: None,
+        path: String::new(),
+        problem: problem.remedy("remove the file to remove its resources"),
+    }
+}
+
 fn still_in_force(name: &str, resource: &Resource) -> Finding {
     Finding {
         severity: Severity::Warning,
@@ -129,6 +144,28 @@ mod tests {
         let mut files = Files::default();
         files.replace_file("a.yaml", text);
         files
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_loses_nothing() {
+        let whole = service("a", "80") + &service("b", "81") + &service("c", "82");
+        let mut files = files(&whole);
+        for length in (0..=whole.len()).rev().chain(0..whole.len()) {
+            let cut = &whole[..length];
+            files.replace_file("a.yaml", cut);
+            let refused = findings(&files);
+            // A cut at the end of a resource cannot be told from its removal, nor one in its kind from another kind.
+            if !refused.iter().any(|finding| finding.contains("stays in force")) {
+                assert!(
+                    cut.ends_with("---\n") || !refused.iter().any(|f| !f.contains("kind")),
+                    "{length}: {refused:?}"
+                );
+                files.replace_file("a.yaml", &whole);
+            }
+            assert_eq!(ports(&files), ["a:80", "b:81", "c:82"], "{length}: {refused:?}");
+        }
+        files.remove_file("a.yaml");
+        assert!(ports(&files).is_empty());
     }
 
     #[test]
