@@ -111,7 +111,7 @@ impl Format {
                 rest = after;
                 continue;
             }
-            let (name, after) = after.split_once('%').ok_or(FormatError::LonePercent)?;
+            let (name, after) = split_operator(after).ok_or(FormatError::LonePercent)?;
             if !text.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));
             }
@@ -149,6 +149,15 @@ impl Format {
             _ => None,
         }
     }
+}
+
+/// An operator without its percent signs, and what follows it. An argument may hold percent signs of its own, as in
+/// `%START_TIME(%Y-%m-%d)%`.
+fn split_operator(text: &str) -> Option<(&str, &str)> {
+    let argument = text.find('(').filter(|open| !text[..*open].contains('%'));
+    let from = argument.map_or(Some(0), |open| Some(open + text[open..].find(')')?))?;
+    let end = from + text[from..].find('%')?;
+    Some((&text[..end], &text[end + 1..]))
 }
 
 /// `NAME`, `NAME(argument)`, either followed by `:length`.
@@ -252,6 +261,10 @@ mod tests {
                 Piece::Operator { operator: Operator::Protocol, max_length: None },
             ]
         );
+        let time = Format::parse("%START_TIME(%Y-%m-%d)% (%PROTOCOL%)").unwrap();
+        let day = Operator::StartTime(Some("%Y-%m-%d".into()));
+        assert_eq!(time.pieces()[0], Piece::Operator { operator: day, max_length: None });
+        assert_eq!(time.pieces().len(), 4);
         assert_eq!(Format::parse("plain").unwrap().as_literal(), Some("plain"));
         assert_eq!(Format::literal("50%").as_literal(), Some("50%"));
         assert_eq!(Format::parse(Format::literal("50%").source()).unwrap().as_literal(), Some("50%"));

@@ -278,6 +278,8 @@ impl Entry<'_> {
             Operator::StartTime(format) => out.extend(strftime::format(format.as_deref(), self.start)),
             Operator::Protocol => text(self.request.map(RequestLine::protocol), out),
             Operator::ResponseCode => put(Some(self.status), out),
+            // In JSON too Envoy writes `-` for none.
+            Operator::ResponseFlags if self.flags.is_empty() => out.push(b'-'),
             Operator::ResponseFlags => text(Some(self.flags), out),
             Operator::ResponseCodeDetails => text(Some(self.details), out),
             Operator::BytesReceived => put(Some(self.received), out),
