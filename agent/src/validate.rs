@@ -29,7 +29,9 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     let (set, mut findings) = files.resources();
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
     findings.extend(translate::review(&set, &bootstrap::resources_alone(), domain));
-    let findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
+    let mut findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
+    // As one reads the files.
+    findings.sort_by(|a, b| a.place.cmp(&b.place));
     let count = files.names().count();
     report::print(&findings, count, args.output, &mut stdout().lock()).context("cannot write to stdout")?;
     Ok(!findings.is_empty())

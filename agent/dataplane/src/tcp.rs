@@ -143,6 +143,8 @@ fn log(connection: &Connection, ended: Ended<'_>) {
     let cluster = ended.cluster.unwrap_or_default();
     let key = ConnectionKey { cluster, direction: connection.direction, flags: ended.flags };
     worker.recorder.connection(key, |measures| {
+        // One that never got to an endpoint is counted here at both ends.
+        measures.opened += u64::from(ended.dialled.is_none());
         measures.closed += 1;
         measures.received += ended.transferred.received;
         measures.sent += ended.transferred.sent;

@@ -317,7 +317,7 @@ pub(crate) async fn run(
             Command::Open(sockets) => sockets.into_iter().for_each(|socket| accepting.open(&worker, socket)),
             Command::Drain => {
                 worker.draining.set(true);
-                worker.timers.wake_idle();
+                spawn_local(end_idle(Rc::clone(&worker)));
             }
             Command::Count(answer) => _ = answer.send(worker.counts.get()),
             Command::Tell(answer) => _ = answer.send(worker.recorder.so_far()),
@@ -325,6 +325,12 @@ pub(crate) async fn run(
     }
     ticking.abort();
     worker.tick();
+}
+
+/// Lets idle connections end, a little later: a request that is on its way is answered, with `connection: close`.
+async fn end_idle(worker: Rc<Worker>) {
+    tokio::time::sleep(DRAINING_PATIENCE).await;
+    worker.timers.wake_idle();
 }
 
 /// The tasks that accept, by the address they accept on.
