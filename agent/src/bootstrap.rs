@@ -78,7 +78,9 @@ fn warn_of_surprises(options: &ProxyOptions) {
              the container as uid 0 and gid {PROXY_ID} with CAP_NET_ADMIN, as Istio's injector does"
         );
     }
-    if options.kind == ProxyKind::Sidecar && uid != PROXY_ID && gid != PROXY_ID {
+    let is_captured =
+        options.kind == ProxyKind::Sidecar && options.interception_mode != InterceptionMode::None;
+    if is_captured && uid != PROXY_ID && gid != PROXY_ID {
         tracing::warn!(
             uid,
             gid,
@@ -147,7 +149,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
 }
 
 fn inbound_capture(options: &ProxyOptions, mesh: &MeshConfig) -> InboundCapture {
-    if options.interception_mode == InterceptionMode::Redirect {
+    if options.interception_mode != InterceptionMode::Tproxy {
         return InboundCapture::Redirect;
     }
     let loopback = LoopbackAnswers::probe(TPROXY_MARK);
@@ -182,10 +184,10 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         ips: options.ips.clone(),
         labels: options.labels.clone(),
         cluster_domain: options.cluster_domain.clone(),
-        ports: CapturePorts {
+        ports: (options.interception_mode != InterceptionMode::None).then(|| CapturePorts {
             outbound: options.outbound_port.number(),
             inbound: options.inbound_port.number(),
-        },
+        }),
         identity: options.identity.clone(),
         mesh: mesh_options(mesh),
         ..Proxy::new(options.kind, options.namespace.as_str())

@@ -121,8 +121,8 @@ pub(crate) struct ProxyArgs {
     /// Worker threads; the number of usable cores when absent or 0.
     #[arg(long, value_name = "N", env = "ISTIO_CPU_LIMIT", value_parser = clap::value_parser!(u16).range(0..=1024))]
     pub(crate) concurrency: Option<u16>,
-    /// How inbound connections are captured. With TPROXY the application sees the client's own address; the proxy then
-    /// needs CAP_NET_ADMIN.
+    /// How connections are captured. With TPROXY the application sees the client's own address; the proxy then needs
+    /// CAP_NET_ADMIN. With NONE they are not: only the listeners of a Sidecar resource are served.
     #[arg(
         long,
         value_enum,
@@ -225,6 +225,8 @@ pub(crate) enum InterceptionMode {
     Redirect,
     #[value(name = "TPROXY")]
     Tproxy,
+    #[value(name = "NONE")]
+    None,
 }
 
 impl Cli {

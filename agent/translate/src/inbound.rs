@@ -26,7 +26,7 @@ use crate::{
 
 pub(crate) use ports::{InboundPort, Upstream, ports};
 
-/// Adds the inbound listener, and those that callers dial themselves.
+/// Adds the inbound listener, unless nothing is captured, and those that callers dial themselves.
 pub(crate) fn build<'s>(
     (registry, scope, clusters): (&Registry<'s>, &SidecarScope<'s>, &Clusters),
     mutual_tls: &MutualTls,
@@ -35,19 +35,16 @@ pub(crate) fn build<'s>(
 ) {
     let (ports, conflicts) = ports(registry, scope);
     findings.extend(conflicts);
-    let capture = registry.proxy.ports.inbound;
-    let mut listener = socket_listener("virtualInbound", Direction::Inbound, wildcard(capture));
-    listener
-        .filter_chains
-        .push(on_port(capture, chain("virtualInbound-blackhole", NetworkFilter::Blackhole)));
+    let capture = registry.proxy.ports.map(|ports| ports.inbound);
     let asked = Asked::new(mutual_tls, registry.proxy, contexts, (draft, findings));
-    for port in ports.values().filter(|port| port.number != capture) {
+    let mut captured = Vec::new();
+    for port in ports.values().filter(|port| Some(port.number) != capture) {
         let name = format!("0.0.0.0_{}", port.number);
         let served = served(port, clusters, draft);
         let chains = asked.chains((&name, &name), asked.mode(port.number), &served);
         let chains = chains.into_iter().map(|chain| on_port(port.number, chain));
         match port.socket {
-            None => listener.filter_chains.extend(chains),
+            None => captured.extend(chains),
             Some(address) => {
                 let mut own = dialled_listener(Direction::Inbound, address);
                 own.filter_chains = chains.collect();
@@ -55,6 +52,12 @@ pub(crate) fn build<'s>(
             }
         }
     }
+    let Some(capture) = capture else { return };
+    let mut listener = socket_listener("virtualInbound", Direction::Inbound, wildcard(capture));
+    listener
+        .filter_chains
+        .push(on_port(capture, chain("virtualInbound-blackhole", NetworkFilter::Blackhole)));
+    listener.filter_chains.extend(captured);
     let names = (INBOUND_PASSTHROUGH, "inbound|http|0");
     let http = draft.add_table(http_table(names, clusters.only(INBOUND_PASSTHROUGH), None));
     let anything = Served::Either { http, opaque: tcp(clusters.only(INBOUND_PASSTHROUGH)) };

@@ -156,7 +156,7 @@ impl<'o, 's> Outbound<'o, 's> {
         RouteContext { registry, clusters, rules, gateway: &GatewayRef::Mesh, port }
     }
 
-    /// The listeners and the one that captures everything.
+    /// The listeners, and the one that captures everything.
     fn finish(mut self, draft: &mut DraftBuilder) {
         for (port, mut hosts) in std::mem::take(&mut self.http) {
             hosts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -180,14 +180,20 @@ impl<'o, 's> Outbound<'o, 's> {
                 ..at.listener()
             });
         }
-        let capture = self.registry.proxy.ports.outbound;
+        if let Some(ports) = self.registry.proxy.ports {
+            draft.add_listener(self.capture_listener(ports.outbound));
+        }
+    }
+
+    /// The one that captured connections arrive at.
+    fn capture_listener(&self, capture: u16) -> Listener {
         let mut listener = socket_listener("virtualOutbound", Direction::Outbound, wildcard(capture));
         let loops = FilterChainMatch { destination_port: Some(capture), ..FilterChainMatch::default() };
         let blackhole = chain("virtualOutbound-blackhole", NetworkFilter::Blackhole);
         listener.filter_chains.push(FilterChain { matches: loops, ..blackhole });
         listener.default_filter_chain =
             Some(chain("virtualOutbound-catchall-tcp", self.unknown_destination()));
-        draft.add_listener(listener);
+        listener
     }
 
     fn unknown_destination(&self) -> NetworkFilter {

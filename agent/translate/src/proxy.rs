@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use resources::{InboundTrafficPolicy, Labels, OutboundTrafficPolicy, PathNormalization};
+use resources::{CaptureMode, InboundTrafficPolicy, Labels, OutboundTrafficPolicy, PathNormalization};
 use snapshot::Locality;
 
 /// The proxy whose snapshot is made, and the workload it stands beside.
@@ -22,8 +22,9 @@ pub struct Proxy {
     pub locality: Option<Locality>,
     /// Last part of every service name: `cluster.local`.
     pub cluster_domain: String,
-    /// Where captured connections arrive.
-    pub ports: CapturePorts,
+    /// Where captured connections arrive; `None` when nothing is captured (`interceptionMode: NONE`), so that only the
+    /// listeners of a Sidecar resource are served, each at a socket of its own.
+    pub ports: Option<CapturePorts>,
     /// Where the workload's own certificate is, if it has one.
     pub identity: Option<WorkloadIdentity>,
     /// Settings of the whole mesh.
@@ -65,9 +66,18 @@ impl Proxy {
             labels: Labels::new(),
             locality: None,
             cluster_domain: "cluster.local".to_owned(),
-            ports: CapturePorts::default(),
+            ports: Some(CapturePorts::default()),
             identity: None,
             mesh: MeshOptions::default(),
+        }
+    }
+
+    /// Whether a listener of a Sidecar resource is reached at a socket of its own, not by redirection.
+    pub(crate) fn is_dialled(&self, mode: CaptureMode) -> bool {
+        match mode {
+            CaptureMode::None => true,
+            CaptureMode::Default => self.ports.is_none(),
+            CaptureMode::Iptables => false,
         }
     }
 

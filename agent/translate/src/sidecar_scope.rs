@@ -7,9 +7,8 @@ use std::{
 };
 
 use resources::{
-    CaptureMode, ConnectionPool, EgressHost, EgressListener, EgressNamespace, Finding, IngressListener,
-    Object, OutboundTrafficPolicy, Path, Problem, Protocol, ResourceSet, Rule, Severity, Sidecar,
-    VirtualService,
+    ConnectionPool, EgressHost, EgressListener, EgressNamespace, Finding, IngressListener, Object,
+    OutboundTrafficPolicy, Path, Problem, Protocol, ResourceSet, Rule, Severity, Sidecar, VirtualService,
 };
 
 use crate::{
@@ -85,12 +84,13 @@ impl<'s> SidecarScope<'s> {
         !self.limits() || self.egress().iter().any(|listener| self.overlaps(listener, namespace, host))
     }
 
-    /// How the workload calls a port of a service; `None` when it may not.
+    /// How the workload calls a port of a service; `None` when it may not, or not through the proxy.
     ///
     /// A listener with a port has that port for itself; the one without takes every other.
     pub(crate) fn egress_of(&self, namespace: &str, host: &str, port: u16) -> Option<Egress> {
+        let is_captured = self.proxy.ports.is_some();
         if !self.limits() {
-            return Some(Egress::default());
+            return is_captured.then(Egress::default);
         }
         let (own, others): (Vec<&EgressListener>, Vec<&EgressListener>) = self
             .egress()
@@ -99,7 +99,8 @@ impl<'s> SidecarScope<'s> {
             .partition(|listener| number(listener).is_some());
         let candidates = if own.is_empty() { others } else { own };
         let listener = candidates.into_iter().find(|listener| self.through(listener, namespace, host))?;
-        Some(Egress::of(listener))
+        let egress = Egress::of(listener, self.proxy.is_dialled(listener.capture_mode));
+        (is_captured || egress.is_socket).then_some(egress)
     }
 
     /// What happens to calls to unknown hosts.
@@ -201,8 +202,7 @@ impl<'s> SidecarScope<'s> {
 }
 
 impl Egress {
-    fn of(listener: &EgressListener) -> Self {
-        let is_socket = listener.capture_mode == CaptureMode::None;
+    fn of(listener: &EgressListener, is_socket: bool) -> Self {
         let written = listener.bind.as_deref().and_then(|bind| bind.parse().ok());
         let port = listener.port.as_ref().filter(|port| port.number != 0);
         Self {

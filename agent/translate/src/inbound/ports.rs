@@ -6,8 +6,8 @@ use std::{
 };
 
 use resources::{
-    CaptureMode, ConnectionPool, Finding, InboundTrafficPolicy, IngressEndpoint, IngressListener, Path,
-    Problem, Protocol, Rule, Severity,
+    ConnectionPool, Finding, InboundTrafficPolicy, IngressEndpoint, IngressListener, Path, Problem, Protocol,
+    Rule, Severity,
 };
 
 use crate::{
@@ -47,6 +47,8 @@ pub(crate) fn ports<'s>(
     scope: &SidecarScope<'s>,
 ) -> (BTreeMap<u16, InboundPort<'s>>, Vec<Finding>) {
     match scope.ingress() {
+        // Whoever calls a service's port reaches the workload itself.
+        [] if registry.proxy.ports.is_none() => (BTreeMap::new(), Vec::new()),
         [] => of_services(registry, scope),
         ingress => of_sidecar(ingress, registry, scope),
     }
@@ -101,7 +103,7 @@ fn of_sidecar<'s>(
             }
         };
         let own = registry.proxy.ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let dialled = listener.capture_mode == CaptureMode::None;
+        let dialled = registry.proxy.is_dialled(listener.capture_mode);
         let port = InboundPort {
             number,
             service_port: number,
@@ -136,7 +138,7 @@ fn upstream(listener: &IngressListener, registry: &Registry<'_>) -> Result<Upstr
                 .remedy("start the proxy with INSTANCE_IP, or use `127.0.0.1`")),
             }
         }
-        None if listener.capture_mode == CaptureMode::None => {
+        None if registry.proxy.is_dialled(listener.capture_mode) => {
             Err(Problem::new("is missing though callers dial the listener itself: the port is left out")
                 .expected("`127.0.0.1:PORT` of the application"))
         }

@@ -85,7 +85,8 @@ impl Outbound<'_, '_> {
             self.others.push(virtual_host(format!("{host}:{HTTP}"), vec![domain], routes));
         }
         self.others.sort_by(|a, b| a.name.cmp(&b.name));
-        if !self.others.is_empty() {
+        // Without capture they are served beside a service's socket, or not at all.
+        if !self.others.is_empty() && self.registry.proxy.ports.is_some() {
             self.http.entry(HTTP).or_default();
         }
     }

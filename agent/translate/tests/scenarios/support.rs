@@ -46,6 +46,7 @@ pub(crate) fn proxy(line: &str) -> Proxy {
         match word.split_once('=') {
             Some(("labels", labels)) => proxy.labels = labels.split(',').map(label).collect::<Labels>(),
             Some(("ips", ips)) => proxy.ips = ips.split(',').map(|ip| ip.parse().unwrap()).collect(),
+            None if word == "not-captured" => proxy.ports = None,
             None if word == "identity" => {
                 proxy.identity = Some(WorkloadIdentity::in_directory("/identity"));
             }
