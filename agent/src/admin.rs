@@ -19,14 +19,14 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
     let query = request.uri().query().unwrap_or_default();
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => text(StatusCode::OK, INDEX),
-        (&Method::GET, "/config_dump") => config_dump(query, status),
-        (&Method::GET, "/clusters") => clusters(query, status),
+        (&Method::GET, "/config_dump") => config_dump(query, known).await,
+        (&Method::GET, "/clusters") => clusters(query, known).await,
         (&Method::GET, "/findings") => findings(status),
         (&Method::GET, "/listeners") => listeners(query, status),
         (&Method::GET, "/ready") => ready(status),
         (&Method::GET, "/server_info") => server_info(status),
         (&Method::GET, "/stats" | "/stats/prometheus") => exposition(known.metrics.text(status).await),
-        (&Method::POST, "/explain") => explain(request, status),
+        (&Method::POST, "/explain") => explain(request, known).await,
         (&Method::POST, "/logging") => logging(query),
         (&Method::POST, "/quitquitquit") => {
             status.quit();
@@ -57,7 +57,7 @@ const PATHS: [&str; 12] = [
 
 const INDEX: &str = "\
 GET  /config_dump    listeners, routes and clusters in force, in Envoy's form; ?include_eds adds endpoints
-GET  /clusters       endpoints by cluster; ?format=json
+GET  /clusters       endpoints with their health and what was sent to them; ?format=json
 POST /explain        where a request goes and why; `postern-agent explain request` asks it
 GET  /findings       everything wrong or surprising in the resources, one per line
 GET  /listeners      addresses listened on; ?format=json
@@ -69,10 +69,11 @@ POST /quitquitquit   drain and exit
 ";
 
 /// Endpoints are dumped only when asked for, as in Envoy: there may be many.
-fn config_dump(query: &str, status: &Status) -> Answer {
-    let Some(published) = status.published() else { return json(&serde_json::json!({"configs": []})) };
+async fn config_dump(query: &str, known: &Known) -> Answer {
+    let Some(published) = known.status.published() else { return json(&serde_json::json!({"configs": []})) };
     let version = DumpVersion { number: published.version, last_updated: timestamp(published.at) };
-    let mut dump = snapshot::config_dump(&published.snapshot, &version);
+    let mut dump =
+        snapshot::config_dump(&published.snapshot, &version, &known.metrics.reader.clusters().await);
     let wanted = query.split('&').any(|pair| pair == "include_eds" || pair.starts_with("include_eds="));
     if let Some(configs) = dump["configs"].as_array_mut().filter(|_| !wanted) {
         configs.retain(|config| config.get("dynamic_endpoint_configs").is_none());
@@ -86,8 +87,8 @@ fn timestamp(at: SystemTime) -> String {
 }
 
 /// Answers `postern-agent explain` from the snapshot in force.
-fn explain(request: &Request<Bytes>, status: &Status) -> Answer {
-    let Some(published) = status.published() else {
+async fn explain(request: &Request<Bytes>, known: &Known) -> Answer {
+    let Some(published) = known.status.published() else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "nothing is served yet\n");
     };
     let asked: Asked = match serde_json::from_slice(request.body()) {
@@ -96,9 +97,9 @@ fn explain(request: &Request<Bytes>, status: &Status) -> Answer {
             return text(StatusCode::BAD_REQUEST, format!("the question is not understood: {error}\n"));
         }
     };
-    let in_json =
-        request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "format=json"));
-    text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot), in_json))
+    let in_json = wants_json(request.uri().query().unwrap_or_default());
+    let live = known.metrics.reader.clusters().await;
+    text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot, &live), in_json))
 }
 
 fn findings(status: &Status) -> Answer {
@@ -128,11 +129,12 @@ fn wants_json(query: &str) -> bool {
     query.split('&').any(|pair| pair == "format=json")
 }
 
-fn clusters(query: &str, status: &Status) -> Answer {
-    let Some(published) = status.published() else { return text(StatusCode::OK, "") };
+async fn clusters(query: &str, known: &Known) -> Answer {
+    let Some(published) = known.status.published() else { return text(StatusCode::OK, "") };
+    let live = known.metrics.reader.clusters().await;
     match wants_json(query) {
-        true => json(&snapshot::cluster_statuses(&published.snapshot)),
-        false => text(StatusCode::OK, snapshot::cluster_lines(&published.snapshot)),
+        true => json(&snapshot::cluster_statuses(&published.snapshot, &live)),
+        false => text(StatusCode::OK, snapshot::cluster_lines(&published.snapshot, &live)),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use snapshot::DumpVersion;
+use snapshot::{DumpVersion, LiveClusters};
 
 use crate::{admin_client, offline::Target};
 
@@ -55,56 +55,83 @@ enum OutputFormat {
 /// # Errors
 /// The agent does not answer, a directory cannot be read, or stdout cannot be written.
 pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let dump = dump(&args.target)?;
+    let shown = Shown::of(args)?;
     let text = match args.output {
-        OutputFormat::Table => tables(args.section, &dump),
-        OutputFormat::Json => format!("{:#}\n", select(args.section, dump)),
+        OutputFormat::Table => shown.tables(args.section),
+        OutputFormat::Json => format!("{:#}\n", shown.select(args.section)),
         OutputFormat::Yaml => {
-            serde_saphyr::to_string(&select(args.section, dump)).context("cannot be written as YAML")?
+            serde_saphyr::to_string(&shown.select(args.section)).context("cannot be written as YAML")?
         }
     };
     stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")
 }
 
-fn dump(target: &Target) -> anyhow::Result<Value> {
-    if target.config_dir.is_empty() {
-        let body = admin_client::get(&target.admin, "/config_dump?include_eds")?;
-        return serde_json::from_slice(&body).with_context(|| {
-            format!("{} answered /config_dump with something else than JSON", target.admin)
-        });
-    }
-    let version = DumpVersion { number: 1, last_updated: String::new() };
-    Ok(snapshot::config_dump(&target.snapshot()?, &version))
+/// What there is to show.
+struct Shown {
+    dump: Value,
+    /// Envoy's `/clusters`, of a running agent: only that knows how endpoints are.
+    clusters: Option<Value>,
 }
 
-fn tables(section: Section, dump: &Value) -> String {
-    let one = |section| match section {
-        Section::Listeners => table::listeners(&objects(section, dump)),
-        Section::Routes => table::routes(&objects(section, dump)),
-        Section::Clusters => table::clusters(&objects(section, dump)),
-        Section::Endpoints => table::endpoints(&objects(section, dump)),
-        Section::Secrets | Section::All => table::secrets(&objects(section, dump), SystemTime::now()),
-    };
-    match section {
-        Section::All => {
-            let sections = [
-                Section::Listeners,
-                Section::Routes,
-                Section::Clusters,
-                Section::Endpoints,
-                Section::Secrets,
-            ];
-            sections.map(one).join("\n")
+impl Shown {
+    fn of(args: &ConfigArgs) -> anyhow::Result<Self> {
+        let ConfigArgs { target, section, .. } = args;
+        if !target.config_dir.is_empty() {
+            let version = DumpVersion { number: 1, last_updated: String::new() };
+            let dump = snapshot::config_dump(&target.snapshot()?, &version, &LiveClusters::default());
+            return Ok(Self { dump, clusters: None });
         }
-        section => one(section),
+        let ask = |path: &str| {
+            serde_json::from_slice::<Value>(&admin_client::get(&target.admin, path)?)
+                .with_context(|| format!("{} answered {path} with something else than JSON", target.admin))
+        };
+        let tells_health = matches!(section, Section::Endpoints | Section::All);
+        Ok(Self {
+            dump: ask("/config_dump?include_eds")?,
+            clusters: tells_health.then(|| ask("/clusters?format=json")).transpose()?,
+        })
     }
-}
 
-/// The part of the dump that was asked for: a list of Envoy's objects, or the whole.
-fn select(section: Section, dump: Value) -> Value {
-    match section {
-        Section::All => dump,
-        section => objects(section, &dump).into_iter().cloned().collect(),
+    fn tables(&self, section: Section) -> String {
+        let one = |section| match section {
+            Section::Listeners => table::listeners(&objects(section, &self.dump)),
+            Section::Routes => table::routes(&objects(section, &self.dump)),
+            Section::Clusters => table::clusters(&objects(section, &self.dump)),
+            Section::Endpoints => match self.statuses() {
+                Some(statuses) => table::live_endpoints(&statuses),
+                None => table::endpoints(&objects(section, &self.dump)),
+            },
+            Section::Secrets | Section::All => {
+                table::secrets(&objects(section, &self.dump), SystemTime::now())
+            }
+        };
+        match section {
+            Section::All => {
+                let sections = [
+                    Section::Listeners,
+                    Section::Routes,
+                    Section::Clusters,
+                    Section::Endpoints,
+                    Section::Secrets,
+                ];
+                sections.map(one).join("\n")
+            }
+            section => one(section),
+        }
+    }
+
+    /// The part that was asked for: a list of Envoy's objects, or the whole dump.
+    fn select(self, section: Section) -> Value {
+        match (section, self.statuses()) {
+            (Section::All, _) => self.dump,
+            (Section::Endpoints, Some(statuses)) => statuses.into_iter().cloned().collect(),
+            (section, _) => objects(section, &self.dump).into_iter().cloned().collect(),
+        }
+    }
+
+    /// Envoy's statuses of clusters.
+    fn statuses(&self) -> Option<Vec<&Value>> {
+        Some(self.clusters.as_ref()?["cluster_statuses"].as_array()?.iter().collect())
     }
 }
 

@@ -13,7 +13,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
-use snapshot::{Binding, Direction, Entry, Explanation, HostPattern, Question, RequestHead, Snapshot};
+use snapshot::{
+    Binding, Direction, Entry, Explanation, HostPattern, LiveClusters, Question, RequestHead, Snapshot,
+};
 
 use crate::{admin_client, offline::Target};
 
@@ -84,7 +86,10 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let text = if args.target.config_dir.is_empty() {
         ask(&args.target.admin, &asked, args.output)?
     } else {
-        print(&asked.answer(&args.target.snapshot()?), args.output == OutputFormat::Json)
+        print(
+            &asked.answer(&args.target.snapshot()?, &LiveClusters::default()),
+            args.output == OutputFormat::Json,
+        )
     };
     stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")
 }
@@ -140,8 +145,8 @@ impl Asked {
         })
     }
 
-    /// Walks the request through a snapshot.
-    pub(crate) fn answer(&self, snapshot: &Snapshot) -> Explanation {
+    /// Walks the request through a snapshot, to endpoints as `live` knows them.
+    pub(crate) fn answer(&self, snapshot: &Snapshot, live: &LiveClusters) -> Explanation {
         let request = Request { asked: self, authority: self.authority() };
         let is_name = self.host.parse::<IpAddr>().is_err();
         let question = Question {
@@ -150,7 +155,7 @@ impl Asked {
             tls: self.tls,
             request: &request,
         };
-        snapshot::explain(&question, snapshot)
+        snapshot::explain(&question, snapshot, live)
     }
 
     fn authority(&self) -> String {

@@ -1,6 +1,9 @@
 //! `config`, `explain`, `wait` and `request`, from a directory and from a running agent: both must say the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "commands/live.rs"]
+mod live;
+
 use std::{
     fs,
     net::TcpListener,
@@ -232,7 +235,7 @@ fn a_running_agent_says_the_same_as_its_directory() {
     let live = ["--admin".to_owned(), running.admin.clone()];
     printed(&["wait", "--timeout", "20s", "--status", &running.status]);
     assert_eq!(printed(&["request", "get", "/ready", "--admin", &running.admin]), "LIVE\n");
-    for section in ["listeners", "routes", "clusters", "endpoints"] {
+    for section in ["listeners", "routes", "clusters"] {
         let command = ["config", section];
         assert_eq!(printed(&with(&command, &live)), printed(&with(&command, &target)));
     }

@@ -2,7 +2,6 @@
 //! numbers are given.
 
 mod hash;
-mod plan;
 mod turns;
 
 use std::{
@@ -11,12 +10,13 @@ use std::{
     time::Duration,
 };
 
-use snapshot::{HashFunction, LoadBalancer, LocalityEndpoints, SlowStart};
+use snapshot::{
+    EndpointGroup, EndpointLevel, EndpointPlan, HashFunction, LoadBalancer, LocalityEndpoints, SlowStart,
+};
 
 pub(crate) use self::hash::{hash_address, hash_key};
 use self::{
     hash::{HashTable, Member},
-    plan::{Group, Plan},
     turns::Turns,
 };
 
@@ -31,7 +31,7 @@ pub(crate) trait Load {
 
 /// The endpoints of a cluster that may be picked now, and whose turn it is.
 pub(crate) struct Picker {
-    plan: Plan,
+    plan: EndpointPlan,
     policy: Policy,
     /// Whether all shares are equal, so that they need not be asked for.
     uniform: bool,
@@ -54,7 +54,7 @@ struct Hashed {
 impl Default for Picker {
     /// One that has nobody.
     fn default() -> Self {
-        Self { plan: Plan::default(), policy: Policy::Random, uniform: true }
+        Self { plan: EndpointPlan::default(), policy: Policy::Random, uniform: true }
     }
 }
 
@@ -74,7 +74,7 @@ impl Picker {
         usable: impl Fn(usize) -> bool,
         min_health_percent: u32,
     ) -> Self {
-        let plan = Plan::new(localities, usable, min_health_percent);
+        let plan = EndpointPlan::new(localities, usable, min_health_percent);
         let endpoints = || localities.iter().flat_map(|locality| &locality.endpoints);
         let mut weights = endpoints().map(|endpoint| endpoint.weight);
         let first = weights.next();
@@ -146,12 +146,12 @@ pub(crate) fn warmth(age: Duration, setting: &SlowStart) -> f64 {
     warmth.max(setting.minimum_percent / 100.0)
 }
 
-fn turns(plan: &Plan) -> Vec<Vec<RefCell<Turns>>> {
-    let turns = |group: &Group| RefCell::new(Turns::new(group.members.len()));
+fn turns(plan: &EndpointPlan) -> Vec<Vec<RefCell<Turns>>> {
+    let turns = |group: &EndpointGroup| RefCell::new(Turns::new(group.members.len()));
     plan.levels.iter().map(|level| level.groups.iter().map(turns).collect()).collect()
 }
 
-fn hashed(plan: &Plan, localities: &[LocalityEndpoints]) -> Vec<Hashed> {
+fn hashed(plan: &EndpointPlan, localities: &[LocalityEndpoints]) -> Vec<Hashed> {
     let endpoints: Vec<(SocketAddr, u64)> = localities
         .iter()
         .flat_map(|locality| {
@@ -166,7 +166,7 @@ fn hashed(plan: &Plan, localities: &[LocalityEndpoints]) -> Vec<Hashed> {
         let (address, weight) = endpoints[position as usize];
         Member { position, address, weight }
     };
-    let level = |level: &plan::Level| Hashed {
+    let level = |level: &EndpointLevel| Hashed {
         members: level.groups.iter().flat_map(|group| &group.members).map(|m| member(*m)).collect(),
         table: OnceCell::new(),
     };

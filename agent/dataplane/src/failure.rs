@@ -166,7 +166,7 @@ fn http_to_grpc(status: u16) -> u8 {
 }
 
 /// The HTTP status that stands for one of gRPC, as in Envoy.
-fn grpc_to_http(status: u8) -> u16 {
+pub(crate) fn grpc_to_http(status: u8) -> u16 {
     match status {
         0 => 200,
         1 => 499,

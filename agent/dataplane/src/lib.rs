@@ -15,6 +15,7 @@ mod failure;
 mod health;
 mod http;
 mod inspect;
+mod live;
 mod loopback;
 mod origin;
 mod pipe;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use snapshot::Snapshot;
+use snapshot::{LiveClusters, Snapshot};
 use tokio::{
     sync::{mpsc, oneshot},
     task::LocalSet,
@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     dns::{self, Resolver},
+    live,
     shared::SharedState,
     sockets::{BindError, Opened, Openings, Sockets},
     telemetry::Telemetry,
@@ -181,6 +182,11 @@ impl TelemetryReader {
     /// Sums of the workers' counts.
     pub async fn counts(&self) -> Counts {
         self.ask(Command::Count).await.into_iter().fold(Counts::default(), |sum, counts| sum + counts)
+    }
+
+    /// What is known of clusters beyond the snapshot.
+    pub async fn clusters(&self) -> LiveClusters {
+        live::clusters(self.ask(Command::Observe).await)
     }
 
     /// The answers of all workers that still run.

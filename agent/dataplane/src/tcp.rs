@@ -61,6 +61,7 @@ pub(crate) async fn dial(
     {
         match lease.connect(Speaks::Opaque).await {
             Ok(connection) => {
+                lease.count_request();
                 let limits = lease.policy().relay_limits();
                 return Ok(Dialled { connection, lease, cluster, limits });
             }

@@ -2,6 +2,7 @@
 
 mod http2;
 mod stream;
+mod tally;
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,10 +14,13 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::HostName;
+use snapshot::{EndpointCounts, HostName};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use self::http2::Http2Connections;
+use self::{
+    http2::Http2Connections,
+    tally::{Open, Tally},
+};
 use crate::{
     cluster::{Policy, Slot},
     failure::LocalReply,
@@ -48,6 +52,7 @@ pub(crate) struct Upstream {
     /// Since when it is known.
     pub(crate) since: Instant,
     active: Cell<u32>,
+    tally: Rc<Tally>,
     idle: RefCell<Vec<Idle>>,
     http2: Http2Connections,
     retired: Cell<bool>,
@@ -85,6 +90,8 @@ pub(crate) struct UpstreamConnection {
     since: Instant,
     /// Its place among the connections of a cluster that limits them.
     slot: Option<Slot>,
+    /// Counts it as open.
+    open: Open,
 }
 
 /// Why no connection to an endpoint came about.
@@ -140,10 +147,32 @@ impl Upstream {
             share: Cell::new(1.0),
             since: Instant::now(),
             active: Cell::new(0),
+            tally: Rc::default(),
             idle: RefCell::default(),
             http2: Http2Connections::default(),
             retired: Cell::new(false),
         }
+    }
+
+    /// The same with what is sent to it counted as sent to `other`.
+    pub(crate) fn counted_with(self, other: &Self) -> Self {
+        Self { tally: Rc::clone(&other.tally), ..self }
+    }
+
+    /// What was sent to it.
+    pub(crate) fn counts(&self) -> EndpointCounts {
+        EndpointCounts { rq_active: self.active.get().into(), ..self.tally.counts() }
+    }
+
+    /// Counts a request, or an opaque connection, that is about to be sent.
+    pub(crate) fn count_request(&self) {
+        self.tally.requests.add(1);
+    }
+
+    /// Counts a request whose answer did not come in time, which speaks against the endpoint.
+    pub(crate) fn timed_out(&self) {
+        self.tally.timeouts.add(1);
+        self.observe(Sign::TimedOut);
     }
 
     /// This endpoint with connections for one host only, where TLS tells the endpoint the host.
@@ -159,7 +188,9 @@ impl Upstream {
         if let Some(known) = self.by_host.borrow().get(host) {
             return Some(Rc::clone(known));
         }
-        let upstream = Rc::new(Self { host: Some(host.into()), ..Self::new(self.target(), policy) });
+        let mut upstream = Self::new(self.target(), policy).counted_with(self);
+        upstream.host = Some(host.into());
+        let upstream = Rc::new(upstream);
         let mut by_host = self.by_host.borrow_mut();
         if by_host.len() < MAX_HOSTS {
             by_host.insert(host.into(), Rc::clone(&upstream));
@@ -262,6 +293,7 @@ impl Upstream {
         slot: Option<Slot>,
         (speaks, announcement): (Speaks, Option<Announcement>),
     ) -> Result<UpstreamConnection, ConnectError> {
+        let open = self.tally.open();
         let connecting = async {
             let mut stream = self.dial().await?;
             stream.set_nodelay(true)?;
@@ -283,10 +315,13 @@ impl Upstream {
         let (stream, local) = connected
             .map_err(|_| ConnectError::Timeout)
             .and_then(|connected| connected)
-            .inspect_err(|_| self.observe(Sign::LocalFailure))?;
+            .inspect_err(|_| {
+                self.tally.connect_failures.add(1);
+                self.observe(Sign::LocalFailure);
+            })?;
         self.observe(Sign::Connected);
         let since = Instant::now();
-        Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot })
+        Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot, open })
     }
 
     /// Connects from the source, or from a port of the kernel's choice where the one that was chosen has a connection to
@@ -363,6 +398,7 @@ impl Upstream {
 
     /// Takes into account what an attempt says about the endpoint.
     pub(crate) fn observe(&self, sign: Sign) {
+        self.tally.observe(sign);
         if self.watch.borrow().as_ref().is_some_and(|watch| watch.observe(sign)) {
             tracing::info!(upstream = %self.address, cluster = self.policy.borrow().name, "ejected for its failures");
         }
@@ -409,6 +445,7 @@ impl Lease {
     /// Opens a new connection for HTTP/1; where the cluster has as many as it may, waits for one to end or to fall
     /// idle, which is then used again.
     pub(crate) async fn connect_or_wait(&self) -> Result<UpstreamConnection, ConnectError> {
+        let _waiting = self.tally.waiting();
         self.connect_or_wait_as(self.announcement).await
     }
 
@@ -428,6 +465,7 @@ impl Lease {
 
     /// Room for a request on an HTTP/2 connection to the endpoint.
     pub(crate) async fn http2_stream(&self) -> Result<Http2Stream, ConnectError> {
+        let _waiting = self.tally.waiting();
         self.for_host.as_ref().unwrap_or(&self.upstream).http2_stream().await
     }
 

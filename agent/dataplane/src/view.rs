@@ -16,6 +16,7 @@ use crate::{
     balance::Choice,
     cluster::{ClusterConnections, Overflow},
     dns::Resolutions,
+    live::Observed,
     origin::Origin,
     shared::{Permit, Resource, SharedClusters},
     tls::Contexts,
@@ -142,6 +143,16 @@ impl View {
     /// The cluster has as many retries under way as it may.
     pub(crate) fn admit_retry(&self, cluster: ClusterId) -> Result<Option<Permit>, Overflow> {
         self.cluster(cluster).policy().admit(Resource::Retries)
+    }
+
+    /// What this worker knows that the snapshot does not say.
+    pub(crate) fn observed(&self) -> Observed {
+        Observed {
+            snapshot: Arc::clone(&self.snapshot),
+            shared: Arc::clone(&self.surroundings.shared),
+            resolved: Arc::clone(&self.surroundings.resolved),
+            counts: self.used().map(|(id, cluster)| (id, cluster.counts())).collect(),
+        }
     }
 
     /// What is due twice a second.

@@ -22,6 +22,7 @@ use crate::{
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
     dns::Resolutions,
+    live::Observed,
     loopback::LoopbackAnswers,
     pipe::Pipes,
     shared::SharedClusters,
@@ -114,6 +115,8 @@ pub(crate) enum Command {
     Count(oneshot::Sender<Counts>),
     /// Tell what was served.
     Tell(oneshot::Sender<Telemetry>),
+    /// Tell what is known of clusters.
+    Observe(oneshot::Sender<Observed>),
 }
 
 /// A listening socket for one worker.
@@ -320,6 +323,7 @@ pub(crate) async fn run(
                 spawn_local(end_idle(Rc::clone(&worker)));
             }
             Command::Count(answer) => _ = answer.send(worker.counts.get()),
+            Command::Observe(answer) => _ = answer.send(worker.view().observed()),
             Command::Tell(answer) => _ = answer.send(worker.recorder.so_far()),
         }
     }

@@ -2,6 +2,7 @@
 
 mod balance;
 mod limits;
+mod plan;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -13,6 +14,7 @@ use crate::tls::UpstreamTls;
 
 pub use balance::{HashFunction, HashKey, HashPolicy, LoadBalancer, SlowStart};
 pub use limits::{Connections, Http2KeepAlive, Keepalive, Limits, OutlierDetection, RetryBudget};
+pub use plan::{EndpointGroup, EndpointLevel, EndpointPlan};
 
 /// A destination that routes name.
 #[derive(Clone, Debug, PartialEq)]

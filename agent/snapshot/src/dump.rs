@@ -4,6 +4,7 @@ mod clusters;
 mod listeners;
 mod routes;
 mod secrets;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -11,9 +12,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{SecretEntry, Snapshot};
+use crate::{LiveClusters, SecretEntry, Snapshot};
 
-pub use clusters::{cluster_lines, cluster_statuses};
+pub use status::{cluster_lines, cluster_statuses};
 
 /// Which snapshot is dumped.
 #[derive(Clone, Debug)]
@@ -26,8 +27,9 @@ pub struct DumpVersion {
 
 /// Returns `{"configs": [...]}` with clusters, endpoints, listeners, routes and secrets of a snapshot, as istioctl reads them.
 ///
-/// Endpoints are a section of their own, as Envoy prints it with `?include_eds`. Private keys never appear.
-pub fn config_dump(snapshot: &Snapshot, version: &DumpVersion) -> Value {
+/// Endpoints are a section of their own, as Envoy prints it with `?include_eds`: as they are described, and where names
+/// are resolved or endpoints left alone as `live` tells. Private keys never appear.
+pub fn config_dump(snapshot: &Snapshot, version: &DumpVersion, live: &LiveClusters) -> Value {
     let dynamic = |key: &str, value: Value| {
         let mut entry = json!({"version_info": version.number.to_string(), key: value});
         if !version.last_updated.is_empty() {
@@ -40,7 +42,7 @@ pub fn config_dump(snapshot: &Snapshot, version: &DumpVersion) -> Value {
     let endpoints: Vec<_> = snapshot
         .clusters()
         .iter()
-        .filter_map(|c| Some(dynamic("endpoint_config", clusters::assignment(c)?)))
+        .filter_map(|c| Some(dynamic("endpoint_config", clusters::assignment(c, live)?)))
         .collect();
     let listeners: Vec<_> = snapshot
         .listeners()

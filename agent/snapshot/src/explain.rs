@@ -4,6 +4,7 @@
 //! The choices are made by the look-ups that the data plane uses; here they are only described.
 
 mod action;
+mod endpoints;
 mod reasons;
 
 use std::{fmt, net::SocketAddr};
@@ -12,8 +13,8 @@ use serde::Serialize;
 
 use crate::{
     Application, Binding, CameBy, ConnectionFacts, Direction, FilterChain, Listener, ListenerId,
-    NetworkFilter, NoRoute, Normalized, RequestHead, Snapshot, Transport, VirtualHost, WeightedClusters,
-    match_route,
+    LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, Snapshot, Transport, VirtualHost,
+    WeightedClusters, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -84,15 +85,20 @@ impl Step {
 /// Candidates printed of a longer list.
 const SHOWN: usize = 20;
 
-/// Walks a request through a snapshot.
-pub fn explain<R: RequestHead>(question: &Question<'_, R>, snapshot: &Snapshot) -> Explanation {
-    let mut walk = Walk { snapshot, steps: Vec::new(), port: 0 };
+/// Walks a request through a snapshot, to endpoints as `live` knows them.
+pub fn explain<R: RequestHead>(
+    question: &Question<'_, R>,
+    snapshot: &Snapshot,
+    live: &LiveClusters,
+) -> Explanation {
+    let mut walk = Walk { snapshot, live, steps: Vec::new(), port: 0 };
     let verdict = walk.connection(question);
     Explanation { steps: walk.steps, verdict }
 }
 
 struct Walk<'s> {
     snapshot: &'s Snapshot,
+    live: &'s LiveClusters,
     steps: Vec<Step>,
     /// Port that the client dialled.
     port: u16,
@@ -298,7 +304,7 @@ impl<'s> Walk<'s> {
     fn clusters(&mut self, clusters: &WeightedClusters) -> String {
         let mut ends = Vec::new();
         for target in clusters.targets() {
-            let (step, end) = action::cluster(self.snapshot, target, clusters);
+            let (step, end) = action::cluster((self.snapshot, self.live), target, clusters);
             self.steps.push(step);
             ends.push(end);
         }

@@ -13,6 +13,7 @@ mod filter_chain;
 mod format;
 mod hosts;
 mod listener;
+mod live;
 mod path;
 mod request;
 mod route;
@@ -25,9 +26,10 @@ use foldhash::fast::FixedState;
 use chain_index::ChainIndex;
 
 pub use cluster::{
-    Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint, HashFunction, HashKey,
-    HashPolicy, Http2KeepAlive, Keepalive, Limits, LoadBalancer, Locality, LocalityEndpoints,
-    OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, UpstreamProtocol,
+    Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint, EndpointGroup, EndpointLevel,
+    EndpointPlan, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, Limits, LoadBalancer,
+    Locality, LocalityEndpoints, OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart,
+    SourceAddresses, UpstreamProtocol,
 };
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
 pub use explain::{Entry, Explanation, Question, Rejected, Step, explain};
@@ -38,6 +40,7 @@ pub use filter_chain::{
 pub use format::{Format, FormatError, Operator, Piece};
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
 pub use listener::{Binding, Direction, Listener};
+pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
 pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
 pub use route::{

@@ -176,10 +176,7 @@ pub(super) fn endpoints(assignments: &[&Value]) -> String {
             let places = [text(&locality["region"]), text(&locality["zone"]), text(&locality["sub_zone"])];
             let place = places.into_iter().filter(|place| !place.is_empty()).collect::<Vec<_>>().join("/");
             for endpoint in group["lb_endpoints"].as_array().into_iter().flatten() {
-                let socket = &endpoint["endpoint"]["address"]["socket_address"];
-                let (ip, port) = (text(&socket["address"]), number(&socket["port_value"]));
-                let address =
-                    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+                let address = address(&endpoint["endpoint"]["address"]);
                 let status = text(&endpoint["health_status"]).to_owned();
                 rows.push([address, status, place.clone(), text(&assignment["cluster_name"]).to_owned()]);
             }
@@ -187,6 +184,32 @@ pub(super) fn endpoints(assignments: &[&Value]) -> String {
     }
     rows.sort();
     print(["NAME", "STATUS", "LOCALITY", "CLUSTER"], rows)
+}
+
+/// `ENDPOINT STATUS OUTLIER CHECK CLUSTER`, from Envoy's statuses of clusters.
+pub(super) fn live_endpoints(statuses: &[&Value]) -> String {
+    let mut rows = Vec::new();
+    for cluster in statuses {
+        for host in cluster["host_statuses"].as_array().into_iter().flatten() {
+            let health = &host["health_status"];
+            let outlier = if health["failed_outlier_check"] == true { "FAILED" } else { "OK" };
+            let status = text(&health["eds_health_status"]);
+            rows.push([
+                address(&host["address"]),
+                status.into(),
+                outlier.into(),
+                text(&cluster["name"]).into(),
+            ]);
+        }
+    }
+    rows.sort();
+    print(["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"], rows)
+}
+
+fn address(address: &Value) -> String {
+    let socket = &address["socket_address"];
+    let (ip, port) = (text(&socket["address"]), number(&socket["port_value"]));
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
 /// `RESOURCE NAME TYPE STATUS VALID CERT SERIAL NUMBER NOT AFTER NOT BEFORE`, as things stand at `now`.

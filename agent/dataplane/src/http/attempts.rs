@@ -124,7 +124,8 @@ impl<'a> Attempts<'a> {
             (take(head, lease.address), covered && !head.is_interim())
         };
         let asking = exchange.ask(request, lease, &mut watched, &mut taking, self.again > 0);
-        let (answer, again) = self.clock.limit(&done, asking).await??;
+        let asked = self.clock.limit(&done, asking).await;
+        let (answer, again) = asked.inspect_err(|_| lease.timed_out())??;
         Ok((exchange, answer, again))
     }
 

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     buffer::BufferPool,
-    failure::LocalReply,
+    failure::{LocalReply, grpc_to_http},
     health::Sign,
     upstream::{ConnectError, Http2Stream, Lease, UpstreamConnection, UpstreamStream},
 };
@@ -259,6 +259,7 @@ impl Exchange {
         (body, again): (&mut impl RequestBody, bool),
         take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
+        lease.count_request();
         match (&mut *self, &request.head) {
             (Self::Http1(exchange), OutgoingHead::Http1(head)) => {
                 exchange.send(head).await;
@@ -289,7 +290,7 @@ impl Exchange {
     ) -> Result<T, Broken> {
         let taking = |head: &AnswerHead<'_>| {
             if !head.is_interim() {
-                lease.observe(Sign::Answered(head.status()));
+                lease.observe(Sign::Answered(standing_for(head)));
             }
             take(head)
         };
@@ -304,6 +305,18 @@ impl Exchange {
             Ok(_) | Err(_) => {}
         }
         result
+    }
+}
+
+/// The status that an answer speaks of its endpoint's health with: that of a gRPC call that failed without a message
+/// is in its head, as in Envoy.
+fn standing_for(head: &AnswerHead<'_>) -> u16 {
+    match head {
+        AnswerHead::Http2 { status: 200, fields, .. } => {
+            let status = fields.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+            status.map_or(200, grpc_to_http)
+        }
+        head => head.status(),
     }
 }
 

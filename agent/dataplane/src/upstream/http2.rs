@@ -18,7 +18,7 @@ use h2::{
 use snapshot::Http2KeepAlive;
 use tokio::{sync::Notify, task::spawn_local};
 
-use super::{ConnectError, Upstream, UpstreamStream};
+use super::{ConnectError, Open, Upstream, UpstreamStream};
 use crate::{
     cluster::{Policy, Slot},
     proxy_protocol::Announcement,
@@ -120,7 +120,7 @@ impl Upstream {
                 local: connected.local,
                 streams: Cell::new(0),
                 used: Cell::new(false),
-                ended: drive(connection, self.address, policy.connections.http2_keepalive),
+                ended: drive(connection, (self.address, connected.open), policy.connections.http2_keepalive),
                 idle_since: Cell::new(Instant::now()),
                 left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
                 policy,
@@ -159,7 +159,7 @@ async fn handshake(stream: UpstreamStream) -> Result<(SendRequest<Bytes>, Connec
 /// Moves the frames of a connection until it ends, which the value returned then says.
 fn drive(
     mut connection: Connection,
-    upstream: SocketAddr,
+    (upstream, open): (SocketAddr, Open),
     keepalive: Option<Http2KeepAlive>,
 ) -> Rc<Cell<bool>> {
     let ended = Rc::new(Cell::new(false));
@@ -178,6 +178,7 @@ fn drive(
             },
             () = answering => tracing::debug!(%upstream, "HTTP/2 connection to an endpoint answers no pings"),
         }
+        drop(open);
         at_end.set(true);
     });
     ended

@@ -1,12 +1,10 @@
 //! Clusters and their endpoints in Envoy's form.
 
-use std::fmt::Write;
-
 use serde_json::{Value, json};
 
 use super::{address, destination_rule_config, istio_metadata, seconds};
 use crate::{
-    Snapshot,
+    LiveClusters, LocalityEndpoints,
     cluster::{
         Cluster, Discovery, DnsResolution, Endpoint, HashFunction, Limits, LoadBalancer, Locality,
         OutlierDetection, UpstreamProtocol,
@@ -62,14 +60,19 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
 }
 
 /// The endpoints as Envoy's `ClusterLoadAssignment`; `None` for clusters that have no list of their own.
-pub(super) fn assignment(cluster: &Cluster) -> Option<Value> {
-    let Discovery::Endpoints(localities) = &cluster.discovery else { return None };
-    let of_locality = |group: &crate::LocalityEndpoints| {
-        let endpoints: Vec<_> = group.endpoints.iter().map(endpoint).collect();
+pub(super) fn assignment(cluster: &Cluster, live: &LiveClusters) -> Option<Value> {
+    let localities = match &cluster.discovery {
+        Discovery::Endpoints(localities) => localities,
+        Discovery::Dns(_) => live.found(cluster)?,
+        Discovery::OriginalDestination => return None,
+    };
+    let of_locality = |group: &LocalityEndpoints| {
+        let endpoints = group.endpoints.iter();
+        let endpoints: Vec<_> =
+            endpoints.map(|e| endpoint(e, live.endpoint(cluster, e.address).is_ejected)).collect();
         let mut dump = json!({"lb_endpoints": endpoints, "priority": group.priority});
         if group.locality != Locality::default() {
-            let Locality { region, zone, sub_zone } = &group.locality;
-            dump["locality"] = json!({"region": region, "zone": zone, "sub_zone": sub_zone});
+            dump["locality"] = locality(&group.locality);
         }
         if let Some(weight) = group.weight {
             dump["load_balancing_weight"] = weight.into();
@@ -80,10 +83,14 @@ pub(super) fn assignment(cluster: &Cluster) -> Option<Value> {
     Some(json!({"cluster_name": cluster.name, "endpoints": endpoints}))
 }
 
-fn endpoint(endpoint: &Endpoint) -> Value {
+pub(super) fn locality(Locality { region, zone, sub_zone }: &Locality) -> Value {
+    json!({"region": region, "zone": zone, "sub_zone": sub_zone})
+}
+
+fn endpoint(endpoint: &Endpoint, is_ejected: bool) -> Value {
     json!({
         "endpoint": {"address": address(endpoint.address)},
-        "health_status": "HEALTHY",
+        "health_status": if is_ejected { "UNHEALTHY" } else { "HEALTHY" },
         "load_balancing_weight": endpoint.weight,
     })
 }
@@ -189,34 +196,4 @@ fn metadata(cluster: &Cluster, dump: &mut Value) {
     if !istio.is_empty() {
         dump["metadata"] = istio_metadata(istio.into());
     }
-}
-
-/// Envoy's `/clusters?format=json`: every endpoint of every cluster.
-pub fn cluster_statuses(snapshot: &Snapshot) -> Value {
-    let of_cluster = |cluster: &Cluster| {
-        let hosts: Vec<_> = cluster
-            .endpoints()
-            .map(|endpoint| {
-                json!({
-                    "address": address(endpoint.address),
-                    "health_status": {"eds_health_status": "HEALTHY"},
-                    "weight": endpoint.weight,
-                })
-            })
-            .collect();
-        json!({"name": cluster.name, "added_via_api": true, "host_statuses": hosts})
-    };
-    json!({"cluster_statuses": snapshot.clusters().iter().map(of_cluster).collect::<Vec<_>>()})
-}
-
-/// Envoy's `/clusters`: lines of `cluster::endpoint::field::value`.
-pub fn cluster_lines(snapshot: &Snapshot) -> String {
-    let mut out = String::new();
-    for cluster in snapshot.clusters() {
-        for endpoint in cluster.endpoints() {
-            let start = format!("{}::{}", cluster.name, endpoint.address);
-            _ = write!(out, "{start}::health_flags::healthy\n{start}::weight::{}\n", endpoint.weight);
-        }
-    }
-    out
 }

@@ -56,7 +56,8 @@ fn a_gateway_is_dumped_under_istios_names() {
             ..TlsContext::default()
         }],
     };
-    let dump = config_dump(&draft.finish(), &DumpVersion { number: 7, last_updated: String::new() });
+    let version = DumpVersion { number: 7, last_updated: String::new() };
+    let dump = config_dump(&draft.finish(), &version, &LiveClusters::default());
     let listener = &dump["configs"][2]["dynamic_listeners"][0];
     assert_eq!(listener["name"], "0.0.0.0_8080");
     assert_eq!(listener["active_state"]["version_info"], "7");

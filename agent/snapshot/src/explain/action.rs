@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::Step;
+use super::{Step, endpoints};
 use crate::{
-    AbortStatus, CameBy, Cluster, ClusterTarget, CorsPolicy, Discovery, Edits, Fault, Forward, HeaderEdits,
-    LoadBalancer, PathRewrite, Redirect, RequestHead, RetryPolicy, Route, RouteAction, Snapshot, TextMatch,
+    AbortStatus, CameBy, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, LiveClusters,
+    PathRewrite, Redirect, RequestHead, RetryPolicy, Route, RouteAction, Snapshot, TextMatch,
     UpstreamProtocol, WeightedClusters,
 };
 
@@ -137,7 +137,11 @@ fn describe_redirect(redirect: &Redirect, request: &impl RequestHead, came_by: C
 }
 
 /// A destination and its endpoints; the text says where a request for it ends.
-pub(super) fn cluster(snapshot: &Snapshot, target: &ClusterTarget, all: &WeightedClusters) -> (Step, String) {
+pub(super) fn cluster(
+    (snapshot, live): (&Snapshot, &LiveClusters),
+    target: &ClusterTarget,
+    all: &WeightedClusters,
+) -> (Step, String) {
     let name = target.name.as_str();
     let share = share(target, all);
     let Some(id) = target.id else {
@@ -154,8 +158,9 @@ pub(super) fn cluster(snapshot: &Snapshot, target: &ClusterTarget, all: &Weighte
     if let Some(headers) = &target.headers {
         describe_headers(" for this cluster", headers, &mut because);
     }
-    let end = endpoints(cluster, &mut because);
-    (Step { because, ..Step::chosen("cluster", name, "") }, end)
+    let mut step = Step { because, ..Step::chosen("cluster", name, "") };
+    let end = endpoints::describe(cluster, live, &mut step);
+    (step, end)
 }
 
 fn share(target: &ClusterTarget, all: &WeightedClusters) -> Option<String> {
@@ -169,45 +174,5 @@ fn protocol(protocol: UpstreamProtocol) -> Option<String> {
         UpstreamProtocol::Http1 => None,
         UpstreamProtocol::Http2 => Some("spoken to in HTTP/2".to_owned()),
         UpstreamProtocol::AsDownstream => Some("spoken to in the version the client speaks".to_owned()),
-    }
-}
-
-/// Endpoints that may be picked.
-const SHOWN: usize = 10;
-
-fn endpoints(cluster: &Cluster, because: &mut Vec<String>) -> String {
-    let name = &cluster.name;
-    match &cluster.discovery {
-        Discovery::OriginalDestination => {
-            because.push("the endpoint is the address the client dialled".to_owned());
-            format!("{name} (original destination)")
-        }
-        Discovery::Dns(dns) => {
-            let names: Vec<_> = dns.names.iter().map(|name| format!("{}:{}", name.host, name.port)).collect();
-            because.push(format!("endpoints are what DNS says of {}", names.join(", ")));
-            format!("{name} (resolved by DNS)")
-        }
-        Discovery::Endpoints(_) => {
-            let addresses: Vec<_> =
-                cluster.endpoints().map(|endpoint| endpoint.address.to_string()).collect();
-            if addresses.is_empty() {
-                because.push("the service has no ready endpoint".to_owned());
-                return format!("503 UH no_healthy_upstream ({name})");
-            }
-            let more = addresses.len().saturating_sub(SHOWN);
-            let shown = addresses[..addresses.len() - more].join(", ");
-            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            because.push(format!("{} among {shown}{more}", balancer(&cluster.load_balancer)));
-            format!("{name} ({} endpoint{})", addresses.len(), if addresses.len() == 1 { "" } else { "s" })
-        }
-    }
-}
-
-fn balancer(balancer: &LoadBalancer) -> &'static str {
-    match balancer {
-        LoadBalancer::LeastRequest(_) => "the less busy of two",
-        LoadBalancer::RoundRobin(_) => "in turn",
-        LoadBalancer::Random => "at random",
-        LoadBalancer::ConsistentHash(_) => "by hash",
     }
 }

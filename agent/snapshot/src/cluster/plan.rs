@@ -1,38 +1,42 @@
 //! Which endpoints may be picked now and how the requests are divided among priorities and localities: from what the
 //! snapshot says and who is healthy. Pure, and worked out anew only when either changes.
 
-use snapshot::LocalityEndpoints;
+use super::LocalityEndpoints;
 
 /// Endpoints by priority and locality, with the share of each.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Plan {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndpointPlan {
     /// Priorities that get anything, with their share of the requests.
-    pub(crate) levels: Vec<Level>,
+    pub levels: Vec<EndpointLevel>,
 }
 
 /// What one priority has.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Level {
-    share: u64,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndpointLevel {
+    /// The priority it is for.
+    pub priority: u32,
+    /// Its part of the sum of all shares.
+    pub share: u64,
     /// Localities, or one group for all of them when none has a weight.
-    pub(crate) groups: Vec<Group>,
+    pub groups: Vec<EndpointGroup>,
 }
 
 /// Endpoints among which only the load balancer decides.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Group {
-    share: u64,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndpointGroup {
+    /// Its part of the sum of the shares of its level.
+    pub share: u64,
     /// Positions of endpoints in the cluster's list.
-    pub(crate) members: Vec<u32>,
+    pub members: Vec<u32>,
 }
 
-impl Plan {
+impl EndpointPlan {
     /// The plan for a cluster; `usable` tells which positions in its list of endpoints are healthy.
     ///
     /// As Envoy does it: a priority is enough for everything while its healthy share times 1.4 is the whole, and
     /// passes on to the next what it is not enough for; a locality's weight shrinks in the same way. Below
     /// `min_health_percent` healthy endpoints a priority uses all it has; 0 never does.
-    pub(crate) fn new(
+    pub fn new(
         localities: &[LocalityEndpoints],
         usable: impl Fn(usize) -> bool,
         min_health_percent: u32,
@@ -48,11 +52,11 @@ impl Plan {
         let counts: Vec<(u64, u64)> = levels.iter().map(|level| count(level)).collect();
         let loads = loads(&counts, u64::from(min_health_percent));
         let levels = levels.iter().zip(loads).filter(|(_, load)| load.share > 0);
-        Self { levels: levels.map(|(level, load)| Level::new(level, load)).collect() }
+        Self { levels: levels.map(|(level, load)| EndpointLevel::new(level, load)).collect() }
     }
 
     /// The group to pick from; `draw` is a uniformly random number, or the hash of a key.
-    pub(crate) fn group(&self, draw: u64) -> Option<(usize, usize)> {
+    pub fn group(&self, draw: u64) -> Option<(usize, usize)> {
         let level = self.level(draw)?;
         let groups = &self.levels[level].groups;
         if groups.len() == 1 {
@@ -62,7 +66,7 @@ impl Plan {
     }
 
     /// The priority to pick from.
-    pub(crate) fn level(&self, draw: u64) -> Option<usize> {
+    pub fn level(&self, draw: u64) -> Option<usize> {
         match self.levels.len() {
             0 => None,
             1 => Some(0),
@@ -71,7 +75,7 @@ impl Plan {
     }
 
     /// All endpoints that may be picked.
-    pub(crate) fn members(&self) -> impl Iterator<Item = u32> {
+    pub fn members(&self) -> impl Iterator<Item = u32> {
         let groups = self.levels.iter().flat_map(|level| &level.groups);
         groups.flat_map(|group| group.members.iter().copied())
     }
@@ -148,18 +152,20 @@ fn loads(counts: &[(u64, u64)], min_health_percent: u64) -> Vec<Load> {
     availabilities.zip(counts).map(load).collect()
 }
 
-impl Level {
+impl EndpointLevel {
     fn new(places: &[&Place], load: Load) -> Self {
         let members = |place: &Place| if load.panic { place.all.clone() } else { place.healthy.clone() };
         let weighted = places.iter().any(|place| place.weight.is_some());
         let groups = if weighted {
-            let group = |place: &&Place| Group { share: place.share(load.panic), members: members(place) };
+            let group =
+                |place: &&Place| EndpointGroup { share: place.share(load.panic), members: members(place) };
             places.iter().map(group).filter(|group| group.share > 0 && !group.members.is_empty()).collect()
         } else {
             let members = places.iter().flat_map(|place| members(place)).collect();
-            vec![Group { share: 1, members }]
+            vec![EndpointGroup { share: 1, members }]
         };
-        Self { share: load.share, groups }
+        let priority = places.first().map_or(0, |place| place.priority);
+        Self { priority, share: load.share, groups }
     }
 }
 
@@ -173,9 +179,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use snapshot::Endpoint;
-
     use super::*;
+    use crate::Endpoint;
 
     fn locality(priority: u32, weight: Option<u32>, endpoints: u8) -> LocalityEndpoints {
         let endpoint = |n| Endpoint::at(([10, u8::try_from(priority).unwrap(), 0, n], 80).into());
@@ -184,31 +189,32 @@ mod tests {
     }
 
     /// Share of each priority and its members.
-    fn levels(plan: &Plan) -> Vec<(u64, Vec<u32>)> {
-        let members = |level: &Level| level.groups.iter().flat_map(|group| group.members.clone()).collect();
+    fn levels(plan: &EndpointPlan) -> Vec<(u64, Vec<u32>)> {
+        let members =
+            |level: &EndpointLevel| level.groups.iter().flat_map(|group| group.members.clone()).collect();
         plan.levels.iter().map(|level| (level.share, members(level))).collect()
     }
 
     #[test]
     fn everything_goes_to_the_first_priority_while_it_is_healthy_enough() {
         let localities = [locality(0, None, 10), locality(1, None, 2)];
-        let plan = Plan::new(&localities, |n| n >= 2, 0);
+        let plan = EndpointPlan::new(&localities, |n| n >= 2, 0);
         assert_eq!(levels(&plan), [(100, (2..10).collect())]);
     }
 
     #[test]
     fn what_a_priority_is_not_enough_for_goes_to_the_next() {
         let localities = [locality(0, None, 4), locality(1, None, 2)];
-        let plan = Plan::new(&localities, |n| n == 0 || n > 3, 0);
+        let plan = EndpointPlan::new(&localities, |n| n == 0 || n > 3, 0);
         assert_eq!(levels(&plan), [(35, vec![0]), (65, vec![4, 5])]);
-        let gone = Plan::new(&localities, |n| n > 3, 0);
+        let gone = EndpointPlan::new(&localities, |n| n > 3, 0);
         assert_eq!(levels(&gone), [(100, vec![4, 5])]);
     }
 
     #[test]
     fn all_priorities_together_may_be_too_few_and_still_divide_everything() {
         let localities = [locality(0, None, 10), locality(1, None, 10)];
-        let plan = Plan::new(&localities, |n| n == 0 || n == 10, 0);
+        let plan = EndpointPlan::new(&localities, |n| n == 0 || n == 10, 0);
         assert_eq!(levels(&plan), [(14, vec![0]), (14, vec![10])]);
         assert_eq!(plan.level(0), Some(0));
     }
@@ -216,15 +222,18 @@ mod tests {
     #[test]
     fn nobody_healthy_means_nobody_is_picked_unless_panic_is_allowed() {
         let localities = [locality(0, None, 2)];
-        assert_eq!(Plan::new(&localities, |_| false, 0).group(7), None);
-        assert_eq!(levels(&Plan::new(&localities, |_| false, 50)), [(2, vec![0, 1])]);
-        assert_eq!(levels(&Plan::new(&[locality(0, None, 4)], |n| n == 0, 50)), [(35, vec![0, 1, 2, 3])]);
+        assert_eq!(EndpointPlan::new(&localities, |_| false, 0).group(7), None);
+        assert_eq!(levels(&EndpointPlan::new(&localities, |_| false, 50)), [(2, vec![0, 1])]);
+        assert_eq!(
+            levels(&EndpointPlan::new(&[locality(0, None, 4)], |n| n == 0, 50)),
+            [(35, vec![0, 1, 2, 3])]
+        );
     }
 
     #[test]
     fn localities_share_by_weight_and_lose_with_their_health() {
         let localities = [locality(0, Some(80), 2), locality(0, Some(20), 2), locality(0, None, 2)];
-        let plan = Plan::new(&localities, |n| n != 0, 0);
+        let plan = EndpointPlan::new(&localities, |n| n != 0, 0);
         let groups: Vec<_> = plan.levels[0].groups.iter().map(|g| (g.share, g.members.clone())).collect();
         assert_eq!(groups, [(80 * 70, vec![1]), (20 * 100, vec![2, 3])]);
         let mut hits = [0; 2];
@@ -237,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_empty_cluster_has_an_empty_plan() {
-        assert_eq!(Plan::new(&[], |_| true, 0).group(0), None);
-        assert_eq!(Plan::new(&[locality(0, None, 0)], |_| true, 0).group(0), None);
+        assert_eq!(EndpointPlan::new(&[], |_| true, 0).group(0), None);
+        assert_eq!(EndpointPlan::new(&[locality(0, None, 0)], |_| true, 0).group(0), None);
     }
 }

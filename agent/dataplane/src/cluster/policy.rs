@@ -1,0 +1,204 @@
+//! The rules for connections to a cluster, and the limits they count against.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::{IpAddr, SocketAddr},
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use snapshot::{Cluster, Connections, Limits, ProxyProtocol, SourceAddresses};
+use tokio::sync::Notify;
+
+use crate::{
+    health::{Outliers, Watch},
+    relay,
+    shared::{Permit, Resource, SharedCluster, Usage},
+    sys::Source,
+    tls::Connector,
+    upstream::{Target, Upstream},
+};
+
+/// The rules for connections to a cluster: copied from the snapshot, because connections may outlive it.
+pub(crate) struct Policy {
+    pub(crate) name: Box<str>,
+    source: Option<SourceAddresses>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) connections: Connections,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    limits: Limits,
+    usage: Option<Arc<Usage>>,
+    pub(super) outliers: Option<Arc<Outliers>>,
+    /// TLS to the endpoints, if it is spoken.
+    pub(crate) tls: Option<Rc<Connector>>,
+    own: Rc<Own>,
+}
+
+/// This worker's connections to a cluster that limits them; kept across publications.
+#[derive(Default)]
+struct Own {
+    open: Cell<u32>,
+    /// Told when a connection ends or falls idle.
+    freed: Notify,
+    /// Whose idle connections may make room.
+    endpoints: RefCell<Vec<Weak<Upstream>>>,
+}
+
+/// Says that a limit is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Overflow;
+
+/// One connection's place among those of its cluster.
+pub(crate) struct Slot {
+    own: Rc<Own>,
+    _permit: Permit,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.own.open.set(self.own.open.get() - 1);
+        self.own.freed.notify_one();
+    }
+}
+
+impl Policy {
+    pub(super) fn new(cluster: &Cluster, shared: SharedCluster, old: Option<&Self>) -> Self {
+        Self {
+            name: cluster.name.as_str().into(),
+            source: cluster.source,
+            connect_timeout: cluster.connect_timeout,
+            connections: cluster.connections,
+            proxy_protocol: cluster.proxy_protocol,
+            limits: cluster.limits,
+            usage: shared.usage,
+            outliers: shared.outliers,
+            tls: cluster.tls.as_ref().map(|settings| {
+                let known = old.and_then(|old| old.tls.as_ref()).filter(|known| known.is_for(settings));
+                known.map_or_else(|| Rc::new(Connector::new(settings)), Rc::clone)
+            }),
+            own: old.map(|old| Rc::clone(&old.own)).unwrap_or_default(),
+        }
+    }
+
+    /// Whether connections made under `old` may go on serving.
+    pub(super) fn fits(&self, old: &Self) -> bool {
+        let same_tls = match (&self.tls, &old.tls) {
+            (Some(own), Some(old)) => Rc::ptr_eq(own, old),
+            (None, None) => true,
+            _ => false,
+        };
+        same_tls
+            && self.source == old.source
+            && self.connections.keepalive == old.connections.keepalive
+            && self.proxy_protocol == old.proxy_protocol
+    }
+
+    /// The local address to connect from, if the kernel is not to choose: the client's own, where the cluster has one
+    /// only to stand for it.
+    pub(super) fn source(&self, towards: IpAddr, client: Option<Source>) -> Option<Source> {
+        let own = Source::Own(self.source?.towards(towards));
+        Some(client.unwrap_or(own))
+    }
+
+    /// How long opaque connections may last.
+    pub(crate) fn relay_limits(&self) -> relay::Limits {
+        relay::Limits { idle: self.connections.tcp_idle_timeout, duration: self.connections.max_duration }
+    }
+
+    /// The worker's eye on an endpoint, if the cluster ejects outliers.
+    pub(crate) fn watch(&self, address: SocketAddr) -> Option<Watch> {
+        self.outliers.as_ref()?.watch(address)
+    }
+
+    /// Counts one more of something until the permit is dropped; none where the cluster does not count.
+    pub(crate) fn admit(&self, resource: Resource) -> Result<Option<Permit>, Overflow> {
+        let Some(usage) = &self.usage else { return Ok(None) };
+        usage.admit(resource, self.limit(resource, usage)).map(Some).ok_or(Overflow)
+    }
+
+    fn limit(&self, resource: Resource, usage: &Usage) -> u32 {
+        let limit = match resource {
+            Resource::Connections => self.limits.max_connections,
+            Resource::Pending => self.limits.max_pending_requests,
+            Resource::Requests => self.limits.max_requests,
+            Resource::Retries => match self.limits.retry_budget {
+                Some(budget) => {
+                    let share = f64::from(usage.current(Resource::Requests)) * budget.percent / 100.0;
+                    Some((share as u32).max(budget.minimum))
+                }
+                None => self.limits.max_retries,
+            },
+        };
+        limit.unwrap_or(u32::MAX)
+    }
+
+    /// A place for one more connection; none where the cluster does not limit them.
+    ///
+    /// At the limit an idle connection makes room. A worker that has no connection may always open one, as in Envoy:
+    /// otherwise its requests would wait for another worker's.
+    pub(crate) fn slot(&self) -> Result<Option<Slot>, Overflow> {
+        let (Some(usage), Some(limit)) = (&self.usage, self.limits.max_connections) else { return Ok(None) };
+        let admit = || usage.admit(Resource::Connections, limit);
+        let permit = match admit() {
+            Some(permit) => permit,
+            None if self.own.open.get() == 0 => usage.count(Resource::Connections),
+            None if self.own.close_idle() => admit().ok_or(Overflow)?,
+            None => return Err(Overflow),
+        };
+        self.own.open.set(self.own.open.get() + 1);
+        Ok(Some(Slot { own: Rc::clone(&self.own), _permit: permit }))
+    }
+
+    /// A place among the requests that wait for a connection.
+    pub(crate) fn pending(&self) -> Result<Option<Permit>, Overflow> {
+        self.admit(Resource::Pending)
+    }
+
+    /// Ends when a connection of this worker has ended or fallen idle.
+    pub(crate) async fn freed(&self) {
+        self.own.freed.notified().await;
+    }
+
+    /// Tells one who waits that a connection has fallen idle.
+    pub(crate) fn notify_freed(&self) {
+        if self.limits.max_connections.is_some() {
+            self.own.freed.notify_one();
+        }
+    }
+
+    /// From now on idle connections to these may make room for others.
+    pub(super) fn set_endpoints(&self, endpoints: &[Rc<Upstream>]) {
+        if self.limits.max_connections.is_some() {
+            *self.own.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
+        }
+    }
+
+    /// Idle connections to this one may make room, too.
+    pub(super) fn add_endpoint(&self, endpoint: &Rc<Upstream>) {
+        if self.limits.max_connections.is_some() {
+            let mut endpoints = self.own.endpoints.borrow_mut();
+            endpoints.retain(|endpoint| endpoint.strong_count() > 0);
+            endpoints.push(Rc::downgrade(endpoint));
+        }
+    }
+
+    /// The endpoint known already, under these rules from now on, or a new one.
+    pub(super) fn upstream(self: &Rc<Self>, target: Target, known: Option<&Rc<Upstream>>) -> Rc<Upstream> {
+        match known.filter(|known| known.target() == target) {
+            Some(known) => {
+                known.set_policy(Rc::clone(self));
+                Rc::clone(known)
+            }
+            None => Rc::new(Upstream::new(target, Rc::clone(self))),
+        }
+    }
+}
+
+impl Own {
+    fn close_idle(&self) -> bool {
+        // Not borrowed while closing: a slot that is dropped notifies.
+        let endpoints: Vec<_> = self.endpoints.borrow().iter().filter_map(Weak::upgrade).collect();
+        endpoints.iter().any(|endpoint| endpoint.close_idle())
+    }
+}

@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use super::*;
+
+fn address(last: u8) -> SocketAddr {
+    ([10, 0, 0, last], 80).into()
+}
+
+fn outliers(settings: &OutlierDetection, endpoints: u8) -> Arc<Outliers> {
+    let outliers = Outliers::new(settings.clone());
+    outliers.set_endpoints((1..=endpoints).map(address));
+    Arc::new(outliers)
+}
+
+#[test]
+fn five_errors_in_a_row_and_no_fewer_make_an_outlier() {
+    let (health, settings) = (Health::default(), OutlierDetection::default());
+    let mut signs = [500, 503, 500, 599, 200, 500, 500, 500, 500, 500].map(Sign::Answered).into_iter();
+    assert!(signs.by_ref().take(9).all(|sign| !health.observe(sign, &settings)));
+    assert!(health.observe(signs.next().unwrap(), &settings));
+}
+
+#[test]
+fn gateway_errors_are_counted_apart_and_broken_by_other_answers() {
+    let settings = OutlierDetection {
+        consecutive_5xx: None,
+        consecutive_gateway_errors: Some(2),
+        ..OutlierDetection::default()
+    };
+    let health = Health::default();
+    let observed = [502, 500, 503].map(|status| health.observe(Sign::Answered(status), &settings));
+    assert_eq!(observed, [false; 3]);
+    assert!(health.observe(Sign::LocalFailure, &settings), "a failed connection counts as 503");
+}
+
+#[test]
+fn failures_to_connect_are_counted_apart_when_split() {
+    let settings = OutlierDetection { consecutive_local_failures: Some(2), ..OutlierDetection::default() };
+    let health = Health::default();
+    assert!(!health.observe(Sign::LocalFailure, &settings));
+    assert!(!health.observe(Sign::Connected, &settings));
+    assert!(!health.observe(Sign::LocalFailure, &settings));
+    assert!(!health.observe(Sign::Answered(200), &settings), "an answer says nothing about connecting");
+    assert!(health.observe(Sign::LocalFailure, &settings));
+}
+
+#[test]
+fn listed_codes_replace_5xx() {
+    let settings = OutlierDetection {
+        error_codes: vec![404, 429],
+        consecutive_5xx: Some(1),
+        ..OutlierDetection::default()
+    };
+    assert!(!Health::default().observe(Sign::Answered(500), &settings));
+    assert!(Health::default().observe(Sign::Answered(429), &settings));
+}
+
+#[test]
+fn one_may_always_go_and_more_only_within_the_percentage() {
+    let now = Instant::now();
+    let few = outliers(&OutlierDetection::default(), 3);
+    assert_eq!([1, 2].map(|n| few.eject(address(n), now)), [true, false]);
+    let half = outliers(&OutlierDetection { max_ejection_percent: 50, ..OutlierDetection::default() }, 4);
+    assert_eq!([1, 2, 3].map(|n| half.eject(address(n), now)), [true, true, false]);
+    assert!(!half.eject(address(1), now), "it is away already");
+    assert!(!half.eject(address(9), now), "nobody knows it");
+}
+
+#[test]
+fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
+    let settings = OutlierDetection {
+        max_ejection_time: Duration::from_secs(50),
+        interval: Duration::from_secs(1000),
+        ..OutlierDetection::default()
+    };
+    let outliers = outliers(&settings, 2);
+    let health = outliers.watch(address(1)).unwrap();
+    let mut now = Instant::now();
+    outliers.look(now);
+    for expected in [30, 50, 50] {
+        assert!(outliers.eject(address(1), now));
+        outliers.look(now + Duration::from_secs(expected - 1));
+        assert!(health.is_ejected());
+        now += Duration::from_secs(expected);
+        outliers.look(now);
+        assert!(!health.is_ejected());
+    }
+    for quiet in 1..=3 {
+        outliers.look(now + settings.interval * quiet);
+    }
+    now += settings.interval * 4;
+    assert!(outliers.eject(address(1), now));
+    outliers.look(now + Duration::from_secs(30));
+    assert!(!health.is_ejected());
+}
+
+#[test]
+fn endpoints_that_stay_keep_their_health_across_changes() {
+    let outliers = outliers(&OutlierDetection::default(), 2);
+    outliers.eject(address(1), Instant::now());
+    let before = outliers.generation();
+    outliers.set_endpoints([address(1), address(7)].into_iter());
+    assert_ne!(outliers.generation(), before);
+    assert!(outliers.watch(address(1)).unwrap().is_ejected());
+    assert!(outliers.watch(address(2)).is_none());
+    outliers.set_endpoints([address(7)].into_iter());
+    outliers.set_endpoints([address(1), address(7)].into_iter());
+    assert!(!outliers.watch(address(1)).unwrap().is_ejected(), "it is another endpoint now");
+}

@@ -1,0 +1,67 @@
+//! What the workers know of clusters together, for the admin interface: asked for, never on the path of a request.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use snapshot::{
+    ClusterId, Discovery, Endpoint, EndpointCounts, LiveCluster, LiveClusters, LocalityEndpoints, Snapshot,
+};
+
+use crate::{dns::Resolutions, shared::SharedClusters};
+
+/// What one worker knows. It hands out what it shares with others as it is: all work is done by who asks.
+pub(crate) struct Observed {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) shared: SharedClusters,
+    pub(crate) resolved: Arc<Resolutions>,
+    /// Of the clusters that this worker has used.
+    pub(crate) counts: Vec<(ClusterId, Vec<(SocketAddr, EndpointCounts)>)>,
+}
+
+/// What all workers know. A worker may be a snapshot behind, so clusters meet by their names.
+pub(crate) fn clusters(workers: Vec<Observed>) -> LiveClusters {
+    let mut live = LiveClusters::default();
+    if let Some(first) = workers.first() {
+        first.add_resolved(&mut live);
+        first.add_ejected(&mut live);
+    }
+    workers.iter().for_each(|worker| worker.add_counts(&mut live));
+    live
+}
+
+impl Observed {
+    fn add_resolved(&self, live: &mut LiveClusters) {
+        for cluster in self.snapshot.clusters() {
+            if let Discovery::Dns(dns) = &cluster.discovery {
+                live.entry(&cluster.name).localities = Some(self.resolved.localities(dns));
+            }
+        }
+    }
+
+    fn add_ejected(&self, live: &mut LiveClusters) {
+        for (id, shared) in self.shared.iter() {
+            for address in shared.outliers.iter().flat_map(|outliers| outliers.ejected()) {
+                let known = live.entry(&self.snapshot.cluster(*id).name);
+                known.endpoints.entry(address).or_default().is_ejected = true;
+            }
+        }
+    }
+
+    fn add_counts(&self, live: &mut LiveClusters) {
+        for (id, endpoints) in &self.counts {
+            let cluster = self.snapshot.cluster(*id);
+            let known = live.entry(&cluster.name);
+            for (address, counts) in endpoints {
+                known.endpoints.entry(*address).or_default().counts += *counts;
+            }
+            if cluster.discovery == Discovery::OriginalDestination {
+                known.localities = Some(seen(known));
+            }
+        }
+    }
+}
+
+/// The destinations that a cluster without endpoints of its own has connected to.
+fn seen(known: &LiveCluster) -> Vec<LocalityEndpoints> {
+    let endpoints: Vec<_> = known.endpoints.keys().copied().map(Endpoint::at).collect();
+    vec![endpoints.into()]
+}

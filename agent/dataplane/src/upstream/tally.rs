@@ -1,0 +1,92 @@
+//! What a worker has sent to one endpoint, for the admin interface.
+
+use std::{cell::Cell, rc::Rc};
+
+use snapshot::EndpointCounts;
+
+use crate::health::Sign;
+
+/// Counts of one endpoint; only its worker writes them.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    open: Count,
+    pub(super) connect_failures: Count,
+    connections: Count,
+    errors: Count,
+    waiting: Count,
+    successes: Count,
+    pub(super) timeouts: Count,
+    pub(super) requests: Count,
+}
+
+/// A number that several hold.
+#[derive(Debug, Default)]
+pub(super) struct Count(Cell<u64>);
+
+impl Count {
+    pub(super) fn add(&self, number: u64) {
+        self.0.set(self.0.get() + number);
+    }
+
+    fn take_back(&self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// One connection that counts as open until this is dropped.
+pub(super) struct Open(Rc<Tally>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.take_back();
+    }
+}
+
+/// One request that counts as waiting for a connection until this is dropped.
+pub(super) struct Waiting(Rc<Tally>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.take_back();
+    }
+}
+
+impl Tally {
+    /// Counts a connection that is begun.
+    pub(super) fn open(self: &Rc<Self>) -> Open {
+        self.connections.add(1);
+        self.open.add(1);
+        Open(Rc::clone(self))
+    }
+
+    /// Counts a request that needs a connection.
+    pub(super) fn waiting(self: &Rc<Self>) -> Waiting {
+        self.waiting.add(1);
+        Waiting(Rc::clone(self))
+    }
+
+    /// Counts how a request ended, as Envoy does.
+    pub(super) fn observe(&self, sign: Sign) {
+        match sign {
+            Sign::Connected => {}
+            Sign::Answered(status) if status < 500 => self.successes.add(1),
+            Sign::Answered(_) | Sign::LocalFailure | Sign::TimedOut => self.errors.add(1),
+        }
+    }
+
+    pub(super) fn counts(&self) -> EndpointCounts {
+        let Self { open, connect_failures, connections, errors, waiting, successes, timeouts, requests } =
+            self;
+        EndpointCounts {
+            cx_active: open.0.get(),
+            cx_connect_fail: connect_failures.0.get(),
+            cx_total: connections.0.get(),
+            rq_active: 0,
+            rq_error: errors.0.get(),
+            rq_pending_active: waiting.0.get(),
+            rq_success: successes.0.get(),
+            rq_timeout: timeouts.0.get(),
+            rq_total: requests.0.get(),
+        }
+    }
+}
