@@ -155,6 +155,16 @@ fn who_is_taken_for_somebody_else_is_noted() {
 }
 
 #[test]
+fn tproxy_says_what_the_application_sees_of_the_client() {
+    let packet = "--in --src 10.77.0.9:40000 --dst 10.77.0.2:8080";
+    let said = |flags| String::from_utf8(explain(&[USUAL, flags, packet]).stdout).unwrap();
+    let note =
+        "\nnote: the proxy ends this connection and calls the application from the same address, 10.77.0.9,";
+    assert!(said(TPROXY).contains(note), "{}", said(TPROXY));
+    assert!(!said("").contains("note:"));
+}
+
+#[test]
 fn native_rules_are_told_in_the_words_of_nft() {
     let packet = "--native-nftables --out --dst 10.77.0.9:80 --oif eth0";
     let text = String::from_utf8(explain(&[USUAL, packet, APP]).stdout).unwrap();

@@ -115,7 +115,7 @@ fn groups_behind_users(settings: &Settings, givens: &Givens) -> Vec<String> {
     warnings
 }
 
-/// What a walk shows of the program's known oddities: whom its rules take for somebody else.
+/// What a walk shows beyond its rules: whom they take for somebody else, and what the application sees of the client.
 pub fn walk(settings: &Settings, packet: &Packet, walk: &Walk<'_>) -> Vec<String> {
     let is = |owners: &[Owner], id: Option<u32>| id.is_some_and(|id| owners.contains(&Owner::Id(id)));
     let is_proxy = is(&settings.proxy_uids, packet.user) || is(&settings.proxy_gids, packet.group);
@@ -131,6 +131,11 @@ pub fn walk(settings: &Settings, packet: &Packet, walk: &Walk<'_>) -> Vec<String
             )),
             Purpose::ProxyCallsItself if is_query && names_a_group(visit.rule) => Some(format!(
                 "a DNS query to the inbound port: rule {place} is for a group, and makes no exception for port 53"
+            )),
+            Purpose::ToTransparentSocket => Some(format!(
+                "the proxy ends this connection and calls the application from the same address, {}, but from another \
+                 port; from the same port only where it calls the application at loopback",
+                packet.source.ip()
             )),
             _ => None,
         }
@@ -176,7 +181,7 @@ mod tests {
     use crate::packet::Direction;
     use crate::parse::parse;
     use crate::program::Ipv6;
-    use crate::ruleset::{Family, Protocol};
+    use crate::ruleset::{ConnectionState, Family, Protocol};
     use crate::simulate::simulate;
 
     fn warnings(arguments: &[&str]) -> Vec<String> {
@@ -256,6 +261,24 @@ mod tests {
         assert_eq!(notes(&[], "127.0.0.2:80", 1000, 1000), [""; 0]);
         assert_eq!(notes(&[], "127.0.0.2:80", 1337, 1337), [""; 0]);
         assert_eq!(notes(&["--redirect-dns"], "127.0.0.53:53", 1337, 1337), [""; 0]);
+    }
+
+    #[test]
+    fn a_connection_captured_by_tproxy_is_said_to_go_on_from_its_own_address() {
+        let arguments = ["-m", "TPROXY", "-b", "*"].map(str::to_owned);
+        let (givens, _) = Givens::scan(&arguments, &Default::default(), flags::FLAGS);
+        let (mut settings, _) = Settings::read(&givens).unwrap();
+        settings.fill_owners(1337);
+        let facts = Facts { ipv6: Ipv6::Off(String::new()), dns_servers: Vec::new() };
+        let rules = build(&settings, &facts).rule_set(Family::V4);
+        let (from, to) = ("10.77.0.9:40000".parse().unwrap(), "10.77.0.2:8080".parse().unwrap());
+        let told = |state| {
+            let packet = Packet { state, ..Packet::new(Direction::In, Protocol::Tcp, from, to) };
+            walk(&settings, &packet, &simulate(&packet, &rules, None))
+        };
+        let first = told(ConnectionState::New);
+        assert!(first[0].contains("the same address, 10.77.0.9, but from another port"), "{first:?}");
+        assert_eq!((first.len(), told(ConnectionState::Established).len()), (1, 0));
     }
 
     #[test]
