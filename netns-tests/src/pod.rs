@@ -109,8 +109,17 @@ impl Pod {
     /// # Errors
     /// As [`Pod::init`].
     pub fn intercept_by_tproxy(&self) -> Result<()> {
+        self.intercept_by_tproxy_with(&[])
+    }
+
+    /// The same with `more` flags behind.
+    ///
+    /// # Errors
+    /// As [`Pod::init`].
+    pub fn intercept_by_tproxy_with(&self, more: &[&str]) -> Result<()> {
         let flags = ISTIO_FLAGS.iter().map(|flag| if *flag == "REDIRECT" { "TPROXY" } else { flag });
-        self.init(&["istio-iptables"].into_iter().chain(flags).collect::<Vec<_>>()).map(drop)
+        let flags: Vec<_> = ["istio-iptables"].into_iter().chain(flags).chain(more.iter().copied()).collect();
+        self.init(&flags).map(drop)
     }
 
     /// Runs a program in the pod as root and returns its stdout.

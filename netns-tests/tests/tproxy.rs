@@ -96,6 +96,25 @@ fn at_loopback_the_application_sees_the_clients_port_too() -> Result<()> {
 }
 
 #[test]
+fn legacy_and_native_rules_keep_the_clients_address_and_port_too() -> Result<()> {
+    needs_root!();
+    for holder in [&["--force-iptables-binary", "legacy"][..], &["--native-nftables"]] {
+        let network = Network::new()?;
+        let (client, server) = (network.pod("client")?, network.pod("server")?);
+        let _app = server.http_app("server", 8080)?;
+        server.intercept_by_tproxy_with(holder)?;
+        let _undeclared = server.http_app("server", 9999)?;
+        let agent = localhost_sidecar(&server).start(&server)?;
+        let families = [(server.ip(), client.ip()), (server.ip6(), client.ip6())];
+        for (ip, seen) in families.into_iter().take(if network::has_ipv6() { 2 } else { 1 }) {
+            sees_address_and_port(&agent, &client, (ip, 8080).into(), seen)?;
+            passes_the_proxy(&agent, &client, (ip, 9999).into(), seen)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn an_application_only_at_127_0_0_1_serves_clients_of_both_families() -> Result<()> {
     needs_root!();
     let network = Network::new()?;
