@@ -102,6 +102,7 @@ fn connections(counts: &Counts, out: &mut String) {
         ("going_to_the_proxy_itself", counts.looped),
         ("no_filter_chain", counts.no_filter_chain),
         ("failed_handshake", counts.failed_handshakes),
+        ("crowded_out_handshake", counts.crowded_out_handshakes),
     ];
     for (reason, count) in reasons {
         _ = writeln!(out, "{name}{{reason=\"{reason}\"}} {count}");

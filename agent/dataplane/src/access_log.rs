@@ -193,6 +193,8 @@ pub(crate) struct Entry<'e> {
     pub(crate) status: u16,
     pub(crate) flags: &'e str,
     pub(crate) details: &'e str,
+    /// What ended the connection, if that was a TLS handshake.
+    pub(crate) termination: &'e str,
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) service_time: Option<u64>,
@@ -226,6 +228,7 @@ mod tests {
             status: if request.is_some() { 200 } else { 0 },
             flags: "",
             details: "via_upstream",
+            termination: "",
             received: 0,
             sent: 12,
             service_time: Some(1),

@@ -1,9 +1,10 @@
 //! One connection from accept to its filter chain: original destination, listener, inspection, chain, then TCP or
 //! HTTP.
 
+mod handshake;
+
 use std::{
     cell::Cell,
-    future::poll_fn,
     io,
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
@@ -14,20 +15,19 @@ use snapshot::{
     Application, Binding, ConnectionFacts, Direction, FilterChain, HostName, HttpConnections, Inspection,
     Listener, ListenerId, NetworkFilter, RouteConfigId, Transport as TransportProtocol,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
     accept::Admitted,
     buffer::PooledBuffer,
     http,
-    inspect::{Inspected, inspect, inspect_hello},
+    inspect::{Inspected, inspect},
     origin::{Client, ForClient, Origin},
     proxy_protocol::{self, Header},
     sys::Source,
     tcp::{self, Dialled, NotDialled},
     timer::{Elapsed, Registered},
-    tls,
-    transport::{Prefixed, Transport},
+    transport::Transport,
     view::View,
     worker::{InboundCapture, Worker},
 };
@@ -270,13 +270,17 @@ async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view:
     let (first, early) = match view.snapshot.inspection(listener, connection.destination.port()) {
         Inspection::Nothing => (None, None),
         // In a box of its own: the state of TLS is large, and other connections should not hold room for it.
-        Inspection::Hello => return Box::pin(serve_by_hello(connection, stream, view)).await,
+        Inspection::Hello => {
+            Box::pin(handshake::serve_by_hello(connection, stream, view)).await;
+            return Ok(());
+        }
         Inspection::Protocol { hello } => {
             let Inspected { transport, application, first, early } =
                 inspect_protocol(&connection, &mut stream, &view).await?;
             (connection.transport, connection.application) = (transport, application);
             if hello && transport == TransportProtocol::Tls {
-                return Box::pin(serve_tls(connection, stream, view, first)).await;
+                Box::pin(handshake::serve_opened(connection, stream, view, first)).await;
+                return Ok(());
             }
             (Some(first), early)
         }
@@ -285,81 +289,10 @@ async fn serve_listener(mut connection: Connection, mut stream: TcpStream, view:
     Ok(())
 }
 
-/// Serves a connection where nobody is served without a client hello: it says which chain, and with it which
-/// certificate.
-async fn serve_by_hello(connection: Connection, mut stream: TcpStream, view: Rc<View>) -> io::Result<()> {
-    let worker = Rc::clone(connection.worker());
-    // A client that says nothing is waited for without a buffer.
-    let readable = poll_fn(|cx| stream.poll_readable(cx));
-    let limit = worker.settings.handshake_timeout;
-    handshaking(&connection, connection.deadline.within(limit, readable).await)?;
-    let first = worker.buffers.small();
-    serve_tls(connection, stream, view, first).await
-}
-
-/// Serves a connection of which at most the beginning of a client hello has been read into `first`.
-async fn serve_tls(
-    mut connection: Connection,
-    mut stream: TcpStream,
-    view: Rc<View>,
-    mut first: PooledBuffer,
-) -> io::Result<()> {
-    let limit = connection.worker().settings.handshake_timeout;
-    let reading = inspect_hello(&mut stream, &mut first);
-    let hello = handshaking(&connection, connection.deadline.within(limit, reading).await)?;
-    let mut offered = None;
-    if let Some(hello) = hello {
-        connection.transport = TransportProtocol::Tls;
-        (connection.server_name, connection.application) = (hello.server_name, hello.application);
-        offered = Some(hello.offered);
-    }
-    let Some(chain) = connection.filter_chain(&view) else {
-        refuse_hello(&connection, &mut stream, &view, offered.as_deref()).await;
-        return Ok(());
-    };
-    let Some(tls) = chain.tls else {
-        serve_chain(connection, stream, view, (Some(first), None)).await;
-        return Ok(());
-    };
-    let offered = offered.unwrap_or_default();
-    let accepting = tls::accept(Prefixed::new(first, stream), (view.tls(), tls), &offered);
-    let stream = handshaking(&connection, connection.deadline.within(limit, accepting).await)?;
-    connection.over_tls = true;
-    serve_chain(connection, stream, view, (None, None)).await;
-    Ok(())
-}
-
-/// Tells a client that nobody here has the name it asks for; `offered` are the protocols of its hello, if it spoke TLS.
-async fn refuse_hello(connection: &Connection, stream: &mut TcpStream, view: &View, offered: Option<&str>) {
-    if offered.is_some() {
-        // The client may be gone, and few bytes always fit.
-        _ = stream.write_all(&tls::UNRECOGNIZED_NAME).await;
-    }
-    refuse(connection);
-    tracing::debug!(
-        downstream = %connection.peer,
-        destination = %connection.destination,
-        server_name = connection.server_name(),
-        protocols = offered,
-        served = connection.served_names(view),
-        "no filter chain for this client hello"
-    );
-}
-
 /// Counts and logs a connection that no chain takes.
 fn refuse(connection: &Connection) {
     connection.worker().count(|counts| counts.no_filter_chain += 1);
     tcp::log_refused(connection);
-}
-
-/// Counts what keeps a handshake from its end.
-fn handshaking<T>(connection: &Connection, result: Result<io::Result<T>, Elapsed>) -> io::Result<T> {
-    let result = result.unwrap_or_else(|Elapsed| Err(io::ErrorKind::TimedOut.into()));
-    result.inspect_err(|error| {
-        connection.worker().count(|counts| counts.failed_handshakes += 1);
-        let (downstream, server_name) = (connection.peer, connection.server_name.as_deref());
-        tracing::debug!(%downstream, server_name, %error, "TLS handshake failed");
-    })
 }
 
 /// Serves a connection as its chain says. `first` is what the client has sent already; `early` the upstream if it was

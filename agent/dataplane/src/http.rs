@@ -135,6 +135,7 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
         status: outcome.status,
         flags: &flags,
         details: outcome.details,
+        termination: "",
         received: outcome.received,
         sent: outcome.sent,
         service_time: outcome.service_time,

@@ -8,7 +8,7 @@ use snapshot::{Application, Transport as TransportProtocol};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     timer::Deadline,
-    tls::Hello,
+    tls::{Hello, MalformedHello},
     transport::Transport,
     upstream::UpstreamConnection,
 };
@@ -73,6 +73,17 @@ where
     Ok(Inspected { transport, application, first, early })
 }
 
+/// Why there is no client hello.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelloError {
+    #[error(transparent)]
+    Malformed(#[from] MalformedHello),
+    #[error("TLS client hello is larger than 16 KiB")]
+    TooLarge,
+    #[error("the connection ended within the TLS client hello: {0}")]
+    Connection(#[from] io::Error),
+}
+
 /// Reads a TLS client hello into `first`, which may hold the beginning of it. `None` says that the client speaks something
 /// else.
 ///
@@ -81,19 +92,19 @@ where
 pub(crate) async fn inspect_hello<S: Transport>(
     stream: &mut S,
     first: &mut PooledBuffer,
-) -> io::Result<Option<Hello>> {
+) -> Result<Option<Hello>, HelloError> {
     loop {
         if first.filled().first().is_some_and(|byte| *byte != TLS_HANDSHAKE) {
             return Ok(None);
         }
-        if let Some(hello) = Hello::read(first.filled()).map_err(io::Error::other)? {
+        if let Some(hello) = Hello::read(first.filled())? {
             return Ok(Some(hello));
         }
         if first.is_full() {
-            return Err(io::Error::other("client hello is larger than 16 KiB"));
+            return Err(HelloError::TooLarge);
         }
         if std::future::poll_fn(|cx| first.poll_fill(cx, stream)).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }

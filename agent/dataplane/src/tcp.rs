@@ -110,7 +110,8 @@ pub(crate) async fn serve<S: Transport>(
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");
     }
-    log(connection, Ended { flags, transferred, cluster: Some(&dialled.cluster), dialled: Some(&dialled) });
+    let (cluster, dialled) = (Some(&*dialled.cluster), Some(&dialled));
+    log(connection, Ended { flags, transferred, cluster, dialled, ..Ended::default() });
 }
 
 /// Logs a connection for which no endpoint could be connected to.
@@ -130,10 +131,19 @@ pub(crate) fn log_refused(connection: &Connection) {
     log(connection, Ended { flags: "NR", ..Ended::default() });
 }
 
+/// Logs a connection whose TLS handshake came to nothing, as Envoy does where its listeners log: blanks in the reason
+/// would end the field.
+pub(crate) fn log_handshake(connection: &Connection, reason: &str) {
+    if connection.worker().log.is_some() {
+        record(connection, &Ended { termination: &reason.replace(' ', "_"), ..Ended::default() });
+    }
+}
+
 /// How an opaque connection ended.
 #[derive(Default)]
 struct Ended<'e> {
     flags: &'e str,
+    termination: &'e str,
     transferred: Transferred,
     cluster: Option<&'e str>,
     dialled: Option<&'e Dialled>,
@@ -150,7 +160,11 @@ fn log(connection: &Connection, ended: Ended<'_>) {
         measures.received += ended.transferred.received;
         measures.sent += ended.transferred.sent;
     });
-    let Some(log) = &worker.log else { return };
+    record(connection, &ended);
+}
+
+fn record(connection: &Connection, ended: &Ended<'_>) {
+    let Some(log) = &connection.worker().log else { return };
     log.record(&Entry {
         start: connection.wall_time(connection.accepted),
         duration: connection.accepted.elapsed(),
@@ -158,6 +172,7 @@ fn log(connection: &Connection, ended: Ended<'_>) {
         status: 0,
         flags: ended.flags,
         details: if ended.flags == "NR" { "filter_chain_not_found" } else { "" },
+        termination: ended.termination,
         received: ended.transferred.received,
         sent: ended.transferred.sent,
         service_time: None,

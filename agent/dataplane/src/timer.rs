@@ -7,7 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -65,6 +65,13 @@ impl Timers {
 
 /// A connection's own hold on its deadline.
 pub(crate) struct Registered(Rc<Deadline>);
+
+impl Registered {
+    /// For somebody who may end the wait but does not outlive it.
+    pub(crate) fn downgrade(&self) -> Weak<Deadline> {
+        Rc::downgrade(&self.0)
+    }
+}
 
 impl std::ops::Deref for Registered {
     type Target = Deadline;
@@ -126,6 +133,14 @@ impl Deadline {
         // One more than fit: the current tick is partly over, and a deadline may be late but not early.
         let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
         self.due.set(self.now.get().saturating_add(u64::try_from(ticks).unwrap_or(NEVER)));
+    }
+
+    /// Ends the wait under way.
+    pub(crate) fn pass(&self) {
+        self.due.set(0);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// Takes the deadline away.

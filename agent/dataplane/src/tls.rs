@@ -9,11 +9,27 @@ mod stream;
 mod upstream;
 
 pub use certificate::{CertificateError, check_authority, check_certificate};
-pub(crate) use hello::Hello;
+pub(crate) use hello::{Hello, Malformed as MalformedHello};
 pub use server::ContextError;
-pub(crate) use server::{Cache, Contexts, accept};
+pub(crate) use server::{Cache, Contexts};
 pub(crate) use stream::TlsStream;
 pub(crate) use upstream::{Connector, Speaks};
 
-/// The fatal alert that no server here has the name asked for (RFC 6066 §3), in the clear: no version is agreed yet.
-pub(crate) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// Fatal alerts that are sent before rustls has seen anything (RFC 8446 §6.2, RFC 6066 §3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Alert {
+    /// What was sent is no client hello.
+    DecodeError = 50,
+    /// Nothing the client did: the server has no certificate.
+    InternalError = 80,
+    /// No server here has the name asked for.
+    UnrecognizedName = 112,
+}
+
+impl Alert {
+    /// The alert in the clear: no version is agreed yet.
+    pub(crate) fn record(self) -> [u8; 7] {
+        [21, 3, 3, 0, 2, 2, self as u8]
+    }
+}

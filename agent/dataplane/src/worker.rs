@@ -21,7 +21,9 @@ use crate::{
     accept,
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
+    complaints::Complaints,
     dns::Resolutions,
+    handshakes::Handshakes,
     live::Observed,
     loopback::LoopbackAnswers,
     pipe::Pipes,
@@ -70,6 +72,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// How long a TLS client may take to say what it wants, and again to finish its handshake.
     pub handshake_timeout: Duration,
+    /// TLS handshakes that one worker has under way at a time, at least 1; the oldest makes room for one more.
+    pub max_handshakes: usize,
     /// Asked for names instead of those of `/etc/resolv.conf`.
     pub name_server: Option<SocketAddr>,
     /// Where the access log goes, if it is on.
@@ -87,6 +91,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(15),
+            max_handshakes: 1024,
             name_server: None,
             access_log: None,
         }
@@ -142,6 +147,8 @@ pub struct Counts {
     pub no_filter_chain: u64,
     /// Connections closed because their TLS handshake failed or took too long.
     pub failed_handshakes: u64,
+    /// Connections closed within their TLS handshake because newer handshakes needed the place.
+    pub crowded_out_handshakes: u64,
     /// HTTP requests.
     pub requests: u64,
     /// HTTP requests that the proxy answered itself.
@@ -159,6 +166,7 @@ impl std::ops::Add for Counts {
             looped: self.looped + other.looped,
             no_filter_chain: self.no_filter_chain + other.no_filter_chain,
             failed_handshakes: self.failed_handshakes + other.failed_handshakes,
+            crowded_out_handshakes: self.crowded_out_handshakes + other.crowded_out_handshakes,
             requests: self.requests + other.requests,
             local_replies: self.local_replies + other.local_replies,
         }
@@ -171,6 +179,8 @@ pub(crate) struct Worker {
     pub(crate) buffers: Rc<BufferPool>,
     pub(crate) pipes: Rc<Pipes>,
     pub(crate) timers: Timers,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) complaints: Complaints,
     pub(crate) log: Option<LogBuffer>,
     pub(crate) recorder: Recorder,
     view: RefCell<Rc<View>>,
@@ -216,6 +226,8 @@ impl Worker {
         let log = settings.access_log.clone().map(LogBuffer::new);
         Self {
             pipes: Rc::new(Pipes::new(settings.workers)),
+            handshakes: Handshakes::new(settings.max_handshakes),
+            complaints: Complaints::default(),
             settings,
             buffers: Rc::default(),
             timers: Timers::default(),
@@ -285,6 +297,7 @@ impl Worker {
     fn tick(&self) {
         self.clock.set(Clock::now());
         self.timers.tick();
+        self.complaints.tick();
         if let Some(log) = &self.log {
             log.flush();
         }

@@ -25,6 +25,8 @@ pub struct TlsContext {
     /// What the server proves its name with: one, or one per kind of key. When none has a usable certificate every
     /// handshake is refused.
     pub credentials: Vec<Credential>,
+    /// Why it cannot serve, in words for the operator; `None` when it can.
+    pub missing: Option<String>,
     /// What is asked of clients.
     pub clients: ClientCertificates,
     /// Protocols offered to the client, the preferred first (RFC 7301).

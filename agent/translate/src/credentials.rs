@@ -109,7 +109,8 @@ impl<'c> Contexts<'c> {
         let name =
             credentials.iter().map(|credential| credential.name.as_str()).collect::<Vec<_>>().join(",");
         let alpn = ALPN.map(str::to_owned).to_vec();
-        (self.add(TlsContext { name, credentials, clients, alpn, parameters }, draft), unusable)
+        let context = TlsContext { name, credentials, missing: None, clients, alpn, parameters };
+        (self.add(with_what_is_missing(context, &unusable), draft), unusable)
     }
 
     /// What clients will hold against the certificates of a server that can serve.
@@ -138,21 +139,17 @@ impl<'c> Contexts<'c> {
         let Some(identity) = self.proxy.identity.as_ref() else {
             let context = TlsContext { name, alpn, ..TlsContext::default() };
             // Whoever looks at resources alone has no workload, and so no place where its identity could be.
-            let missed = self.loader.looks_at_files().then(no_identity);
-            return (context, missed.into_iter().collect());
+            let missed = self.loader.looks_at_files().then(no_identity).into_iter().collect::<Vec<_>>();
+            return (with_what_is_missing(context, &missed), missed);
         };
         let (credential, wrong) = self.loader.credential(CredentialSource::Workload(identity));
         let (authority, wrong_authority) = self.loader.authority(AuthoritySource::Workload(identity));
         let names = vec![NameMatch::Prefix(format!("spiffe://{}/", self.proxy.mesh.trust_domain))];
         let clients = ClientCertificates::Required(PeerRules { authority, names, ..PeerRules::default() });
-        let context = TlsContext {
-            name,
-            credentials: vec![credential],
-            clients,
-            alpn,
-            parameters: TlsParameters::default(),
-        };
-        (context, wrong.into_iter().chain(wrong_authority).collect())
+        let unusable: Vec<_> = wrong.into_iter().chain(wrong_authority).collect();
+        let (credentials, parameters) = (vec![credential], TlsParameters::default());
+        let context = TlsContext { name, credentials, missing: None, clients, alpn, parameters };
+        (with_what_is_missing(context, &unusable), unusable)
     }
 
     fn clients(&mut self, tls: &ServerTls, unusable: &mut Vec<Unusable>) -> ClientCertificates {
@@ -197,6 +194,16 @@ impl<'c> Contexts<'c> {
         alike.push((made, id));
         id
     }
+}
+
+/// The context, with what it lacks to serve at all.
+fn with_what_is_missing(context: TlsContext, unusable: &[Unusable]) -> TlsContext {
+    let has_certificate = context.credentials.iter().any(|credential| credential.certificate.is_some());
+    let can_judge = context.clients.authority().is_none_or(|authority| authority.bundle.is_some());
+    let told: Vec<String> =
+        unusable.iter().map(|wrong| format!("{}: {}", wrong.field, wrong.problem)).collect();
+    let missing = (!has_certificate || !can_judge).then(|| told.join("; "));
+    TlsContext { missing: missing.filter(|told| !told.is_empty()), ..context }
 }
 
 fn no_identity() -> Unusable {

@@ -282,6 +282,9 @@ impl Entry<'_> {
             Operator::ResponseFlags if self.flags.is_empty() => out.push(b'-'),
             Operator::ResponseFlags => text(Some(self.flags), out),
             Operator::ResponseCodeDetails => text(Some(self.details), out),
+            Operator::ConnectionTerminationDetails | Operator::DownstreamTransportFailureReason => {
+                text(Some(self.termination), out);
+            }
             Operator::BytesReceived => put(Some(self.received), out),
             Operator::BytesSent => put(Some(self.sent), out),
             Operator::Duration | Operator::RequestDuration | Operator::ResponseDuration => {

@@ -30,9 +30,30 @@ impl fmt::Debug for Contexts {
     }
 }
 
-/// What performs handshakes for a context.
+impl Contexts {
+    /// What performs the handshake with a client that offers some protocols, joined by commas.
+    ///
+    /// # Errors
+    /// The context has nothing to serve with: what is missing, in words.
+    pub(crate) fn acceptor(&self, id: TlsContextId, offered: &str) -> Result<Acceptor, &str> {
+        match &self.by_id[id.0 as usize] {
+            Terminator::Serving(server) => Ok(Acceptor(server.config(offered))),
+            Terminator::Refusing(missing) => Err(missing),
+        }
+    }
+}
+
+/// What becomes of the handshakes of a context.
 #[derive(Clone)]
-struct Terminator {
+enum Terminator {
+    Serving(Server),
+    /// They are refused: for want of what.
+    Refusing(Arc<str>),
+}
+
+/// What performs the handshakes of a context.
+#[derive(Clone)]
+struct Server {
     config: Arc<ServerConfig>,
     /// For clients that offer only protocols nobody here speaks: they are served without agreeing on one, as Envoy does
     /// it. `None` when that cannot happen.
@@ -40,13 +61,29 @@ struct Terminator {
     protocols: Arc<[String]>,
 }
 
-impl Terminator {
+impl Server {
     fn config(&self, offered: &str) -> Arc<ServerConfig> {
         let agrees = || offered.split(',').any(|offer| self.protocols.iter().any(|own| own == offer));
         match &self.without_protocols {
             Some(config) if !offered.is_empty() && !agrees() => Arc::clone(config),
             _ => Arc::clone(&self.config),
         }
+    }
+}
+
+/// Performs the server's side of one handshake.
+pub(crate) struct Acceptor(Arc<ServerConfig>);
+
+impl Acceptor {
+    /// Performs it over a connection to the client.
+    ///
+    /// # Errors
+    /// The client and this server do not agree, or the connection failed; the client has been sent an alert.
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
+        tokio_rustls::TlsAcceptor::from(self.0).accept(stream).await.map(TlsStream::new)
     }
 }
 
@@ -80,8 +117,9 @@ impl Cache {
             let terminator = match known.remove(&context.name).filter(|(same, _)| same == context) {
                 Some((_, terminator)) => terminator,
                 None => terminator(context).unwrap_or_else(|reason| {
+                    let missing = Terminator::Refusing(reason.to_string().into());
                     refused.push(ContextError { name: context.name.clone(), reason });
-                    refusing()
+                    missing
                 }),
             };
             by_id.push(terminator.clone());
@@ -97,7 +135,9 @@ fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
     let certified = certificates.map(|certificate| certified_key(certificate, &provider).map(Arc::new));
     let certified: Vec<_> = certified.collect::<Result<_, _>>()?;
     let clients = verifier(&context.clients, &provider)?;
-    let (false, Some(clients)) = (certified.is_empty(), clients) else { return Ok(refusing()) };
+    let (false, Some(clients)) = (certified.is_empty(), clients) else {
+        return Ok(Terminator::Refusing(context.missing.as_deref().unwrap_or(NO_CERTIFICATE).into()));
+    };
     let resolver = Arc::new(BySignature::new(certified, &provider));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions(&context.parameters))
@@ -109,20 +149,11 @@ fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
     config.send_tls13_tickets = 1;
     let without_protocols = (!context.alpn.is_empty()).then(|| Arc::new(config.clone()));
     config.alpn_protocols = context.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-    Ok(Terminator { config: Arc::new(config), without_protocols, protocols: context.alpn.clone().into() })
+    let protocols = context.alpn.clone().into();
+    Ok(Terminator::Serving(Server { config: Arc::new(config), without_protocols, protocols }))
 }
 
-/// Answers every client with an alert.
-fn refusing() -> Terminator {
-    let provider = provider_for(&snapshot::TlsParameters::default());
-    let resolver = Arc::new(BySignature::new(Vec::new(), &provider));
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites for every version")
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
-    Terminator { config: Arc::new(config), without_protocols: None, protocols: Arc::default() }
-}
+const NO_CERTIFICATE: &str = "there is no usable certificate";
 
 /// The first certificate that the client can verify: the filter chain was chosen by server name before.
 #[derive(Debug)]
@@ -151,22 +182,10 @@ impl ResolvesServerCert for BySignature {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         match self.certified.as_slice() {
             [only] => Some(Arc::clone(only)),
-            several => several.iter().find(|certified| self.suits(certified, &hello)).cloned(),
+            // Where none suits, rustls says so to the client with the alert for it.
+            several => several.iter().find(|one| self.suits(one, &hello)).or(several.first()).cloned(),
         }
     }
-}
-
-/// Performs the server's side of the handshake with a client that offers some protocols, joined by commas.
-///
-/// # Errors
-/// The client and this server do not agree, or the connection failed; the client has been sent an alert.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    (contexts, id): (&Contexts, TlsContextId),
-    offered: &str,
-) -> io::Result<TlsStream<S>> {
-    let config = contexts.by_id[id.0 as usize].config(offered);
-    tokio_rustls::TlsAcceptor::from(config).accept(stream).await.map(TlsStream::new)
 }
 
 #[cfg(test)]
@@ -215,7 +234,7 @@ mod tests {
         let (near, far) = tokio::io::duplex(512);
         let connector = tokio_rustls::TlsConnector::from(client_config(roots));
         let (server, client) = tokio::join!(
-            accept(near, (&contexts, TlsContextId(0)), ""),
+            contexts.acceptor(TlsContextId(0), "").unwrap().accept(near),
             connector.connect("a.com".try_into().unwrap(), far)
         );
         let (mut server, mut client) = (server.unwrap(), client.unwrap());

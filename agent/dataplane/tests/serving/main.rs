@@ -7,6 +7,7 @@ mod clusters;
 mod dns;
 mod envoy;
 mod floods;
+mod handshakes;
 mod http1;
 mod http2;
 mod http2_upstream;

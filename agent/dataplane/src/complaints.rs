@@ -1,0 +1,56 @@
+//! How often a worker says what goes wrong with peers: a few times at once, then twice a second, however many there
+//! are.
+
+use std::cell::Cell;
+
+/// What may still be said, and how often nothing was.
+pub(crate) struct Complaints {
+    left: Cell<u32>,
+    unsaid: Cell<u64>,
+}
+
+/// What may be said at once.
+const AT_ONCE: u32 = 10;
+
+impl Default for Complaints {
+    fn default() -> Self {
+        Self { left: Cell::new(AT_ONCE), unsaid: Cell::new(0) }
+    }
+}
+
+impl Complaints {
+    /// Whether something may be said now, and then how much was left unsaid since the last time.
+    pub(crate) fn admit(&self) -> Option<u64> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => {
+                self.left.set(left);
+                Some(self.unsaid.take())
+            }
+            None => {
+                self.unsaid.set(self.unsaid.get() + 1);
+                None
+            }
+        }
+    }
+
+    /// Half a second has gone by.
+    pub(crate) fn tick(&self) {
+        self.left.set((self.left.get() + 1).min(AT_ONCE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_are_said_at_once_and_the_rest_is_counted() {
+        let complaints = Complaints::default();
+        let said = (0..100).filter_map(|_| complaints.admit()).collect::<Vec<_>>();
+        assert_eq!(said, [0; 10]);
+        complaints.tick();
+        assert_eq!((complaints.admit(), complaints.admit()), (Some(90), None));
+        (0..100).for_each(|_| complaints.tick());
+        assert_eq!((0..100).filter_map(|_| complaints.admit()).count(), 10);
+    }
+}

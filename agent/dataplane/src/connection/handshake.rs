@@ -1,0 +1,218 @@
+//! Clients that speak TLS: their hello, the chain and certificate it asks for, the handshake, and what is said of those
+//! that come to nothing.
+
+use std::{borrow::Cow, future::poll_fn, io, rc::Rc};
+
+use snapshot::Transport as TransportProtocol;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{Connection, serve_chain};
+use crate::{
+    buffer::PooledBuffer,
+    handshakes::Handshaking,
+    inspect::{HelloError, inspect_hello},
+    tcp,
+    timer::Elapsed,
+    tls::{Alert, Hello},
+    transport::{Prefixed, Transport},
+    view::View,
+};
+
+/// Why a client that speaks TLS is not served.
+enum Failure {
+    /// It went away before it said anything, as probes of load balancers do.
+    Silent,
+    /// No chain is for what it asked for; with the protocols that it offered, if it spoke TLS.
+    NoChain(Option<Box<str>>),
+    /// Its first bytes are no client hello, or one that is too large.
+    Hello(HelloError),
+    /// The server it asked for has nothing to serve it with: what is missing.
+    Unserved(Box<str>),
+    /// The handshake failed.
+    Handshake(io::Error),
+    /// It took too long.
+    TooLong,
+    /// Newer handshakes needed its place.
+    CrowdedOut,
+}
+
+/// Serves a connection where nobody is served without a client hello: it says which chain, and with it which
+/// certificate.
+pub(super) async fn serve_by_hello(connection: Connection, mut stream: TcpStream, view: Rc<View>) {
+    let worker = Rc::clone(connection.worker());
+    let handshaking = worker.handshakes.begin(&connection.deadline);
+    // A client that says nothing is waited for without a buffer.
+    let readable = async { poll_fn(|cx| stream.poll_readable(cx)).await };
+    match waited(&connection, &handshaking, readable).await.and_then(|readable| readable.map_err(failed)) {
+        Ok(()) => {
+            let first = worker.buffers.small();
+            serve_tls(connection, stream, view, (first, handshaking)).await;
+        }
+        Err(failure) => tell(&connection, &view, &failure),
+    }
+}
+
+/// Serves a connection of which at most the beginning of a client hello has been read into `first`.
+pub(super) async fn serve_opened(
+    connection: Connection,
+    stream: TcpStream,
+    view: Rc<View>,
+    first: PooledBuffer,
+) {
+    let handshaking = connection.worker().handshakes.begin(&connection.deadline);
+    serve_tls(connection, stream, view, (first, handshaking)).await;
+}
+
+async fn serve_tls(
+    mut connection: Connection,
+    mut stream: TcpStream,
+    view: Rc<View>,
+    (mut first, handshaking): (PooledBuffer, Handshaking),
+) {
+    let hello = match read_hello(&connection, &mut stream, &mut first, &handshaking).await {
+        Ok(hello) => hello,
+        Err(failure) => return refuse(&connection, &mut stream, &view, failure).await,
+    };
+    let mut offered = None;
+    if let Some(Hello { server_name, application, offered: protocols }) = hello {
+        connection.transport = TransportProtocol::Tls;
+        (connection.server_name, connection.application) = (server_name, application);
+        offered = Some(protocols);
+    }
+    let Some(chain) = connection.filter_chain(&view) else {
+        return refuse(&connection, &mut stream, &view, Failure::NoChain(offered)).await;
+    };
+    let Some(context) = chain.tls else {
+        drop(handshaking);
+        return serve_chain(connection, stream, view, (Some(first), None)).await;
+    };
+    let acceptor = match view.tls().acceptor(context, &offered.unwrap_or_default()) {
+        Ok(acceptor) => acceptor,
+        Err(missing) => {
+            return refuse(&connection, &mut stream, &view, Failure::Unserved(missing.into())).await;
+        }
+    };
+    let turns = handshaking.in_turn(acceptor.accept(Prefixed::new(first, stream)));
+    match waited(&connection, &handshaking, turns).await.and_then(|done| done.map_err(Failure::Handshake)) {
+        Ok(stream) => {
+            connection.over_tls = true;
+            drop(handshaking);
+            serve_chain(connection, stream, view, (None, None)).await;
+        }
+        Err(failure) => tell(&connection, &view, &failure),
+    }
+}
+
+/// The client's hello; `None` when its first bytes are something else.
+async fn read_hello(
+    connection: &Connection,
+    stream: &mut TcpStream,
+    first: &mut PooledBuffer,
+    handshaking: &Handshaking,
+) -> Result<Option<Hello>, Failure> {
+    let reading = inspect_hello(stream, first);
+    match waited(connection, handshaking, reading).await? {
+        Ok(hello) => Ok(hello),
+        Err(HelloError::Connection(error)) if first.is_empty() => Err(failed(error)),
+        Err(error) => Err(Failure::Hello(error)),
+    }
+}
+
+/// What a failing connection means before the client has said anything.
+fn failed(_: io::Error) -> Failure {
+    Failure::Silent
+}
+
+/// Waits for a client for as long as a handshake may take.
+async fn waited<F: Future>(
+    connection: &Connection,
+    handshaking: &Handshaking,
+    future: F,
+) -> Result<F::Output, Failure> {
+    let limit = connection.worker().settings.handshake_timeout;
+    let result = connection.deadline.within(limit, future).await;
+    result.map_err(|Elapsed| match handshaking.is_crowded_out() {
+        true => Failure::CrowdedOut,
+        false => Failure::TooLong,
+    })
+}
+
+/// Tells the client in the clear why it is not served, no version being agreed yet, and everybody else in the log.
+async fn refuse(connection: &Connection, stream: &mut TcpStream, view: &View, failure: Failure) {
+    if let Some(alert) = failure.alert() {
+        // The client may be gone, and few bytes always fit.
+        _ = stream.write_all(&alert.record()).await;
+    }
+    tell(connection, view, &failure);
+}
+
+impl Failure {
+    /// What a client is told that has not been answered yet.
+    fn alert(&self) -> Option<Alert> {
+        match self {
+            Self::NoChain(Some(_)) => Some(Alert::UnrecognizedName),
+            Self::Unserved(_) => Some(Alert::InternalError),
+            Self::Hello(HelloError::Malformed(_) | HelloError::TooLarge) => Some(Alert::DecodeError),
+            // rustls has told it, or it does not speak TLS, or it does not listen.
+            Self::NoChain(None)
+            | Self::Hello(HelloError::Connection(_))
+            | Self::Handshake(_)
+            | Self::Silent
+            | Self::TooLong
+            | Self::CrowdedOut => None,
+        }
+    }
+
+    fn reason(&self) -> Cow<'_, str> {
+        match self {
+            Self::Silent => "the client went away".into(),
+            Self::NoChain(_) => "no filter chain for this client hello".into(),
+            Self::Hello(error) => error.to_string().into(),
+            Self::Unserved(missing) => Cow::Borrowed(missing),
+            Self::Handshake(error) => error.to_string().into(),
+            Self::TooLong => "the client took too long".into(),
+            Self::CrowdedOut => "newer handshakes needed its place".into(),
+        }
+    }
+}
+
+/// Counts a failure, and logs it: in the access log, and now and then for the operator.
+fn tell(connection: &Connection, view: &View, failure: &Failure) {
+    let worker = connection.worker();
+    let (downstream, destination) = (connection.peer, connection.destination);
+    let server_name = connection.server_name();
+    match failure {
+        Failure::Silent => {
+            tracing::debug!(%downstream, %destination, "closed before it said anything");
+            return;
+        }
+        Failure::NoChain(_) => super::refuse(connection),
+        Failure::CrowdedOut => {
+            worker.count(|counts| counts.crowded_out_handshakes += 1);
+            tcp::log_handshake(connection, &failure.reason());
+        }
+        _ => {
+            worker.count(|counts| counts.failed_handshakes += 1);
+            tcp::log_handshake(connection, &failure.reason());
+        }
+    }
+    let Some(unsaid) = worker.complaints.admit() else { return };
+    let unsaid = (unsaid > 0).then_some(unsaid);
+    match failure {
+        Failure::NoChain(protocols) => tracing::info!(
+            %downstream,
+            %destination,
+            server_name,
+            protocols = protocols.as_deref(),
+            served = connection.served_names(view),
+            unsaid,
+            "no filter chain for this client"
+        ),
+        Failure::Unserved(missing) => tracing::warn!(
+            %downstream, %destination, server_name, unsaid, "TLS handshake refused: {missing}"
+        ),
+        _ => tracing::info!(
+            %downstream, %destination, server_name, unsaid, "TLS handshake failed: {}", failure.reason()
+        ),
+    }
+}
