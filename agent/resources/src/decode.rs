@@ -14,7 +14,7 @@ pub(crate) use fields::Effect;
 pub(crate) use fields::{Fields, Shape};
 #[cfg(any(test, fuzzing))]
 pub(crate) use scalars::is_other_scalar;
-pub(crate) use scalars::{Interval, Limit, PortNumber, word, word_of};
+pub(crate) use scalars::{Interval, Limit, PortNumber, one_of, word, word_of};
 
 use crate::{
     Path,
@@ -25,6 +25,9 @@ use crate::{
 
 /// A type that can be read from a node.
 pub(crate) trait Decode: Default {
+    /// What is written for such a value, told when it is missing.
+    const FORM: &'static str = "a value";
+
     /// Reads the value; reports through `context` and returns a default when it has the wrong form.
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self;
 
@@ -136,9 +139,11 @@ impl Findings {
 }
 
 impl<T: Decode> Decode for Vec<T> {
+    const FORM: &'static str = "a list";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let Value::List(items) = &node.value else {
-            context.error(at, Problem::new("has the wrong type").found(node.describe()).expected("a list"));
+            context.error(at, Problem::new("has the wrong type").found(node.describe()).expected(Self::FORM));
             return Self::new();
         };
         let item = |(index, node): (usize, &Node<'_>)| {
@@ -160,10 +165,12 @@ impl<T: Decode> Decode for Vec<T> {
 }
 
 impl<T: Decode> Decode for BTreeMap<String, T> {
+    const FORM: &'static str = "an object of names and values";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let Value::Object(members) = &node.value else {
             let problem = Problem::new("has the wrong type").found(node.describe());
-            context.error(at, problem.expected("an object of names and values"));
+            context.error(at, problem.expected(Self::FORM));
             return Self::new();
         };
         let mut entries = Self::new();

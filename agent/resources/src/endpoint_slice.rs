@@ -45,6 +45,7 @@ impl Shape for EndpointSlice {
         }
         if self.address_type == AddressType::Fqdn {
             let problem = Problem::new("is not supported yet: its endpoints are left out").found("FQDN");
+            let problem = problem.expected("`IPv4` or `IPv6`");
             context.warning(Rule::NotSupported, &at.field("addressType"), problem);
         }
     }

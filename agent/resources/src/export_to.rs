@@ -17,7 +17,8 @@ pub(crate) fn check_export_to(
                 if none_allowed { "a namespace, `.`, `*` or `~`" } else { "a namespace, `.` or `*`" };
             context.error(&at.index(index), problem.expected(expected));
         } else if export_to[..index].iter().take(MOST_COMPARED).any(|earlier| earlier == namespace) {
-            context.error(&at.index(index), Problem::new("is written twice").found(namespace));
+            let problem = Problem::new("is written twice").found(namespace);
+            context.error(&at.index(index), problem.remedy("remove one of the two"));
         }
     }
     for alone in ["*", "~"] {

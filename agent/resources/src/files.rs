@@ -62,7 +62,7 @@ impl Files {
         let contents = self.files.entry(name.into()).or_default();
         let problem = Problem::new(format!("cannot be read: {reason}"));
         let problem = match contents.resources.len() {
-            0 => problem,
+            0 => problem.expected("a readable file of UTF-8 text"),
             count => problem.remedy(format!("its {count} resources stay in force as last read")),
         };
         contents.findings = vec![Finding {

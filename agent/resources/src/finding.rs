@@ -8,8 +8,8 @@ use crate::{meta::ResourceId, yaml::Position};
 
 /// Something a user should know about a resource.
 ///
-/// Displays as `file:line:col: Kind ns/name: spec.path: what is wrong (found …; expected …; remedy)`; the parts that
-/// are not known are left out. The severity is not printed: the caller decides how to show it.
+/// Displays as `file:line:col: Kind ns/name: spec.path: what is wrong (found …; expected …; remedy)`; the place and
+/// the resource are left out where they are not known, and the bracket holds at least what is expected or a remedy. The severity is not printed: the caller decides how to show it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
     /// Whether the thing found has been refused.
@@ -84,7 +84,7 @@ pub enum Rule {
     UnknownField,
     /// A field that newer releases of the interface spell otherwise.
     Deprecated,
-    /// A field or kind that this version reads but does not act on.
+    /// A field or kind that this version does not act on.
     NotSupported,
     /// A kind that is not known here.
     UnknownKind,
@@ -104,8 +104,12 @@ pub enum Rule {
     Unreadable,
 }
 
-/// What is wrong, with the value found, the value expected and the remedy where they can be told.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+/// What is wrong, with the value found where there is one, and always what would be right or what to do.
+///
+/// Made by [`Problem::new`], which gives a [`Clause`]: only [`Clause::expected`] and [`Clause::remedy`] make a problem
+/// of it, so that no finding leaves its reader alone.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Problem {
     /// A lower-case clause: `port is out of range`.
     pub message: String,
@@ -122,8 +126,9 @@ pub struct Problem {
 
 impl Problem {
     /// States what is wrong.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), ..Self::default() }
+    #[expect(clippy::new_ret_no_self, reason = "a problem without a way out is none yet")]
+    pub fn new(message: impl Into<String>) -> Clause {
+        Clause { message: message.into(), found: None }
     }
 
     /// Adds the offending value, shortened when it is long.
@@ -143,6 +148,54 @@ impl Problem {
         self.remedy = Some(remedy.into());
         self
     }
+
+    /// The same problem in other words.
+    pub fn restated(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
+    /// Adds what to do when that is known.
+    pub fn perhaps_remedy(mut self, remedy: Option<impl Into<String>>) -> Self {
+        self.remedy = remedy.map(Into::into).or(self.remedy);
+        self
+    }
+}
+
+/// What is wrong and with which value: becomes a [`Problem`] by saying what would be right.
+#[derive(Clone, Debug)]
+#[must_use = "only with `expected` or `remedy` is it a problem that can be reported"]
+pub struct Clause {
+    message: String,
+    found: Option<String>,
+}
+
+impl Clause {
+    /// Adds the offending value, shortened when it is long.
+    pub fn found(self, value: impl fmt::Display) -> Self {
+        Self { found: Some(quoted(&value.to_string())), ..self }
+    }
+
+    /// Says which word was meant when that is clear, and else what a good value looks like.
+    pub(crate) fn meant_or_expected(
+        self,
+        meant: Option<String>,
+        expected: impl FnOnce() -> String,
+    ) -> Problem {
+        match meant {
+            Some(meant) => self.remedy(meant),
+            None => self.expected(expected()),
+        }
+    }
+
+    /// Says what a good value looks like.
+    pub fn expected(self, expected: impl Into<String>) -> Problem {
+        Problem { message: self.message, found: self.found, expected: Some(expected.into()), remedy: None }
+    }
+
+    /// Says what to do.
+    pub fn remedy(self, remedy: impl Into<String>) -> Problem {
+        Problem { message: self.message, found: self.found, expected: None, remedy: Some(remedy.into()) }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -151,7 +204,7 @@ impl fmt::Display for Problem {
         let found = self.found.as_ref().map(|found| format!("found {found}"));
         let expected = self.expected.as_ref().map(|expected| format!("expected {expected}"));
         let details: Vec<_> = [found, expected, self.remedy.clone()].into_iter().flatten().collect();
-        if details.is_empty() { Ok(()) } else { write!(f, " ({})", details.join("; ")) }
+        write!(f, " ({})", details.join("; "))
     }
 }
 

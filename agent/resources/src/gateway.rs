@@ -137,7 +137,11 @@ impl Server {
             }
             Some(tls) if tls.https_redirect && !protocol.is_http() => {
                 let problem = Problem::new(format!("has no effect on a port of protocol {protocol}"));
-                context.warning(Rule::Invalid, &at_tls.field("httpsRedirect"), problem);
+                context.warning(
+                    Rule::Invalid,
+                    &at_tls.field("httpsRedirect"),
+                    problem.expected("protocol HTTP"),
+                );
             }
             _ => {}
         }

@@ -62,7 +62,7 @@ pub use destination_rule::{
 pub use endpoint_slice::{AddressType, EndpointPort, EndpointSlice, SERVICE_NAME_LABEL, SliceEndpoint};
 pub use endpoints::{EndpointSubset, Endpoints};
 pub use files::Files;
-pub use finding::{Finding, Place, Problem, Rule, Severity};
+pub use finding::{Clause, Finding, Place, Problem, Rule, Severity};
 pub use gateway::{
     Gateway, HostNamespace, Protocol, Server, ServerHost, ServerPort, ServerTls, TlsCertificate, TlsMode,
     TlsVersion,

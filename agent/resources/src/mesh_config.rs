@@ -152,9 +152,10 @@ impl Shape for MeshConfig {
         let access_log_encoding = fields.or_default("accessLogEncoding");
         let format: Option<String> = fields.optional("accessLogFormat");
         let InboundTraffic(inbound_traffic_policy) = fields.or_default("inboundTrafficPolicy");
-        let honoured = "is honoured as far as gatewayTopology.proxyProtocol only";
+        let partly = Problem::new("is honoured as far as `gatewayTopology.proxyProtocol` only");
+        let partly = partly.remedy("set the rest by flags, see `postern-agent proxy --help`");
         let ProxyConfig { gateway_proxy_protocol } =
-            fields.not_yet("defaultConfig", honoured).unwrap_or_default();
+            fields.not_yet("defaultConfig", partly).unwrap_or_default();
         Self {
             gateway_proxy_protocol,
             access_log_file,

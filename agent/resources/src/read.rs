@@ -180,9 +180,9 @@ impl Reader<'_> {
 
     fn read_resource(&mut self, kind_name: &str, node: &Node<'_>, of_list: Option<&str>, place: Place) {
         let api_version = text_of(node, "apiVersion").or(of_list);
-        let kind = match recognise(kind_name, api_version) {
+        let kind = match recognise(kind_name, api_version, node) {
             Ok(kind) => kind,
-            Err(Unrecognised::Kind(problem)) => return self.skip(place, problem),
+            Err(Unrecognised::Kind(rule, problem)) => return self.skip(rule, place, problem),
             Err(Unrecognised::Version(kind, problem)) => return self.refuse_version(kind, node, problem),
         };
         let mut context = Context::new(&self.file, &mut self.findings, node.position);
@@ -216,8 +216,8 @@ impl Reader<'_> {
         }
     }
 
-    fn skip(&mut self, place: Place, problem: Problem) {
-        self.push(Severity::Warning, Rule::UnknownKind, place, problem);
+    fn skip(&mut self, rule: Rule, place: Place, problem: Problem) {
+        self.push(Severity::Warning, rule, place, problem);
     }
 
     fn refuse_nameless(&mut self, place: Place, problem: Problem) {
@@ -373,7 +373,7 @@ fn finish_meta(metadata: Metadata, place: Place, context: &mut Context<'_>) -> M
     // Of a refused resource its mistakes are enough to say.
     let kind = context.id.as_ref().filter(|_| !context.refused).map(|id| id.kind);
     if let Some(message) = kind.and_then(no_effect) {
-        context.warning(Rule::NotSupported, &Path::ROOT, Problem::new(message));
+        context.warning(Rule::NotSupported, &Path::ROOT, Problem::new(message).remedy("do not rely on it"));
     }
     let mut positions = std::mem::take(&mut context.positions);
     positions.shrink();

@@ -1,5 +1,10 @@
 //! "Did you mean": the known word nearest to a misspelt one.
 
+/// The remedy for a misspelt word, when some candidate is near enough to be meant.
+pub(crate) fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+    nearest(word, candidates).filter(|near| *near != word).map(|near| format!("did you mean `{near}`?"))
+}
+
 /// Returns the candidate that `word` most likely stands for: equal but for case, else within two edits.
 pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if word.len() > LONGEST {

@@ -57,5 +57,6 @@ pub(crate) fn valid_without_effect(text: &str) -> Resource {
 }
 
 fn is_no_effect(finding: &str) -> bool {
-    finding.contains("is not enforced yet: ") || finding.ends_with(": is not supported yet and has no effect")
+    finding.contains("is not enforced yet: ")
+        || finding.contains(": is not supported yet and has no effect (")
 }

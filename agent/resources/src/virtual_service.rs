@@ -30,6 +30,7 @@ use crate::{
     export_to::check_export_to,
     finding::{Problem, Rule},
     host,
+    suggest::did_you_mean,
     yaml::Node,
 };
 
@@ -134,7 +135,8 @@ impl VirtualService {
                     let is_address = name.parse::<std::net::IpAddr>().is_ok();
                     if is_address {
                         let problem = Problem::new("is an address, which clients do not send as server name");
-                        context.warning(Rule::Invalid, &names.index(index), problem.found(name));
+                        let problem = problem.found(name).expected("a host name");
+                        context.warning(Rule::Invalid, &names.index(index), problem);
                     } else if !host::is_covered(name, &hosts) {
                         let problem = Problem::new("is within none of the hosts").found(name);
                         context.error(
@@ -299,11 +301,7 @@ impl Shape for PortSelector {
 fn check_one_of(word: Option<&str>, words: &[&'static str], at: &Path<'_>, context: &mut Context<'_>) {
     if let Some(word) = word.filter(|word| !words.contains(word)) {
         let problem = Problem::new("is not a known word").found(word).expected(words.join(", "));
-        let problem = match crate::suggest::nearest(word, words.iter().copied()) {
-            Some(near) => problem.remedy(format!("did you mean `{near}`?")),
-            None => problem,
-        };
-        context.error(at, problem);
+        context.error(at, problem.perhaps_remedy(did_you_mean(word, words.iter().copied())));
     }
 }
 

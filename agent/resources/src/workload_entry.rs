@@ -68,7 +68,11 @@ impl WorkloadEntry {
             (None, Some(_)) => {
                 let problem =
                     Problem::new("is missing, so the workload is reached through its network's gateway only");
-                context.warning(Rule::Invalid, &address, problem);
+                context.warning(
+                    Rule::Invalid,
+                    &address,
+                    problem.remedy("give it an `address` to reach it directly"),
+                );
             }
             (Some(WorkloadAddress::Unix(path)), _) if !self.ports.is_empty() => {
                 let problem = Problem::new("is written for a unix socket, which has no ports").found(path);

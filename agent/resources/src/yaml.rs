@@ -226,7 +226,11 @@ impl<'t> Builder<'t> {
 
     fn alias(&mut self, anchor: usize, position: Position) -> Result<(), SyntaxError> {
         let Some(built) = self.anchors.get(&anchor) else {
-            return Err(error(position, "an alias stands inside the value it repeats"));
+            return Err(error(
+                position,
+                "an alias stands inside the value it repeats",
+                "write the value out",
+            ));
         };
         let (height, size) = (built.height, built.size);
         self.check_depth(height, position)?;
@@ -261,7 +265,11 @@ impl<'t> Builder<'t> {
 
     fn check_depth(&self, height: usize, position: Position) -> Result<(), SyntaxError> {
         if self.open.len() + height > MAX_DEPTH {
-            return Err(error(position, format!("lists and objects nest deeper than {MAX_DEPTH}")));
+            return Err(error(
+                position,
+                format!("lists and objects nest deeper than {MAX_DEPTH}"),
+                "no resource needs that: is it one?",
+            ));
         }
         Ok(())
     }
@@ -271,7 +279,7 @@ impl<'t> Builder<'t> {
         if self.nodes > MAX_NODES {
             let message =
                 format!("a document has more than {MAX_NODES} values, aliases counted where they are used");
-            return Err(error(position, message));
+            return Err(error(position, message, "split it"));
         }
         Ok(())
     }
@@ -280,7 +288,7 @@ impl<'t> Builder<'t> {
 fn as_key(node: Node<'_>) -> Result<(Cow<'_, str>, Position), SyntaxError> {
     match node.value {
         Value::Scalar { text, .. } => Ok((text, node.position)),
-        _ => Err(error(node.position, "a field name is a list or an object; expected text")),
+        _ => Err(error(node.position, "a field name is a list or an object", "write text before the `:`")),
     }
 }
 
@@ -296,7 +304,11 @@ fn merge<'t>(members: &mut Vec<Member<'t>>) -> Result<(), SyntaxError> {
     let mut known: HashSet<Cow<'t, str>> = members.iter().map(|member| member.key.clone()).collect();
     for object in objects {
         let Value::Object(more) = object.value else {
-            return Err(error(position, "`<<` merges something that is no object"));
+            return Err(error(
+                position,
+                "`<<` merges something that is no object",
+                "name the anchor of an object",
+            ));
         };
         members.extend(more.into_iter().filter(|member| known.insert(member.key.clone())));
     }
@@ -324,8 +336,8 @@ fn check_distinct(members: &[Member<'_>], is_root: bool) -> Result<(), SyntaxErr
     }
 }
 
-fn error(position: Position, message: impl Into<String>) -> SyntaxError {
-    SyntaxError { position, problem: Problem::new(message) }
+fn error(position: Position, message: impl Into<String>, remedy: &str) -> SyntaxError {
+    SyntaxError { position, problem: Problem::new(message).remedy(remedy) }
 }
 
 impl From<Marker> for Position {

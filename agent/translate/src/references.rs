@@ -1,6 +1,9 @@
 //! What resources name that does not exist.
 
-use std::collections::HashSet;
+use std::{
+    cell::OnceCell,
+    collections::{HashMap, HashSet},
+};
 
 use resources::{
     Destination, Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, SERVICE_NAME_LABEL, Severity,
@@ -26,7 +29,8 @@ pub(crate) fn check(
 ) -> Vec<Finding> {
     let gateways: HashSet<GatewayRef> =
         resources.gateways().iter().map(|gateway| reference(gateway)).collect();
-    let mut checker = Checker { registry, rules, destinations, gateways, findings: Vec::new() };
+    let (namesakes, findings) = (OnceCell::new(), Vec::new());
+    let mut checker = Checker { registry, rules, destinations, gateways, namesakes, findings };
     for vs in resources.virtual_services() {
         let concerns = match registry.proxy.kind {
             ProxyKind::Sidecar => vs.spec.is_for_mesh(),
@@ -50,10 +54,24 @@ struct Checker<'c, 's> {
     rules: &'c Rules<'s>,
     destinations: &'c Destinations<'s>,
     gateways: HashSet<GatewayRef>,
+    /// The first service with each first label, gathered when it is first asked for.
+    namesakes: OnceCell<HashMap<&'c str, &'c str>>,
     findings: Vec<Finding>,
 }
 
-impl Checker<'_, '_> {
+fn namesakes<'r>(registry: &'r Registry<'_>) -> HashMap<&'r str, &'r str> {
+    let mut namesakes = HashMap::new();
+    for service in &registry.services {
+        namesakes.entry(first_label(&service.host)).or_insert(service.host.as_str());
+    }
+    namesakes
+}
+
+fn first_label(host: &str) -> &str {
+    host.split('.').next().unwrap_or(host)
+}
+
+impl<'c> Checker<'c, '_> {
     fn check(&mut self, vs: &Object<VirtualService>) {
         let spec = Path::ROOT.field("spec");
         if self.registry.proxy.kind == ProxyKind::Router {
@@ -114,6 +132,7 @@ impl Checker<'_, '_> {
                 continue;
             }
             let problem = Problem::new("there is no such service, so the rule has no effect").found(&host);
+            let problem = problem.remedy(self.where_it_is(&host));
             let spec = Path::ROOT.field("spec");
             let (severity, sort) = (Severity::Warning, Rule::UnknownReference);
             self.findings.push(rule.meta.finding(severity, sort, &spec.field("host"), problem));
@@ -123,9 +142,8 @@ impl Checker<'_, '_> {
     fn check_slices(&mut self, resources: &ResourceSet) {
         for slice in resources.endpoint_slices() {
             let problem = match slice.meta.labels.get(SERVICE_NAME_LABEL) {
-                None => Problem::new(format!(
-                    "has no label `{SERVICE_NAME_LABEL}`, so no service uses its endpoints"
-                )),
+                None => Problem::new("names no service, so none uses its endpoints")
+                    .expected(format!("a label `{SERVICE_NAME_LABEL}`")),
                 Some(name) => {
                     let host = service_host(name, slice.meta.namespace(), self.registry.proxy);
                     let Some(service) = self.registry.service(&host) else { continue };
@@ -168,7 +186,7 @@ impl Checker<'_, '_> {
                 Some(meant) => {
                     problem.remedy(format!("a name with a dot stands as it is: did you mean `{meant}`?"))
                 }
-                None => problem,
+                None => problem.remedy(self.where_it_is(host)),
             };
             return self.report(vs, &at.field("host"), problem);
         };
@@ -217,7 +235,10 @@ impl Checker<'_, '_> {
         let problem =
             Problem::new(format!("{id} ({place}) has no such subset, so requests are answered 503"));
         let problem = problem.found(subset);
-        let problem = if names.is_empty() { problem } else { problem.expected(names.join(" or ")) };
+        let problem = match names.is_empty() {
+            true => problem.expected("no subset, for the rule has none"),
+            false => problem.expected(names.join(" or ")),
+        };
         self.report(vs, at, problem);
     }
 
@@ -227,6 +248,14 @@ impl Checker<'_, '_> {
         let namespace = rest.split('.').next()?;
         let full = service_host(name, namespace, self.registry.proxy);
         self.registry.service(&full).map(|_| full)
+    }
+
+    /// What to do about a host that no service has: the namespace is the usual mistake.
+    fn where_it_is(&self, host: &str) -> String {
+        match self.namesakes.get_or_init(|| namesakes(self.registry)).get(first_label(host)) {
+            Some(namesake) => format!("did you mean `{namesake}`?"),
+            None => "add the Service, or a ServiceEntry for what is outside the mesh".to_owned(),
+        }
     }
 
     fn report(&mut self, vs: &Object<VirtualService>, at: &Path<'_>, problem: Problem) {

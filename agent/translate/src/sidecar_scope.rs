@@ -254,7 +254,8 @@ fn limits(sidecar: &Object<Sidecar>) -> Vec<Finding> {
     let unix = |listener: &EgressListener| listener.bind.as_deref().is_some_and(|b| b.starts_with("unix://"));
     let listeners = sidecar.spec.egress.iter().enumerate().filter(|(_, listener)| unix(listener));
     let say = |(index, _)| {
-        let problem = Problem::new("a unix socket is not supported yet: the listener is left out");
+        let problem = Problem::new("a unix socket is not supported yet: the listener is left out")
+            .expected("an IP address");
         let item = list.index(index);
         sidecar.meta.finding(Severity::Warning, Rule::NotSupported, &item.field("bind"), problem)
     };

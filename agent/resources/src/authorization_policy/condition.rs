@@ -6,7 +6,7 @@ use crate::{
     decode::{Context, Fields, Shape},
     finding::Problem,
     request_authentication::check_none_empty,
-    suggest::nearest,
+    suggest::did_you_mean,
 };
 
 /// A condition on an attribute (`Condition`).
@@ -97,11 +97,8 @@ fn check_key(key: &str) -> Result<(), Problem> {
             Err(Problem::new("is no attribute any more").remedy("use `selector.matchLabels`"))
         }
         _ => {
-            let problem = Problem::new("is not a known attribute");
-            Err(match nearest(key, PLAIN) {
-                Some(near) => problem.remedy(format!("did you mean `{near}`?")),
-                None => problem.expected("such as `source.ip` or `request.headers[name]`"),
-            })
+            let other = || "such as `source.ip` or `request.headers[name]`".to_owned();
+            Err(Problem::new("is not a known attribute").meant_or_expected(did_you_mean(key, PLAIN), other))
         }
     }
 }

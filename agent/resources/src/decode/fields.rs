@@ -1,10 +1,10 @@
 //! The fields of one object, taken by name; what is left over is unknown.
 
-use super::{Context, Decode};
+use super::{Context, Decode, one_of};
 use crate::{
     Path,
     finding::{Problem, Rule, Severity},
-    suggest::nearest,
+    suggest::did_you_mean,
     yaml::{Member, Node, Value},
 };
 
@@ -18,6 +18,8 @@ pub(crate) trait Shape: Default {
 }
 
 impl<T: Shape> Decode for T {
+    const FORM: &'static str = "an object";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let refused_before = std::mem::replace(&mut context.refused, false);
         let value = match &node.value {
@@ -70,7 +72,7 @@ pub(crate) struct Fields<'n, 't, 'c> {
     at: &'n Path<'n>,
     context: &'n mut Context<'c>,
     known: Vec<&'static str>,
-    missing: Vec<&'static str>,
+    missing: Vec<(&'static str, &'static str)>,
     strict: bool,
     open: bool,
     #[cfg(test)]
@@ -132,7 +134,7 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
     /// Reads a field that must be there.
     pub(crate) fn required<T: Decode>(&mut self, name: &'static str) -> T {
         self.optional(name).unwrap_or_else(|| {
-            self.missing.push(name);
+            self.missing.push((name, T::FORM));
             T::default()
         })
     }
@@ -141,23 +143,23 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
     pub(crate) fn required_some<T: Decode>(&mut self, name: &'static str) -> Option<T> {
         let value = self.optional(name);
         if value.is_none() {
-            self.missing.push(name);
+            self.missing.push((name, T::FORM));
         }
         value
     }
 
     /// Reads a field that this version understands but does not act on, and says so.
     pub(crate) fn planned<T: Decode>(&mut self, name: &'static str) -> Option<T> {
-        self.not_yet(name, "is not supported yet and has no effect")
+        self.not_yet(name, Problem::new("is not supported yet and has no effect").remedy("remove it"))
     }
 
-    /// Reads a field that is understood but not acted on as written; the message says what happens instead.
-    pub(crate) fn not_yet<T: Decode>(&mut self, name: &'static str, message: &str) -> Option<T> {
+    /// Reads a field that is understood but not acted on as written; the problem says what happens instead.
+    pub(crate) fn not_yet<T: Decode>(&mut self, name: &'static str, problem: Problem) -> Option<T> {
         let is_said = std::mem::replace(&mut self.context.is_planned, true);
         let value = self.read(name, Effect::Warned);
         self.context.is_planned = is_said;
         if value.is_some() && !is_said {
-            self.context.warning(Rule::NotSupported, &self.at.field(name), Problem::new(message));
+            self.context.warning(Rule::NotSupported, &self.at.field(name), problem);
         }
         value
     }
@@ -230,22 +232,20 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
         let is_unknown = |member: &&Member<'_>| !self.open && !self.known.contains(&&*member.key);
         let unknown: Vec<_> = self.members.iter().filter(is_unknown).collect();
         // One name missing and one too many is one mistake, not two.
-        if let (&[missing], [only]) = (&self.missing[..], &unknown[..]) {
+        if let (&[(missing, _)], [only]) = (&self.missing[..], &unknown[..]) {
             return self.report_misnamed(missing, only);
         }
         for member in unknown {
+            let meant = did_you_mean(&member.key, self.known.iter().copied());
             let problem = Problem::new("is not a field of this object");
-            let problem = match nearest(&member.key, self.known.iter().copied()) {
-                Some(known) => problem.remedy(format!("did you mean `{known}`?")),
-                None => problem,
-            };
+            let problem = problem.meant_or_expected(meant, || one_of(&self.known));
             let (at, position) = (self.at.field(&member.key), Some(member.key_position));
             let severity = if self.strict { Severity::Error } else { Severity::Warning };
             self.context.refused |= self.strict;
             self.context.report(severity, Rule::UnknownField, &at, position, problem);
         }
-        for name in self.missing {
-            self.context.error(&self.at.field(name), Problem::new("is missing"));
+        for (name, form) in self.missing {
+            self.context.error(&self.at.field(name), Problem::new("is missing").expected(form));
         }
     }
 

@@ -6,11 +6,13 @@ use super::{Context, Decode};
 use crate::{
     Path, duration,
     finding::Problem,
-    suggest::nearest,
+    suggest::did_you_mean,
     yaml::{Node, Value},
 };
 
 impl Decode for String {
+    const FORM: &'static str = "text";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         match &node.value {
             Value::Scalar { text, plain } if !plain || !is_other_scalar(text) => text.to_string(),
@@ -50,6 +52,8 @@ impl Decode for bool {
 }
 
 impl Decode for u32 {
+    const FORM: &'static str = "a whole number";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         whole_number(node, 0..=Self::MAX.into(), at, context).try_into().unwrap_or_default()
     }
@@ -78,6 +82,8 @@ impl PortNumber {
 }
 
 impl Decode for PortNumber {
+    const FORM: &'static str = "a port, 1–65535";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let number = whole_number(node, 1..=u16::MAX.into(), at, context);
         Self(u16::try_from(number).ok().and_then(NonZeroU16::new))
@@ -98,9 +104,11 @@ impl Decode for f64 {
 }
 
 impl Decode for Duration {
+    const FORM: &'static str = "a duration such as `1.5s`";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let Some(text) = node.text() else {
-            context.error(at, wrong_type(node, "a duration such as `1.5s`"));
+            context.error(at, wrong_type(node, Self::FORM));
             return Self::ZERO;
         };
         duration::parse(text).unwrap_or_else(|wrong| {
@@ -138,6 +146,8 @@ impl Interval {
 }
 
 impl Decode for Interval {
+    const FORM: &'static str = Duration::FORM;
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let refused_before = std::mem::replace(&mut context.refused, false);
         let duration = Duration::decode(node, at, context);
@@ -182,13 +192,11 @@ pub(crate) fn word_of<T: Copy + Default>(
 fn unknown_word(node: &Node<'_>, words: &[&'static str]) -> Problem {
     let found = node.describe();
     let problem = Problem::new("is not a known word").found(&found).expected(one_of(words));
-    match nearest(&found, words.iter().copied()) {
-        Some(near) => problem.remedy(format!("did you mean `{near}`?")),
-        None => problem,
-    }
+    problem.perhaps_remedy(did_you_mean(&found, words.iter().copied()))
 }
 
-fn one_of(words: &[&str]) -> String {
+/// The words as a sentence has them: `a`, `b` or `c`.
+pub(crate) fn one_of(words: &[&str]) -> String {
     match words {
         [] => String::new(),
         [only] => format!("`{only}`"),

@@ -214,7 +214,8 @@ impl Shape for ConsistentHash {
         match &self.key {
             HashKey::Header(name) => check_header_name(name, &at.field("httpHeaderName"), context),
             HashKey::QueryParameter(name) if name.is_empty() => {
-                context.error(&at.field("httpQueryParameterName"), Problem::new("is empty"));
+                let problem = Problem::new("is empty").expected("the name of a query parameter");
+                context.error(&at.field("httpQueryParameterName"), problem);
             }
             _ => {}
         }

@@ -52,7 +52,7 @@ fn malformed_hosts_are_refused() {
 fn ports_are_complete_and_in_range() {
     let hosts = "hosts: ['*']";
     let port = |fields: &str| one(&format!("port: {{{fields}}}\n{hosts}"));
-    assert_eq!(port("number: 80, protocol: HTTP"), "6:5: .port.name: is missing");
+    assert_eq!(port("number: 80, protocol: HTTP"), "6:5: .port.name: is missing (expected text)");
     assert!(
         port("number: 70000, name: a, protocol: HTTP")
             .ends_with("is out of range (found `70000`; expected 1–65535)")
@@ -65,7 +65,7 @@ fn ports_are_complete_and_in_range() {
     assert!(port("number: 80, name: a, protocol: HTPP").ends_with("did you mean `HTTP`?)"));
     let expected = ".port.targetPort: is not for Gateways (write it in the Service that selects the gateway)";
     assert!(port("number: 80, name: a, protocol: HTTP, targetPort: 8080").ends_with(expected));
-    assert_eq!(one(hosts), "6:5: .port: is missing");
+    assert_eq!(one(hosts), "6:5: .port: is missing (expected an object)");
 }
 
 #[test]

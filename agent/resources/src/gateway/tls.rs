@@ -196,7 +196,8 @@ impl ServerTls {
         ];
         for (missing, half, other) in halves {
             if half.is_none() && other.is_some() {
-                context.error(&at.field(missing), Problem::new(format!("is missing in mode {mode}")));
+                let problem = Problem::new(format!("is missing in mode {mode}"));
+                context.error(&at.field(missing), problem.expected("a path, or `credentialName` for both"));
             }
         }
     }

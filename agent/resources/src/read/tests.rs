@@ -98,15 +98,26 @@ fn unknown_kinds_are_named_and_skipped() {
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n";
     assert_eq!(
         findings(deployment),
-        ["test.yaml:1:1: kind `Deployment` of apps is not known and is skipped"]
+        [
+            "test.yaml:1:1: Deployment a: the kind of apps is not known and is skipped (nothing to do if no proxy needs it)"
+        ]
     );
     let misspelt = SERVICE.replace("kind: Service", "kind: Servise");
-    let expected = "test.yaml:1:1: kind `Servise` is not known and is skipped (did you mean `Service`?)";
+    let expected =
+        "test.yaml:1:1: Servise web: the kind is not known and is skipped (did you mean `Service`?)";
     assert_eq!(findings(&misspelt), [expected]);
+    let filter =
+        "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: lua, namespace: ns}\n";
+    let document = document(filter);
+    assert_eq!(document.findings[0].rule, Rule::NotSupported);
+    let wanted = "test.yaml:1:1: EnvoyFilter ns/lua: the kind of networking.istio.io is not supported by Postern and is skipped (there is no Envoy to patch: use the fields of Istio's kinds)";
+    assert_eq!(document.findings[0].to_string(), wanted);
     let other_group = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\n";
     assert_eq!(
         findings(other_group),
-        ["test.yaml:1:1: kind `Gateway` of gateway.networking.k8s.io is not known and is skipped"]
+        [
+            "test.yaml:1:1: Gateway a: the kind of gateway.networking.k8s.io is not supported by Postern and is skipped (write a Gateway of networking.istio.io)"
+        ]
     );
 }
 
@@ -122,9 +133,9 @@ fn kinds_without_effect_say_so_where_it_matters() {
     assert_eq!(other("Pod", "{x: 1}"), Vec::<String>::new());
     assert!(
         other("AuthorizationPolicy", "{}")[0]
-            .ends_with("is not enforced yet: requests it would deny are let through")
+            .contains("is not enforced yet: requests it would deny are let through (")
     );
-    assert!(other("Telemetry", "{}")[0].ends_with("is not supported yet and has no effect"));
+    assert!(other("Telemetry", "{}")[0].contains("is not supported yet and has no effect ("));
 }
 
 #[test]

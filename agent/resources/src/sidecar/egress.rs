@@ -56,7 +56,10 @@ impl EgressListener {
         let port_at = at.field("port");
         if self.is_unix() {
             if bind.len() <= "unix://".len() {
-                context.error(&at.field("bind"), Problem::new("names no path").found(bind));
+                context.error(
+                    &at.field("bind"),
+                    Problem::new("names no path").found(bind).expected("`unix:///path`"),
+                );
             }
             if self.capture_mode == CaptureMode::Iptables {
                 let problem = Problem::new("cannot redirect to a unix socket").found("IPTABLES");

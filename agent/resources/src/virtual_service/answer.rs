@@ -63,7 +63,7 @@ impl Shape for HttpBody {
                 Self::default()
             }
             Some(Err(_)) => {
-                fields.error("bytes", Problem::new("is not base64"));
+                fields.error("bytes", Problem::new("is not base64").expected("base64 with padding"));
                 Self::default()
             }
         }

@@ -47,7 +47,10 @@ impl Shape for CorsPolicy {
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
         if self.max_age.is_some_and(|age| age.subsec_millis() != 0) {
-            context.error(&at.field("maxAge"), Problem::new("is not a whole number of seconds"));
+            context.error(
+                &at.field("maxAge"),
+                Problem::new("is not a whole number of seconds").expected("such as `600s`"),
+            );
         }
         let origins = at.field("allowOrigins");
         for (index, origin) in self.allow_origins.iter().enumerate() {

@@ -80,7 +80,8 @@ impl Shape for FaultAbort {
             (true, true) => context
                 .error(at, Problem::new("has both `httpStatus` and `grpcStatus`").expected("one of them")),
             (false, false) => {
-                context.warning(Rule::Invalid, at, Problem::new("has no status and aborts nothing"));
+                let problem = Problem::new("has no status and aborts nothing");
+                context.warning(Rule::Invalid, at, problem.expected("`httpStatus` or `grpcStatus`"));
             }
             _ => {}
         }

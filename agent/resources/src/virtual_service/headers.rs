@@ -84,7 +84,8 @@ impl Shape for HeaderOperations {
             let at = remove.index(index);
             check_header_name(name, &at, context);
             if matches!(name.to_ascii_lowercase().as_str(), "host" | ":authority") {
-                context.error(&at, Problem::new("cannot be removed").found(name));
+                let problem = Problem::new("cannot be removed").found(name);
+                context.error(&at, problem.remedy("to send another one, use `set` with `:authority`"));
             }
         }
     }

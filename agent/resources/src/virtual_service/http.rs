@@ -240,6 +240,7 @@ impl HttpMatch {
                 let at = at.key(name);
                 if name.starts_with(CLAIMS) {
                     let problem = Problem::new("is not supported yet: the match is left out");
+                    let problem = problem.remedy("tell the requests apart by something else");
                     context.warning(Rule::NotSupported, &at, problem);
                 } else if matches!(name.as_str(), "uri" | "scheme" | "method" | "authority") {
                     let problem = Problem::new(format!("is compared with a header named `{name}`"));

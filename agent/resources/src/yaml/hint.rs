@@ -10,9 +10,11 @@ pub(super) fn explain(text: &str, position: Position, message: &str) -> SyntaxEr
     let lines = Lines::around(text, position.line);
     missing_blank(&lines).or_else(|| indented_under_text(&lines)).unwrap_or_else(|| SyntaxError {
         position,
-        problem: Problem::new(format!("is not valid YAML: {message}")),
+        problem: Problem::new(format!("is not valid YAML: {message}")).remedy(MOST_LIKELY),
     })
 }
+
+const MOST_LIKELY: &str = "look at the indentation, quotes and brackets of this line and the one before";
 
 /// `protocol:HTTP`: a field name runs into its value.
 fn missing_blank(lines: &Lines<'_>) -> Option<SyntaxError> {

@@ -182,7 +182,7 @@ impl<'c> Loader<'c> {
                 "the one in namespace `{}` is not looked at: it belongs beside the gateway's pod",
                 other.meta.namespace()
             )),
-            None => problem,
+            None => problem.remedy("create it beside the gateway's pod, or correct the name"),
         };
         Err(Unusable { rule: Rule::UnknownReference, field, problem })
     }
@@ -238,7 +238,7 @@ impl<'c> Loader<'c> {
     fn broken(&self, secret: &str, field: &'static str, (part, problem): Broken) -> Unusable {
         let (part, namespace) = (part.name(), self.namespace);
         let message = format!("the {part} in Secret {namespace}/{secret} {}", problem.message);
-        Unusable::invalid(field, Problem { message, ..problem })
+        Unusable::invalid(field, problem.restated(message))
     }
 
     fn file(&self, path: &str, field: &'static str) -> Result<&'c [u8], Unusable> {
@@ -283,7 +283,8 @@ const CA_CERTIFICATES: &str = "caCertificates";
 const CA_CRL: &str = "caCrl";
 
 fn cannot_be_used(field: &'static str, reason: &str, found: String) -> Unusable {
-    Unusable::invalid(field, Problem::new(format!("cannot be used: {reason}")).found(found))
+    let problem = Problem::new(format!("cannot be used: {reason}")).found(found);
+    Unusable::invalid(field, problem.remedy("replace it"))
 }
 
 /// Certificate chain and key of a Secret: `cert` and `key` before `tls.crt` and `tls.key`, as Istio looks for them.

@@ -81,7 +81,7 @@ fn broken_pem(error: &PemError) -> Problem {
         PemError::Base64Decode(_) => "is not base64 between its PEM lines",
         _ => "is not PEM",
     };
-    Problem::new(what)
+    Problem::new(what).expected("PEM text, whole and unchanged")
 }
 
 #[cfg(test)]
@@ -120,9 +120,12 @@ mod tests {
         assert!(refused(CHAIN, CHAIN).starts_with("private key holds no private key"));
         assert_eq!(
             refused(CHAIN, &key("PRIVATE KEY", "top!secret")),
-            "private key is not base64 between its PEM lines"
+            "private key is not base64 between its PEM lines (expected PEM text, whole and unchanged)"
         );
-        assert_eq!(refused(CHAIN, &good[..40]), "private key ends in the middle of a PEM section");
+        assert_eq!(
+            refused(CHAIN, &good[..40]),
+            "private key ends in the middle of a PEM section (expected PEM text, whole and unchanged)"
+        );
         for encrypted in
             [key("ENCRYPTED PRIVATE KEY", "BwgJ"), key("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nBwgJ")]
         {

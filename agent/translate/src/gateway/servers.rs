@@ -240,6 +240,7 @@ fn address(
             Ok(ip) => Some(ip).filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             Err(_) => {
                 let problem = Problem::new("a unix socket is not supported yet: the server is left out");
+                let problem = problem.expected("an IP address, or no `bind`");
                 findings.push(selected.finding(Rule::NotSupported, "bind", problem));
                 return None;
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use resources::{Finding, Object, Problem, Protocol, Rule, TlsMode, VirtualService};
+use resources::{Clause, Finding, Object, Problem, Protocol, Rule, TlsMode, VirtualService};
 use snapshot::{
     Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig, TlsContextId,
     Transport,
@@ -156,7 +156,11 @@ pub(super) fn without_rules(server: &SelectedServer<'_>, field: &str) -> Finding
 
 fn unsupported(server: &SelectedServer<'_>) -> Finding {
     let problem = "TLS mode AUTO_PASSTHROUGH is not supported yet: the server is left out";
-    server.finding(Rule::NotSupported, "tls", Problem::new(problem))
+    server.finding(
+        Rule::NotSupported,
+        "tls",
+        Problem::new(problem).remedy("use PASSTHROUGH and `tls` routes"),
+    )
 }
 
 fn address_as_host(server: &SelectedServer<'_>, host: usize) -> Finding {
@@ -172,7 +176,7 @@ fn taken_host(loser: &SelectedServer<'_>, host: usize, winner: Owner<'_>, addres
     loser.host_finding(Rule::Conflict, host, problem)
 }
 
-pub(super) fn taken_by(winner: Owner<'_>, address: Address, so: &str) -> Problem {
+pub(super) fn taken_by(winner: Owner<'_>, address: Address, so: &str) -> Clause {
     let meta = &winner.server.gateway.meta;
     let by = winner.rules.map_or(String::new(), |rules| format!(" with {}", rules.meta.id));
     let place = winner.rules.map_or(meta, |rules| &rules.meta).place();

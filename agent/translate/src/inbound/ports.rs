@@ -122,8 +122,8 @@ fn upstream(listener: &IngressListener, registry: &Registry<'_>) -> Result<Upstr
     let number = listener.port.number;
     match &listener.default_endpoint {
         Some(IngressEndpoint::Unix(path)) => {
-            Err(Problem::new("is a unix socket, which is not supported yet: the port is left out")
-                .found(path))
+            let problem = Problem::new("is a unix socket, which is not supported yet: the port is left out");
+            Err(problem.found(path).expected("such as `127.0.0.1:8080`"))
         }
         Some(IngressEndpoint::Address(to)) if !to.ip().is_unspecified() => Ok(Upstream::Address(*to)),
         Some(IngressEndpoint::Address(to)) => {

@@ -175,7 +175,8 @@ pub(super) fn limits(object: &Object<ServiceEntry>, proxy: &Proxy) -> Vec<Findin
         if let Some(WorkloadAddress::Unix(path)) = &endpoint.address {
             let problem =
                 Problem::new("is a unix socket, which is not supported yet: the endpoint is left out");
-            say(&endpoints.index(index).field("address"), problem.found(path), &object.meta);
+            let problem = problem.found(path).expected("an IP address or a host name");
+            say(&endpoints.index(index).field("address"), problem, &object.meta);
         }
     }
     findings

@@ -44,6 +44,7 @@ pub(super) fn cors(written: &resources::CorsPolicy, report: &mut Report<'_, '_>)
             Ok(origin) => allow_origins.push(origin),
             Err(bad) => {
                 let problem = Problem::new(format!("{}: the origin is left out", bad.why)).found(bad.source);
+                let problem = problem.remedy("write a simpler expression");
                 let place = |rule: &resources::Path<'_>, then: &mut dyn FnMut(&resources::Path<'_>)| {
                     let policy = rule.field("corsPolicy");
                     let list = policy.field("allowOrigins");

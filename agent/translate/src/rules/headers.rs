@@ -69,6 +69,8 @@ fn edits(operations: &HeaderOperations, report: &mut Report<'_, '_>, at: Placed<
                 Ok(format) => lines.push((name.to_ascii_lowercase(), format)),
                 Err(wrong) => {
                     let problem = Problem::new(format!("{wrong}: the header is left out")).found(value);
+                    let problem =
+                        problem.remedy("write `%%` for a percent sign, or one of Envoy's operators");
                     report.error(|rule, then| at(rule, &mut |at| then(&at.field(field).key(name))), problem);
                 }
             }

@@ -3,9 +3,9 @@
 use super::{ServerTls, TlsVersion};
 use crate::{
     Path,
-    decode::Context,
+    decode::{Context, one_of},
     finding::{Problem, Rule},
-    suggest::nearest,
+    suggest::did_you_mean,
 };
 
 /// Names of OpenSSL that Istio takes for TLS 1.2 and below; the suites of TLS 1.3 are not for choice.
@@ -36,17 +36,14 @@ pub(super) fn check_names(tls: &ServerTls, at: &Path<'_>, context: &mut Context<
     for (field, list, known) in lists {
         let at = at.field(field);
         for (index, name) in list.iter().enumerate() {
-            let message = if !known.contains(&name.as_str()) {
-                "is not known and is left out"
+            let problem = if !known.contains(&name.as_str()) {
+                let meant = did_you_mean(name, known.iter().copied());
+                let problem = Problem::new("is not known and is left out").found(name);
+                problem.meant_or_expected(meant, || one_of(known))
             } else if list[..index].iter().take(MOST_COMPARED).any(|earlier| earlier == name) {
-                "is written twice"
+                Problem::new("is written twice").found(name).remedy("remove one of the two")
             } else {
                 continue;
-            };
-            let problem = Problem::new(message).found(name);
-            let problem = match nearest(name, known.iter().copied()).filter(|near| near != name) {
-                Some(near) => problem.remedy(format!("did you mean `{near}`?")),
-                None => problem,
             };
             context.warning(Rule::Invalid, &at.index(index), problem);
         }

@@ -65,7 +65,7 @@ fn incomplete_or_contradicting_settings_are_one_message_each() {
 /// What is said of a SIMPLE server with these settings, besides that they have no effect yet.
 fn complaint(tls: &str) -> String {
     let mut findings = findings(&https(&format!("mode: SIMPLE, credentialName: a, {tls}")));
-    findings.retain(|finding| !finding.ends_with("is not supported yet and has no effect"));
+    findings.retain(|finding| !finding.contains("is not supported yet and has no effect ("));
     assert_eq!(findings.len(), 1, "{tls}: {findings:#?}");
     findings.remove(0)
 }
@@ -84,7 +84,7 @@ fn versions_ciphers_and_fingerprints_are_checked() {
             "cipherSuites: [AES128-SHA2]",
             "cipherSuites[0]: is not known and is left out (found `AES128-SHA2`; did you mean `AES128-SHA`?)",
         ),
-        ("cipherSuites: [AES128-SHA, AES128-SHA]", "cipherSuites[1]: is written twice (found `AES128-SHA`)"),
+        ("cipherSuites: [AES128-SHA, AES128-SHA]", "cipherSuites[1]: is written twice (found `AES128-SHA`; "),
         (
             "ecdhCurves: [P256]",
             "ecdhCurves[0]: is not known and is left out (found `P256`; did you mean `P-256`?)",
