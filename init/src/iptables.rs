@@ -1,16 +1,15 @@
 //! The programs of iptables: reading with `-save`, writing with `-restore`. The one place that starts processes.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, anyhow};
 use rules::parse::{Found, parse};
 use rules::ruleset::Family;
 
-use lock::Locking;
+pub(crate) use restore::Restore;
 
 pub(crate) mod lock;
+mod restore;
 
 /// Which of the iptables programs are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,7 +80,7 @@ fn wait(program: &str, child: Child) -> Result<String, Unusable> {
     let unusable = |reason: String| Unusable { program: program.to_owned(), reason };
     let output = child.wait_with_output().map_err(|error| unusable(error.to_string()))?;
     if !output.status.success() {
-        return Err(unusable(diagnosis(&output)));
+        return Err(unusable(diagnosis(&output.stderr, output.status)));
     }
     String::from_utf8(output.stdout).map_err(|_| unusable("printed something that is not UTF-8".to_owned()))
 }
@@ -93,9 +92,9 @@ fn finish_save(flavour: Flavour, family: Family, child: Result<Child, Unusable>)
 }
 
 /// What stood on standard error, and what usually helps.
-fn diagnosis(output: &Output) -> String {
-    let text = one_line(&output.stderr);
-    let code = output.status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+fn diagnosis(said: &[u8], status: ExitStatus) -> String {
+    let text = one_line(said);
+    let code = status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
     let remedy = remedy(&text);
     let text = if text.is_empty() { "no message".to_owned() } else { text };
     format!("{text} ({code}){remedy}")
@@ -119,106 +118,6 @@ fn remedy(text: &str) -> &'static str {
     } else {
         ""
     }
-}
-
-/// A program that has been given its input and is on its way.
-struct Piped {
-    program: String,
-    child: Child,
-    written: std::io::Result<()>,
-}
-
-impl Piped {
-    /// Starts `program` with a variable more, gives it `input`, and does not wait for the end.
-    fn start(
-        program: &str,
-        arguments: &[&str],
-        input: &str,
-        variable: Option<(&str, &Path)>,
-    ) -> Result<Self> {
-        let path = find(program).with_context(|| format!("{program} is missing"))?;
-        let mut command = Command::new(path);
-        command
-            .envs(variable)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
-        Ok(Self { program: program.to_owned(), child, written })
-    }
-
-    /// Waits for the end: what the program said, and whether it took all its input.
-    fn finish(self) -> Result<(Output, std::io::Result<()>)> {
-        let output =
-            self.child.wait_with_output().with_context(|| format!("cannot wait for {}", self.program))?;
-        Ok((output, self.written))
-    }
-}
-
-/// A family's rules on their way into the kernel.
-pub(crate) struct Restore<'d> {
-    piped: Piped,
-    document: &'d str,
-    locking: &'d Locking,
-}
-
-impl<'d> Restore<'d> {
-    /// Gives `document` to `-restore --noflush`, and does not wait for the end.
-    ///
-    /// Each table in it changes in one step or not at all.
-    pub(crate) fn start(
-        flavour: Flavour,
-        family: Family,
-        document: &'d str,
-        locking: &'d Locking,
-    ) -> Result<Self> {
-        let program = flavour.program(family, "restore");
-        let wait = format!("--wait={}", locking.seconds());
-        // The nft flavour takes no lock.
-        let arguments: &[&str] = if flavour == Flavour::Nft { &["--noflush"] } else { &["--noflush", &wait] };
-        let lock_file = locking.file.as_deref().map(|file| (lock::VARIABLE, file));
-        let piped =
-            Piped::start(&program, arguments, document, lock_file).context("install the iptables package")?;
-        Ok(Self { piped, document, locking })
-    }
-
-    /// Waits until it is done.
-    pub(crate) fn finish(self) -> Result<()> {
-        let Self { piped, document, locking } = self;
-        let program = piped.program.clone();
-        let (output, written) = piped.finish()?;
-        if output.status.success() {
-            return written.with_context(|| format!("cannot write to {program}"));
-        }
-        Err(refusal(&program, document, &output, locking))
-    }
-}
-
-/// Why a restore failed: the line itself, not its number alone.
-fn refusal(program: &str, document: &str, output: &Output, locking: &Locking) -> anyhow::Error {
-    let text = one_line(&output.stderr);
-    if output.status.code() == Some(4) && text.contains("lock") {
-        let holder =
-            locking.holder().map_or_else(|| "another program".to_owned(), |pid| format!("process {pid}"));
-        return anyhow!(
-            "{program} did not get the lock of iptables within {} seconds: {holder} holds it; wait for it, or raise \
-             --lock-wait ({text})",
-            locking.seconds()
-        );
-    }
-    let line = failed_line(&text).and_then(|number| document.lines().nth(number.checked_sub(1)?));
-    let place = line.map_or_else(String::new, |line| format!(" the line `{line}`"));
-    anyhow!("{program} refused{place}: {}", diagnosis(output))
-}
-
-/// The number in `line 7 failed`, `line 7: …` or `Error occurred at line: 7`.
-fn failed_line(text: &str) -> Option<usize> {
-    let (_, after) = text.rsplit_once("line")?;
-    let digits = after.trim_start_matches([':', ' ']);
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok()
 }
 
 fn one_line(bytes: &[u8]) -> String {
@@ -246,14 +145,5 @@ mod tests {
     fn programs_are_named_by_family_and_flavour() {
         assert_eq!(Flavour::Nft.program(Family::V6, "save"), "ip6tables-nft-save");
         assert_eq!(Flavour::Plain.program(Family::V4, "restore"), "iptables-restore");
-    }
-
-    #[test]
-    fn the_failed_line_is_found_in_every_wording() {
-        assert_eq!(failed_line("iptables-restore: line 5 failed"), Some(5));
-        assert_eq!(failed_line("bad port `x'; Error occurred at line: 12"), Some(12));
-        assert_eq!(failed_line("line 7: RULE_APPEND failed (No such file): rule in chain OUTPUT"), Some(7));
-        assert_eq!(failed_line("Another app is holding the lock"), None);
-        assert_eq!(failed_line("line 99999999999999999999999 failed"), None);
     }
 }

@@ -1,6 +1,8 @@
 //! Restore documents that turn what the kernel holds into what is wanted, without touching anything of others.
 //!
 //! One document per family, one COMMIT per table: a table changes in one step, so no packet ever sees half a table.
+//! Between two tables packets can meet the new one and the old other, and do for good if the writer is killed there: the
+//! order of the tables is such that traffic passes then, captured or not.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +16,8 @@ use crate::ruleset::{Chain, ChainName, Family, RuleSet, TableName};
 pub fn replace(program: &Program, family: Family, found: &Found) -> String {
     let wanted = program.rule_set(family);
     let mut text = String::new();
-    for table in tables(&wanted, found) {
+    let tables = wanted.tables.keys().chain(found.tables.keys()).copied().collect();
+    for table in in_order(tables, &wanted) {
         let chains: Vec<_> = own_chains(&wanted, table);
         let add = program.entries_of(family, table).map(render::command).collect();
         change(&mut text, table, found.tables.get(&table), &wanted, chains, add);
@@ -37,8 +40,8 @@ pub fn remove(found: &Found) -> String {
 pub fn revert(program: &Program, now: &Found, before: &Found) -> String {
     let planned = program.rule_set(now.family);
     let mut text = String::new();
-    let tables: BTreeSet<_> = now.tables.keys().chain(before.tables.keys()).copied().collect();
-    for table in tables {
+    let tables = now.tables.keys().chain(before.tables.keys()).copied().collect();
+    for table in in_order(tables, &before.rule_set()) {
         let was = before.tables.get(&table).map_or(&[][..], |table| &table.chains);
         let chains = was.iter().map(|chain| chain.name.clone()).filter(ChainName::is_own).collect();
         let add = was.iter().flat_map(|chain| put_back(&planned, table, chain)).collect();
@@ -91,8 +94,34 @@ fn put_back(wanted: &RuleSet, table: TableName, chain: &FoundChain) -> Vec<Strin
         .collect()
 }
 
-fn tables(wanted: &RuleSet, found: &Found) -> BTreeSet<TableName> {
-    wanted.tables.keys().chain(found.tables.keys()).copied().collect()
+/// The order in which tables change on the way to `wanted`.
+///
+/// Zones of connection tracking come before DNS is redirected, and go after it: without them a query from a port that
+/// was used before leads past the proxy. TPROXY comes after redirection has let go of inbound connections, and goes
+/// before redirection takes them: a packet that meets both is dropped unless the proxy's socket is transparent.
+fn in_order(tables: BTreeSet<TableName>, wanted: &RuleSet) -> Vec<TableName> {
+    let captures_by_tproxy = !wanted.rules(TableName::Mangle, &ChainName::TPROXY).is_empty();
+    let has_zones = !wanted.rules(TableName::Raw, &ChainName::OUTPUT).is_empty();
+    let mut tables: Vec<_> = tables.into_iter().collect();
+    tables.sort_by_key(|table| match table {
+        TableName::Raw => {
+            if has_zones {
+                0
+            } else {
+                3
+            }
+        }
+        TableName::Mangle => {
+            if captures_by_tproxy {
+                3
+            } else {
+                1
+            }
+        }
+        TableName::Filter | TableName::Security => 1,
+        TableName::Nat => 2,
+    });
+    tables
 }
 
 fn own_chains(wanted: &RuleSet, table: TableName) -> Vec<ChainName> {
@@ -103,9 +132,12 @@ fn own_chains(wanted: &RuleSet, table: TableName) -> Vec<ChainName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::{Facts, build};
+    use crate::flags::{FLAGS, Givens};
     use crate::parse::parse;
     use crate::program::{Ipv6, Spot};
     use crate::ruleset::{Rule, Target};
+    use crate::settings::Settings;
 
     const BEFORE: &str = "*nat\n:OUTPUT ACCEPT [0:0]\n:ISTIO_OLD - [0:0]\n-A OUTPUT -d 10.0.0.1/32 -j ACCEPT\n\
         -A OUTPUT -j ISTIO_OLD\n-A OUTPUT -m comment --comment \"ISTIO_OUTPUT\" -j RETURN\n-A ISTIO_OLD -j RETURN\nCOMMIT\n";
@@ -124,6 +156,37 @@ mod tests {
             replace(&program(), Family::V4, &found),
             "*nat\n:ISTIO_OUTPUT - [0:0]\n-D OUTPUT -j ISTIO_OLD\n-F ISTIO_OLD\n-A OUTPUT -j ISTIO_OUTPUT\n-X ISTIO_OLD\nCOMMIT\n"
         );
+    }
+
+    #[test]
+    fn no_cut_between_tables_captures_twice_or_redirects_dns_without_zones() {
+        use TableName::{Mangle, Nat, Raw};
+        let rules = |flags: &[&str]| {
+            let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            let (givens, _) = Givens::scan(&flags, &Default::default(), FLAGS);
+            let (mut settings, _) = Settings::read(&givens).unwrap();
+            settings.fill_owners(1337);
+            build(&settings, &Facts { ipv6: Ipv6::Off(String::new()), dns_servers: Vec::new() })
+                .rule_set(Family::V4)
+        };
+        let redirect = rules(&["-i", "*", "-b", "*"]);
+        let dropping = rules(&["-i", "*", "-b", "*", "--drop-invalid"]);
+        let tproxy = rules(&["-i", "*", "-b", "*", "-m", "TPROXY"]);
+        let dns = rules(&["-i", "*", "-b", "*", "-m", "TPROXY", "--redirect-dns", "--capture-all-dns"]);
+        for (from, to, expected) in [
+            (&redirect, &tproxy, &[Nat, Mangle][..]),
+            (&tproxy, &redirect, &[Mangle, Nat]),
+            (&tproxy, &dropping, &[Mangle, Nat]),
+            (&redirect, &dns, &[Raw, Nat, Mangle]),
+            (&dns, &tproxy, &[Nat, Mangle, Raw]),
+            (&dns, &redirect, &[Mangle, Nat, Raw]),
+        ] {
+            let tables = from.tables.keys().chain(to.tables.keys()).copied().collect();
+            assert_eq!(in_order(tables, to), expected);
+        }
+        let removal = remove(&Found::holding(&dns));
+        let order: Vec<_> = removal.lines().filter_map(|line| line.strip_prefix('*')).collect();
+        assert_eq!(order, ["mangle", "nat", "raw"]);
     }
 
     #[test]

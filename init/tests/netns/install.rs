@@ -214,23 +214,6 @@ fn runs_at_the_same_time_leave_one_whole_result() {
 }
 
 #[test]
-fn killed_at_any_moment_the_next_run_puts_it_right() {
-    let namespace = namespace_or_skip!();
-    for delay in 0..10 {
-        let flags =
-            ["-i", "*", "-b", "*", "--drop-invalid", "--redirect-dns", "--capture-all-dns", "--ipv6", "on"];
-        let mut child =
-            namespace.command(BINARY, &flags).stderr(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay * 4));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        namespace.init(&injected(&["--ipv6", "on"])).ok();
-        assert_eq!(namespace.listing("iptables", "nat"), LISTING, "killed after {delay} × 4 ms");
-        assert_eq!(namespace.listing("ip6tables", "nat"), listing_v6());
-    }
-}
-
-#[test]
 fn a_read_only_root_is_enough() {
     for backend in ["nft", "legacy"] {
         let namespace = namespace_or_skip!();

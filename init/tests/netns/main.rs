@@ -7,6 +7,7 @@ mod cleanup;
 mod failures;
 mod harness;
 mod install;
+mod killed;
 mod native;
 mod packets;
 mod roles;
