@@ -1,0 +1,231 @@
+//! Certificates that change, and handshakes that stall, while clients keep coming.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, client::Resumption, pki_types::CertificateDer,
+};
+
+use crate::gateway::{Gateway, has, text};
+
+/// An authority whose certificates the clients here trust.
+struct Issuer(CertifiedIssuer<'static, KeyPair>);
+
+impl Issuer {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Certificate and key for a.com, PEM.
+    fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["a.com".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Clients that make a full handshake each time.
+    fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.0.der().to_vec())).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
+    }
+}
+
+type Connection = StreamOwned<ClientConnection, TcpStream>;
+
+fn connect(config: &Arc<ClientConfig>, port: u16) -> Connection {
+    let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let session = ClientConnection::new(Arc::clone(config), "a.com".try_into().unwrap()).unwrap();
+    StreamOwned::new(session, tcp)
+}
+
+fn ask(connection: &mut Connection) -> Result<(), String> {
+    connection
+        .write_all(b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n")
+        .map_err(|error| format!("writing: {error}"))?;
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\nhttps") {
+        connection.read_exact(&mut byte).map_err(|error| format!("reading: {error}"))?;
+        answer.push(byte[0]);
+    }
+    if answer.starts_with(b"HTTP/1.1 200") { Ok(()) } else { Err(String::from_utf8(answer).unwrap()) }
+}
+
+/// How a certificate comes to be another one.
+#[derive(Clone, Copy)]
+enum Replacing {
+    /// The files are written over, one after the other.
+    InPlace,
+    /// A directory with the new files takes the place of the old one, as Kubernetes mounts Secrets.
+    Directory,
+}
+
+/// A volume of a pod with the certificate of a.com.
+struct Volume {
+    directory: PathBuf,
+    turn: usize,
+}
+
+impl Volume {
+    fn write(&mut self, (certificate, key): &(String, String), how: Replacing) {
+        let Self { directory, turn } = self;
+        *turn += 1;
+        match how {
+            Replacing::InPlace => {
+                fs::write(directory.join("a.crt"), certificate).unwrap();
+                fs::write(directory.join("a.key"), key).unwrap();
+            }
+            Replacing::Directory => {
+                let new = directory.join(format!("..{turn}"));
+                fs::create_dir(&new).unwrap();
+                fs::write(new.join("a.crt"), certificate).unwrap();
+                fs::write(new.join("a.key"), key).unwrap();
+                let link = directory.join("..data_tmp");
+                symlink(&new, &link).unwrap();
+                fs::rename(&link, directory.join("..data")).unwrap();
+                for name in ["a.crt", "a.key"] {
+                    if !directory.join(name).is_symlink() {
+                        fs::remove_file(directory.join(name)).unwrap();
+                        symlink(Path::new("..data").join(name), directory.join(name)).unwrap();
+                    }
+                }
+            }
+        }
+    }
+}
+
+const CLIENTS: usize = 4;
+const CONNECTIONS_PER_SECOND: usize = 200;
+
+/// Replaces the certificate every second; nobody may notice.
+fn rotate(how: Replacing, times: usize) {
+    let gateway = Gateway::start();
+    let issuer = Issuer::new();
+    let mut volume = Volume { directory: gateway.directory.path().join("certs"), turn: 0 };
+    volume.write(&issuer.issue(), how);
+    let config = issuer.client();
+    let start = Instant::now();
+    while ask(&mut connect(&config, gateway.https)).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", gateway.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    let mut old: Vec<_> = (0..5).map(|_| connect(&config, gateway.https)).collect();
+    old.iter_mut().for_each(|connection| ask(connection).unwrap());
+    let (done, served, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let next = Instant::now()
+                        + Duration::from_secs(1) * CLIENTS as u32 / CONNECTIONS_PER_SECOND as u32;
+                    match ask(&mut connect(&config, gateway.https)) {
+                        Ok(()) => _ = served.fetch_add(1, Ordering::Relaxed),
+                        Err(error) => failed.lock().unwrap().push(error),
+                    }
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
+                }
+            });
+        }
+        for turn in 0..times {
+            match turn % 4 {
+                // What is no certificate, and a key that is not its own: the last good one stays.
+                1 => volume.write(&("junk".to_owned(), "junk".to_owned()), how),
+                3 => volume.write(&(issuer.issue().0, issuer.issue().1), how),
+                _ => volume.write(&issuer.issue(), how),
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let (served, failed) = (served.into_inner(), failed.into_inner().unwrap());
+    eprintln!("{served} connections during {times} changes, {} failed", failed.len());
+    assert!(failed.is_empty(), "{failed:?}\n{}", gateway.log());
+    old.iter_mut().for_each(|connection| ask(connection).unwrap());
+    // A machine that is busy with other tests makes fewer.
+    assert!(served > times * CONNECTIONS_PER_SECOND / 10, "{served}");
+    let log = gateway.log();
+    assert!(log.contains("the last good certificate stays in force"), "{log}");
+    assert!(times < 4 || log.contains("key does not match certificate"), "{log}");
+}
+
+/// Seconds that a rotation lasts: few unless somebody has the time.
+fn seconds() -> usize {
+    std::env::var("POSTERN_ROTATION_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
+#[test]
+fn a_certificate_written_over_every_second_costs_no_handshake() {
+    rotate(Replacing::InPlace, seconds());
+}
+
+#[test]
+fn a_certificate_volume_swapped_every_second_costs_no_handshake() {
+    rotate(Replacing::Directory, seconds());
+}
+
+#[test]
+fn two_thousand_half_handshakes_keep_nobody_from_being_served() {
+    const FLOOD: usize = 2_000;
+    if !has("curl") {
+        return;
+    }
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let gateway = Gateway::start();
+    let hello = {
+        let config = Issuer::new().client();
+        let mut session = ClientConnection::new(config, "a.com".try_into().unwrap()).unwrap();
+        let mut hello = Vec::new();
+        session.write_tls(&mut hello).unwrap();
+        hello
+    };
+    let done = AtomicBool::new(false);
+    let slowest = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut slowest = Duration::ZERO;
+            while !done.load(Ordering::Relaxed) || slowest.is_zero() {
+                let start = Instant::now();
+                assert_eq!(text(&gateway.curl(&gateway.https_url("a.com"), "a", &[])), "https");
+                slowest = slowest.max(start.elapsed());
+            }
+            slowest
+        });
+        let half = (0..FLOOD).map(|index| {
+            let mut stream = TcpStream::connect(("127.0.0.1", gateway.https)).unwrap();
+            // Every other one has a signature made for it.
+            let sent = if index % 2 == 0 { hello.len() } else { hello.len() / 2 };
+            _ = stream.write_all(&hello[..sent]);
+            stream
+        });
+        let half: Vec<_> = half.collect();
+        thread::sleep(Duration::from_secs(1));
+        done.store(true, Ordering::Relaxed);
+        let slowest = asking.join().unwrap();
+        drop(half);
+        slowest
+    });
+    eprintln!("slowest answer while {FLOOD} handshakes stalled: {slowest:?}");
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+}

@@ -1,0 +1,153 @@
+//! The program as a gateway with certificates on disk, asked by curl and openssl.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+mod gateway;
+mod load;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use gateway::{Gateway, has, text, write_certificate};
+
+#[test]
+fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let version = ["-w", " %{http_version}"];
+    for (host, trusted, more, expected) in [
+        ("a.com", "a", &["--http1.1"][..], "https 1.1"),
+        ("b.com", "b", &["--http2"], "https 2"),
+        ("a.com", "a", &["--tlsv1.3"], "https 2"),
+        ("s.com", "s", &[], "https 2"),
+        ("b.com", "b", &["--tls-max", "1.2", "--http1.1"], "https 1.1"),
+    ] {
+        let output = gateway.curl(&gateway.https_url(host), trusted, &[&version[..], more].concat());
+        assert_eq!(text(&output), expected, "{host} {more:?}");
+    }
+    // Each name has its own certificate; a name that nobody serves is closed.
+    assert!(!gateway.curl(&gateway.https_url("a.com"), "b", &[]).status.success());
+    assert!(!gateway.curl(&gateway.https_url("d.com"), "a", &[]).status.success());
+    let redirected = gateway.curl(
+        &format!("http://127.0.0.1:{}/x?y", gateway.http),
+        "a",
+        &["-H", "host: a.com", "-w", "%{http_code} %{redirect_url}"],
+    );
+    assert_eq!(text(&redirected), "301 https://a.com/x?y");
+}
+
+#[test]
+fn a_key_that_does_not_belong_costs_its_own_server_and_is_named() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    assert!(!gateway.curl(&gateway.https_url("c.com"), "c", &[]).status.success());
+    assert_eq!(text(&gateway.curl(&gateway.https_url("a.com"), "a", &[])), "https");
+    let log = gateway.log();
+    let line = log.lines().find(|line| line.contains("key does not match certificate")).unwrap();
+    assert!(line.contains("Gateway default/gw: spec.servers[3].tls.privateKey: cannot be used"), "{line}");
+    // Nor does the dump tell what a key is.
+    let dump = text(&gateway.curl(&format!("http://127.0.0.1:{}/config_dump", gateway.admin), "a", &[]));
+    assert!(dump.contains("[redacted]") && dump.contains("file-cert:"), "{dump}");
+    let key = fs::read_to_string(gateway.directory.path().join("certs/a.key")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    assert!(!dump.contains(secret) && !log.contains(secret));
+}
+
+#[test]
+fn a_certificate_replaced_on_disk_is_for_new_connections() {
+    if !has("curl") || !has("openssl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let mut old = Command::new("openssl")
+        .args(["s_client", "-quiet", "-servername", "a.com", "-verify_return_error", "-CAfile"])
+        .args([&gateway.certificate("a"), "-connect", &format!("127.0.0.1:{}", gateway.https)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut ask = || {
+        old.stdin.as_mut().unwrap().write_all(b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\nhttps") {
+            old.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        answer
+    };
+    assert!(ask().starts_with(b"HTTP/1.1 200"));
+    write_certificate(&gateway.directory.path().join("certs"), "a", "a.com");
+    let start = Instant::now();
+    // curl trusts the new certificate only.
+    while !gateway.curl(&gateway.https_url("a.com"), "a", &[]).status.success() {
+        assert!(start.elapsed() < Duration::from_secs(15), "{}", gateway.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(ask().starts_with(b"HTTP/1.1 200"));
+    _ = old.kill();
+    _ = old.wait();
+}
+
+#[test]
+fn a_client_certificate_is_asked_for_and_judged() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let shown = |name: &str| {
+        let key = gateway.directory.path().join(format!("certs/{name}.key")).display().to_string();
+        ["--cert".to_owned(), gateway.certificate(name), "--key".to_owned(), key]
+    };
+    let ask = |name: Option<&str>, more: &[&str]| {
+        let shown = name.map(shown).into_iter().flatten().collect::<Vec<_>>();
+        let more: Vec<&str> = shown.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        gateway.curl(&gateway.https_url("m.com"), "m", &more)
+    };
+    assert_eq!(text(&ask(Some("client"), &[])), "https");
+    for name in [Some("stranger"), None] {
+        assert!(!ask(name, &[]).status.success(), "{name:?}");
+        // In TLS 1.2 the handshake itself fails, so that curl always sees the alert.
+        let refused = ask(name, &["--tls-max", "1.2"]);
+        assert!(text(&refused).contains("alert"), "{name:?}: {}", text(&refused));
+    }
+}
+
+#[test]
+fn tls_is_passed_on_unopened_or_opened_to_bytes() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    for (host, port) in [("a", gateway.through), ("b", gateway.opened)] {
+        let resolve = format!("{host}.com:{port}:127.0.0.1");
+        let more = ["--http1.1", "--resolve", &resolve];
+        let output = gateway.curl(&format!("https://{host}.com:{port}/"), host, &more);
+        // The bytes of b.com reach the endpoint as the client sent them, without a word about the scheme.
+        assert_eq!(text(&output), if host == "a" { "https" } else { "-" }, "{}", gateway.log());
+    }
+}
+
+#[test]
+fn a_name_that_nobody_serves_gets_an_alert_for_it() {
+    if !has("openssl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let output = Command::new("openssl")
+        .args(["s_client", "-servername", "nobody.org", "-connect", &format!("127.0.0.1:{}", gateway.https)])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(text(&output).contains("unrecognized name"), "{}", text(&output));
+}
