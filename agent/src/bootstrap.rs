@@ -20,7 +20,7 @@ use snapshot::Snapshot;
 use sources::{Directories, Source, Update, Updates};
 use tokio::signal::unix::{SignalKind, signal};
 use translate::{
-    CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, Translation, certificate_paths, translate,
+    CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, Translation, Translator, certificate_paths,
 };
 
 use crate::{
@@ -61,7 +61,8 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     for interface in interfaces {
         runtime.spawn(interface.serve(Arc::clone(&known)));
     }
-    let control = Control { proxy: proxy(&options, &mesh), plane, status, known: Known::default() };
+    let (proxy, translator) = (proxy(&options, &mesh), Translator::default());
+    let control = Control { proxy, translator, plane, status, known: Known::default() };
     runtime.block_on(control.run(updates, options.drain))
 }
 
@@ -211,6 +212,7 @@ pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
 /// The control loop's own state.
 struct Control {
     proxy: Proxy,
+    translator: Translator,
     plane: DataPlane,
     status: Arc<Status>,
     known: Known,
@@ -282,7 +284,8 @@ impl Control {
             last_good: before.as_ref().map(|before| &*before.snapshot),
             ..resources_alone()
         };
-        let Translation { snapshot, findings } = translate(&update.set, &credentials, &self.proxy);
+        let Translation { snapshot, findings } =
+            self.translator.translate(&update.set, &credentials, &self.proxy);
         let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();
         self.report_new(&findings);
         let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();

@@ -115,7 +115,8 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
     let action = RouteAction::Forward(WeightedClusters::new(vec![target]).expect("a destination").into());
     let route = Route::new(RouteMatch::on_path(PathMatch::prefix("/api/")), action);
     let domains = vec!["svc.default".parse().expect("a host")];
-    let host = VirtualHost { name: "svc".to_owned(), domains, require_tls: false, routes: vec![route] };
+    let host =
+        VirtualHost { name: "svc".to_owned(), domains, require_tls: false, routes: vec![route].into() };
     let filter = NetworkFilter::Http(HttpConnections::new(RouteConfigId(0)));
     Draft {
         listeners: vec![Listener {

@@ -39,6 +39,7 @@ impl Files {
         let Document { mut resources, refused, has_nameless, mut findings } =
             read(name, text, &self.defaults);
         let before = self.files.remove(name).unwrap_or_default().resources;
+        keep_unchanged(&before, &mut resources);
         let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
         let is_emptied = text.trim().is_empty() && !before.is_empty();
         let is_doubtful = has_nameless || !refused.is_empty() || is_emptied;
@@ -95,6 +96,18 @@ impl Files {
             findings.extend(of_file.remove(&**name).into_iter().flatten());
         }
         (set, findings)
+    }
+}
+
+/// Puts the resources from before in the place of those that are just like them: what was made of them is found by
+/// where they are in memory.
+fn keep_unchanged(before: &[Resource], now: &mut [Resource]) {
+    let before: HashMap<&ResourceId, &Resource> =
+        before.iter().map(|resource| (resource.id(), resource)).collect();
+    for resource in now {
+        if let Some(same) = before.get(resource.id()).filter(|before| **before == &*resource) {
+            *resource = Resource::clone(same);
+        }
     }
 }
 
@@ -193,6 +206,19 @@ mod tests {
         files.replace_file("a.yaml", &service("a", "91"));
         assert_eq!(ports(&files), ["a:91"]);
         assert_eq!(findings(&files), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_stays_the_same_stays_where_it_is() {
+        let mut files = files(&(service("a", "80") + &service("b", "81") + &service("c", "82")));
+        let before = files.resources().0;
+        files.replace_file("a.yaml", &(service("a", "80") + &service("b", "91") + &service("c", "82")));
+        let now = files.resources().0;
+        let same = |at: usize| Arc::ptr_eq(&before.services()[at], &now.services()[at]);
+        assert_eq!([0, 1, 2].map(same), [true, false, true]);
+        // Moved by a line it is another: findings must name the right place.
+        files.replace_file("a.yaml", &("\n".to_owned() + &service("a", "80")));
+        assert_eq!(files.resources().0.services()[0].meta.place().to_string(), "a.yaml:2:1");
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub use request::RequestHead;
 pub use route::{
     AbortStatus, CameBy, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, Mirror,
     Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern, QueryMatch, Redirect, RedirectPort,
-    RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteMatch,
+    RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteList, RouteMatch,
     SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters, match_route,
 };
 pub use tls::{

@@ -2,6 +2,7 @@
 
 mod action;
 mod index;
+mod list;
 mod matches;
 mod pattern;
 mod redirect;
@@ -12,14 +13,13 @@ pub use action::{
     AbortStatus, CorsPolicy, Edits, Fault, Forward, HeaderEdits, Mirror, PathRewrite, Redirect, RedirectPort,
     RetryCondition, RetryOn, RetryPolicy, Rewrite, RouteAction, SearchPattern, Share,
 };
+pub use list::RouteList;
 pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
 pub use pattern::Pattern;
 pub use redirect::CameBy;
 pub use weighted::{ClusterTarget, WeightedClusters};
 
 use std::sync::Arc;
-
-use index::{PathIndex, WORTH_AN_INDEX};
 
 use crate::{
     hosts::{HostName, HostPattern, HostTable},
@@ -32,8 +32,6 @@ pub struct RouteConfig {
     name: String,
     virtual_hosts: Vec<VirtualHost>,
     by_host: HostTable<u32>,
-    /// For each virtual host with a long list of routes.
-    indexes: Vec<Option<PathIndex>>,
 }
 
 impl RouteConfig {
@@ -45,9 +43,7 @@ impl RouteConfig {
                 by_host.insert(domain, index);
             }
         }
-        let worth = |host: &VirtualHost| host.routes.len() >= WORTH_AN_INDEX;
-        let indexes = virtual_hosts.iter().map(|host| worth(host).then(|| PathIndex::new(&host.routes)));
-        Self { name: name.into(), indexes: indexes.collect(), virtual_hosts, by_host }
+        Self { name: name.into(), virtual_hosts, by_host }
     }
 
     /// Istio's name of the table: `http.8080`, `9080`, `inbound|8080||`.
@@ -68,19 +64,9 @@ impl RouteConfig {
     fn position(&self, authority: &str) -> Option<usize> {
         self.by_host.find(&HostName::of_authority(authority)).map(|index| index as usize)
     }
-
-    /// The first route of a virtual host that a request fulfils.
-    fn first_route(&self, host: usize, request: &impl RequestHead, over_tls: bool) -> Option<&Route> {
-        let routes = &self.virtual_hosts[host].routes;
-        let matches = |route: &Route| route.matches.matches(request, over_tls);
-        match &self.indexes[host] {
-            Some(index) => index.first(request.path(), routes, matches),
-            None => routes.iter().find(|route| matches(route)),
-        }
-    }
 }
 
-// The indexes follow from the virtual hosts.
+// The table of hosts follows from the virtual hosts.
 impl PartialEq for RouteConfig {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.virtual_hosts == other.virtual_hosts
@@ -100,7 +86,7 @@ pub struct VirtualHost {
     /// (`httpsRedirect`).
     pub require_tls: bool,
     /// Tried in order; the first that matches is taken.
-    pub routes: Vec<Route>,
+    pub routes: RouteList,
 }
 
 /// What to do with requests that satisfy `matches`.
@@ -153,7 +139,7 @@ pub fn match_route<'s>(
     if host.require_tls && !over_tls {
         return Err(NoRoute::TlsRequired);
     }
-    config.first_route(position, request, over_tls).map(|route| (host, route)).ok_or(NoRoute::Route)
+    host.routes.first(request, over_tls).map(|route| (host, route)).ok_or(NoRoute::Route)
 }
 
 #[cfg(test)]
@@ -184,11 +170,11 @@ mod tests {
     }
 
     fn config() -> RouteConfig {
-        let host = |domain: &str, routes| VirtualHost {
+        let host = |domain: &str, routes: Vec<Route>| VirtualHost {
             name: format!("{domain}:80"),
             domains: vec![domain.parse().unwrap()],
             require_tls: domain == "tls.com",
-            routes,
+            routes: routes.into(),
         };
         RouteConfig::new(
             "http.80",

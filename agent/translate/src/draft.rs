@@ -21,7 +21,13 @@ pub(crate) struct DraftBuilder {
 }
 
 impl DraftBuilder {
-    pub(crate) fn new(path_normalization: PathNormalization) -> Self {
+    pub(crate) fn new(path_normalization: resources::PathNormalization) -> Self {
+        let path_normalization = match path_normalization {
+            resources::PathNormalization::None => PathNormalization::None,
+            resources::PathNormalization::Base => PathNormalization::Base,
+            resources::PathNormalization::MergeSlashes => PathNormalization::MergeSlashes,
+            resources::PathNormalization::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
+        };
         Self { path_normalization, ..Self::default() }
     }
 

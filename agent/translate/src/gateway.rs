@@ -8,8 +8,8 @@ mod tls;
 
 use std::collections::{BTreeMap, HashSet};
 
-use resources::{Finding, ResourceSet};
-use snapshot::{Direction, HostPattern, RouteConfig, VirtualHost};
+use resources::{Finding, GatewayRef, Object, ResourceSet};
+use snapshot::{Direction, HostPattern, Route, RouteConfig, RouteList, VirtualHost};
 
 use crate::{
     clusters::Clusters,
@@ -27,7 +27,7 @@ use shadow::Contributors;
 /// Adds the gateway's listeners and their route tables.
 pub(crate) fn build(
     resources: &ResourceSet,
-    (registry, clusters, rules): (&Registry<'_>, &Clusters, &Rules<'_>),
+    (registry, clusters, rules): (&Registry<'_>, &Clusters, &Rules),
     mut contexts: Contexts<'_>,
     (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
 ) {
@@ -46,10 +46,15 @@ pub(crate) fn build(
     }
 }
 
+/// The name by which VirtualServices refer to a Gateway.
+pub(crate) fn reference(gateway: &Object<resources::Gateway>) -> GatewayRef {
+    GatewayRef::Named { namespace: gateway.meta.namespace().to_owned(), name: gateway.meta.name().to_owned() }
+}
+
 struct Gateway<'g, 's> {
     registry: &'g Registry<'s>,
     clusters: &'g Clusters,
-    rules: &'g Rules<'s>,
+    rules: &'g Rules,
 }
 
 impl Gateway<'_, '_> {
@@ -85,20 +90,16 @@ impl Gateway<'_, '_> {
         servers: &[SelectedServer<'_>],
         findings: &mut Vec<Finding>,
     ) -> Vec<VirtualHost> {
-        let mut hosts: BTreeMap<HostPattern, (VirtualHost, Contributors<'_>)> = BTreeMap::new();
+        let mut hosts: BTreeMap<HostPattern, HostRules<'_>> = BTreeMap::new();
         let mut seen = HashSet::new();
         for server in servers {
-            let empty = |host: &HostPattern| {
-                let name = format!("{host}:{}", server.declared_port());
-                let domains = vec![host.clone()];
-                (VirtualHost { name, domains, require_tls: false, routes: Vec::new() }, Vec::new())
-            };
+            let empty = || HostRules { port: server.declared_port(), ..HostRules::default() };
             if server.redirects_to_https() {
                 // A host without any rules is redirected too.
                 let own = server.server().hosts.iter().filter_map(|host| pattern(&host.host));
                 let ruled = server.attached.iter().map(|attached| attached.host.clone());
                 for host in own.chain(ruled) {
-                    hosts.entry(host.clone()).or_insert_with(|| empty(&host)).0.require_tls = true;
+                    hosts.entry(host).or_insert_with(empty).require_tls = true;
                 }
             }
             for Attached { vs, host, .. } in &server.attached {
@@ -108,18 +109,17 @@ impl Gateway<'_, '_> {
                 }
                 let context = self.context(server);
                 let Some(routes) = context.routes(vs) else { continue };
-                let (entry, contributors) = hosts.entry(host.clone()).or_insert_with(|| empty(host));
-                entry.routes.extend(routes);
-                contributors.push((vs, context));
+                let rules = hosts.entry(host.clone()).or_insert_with(empty);
+                rules.routes.push(routes);
+                rules.contributors.push((vs, context));
             }
         }
         if hosts.is_empty() {
             return vec![blackhole(address.port())];
         }
-        let finished = hosts.into_iter().map(|(host_pattern, (mut host, contributors))| {
-            shadow::check(&host_pattern, &contributors, findings);
-            host.routes.sort_by_key(is_catch_all);
-            host
+        let finished = hosts.into_iter().map(|(host, rules)| {
+            shadow::check(&host, &rules.contributors, findings);
+            rules.finish(host)
         });
         finished.collect()
     }
@@ -143,12 +143,40 @@ impl Gateway<'_, '_> {
     }
 }
 
+/// What is gathered for one host of a port.
+#[derive(Default)]
+struct HostRules<'c> {
+    /// Declared port of the first server that has the host.
+    port: u16,
+    require_tls: bool,
+    /// Of each VirtualService, in the order in which they count.
+    routes: Vec<RouteList>,
+    contributors: Contributors<'c>,
+}
+
+impl HostRules<'_> {
+    fn finish(mut self, host: HostPattern) -> VirtualHost {
+        let routes = match self.routes.len() {
+            // Its own catch-all is last already.
+            1 => self.routes.remove(0),
+            _ => {
+                let mut routes: Vec<Route> =
+                    self.routes.iter().flat_map(|list| list.iter().cloned()).collect();
+                routes.sort_by_key(is_catch_all);
+                routes.into()
+            }
+        };
+        let name = format!("{host}:{}", self.port);
+        VirtualHost { name, domains: vec![host], require_tls: self.require_tls, routes }
+    }
+}
+
 /// Answers 404 to everything, for a port that no rules are attached to.
 fn blackhole(port: u16) -> VirtualHost {
     VirtualHost {
         name: format!("blackhole:{port}"),
         domains: vec![HostPattern::Any],
         require_tls: false,
-        routes: vec![],
+        routes: vec![].into(),
     }
 }

@@ -93,7 +93,7 @@ fn http_table(
     cluster: WeightedClusters,
     retries: Option<Arc<RetryPolicy>>,
 ) -> RouteConfig {
-    let routes = vec![default_route("default", cluster, retries)];
+    let routes = vec![default_route("default", cluster, retries)].into();
     RouteConfig::new(
         name,
         vec![VirtualHost {

@@ -34,7 +34,7 @@ use mesh_rules::MeshRules;
 /// Adds the outbound listeners and their route tables.
 pub(crate) fn build(
     resources: &ResourceSet,
-    (registry, clusters, http_rules, scope): (&Registry<'_>, &Clusters, &Rules<'_>, &SidecarScope<'_>),
+    (registry, clusters, http_rules, scope): (&Registry<'_>, &Clusters, &Rules, &SidecarScope<'_>),
     draft: &mut DraftBuilder,
     findings: &mut Vec<Finding>,
 ) {
@@ -54,7 +54,7 @@ pub(crate) fn build(
 struct Outbound<'o, 's> {
     registry: &'o Registry<'s>,
     clusters: &'o Clusters,
-    http_rules: &'o Rules<'s>,
+    http_rules: &'o Rules,
     scope: &'o SidecarScope<'s>,
     rules: MeshRules<'o>,
     /// Virtual hosts of the shared tables, by port.

@@ -12,6 +12,7 @@ use resources::{
 
 use crate::{
     destinations::{Destinations, HostPolicy},
+    gateway,
     hosts::{full_name, service_host},
     proxy::ProxyKind,
     registry::Registry,
@@ -25,37 +26,40 @@ use crate::{
 /// Only what concerns the proxy is looked at: in a gateway rules for gateways, in a sidecar rules for the mesh.
 pub(crate) fn check(
     resources: &ResourceSet,
-    (registry, rules, destinations): (&Registry<'_>, &Rules<'_>, &Destinations<'_>),
+    (registry, rules, destinations): (&Registry<'_>, &Rules, &Destinations<'_>),
 ) -> Vec<Finding> {
     let gateways: HashSet<GatewayRef> =
-        resources.gateways().iter().map(|gateway| reference(gateway)).collect();
-    let (namesakes, findings) = (OnceCell::new(), Vec::new());
-    let mut checker = Checker { registry, rules, destinations, gateways, namesakes, findings };
+        resources.gateways().iter().map(|gateway| gateway::reference(gateway)).collect();
+    let (gateways, namesakes) = (&gateways, &OnceCell::new());
+    let checker = || Checker { registry, rules, destinations, gateways, namesakes, findings: Vec::new() };
+    let mut findings = Vec::new();
     for vs in resources.virtual_services() {
         let concerns = match registry.proxy.kind {
             ProxyKind::Sidecar => vs.spec.is_for_mesh(),
             ProxyKind::Router => vs.spec.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
         };
         if concerns && visibility::virtual_service(vs, &registry.proxy.namespace).is_some() {
-            checker.check(vs);
+            let check = || checker().check(vs);
+            findings.extend(match rules.prepared(vs) {
+                Some(prepared) => prepared.references(check),
+                None => check(),
+            });
         }
     }
-    checker.check_slices(resources);
-    checker.check_destination_rules(resources);
-    checker.findings
-}
-
-fn reference(gateway: &Object<resources::Gateway>) -> GatewayRef {
-    GatewayRef::Named { namespace: gateway.meta.namespace().to_owned(), name: gateway.meta.name().to_owned() }
+    let mut rest = checker();
+    rest.check_slices(resources);
+    rest.check_destination_rules(resources);
+    findings.extend(rest.findings);
+    findings
 }
 
 struct Checker<'c, 's> {
     registry: &'c Registry<'s>,
-    rules: &'c Rules<'s>,
+    rules: &'c Rules,
     destinations: &'c Destinations<'s>,
-    gateways: HashSet<GatewayRef>,
+    gateways: &'c HashSet<GatewayRef>,
     /// The first service with each first label, gathered when it is first asked for.
-    namesakes: OnceCell<HashMap<&'c str, &'c str>>,
+    namesakes: &'c OnceCell<HashMap<&'c str, &'c str>>,
     findings: Vec<Finding>,
 }
 
@@ -72,7 +76,7 @@ fn first_label(host: &str) -> &str {
 }
 
 impl<'c> Checker<'c, '_> {
-    fn check(&mut self, vs: &Object<VirtualService>) {
+    fn check(mut self, vs: &Object<VirtualService>) -> Vec<Finding> {
         let spec = Path::ROOT.field("spec");
         if self.registry.proxy.kind == ProxyKind::Router {
             self.check_gateways(vs, &spec);
@@ -82,6 +86,7 @@ impl<'c> Checker<'c, '_> {
         let tcp = vs.spec.tcp.iter().map(|rule| rule.route.as_slice()).collect();
         self.check_connections(vs, "tls", tls, &spec);
         self.check_connections(vs, "tcp", tcp, &spec);
+        self.findings
     }
 
     /// Destinations of the rules for connections.
@@ -108,13 +113,17 @@ impl<'c> Checker<'c, '_> {
         for rule in self.rules.of(vs) {
             let item = http.index(rule.index);
             let route = item.field("route");
-            for (index, to) in rule.http.route.iter().enumerate() {
-                self.check_destination(rule.owner, &to.destination, &route.index(index).field("destination"));
+            for (index, to) in rule.http().route.iter().enumerate() {
+                self.check_destination(
+                    &rule.owner,
+                    &to.destination,
+                    &route.index(index).field("destination"),
+                );
             }
             let mirrors = item.field("mirrors");
-            for (index, to) in rule.http.mirrors.iter().enumerate() {
+            for (index, to) in rule.http().mirrors.iter().enumerate() {
                 let at = mirrors.index(index);
-                self.check_destination(rule.owner, &to.destination, &at.field("destination"));
+                self.check_destination(&rule.owner, &to.destination, &at.field("destination"));
             }
         }
     }

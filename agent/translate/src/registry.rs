@@ -198,6 +198,11 @@ impl<'s> Registry<'s> {
             .unwrap_or(host)
     }
 
+    /// All ExternalName services with what they stand for.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.aliases.iter().map(|(name, alias)| (&**name, &*alias.target))
+    }
+
     /// The ExternalName services that stand for a name, sorted, each with its own full name.
     pub(crate) fn aliases_of(&self, host: &str) -> impl Iterator<Item = (&str, &Alias<'s>)> {
         self.aliased.get(host).into_iter().flatten().map(|name| (&**name, &self.aliases[name]))

@@ -3,7 +3,7 @@
 use resources::{Destination, DirectResponse, GatewayRef, HttpMatch, Object, VirtualService};
 use snapshot::{
     ClusterTarget, Forward, HeaderEdits, Mirror, PathMatch, RetryPolicy, Rewrite, Route, RouteAction,
-    RouteMatch, Share, WeightedClusters,
+    RouteList, RouteMatch, Share, WeightedClusters,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct RouteContext<'c> {
     pub(crate) registry: &'c Registry<'c>,
     pub(crate) clusters: &'c Clusters,
-    pub(crate) rules: &'c Rules<'c>,
+    pub(crate) rules: &'c Rules,
     /// The gateway, or `mesh` in a sidecar.
     pub(crate) gateway: &'c GatewayRef,
     /// Declared port of the server, or the service's port in a sidecar.
@@ -32,11 +32,17 @@ impl<'c> RouteContext<'c> {
     ///
     /// `None` when no rule is for this gateway and port, so that the host is not the VirtualService's here. Rules
     /// whose matches had to be left out leave a host without routes instead, or its requests would fall to another's.
-    pub(crate) fn routes(&self, vs: &Object<VirtualService>) -> Option<Vec<Route>> {
-        let applies = |rule: &Rule<'_>| {
-            rule.http.matches.is_empty() || rule.http.matches.iter().any(|written| self.counts(written))
+    pub(crate) fn routes(&self, vs: &Object<VirtualService>) -> Option<RouteList> {
+        let prepared = self.rules.prepared(vs)?;
+        prepared.routes((self.gateway, self.port), |rules| self.made_of(rules, vs))
+    }
+
+    fn made_of(&self, rules: &[Rule], vs: &Object<VirtualService>) -> Option<RouteList> {
+        let applies = |rule: &Rule| {
+            let matches = &rule.http().matches;
+            matches.is_empty() || matches.iter().any(|written| self.counts(written))
         };
-        if !self.rules.of(vs).iter().any(applies) {
+        if !rules.iter().any(applies) {
             return None;
         }
         let owner: Arc<str> = format!("{}/{}", vs.meta.namespace(), vs.meta.name()).into();
@@ -58,7 +64,7 @@ impl<'c> RouteContext<'c> {
     pub(crate) fn conditions(
         &self,
         vs: &Object<VirtualService>,
-    ) -> impl Iterator<Item = (&'c Rule<'c>, &'c Match)> {
+    ) -> impl Iterator<Item = (&'c Rule, &'c Match)> {
         let context = *self;
         let conditions = context.rules.of(vs).iter().flat_map(move |rule| {
             let counted = rule.matches.iter().filter(move |condition| {
@@ -72,41 +78,42 @@ impl<'c> RouteContext<'c> {
 
     /// What a rule does with requests on a path so matched; `None` for weights that add up to nothing, which reading
     /// refuses.
-    fn action(&self, rule: &Rule<'_>, matched: &PathMatch) -> Option<RouteAction> {
-        if let Some(to) = &rule.http.redirect {
+    fn action(&self, rule: &Rule, matched: &PathMatch) -> Option<RouteAction> {
+        if let Some(to) = &rule.http().redirect {
             return Some(RouteAction::Redirect(redirect(to, matched)));
         }
-        if let Some(DirectResponse { status, body }) = &rule.http.direct_response {
+        if let Some(DirectResponse { status, body }) = &rule.http().direct_response {
             return Some(RouteAction::DirectResponse { status: *status, body: body.clone() });
         }
-        let path = rule.http.rewrite.as_ref().and_then(|written| path_rewrite(written, matched));
+        let path = rule.http().rewrite.as_ref().and_then(|written| path_rewrite(written, matched));
         let rewrite = Rewrite { path, authority: rule.authority.clone() };
         Some(RouteAction::Forward(Forward {
             clusters: self.clusters_of(rule)?,
             rewrite: (rewrite != Rewrite::default()).then(|| Box::new(rewrite)),
-            timeout: rule.http.timeout.filter(|timeout| *timeout > Duration::ZERO),
+            timeout: rule.http().timeout.filter(|timeout| *timeout > Duration::ZERO),
             retries: rule.retries.clone(),
             mirrors: self.mirrors(rule),
         }))
     }
 
-    fn clusters_of(&self, rule: &Rule<'_>) -> Option<WeightedClusters> {
-        let targets = rule.http.route.iter().zip(&rule.destination_headers).map(|(to, changes)| {
+    fn clusters_of(&self, rule: &Rule) -> Option<WeightedClusters> {
+        let targets = rule.http().route.iter().zip(&rule.destination_headers).map(|(to, changes)| {
             let headers = Some(&changes.edits).filter(|edits| !edits.is_empty());
             ClusterTarget {
                 headers: headers.map(|edits: &HeaderEdits| Box::new(edits.clone())),
                 authority: changes.authority.clone(),
-                ..self.target(&to.destination, to.weight, rule.owner)
+                ..self.target(&to.destination, to.weight, &rule.owner)
             }
         });
         WeightedClusters::new(targets.collect())
     }
 
-    fn mirrors(&self, rule: &Rule<'_>) -> Vec<Mirror> {
-        let mirrors = rule.http.mirrors.iter().filter_map(|mirror| {
+    fn mirrors(&self, rule: &Rule) -> Vec<Mirror> {
+        let mirrors = rule.http().mirrors.iter().filter_map(|mirror| {
             let percent = mirror.percentage.map_or(100.0, |percentage| percentage.value);
             let share = Share::of_percent(percent);
-            (percent > 0.0).then(|| Mirror { target: self.target(&mirror.destination, 1, rule.owner), share })
+            (percent > 0.0)
+                .then(|| Mirror { target: self.target(&mirror.destination, 1, &rule.owner), share })
         });
         mirrors.collect()
     }

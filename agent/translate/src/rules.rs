@@ -4,34 +4,38 @@ mod actions;
 mod delegates;
 mod headers;
 mod matches;
+mod prepared;
 mod retries;
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use foldhash::fast::FixedState;
 use resources::{
-    Delegate, Finding, HttpMatch, HttpRoute, Object, Path, Problem, ResourceId, ResourceSet, Rule as Sort,
-    Severity, VirtualService,
+    Finding, HttpMatch, HttpRoute, Object, Path, Problem, ResourceId, ResourceSet, Rule as Sort, Severity,
+    VirtualService,
 };
 use snapshot::{CorsPolicy, Fault, HeaderEdits, RetryPolicy, RouteMatch};
 
 use crate::{proxy::Proxy, visibility};
+use prepared::ByName;
 
 pub(crate) use actions::{path_rewrite, redirect};
+pub(crate) use prepared::{Outdated, Prepared};
 pub(crate) use retries::{default_retries, inbound_retries};
 
 /// The rules of every VirtualService that a proxy sees.
-#[derive(Debug)]
-pub(crate) struct Rules<'r> {
-    by_owner: HashMap<&'r ResourceId, Vec<Rule<'r>>, FixedState>,
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    by_owner: HashMap<ResourceId, Prepared, FixedState>,
 }
 
 /// A rule without what depends on the table it stands in.
 #[derive(Debug)]
-pub(crate) struct Rule<'r> {
-    pub(crate) http: Cow<'r, HttpRoute>,
+pub(crate) struct Rule {
+    /// What the rule that delegates and this one come to together; `None` where nobody delegates.
+    merged: Option<Box<HttpRoute>>,
     /// The VirtualService it is written in: destinations are relative to its namespace.
-    pub(crate) owner: &'r Object<VirtualService>,
+    pub(crate) owner: Arc<Object<VirtualService>>,
     /// Position in the owner's `spec.http`.
     pub(crate) index: usize,
     /// Requests it is for, any one of these; a rule without conditions has one that takes everything.
@@ -56,76 +60,59 @@ pub(crate) struct Match {
     pub(crate) name: Option<String>,
 }
 
-impl<'r> Rules<'r> {
-    pub(crate) fn new(resources: &'r ResourceSet, proxy: &Proxy, findings: &mut Vec<Finding>) -> Self {
-        let by_name: ByName<'r> = resources
+impl Rules {
+    /// Prepares the rules anew but for those of `before` whose VirtualServices are still the same.
+    pub(crate) fn new(
+        resources: &ResourceSet,
+        mut before: Self,
+        proxy: &Proxy,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
+        let by_name: ByName<'_> = resources
             .virtual_services()
             .iter()
-            .map(|vs| ((vs.meta.namespace(), vs.meta.name()), &**vs))
+            .map(|vs| ((vs.meta.namespace(), vs.meta.name()), vs))
             .collect();
         let visible = resources.virtual_services().iter().filter(|vs| {
             !vs.spec.is_delegate() && visibility::virtual_service(vs, &proxy.namespace).is_some()
         });
         let mut by_owner = HashMap::default();
         for vs in visible {
-            let mut rules = Vec::with_capacity(vs.spec.http.len());
-            for (index, http) in vs.spec.http.iter().enumerate() {
-                match &http.delegate {
-                    None => rules.push(Rule::new(Cow::Borrowed(http), (vs, index), findings)),
-                    Some(delegate) => {
-                        rules.extend(delegated(delegate, (vs, index), &by_name, findings));
-                    }
-                }
-            }
-            by_owner.insert(&vs.meta.id, rules);
+            let earlier = before.by_owner.remove(&vs.meta.id);
+            let prepared = Prepared::new(vs, &by_name, earlier);
+            findings.extend_from_slice(prepared.findings());
+            by_owner.insert(vs.meta.id.clone(), prepared);
         }
         findings.extend(delegates::unused(resources));
         Self { by_owner }
     }
 
     /// The rules of a VirtualService in the order in which they are tried.
-    pub(crate) fn of(&self, vs: &Object<VirtualService>) -> &[Rule<'r>] {
-        self.by_owner.get(&vs.meta.id).map_or(&[], Vec::as_slice)
+    pub(crate) fn of(&self, vs: &Object<VirtualService>) -> &[Rule] {
+        self.prepared(vs).map_or(&[], Prepared::rules)
+    }
+
+    /// The rules of a VirtualService with what has been made of them; `None` when it has no rules of its own here.
+    pub(crate) fn prepared(&self, vs: &Object<VirtualService>) -> Option<&Prepared> {
+        self.by_owner.get(&vs.meta.id)
+    }
+
+    /// Forgets what was made of the rules among other surroundings.
+    pub(crate) fn forget(&mut self, outdated: Outdated) {
+        self.by_owner.values_mut().for_each(|prepared| prepared.forget(outdated));
     }
 }
 
-type ByName<'r> = HashMap<(&'r str, &'r str), &'r Object<VirtualService>, FixedState>;
-
-/// The rules of the delegate in the place of the rule that delegates to it.
-fn delegated<'r>(
-    delegate: &Delegate,
-    root: (&Object<VirtualService>, usize),
-    by_name: &ByName<'r>,
-    findings: &mut Vec<Finding>,
-) -> Vec<Rule<'r>> {
-    let (vs, index) = root;
-    let find = |namespace: &str, name: &str| by_name.get(&(namespace, name)).copied();
-    let owner = match delegates::find(delegate, vs.meta.namespace(), find) {
-        Ok(owner) => owner,
-        Err(missing) => {
-            findings.push(delegates::not_followed(vs, index, missing));
-            return Vec::new();
-        }
-    };
-    let mut rules = Vec::new();
-    for (own_index, own) in owner.spec.http.iter().enumerate() {
-        match delegates::merged(&vs.spec.http[index], own) {
-            Ok(merged) => rules.push(Rule::new(Cow::Owned(merged), (owner, own_index), findings)),
-            Err(unfit) => findings.push(delegates::left_out((owner, own_index), root, unfit)),
-        }
-    }
-    rules
-}
-
-impl<'r> Rule<'r> {
+impl Rule {
     fn new(
-        http: Cow<'r, HttpRoute>,
-        (owner, index): (&'r Object<VirtualService>, usize),
+        merged: Option<HttpRoute>,
+        (owner, index): (&Arc<Object<VirtualService>>, usize),
         findings: &mut Vec<Finding>,
     ) -> Self {
+        let http = merged.as_ref().unwrap_or(&owner.spec.http[index]);
         let mut report = Report { owner, index, findings };
-        let matches = prepared_matches(&http, &mut report);
-        let (own, destination_headers) = headers::of_rule(&http, &mut report);
+        let matches = prepared_matches(http, &mut report);
+        let (own, destination_headers) = headers::of_rule(http, &mut report);
         let rewritten = http.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
         Self {
             matches,
@@ -135,20 +122,25 @@ impl<'r> Rule<'r> {
             cors: http.cors_policy.as_ref().map(|policy| Box::new(actions::cors(policy, &mut report))),
             fault: http.fault.as_ref().and_then(actions::fault).map(Box::new),
             retries: retries::of_rule(http.retries.as_ref()),
-            http,
-            owner,
+            merged: merged.map(Box::new),
+            owner: Arc::clone(owner),
             index,
         }
     }
 
+    /// The rule as written, or as merged with what delegates to it.
+    pub(crate) fn http(&self) -> &HttpRoute {
+        self.merged.as_deref().unwrap_or(&self.owner.spec.http[self.index])
+    }
+
     /// Position of a match in the owner's rule, when it is written there alone.
     pub(crate) fn place(&self, of: &Match) -> Option<usize> {
-        of.index.filter(|_| matches!(self.http, Cow::Borrowed(_)))
+        of.index.filter(|_| self.merged.is_none())
     }
 
     /// The match as written, or as merged with what delegates to it.
     pub(crate) fn written(&self, of: &Match) -> Option<&HttpMatch> {
-        of.index.and_then(|index| self.http.matches.get(index))
+        of.index.and_then(|index| self.http().matches.get(index))
     }
 }
 

@@ -15,8 +15,8 @@ use dataplane::{DataPlane, Settings};
 use snapshot::{
     Application, Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, FilterChain,
     FilterChainMatch, Forward, HttpConnections, Listener, NetworkFilter, PathMatch, RetryCondition, RetryOn,
-    RetryPolicy, Route, RouteAction, RouteConfig, RouteConfigId, RouteMatch, TcpProxy, VirtualHost,
-    WeightedClusters,
+    RetryPolicy, Route, RouteAction, RouteConfig, RouteConfigId, RouteList, RouteMatch, TcpProxy,
+    VirtualHost, WeightedClusters,
 };
 
 /// A running proxy with one worker.
@@ -104,12 +104,12 @@ pub(crate) fn route(path: PathMatch, action: RouteAction) -> Route {
     Route { name: Some("default".to_owned()), ..Route::new(RouteMatch::on_path(path), action) }
 }
 
-pub(crate) fn route_config(domain: &str, routes: Vec<Route>) -> RouteConfig {
+pub(crate) fn route_config(domain: &str, routes: impl Into<RouteList>) -> RouteConfig {
     let host = VirtualHost {
         name: format!("{domain}:80"),
         domains: vec![domain.parse().unwrap()],
         require_tls: false,
-        routes,
+        routes: routes.into(),
     };
     RouteConfig::new("http.80", vec![host])
 }

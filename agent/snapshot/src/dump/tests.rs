@@ -42,7 +42,8 @@ fn a_gateway_is_dumped_under_istios_names() {
                         RouteMatch::on_path(PathMatch::prefix("/status")),
                         RouteAction::Forward(WeightedClusters::new(vec![target]).unwrap().into()),
                     )
-                }],
+                }]
+                .into(),
             }],
         )],
         clusters: vec![],

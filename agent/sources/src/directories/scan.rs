@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use resources::{Files, Finding, Place, Problem, ReadDefaults, Rule, Severity};
+use resources::{Files, Finding, Place, Problem, ReadDefaults, ResourceSet, Rule, Severity};
 
 use super::certificates::{Certificates, Wanted};
 use crate::Update;
@@ -83,14 +83,15 @@ impl Scanner {
         for directory in self.directories.clone() {
             changed |= self.scan_directory(&directory);
         }
+        let read = changed.then(|| self.files.resources());
         if let Some(certificates) = &mut self.certificates {
-            if changed {
-                certificates.want_for(&self.files.resources().0);
+            if let Some((set, _)) = &read {
+                certificates.want_for(set);
             }
             changed |= certificates.scan(&self.touched);
         }
         self.touched.clear();
-        changed.then(|| self.update())
+        changed.then(|| self.update(read.unwrap_or_else(|| self.files.resources())))
     }
 
     fn scan_directory(&mut self, directory: &Path) -> bool {
@@ -142,8 +143,7 @@ impl Scanner {
         }
     }
 
-    fn update(&self) -> Update {
-        let (set, findings) = self.files.resources();
+    fn update(&self, (set, findings): (ResourceSet, Vec<Finding>)) -> Update {
         let away = self.unlisted.iter().map(|(directory, reason)| Finding {
             severity: Severity::Error,
             rule: Rule::Unreadable,

@@ -191,8 +191,7 @@ pub(crate) fn selected<'s>(
         labels && (!proxy.mesh.scope_gateways_to_namespace || gateway.meta.namespace() == proxy.namespace)
     };
     let servers = |gateway: &'s Arc<Object<resources::Gateway>>| {
-        let (namespace, name) = (gateway.meta.namespace().to_owned(), gateway.meta.name().to_owned());
-        let reference = GatewayRef::Named { namespace, name };
+        let reference = super::reference(gateway);
         let server = move |(index, server)| {
             let attached = attachments.of(server, &reference);
             SelectedServer { gateway, index, reference: reference.clone(), attached }

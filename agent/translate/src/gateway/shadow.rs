@@ -15,6 +15,9 @@ pub(super) type Contributors<'c> = Vec<(&'c Object<VirtualService>, RouteContext
 ///
 /// What takes every path is tried last, so it leaves nothing only to others that take every path.
 pub(super) fn check(host: &HostPattern, contributors: &Contributors<'_>, findings: &mut Vec<Finding>) {
+    if contributors.len() < 2 {
+        return;
+    }
     let mut cover = PathCover::default();
     let mut catch_all: Option<&Object<VirtualService>> = None;
     for (vs, context) in contributors {
@@ -35,7 +38,7 @@ pub(super) fn check(host: &HostPattern, contributors: &Contributors<'_>, finding
 
 /// The VirtualService that leaves nothing to a condition.
 fn taker<'c>(
-    (rule, condition): (&Rule<'_>, &Match),
+    (rule, condition): (&Rule, &Match),
     cover: &PathCover<'_, &'c Object<VirtualService>>,
     catch_all: Option<&'c Object<VirtualService>>,
 ) -> Option<&'c Object<VirtualService>> {
@@ -48,7 +51,7 @@ fn taker<'c>(
 }
 
 fn shadowed(
-    (rule, condition): (&Rule<'_>, &Match),
+    (rule, condition): (&Rule, &Match),
     host: &HostPattern,
     taker: &Object<VirtualService>,
 ) -> Finding {

@@ -1,7 +1,7 @@
 //! The names that HTTP calls may go to, and their routes.
 
 use resources::OutboundTrafficPolicy;
-use snapshot::{HostPattern, Route, RouteAction, RouteMatch, VirtualHost};
+use snapshot::{HostPattern, Route, RouteAction, RouteList, RouteMatch, VirtualHost};
 
 use super::{At, HTTP, Outbound};
 use crate::{
@@ -39,13 +39,13 @@ impl Outbound<'_, '_> {
         let name = pattern(&service.host);
         let default = || {
             let clusters = self.clusters.only(outbound_name(port, "", &service.host));
-            vec![default_route("default", clusters, Some(default_retries()))]
+            vec![default_route("default", clusters, Some(default_retries()))].into()
         };
         let routes = name.as_ref().and_then(|name| self.routes(name, port)).unwrap_or_else(default);
         virtual_host(format!("{}:{port}", service.host), self.domains(service), routes)
     }
 
-    fn routes(&self, name: &HostPattern, port: u16) -> Option<Vec<Route>> {
+    fn routes(&self, name: &HostPattern, port: u16) -> Option<RouteList> {
         self.rules.owner(name).and_then(|vs| self.context(port).routes(vs))
     }
 
@@ -108,10 +108,10 @@ impl Outbound<'_, '_> {
                 ("block_all", Route { name, ..Route::new(RouteMatch::default(), action) })
             }
         };
-        virtual_host(name.to_owned(), vec![HostPattern::Any], vec![route])
+        virtual_host(name.to_owned(), vec![HostPattern::Any], vec![route].into())
     }
 }
 
-fn virtual_host(name: String, domains: Vec<HostPattern>, routes: Vec<Route>) -> VirtualHost {
+fn virtual_host(name: String, domains: Vec<HostPattern>, routes: RouteList) -> VirtualHost {
     VirtualHost { name, domains, require_tls: false, routes }
 }

@@ -24,8 +24,8 @@ pub(super) enum Missing {
 pub(super) fn find<'r>(
     delegate: &Delegate,
     namespace: &str,
-    by_name: impl Fn(&str, &str) -> Option<&'r Object<VirtualService>>,
-) -> Result<&'r Object<VirtualService>, Missing> {
+    by_name: impl Fn(&str, &str) -> Option<&'r Arc<Object<VirtualService>>>,
+) -> Result<&'r Arc<Object<VirtualService>>, Missing> {
     let of = delegate.namespace.as_deref().filter(|of| !of.is_empty()).unwrap_or(namespace);
     let found = by_name(of, &delegate.name).ok_or(Missing::Nobody)?;
     if !found.spec.is_delegate() {

@@ -128,7 +128,7 @@ fn host_facts(table: &str, host: &VirtualHost) -> Vec<String> {
     let domains: Vec<_> = host.domains.iter().map(ToString::to_string).collect();
     let redirected = if host.require_tls { "redirected" } else { "not redirected" };
     let mut facts = vec![format!("host {table} {} [{}] {redirected}", host.name, domains.join(" "))];
-    for route in &host.routes {
+    for route in host.routes.iter() {
         let PathMatch::Prefix(prefix) = &route.matches.path else { panic!("{route:?}") };
         let RouteAction::Forward(forward) = &route.action else { panic!("{route:?}") };
         let clusters: Vec<_> = forward.clusters.targets().iter().map(|target| target.name.as_str()).collect();

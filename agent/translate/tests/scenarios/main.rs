@@ -1,6 +1,7 @@
 //! Translation of whole configurations, shown on the scenarios of `golden/`.
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
 
+mod again;
 mod cluster_text;
 mod golden;
 mod istio_dumps;

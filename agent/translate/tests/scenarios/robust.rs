@@ -8,13 +8,13 @@ use crate::support;
 
 /// A line taken out, doubled, or with a piece replaced.
 #[derive(Clone, Debug)]
-enum Mangling {
+pub(crate) enum Mangling {
     Remove,
     Double,
     Replace(&'static str, &'static str),
 }
 
-fn mangling() -> impl Strategy<Value = (prop::sample::Index, Mangling)> {
+pub(crate) fn mangling() -> impl Strategy<Value = (prop::sample::Index, Mangling)> {
     let replacements =
         [("80", "0"), ("80", "65535"), ("a", "*"), (".", ""), ("[", ""), ("http", "tcp"), ("default", "~")];
     let replace =
@@ -23,7 +23,7 @@ fn mangling() -> impl Strategy<Value = (prop::sample::Index, Mangling)> {
     (any::<prop::sample::Index>(), mangling)
 }
 
-fn mangled(input: &str, manglings: &[(prop::sample::Index, Mangling)]) -> String {
+pub(crate) fn mangled(input: &str, manglings: &[(prop::sample::Index, Mangling)]) -> String {
     let mut lines: Vec<String> = input.lines().map(str::to_owned).collect();
     for (at, mangling) in manglings {
         if lines.is_empty() {

@@ -1,0 +1,73 @@
+//! The stages of a translation in order, and what of one serves the next.
+
+use resources::{Finding, ResourceSet};
+
+use crate::{
+    Credentials, Proxy, ProxyKind, Translation, clusters::Clusters, credentials::Contexts,
+    destinations::Destinations, draft::DraftBuilder, gateway, inbound, mutual_tls::MutualTls, outbound,
+    references, registry::Registry, rules::Rules, sidecar_scope::SidecarScope, surroundings::Surroundings,
+};
+
+/// Translates again and again for one proxy, quickly where little has changed.
+///
+/// Every translation is what [`translate`](crate::translate) makes of the same arguments. What a VirtualService came
+/// to is kept with everything it followed from and used again while that is the same: the resource itself and those
+/// it delegates to, in memory, and the [`Surroundings`] in which it was made into routes.
+#[derive(Debug, Default)]
+pub struct Translator {
+    proxy: Option<Proxy>,
+    surroundings: Surroundings,
+    rules: Rules,
+}
+
+impl Translator {
+    /// Works out what `proxy` serves when these resources are in force.
+    pub fn translate(
+        &mut self,
+        resources: &ResourceSet,
+        credentials: &Credentials<'_>,
+        proxy: &Proxy,
+    ) -> Translation {
+        if self.proxy.as_ref() != Some(proxy) {
+            *self = Self { proxy: Some(proxy.clone()), ..Self::default() };
+        }
+        let mut findings = Vec::new();
+        let scope = SidecarScope::new(resources, proxy, &mut findings);
+        let registry = Registry::new(resources, &scope, proxy, &mut findings);
+        let mut draft = DraftBuilder::new(proxy.mesh.path_normalization);
+        let mut rules = Rules::new(resources, std::mem::take(&mut self.rules), proxy, &mut findings);
+        let destinations = Destinations::new(resources, proxy, &mut findings);
+        let mut contexts = Contexts::new(resources, credentials, proxy);
+        let tls = (&mut contexts, &mut findings);
+        let clusters = Clusters::new(resources, (&registry, &scope), &destinations, tls);
+        if let Some(outdated) = self.surroundings.become_those_of(resources, &registry, &clusters) {
+            rules.forget(outdated);
+        }
+        match proxy.kind {
+            ProxyKind::Router => {
+                gateway::build(
+                    resources,
+                    (&registry, &clusters, &rules),
+                    contexts,
+                    (&mut draft, &mut findings),
+                );
+            }
+            ProxyKind::Sidecar => {
+                outbound::build(resources, (&registry, &clusters, &rules, &scope), &mut draft, &mut findings);
+                let mutual_tls = MutualTls::of(resources, proxy);
+                let served = (&registry, &scope, &clusters);
+                inbound::build(served, &mutual_tls, &mut contexts, (&mut draft, &mut findings));
+            }
+        }
+        findings.extend(references::check(resources, (&registry, &rules, &destinations)));
+        let snapshot = draft.finish(clusters);
+        self.rules = rules;
+        Translation { snapshot, findings: in_order(findings) }
+    }
+}
+
+fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by(|a, b| (&a.place, &a.path).cmp(&(&b.place, &b.path)));
+    findings.dedup();
+    findings
+}
