@@ -195,6 +195,8 @@ pub(crate) struct Entry<'e> {
     pub(crate) details: &'e str,
     /// What ended the connection, if that was a TLS handshake.
     pub(crate) termination: &'e str,
+    /// What the network or TLS said of the connection to the endpoint, without blanks.
+    pub(crate) transport_failure: Option<&'e str>,
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) service_time: Option<u64>,
@@ -229,6 +231,7 @@ mod tests {
             flags: "",
             details: "via_upstream",
             termination: "",
+            transport_failure: None,
             received: 0,
             sent: 12,
             service_time: Some(1),

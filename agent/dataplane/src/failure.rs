@@ -113,14 +113,31 @@ impl LocalReply<'static> {
         let reply = |status| Self::new(status, "FI", "fault_filter_abort", "fault filter abort");
         match status {
             AbortStatus::Http(status) => reply(status),
-            AbortStatus::Grpc(status) => Self { grpc_status: Some(status), ..reply(grpc_to_http(status)) },
+            // Others than gRPC's clients get the 200 that carries its status, as from Envoy.
+            AbortStatus::Grpc(status) => Self { grpc_status: Some(status), ..reply(200) },
         }
     }
 
     /// The answer to a request that is not HTTP as RFC 9112 has it.
     pub(crate) fn malformed(error: http1::RequestError) -> Self {
-        let body = if error.status() == 400 { "Bad Request" } else { "" };
-        Self::new(error.status(), "DPE", "http1.codec_error", body)
+        use http1::{FramingError, HeadError, RequestError as Wrong, TargetError};
+        let refused =
+            |details| Self::new(error.status(), "DPE", details, http1::reason_phrase(error.status()));
+        match error {
+            // Envoy's codec reads these; its connection manager refuses them.
+            Wrong::MissingHost => Self::new(400, "", "missing_host_header", ""),
+            Wrong::Target(TargetError::Fragment) => Self::BAD_PATH,
+            Wrong::Head(HeadError::TooLarge) => refused("http1.headers_too_large"),
+            Wrong::Head(HeadError::TooManyHeaders) => refused("http1.too_many_headers"),
+            Wrong::Head(HeadError::InvalidValue) => refused("http1.invalid_characters"),
+            Wrong::Framing(FramingError::LengthAndTransferEncoding) => {
+                refused("http1.content_length_and_chunked_not_allowed")
+            }
+            Wrong::Framing(FramingError::UnknownTransferCoding | FramingError::InvalidTransferEncoding) => {
+                refused("http1.invalid_transfer_encoding")
+            }
+            _ => refused("http1.codec_error"),
+        }
     }
 }
 

@@ -80,11 +80,13 @@ impl Method {
 }
 
 /// What became of a request, for the access log.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub(crate) struct Outcome<'o> {
     status: u16,
     flags: &'static str,
     details: &'static str,
+    /// What the network or TLS said of the connection to the endpoint.
+    transport_failure: Option<Box<str>>,
     /// Whether the request is a gRPC call.
     grpc: bool,
     grpc_status: Option<u8>,
@@ -102,8 +104,8 @@ pub(crate) struct Outcome<'o> {
 }
 
 impl<'o> Outcome<'o> {
-    fn reply(reply: &LocalReply<'_>) -> Self {
-        let sent = reply.sent_body().len() as u64;
+    fn reply(reply: &LocalReply<'_>, method: Method) -> Self {
+        let sent = if method == Method::Head { 0 } else { reply.sent_body().len() as u64 };
         let grpc_status = reply.grpc_status;
         let (status, flags, details) = (reply.status, reply.flags, reply.details);
         Self { status, flags, details, sent, grpc_status, ..Self::default() }
@@ -136,6 +138,7 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
         flags: &flags,
         details: outcome.details,
         termination: "",
+        transport_failure: outcome.transport_failure.as_deref(),
         received: outcome.received,
         sent: outcome.sent,
         service_time: outcome.service_time,
@@ -163,37 +166,53 @@ fn flags(outcome: &Outcome<'_>) -> Cow<'static, str> {
     flags.join(",").into()
 }
 
-/// Copies what the log shows of a request, if the log is on.
+/// Copies what the log shows of a request as it goes up, if the log is on.
 fn record_request(
     connection: &Connection,
     line: &mut RequestLine,
     request: &impl RequestHead,
-    (protocol, added): (&'static str, &head::Added),
+    (protocol, added, routed): (&'static str, &head::Added, &routing::Routed<'_>),
 ) {
     let Some(log) = &connection.worker().log else { return };
     line.start(protocol);
+    let changes = routed.changes();
     for wanted in log.fields() {
         line.push(|out| {
-            if !record_field(&wanted.name, request, added, out)
+            if !record_field(&wanted.name, request, (added, changes), out)
                 && let Some(other) = &wanted.other
             {
-                record_field(other, request, added, out);
+                record_field(other, request, (added, changes), out);
             }
         });
     }
 }
 
 /// Writes a field as the endpoint gets it; says whether there is one.
-fn record_field(name: &str, request: &impl RequestHead, added: &head::Added, out: &mut Vec<u8>) -> bool {
+fn record_field(
+    name: &str,
+    request: &impl RequestHead,
+    (added, changes): (&head::Added, Option<&edits::RequestChanges<'_>>),
+    out: &mut Vec<u8>,
+) -> bool {
     let start = out.len();
+    if let Some(changes) = changes {
+        match name {
+            ":path" => out.extend_from_slice(changes.path().unwrap_or_default().as_bytes()),
+            ":authority" | "host" => {
+                out.extend_from_slice(changes.authority().unwrap_or_default().as_bytes());
+            }
+            name => out.extend_from_slice(changes.fields.first(name).unwrap_or_default()),
+        }
+        if out.len() > start || changes.fields.drops(name) {
+            return out.len() > start;
+        }
+    }
     match name {
         ":method" => out.extend_from_slice(request.method().as_bytes()),
         ":path" => out.extend_from_slice(request.path_and_query().as_bytes()),
         ":authority" | "host" => out.extend_from_slice(request.authority().as_bytes()),
         ":scheme" => out.extend_from_slice(added.scheme().as_bytes()),
-        "x-forwarded-for" => added.record_forwarded_for(out, request),
-        "x-request-id" => added.record_request_id(out, request),
-        name => out.extend_from_slice(request.header(name).unwrap_or_default()),
+        name => added.record_field(name, request, out),
     }
     out.len() > start
 }

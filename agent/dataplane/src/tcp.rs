@@ -38,6 +38,14 @@ impl AsMut<UpstreamConnection> for Dialled {
 pub(crate) struct NotDialled {
     reply: LocalReply<'static>,
     cluster: ClusterName,
+    /// What the network or TLS said of the last endpoint.
+    transport_failure: Option<Box<str>>,
+}
+
+impl NotDialled {
+    fn new(reply: LocalReply<'static>, cluster: ClusterName) -> Self {
+        Self { reply, cluster, transport_failure: None }
+    }
 }
 
 /// Endpoints tried before giving up on a connection.
@@ -53,8 +61,8 @@ pub(crate) async fn dial(
 ) -> Result<Dialled, NotDialled> {
     let target = proxy.clusters.pick(fastrand::u64(..));
     let cluster: ClusterName = target.name.as_str().into();
-    let Some(id) = target.id else { return Err(NotDialled { reply: LocalReply::NO_CLUSTER, cluster }) };
-    let mut reply = LocalReply::NO_HEALTHY_UPSTREAM;
+    let Some(id) = target.id else { return Err(NotDialled::new(LocalReply::NO_CLUSTER, cluster)) };
+    let mut failed = NotDialled::new(LocalReply::NO_HEALTHY_UPSTREAM, cluster);
     let mut tried = Vec::new();
     while tried.len() < ATTEMPTS
         && let Some(lease) = view.pick_untried(id, connection.origin(), choice(connection, view, id), &tried)
@@ -63,20 +71,21 @@ pub(crate) async fn dial(
             Ok(connection) => {
                 lease.count_request();
                 let limits = lease.policy().relay_limits();
-                return Ok(Dialled { connection, lease, cluster, limits });
+                return Ok(Dialled { connection, lease, cluster: failed.cluster, limits });
             }
             // Others have no more room: the limit is the cluster's.
             Err(error @ ConnectError::Overflow) => {
-                return Err(NotDialled { reply: LocalReply::connect_failed(&error), cluster });
+                return Err(NotDialled { reply: LocalReply::connect_failed(&error), ..failed });
             }
             Err(error) => {
                 tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
-                reply = LocalReply::connect_failed(&error);
+                failed.reply = LocalReply::connect_failed(&error);
+                failed.transport_failure = error.transport_failure();
                 tried.push(lease.address);
             }
         }
     }
-    Err(NotDialled { reply, cluster })
+    Err(failed)
 }
 
 /// The only key that an opaque connection has is where it comes from.
@@ -121,6 +130,7 @@ pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
         Ended {
             flags: if failed.reply.flags == "UF" { EXHAUSTED } else { failed.reply.flags },
             cluster: Some(&failed.cluster),
+            transport_failure: failed.transport_failure.as_deref(),
             ..Ended::default()
         },
     );
@@ -146,6 +156,7 @@ struct Ended<'e> {
     termination: &'e str,
     transferred: Transferred,
     cluster: Option<&'e str>,
+    transport_failure: Option<&'e str>,
     dialled: Option<&'e Dialled>,
 }
 
@@ -173,6 +184,7 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         flags: ended.flags,
         details: if ended.flags == "NR" { "filter_chain_not_found" } else { "" },
         termination: ended.termination,
+        transport_failure: ended.transport_failure,
         received: ended.transferred.received,
         sent: ended.transferred.sent,
         service_time: None,

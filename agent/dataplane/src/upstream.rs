@@ -110,6 +110,21 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`: what the network or TLS says of it, in Envoy's words where it has any.
+    pub(crate) fn transport_failure(&self) -> Option<Box<str>> {
+        let text = match self {
+            Self::Failed(error) => {
+                let known = error.raw_os_error().map(|number| nix::errno::Errno::from_raw(number).desc());
+                format!("delayed connect error: {}", known.map_or(error.to_string(), str::to_owned))
+            }
+            Self::Tls(error) => format!("TLS_error: {error}"),
+            Self::NotHttp2(error) => format!("not HTTP/2: {error}"),
+            Self::Timeout | Self::Overflow => return None,
+        };
+        // It stands among values that blanks part.
+        Some(text.replace(|char: char| char.is_whitespace() || char.is_control(), "_").into())
+    }
+
     /// Whether the cluster has as many connections as it may, or as many requests waiting for one.
     pub(crate) fn is_overflow(&self) -> bool {
         matches!(self, Self::Overflow)

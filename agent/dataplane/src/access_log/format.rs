@@ -271,6 +271,14 @@ impl Entry<'_> {
         }
     }
 
+    /// Envoy's braces hold what the transport says, too.
+    fn write_details(&self, out: &mut Vec<u8>) {
+        match (self.details.strip_suffix('}'), self.transport_failure) {
+            (Some(details), Some(reason)) => put(Some(format_args!("{details}|{reason}}}")), out),
+            _ => text(Some(self.details), out),
+        }
+    }
+
     fn write_operator(&self, operator: &Operator, out: &mut Vec<u8>) {
         let address = |address: Option<SocketAddr>, out: &mut Vec<u8>| put(address, out);
         match operator {
@@ -281,10 +289,11 @@ impl Entry<'_> {
             // In JSON too Envoy writes `-` for none.
             Operator::ResponseFlags if self.flags.is_empty() => out.push(b'-'),
             Operator::ResponseFlags => text(Some(self.flags), out),
-            Operator::ResponseCodeDetails => text(Some(self.details), out),
             Operator::ConnectionTerminationDetails | Operator::DownstreamTransportFailureReason => {
                 text(Some(self.termination), out);
             }
+            Operator::ResponseCodeDetails => self.write_details(out),
+            Operator::UpstreamTransportFailureReason => text(self.transport_failure, out),
             Operator::BytesReceived => put(Some(self.received), out),
             Operator::BytesSent => put(Some(self.sent), out),
             Operator::Duration | Operator::RequestDuration | Operator::ResponseDuration => {

@@ -39,6 +39,18 @@ pub(super) struct Attempts<'a> {
 pub(super) struct Unanswered {
     pub(super) reply: Option<LocalReply<'static>>,
     pub(super) local: Option<SocketAddr>,
+    /// What the network or TLS said of the last connection.
+    pub(super) transport_failure: Option<Box<str>>,
+}
+
+impl Unanswered {
+    pub(super) fn new(broken: &Broken, local: Option<SocketAddr>) -> Self {
+        let transport_failure = match broken {
+            Broken::Connect(error) => error.transport_failure(),
+            _ => None,
+        };
+        Self { reply: broken.reply(), local, transport_failure }
+    }
 }
 
 impl<'a> Attempts<'a> {
@@ -93,7 +105,7 @@ impl<'a> Attempts<'a> {
                     let covered = self.policy.is_some_and(|policy| retry::covers_failure(policy, &broken));
                     let unconnected = matches!(broken, Broken::Connect(_));
                     if !(covered && self.prepare(lease, request, body, unconnected).await) {
-                        return Err(Unanswered { reply: broken.reply(), local });
+                        return Err(Unanswered::new(&broken, local));
                     }
                 }
             }

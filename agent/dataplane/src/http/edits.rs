@@ -28,6 +28,14 @@ impl<'v> Fields<'v> {
         same.map(|(_, value)| value.clone()).collect()
     }
 
+    /// The first of them.
+    pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
+        self.added
+            .iter()
+            .find(|(added, _)| added.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_slice())
+    }
+
     /// Writes the lines that come.
     pub(super) fn write(&self, sink: &mut impl FieldSink) {
         self.added.iter().for_each(|(name, value)| sink.field(name, value));

@@ -358,9 +358,8 @@ pub(super) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'static> {
         Err(PumpError::Write) => ("DC", "downstream_remote_disconnect"),
         Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
         Err(PumpError::Late) => ("UT", "response_timeout"),
-        Err(PumpError::Read | PumpError::Body(_)) => {
-            ("UC", "upstream_reset_after_response_started{connection_termination}")
-        }
+        Err(PumpError::Read) => ("UC", "upstream_reset_after_response_started{connection_termination}"),
+        Err(PumpError::Body(_)) => ("UPE", "upstream_reset_after_response_started{protocol_error}"),
     };
     Outcome { flags, details, ..Outcome::default() }
 }

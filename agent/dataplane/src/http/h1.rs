@@ -192,9 +192,9 @@ impl<S: Transport> Session<'_, S> {
         };
         let added = Added::new(self.connection, &head);
         let protocol = parsed.version.as_str();
-        record_request(self.connection, &mut self.line, &head, (protocol, &added));
         let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
         let mut routed = route(&asked, view, http.route_config, fastrand::u64(..));
+        record_request(self.connection, &mut self.line, &head, (protocol, &added, &routed));
         let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
         let mut http2_head = None;
         if let Action::Forward(forwarding) = &routed.action {
@@ -218,7 +218,8 @@ impl<S: Transport> Session<'_, S> {
             start,
             version: parsed.version,
             body: parsed.body,
-            keep_alive: parsed.keep_alive && parsed.version == Version::Http11,
+            // What follows on CONNECT would be another protocol's.
+            keep_alive: parsed.keep_alive && parsed.version == Version::Http11 && parsed.method != "CONNECT",
             method: Method::of(parsed.method),
             upgrade: upgrade.is_some(),
             http2_head,
@@ -243,12 +244,12 @@ impl<S: Transport> Session<'_, S> {
             Action::Reply(reply) => {
                 let reply = reply.for_client(grpc);
                 let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
-                (next, Outcome::reply(&reply))
+                (next, Outcome::reply(&reply, method))
             }
             Action::Redirect(status, location) => {
                 let reply = LocalReply::redirect(status, &location).for_client(grpc);
                 let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
-                (next, Outcome::reply(&reply))
+                (next, Outcome::reply(&reply, method))
             }
             Action::Forward(forwarding) => {
                 let forward = Forward { view, forwarding, start, body, asked, upgrade, http2_head };
@@ -267,8 +268,8 @@ impl<S: Transport> Session<'_, S> {
         let start = Instant::now();
         let answering = Answering { lasting, method: Method::Other, grpc: false, changes: None };
         let next = self.reply(reply, answering, &mut out).await;
-        self.line.start("");
-        log(self.connection, start, &self.line, &Outcome::reply(reply));
+        self.line.start(Version::Http11.as_str());
+        log(self.connection, start, &self.line, &Outcome::reply(reply, Method::Other));
         next
     }
 

@@ -78,6 +78,14 @@ impl<'v> Routed<'v> {
         self
     }
 
+    /// What the route changes in the request.
+    pub(super) fn changes(&self) -> Option<&RequestChanges<'v>> {
+        match &self.action {
+            Action::Forward(forwarding) => forwarding.changes.as_deref(),
+            Action::Reply(_) | Action::Redirect(..) => None,
+        }
+    }
+
     fn new(action: Action<'v>, grpc: bool) -> Self {
         Self { action, cluster: None, route: None, answer: None, delay: None, grpc }
     }

@@ -1,92 +1,138 @@
-//! The same requests to Envoy and to this proxy, compared field by field. Needs a real Envoy: `scripts/compare-envoy`
-//! names it in `ENVOY`.
+//! The same requests to Envoy and to this proxy, compared field by field: answers, forwarded requests, access log lines.
+//! What Envoy said is recorded; `scripts/compare-envoy` asks a real one, and with `UPDATE_GOLDEN=1` records it anew.
+
+mod cases;
+mod program;
+mod proxy;
 
 use std::{
+    collections::HashMap,
     fs,
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
-    sync::Arc,
+    io::Write,
+    net::{Shutdown, SocketAddr},
+    path::Path,
+    process::Command,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use dataplane::Settings;
-use snapshot::{
-    AbortStatus, CorsPolicy, Edits, Fault, Format, Forward, HeaderEdits, PathMatch, PathRewrite, Redirect,
-    RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, Share, TextMatch,
+use self::{
+    cases::{CASES, GONE, LAST},
+    program::Envoy,
+    proxy::{Full, postern, upstream},
 };
+use crate::support::{Answer, Client, free_address};
 
-use crate::support::{
-    Answer, Client, Proxy, Upstream, cluster, endpoints, free_address, gateway_draft, retrying, route,
-    route_config, to_cluster,
-};
-
-/// What is asked for: a request line and its fields; every case is compared.
-const CASES: &[&str] = &[
-    "GET /plain?q=1 HTTP/1.1\nhost: test\nx-kept: 1\nx-forwarded-for: 9.9.9.9\nx-forwarded-proto: https\n\
-     x-request-id: mine\nx-forwarded-host: h\nx-envoy-retry-on: 5xx\nx-envoy-max-retries: 3\n\
-     x-envoy-upstream-rq-timeout-ms: 1\nx-envoy-unknown: 1\nx-envoy-internal: true\n\
-     x-envoy-external-address: 1.1.1.1\nx-envoy-original-path: /o\nx-envoy-decorator-operation: o\n\
-     x-envoy-attempt-count: 7\nx-envoy-expected-rq-timeout-ms: 9\nx-envoy-ip-tags: t\n\
-     x-envoy-force-trace: 1\nx-envoy-peer-metadata: m\nx-client-trace-id: c\n\n",
-    "GET /rewrite/a?b=/rewrite/ HTTP/1.1\nhost: test\n\n",
-    "GET /whole/a?b HTTP/1.1\nhost: test\n\n",
-    "GET /headers HTTP/1.1\nhost: test\nx-gone: 1\nx-set: old\nx-kept: k\n\n",
-    "GET /limited HTTP/1.1\nhost: test\n\n",
-    "GET /timeout HTTP/1.1\nhost: test\n\n",
-    "GET /busy HTTP/1.1\nhost: test\n\n",
-    "GET /close HTTP/1.1\nhost: test\n\n",
-    "GET /nonsense HTTP/1.1\nhost: test\n\n",
-    "GET /empty HTTP/1.1\nhost: test\n\n",
-    "GET /refused HTTP/1.1\nhost: test\n\n",
-    "GET /unknown HTTP/1.1\nhost: test\n\n",
-    "GET /direct?q HTTP/1.1\nhost: test\n\n",
-    "GET /nothing HTTP/1.1\nhost: test\n\n",
-    "GET /redirect/a?b HTTP/1.1\nhost: test:8080\n\n",
-    "GET /fault HTTP/1.1\nhost: test\n\n",
-    "GET / HTTP/1.1\nhost: test\n\n",
-    "OPTIONS /cors HTTP/1.1\nhost: test\norigin: https://a\naccess-control-request-method: PUT\n\n",
-    "OPTIONS /cors HTTP/1.1\nhost: test\norigin: https://b\naccess-control-request-method: PUT\n\n",
-    "GET /cors HTTP/1.1\nhost: test\norigin: https://a\n\n",
-    "POST /empty HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\n\n",
-    "POST /unknown HTTP/1.1\nhost: test\ncontent-type: application/grpc+proto\ncontent-length: 0\n\n",
-    "POST / HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\n\n",
-    "POST /refused HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\n\n",
-    "POST /timeout HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\n\n",
-    "POST /fault HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\n\n",
-];
+/// What Envoy said, one case after the other.
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/serving/envoy/answers.txt");
 
 #[test]
-fn answers_and_forwarded_requests_are_those_of_envoy() {
-    let Some(program) = std::env::var_os("ENVOY") else {
-        println!("skipped: ENVOY names no Envoy; see scripts/compare-envoy");
-        return;
-    };
-    let upstream = upstream();
-    let refused = free_address();
-    let envoy = Envoy::start(Command::new(program), upstream.address, refused);
-    let ours = postern(upstream.address, refused);
-    let mut differences = Vec::new();
-    for case in CASES {
-        let (theirs, ours) = (ask(envoy.address, case), ask(ours.address, case));
-        if theirs != ours {
-            let line = case.lines().next().unwrap_or_default();
-            differences.push(format!("{line}\n--- Envoy\n{theirs}\n--- Postern\n{ours}\n"));
+fn answers_forwarded_requests_and_log_lines_are_those_of_envoy() {
+    let (upstream, refused, full) = (upstream(), free_address(), Full::new());
+    let addresses = [upstream.address, refused, full.address];
+    if let Some(program) = std::env::var_os("ENVOY") {
+        let envoy = Envoy::start(Command::new(program), addresses);
+        let answers = answers(envoy.address, &envoy.log).join("");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(RECORDED, &answers).unwrap();
         }
+        assert_eq!(answers, fs::read_to_string(RECORDED).unwrap(), "Envoy says other things than recorded");
     }
-    assert!(
-        differences.is_empty(),
-        "{} of {} differ:\n{}",
-        differences.len(),
-        CASES.len(),
-        differences.join("\n")
-    );
+    let (postern, log) = postern(addresses);
+    let recorded = fs::read_to_string(RECORDED).unwrap();
+    let recorded: Vec<_> = recorded.split_inclusive(END).collect();
+    let answers = answers(postern.address, log.path());
+    assert_eq!(recorded.len(), answers.len(), "scripts/compare-envoy records what Envoy says");
+    let differing = recorded.iter().zip(&answers).filter(|(theirs, ours)| theirs != ours);
+    let differences: Vec<_> =
+        differing.map(|(theirs, ours)| format!("--- Envoy\n{theirs}--- Postern\n{ours}")).collect();
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
-/// An answer in a form that can be compared: the order of fields and what differs each time left out.
-fn ask(address: SocketAddr, case: &str) -> String {
-    let Answer { head, body } = Client::connect(address).send(case.replace('\n', "\r\n")).answer();
+/// Ends what is recorded of a case.
+const END: &str = "\n====\n";
+
+/// What a proxy makes of every case: the answer, or the request that it forwards, and its log line.
+fn answers(proxy: SocketAddr, log: &Path) -> Vec<String> {
+    let many = format!("GET /plain HTTP/1.1\nhost: test\n{}\n", "x-a: 1\n".repeat(101));
+    let huge = format!("GET /plain HTTP/1.1\nhost: test\nx-a: {}\n\n", "a".repeat(61 * 1024));
+    let last = LAST.iter().copied().chain([&many[..], &huge[..]]).map(|case| (case, true));
+    let cases: Vec<_> = CASES.iter().map(|case| (*case, false)).chain(last).collect();
+    let asked: Vec<_> = cases.iter().map(|case| ask(proxy, *case)).collect();
+    let ports: Vec<_> = asked.iter().map(|(_, port)| *port).collect();
+    let lines = lines(log, &ports);
+    let told = |((case, _), (answer, port)): (&(&str, bool), (String, u16))| {
+        let line = comparable_line(&lines[&port], &answer);
+        let asked = case.lines().next().unwrap_or_default();
+        format!("{asked}\n\n{}\n\n{line}{END}", answer.trim_end())
+    };
+    cases.iter().zip(asked).map(told).collect()
+}
+
+/// Lines of both access logs; the client's port tells whose it is.
+const LOGGED: &str = "%DOWNSTREAM_REMOTE_PORT% \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
+    %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
+    \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %REQ(:AUTHORITY)% %ROUTE_NAME%\n";
+
+/// A line without what differs for good reason.
+fn comparable_line(line: &str, answer: &str) -> String {
+    const STATUS: usize = 3;
+    const SENT: usize = 9;
+    let mut words: Vec<_> = line.split(' ').collect();
+    // How long an echoed request is depends on fields that are left out.
+    if answer.contains(" HTTP/1.1\n") {
+        words[SENT] = "*";
+    }
+    // Of a head that cannot be used nothing is remembered.
+    if words.get(STATUS) == Some(&"400") {
+        words = words[STATUS..=SENT].to_vec();
+    }
+    words.join(" ")
+}
+
+/// The lines for connections from these ports, when they are written.
+fn lines(log: &Path, ports: &[u16]) -> HashMap<u16, String> {
+    let start = Instant::now();
+    loop {
+        let text = fs::read_to_string(log).unwrap();
+        let by_port = |line: &str| {
+            let (port, line) = line.split_once(' ')?;
+            Some((port.parse().ok()?, line.to_owned()))
+        };
+        let lines: HashMap<u16, String> = text.lines().filter_map(by_port).collect();
+        if ports.iter().all(|port| lines.contains_key(port)) {
+            return lines;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "lines are missing:\n{text}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// An answer in a form that can be compared, and the client's port.
+fn ask(address: SocketAddr, (case, last): (&str, bool)) -> (String, u16) {
+    let mut client = Client::connect(address);
+    let port = client.0.local_addr().unwrap().port();
+    if !last {
+        return (shown(client.send(case.replace('\n', "\r\n")).answer()), port);
+    }
+    let (said, rest) = case.split_once("\n\n").unwrap();
+    for said in format!("{said}\n\n{rest}").replace('\n', "\r\n").split_inclusive(['~', GONE]) {
+        // It may have been answered and closed before the end.
+        _ = client.0.write_all(said.trim_end_matches(['~', GONE]).as_bytes());
+        match said.chars().last() {
+            Some('~') => thread::sleep(Duration::from_millis(100)),
+            Some(GONE) => _ = client.0.shutdown(Shutdown::Write),
+            _ => {}
+        }
+    }
+    let mut answer = client.rest_or_reset();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    let body = answer.split_off(end);
+    (shown(Answer { head: String::from_utf8(answer).unwrap(), body }), port)
+}
+
+/// The order of fields and what differs each time are left out.
+fn shown(Answer { head, body }: Answer) -> String {
     let body = String::from_utf8(body).unwrap();
     if body.contains(" HTTP/1.1\r\n") {
         // The forwarded request, whose length tells of fields that are left out.
@@ -119,150 +165,3 @@ fn comparable(head: &str) -> String {
     fields.sort();
     format!("{first}\n{}", fields.join("\n"))
 }
-
-fn upstream() -> Upstream {
-    Upstream::start(|mut client| {
-        while let Some(head) = client.request_head() {
-            match head.split(['/', ' ']).nth(2).unwrap_or_default() {
-                "close" => return,
-                "timeout" => thread::sleep(Duration::from_secs(1)),
-                "nonsense" => _ = client.send("nonsense\r\n\r\n"),
-                "busy" => _ = client.send("HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy"),
-                _ => {
-                    let length = head.len();
-                    let answer =
-                        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-a: up\r\nx-gone: 1\r\n");
-                    client
-                        .send(answer)
-                        .send("access-control-allow-origin: *\r\nserver: fake\r\n\r\n")
-                        .send(head);
-                }
-            }
-        }
-    })
-}
-
-/// This proxy with the routes that [`CONFIG`] has for Envoy.
-fn postern(upstream: SocketAddr, refused: SocketAddr) -> Proxy {
-    Proxy::start(Settings::default(), |address| {
-        let mut draft = gateway_draft(address, &[upstream]);
-        draft.clusters.push(cluster("empty", endpoints(&[])));
-        draft.clusters.push(cluster("refused", endpoints(&[refused])));
-        draft.route_configs = vec![route_config("test", routes())];
-        draft
-    })
-}
-
-fn forward(path: &str, id: Option<u32>) -> Route {
-    route(PathMatch::prefix(path), RouteAction::Forward(to_cluster(id).into()))
-}
-
-fn with(path: &str, change: impl FnOnce(&mut Forward)) -> Route {
-    let mut forward: Forward = to_cluster(Some(0)).into();
-    change(&mut forward);
-    route(PathMatch::prefix(path), RouteAction::Forward(forward))
-}
-
-fn rewriting(path: &str, rewrite: PathRewrite) -> Route {
-    let rewrite = Rewrite { path: Some(rewrite), authority: None };
-    with(path, |forward| forward.rewrite = Some(Box::new(rewrite)))
-}
-
-fn edits(remove: &str, set: (&str, &str), add: &[(&str, &str)]) -> Edits {
-    let value = |(name, value): (&str, &str)| (name.to_owned(), Format::parse(value).unwrap());
-    let add = add.iter().copied().map(value).collect();
-    Edits { remove: vec![remove.to_owned()], set: vec![value(set)], add }
-}
-
-fn routes() -> Vec<Route> {
-    let request = edits(
-        "x-gone",
-        ("x-set", "%REQ(x-kept)%"),
-        &[("x-empty", "%REQ(none)%"), ("x-mix", "a%REQ(none)%b"), ("x-path", "%REQ(:PATH)% %PROTOCOL%")],
-    );
-    let response = edits("x-gone", ("x-a", "was %RESP(x-a)%"), &[("x-code", "%RESPONSE_CODE%")]);
-    let busy = RetryPolicy {
-        attempts: 1,
-        on: RetryOn { conditions: vec![RetryCondition::ServerError], statuses: Vec::new() },
-        ..retrying()
-    };
-    let redirect = Redirect {
-        status: 302,
-        path: Some(PathRewrite::Prefix { matched: 9, text: "/new".to_owned() }),
-        authority: None,
-        port: None,
-        scheme: Some("https".to_owned()),
-    };
-    let cors = CorsPolicy {
-        allow_origins: vec![TextMatch::Exact("https://a".to_owned())],
-        allow_methods: "GET,PUT".to_owned(),
-        allow_headers: "x-a".to_owned(),
-        expose_headers: "x-b".to_owned(),
-        max_age: Some(60),
-        allow_credentials: true,
-        ignore_unmatched_preflights: false,
-    };
-    let direct = |status, body: &str| RouteAction::DirectResponse { status, body: body.to_owned() };
-    let abort = Fault { delay: None, abort: Some((AbortStatus::Http(418), Share::ALL)) };
-    vec![
-        forward("/plain", Some(0)),
-        rewriting("/rewrite/", PathRewrite::Prefix { matched: 9, text: "/".to_owned() }),
-        rewriting("/whole", PathRewrite::Whole("/other".to_owned())),
-        Route { headers: Some(Box::new(HeaderEdits { request, response })), ..forward("/headers", Some(0)) },
-        with("/limited", |forward| forward.timeout = Some(Duration::from_secs(5))),
-        with("/timeout", |forward| forward.timeout = Some(Duration::from_millis(200))),
-        with("/busy", |forward| forward.retries = Some(Arc::new(busy))),
-        forward("/close", Some(0)),
-        forward("/nonsense", Some(0)),
-        forward("/empty", Some(1)),
-        forward("/refused", Some(2)),
-        forward("/unknown", None),
-        route(PathMatch::prefix("/direct"), direct(418, "tea")),
-        route(PathMatch::prefix("/nothing"), direct(204, "")),
-        route(PathMatch::prefix("/redirect"), RouteAction::Redirect(redirect)),
-        Route { fault: Some(Box::new(abort)), ..forward("/fault", Some(0)) },
-        Route { cors: Some(Box::new(cors)), ..forward("/cors", Some(0)) },
-    ]
-}
-
-/// A running Envoy.
-struct Envoy {
-    process: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Envoy {
-    fn start(mut program: Command, upstream: SocketAddr, refused: SocketAddr) -> Self {
-        let address = free_address();
-        let ports = [("GATEWAY", address), ("UPSTREAM", upstream), ("REFUSED", refused)];
-        let config = ports.iter().fold(CONFIG.to_owned(), |config, (name, address)| {
-            config.replace(name, &address.port().to_string())
-        });
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("envoy.yaml");
-        fs::write(&file, config).unwrap();
-        program.arg("-c").arg(&file).args(["--concurrency", "1", "--disable-hot-restart", "-l", "critical"]);
-        let process = program.stderr(Stdio::piped()).spawn().unwrap();
-        let mut envoy = Self { process, address, _directory: directory };
-        for _ in 0..200 {
-            if TcpStream::connect(address).is_ok() {
-                return envoy;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        envoy.process.kill().unwrap();
-        let said = BufReader::new(envoy.process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        panic!("Envoy does not listen: {}", said.collect::<Vec<_>>().join("\n"));
-    }
-}
-
-impl Drop for Envoy {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-const CONFIG: &str = include_str!("envoy.yaml");

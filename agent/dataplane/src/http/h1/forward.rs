@@ -168,7 +168,7 @@ impl<S: Transport> Session<'_, S> {
         }
         let asked = match staged {
             Ok(()) => self.ask(&mut forward, &mut attempts, &mut sent, (head, &mut out)).await,
-            Err(broken) => Err(Unanswered { reply: broken.reply(), local: None }),
+            Err(broken) => Err(Unanswered::new(&broken, None)),
         };
         let (next, outcome) = match asked {
             Ok((exchange, answer)) => {
@@ -181,7 +181,8 @@ impl<S: Transport> Session<'_, S> {
             self.mirror(&forward, head, &sent);
         }
         self.connection.worker().recycle(out);
-        (next, Outcome { exhausted: attempts.exhausted, ..outcome })
+        let received = outcome.received.max(sent.data);
+        (next, Outcome { exhausted: attempts.exhausted, received, ..outcome })
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
@@ -233,7 +234,7 @@ impl<S: Transport> Session<'_, S> {
             |head: &AnswerHead<'_>, upstream| write_answer(out, head, (start, upstream), lasting, &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, &mut take).await?;
         let local = exchange.local();
-        let unanswered = |broken: Broken| Unanswered { reply: broken.reply(), local };
+        let unanswered = |broken: Broken| Unanswered::new(&broken, local);
         while answer.interim {
             let written = write_whole(self.connection, body.stream, out).await;
             written.map_err(|_| unanswered(Broken::Downstream))?;
@@ -299,7 +300,7 @@ impl<S: Transport> Session<'_, S> {
             self.linger().await;
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
-        (next, Outcome { flags, details, received: sent.data, sent: received, ..outcome })
+        (next, Outcome { flags, details, sent: received, ..outcome })
     }
 
     async fn move_bodies(
@@ -369,12 +370,13 @@ impl<S: Transport> Session<'_, S> {
     async fn give_up(
         &mut self,
         forward: &Forward<'_>,
-        Unanswered { reply, local }: Unanswered,
+        Unanswered { reply, local, transport_failure }: Unanswered,
     ) -> (Next, Outcome<'static>) {
-        match reply {
+        let (next, outcome) = match reply {
             Some(reply) => self.fail(forward, &reply, local).await,
             None => (Next::Close, body_outcome(Err(PumpError::Write)).at(forward.lease(), local)),
-        }
+        };
+        (next, Outcome { transport_failure, ..outcome })
     }
 
     /// Answers in the endpoint's place.
@@ -390,7 +392,7 @@ impl<S: Transport> Session<'_, S> {
         let mut out = self.connection.worker().scratch();
         let next = self.reply(reply, Answering { lasting, ..forward.asked }, &mut out).await;
         self.connection.worker().recycle(out);
-        (next, Outcome::reply(reply).at(forward.lease(), local))
+        (next, Outcome::reply(reply, forward.asked.method).at(forward.lease(), local))
     }
 }
 

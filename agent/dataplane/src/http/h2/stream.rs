@@ -99,9 +99,9 @@ fn prepare<'v>(
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
     let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
     let added = Added::new(connection, &head);
-    record_request(connection, line, &head, ("HTTP/2", &added));
     let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start };
     let routed = route(&asked, view, http.route_config, fastrand::u64(..));
+    record_request(connection, line, &head, ("HTTP/2", &added, &routed));
     let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
     let changes = forwarding.changes.as_deref();
     let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
@@ -241,25 +241,25 @@ impl Stream<'_> {
         }
         let asked = match staged {
             Ok(()) => self.ask(forward, &mut attempts, head).await,
-            Err(error) => Err(Unanswered { reply: Broken::from(error).reply(), local: None }),
+            Err(error) => Err(Unanswered::new(&Broken::from(error), None)),
         };
         let outcome = match asked {
             Ok((exchange, answer)) => {
                 let outcome = Outcome::default().at(forward.lease(), exchange.local());
                 self.finish(forward, (exchange, attempts.deadline()), answer, outcome).await
             }
-            Err(Unanswered { reply, local }) => {
+            Err(Unanswered { reply, local, transport_failure }) => {
                 let outcome = match reply {
                     Some(reply) => self.reply(&reply),
-                    None => Outcome::reply(&LocalReply::CLIENT_GONE),
+                    None => Outcome::reply(&LocalReply::CLIENT_GONE, self.method),
                 };
-                outcome.at(forward.lease(), local)
+                Outcome { transport_failure, ..outcome.at(forward.lease(), local) }
             }
         };
         if !mirrored && forward.upload.is_done() && forward.upload.rewind() {
             self.mirror(forward, head);
         }
-        Outcome { exhausted: attempts.exhausted, ..outcome }
+        Outcome { exhausted: attempts.exhausted, received: forward.upload.data, ..outcome }
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
@@ -293,7 +293,7 @@ impl Stream<'_> {
         let take = |head: &AnswerHead<'_>, upstream| Answer::new(head, (start, upstream), &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, take).await?;
         let local = exchange.local();
-        let unanswered = |broken: Broken| Unanswered { reply: broken.reply(), local };
+        let unanswered = |broken: Broken| Unanswered::new(&broken, local);
         while answer.interim {
             let sent = body.respond.send_informational(answer.head());
             sent.map_err(|_| unanswered(Broken::Downstream))?;
@@ -347,8 +347,8 @@ impl Stream<'_> {
             client.send_reset(h2::Reason::INTERNAL_ERROR);
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
-        let (received, grpc_status) = (forward.upload.data, trailers_only.or(grpc_status));
-        Outcome { status, service_time, flags, details, received, sent, grpc_status, ..outcome }
+        let grpc_status = trailers_only.or(grpc_status);
+        Outcome { status, service_time, flags, details, sent, grpc_status, ..outcome }
     }
 
     async fn move_bytes(
@@ -418,6 +418,6 @@ impl Stream<'_> {
         {
             _ = to.send_data(Bytes::copy_from_slice(body.as_bytes()), true);
         }
-        Outcome::reply(&reply)
+        Outcome::reply(&reply, self.method)
     }
 }

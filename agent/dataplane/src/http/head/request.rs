@@ -53,18 +53,20 @@ impl Added {
         self.direction != Direction::Inbound
     }
 
-    /// Writes `x-forwarded-for` as it goes upstream.
-    pub(in crate::http) fn record_forwarded_for(&self, out: &mut Vec<u8>, request: &impl RequestHead) {
-        match self.is_gateway() {
-            true => self.write_forwarded_for(out, request),
-            false => out.extend_from_slice(request.header(FORWARDED_FOR).unwrap_or_default()),
+    /// Writes a field as it goes upstream if no route changes it; nothing when there is none.
+    pub(in crate::http) fn record_field(&self, name: &str, request: &impl RequestHead, out: &mut Vec<u8>) {
+        match name {
+            FORWARDED_FOR if self.is_gateway() => self.write_forwarded_for(out, request),
+            FORWARDED_PROTO if self.is_gateway() || request.header(name).is_none() => {
+                out.extend_from_slice(self.scheme.as_bytes());
+            }
+            // Writing into memory cannot fail.
+            EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.peer),
+            REQUEST_ID if let Some(id) = &self.request_id => out.extend_from_slice(id),
+            ATTEMPT_COUNT if self.counts_attempts() => out.push(b'1'),
+            _ if self.replaces(name) => {}
+            _ => out.extend_from_slice(request.header(name).unwrap_or_default()),
         }
-    }
-
-    /// Writes `x-request-id` as it goes upstream.
-    pub(in crate::http) fn record_request_id(&self, out: &mut Vec<u8>, request: &impl RequestHead) {
-        let sent = self.request_id.as_ref().map(|id| &id[..]).or_else(|| request.header(REQUEST_ID));
-        out.extend_from_slice(sent.unwrap_or_default());
     }
 
     /// The scheme as the client sees it.
@@ -101,7 +103,7 @@ impl Added {
         }
         if self.is_gateway() {
             // Writing into memory cannot fail.
-            sink.field_with("x-envoy-external-address", |out| _ = write!(out, "{}", self.peer));
+            sink.field_with(EXTERNAL_ADDRESS, |out| _ = write!(out, "{}", self.peer));
         }
         if let Some(id) = &self.request_id {
             sink.field(REQUEST_ID, id);
@@ -156,6 +158,7 @@ const CONTROLS: [&str; 19] = [
 
 /// Says how often the request has been sent to an endpoint.
 pub(in crate::http) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
+const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
