@@ -118,11 +118,16 @@ fn server_info(status: &Status) -> Answer {
     }))
 }
 
-/// Whether the proxy serves.
+/// Whether the proxy serves, and if not why: Envoy's word, and a line with the reason.
 pub(crate) fn ready(status: &Status) -> Answer {
     let state = status.state();
-    let code = if state == State::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    text(code, format!("{}\n", state.name()))
+    match (state, status.waiting()) {
+        (State::Live, _) => text(StatusCode::OK, format!("{}\n", state.name())),
+        (State::PreInitializing, Some(reason)) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n{reason}\n", state.name()))
+        }
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", state.name())),
+    }
 }
 
 fn wants_json(query: &str) -> bool {

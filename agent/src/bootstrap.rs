@@ -1,35 +1,31 @@
 //! Wires sources → translation → publication → data plane → admin, and ends it all on a signal.
 
 use std::{
-    collections::HashSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use dataplane::{AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, Settings};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{Gid, Uid},
 };
-use resources::{Finding, InboundTrafficPolicy, MeshConfig, ReadDefaults, Severity};
+use resources::{InboundTrafficPolicy, MeshConfig, ReadDefaults};
 use rules::ports::{PROXY_ID, Port, TPROXY_MARK};
-use snapshot::Snapshot;
-use sources::{Directories, Source, Update, Updates};
-use tokio::signal::unix::{SignalKind, signal};
-use translate::{
-    CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, Translation, Translator, certificate_paths,
-};
+use sources::{Directories, Source};
+use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, certificate_paths};
 
 use crate::{
     cli::InterceptionMode,
+    control::{Control, report},
     interface::{self, Interface, Purpose},
     log_format,
     metrics::{Metrics, Workload},
     options::ProxyOptions,
-    status::{Published, Status},
+    status::Status,
 };
 
 /// Runs the proxy until it is told to end and its connections have ended.
@@ -61,8 +57,7 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     for interface in interfaces {
         runtime.spawn(interface.serve(Arc::clone(&known)));
     }
-    let (proxy, translator) = (proxy(&options, &mesh), Translator::default());
-    let control = Control { proxy, translator, plane, status, known: Known::default() };
+    let control = Control::new(proxy(&options, &mesh), plane, status);
     runtime.block_on(control.run(updates, options.drain))
 }
 
@@ -209,22 +204,6 @@ pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
     }
 }
 
-/// The control loop's own state.
-struct Control {
-    proxy: Proxy,
-    translator: Translator,
-    plane: DataPlane,
-    status: Arc<Status>,
-    known: Known,
-}
-
-/// Complaints already made, so that one is made once and not with every change of something else.
-#[derive(Default)]
-struct Known {
-    findings: HashSet<String>,
-    refused: HashSet<String>,
-}
-
 /// Credentials as far as resources alone tell: what Secrets hold is checked, files are taken to be where they are
 /// needed.
 pub(crate) fn resources_alone() -> Credentials<'static> {
@@ -236,121 +215,5 @@ pub(crate) fn resources_alone() -> Credentials<'static> {
         },
         check_authority: |bundle| dataplane::check_authority(bundle).map_err(|error| error.to_string()),
         ..Credentials::UNSEEN
-    }
-}
-
-/// How long a listener whose port was taken waits for it.
-const BIND_AGAIN: Duration = Duration::from_secs(5);
-
-impl Control {
-    async fn run(mut self, mut updates: Updates, drain: Duration) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-        let status = Arc::clone(&self.status);
-        loop {
-            let retry = !self.known.refused.is_empty();
-            tokio::select! {
-                changed = updates.changed() => {
-                    if changed.is_err() {
-                        bail!("the configuration source has ended");
-                    }
-                    let update = updates.borrow_and_update().clone();
-                    if let Some(update) = update {
-                        self.take(&update).await?;
-                    }
-                }
-                () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again(),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                () = status.quit_asked() => break,
-            }
-        }
-        tracing::info!(limit = ?drain, "draining");
-        self.status.start_draining();
-        tokio::select! {
-            ended = self.plane.drain(drain) => tracing::info!(all_connections_ended = ended, "stopped"),
-            _ = terminate.recv() => tracing::info!("stopped at once, asked a second time"),
-            _ = interrupt.recv() => tracing::info!("stopped at once, asked a second time"),
-        }
-        self.plane.stop();
-        Ok(())
-    }
-
-    /// Translates a change and publishes what came of it.
-    async fn take(&mut self, update: &Update) -> anyhow::Result<()> {
-        let before = self.status.published();
-        let credentials = Credentials {
-            files: Some(&update.certificates),
-            last_good: before.as_ref().map(|before| &*before.snapshot),
-            ..resources_alone()
-        };
-        let Translation { snapshot, findings } =
-            self.translator.translate(&update.set, &credentials, &self.proxy);
-        let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();
-        self.report_new(&findings);
-        let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
-        self.publish(Arc::new(snapshot), findings).await
-    }
-
-    async fn publish(&mut self, snapshot: Arc<Snapshot>, findings: Vec<String>) -> anyhow::Result<()> {
-        let published = self.plane.publish(Arc::clone(&snapshot)).await;
-        // A sidecar without its capture ports would lose the pod's traffic; a gateway goes on with its other listeners.
-        let mut refused = published.refused;
-        if published.version == 1 && self.proxy.kind == ProxyKind::Sidecar && !refused.is_empty() {
-            return Err(refused.swap_remove(0).into());
-        }
-        self.report_refused(refused);
-        tracing::info!(
-            version = published.version,
-            listeners = snapshot.listeners().len(),
-            routes = snapshot.route_configs().len(),
-            clusters = snapshot.clusters().len(),
-            findings = findings.len(),
-            "published"
-        );
-        self.status.publish(Published {
-            version: published.version,
-            at: SystemTime::now(),
-            snapshot,
-            findings,
-        });
-        published.refused_credentials.iter().for_each(|error| tracing::error!("{error}"));
-        Ok(())
-    }
-
-    fn bind_again(&mut self) {
-        if let Some(Published { snapshot, .. }) = self.status.published() {
-            let refused = self.plane.open_sockets(&snapshot);
-            self.report_refused(refused);
-        }
-    }
-
-    fn report_new(&mut self, findings: &[&Finding]) {
-        let texts: HashSet<String> = findings.iter().map(ToString::to_string).collect();
-        findings
-            .iter()
-            .filter(|finding| !self.known.findings.contains(&finding.to_string()))
-            .copied()
-            .for_each(report);
-        self.known.findings = texts;
-    }
-
-    fn report_refused(&mut self, refused: Vec<BindError>) {
-        let texts: HashSet<String> = refused.iter().map(ToString::to_string).collect();
-        for text in texts.difference(&self.known.refused) {
-            tracing::error!("{text}");
-        }
-        if texts.is_empty() && !self.known.refused.is_empty() {
-            tracing::info!("every listener is open now");
-        }
-        self.status.set_refused(texts.iter().cloned().collect());
-        self.known.refused = texts;
-    }
-}
-
-fn report(finding: &Finding) {
-    match finding.severity {
-        Severity::Error => tracing::error!("{finding}"),
-        Severity::Warning => tracing::warn!("{finding}"),
     }
 }

@@ -10,6 +10,7 @@ mod ask;
 mod bootstrap;
 mod cli;
 mod config;
+mod control;
 mod explain;
 mod interface;
 mod log_format;
@@ -17,6 +18,7 @@ mod logging;
 mod metrics;
 mod offline;
 mod options;
+mod readiness;
 mod status;
 mod validate;
 

@@ -12,9 +12,11 @@ use snapshot::Snapshot;
 use tokio::sync::Notify;
 
 /// Shared between the control loop, which writes, and the interfaces, which read. The data path never touches it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Status {
     published: Mutex<Option<Published>>,
+    /// Why the proxy is not ready yet.
+    waiting: Mutex<Option<String>>,
     refused: Mutex<Vec<String>>,
     draining: AtomicBool,
     quit: Notify,
@@ -48,12 +50,40 @@ impl State {
     }
 }
 
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            published: Mutex::default(),
+            waiting: Mutex::new(Some("the configuration has not been read yet".to_owned())),
+            refused: Mutex::default(),
+            draining: AtomicBool::default(),
+            quit: Notify::default(),
+        }
+    }
+}
+
 impl Status {
     pub(crate) fn state(&self) -> State {
         if self.draining.load(Ordering::Relaxed) {
             return State::Draining;
         }
-        if self.published().is_some() { State::Live } else { State::PreInitializing }
+        if self.waiting().is_none() { State::Live } else { State::PreInitializing }
+    }
+
+    /// Why the proxy is not ready yet; `None` from when it is, for good.
+    pub(crate) fn waiting(&self) -> Option<String> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what keeps the proxy from being ready, `None` if nothing does. Once ready it stays so: what comes later may
+    /// be worse, but what was valid is still served. Returns the obstacle when it is a new one.
+    pub(crate) fn waits_for(&self, obstacle: Option<String>) -> Option<String> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_none() || *waiting == obstacle {
+            return None;
+        }
+        waiting.clone_from(&obstacle);
+        obstacle
     }
 
     /// What is served; `None` before the first publication.
@@ -86,5 +116,26 @@ impl Status {
     /// Resolves when [`Self::quit`] was called.
     pub(crate) async fn quit_asked(&self) {
         self.quit.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_ready_stays_ready_until_draining() {
+        let status = Status::default();
+        assert_eq!(status.state(), State::PreInitializing);
+        let wrong = Some("it is wrong".to_owned());
+        assert_eq!(status.waits_for(wrong.clone()), wrong);
+        assert_eq!(status.waits_for(wrong.clone()), None, "it is said once");
+        assert_eq!((status.state(), status.waiting()), (State::PreInitializing, wrong.clone()));
+        assert_eq!(status.waits_for(None), None);
+        assert_eq!(status.state(), State::Live);
+        assert_eq!(status.waits_for(wrong), None);
+        assert_eq!(status.state(), State::Live);
+        status.start_draining();
+        assert_eq!(status.state(), State::Draining);
     }
 }

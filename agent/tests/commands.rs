@@ -3,12 +3,15 @@
 
 #[path = "commands/live.rs"]
 mod live;
+#[path = "commands/readiness.rs"]
+mod readiness;
 
 use std::{
     fs,
     net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -31,6 +34,15 @@ fn printed(arguments: &[&str]) -> String {
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something holds.
+fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < limit, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A directory with a shop, whose gateway listens on the port returned.

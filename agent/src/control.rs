@@ -1,0 +1,170 @@
+//! The control loop: changes of the resources are translated and published, listeners that could not be opened are
+//! tried again, and a signal ends it all.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, bail};
+use dataplane::{BindError, DataPlane};
+use resources::{Finding, Severity};
+use snapshot::Snapshot;
+use sources::{Update, Updates};
+use tokio::signal::unix::{SignalKind, signal};
+use translate::{Credentials, Proxy, ProxyKind, Translation, Translator};
+
+use crate::{
+    bootstrap::resources_alone,
+    readiness,
+    status::{Published, Status},
+};
+
+/// The control loop's own state.
+pub(crate) struct Control {
+    proxy: Proxy,
+    translator: Translator,
+    plane: DataPlane,
+    status: Arc<Status>,
+    known: Known,
+    /// Why the configuration is not fit to serve, until it once was.
+    unfit: Option<String>,
+}
+
+/// Complaints already made, so that one is made once and not with every change of something else.
+#[derive(Default)]
+struct Known {
+    findings: HashSet<String>,
+    refused: HashSet<String>,
+}
+
+/// How long a listener whose port was taken waits for it.
+const BIND_AGAIN: Duration = Duration::from_secs(5);
+
+impl Control {
+    pub(crate) fn new(proxy: Proxy, plane: DataPlane, status: Arc<Status>) -> Self {
+        Self { proxy, translator: Translator::default(), plane, status, known: Known::default(), unfit: None }
+    }
+
+    /// Runs until it is told to end and the connections have ended.
+    ///
+    /// # Errors
+    /// The source of the resources has ended, or a sidecar cannot open its capture ports.
+    pub(crate) async fn run(mut self, mut updates: Updates, drain: Duration) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+        let status = Arc::clone(&self.status);
+        loop {
+            let retry = !self.known.refused.is_empty();
+            tokio::select! {
+                changed = updates.changed() => {
+                    if changed.is_err() {
+                        bail!("the configuration source has ended");
+                    }
+                    let update = updates.borrow_and_update().clone();
+                    if let Some(update) = update {
+                        self.take(&update).await?;
+                    }
+                }
+                () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = status.quit_asked() => break,
+            }
+        }
+        tracing::info!(limit = ?drain, "draining");
+        self.status.start_draining();
+        tokio::select! {
+            ended = self.plane.drain(drain) => tracing::info!(all_connections_ended = ended, "stopped"),
+            _ = terminate.recv() => tracing::info!("stopped at once, asked a second time"),
+            _ = interrupt.recv() => tracing::info!("stopped at once, asked a second time"),
+        }
+        self.plane.stop();
+        Ok(())
+    }
+
+    /// Translates a change and publishes what came of it.
+    async fn take(&mut self, update: &Update) -> anyhow::Result<()> {
+        let before = self.status.published();
+        let credentials = Credentials {
+            files: Some(&update.certificates),
+            last_good: before.as_ref().map(|before| &*before.snapshot),
+            ..resources_alone()
+        };
+        let Translation { snapshot, findings } =
+            self.translator.translate(&update.set, &credentials, &self.proxy);
+        let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();
+        self.report_new(&findings);
+        self.unfit = readiness::unfit(&update.set, &findings, &snapshot);
+        let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
+        self.publish(Arc::new(snapshot), findings).await
+    }
+
+    async fn publish(&mut self, snapshot: Arc<Snapshot>, findings: Vec<String>) -> anyhow::Result<()> {
+        let published = self.plane.publish(Arc::clone(&snapshot)).await;
+        // A sidecar without its capture ports would lose the pod's traffic; a gateway goes on with its other listeners.
+        let mut refused = published.refused;
+        if published.version == 1 && self.proxy.kind == ProxyKind::Sidecar && !refused.is_empty() {
+            return Err(refused.swap_remove(0).into());
+        }
+        tracing::info!(
+            version = published.version,
+            listeners = snapshot.listeners().len(),
+            routes = snapshot.route_configs().len(),
+            clusters = snapshot.clusters().len(),
+            findings = findings.len(),
+            "published"
+        );
+        self.status.publish(Published {
+            version: published.version,
+            at: SystemTime::now(),
+            snapshot: Arc::clone(&snapshot),
+            findings,
+        });
+        self.report_refused(&snapshot, refused);
+        published.refused_credentials.iter().for_each(|error| tracing::error!("{error}"));
+        Ok(())
+    }
+
+    fn bind_again(&mut self) {
+        if let Some(Published { snapshot, .. }) = self.status.published() {
+            let refused = self.plane.open_sockets(&snapshot);
+            self.report_refused(&snapshot, refused);
+        }
+    }
+
+    fn report_new(&mut self, findings: &[&Finding]) {
+        let texts: HashSet<String> = findings.iter().map(ToString::to_string).collect();
+        findings
+            .iter()
+            .filter(|finding| !self.known.findings.contains(&finding.to_string()))
+            .copied()
+            .for_each(report);
+        self.known.findings = texts;
+    }
+
+    fn report_refused(&mut self, snapshot: &Snapshot, refused: Vec<BindError>) {
+        let texts: HashSet<String> = refused.iter().map(ToString::to_string).collect();
+        for text in texts.difference(&self.known.refused) {
+            tracing::error!("{text}");
+        }
+        if texts.is_empty() && !self.known.refused.is_empty() {
+            tracing::info!("every listener is open now");
+        }
+        let obstacle = self.unfit.clone().or_else(|| readiness::deaf(snapshot, &refused));
+        self.status.set_refused(texts.iter().cloned().collect());
+        if let Some(waited_for) = self.status.waits_for(obstacle) {
+            tracing::error!("not ready: {waited_for}");
+        }
+        self.known.refused = texts;
+    }
+}
+
+/// Logs a finding.
+pub(crate) fn report(finding: &Finding) {
+    match finding.severity {
+        Severity::Error => tracing::error!("{finding}"),
+        Severity::Warning => tracing::warn!("{finding}"),
+    }
+}

@@ -1,0 +1,38 @@
+//! When the proxy is ready: the first configuration is read, something of it is valid, and listeners are open.
+//!
+//! An empty configuration is as good as any, as in Istio. One of which nothing is valid is not: a pod that serves
+//! nothing because of a typing error must not replace one that serves.
+
+use dataplane::BindError;
+use resources::{Finding, Kind, ResourceSet, Severity};
+use snapshot::{Binding, Snapshot};
+
+/// Why a configuration is not fit to serve; `None` when it is.
+pub(crate) fn unfit(resources: &ResourceSet, findings: &[&Finding], snapshot: &Snapshot) -> Option<String> {
+    let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let first = errors.next()?;
+    let number = 1 + errors.count();
+    let what = match () {
+        () if resources.is_empty() => "nothing in the configuration is valid",
+        () if snapshot.listeners().is_empty() && findings.iter().any(|finding| costs_listeners(finding)) => {
+            "nothing valid in the configuration opens a listener"
+        }
+        () => return None,
+    };
+    let number = if number == 1 { "the error".to_owned() } else { format!("the first of {number} errors") };
+    Some(format!("{what}; {number}, all in /findings: {first}"))
+}
+
+/// Whether listeners may be missing because of it.
+fn costs_listeners(finding: &Finding) -> bool {
+    let of_gateway = finding.resource.as_ref().is_none_or(|resource| resource.kind == Kind::Gateway);
+    finding.severity == Severity::Error && of_gateway
+}
+
+/// Why no client can reach a proxy that should be reached; `None` when some can, or none should.
+pub(crate) fn deaf(snapshot: &Snapshot, refused: &[BindError]) -> Option<String> {
+    let own_socket = |listener: &&snapshot::Listener| !matches!(listener.binding, Binding::Captured(_));
+    let wanted = snapshot.listeners().iter().filter(own_socket).count();
+    let first = refused.first().filter(|_| refused.len() >= wanted)?;
+    Some(format!("no listener could be opened: {first}"))
+}

@@ -1,0 +1,55 @@
+//! When a proxy says that it is ready, and what it says before.
+
+use std::{fs, net::TcpListener, time::Duration};
+
+use tempfile::TempDir;
+
+use super::{Running, agent, eventually, printed, shop};
+
+/// What the readiness interface answers at last: the words of `wait` when it gives up, nothing when it need not.
+fn obstacle(running: &Running) -> String {
+    let output = agent(&["wait", "--timeout", "3s", "--status", &running.status]);
+    if output.status.success() { String::new() } else { String::from_utf8(output.stderr).unwrap() }
+}
+
+#[test]
+fn an_empty_configuration_is_as_good_as_any() {
+    let directory = TempDir::new().unwrap();
+    let running = Running::start(directory.path());
+    assert_eq!(obstacle(&running), "");
+}
+
+#[test]
+fn a_configuration_without_anything_valid_is_waited_out_and_told_why() {
+    let (valid, _) = shop();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("shop.yaml");
+    fs::write(&file, "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {}\n")
+        .unwrap();
+    let running = Running::start(directory.path());
+    let told = obstacle(&running);
+    for part in ["503", "PRE_INITIALIZING", "nothing in the configuration is valid", "shop.yaml:"] {
+        assert!(told.contains(part), "no `{part}` in {told}");
+    }
+    let by_admin = agent(&["request", "GET", "/ready", "--admin", &running.admin]);
+    assert!(String::from_utf8_lossy(&by_admin.stdout).starts_with("PRE_INITIALIZING\n"), "{by_admin:?}");
+    fs::copy(valid.path().join("shop.yaml"), &file).unwrap();
+    assert_eq!(obstacle(&running), "");
+    // What was valid goes on serving, so the proxy stays ready.
+    fs::write(&file, "{").unwrap();
+    let broken = || printed(&["request", "GET", "/findings", "--admin", &running.admin]).contains("error: ");
+    eventually("the file is read again", Duration::from_secs(10), broken);
+    assert_eq!(obstacle(&running), "");
+}
+
+#[test]
+fn a_gateway_that_no_client_can_reach_waits_for_its_port() {
+    let (directory, port) = shop();
+    let other = TcpListener::bind(("0.0.0.0", port)).unwrap();
+    let running = Running::start(directory.path());
+    let told = obstacle(&running);
+    assert!(told.contains("no listener could be opened") && told.contains(&port.to_string()), "{told}");
+    drop(other);
+    let is_ready = || agent(&["wait", "--timeout", "1s", "--status", &running.status]).status.success();
+    eventually("the port is taken again", Duration::from_secs(10), is_ready);
+}
