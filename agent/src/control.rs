@@ -12,7 +12,10 @@ use dataplane::{BindError, DataPlane};
 use resources::{Finding, Severity};
 use snapshot::Snapshot;
 use sources::{Update, Updates};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use translate::{Credentials, Proxy, ProxyKind, Translation, Translator};
 
 use crate::{
@@ -41,6 +44,8 @@ struct Known {
 
 /// How long a listener whose port was taken waits for it.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
+/// How often resources that do not change are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 impl Control {
     pub(crate) fn new(proxy: Proxy, plane: DataPlane, status: Arc<Status>) -> Self {
@@ -55,6 +60,7 @@ impl Control {
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
         let status = Arc::clone(&self.status);
+        let mut hourly = tokio::time::interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
         loop {
             let retry = !self.known.refused.is_empty();
             tokio::select! {
@@ -68,6 +74,10 @@ impl Control {
                     }
                 }
                 () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again(),
+                _ = hourly.tick() => {
+                    let update = updates.borrow().clone();
+                    update.iter().for_each(|update| self.look_again(update));
+                }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = status.quit_asked() => break,
@@ -86,6 +96,18 @@ impl Control {
 
     /// Translates a change and publishes what came of it.
     async fn take(&mut self, update: &Update) -> anyhow::Result<()> {
+        let (snapshot, findings) = self.translate(update);
+        self.publish(Arc::new(snapshot), findings).await
+    }
+
+    /// Finds out what has become wrong by the time alone: certificates end.
+    fn look_again(&mut self, update: &Update) {
+        let (_, findings) = self.translate(update);
+        self.status.set_findings(findings);
+    }
+
+    /// What the resources come to now; says what is new about them.
+    fn translate(&mut self, update: &Update) -> (Snapshot, Vec<String>) {
         let before = self.status.published();
         let credentials = Credentials {
             files: Some(&update.certificates),
@@ -98,7 +120,7 @@ impl Control {
         self.report_new(&findings);
         self.unfit = readiness::unfit(&update.set, &findings, &snapshot);
         let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
-        self.publish(Arc::new(snapshot), findings).await
+        (snapshot, findings)
     }
 
     async fn publish(&mut self, snapshot: Arc<Snapshot>, findings: Vec<String>) -> anyhow::Result<()> {

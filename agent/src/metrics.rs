@@ -1,11 +1,13 @@
 //! Istio's standard metrics and some of our own, in the text format of Prometheus.
 
+mod certificates;
 mod families;
 mod workload;
 
 use std::{
     fmt::Write,
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use dataplane::{AccessLog, Counts, TelemetryReader};
@@ -72,6 +74,7 @@ impl Metrics {
             &mut out,
         );
         configuration(status, &mut out);
+        out.extend(snapshot.map(|snapshot| certificates::certificates(snapshot, SystemTime::now())));
         out
     }
 }

@@ -95,6 +95,13 @@ impl Status {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Some(published);
     }
 
+    /// Replaces what was noticed about the resources of the snapshot in force.
+    pub(crate) fn set_findings(&self, findings: Vec<String>) {
+        if let Some(published) = self.published.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            published.findings = findings;
+        }
+    }
+
     /// Listeners that could not be opened, each with its reason.
     pub(crate) fn refused(&self) -> Vec<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()

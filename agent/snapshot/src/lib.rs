@@ -52,7 +52,8 @@ pub use route::{
 pub use tls::{
     AlternativeName, Authority, Certificate, CertificateFacts, CipherSuite, ClientCertificates, Credential,
     CrlBundle, KeyExchange, NameMatch, PeerRules, SecretEntry, SecretKind, ServerCheck, ServerNameSource,
-    TlsContext, TlsContextId, TlsParameters, TlsVersion, TrustBundle, UpstreamTls, UpstreamTlsUse, X509Error,
+    TlsContext, TlsContextId, TlsParameters, TlsVersion, TrustBundle, UpstreamTls, UpstreamTlsUse, Validity,
+    Within, X509Error,
 };
 
 /// Position of a listener in [`Snapshot::listeners`].

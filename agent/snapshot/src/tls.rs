@@ -4,6 +4,7 @@ mod certificate;
 mod parameters;
 mod secrets;
 mod upstream;
+mod validity;
 mod x509;
 
 pub(crate) use certificate::REDACTED;
@@ -11,6 +12,7 @@ pub use certificate::{Certificate, Credential, CrlBundle, TrustBundle};
 pub use parameters::{CipherSuite, KeyExchange, TlsParameters, TlsVersion};
 pub use secrets::{SecretEntry, SecretKind};
 pub use upstream::{ServerCheck, ServerNameSource, UpstreamTls, UpstreamTlsUse};
+pub use validity::{Validity, Within};
 pub use x509::{AlternativeName, CertificateFacts, X509Error};
 
 /// Position of a TLS context in [`crate::Snapshot::tls_contexts`].

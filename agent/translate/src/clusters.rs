@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
 use foldhash::fast::FixedState;
-use resources::{Finding, Path, Protocol, ResourceSet, Severity, Subset};
+use resources::{Finding, Path, Protocol, ResourceSet, Subset};
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Discovery, Endpoint, Locality, ServiceName, SourceAddresses,
     UpstreamTls, WeightedClusters,
@@ -164,7 +164,7 @@ impl ClusterMaker<'_, '_> {
             let at = policy.field("tls");
             let meta = &destination.rule().meta;
             let finding = |wrong: Unusable| {
-                meta.finding(Severity::Error, wrong.rule, &at.field(wrong.field), wrong.problem)
+                meta.finding(wrong.severity(), wrong.rule, &at.field(wrong.field), wrong.problem)
             };
             findings.extend(unusable.into_iter().map(finding));
         }

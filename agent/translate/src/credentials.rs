@@ -12,8 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use resources::{CertificateFiles, Problem, ResourceSet, Rule, ServerTls, TlsMode};
 use snapshot::{
-    Authority, Certificate, CertificateFacts, ClientCertificates, NameMatch, PeerRules, Snapshot, TlsContext,
-    TlsContextId, TlsParameters, TrustBundle,
+    Authority, Certificate, CertificateFacts, ClientCertificates, Credential, NameMatch, PeerRules, Snapshot,
+    TlsContext, TlsContextId, TlsParameters, TrustBundle,
 };
 
 use crate::{
@@ -119,11 +119,15 @@ impl<'c> Contexts<'c> {
         let mut told = Vec::new();
         for source in CredentialSource::of_server(tls) {
             let (credential, _) = self.loader.credential(source);
-            let certificate = credential.certificate.as_ref().and_then(|one| one.chain().first());
-            let Some(Ok(facts)) = certificate.map(|one| CertificateFacts::of(one)) else { continue };
+            let Some(facts) = facts(&credential) else { continue };
             told.extend(doubts::doubts(&facts, (source.field(), &source.shown()), hosts, now));
         }
         told
+    }
+
+    /// What peers will hold against the dates of a certificate that is good otherwise.
+    fn dates_of(&self, credential: &Credential, named: (&'static str, &str)) -> Option<Unusable> {
+        doubts::dates(&facts(credential)?, named, self.loader.now()?)
     }
 
     /// The context of inbound connections from the mesh, if the workload has an identity.
@@ -146,7 +150,8 @@ impl<'c> Contexts<'c> {
         let (authority, wrong_authority) = self.loader.authority(AuthoritySource::Workload(identity));
         let names = vec![NameMatch::Prefix(format!("spiffe://{}/", self.proxy.mesh.trust_domain))];
         let clients = ClientCertificates::Required(PeerRules { authority, names, ..PeerRules::default() });
-        let unusable: Vec<_> = wrong.into_iter().chain(wrong_authority).collect();
+        let dates = self.dates_of(&credential, ("mode", &CredentialSource::Workload(identity).shown()));
+        let unusable: Vec<_> = wrong.into_iter().chain(wrong_authority).chain(dates).collect();
         let (credentials, parameters) = (vec![credential], TlsParameters::default());
         let context = TlsContext { name, credentials, missing: None, clients, alpn, parameters };
         (with_what_is_missing(context, &unusable), unusable)
@@ -194,6 +199,10 @@ impl<'c> Contexts<'c> {
         alike.push((made, id));
         id
     }
+}
+
+fn facts(credential: &Credential) -> Option<CertificateFacts> {
+    CertificateFacts::of(credential.certificate.as_ref()?.chain().first()?).ok()
 }
 
 /// The context, with what it lacks to serve at all.

@@ -11,6 +11,8 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
+use super::Validity;
+
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertificateFacts {
@@ -90,6 +92,11 @@ impl CertificateFacts {
             not_after: certificate.validity().not_after.timestamp(),
             names: names.filter_map(AlternativeName::of).collect(),
         })
+    }
+
+    /// What its dates mean at a time, in seconds since 1970.
+    pub fn validity(&self, now: i64) -> Validity {
+        Validity::at(self.not_before, self.not_after, now)
     }
 
     /// When it begins to be good: `2026-01-02T03:04:05Z`.

@@ -1,12 +1,28 @@
 //! What clients will hold against a certificate although it can serve: its dates and its names.
 
 use resources::{Problem, Rule};
-use snapshot::{AlternativeName, CertificateFacts};
+use snapshot::{AlternativeName, CertificateFacts, Validity};
 
 use super::Unusable;
 
-/// How long before its end a certificate is warned of.
-const SOON: i64 = 30 * 24 * 60 * 60;
+/// Warnings about the dates of a certificate at a time, in seconds since 1970.
+pub(super) fn dates(
+    facts: &CertificateFacts,
+    (field, shown): (&'static str, &str),
+    now: i64,
+) -> Option<Unusable> {
+    let (date, remedy) = match facts.validity(now) {
+        Validity::Good => return None,
+        Validity::NotYet => (facts.beginning(), "correct its dates or the clock"),
+        Validity::Ending(_) | Validity::Expired => (facts.expiry(), "renew it"),
+    };
+    let warning = facts.validity(now).warning().unwrap_or_default();
+    let refused =
+        if matches!(facts.validity(now), Validity::Ending(_)) { "" } else { ", and peers refuse it" };
+    let problem = Problem::new(format!("the certificate {warning}{refused}"));
+    let problem = problem.found(format!("{shown}, {date}")).remedy(remedy);
+    Some(Unusable { rule: Rule::Certificate, field, problem })
+}
 
 /// Warnings about a certificate that a server with these hosts shows at a time, in seconds since 1970.
 pub(super) fn doubts(
@@ -15,22 +31,6 @@ pub(super) fn doubts(
     hosts: &[&str],
     now: i64,
 ) -> Vec<Unusable> {
-    let dated = |message: &str, date: String, remedy: &str| {
-        Problem::new(message).found(format!("{shown}, {date}")).remedy(remedy)
-    };
-    let date = if now >= facts.not_after {
-        Some(dated("the certificate has expired, and clients refuse it", facts.expiry(), "renew it"))
-    } else if now < facts.not_before {
-        Some(dated(
-            "the certificate is not good yet, and clients refuse it",
-            facts.beginning(),
-            "correct its dates or the clock",
-        ))
-    } else if facts.not_after - now < SOON {
-        Some(dated("the certificate expires in less than 30 days", facts.expiry(), "renew it"))
-    } else {
-        None
-    };
     let is_named = hosts.iter().any(|host| facts.names.iter().any(|name| is_for(name, host)));
     let names = (!is_named).then(|| {
         let names: Vec<&str> = facts.names.iter().map(AlternativeName::as_str).collect();
@@ -39,8 +39,8 @@ pub(super) fn doubts(
             .found(format!("{shown}, for {names}"))
             .expected(format!("`{}`", hosts.join("`, `")))
     });
-    let doubt = |problem| Unusable { rule: Rule::Certificate, field, problem };
-    date.into_iter().chain(names).map(doubt).collect()
+    let names = names.map(|problem| Unusable { rule: Rule::Certificate, field, problem });
+    dates(facts, (field, shown), now).into_iter().chain(names).collect()
 }
 
 /// Whether clients that ask for some name of a server's host take a certificate with this name (RFC 6125 §6.4).

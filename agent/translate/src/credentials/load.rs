@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use resources::{CertificateFiles, Object, Problem, ResourceSet, Rule, Secret, SecretBytes};
+use resources::{CertificateFiles, Object, Problem, ResourceSet, Rule, Secret, SecretBytes, Severity};
 use snapshot::{Authority, Certificate, Credential, Snapshot, TrustBundle};
 
 use super::{
@@ -24,6 +24,11 @@ pub(crate) struct Unusable {
 impl Unusable {
     pub(super) fn invalid(field: &'static str, problem: Problem) -> Self {
         Self { rule: Rule::Invalid, field, problem }
+    }
+
+    /// What is doubted serves; what cannot be used does not.
+    pub(crate) fn severity(&self) -> Severity {
+        if self.rule == Rule::Certificate { Severity::Warning } else { Severity::Error }
     }
 
     /// Whether the credential is not there, other than there and wrong.

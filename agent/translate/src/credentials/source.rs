@@ -86,6 +86,14 @@ impl<'s> CredentialSource<'s> {
         }
     }
 
+    /// The same for what is shown to endpoints.
+    pub(super) fn field_of_client(self) -> &'static str {
+        match self {
+            Self::Files { .. } => "clientCertificate",
+            _ => self.field(),
+        }
+    }
+
     pub(super) fn shown(self) -> String {
         match self {
             Self::Secret(name, _) => name.to_owned(),

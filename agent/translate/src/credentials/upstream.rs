@@ -57,6 +57,7 @@ impl Contexts<'_> {
                 "serverCertificate" => Unusable { field: "clientCertificate", ..wrong },
                 _ => wrong,
             }));
+            unusable.extend(self.dates_of(&credential, (source.field_of_client(), &source.shown())));
             credential
         });
         let server_name = rule.sni.clone().filter(|sni| !sni.is_empty());

@@ -67,19 +67,14 @@ impl<'s> SelectedServer<'s> {
         self.gateway.meta.finding(Severity::Warning, rule, &hosts.index(host), problem)
     }
 
-    /// A finding that costs the server its certificate.
+    /// A finding about the server's certificate, or for want of one.
     pub(crate) fn credential_finding(&self, unusable: Unusable) -> Finding {
-        Finding { severity: Severity::Error, ..self.credential_warning(unusable) }
-    }
-
-    /// A finding about a certificate that the server shows all the same.
-    pub(crate) fn credential_warning(&self, unusable: Unusable) -> Finding {
         let spec = Path::ROOT.field("spec");
         let servers = spec.field("servers");
         let at = servers.index(self.index);
         let tls = at.field("tls");
         self.gateway.meta.finding(
-            Severity::Warning,
+            unusable.severity(),
             unusable.rule,
             &tls.field(unusable.field),
             unusable.problem,

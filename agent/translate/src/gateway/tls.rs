@@ -82,7 +82,7 @@ impl Gateway<'_, '_> {
         findings.extend(unusable.into_iter().map(|unusable| server.credential_finding(unusable)));
         let hosts: Vec<&str> = server.server().hosts.iter().map(|host| host.host.as_str()).collect();
         let doubts = contexts.doubts_about(server.tls(), &hosts);
-        findings.extend(doubts.into_iter().map(|doubt| server.credential_warning(doubt)));
+        findings.extend(doubts.into_iter().map(|doubt| server.credential_finding(doubt)));
         context
     }
 

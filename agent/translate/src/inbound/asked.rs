@@ -1,6 +1,6 @@
 //! The filter chains of an inbound port: what is served there, under what is asked of connections.
 
-use resources::{Finding, MutualTlsMode, Severity};
+use resources::{Finding, MutualTlsMode};
 use snapshot::{Application, FilterChain, FilterChainMatch, NetworkFilter, TlsContextId, Transport};
 
 use crate::{
@@ -50,7 +50,7 @@ impl<'a> Asked<'a> {
             let (context, unusable) = contexts.of_inbound(draft);
             tls = Some(context);
             findings.extend(unusable.into_iter().map(|wrong| Finding {
-                severity: Severity::Error,
+                severity: wrong.severity(),
                 rule: wrong.rule,
                 place: None,
                 resource: None,

@@ -103,7 +103,7 @@ fn certificates_that_clients_refuse_are_warned_of() {
         "{at} the certificate is for no host of this server, so clients refuse it (found `cert, for a.com`; expected `b.com`)"
     );
     let dates = format!(
-        "{at} the certificate has expired, and clients refuse it (found `cert, 2025-01-01T00:00:00Z`; renew it)"
+        "{at} the certificate has expired, and peers refuse it (found `cert, 2025-01-01T00:00:00Z`; renew it)"
     );
     assert_eq!(of(Some(1_767_225_600)), [dates, names.clone()]);
     assert_eq!(of(Some(1_720_000_000)), [names]);
