@@ -39,7 +39,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, listener: Soc
         return;
     }
     let admitted = Admitted::new(worker);
-    spawn_local(async move { connection::serve(admitted, stream, peer, listener).await });
+    spawn_local(connection::serve(admitted, stream, peer, listener));
 }
 
 /// A connection that counts as active until this is dropped.

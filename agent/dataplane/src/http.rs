@@ -4,6 +4,7 @@
 mod affinity;
 mod attempts;
 mod cors;
+mod downstream;
 mod edits;
 mod exchange;
 mod fault;
@@ -23,27 +24,23 @@ use std::{borrow::Cow, net::SocketAddr, time::Instant};
 
 use snapshot::RequestHead;
 
+use self::downstream::Spoken;
 use crate::{
     access_log::{Entry, RequestLine},
-    buffer::PooledBuffer,
     connection::Connection,
     failure::LocalReply,
     telemetry::RequestKey,
-    transport::Transport,
     upstream::Lease,
 };
 
+pub(crate) use self::{downstream::Downstream, h1::Workspaces};
+
 /// Serves a connection whose chain says HTTP, in the version the client speaks.
-///
-/// `first` holds what inspection has read.
-pub(crate) async fn serve<S: Transport + 'static>(
-    connection: Connection,
-    mut stream: S,
-    first: Option<PooledBuffer>,
-) {
-    match h1::await_preface(&connection, &mut stream, first).await {
-        Some((received, true)) => h2::serve(connection, stream, received).await,
-        Some((received, false)) => h1::serve(&connection, stream, received).await,
+pub(crate) async fn serve(mut downstream: Box<Downstream>) {
+    match downstream.await_version().await {
+        Some(Spoken::Http1) => h1::serve(downstream).await,
+        // In a box of its own: other connections should not hold room for it.
+        Some(Spoken::Http2) => Box::pin(h2::serve(downstream)).await,
         None => {}
     }
 }

@@ -1,7 +1,15 @@
 //! Learns from the first bytes of a connection what it speaks, without ever making a server-first protocol wait for
 //! a client that says nothing.
 
-use std::{cell::RefCell, future::Future, io, rc::Rc, task::Poll, time::Duration};
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use snapshot::{Application, Transport as TransportProtocol};
 
@@ -18,7 +26,7 @@ pub(crate) struct Inspected<E> {
     pub(crate) transport: TransportProtocol,
     pub(crate) application: Application,
     /// What the client has sent so far.
-    pub(crate) first: PooledBuffer,
+    pub(crate) first: Option<PooledBuffer>,
     /// The connection dialled while the client was silent, if the bytes turned out to be opaque.
     pub(crate) early: Option<E>,
 }
@@ -47,19 +55,19 @@ where
     E: AsMut<UpstreamConnection>,
     D: Future<Output = Option<E>>,
 {
-    let mut first = pool.small();
+    let mut first = None;
     let early = RefCell::new(None);
-    let speech = match tokio::time::timeout(SILENCE, client_speech(stream, &mut first)).await {
+    let speech = match tokio::time::timeout(SILENCE, client_speech(stream, pool, &mut first)).await {
         Ok(speech) => speech?,
         Err(_) => {
             let either = async {
                 tokio::select! {
                     biased;
-                    speech = client_speech(stream, &mut first) => speech,
+                    speech = client_speech(stream, pool, &mut first) => speech,
                     () = server_speech(dial(), &early) => Ok(Speech::Opaque),
                 }
             };
-            deadline.idle_within(patience, either).await.map_err(|_| io::ErrorKind::TimedOut)??
+            deadline.idle_within(patience, pin!(either)).await.map_err(|_| io::ErrorKind::TimedOut)??
         }
     };
     let (transport, application) = match speech {
@@ -103,19 +111,30 @@ pub(crate) async fn inspect_hello<S: Transport>(
         if first.is_full() {
             return Err(HelloError::TooLarge);
         }
-        if std::future::poll_fn(|cx| first.poll_fill(cx, stream)).await? == 0 {
+        if poll_fn(|cx| first.poll_fill(cx, stream)).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }
 
 /// Reads until the bytes tell what they are; the end of the stream makes them opaque.
-async fn client_speech<S: Transport>(stream: &mut S, first: &mut PooledBuffer) -> io::Result<Speech> {
+///
+/// A client that says nothing is waited for without a buffer.
+async fn client_speech<S: Transport>(
+    stream: &mut S,
+    pool: &Rc<BufferPool>,
+    first: &mut Option<PooledBuffer>,
+) -> io::Result<Speech> {
     loop {
-        if let Some(speech) = classify(first.filled()) {
-            return Ok(speech);
+        if let Some(first) = first {
+            if let Some(speech) = classify(first.filled()) {
+                return Ok(speech);
+            }
+            if first.is_full() {
+                return Ok(Speech::Opaque);
+            }
         }
-        if first.is_full() || std::future::poll_fn(|cx| first.poll_fill(cx, stream)).await? == 0 {
+        if poll_fn(|cx| pool.poll_receive(cx, stream, first)).await? == 0 {
             return Ok(Speech::Opaque);
         }
     }
@@ -132,7 +151,7 @@ async fn server_speech<E: AsMut<UpstreamConnection>>(
         tokio::time::sleep(AFTER_FAILURE).await;
         return;
     }
-    std::future::poll_fn(|cx| match early.borrow_mut().as_mut() {
+    poll_fn(|cx| match early.borrow_mut().as_mut() {
         // Looked at, not taken: the relay reads it. An error shows again there.
         Some(server) => server.as_mut().stream.poll_spoken(cx),
         None => Poll::Ready(()),

@@ -11,7 +11,7 @@ use crate::{
     relay::{Limits, RelayError, Transferred, relay},
     telemetry::ConnectionKey,
     tls::Speaks,
-    transport::Transport,
+    transport::DownstreamStream,
     upstream::{ConnectError, Lease, UpstreamConnection},
     view::View,
 };
@@ -97,18 +97,24 @@ fn choice(connection: &Connection, view: &View, cluster: ClusterId) -> Choice {
     Choice { draw: fastrand::u64(..), hash: by_source.then(|| hash_address(connection.peer.ip())) }
 }
 
-/// Relays an opaque connection to its end. `first` is what the client has sent already.
-pub(crate) async fn serve<S: Transport>(
-    connection: &Connection,
-    mut stream: S,
-    mut dialled: Dialled,
-    first: Option<PooledBuffer>,
-) {
+/// An opaque connection and the upstream it is relayed to.
+pub(crate) struct Opaque {
+    pub(crate) connection: Connection,
+    pub(crate) stream: DownstreamStream,
+    pub(crate) dialled: Dialled,
+    /// What the client has sent already.
+    pub(crate) first: Option<PooledBuffer>,
+}
+
+/// Relays an opaque connection to its end.
+pub(crate) async fn serve(mut opaque: Box<Opaque>) {
+    let Opaque { connection, stream, dialled, first } = &mut *opaque;
     let worker = connection.worker();
     let key = ConnectionKey { cluster: &*dialled.cluster, direction: connection.direction, flags: "" };
     worker.recorder.connection(key, |measures| measures.opened += 1);
     let surroundings = (&**worker, &*connection.deadline, dialled.limits);
-    let (transferred, result) = relay(&mut stream, &mut dialled.connection.stream, first, surroundings).await;
+    let (transferred, result) =
+        relay(stream, &mut dialled.connection.stream, first.take(), surroundings).await;
     let flags = match &result {
         Ok(()) => "",
         Err(RelayError::Downstream(_)) => "DC",
@@ -119,7 +125,7 @@ pub(crate) async fn serve<S: Transport>(
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");
     }
-    let (cluster, dialled) = (Some(&*dialled.cluster), Some(&dialled));
+    let (cluster, dialled) = (Some(&*dialled.cluster), Some(&*dialled));
     log(connection, Ended { flags, transferred, cluster, dialled, ..Ended::default() });
 }
 

@@ -6,9 +6,9 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     rc::{Rc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -103,29 +103,37 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Elapsed;
 
 impl Deadline {
-    /// Awaits `future` for `limit` at most.
-    pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    /// Awaits `future` for `limit` at most, which begins now.
+    pub(crate) fn within<F: Future + Unpin>(
+        &self,
+        limit: Duration,
+        mut future: F,
+    ) -> impl Future<Output = Result<F::Output, Elapsed>> {
         self.set(limit);
-        let mut future = pin!(future);
-        let result = poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => self.poll_elapsed(cx).map(Err),
+        // Not an async function: that would hold room for the future twice.
+        poll_fn(move |cx| {
+            let result = match Pin::new(&mut future).poll(cx) {
+                Poll::Ready(output) => Ok(output),
+                Poll::Pending => Err(ready!(self.poll_elapsed(cx))),
+            };
+            self.clear();
+            Poll::Ready(result)
         })
-        .await;
-        self.clear();
-        result
     }
 
     /// Like [`Self::within`], for a wait that a drain ends early: nothing is under way on the connection.
-    pub(crate) async fn idle_within<F: Future>(
+    pub(crate) fn idle_within<F: Future + Unpin>(
         &self,
         limit: Duration,
         future: F,
-    ) -> Result<F::Output, Elapsed> {
+    ) -> impl Future<Output = Result<F::Output, Elapsed>> {
+        let mut waiting = self.within(limit, future);
         self.idle.set(true);
-        let result = self.within(limit, future).await;
-        self.idle.set(false);
-        result
+        poll_fn(move |cx| {
+            let result = ready!(Pin::new(&mut waiting).poll(cx));
+            self.idle.set(false);
+            Poll::Ready(result)
+        })
     }
 
     /// Moves the deadline to `limit` from now.
@@ -163,9 +171,11 @@ impl Deadline {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
-    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
     }
 

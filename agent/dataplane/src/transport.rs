@@ -1,5 +1,7 @@
 //! What the data plane asks of a connection, encrypted or not.
 
+mod maybe_tls;
+
 use std::{
     io,
     pin::Pin,
@@ -12,6 +14,11 @@ use tokio::{
 };
 
 use crate::buffer::PooledBuffer;
+
+pub(crate) use self::maybe_tls::MaybeTls;
+
+/// Bytes to and from a client: those of a hello that was looked at are read again by TLS.
+pub(crate) type DownstreamStream = MaybeTls<Prefixed<TcpStream>>;
 
 /// A byte stream that can tell that there is something to read before a buffer is taken for it.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
@@ -42,8 +49,8 @@ pub(crate) struct Prefixed<S> {
 
 impl<S> Prefixed<S> {
     /// `first` is read before anything else of `stream`.
-    pub(crate) fn new(first: PooledBuffer, stream: S) -> Self {
-        Self { first: Some(first), stream }
+    pub(crate) fn new(first: Option<PooledBuffer>, stream: S) -> Self {
+        Self { first, stream }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     complaints::Complaints,
     dns::Resolutions,
     handshakes::Handshakes,
+    http::Workspaces,
     live::Observed,
     loopback::LoopbackAnswers,
     pipe::Pipes,
@@ -177,6 +178,7 @@ impl std::ops::Add for Counts {
 pub(crate) struct Worker {
     pub(crate) settings: Settings,
     pub(crate) buffers: Rc<BufferPool>,
+    pub(crate) workspaces: Workspaces,
     pub(crate) pipes: Rc<Pipes>,
     pub(crate) timers: Timers,
     pub(crate) handshakes: Handshakes,
@@ -230,6 +232,7 @@ impl Worker {
             complaints: Complaints::default(),
             settings,
             buffers: Rc::default(),
+            workspaces: Workspaces::default(),
             timers: Timers::default(),
             log,
             recorder: Recorder::default(),

@@ -1,12 +1,15 @@
 //! Clients that speak TLS: their hello, the chain and certificate it asks for, the handshake, and what is said of those
 //! that come to nothing.
 
-use std::{borrow::Cow, future::poll_fn, io, rc::Rc};
+use std::{borrow::Cow, future::poll_fn, io, pin::pin, rc::Rc};
 
 use snapshot::Transport as TransportProtocol;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{Connection, serve_chain};
+use super::{
+    Connection,
+    chain::{self, Service, chosen},
+};
 use crate::{
     buffer::PooledBuffer,
     handshakes::Handshaking,
@@ -14,7 +17,7 @@ use crate::{
     tcp,
     timer::Elapsed,
     tls::{Alert, Hello},
-    transport::{Prefixed, Transport},
+    transport::{DownstreamStream, Prefixed, Transport},
     view::View,
 };
 
@@ -36,42 +39,49 @@ enum Failure {
     CrowdedOut,
 }
 
-/// Serves a connection where nobody is served without a client hello: it says which chain, and with it which
+/// The service of a connection where nobody is served without a client hello: it says which chain, and with it which
 /// certificate.
-pub(super) async fn serve_by_hello(connection: Connection, mut stream: TcpStream, view: Rc<View>) {
+pub(super) async fn chosen_by_hello(
+    connection: Connection,
+    mut stream: TcpStream,
+    view: Rc<View>,
+) -> Option<Service> {
     let worker = Rc::clone(connection.worker());
     let handshaking = worker.handshakes.begin(&connection.deadline);
     // A client that says nothing is waited for without a buffer.
-    let readable = async { poll_fn(|cx| stream.poll_readable(cx)).await };
+    let readable = poll_fn(|cx| stream.poll_readable(cx));
     match waited(&connection, &handshaking, readable).await.and_then(|readable| readable.map_err(failed)) {
         Ok(()) => {
             let first = worker.buffers.small();
-            serve_tls(connection, stream, view, (first, handshaking)).await;
+            chosen_over_tls(connection, stream, &view, (first, handshaking)).await
         }
-        Err(failure) => tell(&connection, &view, &failure),
+        Err(failure) => {
+            tell(&connection, &view, &failure);
+            None
+        }
     }
 }
 
-/// Serves a connection of which at most the beginning of a client hello has been read into `first`.
-pub(super) async fn serve_opened(
+/// The service of a connection of which at most the beginning of a client hello has been read into `first`.
+pub(super) async fn chosen_once_opened(
     connection: Connection,
     stream: TcpStream,
     view: Rc<View>,
     first: PooledBuffer,
-) {
+) -> Option<Service> {
     let handshaking = connection.worker().handshakes.begin(&connection.deadline);
-    serve_tls(connection, stream, view, (first, handshaking)).await;
+    chosen_over_tls(connection, stream, &view, (first, handshaking)).await
 }
 
-async fn serve_tls(
+async fn chosen_over_tls(
     mut connection: Connection,
     mut stream: TcpStream,
-    view: Rc<View>,
+    view: &View,
     (mut first, handshaking): (PooledBuffer, Handshaking),
-) {
+) -> Option<Service> {
     let hello = match read_hello(&connection, &mut stream, &mut first, &handshaking).await {
         Ok(hello) => hello,
-        Err(failure) => return refuse(&connection, &mut stream, &view, failure).await,
+        Err(failure) => return refuse(&connection, &mut stream, view, failure).await,
     };
     let mut offered = None;
     if let Some(Hello { server_name, application, offered: protocols }) = hello {
@@ -79,27 +89,30 @@ async fn serve_tls(
         (connection.server_name, connection.application) = (server_name, application);
         offered = Some(protocols);
     }
-    let Some(chain) = connection.filter_chain(&view) else {
-        return refuse(&connection, &mut stream, &view, Failure::NoChain(offered)).await;
+    let Some(chain) = connection.filter_chain(view) else {
+        return refuse(&connection, &mut stream, view, Failure::NoChain(offered)).await;
     };
     let Some(context) = chain.tls else {
         drop(handshaking);
-        return serve_chain(connection, stream, view, (Some(first), None)).await;
+        return chosen(connection, DownstreamStream::Tcp(stream), view, (Some(first), None)).await;
     };
     let acceptor = match view.tls().acceptor(context, &offered.unwrap_or_default()) {
         Ok(acceptor) => acceptor,
         Err(missing) => {
-            return refuse(&connection, &mut stream, &view, Failure::Unserved(missing.into())).await;
+            return refuse(&connection, &mut stream, view, Failure::Unserved(missing.into())).await;
         }
     };
-    let turns = handshaking.in_turn(acceptor.accept(Prefixed::new(first, stream)));
+    let turns = handshaking.in_turn(acceptor.accept(Prefixed::new(Some(first), stream)));
     match waited(&connection, &handshaking, turns).await.and_then(|done| done.map_err(Failure::Handshake)) {
         Ok(stream) => {
             connection.over_tls = true;
             drop(handshaking);
-            serve_chain(connection, stream, view, (None, None)).await;
+            chosen(connection, DownstreamStream::Tls(Box::new(stream)), view, (None, None)).await
         }
-        Err(failure) => tell(&connection, &view, &failure),
+        Err(failure) => {
+            tell(&connection, view, &failure);
+            None
+        }
     }
 }
 
@@ -130,7 +143,7 @@ async fn waited<F: Future>(
     future: F,
 ) -> Result<F::Output, Failure> {
     let limit = connection.worker().settings.handshake_timeout;
-    let result = connection.deadline.within(limit, future).await;
+    let result = connection.deadline.within(limit, pin!(future)).await;
     result.map_err(|Elapsed| match handshaking.is_crowded_out() {
         true => Failure::CrowdedOut,
         false => Failure::TooLong,
@@ -138,12 +151,18 @@ async fn waited<F: Future>(
 }
 
 /// Tells the client in the clear why it is not served, no version being agreed yet, and everybody else in the log.
-async fn refuse(connection: &Connection, stream: &mut TcpStream, view: &View, failure: Failure) {
+async fn refuse(
+    connection: &Connection,
+    stream: &mut TcpStream,
+    view: &View,
+    failure: Failure,
+) -> Option<Service> {
     if let Some(alert) = failure.alert() {
         // The client may be gone, and few bytes always fit.
         _ = stream.write_all(&alert.record()).await;
     }
     tell(connection, view, &failure);
+    None
 }
 
 impl Failure {
@@ -186,7 +205,7 @@ fn tell(connection: &Connection, view: &View, failure: &Failure) {
             tracing::debug!(%downstream, %destination, "closed before it said anything");
             return;
         }
-        Failure::NoChain(_) => super::refuse(connection),
+        Failure::NoChain(_) => chain::refuse(connection),
         Failure::CrowdedOut => {
             worker.count(|counts| counts.crowded_out_handshakes += 1);
             tcp::log_handshake(connection, &failure.reason());

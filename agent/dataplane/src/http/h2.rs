@@ -11,12 +11,11 @@ use h2::{
     server::{self, SendResponse},
 };
 
-use super::LIMITS;
+use super::{LIMITS, downstream::Downstream};
 use crate::{
-    buffer::PooledBuffer,
     connection::Connection,
     timer::Elapsed,
-    transport::{Prefixed, Transport},
+    transport::{DownstreamStream, Prefixed},
 };
 
 /// Concurrent requests of one connection (Envoy's default).
@@ -31,21 +30,17 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// of all it made, it is up to no good (CVE-2023-44487; Envoy's `premature_reset_total_stream_count`).
 const MAX_RESETS: u64 = 500;
 
-type Served<S> = server::Connection<Prefixed<S>, Bytes>;
+type Served = server::Connection<Prefixed<DownstreamStream>, Bytes>;
 
-/// Serves requests until the connection ends. `received` begins with the preface.
-pub(super) async fn serve<S: Transport + 'static>(connection: Connection, stream: S, received: PooledBuffer) {
+/// Serves requests until the connection ends. What has been received begins with the preface.
+pub(super) async fn serve(downstream: Box<Downstream>) {
+    let Downstream { connection, stream, received, .. } = *downstream;
     let limit = connection.worker().settings.head_timeout;
-    let mut builder = server::Builder::new();
-    builder
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(LIMITS.head_bytes as u32)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER);
-    let handshake = builder.handshake(Prefixed::new(received, stream));
+    // In boxes of their own: what leads to a connection takes as much room as the connection, which may last.
+    let handshake = Box::pin(settings().handshake(Prefixed::new(received, stream)));
+    let handshaken = connection.deadline.within(limit, handshake).await.map(|served| served.map(Box::new));
     let peer = connection.peer;
-    let ended = match connection.deadline.within(limit, handshake).await {
+    let ended = match handshaken {
         Ok(Ok(served)) => Session::new(connection).serve(served).await,
         Ok(Err(error)) => Err(error),
         Err(Elapsed) => Err(h2::Reason::SETTINGS_TIMEOUT.into()),
@@ -53,6 +48,17 @@ pub(super) async fn serve<S: Transport + 'static>(connection: Connection, stream
     if let Err(error) = ended {
         tracing::debug!(downstream = %peer, %error, "HTTP/2 connection ended");
     }
+}
+
+fn settings() -> server::Builder {
+    let mut builder = server::Builder::new();
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(LIMITS.head_bytes as u32)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    builder
 }
 
 /// What the streams of a connection share.
@@ -72,7 +78,7 @@ impl Session {
         Rc::new(Self { connection, streams, active, used: Cell::new(false), resets })
     }
 
-    async fn serve<S: Transport>(self: &Rc<Self>, mut served: Served<S>) -> Result<(), h2::Error> {
+    async fn serve(self: &Rc<Self>, mut served: Box<Served>) -> Result<(), h2::Error> {
         let worker = self.connection.worker();
         let mut ending = false;
         loop {

@@ -1,37 +1,33 @@
 //! One HTTP/1 request on its way to an endpoint, and the answer on its way back.
 
-mod frames;
+mod answer;
+mod bodies;
+mod sending;
 
-use std::{
-    future::poll_fn,
-    net::SocketAddr,
-    rc::Rc,
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Instant};
 
 use bytes::Bytes;
 use http1::BodyLength;
 
-use super::{Answering, Lasting, Next, Session, write_head, write_whole};
+use self::{
+    answer::{Answer, write_answer},
+    sending::Sending,
+};
+use super::{
+    Next, Session,
+    reply::{Answering, Lasting, write_whole},
+};
 use crate::{
-    buffer::{BufferPool, PooledBuffer},
     failure::LocalReply,
     http::{
         Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
-        exchange::{
-            Broken, Exchange, Http1Exchange, Outgoing, OutgoingHead, RequestBody, Sent, Uplink,
-            UpstreamVersion, body_outcome, service_time,
-        },
-        head::{AnswerFields, AnswerHead, FieldSink},
+        exchange::{Broken, Exchange, Outgoing, OutgoingHead, RequestBody, UpstreamVersion, body_outcome},
+        head::{AnswerFields, AnswerHead},
         mirror::{self, Copied},
         pump::{Pump, PumpError},
         routing::Forwarding,
     },
-    relay::{Limits, relay},
-    timer::Deadline,
-    transport::Transport,
     upstream::Lease,
     view::View,
 };
@@ -59,91 +55,7 @@ impl Forward<'_> {
     }
 }
 
-/// The head of an answer, as far as it matters once it is written to memory.
-#[derive(Clone, Copy)]
-struct Answer {
-    interim: bool,
-    status: u16,
-    service_time: u64,
-    body: BodyLength,
-    framing: BodyLength,
-    /// Whether the endpoint's connection can carry another request.
-    reusable: bool,
-    keep_alive: bool,
-}
-
-/// A request's body in HTTP/1 framing: what has arrived, and where more comes from.
-struct Sending<'s, S> {
-    pump: &'s mut Pump,
-    received: &'s mut Option<PooledBuffer>,
-    stream: &'s mut S,
-    pool: &'s Rc<BufferPool>,
-    deadline: &'s Deadline,
-    idle_timeout: Duration,
-}
-
-impl<S: Transport> RequestBody for Sending<'_, S> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
-        let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
-            return self.poll_gone(cx);
-        };
-        let (before, received) = (self.pump.data, (received, self.pool));
-        let moved = match to {
-            Uplink::Http1(to) => self.pump.poll(cx, received, self.stream, to),
-            Uplink::Http2(to) => self.pump.poll_frames(cx, received, self.stream, to),
-        };
-        if moved.is_pending() {
-            if self.pump.data > before {
-                self.deadline.set(self.idle_timeout);
-            }
-            return self.deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
-        }
-        match ready!(moved) {
-            Err(PumpError::Write) => {
-                self.pump.abandon();
-                Poll::Ready(Ok(()))
-            }
-            result => Poll::Ready(result),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.pump.is_done()
-    }
-
-    fn rewind(&mut self) -> bool {
-        self.pump.rewind()
-    }
-
-    fn sent(&self) -> Sent<'_> {
-        self.pump.sent()
-    }
-}
-
-impl<S: Transport> Sending<'_, S> {
-    /// Gives the rest of the body, if there is any, its time. The answer may take as long as it likes.
-    fn await_more(&mut self) {
-        if self.pump.is_moving() {
-            self.deadline.set(self.idle_timeout);
-        } else if self.received.as_ref().is_some_and(|received| received.is_empty()) {
-            *self.received = None;
-        }
-    }
-
-    /// Watches a client that has said everything, so that one that leaves does not hold an endpoint until it answers.
-    /// Closing its side counts as leaving, as it does in Envoy; the beginning of a next request is kept.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
-        if self.received.as_ref().is_some_and(|received| !received.is_empty()) {
-            return Poll::Ready(Ok(()));
-        }
-        match ready!(self.pool.poll_receive(cx, self.stream, self.received)) {
-            Ok(1..) => Poll::Ready(Ok(())),
-            Ok(0) | Err(_) => Poll::Ready(Err(PumpError::Read)),
-        }
-    }
-}
-
-impl<S: Transport> Session<'_, S> {
+impl Session<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     pub(super) async fn forward(
         &mut self,
@@ -197,7 +109,7 @@ impl<S: Transport> Session<'_, S> {
 
     /// Puts what has arrived of the request's body behind its head, so that both leave in one write.
     fn stage_body(&mut self, sent: &mut Pump, head: &mut Vec<u8>) -> Result<(), Broken> {
-        match &mut self.received {
+        match &mut *self.received {
             Some(received) => sent.stage(received, head).map_err(|_| Broken::Body),
             None => Ok(()),
         }
@@ -222,7 +134,7 @@ impl<S: Transport> Session<'_, S> {
         };
         let mut body = Sending {
             pump: sent,
-            received: &mut self.received,
+            received: &mut *self.received,
             stream: &mut *self.stream,
             pool: &worker.buffers,
             deadline: &self.connection.deadline,
@@ -303,70 +215,6 @@ impl<S: Transport> Session<'_, S> {
         (next, Outcome { flags, details, sent: received, ..outcome })
     }
 
-    async fn move_bodies(
-        &mut self,
-        exchange: &mut Http1Exchange,
-        sent: &mut Pump,
-        body: &mut Pump,
-        out: &[u8],
-    ) -> Result<(), PumpError> {
-        write_head(self.connection, self.stream, out).await?;
-        let worker = self.connection.worker();
-        let (pool, deadline) = (&worker.buffers, &*self.connection.deadline);
-        let idle_timeout = worker.settings.idle_timeout;
-        deadline.set(idle_timeout);
-        let moved = poll_fn(|cx| {
-            let before = sent.data + body.data;
-            let stream = &mut exchange.upstream.stream;
-            let received = &mut self.received;
-            let mut sending =
-                Sending { pump: sent, received, stream: &mut *self.stream, pool, deadline, idle_timeout };
-            match sending.poll_send(cx, Uplink::Http1(stream)) {
-                // Whether nothing moves at all is seen below.
-                Poll::Ready(Ok(()) | Err(PumpError::Idle)) | Poll::Pending => {}
-                Poll::Ready(Err(_)) => {
-                    // Gone, or broken beyond understanding; either way nobody waits for the rest of the answer.
-                    sent.abandon();
-                    return Poll::Ready(Err(PumpError::Write));
-                }
-            }
-            let answered = exchange.answered.get_or_insert_with(|| pool.small());
-            let moved = body.poll(cx, (answered, pool), stream, self.stream);
-            if moved.is_pending() {
-                if sent.data + body.data > before {
-                    deadline.set(idle_timeout);
-                }
-                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
-            }
-            moved
-        })
-        .await;
-        deadline.clear();
-        moved
-    }
-
-    /// Both sides have agreed on another protocol: relays its bytes.
-    async fn switch(
-        &mut self,
-        mut exchange: Http1Exchange,
-        out: &mut Vec<u8>,
-        outcome: Outcome<'static>,
-    ) -> (Next, Outcome<'static>) {
-        let worker = self.connection.worker();
-        let early = exchange.answered.as_ref().map_or(&[][..], |answered| answered.filled());
-        out.extend_from_slice(early);
-        let outcome = Outcome { details: "via_upstream", sent: early.len() as u64, ..outcome };
-        if write_whole(self.connection, self.stream, out).await.is_err() {
-            return (Next::Close, Outcome { flags: "DC", ..outcome });
-        }
-        let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
-        let surroundings = (&**worker, &*self.connection.deadline, limits);
-        let first = self.received.take();
-        let (transferred, _) = relay(self.stream, &mut exchange.upstream.stream, first, surroundings).await;
-        let sent = outcome.sent + transferred.sent;
-        (Next::Close, Outcome { received: transferred.received, sent, ..outcome })
-    }
-
     async fn give_up(
         &mut self,
         forward: &Forward<'_>,
@@ -393,52 +241,5 @@ impl<S: Transport> Session<'_, S> {
         let next = self.reply(reply, Answering { lasting, ..forward.asked }, &mut out).await;
         self.connection.worker().recycle(out);
         (next, Outcome::reply(reply, forward.asked.method).at(forward.lease(), local))
-    }
-}
-
-/// Writes into `out` what the client gets of a head: all of an interim one; of a final one all but the `connection`
-/// field and the empty line, which depend on how much of the request has arrived by then.
-fn write_answer(
-    out: &mut Vec<u8>,
-    head: &AnswerHead<'_>,
-    (start, upstream): (Instant, SocketAddr),
-    lasting: Lasting,
-    fields: &AnswerFields<'_>,
-) -> Answer {
-    let service_time = service_time(start);
-    let (status, body) = (head.status(), head.body());
-    let framing = lasting.framing(body);
-    out.clear();
-    if head.is_interim() {
-        lasting.write_interim(out, head);
-    } else {
-        http1::write_status_line(out, status);
-        fields.write_response(out, head, (service_time, upstream));
-        if status == SWITCHING_PROTOCOLS {
-            out.field("connection", b"upgrade");
-            out.field("upgrade", head.upgrade().unwrap_or_default());
-        } else {
-            http1::write_framing(out, framing);
-        }
-    }
-    Answer {
-        interim: head.is_interim(),
-        status,
-        service_time,
-        body,
-        framing,
-        reusable: head.keep_alive(),
-        keep_alive: false,
-    }
-}
-
-impl Lasting {
-    /// Passes an interim answer on, unless the client's version knows none (RFC 9110 §15.2).
-    fn write_interim(self, out: &mut Vec<u8>, head: &AnswerHead<'_>) {
-        if self.version == http1::Version::Http11 {
-            http1::write_status_line(out, head.status());
-            head.write_end_to_end(out);
-            out.extend_from_slice(b"\r\n");
-        }
     }
 }

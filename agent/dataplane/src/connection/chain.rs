@@ -1,0 +1,165 @@
+//! A connection from accept to its filter chain: original destination, listener, inspection, chain.
+
+use std::{cell::Cell, io, net::SocketAddr, pin::pin, rc::Rc, time::Instant};
+
+use snapshot::{Application, Direction, Inspection, NetworkFilter, Transport as TransportProtocol};
+use tokio::net::TcpStream;
+
+use super::{
+    Connection,
+    destination::{Refusal, destination},
+    handshake,
+};
+use crate::{
+    accept::Admitted,
+    buffer::PooledBuffer,
+    http::Downstream,
+    inspect::{Inspected, inspect},
+    origin::ForClient,
+    proxy_protocol::{self, Header},
+    tcp::{self, Dialled, Opaque},
+    timer::Elapsed,
+    transport::DownstreamStream,
+    view::View,
+};
+
+/// How a connection is served, decided once.
+pub(super) enum Service {
+    Http(Box<Downstream>),
+    Tcp(Box<Opaque>),
+}
+
+/// Learns of a new connection what its chain depends on. `None` when no chain takes it, or it failed.
+pub(super) async fn find(
+    admitted: Admitted,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: SocketAddr,
+) -> Option<Service> {
+    let found = accepted(admitted, stream, peer, listener).await;
+    found
+        .inspect_err(|error| tracing::debug!(%listener, downstream = %peer, %error, "connection ended"))
+        .ok()
+        .flatten()
+}
+
+async fn accepted(
+    admitted: Admitted,
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
+    listener: SocketAddr,
+) -> io::Result<Option<Service>> {
+    let worker = Rc::clone(admitted.worker());
+    let view = worker.view();
+    // A listener that was removed while the connection waited to be accepted.
+    let Some(accepting) = view.snapshot.bound_listener(listener) else { return Ok(None) };
+    let accepting = view.snapshot.listener(accepting);
+    let mut destination = match destination(&worker, &stream, &view, accepting) {
+        Ok(destination) => destination,
+        Err(Refusal::Loop) => {
+            worker.count(|counts| counts.looped += 1);
+            tracing::debug!(%listener, downstream = %peer, "refused: going to the proxy itself");
+            return Ok(None);
+        }
+        Err(Refusal::Unknown(error)) => return Err(error),
+    };
+    let deadline = worker.timers.register();
+    if accepting.direction == Direction::Gateway && worker.settings.gateway_proxy_protocol {
+        let limit = worker.settings.handshake_timeout;
+        let header = deadline.within(limit, pin!(proxy_protocol::receive(&mut stream))).await;
+        if let Header::Proxied { source, destination: dialled } =
+            header.map_err(|Elapsed| io::ErrorKind::TimedOut)??
+        {
+            (peer, destination) = (source, dialled);
+        }
+    }
+    let connection = Connection {
+        deadline,
+        admitted,
+        peer,
+        destination,
+        direction: accepting.direction,
+        accepted: Instant::now(),
+        listener,
+        transport: TransportProtocol::RawBuffer,
+        application: Application::Opaque,
+        server_name: None,
+        over_tls: false,
+        http: Cell::new(None),
+        at_loopback: ForClient::default(),
+    };
+    inspected(connection, stream, view).await
+}
+
+/// Inspects a connection as far as the choice of its chain needs it.
+async fn inspected(
+    mut connection: Connection,
+    mut stream: TcpStream,
+    view: Rc<View>,
+) -> io::Result<Option<Service>> {
+    let Some(listener) = connection.serving_listener(&view) else { return Ok(None) };
+    let (first, early) = match view.snapshot.inspection(listener, connection.destination.port()) {
+        Inspection::Nothing => (None, None),
+        Inspection::Hello => return Ok(handshake::chosen_by_hello(connection, stream, view).await),
+        Inspection::Protocol { hello } => {
+            let Inspected { transport, application, first, early } =
+                inspect_protocol(&connection, &mut stream, &view).await?;
+            (connection.transport, connection.application) = (transport, application);
+            if hello && transport == TransportProtocol::Tls {
+                let first = first.unwrap_or_else(|| connection.worker().buffers.small());
+                return Ok(handshake::chosen_once_opened(connection, stream, view, first).await);
+            }
+            (first, early)
+        }
+    };
+    Ok(chosen(connection, DownstreamStream::Tcp(stream), &view, (first, early)).await)
+}
+
+/// Serves a connection as its chain says. `first` is what the client has sent already; `early` the upstream if it was
+/// dialled during inspection.
+pub(super) async fn chosen(
+    connection: Connection,
+    stream: DownstreamStream,
+    view: &View,
+    (first, early): (Option<PooledBuffer>, Option<Dialled>),
+) -> Option<Service> {
+    match (connection.filter_chain(view).map(|chain| &chain.filter), early) {
+        (Some(NetworkFilter::Http(_)), _) => {
+            Some(Service::Http(Box::new(Downstream::new(connection, stream, first))))
+        }
+        (Some(NetworkFilter::Tcp(_)), Some(dialled)) => {
+            Some(Service::Tcp(Box::new(Opaque { connection, stream, dialled, first })))
+        }
+        (Some(NetworkFilter::Tcp(proxy)), None) => match tcp::dial(&connection, view, proxy).await {
+            Ok(dialled) => Some(Service::Tcp(Box::new(Opaque { connection, stream, dialled, first }))),
+            Err(failed) => {
+                tcp::log_failed(&connection, &failed);
+                None
+            }
+        },
+        (Some(NetworkFilter::Blackhole) | None, _) => {
+            refuse(&connection);
+            None
+        }
+    }
+}
+
+/// Counts and logs a connection that no chain takes.
+pub(super) fn refuse(connection: &Connection) {
+    connection.worker().count(|counts| counts.no_filter_chain += 1);
+    tcp::log_refused(connection);
+}
+
+/// Inspects the first bytes. While the client is silent, the server that opaque bytes would go to is dialled.
+async fn inspect_protocol(
+    connection: &Connection,
+    stream: &mut TcpStream,
+    view: &View,
+) -> io::Result<Inspected<Dialled>> {
+    let dial = async || match &connection.filter_chain(view)?.filter {
+        NetworkFilter::Tcp(proxy) => tcp::dial(connection, view, proxy).await.ok(),
+        NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
+    };
+    let worker = connection.worker();
+    inspect(stream, &worker.buffers, (&connection.deadline, worker.patience()), dial).await
+}

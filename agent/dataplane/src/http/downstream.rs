@@ -1,0 +1,75 @@
+//! A client's HTTP connection between its requests: what is left of it while nobody asks for anything.
+
+use std::future::poll_fn;
+
+use crate::{
+    access_log::RequestLine, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
+};
+
+/// A client's HTTP connection.
+pub(crate) struct Downstream {
+    pub(super) connection: Connection,
+    pub(super) stream: DownstreamStream,
+    /// What has arrived and was not looked at; absent while the connection is idle.
+    pub(super) received: Option<PooledBuffer>,
+    /// Fields of the current request for the access log.
+    pub(super) line: RequestLine,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+}
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Downstream {
+    /// `first` is what inspection has read.
+    pub(crate) fn new(connection: Connection, stream: DownstreamStream, first: Option<PooledBuffer>) -> Self {
+        Self { connection, stream, received: first, line: RequestLine::default() }
+    }
+
+    /// Reads until it is clear what the client speaks. `None` when it is gone or says nothing.
+    pub(super) async fn await_version(&mut self) -> Option<Spoken> {
+        let Self { connection, stream, received, .. } = self;
+        let worker = connection.worker();
+        if received.is_none() {
+            let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
+            connection.deadline.idle_within(worker.patience(), receive).await.ok()?.ok()?;
+        }
+        let received = received.as_mut()?;
+        loop {
+            let bytes = received.filled();
+            if bytes.starts_with(HTTP2_PREFACE) {
+                return Some(Spoken::Http2);
+            }
+            if !bytes.is_empty() && !HTTP2_PREFACE.starts_with(bytes) {
+                return Some(Spoken::Http1);
+            }
+            let fill = poll_fn(|cx| received.poll_fill(cx, stream));
+            if connection.deadline.within(worker.settings.head_timeout, fill).await.ok()?.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Waits, without a buffer, for the first bytes of a request. `None` when the connection is to be closed.
+    pub(super) async fn await_request(&mut self) -> Option<()> {
+        let Self { connection, stream, received, .. } = self;
+        if received.as_ref().is_some_and(|received| !received.is_empty()) {
+            return Some(());
+        }
+        *received = None;
+        let worker = connection.worker();
+        if worker.is_draining() {
+            return None;
+        }
+        let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
+        let received = connection.deadline.idle_within(worker.settings.idle_timeout, receive).await;
+        // The end of the stream is the usual end of a connection.
+        (received.ok()?.ok()? > 0).then_some(())
+    }
+}

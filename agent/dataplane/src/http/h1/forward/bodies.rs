@@ -1,0 +1,121 @@
+//! The rest of both bodies, once the head of the answer is known.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use http1::BodyLength;
+
+use super::sending::Sending;
+use crate::{
+    http::{
+        Outcome,
+        exchange::{Http1Exchange, Http2Exchange, Uplink},
+        frames::FramePump,
+        h1::{
+            Next, Session,
+            reply::{write_head, write_whole},
+        },
+        pump::{Pump, PumpError},
+    },
+    relay::{Limits, relay},
+};
+
+type Moved = Poll<Result<(), PumpError>>;
+
+impl Session<'_> {
+    /// Writes the head of an answer, which is in `out`, and moves the rest of both bodies.
+    pub(super) async fn move_bodies(
+        &mut self,
+        exchange: &mut Http1Exchange,
+        sent: &mut Pump,
+        body: &mut Pump,
+        out: &[u8],
+    ) -> Result<(), PumpError> {
+        write_head(self.connection, self.stream, out).await?;
+        let pool = &self.connection.worker().buffers;
+        self.while_moving(sent, |cx, mut sending| {
+            let upstream = &mut exchange.upstream.stream;
+            if let Err(error) = sending.send_beside(cx, Uplink::Http1(upstream)) {
+                return (Poll::Ready(Err(error)), body.data);
+            }
+            let answered = exchange.answered.get_or_insert_with(|| pool.small());
+            (body.poll(cx, (answered, pool), upstream, sending.stream), body.data)
+        })
+        .await
+    }
+
+    /// As [`Self::move_bodies`], with an answer that comes in frames. Tells in `passed` how much the client got of it.
+    pub(super) async fn move_frames(
+        &mut self,
+        exchange: Http2Exchange,
+        sent: &mut Pump,
+        (framing, passed): (BodyLength, &mut u64),
+        out: &mut Vec<u8>,
+    ) -> Result<(), PumpError> {
+        let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
+        let mut body = FramePump::new(from, framing);
+        poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await?;
+        write_head(self.connection, self.stream, out).await?;
+        self.while_moving(sent, |cx, mut sending| {
+            if let Err(error) = sending.send_beside(cx, Uplink::Http2(&mut to)) {
+                return (Poll::Ready(Err(error)), body.data);
+            }
+            let moved = body.poll(cx, sending.stream);
+            *passed = body.data;
+            (moved, body.data)
+        })
+        .await
+    }
+
+    /// Moves both bodies until the answer is through. `poll` tells how that stands and how much of the answer has moved.
+    async fn while_moving(
+        &mut self,
+        sent: &mut Pump,
+        mut poll: impl FnMut(&mut Context<'_>, Sending<'_>) -> (Moved, u64),
+    ) -> Result<(), PumpError> {
+        let worker = self.connection.worker();
+        let (pool, deadline) = (&worker.buffers, &*self.connection.deadline);
+        let idle_timeout = worker.settings.idle_timeout;
+        deadline.set(idle_timeout);
+        let mut before = None;
+        let moved = poll_fn(|cx| {
+            let (pump, received, stream) = (&mut *sent, &mut *self.received, &mut *self.stream);
+            let (moved, data) = poll(cx, Sending { pump, received, stream, pool, deadline, idle_timeout });
+            if moved.is_pending() {
+                let total = Some(sent.data + data);
+                if std::mem::replace(&mut before, total) != total {
+                    deadline.set(idle_timeout);
+                }
+                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
+            }
+            moved
+        })
+        .await;
+        deadline.clear();
+        moved
+    }
+
+    /// Both sides have agreed on another protocol: relays its bytes.
+    pub(super) async fn switch(
+        &mut self,
+        mut exchange: Http1Exchange,
+        out: &mut Vec<u8>,
+        outcome: Outcome<'static>,
+    ) -> (Next, Outcome<'static>) {
+        let worker = self.connection.worker();
+        let early = exchange.answered.as_ref().map_or(&[][..], |answered| answered.filled());
+        out.extend_from_slice(early);
+        let outcome = Outcome { details: "via_upstream", sent: early.len() as u64, ..outcome };
+        if write_whole(self.connection, self.stream, out).await.is_err() {
+            return (Next::Close, Outcome { flags: "DC", ..outcome });
+        }
+        let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
+        let surroundings = (&**worker, &*self.connection.deadline, limits);
+        let first = self.received.take();
+        let (transferred, _) = relay(self.stream, &mut exchange.upstream.stream, first, surroundings).await;
+        let sent = outcome.sent + transferred.sent;
+        (Next::Close, Outcome { received: transferred.received, sent, ..outcome })
+    }
+}

@@ -1,0 +1,103 @@
+//! The body of a request, as it comes from an HTTP/1 client.
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use crate::{
+    buffer::{BufferPool, PooledBuffer},
+    http::{
+        exchange::{RequestBody, Sent, Uplink},
+        pump::{Pump, PumpError},
+    },
+    timer::Deadline,
+    transport::DownstreamStream,
+};
+
+/// A request's body in HTTP/1 framing: what has arrived, and where more comes from.
+pub(super) struct Sending<'s> {
+    pub(super) pump: &'s mut Pump,
+    pub(super) received: &'s mut Option<PooledBuffer>,
+    pub(super) stream: &'s mut DownstreamStream,
+    pub(super) pool: &'s Rc<BufferPool>,
+    pub(super) deadline: &'s Deadline,
+    pub(super) idle_timeout: Duration,
+}
+
+impl RequestBody for Sending<'_> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+        let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
+            return self.poll_gone(cx);
+        };
+        let (before, received) = (self.pump.data, (received, self.pool));
+        let moved = match to {
+            Uplink::Http1(to) => self.pump.poll(cx, received, self.stream, to),
+            Uplink::Http2(to) => self.pump.poll_frames(cx, received, self.stream, to),
+        };
+        if moved.is_pending() {
+            if self.pump.data > before {
+                self.deadline.set(self.idle_timeout);
+            }
+            return self.deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
+        }
+        match ready!(moved) {
+            Err(PumpError::Write) => {
+                self.pump.abandon();
+                Poll::Ready(Ok(()))
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.pump.is_done()
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.pump.rewind()
+    }
+
+    fn sent(&self) -> Sent<'_> {
+        self.pump.sent()
+    }
+}
+
+impl Sending<'_> {
+    /// Sends what it can while the answer comes, which tells whether anything moves at all.
+    ///
+    /// # Errors
+    /// The client is gone, or broke its framing beyond understanding; either way nobody waits for the rest of the
+    /// answer.
+    pub(super) fn send_beside(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Result<(), PumpError> {
+        match self.poll_send(cx, to) {
+            Poll::Ready(Ok(()) | Err(PumpError::Idle)) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(_)) => {
+                self.pump.abandon();
+                Err(PumpError::Write)
+            }
+        }
+    }
+
+    /// Gives the rest of the body, if there is any, its time. The answer may take as long as it likes.
+    pub(super) fn await_more(&mut self) {
+        if self.pump.is_moving() {
+            self.deadline.set(self.idle_timeout);
+        } else if self.received.as_ref().is_some_and(|received| received.is_empty()) {
+            *self.received = None;
+        }
+    }
+
+    /// Watches a client that has said everything, so that one that leaves does not hold an endpoint until it answers.
+    /// Closing its side counts as leaving, as it does in Envoy; the beginning of a next request is kept.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        if self.received.as_ref().is_some_and(|received| !received.is_empty()) {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.pool.poll_receive(cx, self.stream, self.received)) {
+            Ok(1..) => Poll::Ready(Ok(())),
+            Ok(0) | Err(_) => Poll::Ready(Err(PumpError::Read)),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Answers of our own, and what HTTP/1 answers have in common.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use http1::{BodyLength, Version};
+use tokio::io::AsyncWriteExt;
+
+use super::{Next, Session};
+use crate::{
+    connection::Connection,
+    failure::LocalReply,
+    http::{
+        Method, Outcome,
+        edits::AnswerChanges,
+        head::{AnswerFields, FieldSink},
+        log,
+        pump::PumpError,
+    },
+    timer::Elapsed,
+    transport::DownstreamStream,
+};
+
+/// What an answer depends on beside itself.
+#[derive(Clone, Copy)]
+pub(super) struct Answering<'a> {
+    pub(super) lasting: Lasting,
+    pub(super) method: Method,
+    /// Whether answers of our own take the form of gRPC.
+    pub(super) grpc: bool,
+    /// What the route changes in it.
+    pub(super) changes: Option<&'a AnswerChanges<'a>>,
+}
+
+/// Whether the client's connection goes on, and how that is said in its version.
+#[derive(Clone, Copy)]
+pub(super) struct Lasting {
+    pub(super) keep_alive: bool,
+    pub(super) version: Version,
+}
+
+impl Lasting {
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        if !self.keep_alive {
+            out.field("connection", b"close");
+        }
+    }
+
+    /// How a body is sent that comes in as `body`: HTTP/1.0 knows no chunks.
+    pub(super) fn framing(self, body: BodyLength) -> BodyLength {
+        match (body, self.version) {
+            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
+            (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
+            (known, _) => known,
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Answers a request that could not be read, and closes.
+    pub(super) async fn refuse(&mut self, reply: &LocalReply<'static>) -> Next {
+        let mut out = self.connection.worker().scratch();
+        let lasting = Lasting { keep_alive: false, version: Version::Http11 };
+        let start = Instant::now();
+        let answering = Answering { lasting, method: Method::Other, grpc: false, changes: None };
+        let next = self.reply(reply, answering, &mut out).await;
+        self.line.start(Version::Http11.as_str());
+        log(self.connection, start, self.line, &Outcome::reply(reply, Method::Other));
+        next
+    }
+
+    pub(super) async fn reply(
+        &mut self,
+        reply: &LocalReply<'_>,
+        Answering { lasting, method, changes, .. }: Answering<'_>,
+        out: &mut Vec<u8>,
+    ) -> Next {
+        self.connection.worker().count(|counts| counts.local_replies += 1);
+        out.clear();
+        http1::write_status_line(out, reply.status);
+        AnswerFields::of(self.connection, changes).write_local(out, reply);
+        lasting.write(out);
+        out.extend_from_slice(b"\r\n");
+        if method != Method::Head {
+            out.extend_from_slice(reply.sent_body().as_bytes());
+        }
+        let written = write_whole(self.connection, self.stream, out).await;
+        match (written, lasting.keep_alive) {
+            (Ok(()), true) => Next::Request,
+            (Ok(()), false) => {
+                self.linger().await;
+                Next::Close
+            }
+            (Err(_), _) => Next::Close,
+        }
+    }
+
+    /// Ends the connection so that the answer arrives: bytes still coming in would otherwise make the kernel reset
+    /// it (RFC 9112 §9.6).
+    pub(super) async fn linger(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut buffer = self.connection.worker().buffers.small();
+        let stream = &mut *self.stream;
+        let discarding = async {
+            let mut left = LINGER_BYTES;
+            while let Ok(n @ 1..) = poll_fn(|cx| buffer.poll_fill(cx, stream)).await {
+                buffer.consume(n);
+                left = left.saturating_sub(n);
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Late or not, it is closed now.
+        _ = self.connection.deadline.within(LINGER, pin!(discarding)).await;
+    }
+}
+
+/// Writes so that nothing stays behind in the layer that encrypts.
+pub(super) async fn write_whole(
+    connection: &Connection,
+    stream: &mut DownstreamStream,
+    bytes: &[u8],
+) -> Result<(), PumpError> {
+    write_head(connection, stream, bytes).await?;
+    let limit = connection.worker().settings.idle_timeout;
+    let flushed = connection.deadline.within(limit, pin!(stream.flush())).await;
+    flushed.map_err(|Elapsed| PumpError::Idle)?.map_err(|_| PumpError::Write)
+}
+
+/// Writes what more follows upon. A client that never reads is not waited for for ever.
+pub(super) async fn write_head(
+    connection: &Connection,
+    stream: &mut DownstreamStream,
+    bytes: &[u8],
+) -> Result<(), PumpError> {
+    let limit = connection.worker().settings.idle_timeout;
+    let written = connection.deadline.within(limit, pin!(stream.write_all(bytes))).await;
+    written.map_err(|Elapsed| PumpError::Idle)?.map_err(|_| PumpError::Write)
+}
+
+/// What a client may still send after an answer that closes its connection, and for how long.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,186 @@
+//! One HTTP/1 request, from its first bytes to what is to be done with it.
+
+use std::{future::poll_fn, io, pin::pin, time::Instant};
+
+use http1::{BodyLength, HeadEnd, HeaderSlots, Version};
+use snapshot::Normalized;
+
+use super::{
+    Next, Session,
+    forward::Forward,
+    reply::{Answering, Lasting},
+};
+use crate::{
+    failure::LocalReply,
+    http::{
+        LIMITS, Method, Outcome,
+        exchange::UpstreamVersion,
+        head::{Added, Http1Head, http2_request_head, write_request_head},
+        log, record_request,
+        routing::{Action, Asked, Routed, route},
+    },
+    timer::Elapsed,
+    view::View,
+};
+
+/// What a parsed head asks for.
+struct Request<'v> {
+    start: Instant,
+    version: Version,
+    body: BodyLength,
+    keep_alive: bool,
+    method: Method,
+    upgrade: bool,
+    /// The head as it goes up, for an endpoint that speaks HTTP/2.
+    http2_head: Option<Box<::http::Request<()>>>,
+    routed: Routed<'v>,
+}
+
+/// What became of looking for a head in the received bytes.
+enum Parsed<'v> {
+    Incomplete,
+    Request(Request<'v>),
+    Malformed(LocalReply<'static>),
+    /// The chain that served this connection is gone.
+    Unserved,
+}
+
+impl Session<'_> {
+    /// Serves a request of which something has arrived.
+    pub(super) async fn serve_request(&mut self) -> Next {
+        let mut head_end = HeadEnd::default();
+        loop {
+            match self.await_head(&mut head_end).await {
+                Ok(()) => {}
+                Err(Some(reply)) => return self.refuse(&reply).await,
+                Err(None) => return Next::Close,
+            }
+            let view = self.connection.worker().view();
+            let mut out = self.connection.worker().scratch();
+            let next = match self.parse(&view, &mut out) {
+                Parsed::Incomplete => None,
+                Parsed::Unserved => Some(Next::Close),
+                Parsed::Malformed(reply) => Some(self.refuse(&reply).await),
+                Parsed::Request(request) => Some(self.serve_parsed(&view, request, &mut out).await),
+            };
+            self.connection.worker().recycle(out);
+            if let Some(next) = next {
+                return next;
+            }
+        }
+    }
+
+    /// Reads until a head is worth parsing. Fails with the answer to give, or with none when the client is gone.
+    async fn await_head(&mut self, head_end: &mut HeadEnd) -> Result<(), Option<LocalReply<'static>>> {
+        let worker = self.connection.worker();
+        let received = self.received.get_or_insert_with(|| worker.buffers.small());
+        let stream = &mut *self.stream;
+        let reading = async {
+            let mut fresh = received.is_empty();
+            while fresh || !head_end.find(received.filled(), &LIMITS) {
+                if received.is_full() && received.is_small() {
+                    *received = worker.buffers.enlarge(received);
+                }
+                if poll_fn(|cx| received.poll_fill(cx, stream)).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
+                fresh = false;
+            }
+            Ok(())
+        };
+        match self.connection.deadline.within(worker.settings.head_timeout, pin!(reading)).await {
+            Ok(result) => result.map_err(|_| None),
+            Err(Elapsed) => Err(Some(LocalReply::HEAD_TIMEOUT)),
+        }
+    }
+
+    /// Parses the head, routes it, and writes into `out` what goes to the chosen endpoint. All that borrows from the
+    /// received bytes begins and ends here.
+    fn parse<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
+        let start = Instant::now();
+        let Some(received) = self.received.as_mut() else { return Parsed::Incomplete };
+        let mut slots = HeaderSlots::new();
+        let parsed = match http1::parse_request(received.filled(), &LIMITS, &mut slots) {
+            Ok(None) => return Parsed::Incomplete,
+            Err(error) => return Parsed::Malformed(LocalReply::malformed(error)),
+            Ok(Some(parsed)) => parsed,
+        };
+        let Some(http) = self.connection.http(view) else { return Parsed::Unserved };
+        self.connection.worker().count(|counts| counts.requests += 1);
+        let head = Http1Head::new(&parsed);
+        let Ok(head) = Normalized::new(&head, http.path_normalization) else {
+            return Parsed::Malformed(LocalReply::BAD_PATH);
+        };
+        let added = Added::new(self.connection, &head);
+        let protocol = parsed.version.as_str();
+        let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
+        let mut routed = route(&asked, view, http.route_config, fastrand::u64(..));
+        record_request(self.connection, self.line, &head, (protocol, &added, &routed));
+        let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
+        let mut http2_head = None;
+        if let Action::Forward(forwarding) = &routed.action {
+            let changes = forwarding.changes.as_deref();
+            let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
+            match UpstreamVersion::of(protocol, UpstreamVersion::Http1) {
+                UpstreamVersion::Http1 => {
+                    write_request_head(out, &head, &added, parsed.body, (changes, upgrade));
+                }
+                UpstreamVersion::Http2 => {
+                    upgrade = None;
+                    http2_head =
+                        http2_request_head(&head, &added, parsed.body, (changes, false)).map(Box::new);
+                    if http2_head.is_none() {
+                        routed = Routed::reply(LocalReply::BAD_REQUEST);
+                    }
+                }
+            }
+        }
+        let request = Request {
+            start,
+            version: parsed.version,
+            body: parsed.body,
+            // What follows on CONNECT would be another protocol's.
+            keep_alive: parsed.keep_alive && parsed.version == Version::Http11 && parsed.method != "CONNECT",
+            method: Method::of(parsed.method),
+            upgrade: upgrade.is_some(),
+            http2_head,
+            routed,
+        };
+        let head_len = parsed.head_len;
+        received.consume(head_len);
+        Parsed::Request(request)
+    }
+
+    async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
+        let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed } = request;
+        let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
+        let Routed { action, cluster, route, answer, delay, grpc } = routed;
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        let asked = Answering { lasting, method, grpc, changes: answer.as_deref() };
+        // What is answered without reading the body leaves what follows on the connection in doubt.
+        let unread = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
+        let (next, outcome) = match action {
+            Action::Reply(reply) => {
+                let reply = reply.for_client(grpc);
+                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                (next, Outcome::reply(&reply, method))
+            }
+            Action::Redirect(status, location) => {
+                let reply = LocalReply::redirect(status, &location).for_client(grpc);
+                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                (next, Outcome::reply(&reply, method))
+            }
+            Action::Forward(forwarding) => {
+                let forward = Forward { view, forwarding, start, body, asked, upgrade, http2_head };
+                self.forward(forward, out).await
+            }
+        };
+        let delayed = delay.is_some();
+        log(self.connection, start, self.line, &Outcome { cluster, route, grpc, delayed, ..outcome });
+        next
+    }
+}
+
+const WEBSOCKET: &str = "websocket";

@@ -1,0 +1,101 @@
+//! Connections that wait, each after a request.
+
+use std::{
+    io::Write,
+    net::TcpStream,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{PrivateKeyDer, ServerName},
+};
+use snapshot::{Certificate, Credential, Draft, TlsContext, TlsContextId};
+
+use crate::{HELD, Proxy, REQUEST, ask, gateway, read_until};
+
+const CONNECTIONS: usize = 200;
+
+/// Bytes that the proxy holds for each connection that `open` makes.
+fn held_by_each(proxy: &Proxy, mut open: impl FnMut(&Proxy) -> TcpStream) -> usize {
+    // What is made once.
+    let warm: Vec<_> = (0..20).map(|_| open(proxy)).collect();
+    drop(warm);
+    let mut connections = Vec::with_capacity(CONNECTIONS);
+    std::thread::sleep(SETTLE);
+    let before = HELD.load(Ordering::Relaxed);
+    connections.extend((0..CONNECTIONS).map(|_| open(proxy)));
+    std::thread::sleep(SETTLE);
+    HELD.load(Ordering::Relaxed).saturating_sub(before) / CONNECTIONS
+}
+
+/// More than a tick of the worker, so that what has ended is forgotten.
+const SETTLE: Duration = Duration::from_millis(1200);
+
+#[test]
+fn an_idle_http_1_connection_holds_little() {
+    let proxy = Proxy::start(gateway);
+    let held = held_by_each(&proxy, |proxy| {
+        let mut client = proxy.connect();
+        ask(&mut client, &mut [0; 4096]);
+        client
+    });
+    assert!((500..1200).contains(&held), "{held} bytes");
+}
+
+#[test]
+fn an_idle_http_2_connection_holds_the_buffers_of_its_codec() {
+    let proxy = Proxy::start(gateway);
+    let held = held_by_each(&proxy, |proxy| {
+        let mut client = proxy.connect();
+        client.write_all(HTTP2_REQUEST).expect("a request");
+        read_until(&mut client, &mut [0; 4096], b"hello");
+        client
+    });
+    assert!((500..40 * 1024).contains(&held), "{held} bytes");
+}
+
+/// Preface, settings, and one request for `/api/v1` of `svc.default` (RFC 9113 §4, RFC 7541 §6).
+const HTTP2_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \x00\x00\x00\x04\x00\x00\x00\x00\x00\
+    \x00\x00\x18\x01\x05\x00\x00\x00\x01\x82\x86\x04\x07/api/v1\x01\x0bsvc.default";
+
+#[test]
+fn an_idle_tls_connection_holds_little_more_than_its_session() {
+    let made = generate_simple_self_signed(["svc.default".to_owned()]).expect("a certificate");
+    let config = client_config(&made);
+    let proxy = Proxy::start(|address, upstream| over_tls(gateway(address, upstream), &made));
+    let held = held_by_each(&proxy, |proxy| {
+        let name = ServerName::try_from("svc.default").expect("a name");
+        let session = ClientConnection::new(Arc::clone(&config), name).expect("a session");
+        let mut client = StreamOwned::new(session, proxy.connect());
+        client.write_all(REQUEST).expect("a request");
+        read_until(&mut client, &mut [0; 4096], b"hello");
+        // The client's own state is not the question.
+        client.sock
+    });
+    assert!((500..8 * 1024).contains(&held), "{held} bytes");
+}
+
+fn client_config(made: &CertifiedKey<rcgen::KeyPair>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a certificate");
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("versions");
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    // Tickets would be kept.
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
+}
+
+fn over_tls(mut draft: Draft, made: &CertifiedKey<rcgen::KeyPair>) -> Draft {
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let certificate = Some(Certificate::new(vec![made.cert.der().clone()], key));
+    let credentials = vec![Credential { name: "test".to_owned(), certificate }];
+    draft.tls_contexts.push(TlsContext { name: "test".to_owned(), credentials, ..TlsContext::default() });
+    draft.listeners[0].filter_chains[0].tls = Some(TlsContextId(0));
+    draft
+}
