@@ -10,6 +10,7 @@ use rules::ruleset::Family;
 use rules::settings::{ForcedBackend, Options};
 
 use crate::iptables::{self, Flavour, Unusable};
+use crate::legacy;
 use crate::nftables::{self, Holdings};
 
 /// What holds the rules.
@@ -148,12 +149,8 @@ enum Legacy {
 }
 
 fn legacy_tables() -> Legacy {
-    let names = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"].map(std::fs::read_to_string);
-    let none = |names: &std::io::Result<String>| match names {
-        Ok(names) => names.trim().is_empty(),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    };
-    if names.iter().all(none) { Legacy::None } else { Legacy::Some }
+    let none = |family| legacy::registered(family).is_ok_and(|tables| tables.is_empty());
+    if Family::BOTH.into_iter().all(none) { Legacy::None } else { Legacy::Some }
 }
 
 fn by_force(flavour: Flavour, look: Look) -> Result<Backend> {

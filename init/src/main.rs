@@ -1,5 +1,4 @@
 //! Installs, checks, explains and removes the interception rules of a pod.
-#![forbid(unsafe_code)]
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,6 +11,7 @@ mod facts;
 mod failure;
 mod iptables;
 mod json;
+mod legacy;
 mod log;
 mod namespace;
 mod netlink;
@@ -20,6 +20,7 @@ mod privileges;
 mod probe;
 mod run;
 mod sockets;
+mod sys;
 mod watch;
 
 use failure::Failure;

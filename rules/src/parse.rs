@@ -208,10 +208,9 @@ impl Parser {
     }
 
     fn begin(&mut self, name: &str) -> Result<(), &'static str> {
-        let known = TableName::ALL.iter().find(|(_, text)| *text == name);
-        let (table, _) = known.ok_or("one of the tables filter, mangle, nat, raw, security")?;
-        self.found.tables.entry(*table).or_default();
-        self.table = Some(*table);
+        let table = TableName::named(name).ok_or("one of the tables filter, mangle, nat, raw, security")?;
+        self.found.tables.entry(table).or_default();
+        self.table = Some(table);
         Ok(())
     }
 }

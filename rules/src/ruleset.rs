@@ -10,6 +10,10 @@ use crate::ports::{Port, PortRange};
 use crate::purpose::Purpose;
 use crate::settings::{Interface, Owner};
 
+pub use connection_state::ConnectionState;
+
+mod connection_state;
+
 /// The rules of one address family, chain by chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleSet {
@@ -194,35 +198,6 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// What connection tracking thinks of a packet.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum ConnectionState {
-    /// It belongs to no connection.
-    Invalid,
-    /// It begins one.
-    New,
-    /// It begins one that another one announced.
-    Related,
-    /// It belongs to one that has seen packets both ways.
-    Established,
-}
-
-impl ConnectionState {
-    pub(crate) const ALL: [(Self, &'static str); 4] = [
-        (Self::Invalid, "INVALID"),
-        (Self::New, "NEW"),
-        (Self::Related, "RELATED"),
-        (Self::Established, "ESTABLISHED"),
-    ];
-}
-
-impl fmt::Display for ConnectionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(state, _)| state == self).map_or("", |(_, name)| name);
-        f.write_str(name)
-    }
-}
-
 /// What a rule does with a packet that meets it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
@@ -308,6 +283,11 @@ impl TableName {
         (Self::Raw, "raw"),
         (Self::Security, "security"),
     ];
+
+    /// The table with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, text)| *text == name).map(|(table, _)| *table)
+    }
 }
 
 impl fmt::Display for TableName {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rules::build::{Facts, build, passthrough_source};
 use rules::diff;
 use rules::flags::{FLAGS, Givens};
+use rules::legacy;
 use rules::nft;
 use rules::nft::decode::{self, Dump};
 use rules::nft::encode::{self, Change, Kind};
@@ -71,6 +72,63 @@ fn address() -> impl Strategy<Value = IpAddr> {
     let known = ["10.77.0.2", "127.0.0.1", "127.0.0.2", "127.0.0.6", "10.77.0.1", "127.0.0.53"];
     let known = prop::sample::select(known.to_vec()).prop_map(|text| text.parse().unwrap());
     prop_oneof![known, any::<[u8; 4]>().prop_map(|bytes| Ipv4Addr::from(bytes).into())]
+}
+
+prop_compose! {
+    /// A legacy table with a chain of a user in it, whose lengths make sense and little else.
+    fn legacy_entries(family: Family)(
+        entries in prop::collection::vec(
+            (any::<[u8; 16]>(), prop::collection::vec(extension(), 1..4)), 0..4,
+        ),
+    ) -> Vec<u8> {
+        let mark = || legacy_entry(family, [0; 16], vec![begins_or_ends_a_chain()]);
+        let mut table = vec![0; 40];
+        table.extend(mark());
+        table.extend(entries.into_iter().flat_map(|(header, extensions)| legacy_entry(family, header, extensions)));
+        table.extend(mark());
+        table
+    }
+}
+
+/// An entry with a header of these bytes over and over, its matches and its target.
+fn legacy_entry(family: Family, header: [u8; 16], extensions: Vec<Vec<u8>>) -> Vec<u8> {
+    let (length, offsets) = if family == Family::V4 { (112, 88) } else { (168, 140) };
+    let mut entry: Vec<_> = header.into_iter().cycle().take(length).collect();
+    let mut target = length;
+    for extension in extensions {
+        target = entry.len();
+        entry.extend(extension);
+    }
+    for (at, number) in [(offsets, target), (offsets + 2, entry.len())] {
+        entry[at..at + 2].copy_from_slice(&u16::try_from(number).unwrap().to_ne_bytes());
+    }
+    entry
+}
+
+fn begins_or_ends_a_chain() -> Vec<u8> {
+    let mut target = [&64u16.to_ne_bytes()[..], b"ERROR"].concat();
+    target.resize(32, 0);
+    target.extend(b"CHAIN");
+    target.resize(64, 0);
+    target
+}
+
+prop_compose! {
+    fn extension()(
+        name in prop::sample::select(vec![
+            "", "ERROR", "tcp", "udp", "multiport", "owner", "mark", "connmark", "conntrack", "comment", "REDIRECT",
+            "MARK", "CONNMARK", "TPROXY", "CT", "other",
+        ]),
+        revision in 0..4u8,
+        info in prop::collection::vec(prop::sample::select(vec![0, 1, 2, 0xff]), 0..180),
+    ) -> Vec<u8> {
+        let mut bytes = u16::try_from(32 + info.len()).unwrap().to_ne_bytes().to_vec();
+        bytes.extend(name.bytes());
+        bytes.resize(31, 0);
+        bytes.push(revision);
+        bytes.extend(info);
+        bytes
+    }
 }
 
 prop_compose! {
@@ -228,6 +286,20 @@ proptest! {
             for problem in problems {
                 prop_assert!(!problem.to_string().contains('\n'), "{}", problem);
             }
+        }
+    }
+
+    #[test]
+    fn no_bytes_of_legacy_tables_stop_the_reader(
+        family in prop::sample::select(Family::BOTH.to_vec()),
+        info in prop_oneof![Just(vec![0; 84]), prop::collection::vec(any::<u8>(), 0..100)],
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+        (v4, v6) in (legacy_entries(Family::V4), legacy_entries(Family::V6)),
+    ) {
+        let entries = if family == Family::V4 { v4 } else { v6 };
+        for answer in [&noise, &entries] {
+            let _ = legacy::decode(family, &info, answer);
+            let _ = legacy::entries_request(&info);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::Plan;
 use super::apply::confirmed;
 use crate::iptables::lock::Locking;
 use crate::iptables::{self, Flavour, Restore};
-use crate::nftables;
+use crate::{legacy, nftables};
 
 pub(super) struct Writer<'a> {
     plan: &'a Plan,
@@ -94,7 +94,7 @@ impl<'a> Writer<'a> {
     /// starting two programs; what it says decides only if it agrees.
     fn verify(&self) -> Result<[Found; 2]> {
         if self.untried
-            && let Ok(now) = nftables::look_at_iptables()
+            && let Some(now) = self.ask_the_kernel()
             && self.plan.differences(&now).is_empty()
         {
             return Ok(now);
@@ -107,5 +107,14 @@ impl<'a> Writer<'a> {
             Err(unusable) => bail!("cannot read the IPv6 rules again: {unusable}"),
         };
         confirmed(self.plan, [v4, v6])
+    }
+    fn ask_the_kernel(&self) -> Option<[Found; 2]> {
+        match self.flavour {
+            Flavour::Nft => nftables::look_at_iptables().ok(),
+            Flavour::Legacy => legacy::look()
+                .inspect_err(|error| tracing::debug!("asking iptables-legacy-save, because: {error:#}"))
+                .ok(),
+            Flavour::Plain => None,
+        }
     }
 }

@@ -10,7 +10,7 @@ fn imposter(name: &str, script: &str) -> (tempfile::TempDir, String) {
 }
 
 /// The same with several that do the same.
-fn imposters(names: &[&str], script: &str) -> (tempfile::TempDir, String) {
+pub(crate) fn imposters(names: &[&str], script: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     for name in names {
         let program = directory.path().join(name);
@@ -51,6 +51,24 @@ fn what_the_kernel_does_not_hold_is_not_called_installed() {
     let (_directory, path) = imposter("iptables-nft-restore", script);
     let said = namespace.init_with(&[("PATH", &path)], &injected(&["--ipv6", "off"])).exits(1);
     said.complains(&["does not hold what was written", "- -d 127.0.0.1/32 -j RETURN"]);
+}
+
+#[test]
+fn what_legacy_tables_do_not_hold_is_not_called_installed_either() {
+    for change in [
+        "/-d 127.0.0.1.32 -j RETURN/d",
+        "/--dport 15021/{h;n;G}",
+        "s/15006/15007/",
+        "s/ -m owner ! / -m owner /",
+    ] {
+        let namespace = namespace_or_skip!();
+        let script = format!("sed '{change}' | exec /usr/sbin/iptables-legacy-restore \"$@\"");
+        let (_directory, path) = imposter("iptables-legacy-restore", &script);
+        let legacy = injected(&["--ipv6", "off", "--force-iptables-binary", "legacy"]);
+        let said = namespace.init_with(&[("PATH", &path)], &legacy).exits(1);
+        said.complains(&["does not hold what was written"]);
+        assert!(!namespace.rules().contains("ISTIO"), "{change}");
+    }
 }
 
 #[test]

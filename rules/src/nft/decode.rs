@@ -15,7 +15,6 @@ use super::wire::{attributes, find, number, text};
 use super::{base, words};
 
 mod expressions;
-mod extension;
 mod values;
 
 /// What the kernel answered about one family of tables: the attributes of every table, chain, rule and set element.
@@ -69,7 +68,7 @@ pub fn decode(dump: &Dump) -> [Found; 2] {
 
 /// The tables that iptables has made for `family`, told in its words as far as they can be understood here.
 ///
-/// What iptables does by extensions of its own, but for owners and redirection, is not: such a rule equals no other.
+/// A rule that is not understood equals no other.
 pub fn decode_iptables(dump: &Dump, family: Family) -> Found {
     let [found] = read(dump, Tables::Iptables(family), [Found::nothing(family)]);
     found
@@ -118,9 +117,7 @@ impl Tables {
     fn table(self, name: &str) -> Option<TableName> {
         match self {
             Self::Native => super::table(name),
-            Self::Iptables(_) => {
-                TableName::ALL.iter().find(|(_, text)| *text == name).map(|(table, _)| *table)
-            }
+            Self::Iptables(_) => TableName::named(name),
         }
     }
 

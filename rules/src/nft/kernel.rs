@@ -1,6 +1,6 @@
 //! The numbers of the kernel's nf_tables interface (`linux/netfilter/nf_tables.h`), as far as our rules need them.
 
-use crate::ruleset::{ConnectionState, Family, Protocol};
+use crate::ruleset::{Family, Protocol};
 
 /// Attributes of tables.
 pub(super) mod table {
@@ -139,9 +139,6 @@ pub(super) mod verdict {
 pub(super) const VERDICT_REGISTER: u32 = 0;
 pub(super) const REGISTER: u32 = 1;
 
-/// The length of interface names in the kernel, the ending zero included.
-pub(super) const INTERFACE_LENGTH: usize = 16;
-
 /// The number of an address family in netfilter.
 pub(super) fn family_number(family: Family) -> u8 {
     match family {
@@ -155,15 +152,5 @@ pub(super) fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
-    }
-}
-
-/// A connection's state as a bit (`linux/netfilter/nf_conntrack_common.h`).
-pub(super) fn state_bit(state: ConnectionState) -> u32 {
-    match state {
-        ConnectionState::Invalid => 1,
-        ConnectionState::Established => 2,
-        ConnectionState::Related => 4,
-        ConnectionState::New => 8,
     }
 }

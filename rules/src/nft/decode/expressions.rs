@@ -7,11 +7,13 @@ use ipnet::IpNet;
 use super::super::kernel::{VERDICT_REGISTER, compare, ct, expression, meta, payload, verdict};
 use super::super::wire::{find, number, text};
 use super::super::{Side, chain, words};
-use super::values::{address, data, family, interface, port_side, ports, prefix_length, protocol, states};
-use super::{Sets, extension};
+use super::Sets;
+use super::values::{address, data, family, port_side, ports, protocol};
+use crate::bytes::{interface, prefix_length};
+use crate::extension;
 use crate::parse::Counters;
 use crate::ports::{Port, PortRange};
-use crate::ruleset::{Condition, Family, Match, Rule, Target};
+use crate::ruleset::{Condition, ConnectionState, Family, Match, Rule, Target};
 use crate::settings::Owner;
 
 /// A rule as far as it can be read.
@@ -120,8 +122,14 @@ impl<'s> Reader<'s> {
             "range" => self.range(body)?,
             "lookup" => self.look_up(body)?,
             "immediate" => self.immediate(body)?,
-            "match" => self.matches.push(extension::condition(body)?),
-            "target" => self.steps.push(Step::Target(extension::target(body, self.family?)?)),
+            "match" => self.matches.extend(extension_of(body, extension::conditions)?),
+            "target" => {
+                let family = self.family?;
+                let target = extension_of(body, |name, revision, info| {
+                    extension::target(name, revision, info, family)
+                })?;
+                self.steps.push(Step::Target(target));
+            }
             "redir" => {
                 let port = self.port(number(body, expression::REDIR_PORT_REGISTER)?)?;
                 self.steps.push(Step::Target(Target::Redirect(port)));
@@ -206,7 +214,7 @@ impl<'s> Reader<'s> {
             Value::Ct(ct::MARK) => Condition::ConnectionMark(native()?),
             Value::Masked(inner, mask) if **inner == Value::Ct(ct::STATE) && native()? == 0 => {
                 // No bit left means: in none of the states.
-                let states = states(u32::from_ne_bytes(mask.as_slice().try_into().ok()?))?;
+                let states = ConnectionState::in_mask(u32::from_ne_bytes(mask.as_slice().try_into().ok()?))?;
                 return Some(!Match::from(Condition::ConnectionState(states)));
             }
             Value::Payload { base: payload::TRANSPORT, .. } => ports(value, with, with)?,
@@ -302,4 +310,10 @@ fn set_ct(key: u32, value: &Value) -> Option<Target> {
         }
         _ => None,
     }
+}
+
+/// An extension of iptables inside nftables.
+fn extension_of<T>(body: &[u8], read: impl Fn(&str, u8, &[u8]) -> Option<T>) -> Option<T> {
+    let revision = u8::try_from(number(body, expression::EXTENSION_REVISION)?).ok()?;
+    read(text(body, expression::EXTENSION_NAME)?, revision, find(body, expression::EXTENSION_INFO)?)
 }

@@ -1,15 +1,13 @@
 //! What the bytes in expressions mean.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::Side;
-use super::super::kernel::{self, INTERFACE_LENGTH, expression, payload};
+use super::super::kernel::{self, expression, payload};
 use super::super::wire::find;
 use super::expressions::Value;
 use crate::ports::{Port, PortRange};
-use crate::ruleset::{Condition, ConnectionState, Family, Protocol};
-use crate::settings::Interface;
+use crate::ruleset::{Condition, Family, Protocol};
 
 pub(super) fn data(body: &[u8], kind: u16) -> Option<&[u8]> {
     find(find(body, kind)?, expression::DATA_VALUE)
@@ -21,20 +19,6 @@ pub(super) fn family(number: u32) -> Option<Family> {
 
 pub(super) fn protocol(bytes: &[u8]) -> Option<Protocol> {
     [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| [kernel::protocol_number(*protocol)] == bytes)
-}
-
-/// A whole name ends in zeros; without, it is the beginning of one.
-pub(super) fn interface(bytes: &[u8]) -> Option<Interface> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let any_ending = if bytes.len() < INTERFACE_LENGTH && end == bytes.len() { "+" } else { "" };
-    format!("{}{any_ending}", std::str::from_utf8(&bytes[..end]).ok()?).parse().ok()
-}
-
-pub(super) fn states(mask: u32) -> Option<BTreeSet<ConnectionState>> {
-    let all = ConnectionState::ALL.map(|(state, _)| state);
-    let known = all.iter().map(|state| kernel::state_bit(*state)).fold(0, |bits, bit| bits | bit);
-    let asked = |state: &ConnectionState| mask & kernel::state_bit(*state) != 0;
-    (mask & !known == 0).then(|| all.into_iter().filter(asked).collect())
 }
 
 pub(super) fn port_side(value: &Value) -> Option<Side> {
@@ -65,12 +49,4 @@ pub(super) fn address(family: Family, beginning: &[u8]) -> Option<IpAddr> {
             Some(octets.into())
         }
     }
-}
-
-/// How many bits a mask begins with; none when others follow later.
-pub(super) fn prefix_length(mask: &[u8]) -> Option<u8> {
-    let ones: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
-    let mut leading = mask.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1));
-    let together = leading.by_ref().take_while(|set| *set).count();
-    (u32::try_from(together).ok()? == ones).then(|| u8::try_from(ones).ok())?
 }

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::super::kernel::{
-    self, INTERFACE_LENGTH, REGISTER, VERDICT_REGISTER, compare, ct, expression, meta, payload, rule, set,
-    verdict,
+    self, REGISTER, VERDICT_REGISTER, compare, ct, expression, meta, payload, rule, set, verdict,
 };
 use super::super::layout::InetRule;
 use super::super::wire::Attributes;
 use super::super::{Side, chain_name};
 use super::{PortSet, value};
+use crate::bytes::INTERFACE_LENGTH;
 use crate::ports::PortRange;
 use crate::ruleset::{Condition, Family, Match, Rule, Target};
 use crate::settings::Owner;
@@ -77,7 +77,7 @@ impl<'a> Expressions<'a> {
                 self.compare(m.negated, &mark.to_ne_bytes());
             }
             Condition::ConnectionState(states) => {
-                let bits = states.iter().map(|state| kernel::state_bit(*state)).fold(0, |all, bit| all | bit);
+                let bits = states.iter().fold(0, |all, state| all | state.bit());
                 self.load("ct", ct::STATE);
                 self.mask(&bits.to_ne_bytes());
                 // Some bit is left when the connection is in one of the states.
