@@ -25,6 +25,11 @@ mod watch;
 
 use failure::Failure;
 
+// musl's own gives memory back to the kernel at every turn.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     // A value that is no text fails where it is read, with the name of its variable.
     let environment = std::env::vars_os()
