@@ -16,7 +16,7 @@ use crate::{
     ask::{RequestArgs, WaitArgs},
     config::ConfigArgs,
     explain::ExplainArgs,
-    validate,
+    validate::ValidateArgs,
 };
 
 /// Sidecar and gateway proxy with Istio's interface.
@@ -33,6 +33,7 @@ const EXAMPLES: &str = "Examples:
   postern-agent proxy router --config-dir ./config --labels istio=ingressgateway
   postern-agent proxy sidecar --config-dir /etc/postern/config --namespace prod
   postern-agent validate ./config
+  kustomize build . | postern-agent validate - -o github --fail-on error
   postern-agent config routes --config-dir ./config
   postern-agent explain request GET http://reviews:9080/v1 -H 'end-user: jason' --config-dir ./config
   postern-agent config listeners -o json --admin 127.0.0.1:15000";
@@ -44,7 +45,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         role: Role,
     },
-    /// Checks resources without running anything; exit code 3 when anything is wrong or surprising.
+    /// Checks resources without running anything; exit code 3 when anything is wrong or surprising (`--fail-on`).
     Validate(ValidateArgs),
     /// Shows what is served: listeners, routes, clusters, endpoints, secrets.
     Config(ConfigArgs),
@@ -54,22 +55,6 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Calls the admin interface of the agent and prints the answer.
     Request(RequestArgs),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ValidateArgs {
-    /// Files and directories of YAML or JSON resources; `-` is stdin.
-    #[arg(value_name = "FILE|DIR|-", required = true)]
-    pub(crate) paths: Vec<String>,
-    /// Namespace of resources that name none.
-    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
-    pub(crate) namespace: String,
-    /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
-    #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
-    pub(crate) domain: Option<String>,
-    /// How findings are printed.
-    #[arg(short, long, value_enum, default_value_t = validate::Format::Text)]
-    pub(crate) output: validate::Format,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,19 +3,59 @@
 mod report;
 
 use std::{
+    collections::HashMap,
     io::{ErrorKind, Read, stdin, stdout},
     path::Path,
 };
 
 use anyhow::Context;
-use resources::{Files, Finding, ReadDefaults};
+use clap::{Args, ValueEnum};
+use resources::{Files, Finding, ReadDefaults, Severity};
 use translate::Proxy;
 
-pub(crate) use report::Format;
+use report::Format;
 
-use crate::{bootstrap, cli::ValidateArgs};
+use crate::bootstrap;
 
-/// Reads what is named, prints every finding in the order of its place, and tells whether there was any.
+#[derive(Args, Debug)]
+pub(crate) struct ValidateArgs {
+    /// Files and directories of YAML or JSON resources; `-` is stdin.
+    #[arg(value_name = "FILE|DIR|-", required = true)]
+    paths: Vec<String>,
+    /// Namespace of resources that name none.
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
+    #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
+    domain: Option<String>,
+    /// How findings are printed.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// From which severity on a finding makes the exit code 3.
+    #[arg(long, value_enum, default_value_t = FailOn::Warning)]
+    fail_on: FailOn,
+}
+
+/// What makes a validation fail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum FailOn {
+    /// Only what would be refused.
+    Error,
+    /// Anything that is said.
+    Warning,
+}
+
+impl FailOn {
+    fn least_severity(self) -> Severity {
+        match self {
+            Self::Error => Severity::Error,
+            Self::Warning => Severity::Warning,
+        }
+    }
+}
+
+/// Reads what is named, prints every finding, files in the order in which they are named, and tells whether there was
+/// any as severe as `--fail-on` says.
 ///
 /// Fields that nobody knows are errors here, while a running proxy only warns of them.
 ///
@@ -23,18 +63,25 @@ use crate::{bootstrap, cli::ValidateArgs};
 /// Something that was named cannot be read, or stdout cannot be written.
 pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     let mut files = Files::new(ReadDefaults { namespace: args.namespace.as_str().into() });
+    let mut order = HashMap::new();
     for path in &args.paths {
         read(path, &mut files)?;
+        for name in files.names() {
+            let next = order.len();
+            order.entry(name.to_owned()).or_insert(next);
+        }
     }
     let (set, mut findings) = files.resources();
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
     findings.extend(translate::review(&set, &bootstrap::resources_alone(), domain));
     let mut findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
-    // As one reads the files.
-    findings.sort_by(|a, b| a.place.cmp(&b.place));
+    findings.sort_by_cached_key(|finding| {
+        let place = finding.place.clone();
+        (place.as_ref().map(|place| order.get(&*place.file).copied()), place)
+    });
     let count = files.names().count();
     report::print(&findings, count, args.output, &mut stdout().lock()).context("cannot write to stdout")?;
-    Ok(!findings.is_empty())
+    Ok(findings.iter().any(|finding| finding.severity >= args.fail_on.least_severity()))
 }
 
 /// Reads a file, every resource file of a directory, or stdin for `-`.

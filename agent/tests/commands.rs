@@ -5,6 +5,8 @@
 mod live;
 #[path = "commands/readiness.rs"]
 mod readiness;
+#[path = "commands/validate.rs"]
+mod validate;
 
 use std::{
     fs,

@@ -37,8 +37,11 @@ impl Shape for EndpointSlice {
         let list = at.field("endpoints");
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             let at = list.index(index);
-            let is_name = endpoint.has_names && self.address_type != AddressType::Fqdn;
-            if is_name || endpoint.addresses.iter().any(|address| !self.address_type.holds(*address)) {
+            if endpoint.has_names && self.address_type != AddressType::Fqdn {
+                let problem = Problem::new("hold a name").expected("IP addresses, or `addressType: FQDN`");
+                context.error(&at.field("addresses"), problem);
+            }
+            if endpoint.addresses.iter().any(|address| !self.address_type.holds(*address)) {
                 let problem = Problem::new("hold an address of another family than `addressType`");
                 context.error(&at.field("addresses"), problem.remedy("use one EndpointSlice per family"));
             }
@@ -87,6 +90,8 @@ impl FromStr for AddressType {
 }
 
 impl Decode for AddressType {
+    const FORM: &'static str = "`IPv4`, `IPv6` or `FQDN`";
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         word(node, &["IPv4", "IPv6", "FQDN"], at, context)
     }
@@ -223,7 +228,7 @@ mod tests {
             ),
             (
                 "addressType: IPv4\nendpoints: [{addresses: [a.com]}]",
-                "endpoints[0].addresses: hold an address of another",
+                "endpoints[0].addresses: hold a name (expected IP addresses",
             ),
             ("addressType: ipv4", "did you mean `IPv4`?"),
             ("addressType: IPv4\nports: [{port: 0}]", "ports[0].port: is out of range"),

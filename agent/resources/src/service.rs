@@ -6,6 +6,7 @@ use crate::{
     Labels, Path, Protocol,
     decode::{Context, Decode, Fields, PortNumber, Shape, word},
     finding::{Problem, Rule},
+    suggest::did_you_mean,
     yaml::Node,
 };
 
@@ -51,6 +52,10 @@ impl Shape for Service {
         let mut cluster_ips: Vec<IpAddr> = first.into_iter().chain(all).filter_map(|ip| ip.0).collect();
         let mut seen = HashSet::new();
         cluster_ips.retain(|ip| seen.insert(*ip));
+        if kind.as_deref() == Some("ExternalName") && external_name.as_deref().is_none_or(str::is_empty) {
+            let problem = Problem::new("is missing in a Service of type ExternalName");
+            fields.error("externalName", problem.expected("the name it stands for"));
+        }
         Self {
             selector: fields.or_default("selector"),
             ports: fields.or_default("ports"),
@@ -148,8 +153,10 @@ impl Shape for ServicePort {
             }
             None if self.names_no_protocol() => {
                 let problem = Problem::new("begins with no known protocol").found(&self.name);
-                let problem = problem.expected(format!("{known}, alone or before a `-`"));
-                context.warning(Rule::Invalid, &at.field("name"), detected(problem));
+                let problem = detected(problem.expected(format!("{known}, alone or before a `-`")));
+                let beginning = self.name.split('-').next().unwrap_or_default();
+                let meant = did_you_mean(beginning, PREFIXES);
+                context.warning(Rule::Invalid, &at.field("name"), problem.perhaps_remedy(meant));
             }
             _ => {}
         }
@@ -180,6 +187,9 @@ pub(crate) fn protocol_of(written: &str, port: u16) -> Option<Protocol> {
 }
 
 /// The protocol that a port name or `appProtocol` begins with.
+/// The words that port names usually begin with.
+const PREFIXES: [&str; 7] = ["http", "http2", "https", "grpc", "grpc-web", "tls", "tcp"];
+
 fn named(text: &str) -> Option<Protocol> {
     match text {
         "kubernetes.io/h2c" => return Some(Protocol::Http2),

@@ -26,7 +26,7 @@ use std::collections::HashSet;
 
 use crate::{
     Path,
-    decode::{Context, Decode, Fields, PortNumber, Shape},
+    decode::{Context, Decode, Fields, PortNumber, Shape, one_of},
     export_to::check_export_to,
     finding::{Problem, Rule},
     host,
@@ -56,13 +56,13 @@ impl Eq for VirtualService {}
 
 impl Shape for VirtualService {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let hosts: Vec<VirtualServiceHost> = fields.or_default("hosts");
+        let Hosts(hosts) = fields.or_default("hosts");
         let mut gateways: Vec<GatewayRef> = fields.or_default("gateways");
         if gateways.is_empty() {
             gateways.push(GatewayRef::Mesh);
         }
         Self {
-            hosts: hosts.into_iter().map(|host| host.0).collect(),
+            hosts,
             gateways,
             http: fields.or_default("http"),
             tls: fields.or_default("tls"),
@@ -76,7 +76,7 @@ impl Shape for VirtualService {
             context
                 .error(at, Problem::new("has no rules").expected("at least one of `http`, `tls` and `tcp`"));
         }
-        self.check_hosts(at, context);
+        self.check_width(at, context);
         check_export_to(&self.export_to, false, &at.field("exportTo"), context);
         self.check_server_names(at, context);
         self.check_claims(at, context);
@@ -98,25 +98,13 @@ impl VirtualService {
         self.gateways.contains(&GatewayRef::Mesh)
     }
 
-    fn check_hosts(&self, at: &Path<'_>, context: &mut Context<'_>) {
+    fn check_width(&self, at: &Path<'_>, context: &mut Context<'_>) {
         let hosts = at.field("hosts");
         for (index, host) in self.hosts.iter().enumerate() {
-            let at = hosts.index(index);
             if host == "*" && self.is_for_mesh() {
                 let problem = Problem::new("is too wide for calls inside the mesh").found(host);
-                context.error(&at, problem.remedy("name hosts, or list the `gateways` the rules are for"));
-            }
-            // Pairs are compared only in lists that a person could have written.
-            let earlier =
-                self.hosts[..index].iter().take(MOST_COMPARED).find(|other| host::overlap(host, other));
-            if let Some(other) = earlier {
-                let how = if other == host {
-                    "is written twice"
-                } else {
-                    "overlaps another host of this VirtualService"
-                };
-                let problem = Problem::new(how).found(host);
-                context.error(&at, problem.remedy(format!("keep only one of `{other}` and `{host}`")));
+                let remedy = "name hosts, or list the `gateways` the rules are for";
+                context.error(&hosts.index(index), problem.remedy(remedy));
             }
         }
     }
@@ -179,6 +167,34 @@ impl VirtualService {
 }
 
 const MOST_COMPARED: usize = 1_000;
+
+/// The hosts, looked at for themselves: whatever else is wrong, one that is there twice is told.
+#[derive(Default)]
+struct Hosts(Vec<String>);
+
+impl Decode for Hosts {
+    const FORM: &'static str = Vec::<VirtualServiceHost>::FORM;
+
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let hosts: Vec<VirtualServiceHost> = Decode::decode(node, at, context);
+        let hosts: Vec<String> = hosts.into_iter().map(|host| host.0).collect();
+        for (index, host) in hosts.iter().enumerate() {
+            // Pairs are compared only in lists that a person could have written.
+            let mut earlier = hosts[..index].iter().take(MOST_COMPARED);
+            let problem = match earlier.find(|other| host::overlap(host, other)) {
+                None => continue,
+                Some(other) if other == host => {
+                    Problem::new("is written twice").found(host).remedy("remove one of the two")
+                }
+                Some(other) => Problem::new("overlaps another host of this VirtualService")
+                    .found(host)
+                    .remedy(format!("keep only one of `{other}` and `{host}`")),
+            };
+            context.error(&at.index(index), problem);
+        }
+        Self(hosts)
+    }
+}
 
 /// A host as written, in lower case.
 #[derive(Default)]
@@ -300,7 +316,7 @@ impl Shape for PortSelector {
 
 fn check_one_of(word: Option<&str>, words: &[&'static str], at: &Path<'_>, context: &mut Context<'_>) {
     if let Some(word) = word.filter(|word| !words.contains(word)) {
-        let problem = Problem::new("is not a known word").found(word).expected(words.join(", "));
+        let problem = Problem::new("is not a known word").found(word).expected(one_of(words));
         context.error(at, problem.perhaps_remedy(did_you_mean(word, words.iter().copied())));
     }
 }

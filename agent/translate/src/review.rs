@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use resources::{Finding, Labels, ResourceSet};
+use resources::{Finding, GatewayRef, Labels, ResourceSet};
 
 use crate::{Credentials, MeshOptions, Proxy, ProxyKind, mutual_tls, translate};
 
@@ -12,7 +12,8 @@ use crate::{Credentials, MeshOptions, Proxy, ProxyKind, mutual_tls, translate};
 /// Translates once for every kind of gateway that some Gateway selects and once for a sidecar in every namespace that
 /// has a Service or a VirtualService. Each finding is returned once, sorted by place.
 pub fn review(resources: &ResourceSet, credentials: &Credentials<'_>, cluster_domain: &str) -> Vec<Finding> {
-    let proxies = gateways(resources).into_iter().chain(sidecars(resources));
+    let proxies =
+        gateways(resources).into_iter().chain(without_gateways(resources)).chain(sidecars(resources));
     let found = proxies.flat_map(|proxy| {
         let proxy = Proxy { cluster_domain: cluster_domain.to_owned(), ..proxy };
         translate(resources, credentials, &proxy).findings
@@ -39,6 +40,14 @@ fn gateways(resources: &ResourceSet) -> Vec<Proxy> {
         Proxy { labels, ..Proxy::new(ProxyKind::Router, namespace) }
     };
     distinct.map(proxy).collect()
+}
+
+/// One gateway that no Gateway selects where rules name some all the same, so that these are told.
+fn without_gateways(resources: &ResourceSet) -> Option<Proxy> {
+    let names_some = |gateways: &[GatewayRef]| gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh);
+    let rule = resources.virtual_services().iter().find(|vs| names_some(&vs.spec.gateways));
+    let rule = rule.filter(|_| resources.gateways().is_empty())?;
+    Some(Proxy::new(ProxyKind::Router, rule.meta.namespace()))
 }
 
 /// One sidecar in every namespace that may have some, and one for every workload that a Sidecar is for.

@@ -112,7 +112,9 @@ impl Decode for Duration {
             return Self::ZERO;
         };
         duration::parse(text).unwrap_or_else(|wrong| {
-            context.error(at, Problem::new(wrong).found(text).expected("such as `1h`, `1.5s` or `250ms`"));
+            let problem = Problem::new(wrong).found(text).expected("such as `1h`, `1.5s` or `250ms`");
+            let no_unit = text.parse::<u64>().is_ok();
+            context.error(at, problem.perhaps_remedy(no_unit.then(|| format!("did you mean `{text}s`?"))));
             Self::ZERO
         })
     }

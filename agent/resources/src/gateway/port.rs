@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use crate::{
     Path,
-    decode::{Context, Decode, Fields, Shape, word},
+    decode::{Context, Decode, Fields, PortNumber, Shape, word},
     finding::Problem,
-    yaml::Node,
+    yaml::{Node, Value},
 };
 
 /// `Port` of a server.
@@ -41,12 +41,13 @@ impl MaybeZeroPort {
 }
 
 impl Decode for MaybeZeroPort {
+    const FORM: &'static str = PortNumber::FORM;
+
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
-        let number = u32::decode(node, at, context);
-        Self(u16::try_from(number).unwrap_or_else(|_| {
-            context.error(at, Problem::new("is out of range").found(number).expected("1–65535"));
-            0
-        }))
+        match &node.value {
+            Value::Scalar { text, plain: true } if text == "0" => Self(0),
+            _ => Self(PortNumber::decode(node, at, context).get()),
+        }
     }
 }
 

@@ -55,7 +55,7 @@ fn ports_are_complete_and_in_range() {
     assert_eq!(port("number: 80, protocol: HTTP"), "6:5: .port.name: is missing (expected text)");
     assert!(
         port("number: 70000, name: a, protocol: HTTP")
-            .ends_with("is out of range (found `70000`; expected 1–65535)")
+            .ends_with("is out of range (found `70000`; expected a whole number, 1–65535)")
     );
     assert!(
         port("number: 0, name: a, protocol: HTTP").ends_with("is out of range (found `0`; expected 1–65535)")

@@ -1,6 +1,6 @@
 //! What a workload may call.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use super::{CaptureMode, SidecarPort};
 use crate::{
@@ -109,7 +109,14 @@ const MOST_COMPARED: usize = 1_000;
 pub(super) fn check_listeners(listeners: &[EgressListener], at: &Path<'_>, context: &mut Context<'_>) {
     let list = at.field("egress");
     let last = listeners.len().saturating_sub(1);
+    let mut numbers = HashSet::new();
     for (index, listener) in listeners.iter().enumerate() {
+        let number = listener.port.as_ref().map(|port| port.number).filter(|number| *number != 0);
+        if let Some(number) = number.filter(|number| !numbers.insert(*number)) {
+            let (at, problem) = (list.index(index), Problem::new("is the port of an earlier listener"));
+            let port = at.field("port");
+            context.error(&port.field("number"), problem.found(number).expected("each port once"));
+        }
         let takes_the_rest = listener.port.is_none() && !listener.is_unix();
         if takes_the_rest && index != last {
             let problem = Problem::new("has no port and is not the last of its list");

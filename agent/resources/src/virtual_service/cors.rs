@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use super::{StringMatch, headers::is_token};
+use super::{StringMatch, check_one_of, headers::is_token};
 use crate::{
     Path,
     decode::{Context, Decode, Fields, Shape, word},
@@ -60,20 +60,24 @@ impl Shape for CorsPolicy {
                 context.error(&at, problem.expected("`exact`, `prefix` or `regex`; `exact: '*'` for any"));
             }
         }
-        let lists = [
-            ("allowMethods", &self.allow_methods),
-            ("allowHeaders", &self.allow_headers),
-            ("exposeHeaders", &self.expose_headers),
-        ];
+        let methods = at.field("allowMethods");
+        for (index, method) in self.allow_methods.iter().enumerate() {
+            check_one_of(Some(method), &METHODS, &methods.index(index), context);
+        }
+        let lists = [("allowHeaders", &self.allow_headers), ("exposeHeaders", &self.expose_headers)];
         for (name, list) in lists {
             let field = at.field(name);
             for (index, text) in list.iter().enumerate().filter(|(_, text)| !is_token(text)) {
-                let problem = Problem::new("is not a header or method name").found(text);
+                let problem = Problem::new("is not a header name").found(text);
                 context.error(&field.index(index), problem.expected("letters, digits and `-`"));
             }
         }
     }
 }
+
+/// The methods that Istio takes in `allowMethods`.
+const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
 
 /// `CorsPolicy.UnmatchedPreflights`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -59,6 +59,10 @@ impl Shape for FaultDelay {
             fixed_delay: fields.required_some("fixedDelay").map(Interval::get),
         }
     }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        check_percentage(self.percentage, "delayed", at, context);
+    }
 }
 
 impl Shape for FaultAbort {
@@ -83,8 +87,18 @@ impl Shape for FaultAbort {
                 let problem = Problem::new("has no status and aborts nothing");
                 context.warning(Rule::Invalid, at, problem.expected("`httpStatus` or `grpcStatus`"));
             }
+            _ if !context.refused => check_percentage(self.percentage, "aborted", at, context),
             _ => {}
         }
+    }
+}
+
+/// Without a percentage Istio takes none, where people mean all.
+fn check_percentage(percentage: Option<Percent>, what: &str, at: &Path<'_>, context: &mut Context<'_>) {
+    if percentage.is_none() {
+        let problem = Problem::new(format!("is missing, so no request is {what}"));
+        let problem = problem.expected("`value: 100` for every request");
+        context.warning(Rule::Invalid, &at.field("percentage"), problem);
     }
 }
 

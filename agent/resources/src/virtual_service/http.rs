@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     CorsPolicy, Delegate, Destination, DirectResponse, Fault, GatewayRef, Headers, Mirror, Percent, Redirect,
-    Retries, Rewrite, check_header_name,
+    Retries, Rewrite, check_header_name, rewrite::check_prefixes,
 };
 use crate::{
     Labels, Path,
@@ -78,6 +78,7 @@ impl Shape for HttpRoute {
             }
         }
         self.check_redirect_prefix(at, context);
+        check_prefixes(self, at, context);
         self.check_authority(at, context);
     }
 }

@@ -1,11 +1,11 @@
 //! Changes of path and authority on the way to a destination.
 
-use super::answer::check_visible;
+use super::{HttpRoute, StringMatch, answer::check_visible};
 use crate::{
     Path,
     decode::{Context, Fields, Shape},
     expression::{check_regex, group_count},
-    finding::Problem,
+    finding::{Problem, Rule},
 };
 
 /// Changes of path and authority (`HTTPRewrite`).
@@ -38,6 +38,30 @@ impl Shape for Rewrite {
         }
         check_visible(self.uri.as_deref(), &at.field("uri"), context);
         check_visible(self.authority.as_deref(), &at.field("authority"), context);
+    }
+}
+
+/// Warns where replacing a matched prefix leaves a path that its author hardly means: `/api` by `/` makes `//x` of
+/// `/api/x`, and `/api/` by `/v1` makes `/v1x`.
+pub(super) fn check_prefixes(rule: &HttpRoute, at: &Path<'_>, context: &mut Context<'_>) {
+    let written = rule.rewrite.as_ref().filter(|_| !rule.route.is_empty());
+    let Some(uri) = written.and_then(|rewrite| rewrite.uri.as_deref()) else { return };
+    let prefixes = rule.matches.iter().filter_map(|condition| match &condition.uri {
+        Some(StringMatch::Prefix(prefix)) => Some(prefix.as_str()),
+        None => Some("/"),
+        Some(_) => None,
+    });
+    let of_all = rule.matches.is_empty().then_some("/");
+    for prefix in prefixes.chain(of_all) {
+        let remedy = match (prefix.ends_with('/'), uri.ends_with('/')) {
+            (false, true) => format!("match prefix `{prefix}/` instead, and `{prefix}` exactly"),
+            (true, false) if !uri.is_empty() => format!("write `{}/`", uri),
+            _ => continue,
+        };
+        let tail = if prefix.ends_with('/') { "x" } else { "/x" };
+        let problem = Problem::new(format!("makes `{uri}{tail}` of `{prefix}{tail}`"));
+        let rewrite = at.field("rewrite");
+        context.warning(Rule::Invalid, &rewrite.field("uri"), problem.found(uri).remedy(remedy));
     }
 }
 

@@ -74,7 +74,7 @@ fn every_rule_says_one_thing_to_do() {
         "says several things to do (found `route, directResponse`",
     );
     assert_one(
-        &rule("directResponse: {status: 200}, fault: {abort: {httpStatus: 500}}"),
+        &rule("directResponse: {status: 200}, fault: {abort: {httpStatus: 500, percentage: {value: 1}}}"),
         "spec.http[0].fault: cannot be combined with `directResponse`",
     );
 }
@@ -227,8 +227,8 @@ fn values_of_actions_are_checked() {
         ("fault: {abort: {httpStatus: 500, grpcStatus: OK}}", "has both `httpStatus` and `grpcStatus`"),
         ("mirror: {host: a}, mirrorPercent: 50", "mirrorPercent: is deprecated"),
         ("mirror: {host: a}, mirrorPercentage: {value: -1}", "mirrorPercentage.value: is no percentage"),
-        ("corsPolicy: {allowMethods: ['G T']}", "allowMethods[0]: is not a header or method name"),
-        ("corsPolicy: {allowHeaders: ['']}", "allowHeaders[0]: is not a header or method name"),
+        ("corsPolicy: {allowMethods: ['G T']}", "allowMethods[0]: is not a known word"),
+        ("corsPolicy: {allowHeaders: ['']}", "allowHeaders[0]: is not a header name"),
         ("corsPolicy: {allowOrigins: [{}]}", "corsPolicy.allowOrigins[0]: names no origin"),
         ("corsPolicy: {allowOrigin: ['*']}", "corsPolicy.allowOrigin: is deprecated"),
     ] {
@@ -274,9 +274,10 @@ fn older_shares_are_whole_percents() {
 fn answers_and_redirects_replace_what_routes_do() {
     for answer in ["redirect: {uri: /b}", "directResponse: {status: 200}"] {
         let name = answer.split(':').next().unwrap();
-        for (field, path) in
-            [("rewrite: {uri: /}", "rewrite"), ("fault: {abort: {httpStatus: 500}}", "fault")]
-        {
+        for (field, path) in [
+            ("rewrite: {uri: /}", "rewrite"),
+            ("fault: {abort: {httpStatus: 500, percentage: {value: 1}}}", "fault"),
+        ] {
             let expected = format!("spec.http[0].{path}: cannot be combined with `{name}`");
             assert_one(&rule(&format!("{answer}, {field}")), &expected);
         }

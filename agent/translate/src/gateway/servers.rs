@@ -7,8 +7,8 @@ use std::{
 };
 
 use resources::{
-    Finding, GatewayRef, L4Match, Object, Path, Problem, ResourceSet, Rule, Server, ServerTls, Severity,
-    TlsMode,
+    Finding, GatewayRef, L4Match, Object, Path, Place, Problem, ResourceSet, Rule, Server, ServerTls,
+    Severity, TlsMode,
 };
 
 use super::attach::{Attached, Attachments};
@@ -56,6 +56,13 @@ impl<'s> SelectedServer<'s> {
     pub(crate) fn redirects_to_https(&self) -> bool {
         self.server().port.protocol.is_http()
             && self.server().tls.as_ref().is_some_and(|tls| tls.https_redirect)
+    }
+
+    /// Where it is written.
+    pub(crate) fn place(&self) -> Place {
+        let spec = Path::ROOT.field("spec");
+        let servers = spec.field("servers");
+        self.gateway.meta.place_of(&servers.index(self.index))
     }
 
     /// A finding about one of `hosts`.
@@ -258,10 +265,7 @@ fn real_port(declared: u16, registry: &Registry<'_>) -> u16 {
 }
 
 fn conflict(loser: &SelectedServer<'_>, winner: &SelectedServer<'_>, address: Address) -> Finding {
-    let meta = &winner.gateway.meta;
-    let at = Path::ROOT.field("spec");
-    let at = at.field("servers");
-    let place = meta.place_of(&at.index(winner.index));
+    let (meta, place) = (&winner.gateway.meta, winner.place());
     let (port, protocol) = (address.port, winner.server().port.protocol);
     let problem = Problem::new(format!(
         "cannot share port {port} with server `{}` of {} ({place}), which comes first and speaks {protocol}: \

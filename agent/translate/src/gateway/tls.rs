@@ -179,7 +179,7 @@ fn taken_host(loser: &SelectedServer<'_>, host: usize, winner: Owner<'_>, addres
 pub(super) fn taken_by(winner: Owner<'_>, address: Address, so: &str) -> Clause {
     let meta = &winner.server.gateway.meta;
     let by = winner.rules.map_or(String::new(), |rules| format!(" with {}", rules.meta.id));
-    let place = winner.rules.map_or(meta, |rules| &rules.meta).place();
+    let place = winner.rules.map_or_else(|| winner.server.place(), |rules| rules.meta.place().clone());
     Problem::new(format!(
         "is served on port {} by server `{}` of {}{by} ({place}), which comes first: {so}",
         address.port(),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot be read should stop")]
 
 mod again;
+mod bad_input;
 mod cluster_text;
 mod golden;
 mod istio_dumps;

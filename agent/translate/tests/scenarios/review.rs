@@ -111,6 +111,20 @@ fn certificates_that_clients_refuse_are_warned_of() {
 }
 
 #[test]
+fn a_gateway_that_no_file_has_is_missed() {
+    let mut files = Files::new(ReadDefaults::default());
+    let rule = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: vs}, spec: {hosts: [a.com], \
+                gateways: [ns/gw], http: [{redirect: {uri: /}}]}}";
+    files.replace_file("a.yaml", rule);
+    let found = review(&files.resources().0, &Credentials::UNSEEN, "cluster.local");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].to_string().contains("spec.gateways[0]: there is no such Gateway (found `ns/gw`"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn policies_that_count_for_no_workload_are_named() {
     let policy = |name: &str, namespace: &str, selector: &str| {
         format!(
