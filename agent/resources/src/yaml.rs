@@ -4,6 +4,7 @@
 //! reading goes on at the next `---`.
 
 mod hint;
+mod simple;
 
 use std::{
     borrow::Cow,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
+use simple::{Next, Simple};
 
 use crate::finding::Problem;
 
@@ -104,24 +106,48 @@ const MAX_NODES: usize = 2_000_000;
 
 /// Reads the documents of a text one after the other; empty ones are skipped.
 pub(crate) fn documents(text: &str) -> impl Iterator<Item = Result<Node<'_>, SyntaxError>> {
+    let mut simple = Simple::new(text);
+    let mut others = None;
+    iter::from_fn(move || {
+        if others.is_none() {
+            match simple.next_document() {
+                Next::Document(node) => return Some(Ok(node)),
+                Next::End => return None,
+                Next::NotSimple => {}
+            }
+        }
+        let (from, lines_before) = simple.reached();
+        others.get_or_insert_with(|| all_documents(text, from, lines_before)).next()
+    })
+}
+
+/// Reads the documents of a text from a byte on, which so many lines are before, with all that YAML has.
+fn all_documents(
+    text: &str,
+    from: usize,
+    lines_before: u32,
+) -> impl Iterator<Item = Result<Node<'_>, SyntaxError>> {
     let options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
         simple_key_max_lookahead: 4096,
     };
-    let mut documents = Documents { text, parser: Some(Parser::new_from_str_with_options(text, options)) };
+    let parser = Parser::new_from_str_with_options(&text[from..], options);
+    let mut documents = Documents { text, lines_before, parser: Some(parser) };
     iter::from_fn(move || documents.next()).filter(|document| !document.as_ref().is_ok_and(Node::is_null))
 }
 
 struct Documents<'t> {
+    /// All of it, for what is said of mistakes.
     text: &'t str,
+    lines_before: u32,
     parser: Option<Parser<'t, StrInput<'t>>>,
 }
 
 impl<'t> Documents<'t> {
     fn next(&mut self) -> Option<Result<Node<'t>, SyntaxError>> {
         let parser = self.parser.as_mut()?;
-        match next_document(parser) {
+        match next_document(parser, self.lines_before) {
             Ok(Some(node)) => Some(Ok(node)),
             Ok(None) => {
                 self.parser = None;
@@ -131,7 +157,7 @@ impl<'t> Documents<'t> {
                 if !matches!(parser.proceed_next_document(), Ok(true)) {
                     self.parser = None;
                 }
-                Some(Err(failure.explain(self.text)))
+                Some(Err(failure.explain(self.text, self.lines_before)))
             }
         }
     }
@@ -143,16 +169,22 @@ enum Failure {
 }
 
 impl Failure {
-    fn explain(self, text: &str) -> SyntaxError {
+    fn explain(self, text: &str, lines_before: u32) -> SyntaxError {
         match self {
             Self::Build(error) => error,
-            Self::Scan(error) => hint::explain(text, Position::from(*error.marker()), &error.info()),
+            Self::Scan(error) => {
+                let position = Position::from(*error.marker()).below(lines_before);
+                hint::explain(text, position, &error.info())
+            }
         }
     }
 }
 
-fn next_document<'t>(parser: &mut Parser<'t, StrInput<'t>>) -> Result<Option<Node<'t>>, Failure> {
-    let mut builder = Builder::default();
+fn next_document<'t>(
+    parser: &mut Parser<'t, StrInput<'t>>,
+    lines_before: u32,
+) -> Result<Option<Node<'t>>, Failure> {
+    let mut builder = Builder { lines_before, ..Builder::default() };
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(Failure::Scan)?;
         match event {
@@ -167,6 +199,7 @@ fn next_document<'t>(parser: &mut Parser<'t, StrInput<'t>>) -> Result<Option<Nod
 /// Builds one document from parser events, with the open lists and objects on a stack of its own.
 #[derive(Default)]
 struct Builder<'t> {
+    lines_before: u32,
     root: Option<Node<'t>>,
     open: Vec<Open<'t>>,
     anchors: HashMap<usize, Built<'t>>,
@@ -192,7 +225,7 @@ struct Built<'t> {
 
 impl<'t> Builder<'t> {
     fn take(&mut self, event: Event<'t>, span: &Span) -> Result<(), SyntaxError> {
-        let position = Position::from(span.start);
+        let position = Position::from(span.start).below(self.lines_before);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain =
@@ -316,12 +349,7 @@ fn merge<'t>(members: &mut Vec<Member<'t>>) -> Result<(), SyntaxError> {
 }
 
 fn check_distinct(members: &[Member<'_>], is_root: bool) -> Result<(), SyntaxError> {
-    let mut seen = HashSet::new();
-    let earlier = |at: usize| members[..at].iter().any(|before| before.key == members[at].key);
-    let few = members.len() <= 16;
-    let twice =
-        (0..members.len()).find(|at| if few { earlier(*at) } else { !seen.insert(&members[*at].key) });
-    match twice {
+    match repeated_key(members) {
         Some(at) => {
             let member = &members[at];
             let problem = Problem::new(format!("field `{}` is written twice", member.key));
@@ -336,8 +364,23 @@ fn check_distinct(members: &[Member<'_>], is_root: bool) -> Result<(), SyntaxErr
     }
 }
 
+/// The first member whose key an earlier one has.
+fn repeated_key(members: &[Member<'_>]) -> Option<usize> {
+    let mut seen = HashSet::new();
+    let earlier = |at: usize| members[..at].iter().any(|before| before.key == members[at].key);
+    let few = members.len() <= 16;
+    (0..members.len()).find(|at| if few { earlier(*at) } else { !seen.insert(&members[*at].key) })
+}
+
 fn error(position: Position, message: impl Into<String>, remedy: &str) -> SyntaxError {
     SyntaxError { position, problem: Problem::new(message).remedy(remedy) }
+}
+
+impl Position {
+    /// The position in a text that has some more lines before.
+    fn below(self, lines: u32) -> Self {
+        Self { line: self.line.saturating_add(lines), ..self }
+    }
 }
 
 impl From<Marker> for Position {
