@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::Context;
-use dataplane::{AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, Settings};
+use dataplane::{
+    AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, NameFamilies, NameSettings, Settings,
+};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{Gid, Uid},
@@ -140,6 +142,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         access_log,
         inbound_capture: inbound_capture(options, mesh),
         gateway_proxy_protocol: mesh.gateway_proxy_protocol,
+        names: NameSettings { server: None, families: NameFamilies::of(&options.ips) },
         ..Settings::default()
     })
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Cluster, Discovery, Endpoint, EndpointCounts, LocalityEndpoints};
+use snapshot::{Cluster, Discovery, DnsResolution, Endpoint, EndpointCounts, LocalityEndpoints};
 
 pub(crate) use self::policy::{Overflow, Policy, Slot};
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) struct ClusterConnections {
     named: Option<Vec<LocalityEndpoints>>,
     /// In the order of the localities.
     endpoints: Vec<Rc<Upstream>>,
+    /// Addresses that the only name of the cluster stood for: connections to them go on serving, new ones are not made.
+    former: Vec<Rc<Upstream>>,
     picker: RefCell<Picker>,
     /// Of the outliers, when the picker was made.
     generation: Cell<u64>,
@@ -76,12 +78,19 @@ impl ClusterConnections {
         let original =
             original.map(|(key, old)| (key, policy.upstream(Target::of(key), Some(&old)))).collect();
         policy.set_endpoints(&endpoints);
+        let former = match (&cluster.discovery, old) {
+            (Discovery::Dns(dns), Some(old)) if dns.resolution == DnsResolution::Logical => {
+                still_warm(old, &endpoints, kept)
+            }
+            _ => Vec::new(),
+        };
         let made = Self {
             picker: RefCell::new(Picker::default()),
             generation: Cell::new(0),
             policy,
             named,
             endpoints,
+            former,
             original: RefCell::new(original),
         };
         made.renew_picker(cluster);
@@ -132,6 +141,11 @@ impl ClusterConnections {
         {
             self.renew_picker(cluster);
         }
+        if let Some(warm) =
+            self.former.iter().find(|former| former.is_warm() && !tried.contains(&former.address))
+        {
+            return Some(warm.lease());
+        }
         let picker = self.picker.borrow();
         let picked = &self.endpoints[picker.pick(choice, self.endpoints.as_slice())?];
         if let Some(for_client) = self.for_client(picked, origin)
@@ -177,7 +191,7 @@ impl ClusterConnections {
 
     /// Closes what has been idle for too long and forgets destinations nobody uses.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
+        self.endpoints.iter().chain(&self.former).for_each(|endpoint| endpoint.sweep(now));
         self.original.borrow_mut().retain(|_, upstream| {
             upstream.sweep(now);
             !upstream.is_unused()
@@ -191,7 +205,8 @@ impl ClusterConnections {
 
     /// All endpoints and original destinations.
     pub(crate) fn upstreams(&self) -> Vec<Rc<Upstream>> {
-        self.endpoints.iter().chain(self.original.borrow().values()).map(Rc::clone).collect()
+        let known = self.endpoints.iter().chain(&self.former);
+        known.chain(self.original.borrow().values()).map(Rc::clone).collect()
     }
 
     /// The application at loopback, called from the client's own address and port; none where it is elsewhere or must
@@ -230,6 +245,22 @@ impl ClusterConnections {
         }
         upstream
     }
+}
+
+/// Former addresses remembered of a name; those before are closed as their requests end.
+const MAX_FORMER: usize = 4;
+
+/// What `old` has connected to under a name that stands for one of `now`: where connections are idle or shared, newest
+/// first. Those of TLS that are kept by host are not among them.
+fn still_warm(
+    old: &ClusterConnections,
+    now: &[Rc<Upstream>],
+    kept: impl Fn(&Rc<Upstream>) -> bool,
+) -> Vec<Rc<Upstream>> {
+    let is_current = |upstream: &Rc<Upstream>| now.iter().any(|current| current.address == upstream.address);
+    let before = old.endpoints.iter().chain(&old.former);
+    let warm = before.filter(|upstream| !is_current(upstream) && upstream.is_warm() && kept(upstream));
+    warm.take(MAX_FORMER).map(Rc::clone).collect()
 }
 
 fn endpoints_of(localities: &[LocalityEndpoints]) -> impl Iterator<Item = &Endpoint> {

@@ -4,7 +4,7 @@
 mod schedule;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
@@ -21,14 +21,46 @@ use hickory_resolver::{
 use snapshot::{Discovery, Dns, DnsResolution, Endpoint, LocalityEndpoints, Snapshot};
 use tokio::{sync::watch, task::JoinSet};
 
-use self::schedule::Schedule;
+use self::schedule::{News, Schedule};
 
 /// What each name was resolved to; nothing when it was asked for in vain.
 #[derive(Debug, Default)]
 pub(crate) struct Resolutions(HashMap<Box<str>, Arc<[IpAddr]>, FixedState>);
 
-/// Names to be resolved.
-pub(crate) type Names = BTreeSet<Box<str>>;
+/// Names to be resolved, and what for. One that several clusters use is for the more exacting of them.
+pub(crate) type Names = BTreeMap<Box<str>, DnsResolution>;
+
+/// How names are resolved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameSettings {
+    /// Asked instead of those of `/etc/resolv.conf`.
+    pub server: Option<SocketAddr>,
+    /// Whose addresses are asked for.
+    pub families: NameFamilies,
+}
+
+/// Which addresses of a name are asked for: those that the workload has a way to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum NameFamilies {
+    /// IPv4, and IPv6 where there is none.
+    #[default]
+    V4First,
+    /// IPv6, and IPv4 where there is none.
+    V6First,
+    /// Both.
+    Both,
+}
+
+impl NameFamilies {
+    /// For a workload with these addresses.
+    pub fn of(own: &[IpAddr]) -> Self {
+        match (own.iter().any(IpAddr::is_ipv4), own.iter().any(IpAddr::is_ipv6)) {
+            (true, true) => Self::Both,
+            (false, true) => Self::V6First,
+            _ => Self::V4First,
+        }
+    }
+}
 
 /// A name's addresses and how long they may be used.
 type Answer = Result<(Vec<IpAddr>, Duration), String>;
@@ -36,7 +68,7 @@ type Answer = Result<(Vec<IpAddr>, Duration), String>;
 impl Resolutions {
     /// Whether all of `names` were asked for, successfully or not.
     pub(crate) fn cover(&self, names: &Names) -> bool {
-        names.iter().all(|name| self.0.contains_key(name))
+        names.keys().all(|name| self.0.contains_key(name))
     }
 
     /// The endpoints that a cluster's names stand for now.
@@ -60,7 +92,7 @@ impl Resolutions {
                 None => localities.push(LocalityEndpoints {
                     locality: name.locality.clone(),
                     priority: name.priority,
-                    weight: None,
+                    weight: name.locality_weight,
                     endpoints: endpoints.collect(),
                 }),
             }
@@ -76,18 +108,24 @@ impl Resolutions {
 
 /// The names that `snapshot` wants resolved.
 pub(crate) fn names(snapshot: &Snapshot) -> Names {
-    let dns = snapshot.clusters().iter().filter_map(|cluster| match &cluster.discovery {
-        Discovery::Dns(dns) => Some(&dns.names),
-        Discovery::Endpoints(_) | Discovery::OriginalDestination => None,
-    });
-    let hosts = dns.flatten().map(|name| name.host.as_str());
-    hosts.filter(|host| host.parse::<IpAddr>().is_err()).map(Box::from).collect()
+    let mut names = Names::new();
+    for cluster in snapshot.clusters() {
+        let Discovery::Dns(dns) = &cluster.discovery else { continue };
+        for name in dns.names.iter().filter(|name| name.host.parse::<IpAddr>().is_err()) {
+            let purpose = names.entry(name.host.as_str().into()).or_insert(dns.resolution);
+            // Who uses one address has to know which.
+            if dns.resolution == DnsResolution::Logical {
+                *purpose = DnsResolution::Logical;
+            }
+        }
+    }
+    names
 }
 
 /// The publisher's end: says which names are wanted. The thread starts with the first name and ends with this.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    name_server: Option<SocketAddr>,
+    settings: NameSettings,
     wanted: watch::Sender<Names>,
     resolved: watch::Receiver<Arc<Resolutions>>,
     /// Until the thread has it.
@@ -99,10 +137,9 @@ pub(crate) struct Resolver {
 const WARMING: Duration = Duration::from_secs(5);
 
 impl Resolver {
-    /// `name_server` is asked instead of those of `/etc/resolv.conf`.
-    pub(crate) fn new(name_server: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(settings: NameSettings) -> Self {
         let (sender, resolved) = watch::channel(Arc::default());
-        Self { name_server, wanted: watch::Sender::default(), resolved, sender: Some(sender) }
+        Self { settings, wanted: watch::Sender::default(), resolved, sender: Some(sender) }
     }
 
     /// Where results can be read.
@@ -118,7 +155,7 @@ impl Resolver {
         }
         self.wanted.send_replace(names.clone());
         if let Some(sender) = self.sender.take()
-            && let Err(error) = start(self.name_server, self.wanted.subscribe(), sender, tell)
+            && let Err(error) = start(self.settings, self.wanted.subscribe(), sender, tell)
         {
             tracing::error!(%error, "names cannot be resolved; is there an /etc/resolv.conf?");
         }
@@ -130,13 +167,13 @@ impl Resolver {
 }
 
 fn start(
-    name_server: Option<SocketAddr>,
+    settings: NameSettings,
     wanted: watch::Receiver<Names>,
     resolved: watch::Sender<Arc<Resolutions>>,
     tell: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let resolver = resolver(name_server).map_err(io::Error::other)?;
+    let resolver = resolver(settings).map_err(io::Error::other)?;
     let lookup = move |name: Box<str>| {
         let resolver = resolver.clone();
         async move { ask(&resolver, &name).await }
@@ -145,8 +182,8 @@ fn start(
     std::thread::Builder::new().name("dns".to_owned()).spawn(run).map(drop)
 }
 
-fn resolver(name_server: Option<SocketAddr>) -> Result<TokioResolver, String> {
-    let builder = match name_server {
+fn resolver(settings: NameSettings) -> Result<TokioResolver, String> {
+    let builder = match settings.server {
         None => TokioResolver::builder_tokio(),
         Some(server) => {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
@@ -159,8 +196,12 @@ fn resolver(name_server: Option<SocketAddr>) -> Result<TokioResolver, String> {
         }
     };
     let mut builder = builder.map_err(|error| error.to_string())?;
-    // A pod without IPv6 could do nothing with the other family.
-    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    // A pod without a family could do nothing with its addresses.
+    builder.options_mut().ip_strategy = match settings.families {
+        NameFamilies::V4First => LookupIpStrategy::Ipv4thenIpv6,
+        NameFamilies::V6First => LookupIpStrategy::Ipv6thenIpv4,
+        NameFamilies::Both => LookupIpStrategy::Ipv4AndIpv6,
+    };
     // Each question is asked when its answer has run out.
     builder.options_mut().cache_size = 0;
     builder.build().map_err(|error| error.to_string())
@@ -168,13 +209,10 @@ fn resolver(name_server: Option<SocketAddr>) -> Result<TokioResolver, String> {
 
 async fn ask(resolver: &TokioResolver, name: &str) -> Answer {
     let answer = resolver.lookup_ip(name).await.map_err(|error| error.to_string())?;
-    let mut addresses: Vec<IpAddr> = answer.iter().collect();
+    let addresses: Vec<IpAddr> = answer.iter().collect();
     if addresses.is_empty() {
         return Err("it has no addresses".to_owned());
     }
-    // Servers rotate their answers; which address is first must not look like a change.
-    addresses.sort();
-    addresses.dedup();
     Ok((addresses, answer.valid_until().saturating_duration_since(Instant::now())))
 }
 
@@ -203,16 +241,31 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
                 Err(_) => return,
             },
             Some(Ok((name, answer))) = asking.join_next() => {
-                if let Err(error) = &answer {
-                    tracing::warn!(%name, %error, "cannot resolve; the last good addresses stay");
-                }
-                if schedule.answered(&name, answer.ok(), Instant::now()) {
+                let failed = answer.as_ref().err().cloned();
+                let news = schedule.answered(&name, answer.ok(), Instant::now());
+                report(&name, failed, news);
+                if news.changed {
                     resolved.send_replace(Arc::new(Resolutions(schedule.resolutions())));
                     tell();
                 }
             }
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// Says once that a name is not resolved, and once that it is again.
+fn report(name: &str, failed: Option<String>, news: News) {
+    match failed {
+        Some(error) if !news.failed_before && news.has_addresses => {
+            tracing::warn!(name, error, "cannot resolve; the last good addresses stay");
+        }
+        Some(error) if !news.failed_before => {
+            tracing::warn!(name, error, "cannot resolve; it has no addresses until it is");
+        }
+        Some(error) => tracing::debug!(name, error, "still cannot resolve"),
+        None if news.failed_before => tracing::info!(name, "resolved"),
+        None => {}
     }
 }
 
@@ -226,7 +279,8 @@ mod tests {
     use super::*;
 
     fn name(host: &str, port: u16, priority: u32) -> DnsName {
-        DnsName { host: host.to_owned(), port, weight: 1, locality: Locality::default(), priority }
+        let (host, locality) = (host.to_owned(), Locality::default());
+        DnsName { host, port, weight: 1, locality, priority, locality_weight: None }
     }
 
     fn resolutions(known: &[(&str, &[&str])]) -> Resolutions {
@@ -265,9 +319,21 @@ mod tests {
     }
 
     #[test]
+    fn the_families_are_those_the_workload_has() {
+        let of =
+            |own: &[&str]| NameFamilies::of(&own.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>());
+        assert_eq!(of(&["10.0.0.1"]), NameFamilies::V4First);
+        assert_eq!(of(&["fd00::1"]), NameFamilies::V6First);
+        assert_eq!(of(&["10.0.0.1", "fd00::1"]), NameFamilies::Both);
+        assert_eq!(of(&[]), NameFamilies::V4First);
+    }
+
+    #[test]
     fn coverage_counts_names_asked_in_vain() {
         let known = resolutions(&[("a.com", &[])]);
-        assert!(known.cover(&["a.com".into()].into()));
-        assert!(!known.cover(&["a.com".into(), "b.com".into()].into()));
+        let named =
+            |names: &[&str]| names.iter().map(|name| ((*name).into(), DnsResolution::Strict)).collect();
+        assert!(known.cover(&named(&["a.com"])));
+        assert!(!known.cover(&named(&["a.com", "b.com"])));
     }
 }

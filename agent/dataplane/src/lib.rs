@@ -38,6 +38,7 @@ mod view;
 mod worker;
 
 pub use access_log::{AccessLog, LogFormat};
+pub use dns::{NameFamilies, NameSettings};
 pub use loopback::LoopbackAnswers;
 pub use plane::{DataPlane, Published, TelemetryReader};
 pub use sockets::{BindError, listen};

@@ -57,7 +57,7 @@ impl DataPlane {
     /// # Errors
     /// A thread or its runtime cannot be started.
     pub fn start(settings: &Settings) -> io::Result<Self> {
-        let resolver = Resolver::new(settings.name_server);
+        let resolver = Resolver::new(settings.names);
         let workers = (0..settings.workers)
             .map(|index| start_worker(index, settings.clone(), &resolver))
             .collect::<Result<_, _>>()?;

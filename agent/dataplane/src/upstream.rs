@@ -367,6 +367,15 @@ impl Upstream {
         }
     }
 
+    /// Whether a request would find a connection here.
+    pub(crate) fn is_warm(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        while idle.last_mut().is_some_and(|idle| !idle.connection.is_quiet()) {
+            idle.pop();
+        }
+        !idle.is_empty() || self.http2.has_room()
+    }
+
     /// Closes the connection that has been idle longest; false when there is none.
     pub(crate) fn close_idle(&self) -> bool {
         if self.by_host.borrow().values().any(|upstream| upstream.close_idle()) {

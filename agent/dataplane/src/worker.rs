@@ -22,7 +22,7 @@ use crate::{
     access_log::{AccessLog, LogBuffer},
     buffer::BufferPool,
     complaints::Complaints,
-    dns::Resolutions,
+    dns::{NameSettings, Resolutions},
     handshakes::Handshakes,
     http::Workspaces,
     live::Observed,
@@ -75,8 +75,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// TLS handshakes that one worker has under way at a time, at least 1; the oldest makes room for one more.
     pub max_handshakes: usize,
-    /// Asked for names instead of those of `/etc/resolv.conf`.
-    pub name_server: Option<SocketAddr>,
+    /// How names of endpoints are resolved.
+    pub names: NameSettings,
     /// Where the access log goes, if it is on.
     pub access_log: Option<AccessLog>,
 }
@@ -93,7 +93,7 @@ impl Default for Settings {
             head_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(15),
             max_handshakes: 1024,
-            name_server: None,
+            names: NameSettings::default(),
             access_log: None,
         }
     }

@@ -204,7 +204,7 @@ pub struct Dns {
 pub enum DnsResolution {
     /// All of them (ServiceEntry `DNS`).
     Strict,
-    /// The first, asked anew for new connections (ServiceEntry `DNS_ROUND_ROBIN`).
+    /// The first of the last answer, for new connections (ServiceEntry `DNS_ROUND_ROBIN`).
     Logical,
 }
 
@@ -221,6 +221,8 @@ pub struct DnsName {
     pub locality: Locality,
     /// 0 is asked first.
     pub priority: u32,
+    /// Share of the requests among the localities of one priority; `None` divides by endpoints.
+    pub locality_weight: Option<u32>,
 }
 
 /// Source addresses by family.

@@ -5,13 +5,15 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 use foldhash::fast::FixedState;
 use resources::{Finding, Path, Protocol, ResourceSet, Subset};
 use snapshot::{
-    Cluster, ClusterId, ClusterTarget, Discovery, Endpoint, Locality, ServiceName, SourceAddresses,
-    UpstreamTls, WeightedClusters,
+    Cluster, ClusterId, ClusterTarget, Discovery, Dns, DnsName, DnsResolution, Endpoint, Locality,
+    LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
 };
 
 use crate::{
     credentials::{Contexts, Unusable, UpstreamPort},
-    destinations::{Destinations, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol},
+    destinations::{
+        Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol,
+    },
     inbound::{self, InboundPort, Upstream},
     proxy::{Proxy, ProxyKind},
     registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
@@ -193,7 +195,7 @@ impl ClusterMaker<'_, '_> {
                 self.listed(chosen(), service.is_in_mesh(), policy)
             }
             Resolution::OriginalDestination => Discovery::OriginalDestination,
-            Resolution::Dns(resolution) => KnownEndpoint::resolved(chosen(), resolution),
+            Resolution::Dns(resolution) => self.resolved(chosen(), resolution, policy),
         }
     }
 
@@ -206,8 +208,43 @@ impl ClusterMaker<'_, '_> {
             let endpoint = Endpoint { address: known.address()?, weight: known.weight, speaks_mesh_tls };
             Some(Near { endpoint, locality: known.locality, labels: known.labels })
         });
-        let own = (self.own_locality.as_ref(), &self.proxy.labels);
-        Discovery::Endpoints(arranged(near.collect(), policy, own))
+        let groups = self.arranged(near.collect(), policy).into_iter();
+        let group = |Group { locality, priority, weight, endpoints }: Group<Endpoint>| LocalityEndpoints {
+            locality,
+            priority,
+            weight,
+            endpoints,
+        };
+        Discovery::Endpoints(groups.map(group).collect())
+    }
+
+    /// Names to be resolved, by where what they stand for is.
+    fn resolved(
+        &self,
+        endpoints: Vec<KnownEndpoint<'_>>,
+        resolution: DnsResolution,
+        policy: &Policy<'_>,
+    ) -> Discovery {
+        let near = endpoints.into_iter().map(|known| {
+            let (host, port) = known.host_and_port();
+            Near { endpoint: (host, port, known.weight), locality: known.locality, labels: known.labels }
+        });
+        let names = self.arranged(near.collect(), policy).into_iter().flat_map(|group| {
+            let Group { locality, priority, weight: locality_weight, endpoints } = group;
+            endpoints.into_iter().map(move |(host, port, weight)| DnsName {
+                host,
+                port,
+                weight,
+                locality: locality.clone(),
+                priority,
+                locality_weight,
+            })
+        });
+        Discovery::Dns(Dns { resolution, names: names.collect() })
+    }
+
+    fn arranged<E: Ord>(&self, near: Vec<Near<'_, E>>, policy: &Policy<'_>) -> Vec<Group<E>> {
+        arranged(near, policy, (self.own_locality.as_ref(), &self.proxy.labels))
     }
 }
 

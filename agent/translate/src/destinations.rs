@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) use apply::{apply, upstream_protocol};
 pub(crate) use layers::Policy;
-pub(crate) use locality::{Near, arranged};
+pub(crate) use locality::{Group, Near, arranged};
 use merge::Merged;
 
 /// The DestinationRules that a proxy sees, found by service.

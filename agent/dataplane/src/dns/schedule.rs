@@ -9,6 +9,8 @@ use std::{
 
 use foldhash::fast::FixedState;
 
+use snapshot::DnsResolution;
+
 use super::Names;
 
 /// The names and what is known of them.
@@ -16,12 +18,24 @@ use super::Names;
 pub(super) struct Schedule(HashMap<Box<str>, State, FixedState>);
 
 struct State {
+    purpose: DnsResolution,
     due: Instant,
     asking: bool,
     /// Failures since the last answer.
     failures: u32,
     /// The last good answer; empty when there was none; `None` before the first attempt has ended.
     addresses: Option<Arc<[IpAddr]>>,
+}
+
+/// What an answer has brought.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct News {
+    /// Whether something has changed.
+    pub(super) changed: bool,
+    /// Whether the attempt before had failed.
+    pub(super) failed_before: bool,
+    /// Whether there are addresses to go on with.
+    pub(super) has_addresses: bool,
 }
 
 /// Answers are used so long at least, whatever their time to live, so that no server makes us ask all the time.
@@ -36,14 +50,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 impl Schedule {
     /// These names and no others from now on.
     pub(super) fn want(&mut self, names: &Names, now: Instant) {
-        self.0.retain(|name, _| names.contains(name));
-        for name in names {
-            self.0.entry(name.clone()).or_insert(State {
-                due: now,
-                asking: false,
-                failures: 0,
-                addresses: None,
-            });
+        self.0.retain(|name, _| names.contains_key(name));
+        for (name, purpose) in names {
+            let new = State { purpose: *purpose, due: now, asking: false, failures: 0, addresses: None };
+            self.0.entry(name.clone()).or_insert(new).purpose = *purpose;
         }
     }
 
@@ -63,30 +73,22 @@ impl Schedule {
         self.0.values().filter(|state| !state.asking).map(|state| state.due).min()
     }
 
-    /// Takes an answer with its time to live, or `None` for a failure. True when something has changed.
+    /// Takes an answer with its time to live, or `None` for a failure.
     pub(super) fn answered(
         &mut self,
         name: &str,
         answer: Option<(Vec<IpAddr>, Duration)>,
         now: Instant,
-    ) -> bool {
+    ) -> News {
         // Nobody wants it any more.
-        let Some(state) = self.0.get_mut(name) else { return false };
+        let Some(state) = self.0.get_mut(name) else { return News::default() };
         state.asking = false;
-        let Some((addresses, ttl)) = answer else {
-            state.due = now + state.after_failure();
-            state.failures = state.failures.saturating_add(1);
-            let first = state.addresses.is_none();
-            state.addresses.get_or_insert_default();
-            return first;
+        let failed_before = state.failures > 0;
+        let changed = match answer {
+            Some((addresses, ttl)) => state.take(addresses, ttl, now),
+            None => state.fail(now),
         };
-        state.failures = 0;
-        state.due = now + if ttl.is_zero() { DEFAULT_RATE } else { ttl.clamp(SHORTEST, LONGEST) };
-        let changed = state.addresses.as_deref() != Some(addresses.as_slice());
-        if changed {
-            state.addresses = Some(addresses.into());
-        }
-        changed
+        News { changed, failed_before, has_addresses: state.has_addresses() }
     }
 
     /// What is known of the names that were asked for.
@@ -97,9 +99,37 @@ impl Schedule {
 }
 
 impl State {
+    fn take(&mut self, mut addresses: Vec<IpAddr>, ttl: Duration, now: Instant) -> bool {
+        self.failures = 0;
+        self.due = now + if ttl.is_zero() { DEFAULT_RATE } else { ttl.clamp(SHORTEST, LONGEST) };
+        // Servers rotate their answers: that is a change only for who uses the first.
+        let free = match self.purpose {
+            DnsResolution::Strict => addresses.as_mut_slice(),
+            DnsResolution::Logical => addresses.get_mut(1..).unwrap_or_default(),
+        };
+        free.sort_unstable();
+        addresses.dedup();
+        let changed = self.addresses.as_deref() != Some(addresses.as_slice());
+        if changed {
+            self.addresses = Some(addresses.into());
+        }
+        changed
+    }
+
+    fn fail(&mut self, now: Instant) -> bool {
+        self.due = now + self.after_failure();
+        self.failures = self.failures.saturating_add(1);
+        let first = self.addresses.is_none();
+        self.addresses.get_or_insert_default();
+        first
+    }
+
+    fn has_addresses(&self) -> bool {
+        self.addresses.as_ref().is_some_and(|addresses| !addresses.is_empty())
+    }
+
     fn after_failure(&self) -> Duration {
-        let resolved = self.addresses.as_ref().is_some_and(|addresses| !addresses.is_empty());
-        if resolved {
+        if self.has_addresses() {
             DEFAULT_RATE
         } else {
             (FIRST_RETRY * 2_u32.pow(self.failures.min(6))).min(DEFAULT_RATE)
@@ -112,7 +142,7 @@ mod tests {
     use super::*;
 
     fn names(names: &[&str]) -> Names {
-        names.iter().copied().map(Box::from).collect()
+        names.iter().map(|name| ((*name).into(), DnsResolution::Strict)).collect()
     }
 
     fn answer(address: &str, seconds: u64) -> Option<(Vec<IpAddr>, Duration)> {
@@ -129,11 +159,11 @@ mod tests {
         schedule.want(&names(&["a"]), now);
         assert_eq!(schedule.due(now, 9), ["a".into()]);
         assert!(schedule.due(now, 9).is_empty(), "it is being asked for");
-        assert!(schedule.answered("a", answer("10.0.0.1", 30), now));
+        assert!(schedule.answered("a", answer("10.0.0.1", 30), now).changed);
         assert_eq!(wait(&schedule, now), 30);
         let later = now + Duration::from_secs(30);
         assert_eq!(schedule.due(later, 9), ["a".into()]);
-        assert!(!schedule.answered("a", answer("10.0.0.1", 0), later), "nothing new");
+        assert!(!schedule.answered("a", answer("10.0.0.1", 0), later).changed, "nothing new");
         assert_eq!(wait(&schedule, later), 60);
     }
 
@@ -142,9 +172,28 @@ mod tests {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
         schedule.want(&names(&["a"]), now);
         schedule.answered("a", answer("10.0.0.1", 30), now);
-        assert!(!schedule.answered("a", None, now));
+        let news = schedule.answered("a", None, now);
+        assert_eq!(news, News { changed: false, failed_before: false, has_addresses: true });
+        assert!(schedule.answered("a", None, now).failed_before);
         assert_eq!(wait(&schedule, now), 60);
         assert_eq!(schedule.resolutions()["a"].len(), 1);
+    }
+
+    #[test]
+    fn the_order_of_an_answer_matters_where_one_address_is_used() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule
+            .want(&[("a".into(), DnsResolution::Strict), ("b".into(), DnsResolution::Logical)].into(), now);
+        let parsed = |addresses: &[&str]| {
+            Some((addresses.iter().map(|ip| ip.parse().unwrap()).collect(), Duration::from_secs(1)))
+        };
+        let mut news = |addresses: &[&str]| {
+            ["a", "b"].map(|name| schedule.answered(name, parsed(addresses), now).changed)
+        };
+        assert_eq!(news(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]), [true, true]);
+        assert_eq!(news(&["10.0.0.1", "10.0.0.3", "10.0.0.2"]), [false, false]);
+        assert_eq!(news(&["10.0.0.3", "10.0.0.1", "10.0.0.2"]), [false, true]);
+        assert_eq!(schedule.resolutions()["b"][0].to_string(), "10.0.0.3");
     }
 
     #[test]
@@ -153,7 +202,9 @@ mod tests {
         schedule.want(&names(&["a"]), now);
         let mut waits = Vec::new();
         for attempt in 0..8 {
-            assert_eq!(schedule.answered("a", None, now), attempt == 0, "the first failure is news");
+            let news = schedule.answered("a", None, now);
+            assert_eq!(news.changed, attempt == 0, "the first failure is news");
+            assert!(!news.has_addresses);
             waits.push(wait(&schedule, now));
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
@@ -166,7 +217,7 @@ mod tests {
         schedule.want(&names(&["a", "b", "c"]), now);
         assert_eq!(schedule.due(now, 2).len(), 2);
         schedule.want(&names(&["c"]), now);
-        assert!(!schedule.answered("a", answer("10.0.0.1", 30), now));
+        assert!(!schedule.answered("a", answer("10.0.0.1", 30), now).changed);
         assert!(schedule.resolutions().is_empty());
     }
 }

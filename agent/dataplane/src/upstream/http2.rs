@@ -202,6 +202,11 @@ impl Http2Connections {
         Some(Http2Stream::new(connection))
     }
 
+    /// Whether a connection takes one more request.
+    pub(super) fn has_room(&self) -> bool {
+        self.open.borrow().iter().any(|connection| connection.is_open() && connection.has_room())
+    }
+
     /// Closes connections that have been idle for too long.
     pub(super) fn sweep(&self, now: Instant, idle_timeout: Duration) {
         self.open.borrow_mut().retain(|connection| {

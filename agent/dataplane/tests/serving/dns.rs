@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use snapshot::{Discovery, Dns, DnsName, DnsResolution, Draft, Locality, OutlierDetection};
+use snapshot::{Cluster, Discovery, Dns, DnsName, DnsResolution, Draft, Locality, OutlierDetection};
 
-use crate::support::{Proxy, Upstream, gateway_draft};
-use dataplane::Settings;
+use crate::support::{Client, Proxy, Upstream, gateway_draft};
+use dataplane::{NameSettings, Settings};
 
 /// Addresses of the one name there is; none answers that there is no such name.
 type Zone = Arc<Mutex<Vec<Ipv4Addr>>>;
@@ -48,14 +48,16 @@ fn answer(question: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
 fn draft(address: SocketAddr, port: u16, resolution: DnsResolution) -> Draft {
     let mut draft = gateway_draft(address, &[]);
     let host = "service.example.".to_owned();
-    let name = DnsName { host, port, weight: 1, locality: Locality::default(), priority: 0 };
+    let locality = Locality::default();
+    let name = DnsName { host, port, weight: 1, locality, priority: 0, locality_weight: None };
     draft.clusters[0].discovery = Discovery::Dns(Dns { resolution, names: vec![name] });
     draft.clusters[0].outlier_detection = Some(OutlierDetection::default());
     draft
 }
 
 fn gateway(zone: &Zone, port: u16, resolution: DnsResolution) -> Proxy {
-    let settings = Settings { name_server: Some(name_server(zone)), ..Settings::default() };
+    let names = NameSettings { server: Some(name_server(zone)), ..NameSettings::default() };
+    let settings = Settings { names, ..Settings::default() };
     Proxy::start(settings, |address| draft(address, port, resolution))
 }
 
@@ -102,4 +104,36 @@ fn a_name_that_appears_later_is_served_then() {
     assert_eq!(proxy.connect().get("/").text(), "no healthy upstream");
     *zone.lock().unwrap() = vec![Ipv4Addr::LOCALHOST];
     eventually("the name", || proxy.connect().get("/").status() == "200");
+}
+
+/// The addresses that the proxy knows of its only cluster.
+fn known(proxy: &Proxy) -> Vec<String> {
+    let live = proxy.runtime.block_on(proxy.plane.telemetry().clusters());
+    let localities = live.localities(&Cluster::new("test", Discovery::of_addresses([]))).to_vec();
+    let endpoints = localities.iter().flat_map(|locality| &locality.endpoints);
+    endpoints.map(|endpoint| endpoint.address.ip().to_string()).collect()
+}
+
+#[test]
+fn one_address_at_a_time_serves_new_connections_and_those_there_are_go_on() {
+    let (first, second) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
+    let slow = |mut client: Client| {
+        while client.request_head().is_some() {
+            thread::sleep(Duration::from_millis(300));
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    };
+    let a = Upstream::start(slow);
+    let b = Upstream::start_at((second, a.address.port()).into(), slow);
+    let zone = Zone::new(Mutex::new(vec![first, second]));
+    let proxy = gateway(&zone, a.address.port(), DnsResolution::Logical);
+    let mut clients = [proxy.connect(), proxy.connect()];
+    assert_eq!(clients[0].get("/").status(), "200");
+    *zone.lock().unwrap() = vec![second, first];
+    eventually("the other address is first", || known(&proxy) == [second.to_string()]);
+    assert_eq!(clients[0].get("/").status(), "200");
+    assert_eq!((a.connections(), b.connections()), (1, 0), "the connection there is serves");
+    clients.iter_mut().for_each(|client| _ = client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n"));
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().status(), "200"));
+    assert_eq!((a.connections(), b.connections()), (1, 1), "a new one goes to the new address");
 }

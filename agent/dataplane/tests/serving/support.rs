@@ -258,7 +258,11 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn start(behave: impl Fn(Client) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), behave)
+    }
+
+    pub(crate) fn start_at(at: SocketAddr, behave: impl Fn(Client) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(at).unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);

@@ -173,6 +173,7 @@ mod tests {
             weight: 1,
             locality: Locality::default(),
             priority: 0,
+            locality_weight: None,
         };
         let dns = Dns { resolution: DnsResolution::Strict, names: vec![name] };
         let cluster = Cluster::new("outbound|80||db.example", Discovery::Dns(dns));

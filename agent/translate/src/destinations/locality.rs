@@ -3,27 +3,38 @@
 use std::collections::BTreeMap;
 
 use resources::{Failover, Labels, LocalityLb};
-use snapshot::{Endpoint, Locality, LocalityEndpoints};
+use snapshot::Locality;
 
 use super::Policy;
 
-/// An endpoint with what its nearness is judged by.
+/// An endpoint, or the name of some, with what its nearness is judged by.
 #[derive(Clone, Debug)]
-pub(crate) struct Near<'e> {
-    pub(crate) endpoint: Endpoint,
+pub(crate) struct Near<'e, E> {
+    pub(crate) endpoint: E,
     pub(crate) locality: Locality,
     pub(crate) labels: Option<&'e Labels>,
+}
+
+/// Endpoints of one priority and locality.
+#[derive(Clone, Debug)]
+pub(crate) struct Group<E> {
+    pub(crate) locality: Locality,
+    pub(crate) priority: u32,
+    /// Share of the requests among the localities of one priority; `None` divides by endpoints.
+    pub(crate) weight: Option<u32>,
+    /// Sorted.
+    pub(crate) endpoints: Vec<E>,
 }
 
 /// Endpoints by locality, with the priorities and weights that they have for a proxy at `own`.
 ///
 /// As in Istio, `distribute` acts by itself, while preferring what is near needs outlier detection: only that tells
 /// when the next priority is to take over. Without a locality of its own a proxy prefers none.
-pub(crate) fn arranged(
-    endpoints: Vec<Near<'_>>,
+pub(crate) fn arranged<E: Ord>(
+    endpoints: Vec<Near<'_, E>>,
     policy: &Policy<'_>,
     (own, labels): (Option<&Locality>, &Labels),
-) -> Vec<LocalityEndpoints> {
+) -> Vec<Group<E>> {
     let balancer = policy.load_balancer;
     let setting = balancer.and_then(|balancer| balancer.locality.as_ref());
     let is_off = setting.is_some_and(|setting| setting.enabled == Some(false))
@@ -44,21 +55,21 @@ pub(crate) fn arranged(
 }
 
 /// Groups of one priority and locality, nearest first.
-fn grouped(endpoints: Vec<Near<'_>>, priority: impl Fn(&Near<'_>) -> u32) -> Vec<LocalityEndpoints> {
-    let mut groups: BTreeMap<(u32, Locality), Vec<Endpoint>> = BTreeMap::new();
+fn grouped<E: Ord>(endpoints: Vec<Near<'_, E>>, priority: impl Fn(&Near<'_, E>) -> u32) -> Vec<Group<E>> {
+    let mut groups: BTreeMap<(u32, Locality), Vec<E>> = BTreeMap::new();
     for near in endpoints {
         groups.entry((priority(&near), near.locality)).or_default().push(near.endpoint);
     }
-    let group = |((priority, locality), mut endpoints): ((u32, Locality), Vec<Endpoint>)| {
+    let group = |((priority, locality), mut endpoints): ((u32, Locality), Vec<E>)| {
         endpoints.sort_unstable();
         endpoints.shrink_to_fit();
-        LocalityEndpoints { locality, priority, weight: None, endpoints }
+        Group { locality, priority, weight: None, endpoints }
     };
     groups.into_iter().map(group).collect()
 }
 
 /// Numbers the priorities from 0 without gaps.
-fn contiguous(mut groups: Vec<LocalityEndpoints>) -> Vec<LocalityEndpoints> {
+fn contiguous<E>(mut groups: Vec<Group<E>>) -> Vec<Group<E>> {
     let mut written: Vec<u32> = groups.iter().map(|group| group.priority).collect();
     written.dedup();
     for group in &mut groups {
@@ -103,7 +114,7 @@ fn shares<'s>(setting: &'s LocalityLb, own: &Locality) -> Option<&'s BTreeMap<St
 /// Gives each group its share; groups that no share is written for get nothing and go.
 ///
 /// A share whose pattern covers several groups is divided among them.
-fn distributed(mut groups: Vec<LocalityEndpoints>, to: &BTreeMap<String, u32>) -> Vec<LocalityEndpoints> {
+fn distributed<E>(mut groups: Vec<Group<E>>, to: &BTreeMap<String, u32>) -> Vec<Group<E>> {
     // The narrower patterns choose first.
     let mut patterns: Vec<(&String, &u32)> = to.iter().collect();
     patterns.sort_by_key(|(pattern, _)| (pattern.contains('*'), usize::MAX - pattern.matches('/').count()));
@@ -129,9 +140,8 @@ mod tests {
 
     use super::*;
 
-    fn near(locality: &str) -> Near<'static> {
-        let address = "10.0.0.1:80".parse().unwrap();
-        Near { endpoint: Endpoint::at(address), locality: Locality::of_path(locality), labels: None }
+    fn near(locality: &str) -> Near<'static, u8> {
+        Near { endpoint: 1, locality: Locality::of_path(locality), labels: None }
     }
 
     /// Priority, locality and weight of each group, for a proxy at `r/a/1`.
@@ -147,7 +157,7 @@ mod tests {
         let endpoints = localities.iter().map(|locality| near(locality)).collect();
         let own = Locality::of_path("r/a/1");
         let groups = arranged(endpoints, &policy, (Some(&own), &Labels::new()));
-        let text = |g: &LocalityEndpoints| {
+        let text = |g: &Group<u8>| {
             let Locality { region, zone, sub_zone } = &g.locality;
             format!("{} {region}/{zone}/{sub_zone} {:?}", g.priority, g.weight)
         };

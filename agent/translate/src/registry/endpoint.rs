@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use resources::Labels;
-use snapshot::{Discovery, Dns, DnsName, DnsResolution, Locality};
+use snapshot::Locality;
 
 /// A place that serves a port, sorted by address first.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -33,15 +33,11 @@ impl KnownEndpoint<'_> {
         }
     }
 
-    /// The endpoints as names to be resolved.
-    pub(crate) fn resolved(endpoints: Vec<KnownEndpoint<'_>>, resolution: DnsResolution) -> Discovery {
-        let name = |endpoint: KnownEndpoint<'_>| {
-            let (host, port) = match endpoint.place {
-                EndpointPlace::At(address) => (address.ip().to_string(), address.port()),
-                EndpointPlace::Name(host, port) => (host.to_owned(), port),
-            };
-            DnsName { host, port, weight: endpoint.weight, locality: endpoint.locality, priority: 0 }
-        };
-        Discovery::Dns(Dns { resolution, names: endpoints.into_iter().map(name).collect() })
+    /// The address or name, and the port.
+    pub(crate) fn host_and_port(&self) -> (String, u16) {
+        match self.place {
+            EndpointPlace::At(address) => (address.ip().to_string(), address.port()),
+            EndpointPlace::Name(host, port) => (host.to_owned(), port),
+        }
     }
 }

@@ -3,15 +3,15 @@
 use std::fmt::{Debug, Write};
 
 use snapshot::{
-    Cluster, Connections, Discovery, Endpoint, Limits, LoadBalancer, LocalityEndpoints, OutlierDetection,
-    ServerCheck, UpstreamProtocol, UpstreamTls,
+    Cluster, Connections, Discovery, DnsName, Endpoint, Limits, LoadBalancer, LocalityEndpoints,
+    OutlierDetection, ServerCheck, UpstreamProtocol, UpstreamTls,
 };
 
 pub(crate) fn cluster(cluster: &Cluster) -> String {
     let mut text = match &cluster.discovery {
         Discovery::OriginalDestination => format!("{} original-destination", cluster.name),
         Discovery::Dns(dns) => {
-            let names: Vec<_> = dns.names.iter().map(|name| format!("{}:{}", name.host, name.port)).collect();
+            let names: Vec<_> = dns.names.iter().map(name).collect();
             format!("{} {:?} dns [{}]", cluster.name, dns.resolution, names.join(" "))
         }
         Discovery::Endpoints(localities) => {
@@ -66,6 +66,15 @@ fn fields(text: &str) -> Vec<&str> {
         c == ',' && depth == 0
     };
     inner.split(at_top).map(str::trim).collect()
+}
+
+fn name(name: &DnsName) -> String {
+    let mut text = format!("{}:{}", name.host, name.port);
+    if name.priority > 0 {
+        write!(text, " (priority {})", name.priority).unwrap();
+    }
+    text.extend(name.locality_weight.map(|weight| format!(" (*{weight})")));
+    text
 }
 
 fn locality(group: &LocalityEndpoints) -> String {
