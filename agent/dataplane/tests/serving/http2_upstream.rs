@@ -22,13 +22,13 @@ use crate::{
 };
 
 /// A server that answers every stream with `answer` and counts connections.
-struct Http2Upstream {
-    address: SocketAddr,
+pub(crate) struct Http2Upstream {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
 impl Http2Upstream {
-    fn start<F: Future<Output = ()> + 'static>(
+    pub(crate) fn start<F: Future<Output = ()> + 'static>(
         answer: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + 'static,
     ) -> Self {
         Self::with(h2::server::Builder::new(), usize::MAX, answer)

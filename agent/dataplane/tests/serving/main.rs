@@ -14,6 +14,7 @@ mod http2_upstream;
 mod mesh;
 mod mutual;
 mod origination;
+mod outliers;
 mod retries;
 mod sni;
 mod strict;
