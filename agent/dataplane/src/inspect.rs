@@ -161,7 +161,7 @@ async fn server_speech<E: AsMut<UpstreamConnection>>(
 
 /// What a client's bytes are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Speech {
+pub(crate) enum Speech {
     Tls,
     Http,
     Opaque,
@@ -175,7 +175,7 @@ const LONGEST_METHOD: usize = 32;
 ///
 /// HTTP/1 is recognised by its whole request line, so that text protocols which share a verb with it (`GET key` of
 /// Redis) stay opaque.
-fn classify(bytes: &[u8]) -> Option<Speech> {
+pub(crate) fn classify(bytes: &[u8]) -> Option<Speech> {
     match bytes {
         [] | [TLS_HANDSHAKE] => return None,
         [TLS_HANDSHAKE, major, ..] => return Some(if *major == 3 { Speech::Tls } else { Speech::Opaque }),
@@ -200,11 +200,14 @@ fn classify_request_line(bytes: &[u8]) -> Option<Speech> {
         Some(b' ') if method_len > 0 => {}
         Some(_) => return Some(Speech::Opaque),
     }
-    let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
-        let binary = bytes.iter().any(|b| b.is_ascii_control() && *b != b'\r');
-        return binary.then_some(Speech::Opaque);
-    };
-    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+    let end = bytes.iter().position(|b| *b == b'\n');
+    let line = &bytes[..end.unwrap_or(bytes.len())];
+    // Looked at before the line is whole and after alike: what is decided must not depend on how bytes arrive.
+    if line.iter().any(|b| b.is_ascii_control() && *b != b'\r') {
+        return Some(Speech::Opaque);
+    }
+    end?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let version = line.len().checked_sub(b" HTTP/1.1".len()).map(|at| &line[at..]);
     let http = matches!(version, Some(b" HTTP/1.1" | b" HTTP/1.0"));
     Some(if http { Speech::Http } else { Speech::Opaque })
@@ -226,6 +229,7 @@ mod tests {
         assert_eq!(classify(b"EHLO me\r\n"), Some(Speech::Opaque));
         assert_eq!(classify(b"hello"), Some(Speech::Opaque));
         assert_eq!(classify(b"GET \x00\x01"), Some(Speech::Opaque));
+        assert_eq!(classify(b"GET \x00\x01 HTTP/1.1\r\n"), Some(Speech::Opaque));
         assert_eq!(classify(&[b'A'; 40]), Some(Speech::Opaque));
     }
 

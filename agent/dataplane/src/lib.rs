@@ -13,6 +13,8 @@ mod complaints;
 mod connection;
 mod dns;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshakes;
 mod health;
 mod http;
