@@ -202,6 +202,8 @@ pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
         path_normalization: mesh.path_normalization,
         connect_timeout: mesh.connect_timeout.unwrap_or(defaults.connect_timeout),
         root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
+        gateway_forward_client_cert: mesh.gateway_forward_client_cert,
+        inbound_forward_client_cert: mesh.inbound_forward_client_cert,
         trust_domain: mesh.trust_domain.clone().unwrap_or_else(|| defaults.trust_domain.clone()),
         ..defaults
     }

@@ -20,6 +20,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::tls::Session;
 pub use format::LogFormat;
 pub(crate) use format::Wanted;
 
@@ -207,6 +208,8 @@ pub(crate) struct Entry<'e> {
     pub(crate) downstream_remote: SocketAddr,
     /// The name that a client hello asked for.
     pub(crate) server_name: Option<&'e str>,
+    /// What the client's handshake came to.
+    pub(crate) session: Option<&'e Session>,
     pub(crate) route: Option<&'e str>,
 }
 
@@ -241,6 +244,7 @@ mod tests {
             downstream_local: "10.96.0.1:80".parse().unwrap(),
             downstream_remote: "10.0.0.1:40000".parse().unwrap(),
             server_name: None,
+            session: None,
             route: Some("default"),
         }
     }

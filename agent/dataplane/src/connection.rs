@@ -25,6 +25,7 @@ use crate::{
     sys::Source,
     tcp,
     timer::Registered,
+    tls::Session,
     view::View,
     worker::{InboundCapture, Worker},
 };
@@ -64,8 +65,8 @@ pub(crate) struct Connection {
     application: Application,
     /// From the client hello.
     server_name: Option<Box<str>>,
-    /// Whether TLS was terminated here.
-    over_tls: bool,
+    /// What the handshake came to, if TLS was terminated here.
+    session: Option<Session>,
     http: Cell<Option<(u64, HttpConnections)>>,
     /// The application at loopback, called from the client's own address and port.
     at_loopback: ForClient,
@@ -104,12 +105,17 @@ impl Connection {
 
     /// Whether the client's bytes came encrypted and are decrypted here.
     pub(crate) fn is_over_tls(&self) -> bool {
-        self.over_tls
+        self.session.is_some()
+    }
+
+    /// What the handshake with the client came to, if TLS was terminated here.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
     }
 
     /// The scheme of requests as the client sees it.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.over_tls { "https" } else { "http" }
+        if self.is_over_tls() { "https" } else { "http" }
     }
 
     /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
@@ -161,7 +167,7 @@ impl Connection {
     /// The route table for clients that ask for the host of `authority` as server name, and whether they are asked for
     /// the same as this one was. `None` where TLS is not terminated or nothing else is served.
     pub(crate) fn by_server_name(&self, view: &View, authority: &str) -> Option<(RouteConfigId, bool)> {
-        if !self.over_tls {
+        if !self.is_over_tls() {
             return None;
         }
         let host = HostName::of_authority(authority);

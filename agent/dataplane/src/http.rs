@@ -145,6 +145,7 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
         server_name: connection.server_name(),
+        session: connection.session(),
         route: outcome.route,
     });
 }

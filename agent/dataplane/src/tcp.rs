@@ -200,6 +200,7 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
         server_name: connection.server_name(),
+        session: connection.session(),
         route: None,
     });
 }

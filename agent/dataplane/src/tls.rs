@@ -3,6 +3,7 @@
 mod certificate;
 mod clients;
 mod hello;
+mod peer;
 mod provider;
 mod server;
 mod stream;
@@ -10,6 +11,7 @@ mod upstream;
 
 pub use certificate::{CertificateError, check_authority, check_certificate};
 pub(crate) use hello::{Hello, Malformed as MalformedHello};
+pub(crate) use peer::{ClientCertificate, Session};
 pub use server::ContextError;
 pub(crate) use server::{Cache, Contexts};
 pub(crate) use stream::TlsStream;

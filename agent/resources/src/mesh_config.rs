@@ -1,5 +1,7 @@
 //! Istio's mesh-wide settings, as far as one proxy needs them.
 
+mod forward_client_cert;
+
 use std::{sync::Arc, time::Duration};
 
 use crate::{
@@ -8,6 +10,8 @@ use crate::{
     finding::{Finding, Place, Problem, Rule, Severity},
     yaml::{self, Node},
 };
+
+pub use forward_client_cert::ForwardClientCertDetails;
 
 /// The part of Istio's `MeshConfig` that this proxy acts on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -32,6 +36,10 @@ pub struct MeshConfig {
     /// Whether connections to gateways begin with a PROXY header
     /// (`defaultConfig.gatewayTopology.proxyProtocol: {}`).
     pub gateway_proxy_protocol: bool,
+    /// `defaultConfig.gatewayTopology.forwardClientCertDetails`, for gateways.
+    pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
+    /// `defaultConfig.proxyHeaders.forwardedClientCert`, for inbound calls of sidecars.
+    pub inbound_forward_client_cert: Option<ForwardClientCertDetails>,
     /// The trust domain of the mesh (`trustDomain`), if it is written.
     pub trust_domain: Option<String>,
 }
@@ -152,12 +160,16 @@ impl Shape for MeshConfig {
         let access_log_encoding = fields.or_default("accessLogEncoding");
         let format: Option<String> = fields.optional("accessLogFormat");
         let InboundTraffic(inbound_traffic_policy) = fields.or_default("inboundTrafficPolicy");
-        let partly = Problem::new("is honoured as far as `gatewayTopology.proxyProtocol` only");
+        let partly = Problem::new(
+            "is honoured as far as `gatewayTopology` and `proxyHeaders.forwardedClientCert` only",
+        );
         let partly = partly.remedy("set the rest by flags, see `postern-agent proxy --help`");
-        let ProxyConfig { gateway_proxy_protocol } =
+        let ProxyConfig { gateway_topology, proxy_headers } =
             fields.not_yet("defaultConfig", partly).unwrap_or_default();
         Self {
-            gateway_proxy_protocol,
+            gateway_proxy_protocol: gateway_topology.proxy_protocol,
+            gateway_forward_client_cert: gateway_topology.forward_client_cert,
+            inbound_forward_client_cert: proxy_headers.forwarded_client_cert,
             access_log_file,
             access_log_encoding,
             access_log_format: format.filter(|format| !format.is_empty()),
@@ -173,27 +185,44 @@ impl Shape for MeshConfig {
 
 #[derive(Default)]
 struct ProxyConfig {
-    gateway_proxy_protocol: bool,
+    gateway_topology: GatewayTopology,
+    proxy_headers: ProxyHeaders,
 }
 
 impl Shape for ProxyConfig {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let GatewayTopology { proxy_protocol } = fields.or_default("gatewayTopology");
+        let (gateway_topology, proxy_headers) =
+            (fields.or_default("gatewayTopology"), fields.or_default("proxyHeaders"));
         fields.ignore_rest();
-        Self { gateway_proxy_protocol: proxy_protocol }
+        Self { gateway_topology, proxy_headers }
     }
 }
 
 #[derive(Default)]
 struct GatewayTopology {
     proxy_protocol: bool,
+    forward_client_cert: Option<ForwardClientCertDetails>,
 }
 
 impl Shape for GatewayTopology {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let proxy_protocol = fields.optional::<Anything>("proxyProtocol").is_some();
+        let forward_client_cert::Written(forward_client_cert) = fields.or_default("forwardClientCertDetails");
         fields.ignore_rest();
-        Self { proxy_protocol }
+        Self { proxy_protocol, forward_client_cert }
+    }
+}
+
+#[derive(Default)]
+struct ProxyHeaders {
+    forwarded_client_cert: Option<ForwardClientCertDetails>,
+}
+
+impl Shape for ProxyHeaders {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        let forward_client_cert::Written(forwarded_client_cert) = fields.or_default("forwardedClientCert");
+        fields.ignore_rest();
+        Self { forwarded_client_cert }
     }
 }
 
@@ -324,6 +353,23 @@ mod tests {
             ..MeshConfig::default()
         };
         assert_eq!((config, findings), (Some(expected), vec![]));
+    }
+
+    #[test]
+    fn what_is_told_of_clients_certificates_is_read() {
+        let told = |topology: &str, headers: &str| {
+            let text = format!(
+                "defaultConfig: {{gatewayTopology: {{forwardClientCertDetails: {topology}}}, \
+                 proxyHeaders: {{forwardedClientCert: {headers}}}}}\n"
+            );
+            let config = read(&text).0?;
+            Some((config.gateway_forward_client_cert, config.inbound_forward_client_cert))
+        };
+        let (append, sanitize) =
+            (ForwardClientCertDetails::AppendForward, ForwardClientCertDetails::Sanitize);
+        assert_eq!(told("APPEND_FORWARD", "SANITIZE"), Some((Some(append), Some(sanitize))));
+        assert_eq!(told("UNDEFINED", "UNDEFINED"), Some((None, None)));
+        assert_eq!(told("APPEND", "SANITIZE"), None);
     }
 
     #[test]

@@ -95,12 +95,45 @@ pub struct HttpConnections {
     pub route_config: RouteConfigId,
     /// What is done to paths before they are matched.
     pub path_normalization: PathNormalization,
+    /// What endpoints are told of clients' certificates.
+    pub forward_client_cert: ForwardClientCert,
+}
+
+/// What becomes of `x-forwarded-client-cert` on the way to endpoints, in Envoy's words. But for the last a field that
+/// comes from a client without a certificate is always removed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ForwardClientCert {
+    /// It is removed.
+    #[default]
+    Sanitize,
+    /// It goes on as it came.
+    ForwardOnly,
+    /// What the client has shown is added to it.
+    AppendForward,
+    /// What the client has shown takes its place.
+    SanitizeSet,
+    /// It goes on as it came, whoever sent it.
+    AlwaysForwardOnly,
+}
+
+impl ForwardClientCert {
+    /// Envoy's word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sanitize => "SANITIZE",
+            Self::ForwardOnly => "FORWARD_ONLY",
+            Self::AppendForward => "APPEND_FORWARD",
+            Self::SanitizeSet => "SANITIZE_SET",
+            Self::AlwaysForwardOnly => "ALWAYS_FORWARD_ONLY",
+        }
+    }
 }
 
 impl HttpConnections {
     /// Served by this route table, in Istio's default way.
     pub fn new(route_config: RouteConfigId) -> Self {
-        Self { route_config, path_normalization: PathNormalization::default() }
+        let (path_normalization, forward_client_cert) = Default::default();
+        Self { route_config, path_normalization, forward_client_cert }
     }
 }
 

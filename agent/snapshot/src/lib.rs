@@ -34,8 +34,8 @@ pub use cluster::{
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
 pub use explain::{Entry, Explanation, Question, Rejected, Step, explain};
 pub use filter_chain::{
-    Application, ConnectionFacts, FilterChain, FilterChainMatch, HttpConnections, Inspection, NetworkFilter,
-    TcpProxy, Transport,
+    Application, ConnectionFacts, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections,
+    Inspection, NetworkFilter, TcpProxy, Transport,
 };
 pub use format::{Format, FormatError, Operator, Piece};
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};

@@ -2,33 +2,40 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use resources::ForwardClientCertDetails;
 use snapshot::{
-    Binding, Direction, Draft, FilterChain, FilterChainMatch, HttpConnections, Listener, NetworkFilter,
-    PathNormalization, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId,
-    WeightedClusters,
+    Binding, Direction, Draft, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections, Listener,
+    NetworkFilter, PathNormalization, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext,
+    TlsContextId, WeightedClusters,
 };
 
-use crate::clusters::Clusters;
+use crate::{clusters::Clusters, proxy::MeshOptions};
 
 /// A snapshot in the making. Route tables get their final handles at the end, when all are known.
 #[derive(Debug, Default)]
 pub(crate) struct DraftBuilder {
     /// What all HTTP chains do to paths.
     path_normalization: PathNormalization,
+    /// What is told of clients' certificates by sidecars to their workload, and by gateways.
+    inbound_certificates: ForwardClientCert,
+    gateway_certificates: ForwardClientCert,
     listeners: Vec<Listener>,
     tables: Vec<RouteConfig>,
     tls_contexts: Vec<TlsContext>,
 }
 
 impl DraftBuilder {
-    pub(crate) fn new(path_normalization: resources::PathNormalization) -> Self {
-        let path_normalization = match path_normalization {
+    pub(crate) fn new(mesh: &MeshOptions) -> Self {
+        let path_normalization = match mesh.path_normalization {
             resources::PathNormalization::None => PathNormalization::None,
             resources::PathNormalization::Base => PathNormalization::Base,
             resources::PathNormalization::MergeSlashes => PathNormalization::MergeSlashes,
             resources::PathNormalization::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
         };
-        Self { path_normalization, ..Self::default() }
+        let inbound = mesh.inbound_forward_client_cert.unwrap_or(ForwardClientCertDetails::AppendForward);
+        let gateway = mesh.gateway_forward_client_cert.unwrap_or(ForwardClientCertDetails::SanitizeSet);
+        let (inbound_certificates, gateway_certificates) = (forward(inbound), forward(gateway));
+        Self { path_normalization, inbound_certificates, gateway_certificates, ..Self::default() }
     }
 
     pub(crate) fn add_listener(&mut self, listener: Listener) {
@@ -55,8 +62,14 @@ impl DraftBuilder {
         let (route_configs, table_place) = sorted(self.tables, RouteConfig::name);
         let (tls_contexts, tls_place) = sorted(self.tls_contexts, |context| &context.name);
         for listener in &mut self.listeners {
+            let forward_client_cert = match listener.direction {
+                Direction::Inbound => self.inbound_certificates,
+                Direction::Gateway => self.gateway_certificates,
+                Direction::Outbound => ForwardClientCert::Sanitize,
+            };
             for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain) {
                 if let NetworkFilter::Http(http) = &mut chain.filter {
+                    http.forward_client_cert = forward_client_cert;
                     http.route_config = RouteConfigId(table_place[http.route_config.0 as usize]);
                 }
                 if let Some(tls) = &mut chain.tls {
@@ -66,6 +79,16 @@ impl DraftBuilder {
         }
         self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
         Draft { listeners: self.listeners, route_configs, clusters: clusters.list, tls_contexts }.finish()
+    }
+}
+
+fn forward(written: ForwardClientCertDetails) -> ForwardClientCert {
+    match written {
+        ForwardClientCertDetails::Sanitize => ForwardClientCert::Sanitize,
+        ForwardClientCertDetails::ForwardOnly => ForwardClientCert::ForwardOnly,
+        ForwardClientCertDetails::AppendForward => ForwardClientCert::AppendForward,
+        ForwardClientCertDetails::SanitizeSet => ForwardClientCert::SanitizeSet,
+        ForwardClientCertDetails::AlwaysForwardOnly => ForwardClientCert::AlwaysForwardOnly,
     }
 }
 

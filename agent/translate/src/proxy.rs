@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use resources::{CaptureMode, InboundTrafficPolicy, Labels, OutboundTrafficPolicy, PathNormalization};
+use resources::{
+    CaptureMode, ForwardClientCertDetails, InboundTrafficPolicy, Labels, OutboundTrafficPolicy,
+    PathNormalization,
+};
 use snapshot::Locality;
 
 /// The proxy whose snapshot is made, and the workload it stands beside.
@@ -128,6 +131,11 @@ pub struct MeshOptions {
     pub scope_gateways_to_namespace: bool,
     /// The trust domain of the mesh: what its SPIFFE identities begin with (`trustDomain`).
     pub trust_domain: String,
+    /// What gateways tell of clients' certificates (`forwardClientCertDetails`); `SANITIZE_SET` when nothing is said.
+    pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
+    /// What sidecars tell their workload of clients' certificates (`forwardedClientCert`); `APPEND_FORWARD` when nothing
+    /// is said.
+    pub inbound_forward_client_cert: Option<ForwardClientCertDetails>,
 }
 
 impl Default for MeshOptions {
@@ -140,6 +148,8 @@ impl Default for MeshOptions {
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
             trust_domain: "cluster.local".to_owned(),
+            gateway_forward_client_cert: None,
+            inbound_forward_client_cert: None,
         }
     }
 }

@@ -34,7 +34,7 @@ impl Translator {
         let mut findings = Vec::new();
         let scope = SidecarScope::new(resources, proxy, &mut findings);
         let registry = Registry::new(resources, &scope, proxy, &mut findings);
-        let mut draft = DraftBuilder::new(proxy.mesh.path_normalization);
+        let mut draft = DraftBuilder::new(&proxy.mesh);
         let mut rules = Rules::new(resources, std::mem::take(&mut self.rules), proxy, &mut findings);
         let destinations = Destinations::new(resources, proxy, &mut findings);
         let mut contexts = Contexts::new(resources, credentials, proxy);

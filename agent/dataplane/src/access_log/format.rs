@@ -10,7 +10,7 @@ use std::{
 use snapshot::{Format, Operator, Piece};
 
 use super::{Entry, RequestLine};
-use crate::{strftime, sys::HOSTNAME};
+use crate::{strftime, sys::HOSTNAME, tls::ClientCertificate};
 
 /// The look of access log lines, taken apart once.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -249,6 +249,11 @@ fn is_number(operator: &Operator) -> bool {
 }
 
 impl Entry<'_> {
+    /// The certificate that the client has shown.
+    fn client(&self) -> Option<&ClientCertificate> {
+        self.session?.client.as_deref()
+    }
+
     fn field(&self, slot: usize) -> &[u8] {
         self.request.map_or(&b""[..], |line| line.get(slot))
     }
@@ -317,6 +322,12 @@ impl Entry<'_> {
                 put(Some(self.downstream_remote.ip()), out);
             }
             Operator::DownstreamRemotePort => put(Some(self.downstream_remote.port()), out),
+            Operator::DownstreamTlsVersion => text(self.session.map(|session| session.version), out),
+            // Distinguished names are escaped already.
+            Operator::DownstreamPeerSubject => text(self.client().map(|shown| &*shown.subject), out),
+            Operator::DownstreamPeerUriSan => {
+                out.extend_from_slice(&harmless(self.client().map_or("", |shown| &shown.uris).as_bytes()));
+            }
             Operator::RequestedServerName => {
                 out.extend_from_slice(&harmless(self.server_name.unwrap_or_default().as_bytes()));
             }

@@ -84,7 +84,7 @@ async fn accepted(
         transport: TransportProtocol::RawBuffer,
         application: Application::Opaque,
         server_name: None,
-        over_tls: false,
+        session: None,
         http: Cell::new(None),
         at_loopback: ForClient::default(),
     };

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, future::poll_fn, io, pin::pin, rc::Rc};
 
-use snapshot::Transport as TransportProtocol;
+use snapshot::{Direction, Transport as TransportProtocol};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
@@ -102,10 +102,12 @@ async fn chosen_over_tls(
             return refuse(&connection, &mut stream, view, Failure::Unserved(missing.into())).await;
         }
     };
-    let turns = handshaking.in_turn(acceptor.accept(Prefixed::new(Some(first), stream)));
+    // As Istio: whoever stands at the edge of the mesh is told all there is.
+    let whole = connection.direction == Direction::Gateway;
+    let turns = handshaking.in_turn(acceptor.accept(Prefixed::new(Some(first), stream), whole));
     match waited(&connection, &handshaking, turns).await.and_then(|done| done.map_err(Failure::Handshake)) {
-        Ok(stream) => {
-            connection.over_tls = true;
+        Ok((stream, session)) => {
+            connection.session = Some(session);
             drop(handshaking);
             chosen(connection, DownstreamStream::Tls(Box::new(stream)), view, (None, None)).await
         }

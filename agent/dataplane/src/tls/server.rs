@@ -8,12 +8,13 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use snapshot::{Snapshot, TlsContext, TlsContextId};
+use snapshot::{CertificateFacts, Snapshot, TlsContext, TlsContextId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     certificate::{CertificateError, certified_key},
     clients::verifier,
+    peer::{Session, uris},
     provider::{provider_for, versions},
     stream::TlsStream,
 };
@@ -37,7 +38,9 @@ impl Contexts {
     /// The context has nothing to serve with: what is missing, in words.
     pub(crate) fn acceptor(&self, id: TlsContextId, offered: &str) -> Result<Acceptor, &str> {
         match &self.by_id[id.0 as usize] {
-            Terminator::Serving(server) => Ok(Acceptor(server.config(offered))),
+            Terminator::Serving(server) => {
+                Ok(Acceptor { config: server.config(offered), own_uris: Arc::clone(&server.own_uris) })
+            }
             Terminator::Refusing(missing) => Err(missing),
         }
     }
@@ -59,6 +62,8 @@ struct Server {
     /// it. `None` when that cannot happen.
     without_protocols: Option<Arc<ServerConfig>>,
     protocols: Arc<[String]>,
+    /// What its certificate names the workload.
+    own_uris: Arc<[String]>,
 }
 
 impl Server {
@@ -72,18 +77,25 @@ impl Server {
 }
 
 /// Performs the server's side of one handshake.
-pub(crate) struct Acceptor(Arc<ServerConfig>);
+pub(crate) struct Acceptor {
+    config: Arc<ServerConfig>,
+    own_uris: Arc<[String]>,
+}
 
 impl Acceptor {
-    /// Performs it over a connection to the client.
+    /// Performs it over a connection to the client. `whole` keeps what endpoints are told of the client's certificate
+    /// with the certificate itself.
     ///
     /// # Errors
     /// The client and this server do not agree, or the connection failed; the client has been sent an alert.
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         self,
         stream: S,
-    ) -> io::Result<TlsStream<S>> {
-        tokio_rustls::TlsAcceptor::from(self.0).accept(stream).await.map(TlsStream::new)
+        whole: bool,
+    ) -> io::Result<(TlsStream<S>, Session)> {
+        let stream = tokio_rustls::TlsAcceptor::from(self.config).accept(stream).await?;
+        let session = Session::of(stream.get_ref().1, &self.own_uris, whole);
+        Ok((TlsStream::new(stream), session))
     }
 }
 
@@ -149,8 +161,14 @@ fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
     config.send_tls13_tickets = 1;
     let without_protocols = (!context.alpn.is_empty()).then(|| Arc::new(config.clone()));
     config.alpn_protocols = context.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-    let protocols = context.alpn.clone().into();
-    Ok(Terminator::Serving(Server { config: Arc::new(config), without_protocols, protocols }))
+    let (protocols, config) = (context.alpn.clone().into(), Arc::new(config));
+    Ok(Terminator::Serving(Server { config, without_protocols, protocols, own_uris: own_uris(context) }))
+}
+
+fn own_uris(context: &TlsContext) -> Arc<[String]> {
+    let certificates = context.credentials.iter().filter_map(|credential| credential.certificate.as_ref());
+    let facts = certificates.filter_map(|one| CertificateFacts::of(one.chain().first()?).ok()).next();
+    facts.iter().flat_map(uris).map(str::to_owned).collect()
 }
 
 const NO_CERTIFICATE: &str = "there is no usable certificate";
@@ -234,10 +252,10 @@ mod tests {
         let (near, far) = tokio::io::duplex(512);
         let connector = tokio_rustls::TlsConnector::from(client_config(roots));
         let (server, client) = tokio::join!(
-            contexts.acceptor(TlsContextId(0), "").unwrap().accept(near),
+            contexts.acceptor(TlsContextId(0), "").unwrap().accept(near, false),
             connector.connect("a.com".try_into().unwrap(), far)
         );
-        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        let (mut server, mut client) = (server.unwrap().0, client.unwrap());
         server.write_all(&[7; SIZE]).await.unwrap();
         let mut received = vec![0; SIZE];
         tokio::select! {

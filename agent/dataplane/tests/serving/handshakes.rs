@@ -16,7 +16,7 @@ use crate::{
 
 /// Where access log lines go.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -29,12 +29,12 @@ impl Write for Lines {
 }
 
 impl Lines {
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings { access_log: Some(AccessLog::start(self.clone()).unwrap()), ..Settings::default() }
     }
 
     /// The first line with this text; workers hand theirs over twice a second.
-    fn with(&self, text: &str) -> String {
+    pub(crate) fn with(&self, text: &str) -> String {
         let start = Instant::now();
         loop {
             let lines = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();

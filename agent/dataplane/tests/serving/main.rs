@@ -3,6 +3,7 @@
 
 mod actions;
 mod captured;
+mod client_cert;
 mod clusters;
 mod dns;
 mod envoy;

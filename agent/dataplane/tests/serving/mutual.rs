@@ -115,7 +115,7 @@ fn with_context(server: &Made, change: impl FnOnce(&mut TlsContext)) -> Proxy {
 }
 
 /// A client's settings: what it shows, if anything.
-fn config(server: &[&CertificateDer<'static>], shown: Option<&Issued>) -> ClientConfig {
+pub(crate) fn config(server: &[&CertificateDer<'static>], shown: Option<&Issued>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     server.iter().for_each(|der| roots.add((*der).clone()).unwrap());
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -109,6 +109,7 @@ fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
             "typed_config": {
                 "@type": HTTP_CONNECTION_MANAGER,
                 "rds": {"route_config_name": snapshot.route_config(http.route_config).name()},
+                "forward_client_cert_details": http.forward_client_cert.name(),
                 "normalize_path": http.path_normalization != PathNormalization::None,
                 "merge_slashes": matches!(
                     http.path_normalization,

@@ -111,7 +111,7 @@ impl Session<'_> {
         let Ok(head) = Normalized::new(&head, http.path_normalization) else {
             return Parsed::Malformed(LocalReply::BAD_PATH);
         };
-        let added = Added::new(self.connection, &head);
+        let added = Added::new(self.connection, &http, &head);
         let protocol = parsed.version.as_str();
         let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
         let mut routed = route(&asked, view, http.route_config, fastrand::u64(..));

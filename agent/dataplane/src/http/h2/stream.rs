@@ -98,7 +98,7 @@ fn prepare<'v>(
     let head = Http2Head::new(parts)?;
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
     let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
-    let added = Added::new(connection, &head);
+    let added = Added::new(connection, &http, &head);
     let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start };
     let routed = route(&asked, view, http.route_config, fastrand::u64(..));
     record_request(connection, line, &head, ("HTTP/2", &added, &routed));

@@ -1,13 +1,13 @@
 //! What goes to an endpoint: the client's fields, and what this proxy adds.
 
-use std::{io::Write, net::IpAddr};
+use std::{io::Write, net::IpAddr, rc::Rc};
 
 use ::http::uri;
 use http1::BodyLength;
-use snapshot::{Direction, RequestHead};
+use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
 
 use super::{Changed, FieldSink};
-use crate::{connection::Connection, http::edits::RequestChanges};
+use crate::{connection::Connection, http::edits::RequestChanges, tls::ClientCertificate};
 
 /// What this proxy adds to a request, by the side of the workload it serves.
 pub(in crate::http) struct Added {
@@ -17,17 +17,61 @@ pub(in crate::http) struct Added {
     peer: IpAddr,
     /// Present when the client sent none, or one that is not trusted.
     request_id: Option<[u8; UUID_LEN]>,
+    client_certificate: CertificateField,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+enum CertificateField {
+    Kept,
+    Removed,
+    /// What the client has shown takes the place of what it says.
+    Replaced(Rc<ClientCertificate>),
+    /// What the client has shown follows what it says.
+    Appended(Rc<ClientCertificate>),
+}
+
+impl CertificateField {
+    /// As Envoy: what a client says counts only when it has shown a certificate itself.
+    fn new(forward: ForwardClientCert, shown: Option<&Rc<ClientCertificate>>) -> Self {
+        match (forward, shown.cloned()) {
+            (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {
+                Self::Kept
+            }
+            (ForwardClientCert::SanitizeSet, Some(shown)) => Self::Replaced(shown),
+            (ForwardClientCert::AppendForward, Some(shown)) => Self::Appended(shown),
+            (ForwardClientCert::Sanitize, _) | (_, None) => Self::Removed,
+        }
+    }
+
+    /// Writes the field as it goes upstream, if it is this proxy's.
+    fn write(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
+        match self {
+            Self::Kept | Self::Removed => {}
+            Self::Replaced(shown) => out.extend_from_slice(shown.element.as_bytes()),
+            Self::Appended(shown) => {
+                write_values(out, FORWARDED_CLIENT_CERT, request);
+                out.extend_from_slice(shown.element.as_bytes());
+            }
+        }
+    }
 }
 
 const UUID_LEN: usize = 36;
 
 impl Added {
     /// Decides what to add. Gateways trust nothing that comes from outside the mesh; sidecars only fill gaps.
-    pub(in crate::http) fn new(connection: &Connection, request: &impl RequestHead) -> Self {
+    pub(in crate::http) fn new(
+        connection: &Connection,
+        http: &HttpConnections,
+        request: &impl RequestHead,
+    ) -> Self {
         let direction = connection.direction;
         let replaced = direction == Direction::Gateway || request.header(REQUEST_ID).is_none();
         let request_id = replaced.then(|| uuid_v4(fastrand::u128(..)));
-        Self { direction, scheme: connection.scheme(), peer: connection.peer.ip(), request_id }
+        let shown = connection.session().and_then(|session| session.client.as_ref());
+        let client_certificate = CertificateField::new(http.forward_client_cert, shown);
+        let (scheme, peer) = (connection.scheme(), connection.peer.ip());
+        Self { direction, scheme, peer, request_id, client_certificate }
     }
 
     fn is_gateway(&self) -> bool {
@@ -42,10 +86,15 @@ impl Added {
             14 => name.eq_ignore_ascii_case("content-length"),
             15 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_FOR),
             17 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
+            23 => !self.keeps_certificates() && name.eq_ignore_ascii_case(FORWARDED_CLIENT_CERT),
             21 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
             _ => false,
         };
         own || (self.is_gateway() && is_control(name))
+    }
+
+    fn keeps_certificates(&self) -> bool {
+        matches!(self.client_certificate, CertificateField::Kept)
     }
 
     /// Whether the endpoint is told how often it was asked, as Istio does but towards the application.
@@ -64,6 +113,9 @@ impl Added {
             EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.peer),
             REQUEST_ID if let Some(id) = &self.request_id => out.extend_from_slice(id),
             ATTEMPT_COUNT if self.counts_attempts() => out.push(b'1'),
+            FORWARDED_CLIENT_CERT if !self.keeps_certificates() => {
+                self.client_certificate.write(out, request);
+            }
             _ if self.replaces(name) => {}
             _ => out.extend_from_slice(request.header(name).unwrap_or_default()),
         }
@@ -105,6 +157,9 @@ impl Added {
             // Writing into memory cannot fail.
             sink.field_with(EXTERNAL_ADDRESS, |out| _ = write!(out, "{}", self.peer));
         }
+        if let CertificateField::Replaced(_) | CertificateField::Appended(_) = &self.client_certificate {
+            sink.field_with(FORWARDED_CLIENT_CERT, |out| self.client_certificate.write(out, request));
+        }
         if let Some(id) = &self.request_id {
             sink.field(REQUEST_ID, id);
         }
@@ -114,15 +169,20 @@ impl Added {
     }
 
     fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
-        request.visit_headers(&mut |name, value| {
-            if name.eq_ignore_ascii_case(FORWARDED_FOR) {
-                out.extend_from_slice(value);
-                out.push(b',');
-            }
-        });
+        write_values(out, FORWARDED_FOR, request);
         // Writing into memory cannot fail.
         _ = write!(out, "{}", self.peer);
     }
+}
+
+/// Writes the values of a field that the client sent, each with a comma behind it.
+fn write_values(out: &mut Vec<u8>, field: &str, request: &(impl RequestHead + ?Sized)) {
+    request.visit_headers(&mut |name, value| {
+        if name.eq_ignore_ascii_case(field) {
+            out.extend_from_slice(value);
+            out.push(b',');
+        }
+    });
 }
 
 /// Whether a field tells proxies within the mesh what to do or what they did; from outside it is not believed.
@@ -161,6 +221,7 @@ pub(in crate::http) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Appends the head of a request as it goes to an HTTP/1.1 upstream.
@@ -290,6 +351,7 @@ mod tests {
             peer: "10.0.0.9".parse().unwrap(),
             request_id: (direction == Direction::Gateway || head.header(REQUEST_ID).is_none())
                 .then(|| uuid_v4(0)),
+            client_certificate: CertificateField::Removed,
         };
         let mut out = Vec::new();
         write_request_head(&mut out, &head, &added, request.body, (None, None));

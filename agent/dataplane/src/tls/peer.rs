@@ -1,0 +1,178 @@
+//! What a client has proved to be, in the words of access logs and of `x-forwarded-client-cert`.
+
+use std::{fmt::Write, rc::Rc};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rustls::{ProtocolVersion, ServerConnection, pki_types::CertificateDer};
+use snapshot::{AlternativeName, CertificateFacts};
+
+/// What a handshake with a client came to.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// In Envoy's words: `TLSv1.3`.
+    pub(crate) version: &'static str,
+    /// What the client has shown, if anything.
+    pub(crate) client: Option<Rc<ClientCertificate>>,
+}
+
+/// A certificate that a client has shown.
+#[derive(Debug)]
+pub(crate) struct ClientCertificate {
+    /// Distinguished name as in RFC 4514.
+    pub(crate) subject: String,
+    /// Its URIs, joined by commas.
+    pub(crate) uris: String,
+    /// An element of `x-forwarded-client-cert`.
+    pub(crate) element: String,
+}
+
+impl Session {
+    /// What is known after the handshake. `own_uris` are those of the certificate shown to the client; `whole` tells
+    /// endpoints the client's certificate itself, too.
+    pub(super) fn of(session: &ServerConnection, own_uris: &[String], whole: bool) -> Self {
+        let shown = session.peer_certificates().and_then(|chain| chain.first());
+        let client = shown.and_then(|shown| ClientCertificate::of(shown, own_uris, whole)).map(Rc::new);
+        Self { version: version(session.protocol_version()), client }
+    }
+}
+
+fn version(version: Option<ProtocolVersion>) -> &'static str {
+    match version {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    }
+}
+
+impl ClientCertificate {
+    fn of(shown: &CertificateDer<'_>, own_uris: &[String], whole: bool) -> Option<Self> {
+        let facts = CertificateFacts::of(shown).ok()?;
+        let element = element(shown, &facts, own_uris, whole);
+        let uris = uris(&facts).collect::<Vec<_>>().join(",");
+        Some(Self { subject: facts.subject, uris, element })
+    }
+}
+
+pub(super) fn uris(facts: &CertificateFacts) -> impl Iterator<Item = &str> {
+    facts.names.iter().filter_map(|name| match name {
+        AlternativeName::Uri(uri) => Some(uri.as_str()),
+        _ => None,
+    })
+}
+
+/// The pairs that Envoy writes with Istio's settings, in its order.
+fn element(shown: &[u8], facts: &CertificateFacts, own_uris: &[String], whole: bool) -> String {
+    let mut out = String::new();
+    own_uris.iter().for_each(|uri| pair("By", uri, &mut out));
+    let hash: String = digest(&SHA256, shown).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    pair("Hash", &hash, &mut out);
+    if whole {
+        _ = write!(out, ";Cert=\"{}\"", encoded_pem(shown));
+    }
+    // Escaped already, as distinguished names are.
+    _ = write!(out, ";Subject=\"{}\"", facts.subject);
+    for name in &facts.names {
+        if let AlternativeName::Uri(uri) = name {
+            pair("URI", uri, &mut out);
+        }
+    }
+    for name in &facts.names {
+        if let AlternativeName::Dns(host) = name {
+            pair("DNS", host, &mut out);
+        }
+    }
+    out
+}
+
+/// A name that could be taken for more than it is stands between quotes; what cannot stand in a field is escaped. Names
+/// are what an authority let through, which may be anything.
+fn pair(key: &str, value: &str, out: &mut String) {
+    if !out.is_empty() {
+        out.push(';');
+    }
+    let quoted = value.contains([',', ';', '"', '\\', ' ']);
+    // Writing into memory cannot fail.
+    _ = write!(out, "{key}={}", if quoted { "\"" } else { "" });
+    for byte in value.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => out.push(char::from(byte)),
+            _ => _ = write!(out, "%{byte:02X}"),
+        }
+    }
+    if quoted {
+        out.push('"');
+    }
+}
+
+/// PEM with what means something in URLs escaped.
+fn encoded_pem(der: &[u8]) -> String {
+    const LINE: usize = 64;
+    let text = STANDARD.encode(der);
+    let mut out = "-----BEGIN%20CERTIFICATE-----%0A".to_owned();
+    for (index, char) in text.chars().enumerate() {
+        if index > 0 && index % LINE == 0 {
+            out.push_str("%0A");
+        }
+        match char {
+            '+' => out.push_str("%2B"),
+            '/' => out.push_str("%2F"),
+            '=' => out.push_str("%3D"),
+            plain => out.push(plain),
+        }
+    }
+    out + "%0A-----END%20CERTIFICATE-----%0A"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(names: Vec<AlternativeName>) -> CertificateFacts {
+        CertificateFacts {
+            subject: "CN=client,O=Ac\\,me".to_owned(),
+            serial: String::new(),
+            not_before: 0,
+            not_after: 0,
+            names,
+        }
+    }
+
+    #[test]
+    fn the_element_is_as_envoy_writes_it() {
+        let names = [
+            AlternativeName::Dns("c.com".to_owned()),
+            AlternativeName::Uri("spiffe://td/ns/a/sa/b".to_owned()),
+            AlternativeName::Email("me@a.com".to_owned()),
+            AlternativeName::Dns("d.com".to_owned()),
+        ];
+        let own = ["spiffe://td/ns/own/sa/x".to_owned()];
+        let hash = "039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81";
+        assert_eq!(
+            element(&[1, 2, 3], &facts(names.into()), &own, false),
+            format!(
+                "By=spiffe://td/ns/own/sa/x;Hash={hash};Subject=\"CN=client,O=Ac\\,me\";\
+                 URI=spiffe://td/ns/a/sa/b;DNS=c.com;DNS=d.com"
+            )
+        );
+        assert_eq!(
+            element(&[1, 2, 3], &facts(vec![]), &[], true),
+            format!(
+                "Hash={hash};Cert=\"-----BEGIN%20CERTIFICATE-----%0AAQID%0A-----END%20CERTIFICATE-----%0A\";\
+                 Subject=\"CN=client,O=Ac\\,me\""
+            )
+        );
+        assert!(
+            encoded_pem(&[0xff; 49]).contains("%2F%2F%0A%2Fw%3D%3D%0A--"),
+            "{}",
+            encoded_pem(&[0xff; 49])
+        );
+    }
+
+    #[test]
+    fn a_name_cannot_pretend_to_be_another_pair_or_field() {
+        let mut out = String::new();
+        pair("URI", "x;By=spiffe://evil,\"\r\nhost: b", &mut out);
+        assert_eq!(out, "URI=\"x;By=spiffe://evil,\\\"%0D%0Ahost: b\"");
+    }
+}

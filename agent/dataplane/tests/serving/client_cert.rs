@@ -1,0 +1,90 @@
+//! What endpoints and the access log are told of the certificate that a client has shown.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use dataplane::{LogFormat, Settings};
+use rcgen::SanType;
+use rustls::{ClientConnection, StreamOwned};
+use snapshot::{ClientCertificates, Direction, Draft, ForwardClientCert, NetworkFilter, PeerRules};
+
+use crate::{
+    handshakes::Lines,
+    mutual::{Issued, Issuer, config},
+    support::{Client, Proxy, Upstream},
+    tls::{Made, make, tls_draft},
+};
+
+/// What an endpoint of a server that does this is told; `shown` is the client's certificate, if it has one.
+fn told(
+    forward: ForwardClientCert,
+    direction: Direction,
+    shown: Option<&Issued>,
+    issuer: &Issuer,
+) -> Vec<String> {
+    let server = make(&["a.com"]);
+    let lines = Lines::default();
+    let proxy = serve((&server, issuer), &lines, |draft| {
+        draft.listeners[0].direction = direction;
+        let NetworkFilter::Http(http) = &mut draft.listeners[0].filter_chains[0].filter else { panic!() };
+        http.forward_client_cert = forward;
+    });
+    let session = ClientConnection::new(Arc::new(config(&[&server.der], shown)), "a.com".try_into().unwrap());
+    let mut client = Client(StreamOwned::new(session.unwrap(), Client::connect(proxy.address).0));
+    let answer = client
+        .send("GET / HTTP/1.1\r\nhost: a.com\r\nX-Forwarded-Client-Cert: Hash=0\r\n")
+        .send("x-forwarded-client-cert: Hash=1\r\n\r\n")
+        .answer();
+    let logged = lines.with("TLSv1.3");
+    let uri = if shown.is_some() { "spiffe://td/ns/a/sa/b" } else { "-" };
+    assert!(logged.ends_with(&format!(" {uri}")), "{logged}");
+    let head = answer.text();
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let told = fields.filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-client-cert"));
+    told.map(|(_, value)| value.to_owned()).collect()
+}
+
+fn serve((server, issuer): (&Made, &Issuer), lines: &Lines, change: impl FnOnce(&mut Draft)) -> Proxy {
+    let upstream = Upstream::echoing_heads();
+    let format = snapshot::Format::parse("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_URI_SAN%").unwrap();
+    let settings = lines.settings();
+    let settings = Settings {
+        access_log: settings.access_log.map(|log| log.with_format(LogFormat::text(&format))),
+        original_destination: |_| Ok(Some(SocketAddr::from(([10, 0, 0, 1], 80)))),
+        ..settings
+    };
+    Proxy::start(settings, |address| {
+        let mut draft = tls_draft(address, upstream.address, &[("a.com", Some(server))]);
+        let rules = PeerRules { authority: issuer.authority(), ..PeerRules::default() };
+        draft.tls_contexts[0].clients = ClientCertificates::Optional(rules);
+        change(&mut draft);
+        draft
+    })
+}
+
+#[test]
+fn what_a_client_says_of_itself_counts_only_as_envoy_lets_it() {
+    use ForwardClientCert::{AlwaysForwardOnly, AppendForward, ForwardOnly, Sanitize, SanitizeSet};
+    let issuer = Issuer::new();
+    let names = [
+        SanType::URI("spiffe://td/ns/a/sa/b".try_into().unwrap()),
+        SanType::DnsName("c.com".try_into().unwrap()),
+    ];
+    let client = issuer.issue(&names, |_| {});
+    let ask = |forward, shown| told(forward, Direction::Gateway, shown, &issuer);
+    let received = ["Hash=0", "Hash=1"];
+    for forward in [Sanitize, ForwardOnly, AppendForward, SanitizeSet] {
+        assert_eq!(ask(forward, None), Vec::<String>::new(), "{forward:?}");
+    }
+    assert_eq!(ask(AlwaysForwardOnly, None), received);
+    assert_eq!(ask(AlwaysForwardOnly, Some(&client)), received);
+    assert_eq!(ask(ForwardOnly, Some(&client)), received);
+    assert_eq!(ask(Sanitize, Some(&client)), Vec::<String>::new());
+    let [set] = &ask(SanitizeSet, Some(&client))[..] else { panic!() };
+    assert!(set.starts_with("Hash=") && set.contains(";Cert=\"-----BEGIN%20CERTIFICATE-----%0A"), "{set}");
+    assert!(set.ends_with(";URI=spiffe://td/ns/a/sa/b;DNS=c.com"), "{set}");
+    let [appended] = &ask(AppendForward, Some(&client))[..] else { panic!() };
+    assert_eq!(*appended, format!("Hash=0,Hash=1,{set}"));
+    // Workloads are not told the certificate itself.
+    let [inbound] = &told(SanitizeSet, Direction::Inbound, Some(&client), &issuer)[..] else { panic!() };
+    assert!(inbound.starts_with("Hash=") && !inbound.contains("Cert="), "{inbound}");
+}
