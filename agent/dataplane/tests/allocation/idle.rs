@@ -4,7 +4,6 @@ use std::{
     io::Write,
     net::TcpStream,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -15,7 +14,7 @@ use rustls::{
 };
 use snapshot::{Certificate, Credential, Draft, TlsContext, TlsContextId};
 
-use crate::{HELD, Proxy, REQUEST, ask, gateway, read_until};
+use crate::{HELD, Proxy, REQUEST, SETTLE, ask, gateway, read_until};
 
 const CONNECTIONS: usize = 200;
 
@@ -31,9 +30,6 @@ fn held_by_each(proxy: &Proxy, mut open: impl FnMut(&Proxy) -> TcpStream) -> usi
     std::thread::sleep(SETTLE);
     HELD.load(Ordering::Relaxed).saturating_sub(before) / CONNECTIONS
 }
-
-/// More than a tick of the worker, so that what has ended is forgotten.
-const SETTLE: Duration = Duration::from_millis(1200);
 
 #[test]
 fn an_idle_http_1_connection_holds_little() {
@@ -52,7 +48,7 @@ fn an_idle_http_2_connection_holds_the_buffers_of_its_codec() {
     let held = held_by_each(&proxy, |proxy| {
         let mut client = proxy.connect();
         client.write_all(HTTP2_REQUEST).expect("a request");
-        read_until(&mut client, &mut [0; 4096], b"hello");
+        read_until(&mut client, &mut [0; 4096], b"hello").expect("an answer");
         client
     });
     assert!((500..40 * 1024).contains(&held), "{held} bytes");
@@ -73,7 +69,7 @@ fn an_idle_tls_connection_holds_little_more_than_its_session() {
         let session = ClientConnection::new(Arc::clone(&config), name).expect("a session");
         let mut client = StreamOwned::new(session, proxy.connect());
         client.write_all(REQUEST).expect("a request");
-        read_until(&mut client, &mut [0; 4096], b"hello");
+        read_until(&mut client, &mut [0; 4096], b"hello").expect("an answer");
         // The client's own state is not the question.
         client.sock
     });

@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use dataplane::{DataPlane, Settings};
@@ -62,6 +63,9 @@ const REQUEST: &[u8] =
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nServer: fake\r\n\r\nhello";
 
+/// More than a tick of a worker, so that what has ended is forgotten.
+const SETTLE: Duration = Duration::from_millis(1200);
+
 /// A worker in front of an upstream that answers one connection.
 struct Proxy {
     address: SocketAddr,
@@ -75,6 +79,7 @@ static TURN: Mutex<()> = Mutex::new(());
 impl Proxy {
     fn start(draft: impl FnOnce(SocketAddr, SocketAddr) -> Draft) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::sleep(SETTLE);
         let upstream = TcpListener::bind("127.0.0.1:0").expect("a port");
         let upstream_address = upstream.local_addr().expect("an address");
         std::thread::spawn(move || answer_for_ever(&upstream));
@@ -95,26 +100,29 @@ impl Proxy {
 
 fn ask(client: &mut TcpStream, buffer: &mut [u8]) {
     client.write_all(REQUEST).expect("a request");
-    read_until(client, buffer, b"hello");
+    read_until(client, buffer, b"hello").expect("an answer");
 }
 
 fn answer_for_ever(upstream: &TcpListener) {
     let (mut stream, _) = upstream.accept().expect("a connection");
     stream.set_nodelay(true).expect("an option");
     let mut buffer = [0; 4096];
-    loop {
-        read_until(&mut stream, &mut buffer, b"\r\n\r\n");
+    while read_until(&mut stream, &mut buffer, b"\r\n\r\n").is_some() {
         stream.write_all(ANSWER).expect("an answer");
     }
 }
 
-fn read_until(stream: &mut impl Read, buffer: &mut [u8], end: &[u8]) {
+/// Reads to the end of a message; `None` when the peer closes before.
+fn read_until(stream: &mut impl Read, buffer: &mut [u8], end: &[u8]) -> Option<()> {
     let mut filled = 0;
     while !buffer[..filled].ends_with(end) {
-        let n = stream.read(&mut buffer[filled..]).expect("bytes");
-        assert!(n > 0, "closed");
+        let n = stream.read(&mut buffer[filled..]).ok()?;
         filled += n;
+        if n == 0 {
+            return None;
+        }
     }
+    Some(())
 }
 
 fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {

@@ -1,17 +1,17 @@
 //! One HTTP/2 stream: a request, its answer, and the line about it in the access log.
 
-use std::{
-    future::poll_fn,
-    task::{Context, Poll, ready},
-    time::Instant,
-};
+mod bodies;
+mod sending;
+
+use std::{future::poll_fn, task::Poll, time::Instant};
 
 use ::http::request::Parts;
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, server::SendResponse};
+use h2::{RecvStream, server::SendResponse};
 use http1::BodyLength;
 use snapshot::{NoRoute, Normalized};
 
+use self::sending::{Patience, Sending};
 use super::head::{Answer, Http2Head, body_length, local_head};
 use crate::{
     access_log::RequestLine,
@@ -21,10 +21,7 @@ use crate::{
         Method, Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
         edits::AnswerChanges,
-        exchange::{
-            Broken, Exchange, Http1Exchange, Http2Exchange, Outgoing, OutgoingHead, RequestBody, Sent,
-            Uplink, UpstreamVersion, body_outcome,
-        },
+        exchange::{Broken, Exchange, Outgoing, OutgoingHead, UpstreamVersion, body_outcome},
         frames::{FramePump, grpc_status},
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
@@ -33,13 +30,9 @@ use crate::{
         record_request,
         routing::{Action, Asked, Forwarding, Routed, route},
     },
-    timer::Registered,
     upstream::Lease,
     view::View,
-    worker::Worker,
 };
-
-type Moved = Poll<Result<(), PumpError>>;
 
 /// How a stream ended, as far as its connection cares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -150,77 +143,6 @@ impl Forward<'_> {
 
     fn version(&self) -> UpstreamVersion {
         if self.http2_head.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
-    }
-}
-
-/// A request's body in HTTP/2 frames, and the sign that the client wants no answer any more.
-struct Sending<'s> {
-    upload: &'s mut FramePump,
-    respond: &'s mut SendResponse<Bytes>,
-    patience: Patience<'s>,
-}
-
-/// How long a stream may stand still. The timer costs only those that have to wait.
-struct Patience<'w> {
-    worker: &'w Worker,
-    deadline: Option<Registered>,
-    /// Bytes that had moved when it was looked at last.
-    moved: u64,
-}
-
-impl<'w> Patience<'w> {
-    fn new(worker: &'w Worker) -> Self {
-        Self { worker, deadline: None, moved: 0 }
-    }
-
-    /// Ready when nothing has moved for too long. `moved` are the bytes so far.
-    fn poll_spent(&mut self, cx: &Context<'_>, moved: u64) -> Poll<PumpError> {
-        let fresh = self.deadline.is_none();
-        let deadline = self.deadline.get_or_insert_with(|| self.worker.timers.register());
-        if std::mem::replace(&mut self.moved, moved) != moved || fresh {
-            deadline.set(self.worker.settings.idle_timeout);
-        }
-        deadline.poll_elapsed(cx).map(|_| PumpError::Idle)
-    }
-}
-
-impl RequestBody for Sending<'_> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
-        if self.respond.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(PumpError::Read));
-        }
-        let moved = poll_upload(cx, self.upload, to);
-        if moved.is_pending() { self.patience.poll_spent(cx, self.upload.data).map(Err) } else { moved }
-    }
-
-    fn is_done(&self) -> bool {
-        self.upload.is_done()
-    }
-
-    fn rewind(&mut self) -> bool {
-        self.upload.rewind()
-    }
-
-    fn sent(&self) -> Sent<'_> {
-        self.upload.sent()
-    }
-}
-
-/// Moves a request's body up. An endpoint that takes no more is not an error.
-fn poll_upload(cx: &mut Context<'_>, upload: &mut FramePump, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
-    if !upload.is_moving() {
-        return Poll::Ready(Ok(()));
-    }
-    let moved = match to {
-        Uplink::Http1(to) => upload.poll(cx, to),
-        Uplink::Http2(to) => upload.poll_frames(cx, to),
-    };
-    match ready!(moved) {
-        Err(PumpError::Write) => {
-            upload.abandon();
-            Poll::Ready(Ok(()))
-        }
-        result => Poll::Ready(result),
     }
 }
 
@@ -349,61 +271,6 @@ impl Stream<'_> {
         let Outcome { flags, details, .. } = body_outcome(moved);
         let grpc_status = trailers_only.or(grpc_status);
         Outcome { status, service_time, flags, details, sent, grpc_status, ..outcome }
-    }
-
-    async fn move_bytes(
-        &self,
-        exchange: &mut Http1Exchange,
-        upload: &mut FramePump,
-        body: &mut Pump,
-        client: &mut SendStream<Bytes>,
-    ) -> Result<(), PumpError> {
-        let pool = &self.connection.worker().buffers;
-        self.while_moving(|cx| {
-            let stream = &mut exchange.upstream.stream;
-            let sending = poll_upload(cx, upload, Uplink::Http1(stream));
-            let answered = exchange.answered.get_or_insert_with(|| pool.small());
-            let moved = body.poll_frames(cx, (answered, pool), stream, client);
-            (sending, moved, upload.data + body.data)
-        })
-        .await
-    }
-
-    /// Tells in `sent` how much of the answer the client got, and in `status` what became of a gRPC call.
-    async fn move_frames(
-        &self,
-        exchange: Http2Exchange,
-        upload: &mut FramePump,
-        (length, sent, status): (BodyLength, &mut u64, &mut Option<u8>),
-        client: &mut SendStream<Bytes>,
-    ) -> Result<(), PumpError> {
-        let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
-        let mut body = FramePump::new(from, length);
-        let moving = self.while_moving(|cx| {
-            let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
-            let moved = body.poll_frames(cx, client);
-            (*sent, *status) = (body.data, body.grpc_status);
-            (sending, moved, upload.data + body.data)
-        });
-        moving.await
-    }
-
-    /// Moves both bodies, each as fast as its own two sides allow, until the answer is through. `poll` tells of the
-    /// upload, of the answer, and how much has moved in all.
-    async fn while_moving(
-        &self,
-        mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, u64),
-    ) -> Result<(), PumpError> {
-        let mut patience = Patience::new(self.connection.worker());
-        poll_fn(|cx| {
-            let (sending, moved, total) = poll(cx);
-            // The client reset its stream, or broke its framing.
-            if let Poll::Ready(Err(_)) = sending {
-                return Poll::Ready(Err(PumpError::Write));
-            }
-            if moved.is_pending() { patience.poll_spent(cx, total).map(Err) } else { moved }
-        })
-        .await
     }
 
     /// An answer of our own.

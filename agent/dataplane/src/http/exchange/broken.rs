@@ -1,0 +1,92 @@
+//! What keeps a request from its answer, or an answer from its client.
+
+use ::http1::BodyError;
+
+use crate::{
+    failure::LocalReply,
+    http::{Outcome, pump::PumpError},
+    upstream::ConnectError,
+};
+
+/// What ended an exchange before the head of the answer.
+pub(in crate::http) enum Broken {
+    /// The client is gone.
+    Downstream,
+    /// The client's body breaks its framing.
+    Body,
+    /// The client's body stopped coming.
+    Idle,
+    /// The endpoint closed without a byte of an answer.
+    Closed,
+    /// The endpoint reset the request.
+    Reset,
+    /// The endpoint did not look at the request: asking again does no harm, whatever it is.
+    Refused,
+    /// The endpoint's answer is not HTTP.
+    Protocol,
+    /// There is no connection.
+    Connect(ConnectError),
+    /// A limit of time has passed.
+    Late(Late),
+}
+
+/// A limit of time for a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::http) enum Late {
+    /// That of the route, for all tries.
+    Whole,
+    /// That of each try.
+    OneTry,
+    /// The gRPC client's own.
+    Deadline,
+}
+
+impl Late {
+    pub(in crate::http) fn is_of_one_try(self) -> bool {
+        self == Self::OneTry
+    }
+}
+
+impl Broken {
+    /// The answer to give in the endpoint's place; none when nobody is there to get it.
+    pub(in crate::http) fn reply(&self) -> Option<LocalReply<'static>> {
+        match self {
+            Self::Downstream => None,
+            Self::Body => Some(LocalReply::BAD_REQUEST),
+            Self::Idle => Some(LocalReply::STREAM_TIMEOUT),
+            Self::Closed => Some(LocalReply::UPSTREAM_CLOSED),
+            Self::Reset => Some(LocalReply::UPSTREAM_RESET),
+            Self::Refused => Some(LocalReply::UPSTREAM_REFUSED),
+            Self::Protocol => Some(LocalReply::UPSTREAM_PROTOCOL_ERROR),
+            Self::Connect(error) => Some(LocalReply::connect_failed(error)),
+            Self::Late(Late::Whole) => Some(LocalReply::TIMEOUT),
+            Self::Late(Late::OneTry) => Some(LocalReply::TRY_TIMEOUT),
+            Self::Late(Late::Deadline) => Some(LocalReply::DEADLINE),
+        }
+    }
+}
+
+impl From<PumpError> for Broken {
+    fn from(error: PumpError) -> Self {
+        match error {
+            PumpError::Read | PumpError::Body(BodyError::Truncated) => Self::Downstream,
+            PumpError::Body(_) => Self::Body,
+            PumpError::Write => Self::Closed,
+            PumpError::Idle => Self::Idle,
+            PumpError::Late => Self::Late(Late::Whole),
+        }
+    }
+}
+
+/// How the log tells of a body that did not arrive whole, and of one that did.
+pub(in crate::http) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'static> {
+    let (flags, details) = match moved {
+        Ok(()) => ("", "via_upstream"),
+        Err(PumpError::Write) => ("DC", "downstream_remote_disconnect"),
+        Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
+        Err(PumpError::Late) => ("UT", "response_timeout"),
+        Err(PumpError::Read) => ("UC", "upstream_reset_after_response_started{connection_termination}"),
+        Err(PumpError::Body(_)) => ("UPE", "upstream_reset_after_response_started{protocol_error}"),
+    };
+    Outcome { flags, details, ..Outcome::default() }
+}

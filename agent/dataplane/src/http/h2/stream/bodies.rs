@@ -1,0 +1,79 @@
+//! The rest of both bodies, once the head of the answer is known.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::SendStream;
+use http1::BodyLength;
+
+use super::{
+    Stream,
+    sending::{Patience, poll_upload},
+};
+use crate::http::{
+    exchange::{Http1Exchange, Http2Exchange, Uplink},
+    frames::FramePump,
+    pump::{Pump, PumpError},
+};
+
+type Moved = Poll<Result<(), PumpError>>;
+
+impl Stream<'_> {
+    pub(super) async fn move_bytes(
+        &self,
+        exchange: &mut Http1Exchange,
+        upload: &mut FramePump,
+        body: &mut Pump,
+        client: &mut SendStream<Bytes>,
+    ) -> Result<(), PumpError> {
+        let pool = &self.connection.worker().buffers;
+        self.while_moving(|cx| {
+            let stream = &mut exchange.upstream.stream;
+            let sending = poll_upload(cx, upload, Uplink::Http1(stream));
+            let answered = exchange.answered.get_or_insert_with(|| pool.small());
+            let moved = body.poll_frames(cx, (answered, pool), stream, client);
+            (sending, moved, upload.data + body.data)
+        })
+        .await
+    }
+
+    /// Tells in `sent` how much of the answer the client got, and in `status` what became of a gRPC call.
+    pub(super) async fn move_frames(
+        &self,
+        exchange: Http2Exchange,
+        upload: &mut FramePump,
+        (length, sent, status): (BodyLength, &mut u64, &mut Option<u8>),
+        client: &mut SendStream<Bytes>,
+    ) -> Result<(), PumpError> {
+        let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
+        let mut body = FramePump::new(from, length);
+        let moving = self.while_moving(|cx| {
+            let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
+            let moved = body.poll_frames(cx, client);
+            (*sent, *status) = (body.data, body.grpc_status);
+            (sending, moved, upload.data + body.data)
+        });
+        moving.await
+    }
+
+    /// Moves both bodies, each as fast as its own two sides allow, until the answer is through. `poll` tells of the
+    /// upload, of the answer, and how much has moved in all.
+    async fn while_moving(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, u64),
+    ) -> Result<(), PumpError> {
+        let mut patience = Patience::new(self.connection.worker());
+        poll_fn(|cx| {
+            let (sending, moved, total) = poll(cx);
+            // The client reset its stream, or broke its framing.
+            if let Poll::Ready(Err(_)) = sending {
+                return Poll::Ready(Err(PumpError::Write));
+            }
+            if moved.is_pending() { patience.poll_spent(cx, total).map(Err) } else { moved }
+        })
+        .await
+    }
+}

@@ -1,0 +1,178 @@
+//! Connections to an endpoint, and how they come about.
+
+use std::{io, net::SocketAddr, time::Instant};
+
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::{Upstream, UpstreamStream, tally::Open};
+use crate::{
+    cluster::{Policy, Slot},
+    health::Sign,
+    proxy_protocol::Announcement,
+    sys::{self, Source},
+    tls::Speaks,
+};
+
+/// A connection to an endpoint.
+pub(crate) struct UpstreamConnection {
+    pub(crate) stream: UpstreamStream,
+    /// Our side of it, for the access log.
+    pub(crate) local: Option<SocketAddr>,
+    /// Whether it has carried a request before: the peer may close it at any moment.
+    pub(crate) reused: bool,
+    /// Requests it has been used for.
+    pub(super) requests: u32,
+    pub(super) since: Instant,
+    /// Its place among the connections of a cluster that limits them.
+    pub(super) slot: Option<Slot>,
+    /// Counts it as open.
+    pub(super) open: Open,
+}
+
+/// Why no connection to an endpoint came about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("connection timeout")]
+    Timeout,
+    #[error("remote connection failure")]
+    Failed(#[from] io::Error),
+    #[error("TLS handshake failed: {0}")]
+    Tls(#[source] io::Error),
+    #[error("the cluster has as many connections or waiting requests as it may")]
+    Overflow,
+    #[error("the endpoint does not speak HTTP/2: {0}")]
+    NotHttp2(String),
+}
+
+impl ConnectError {
+    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`: what the network or TLS says of it, in Envoy's words where it has any.
+    pub(crate) fn transport_failure(&self) -> Option<Box<str>> {
+        let text = match self {
+            Self::Failed(error) => {
+                let known = error.raw_os_error().map(|number| nix::errno::Errno::from_raw(number).desc());
+                format!("delayed connect error: {}", known.map_or(error.to_string(), str::to_owned))
+            }
+            Self::Tls(error) => format!("TLS_error: {error}"),
+            Self::NotHttp2(error) => format!("not HTTP/2: {error}"),
+            Self::Timeout | Self::Overflow => return None,
+        };
+        // It stands among values that blanks part.
+        Some(text.replace(|char: char| char.is_whitespace() || char.is_control(), "_").into())
+    }
+
+    /// Whether the cluster has as many connections as it may, or as many requests waiting for one.
+    pub(crate) fn is_overflow(&self) -> bool {
+        matches!(self, Self::Overflow)
+    }
+
+    /// The same for another who waited for the connection.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Timeout => Self::Timeout,
+            Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
+            Self::Tls(error) => Self::Tls(io::Error::new(error.kind(), error.to_string())),
+            Self::Overflow => Self::Overflow,
+            Self::NotHttp2(error) => Self::NotHttp2(error.clone()),
+        }
+    }
+}
+
+impl Upstream {
+    pub(super) async fn connect_as(
+        &self,
+        speaks: Speaks,
+        announcement: Option<Announcement>,
+    ) -> Result<UpstreamConnection, ConnectError> {
+        let policy = self.policy();
+        let slot = policy.slot().map_err(|_| ConnectError::Overflow)?;
+        self.open(&policy, slot, (speaks, announcement)).await
+    }
+
+    pub(super) async fn connect_or_wait_as(
+        &self,
+        announcement: Option<Announcement>,
+    ) -> Result<UpstreamConnection, ConnectError> {
+        let policy = self.policy();
+        let slot = match policy.slot() {
+            Ok(slot) => slot,
+            Err(_) => {
+                let _waiting = policy.pending().map_err(|_| ConnectError::Overflow)?;
+                loop {
+                    policy.freed().await;
+                    if let Some(idle) = self.checkout() {
+                        return Ok(idle);
+                    }
+                    if let Ok(slot) = policy.slot() {
+                        break slot;
+                    }
+                }
+            }
+        };
+        self.open(&policy, slot, (Speaks::Http1, announcement)).await
+    }
+
+    pub(super) async fn open(
+        &self,
+        policy: &Policy,
+        slot: Option<Slot>,
+        (speaks, announcement): (Speaks, Option<Announcement>),
+    ) -> Result<UpstreamConnection, ConnectError> {
+        let open = self.tally.open();
+        let connecting = async {
+            let mut stream = self.dial().await?;
+            stream.set_nodelay(true)?;
+            if let Some(keepalive) = &policy.connections.keepalive {
+                sys::set_keepalive(&stream, keepalive)?;
+            }
+            if let Some(announcement) = announcement {
+                stream.write_all(&announcement.header()).await?;
+            }
+            let local = stream.local_addr().ok();
+            let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
+            let Some(connector) = connector else { return Ok((UpstreamStream::Tcp(stream), local)) };
+            // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
+            let handshake = Box::pin(connector.connect(stream, (self.address, self.host.as_deref()), speaks));
+            let stream = handshake.await.map_err(ConnectError::Tls)?;
+            Ok((UpstreamStream::Tls(Box::new(stream)), local))
+        };
+        let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
+        let (stream, local) = connected
+            .map_err(|_| ConnectError::Timeout)
+            .and_then(|connected| connected)
+            .inspect_err(|_| {
+                self.tally.connect_failures.add(1);
+                self.observe(Sign::LocalFailure);
+            })?;
+        self.observe(Sign::Connected);
+        let since = Instant::now();
+        Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot, open })
+    }
+
+    /// Connects from the source, or from a port of the kernel's choice where the one that was chosen has a connection to
+    /// the endpoint already: of another request of the same client, or one that the kernel has not forgotten yet.
+    async fn dial(&self) -> io::Result<TcpStream> {
+        let source = self.source.map(Source::with_port);
+        match (sys::connect(self.address, source).await, source) {
+            (Err(error), Some(source)) if source.has_port() && is_taken(&error) => {
+                tracing::debug!(?source, upstream = %self.address, %error, "the port is taken");
+                sys::connect(self.address, Some(source.any_port())).await
+            }
+            (connected, _) => connected,
+        }
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+}
+
+impl UpstreamConnection {
+    /// Whether the peer has neither sent anything nor closed.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
+    }
+
+    pub(super) fn is_too_old(&self, policy: &Policy, now: Instant) -> bool {
+        policy.connections.max_duration.is_some_and(|limit| now.duration_since(self.since) >= limit)
+    }
+}

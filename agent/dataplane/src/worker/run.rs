@@ -1,0 +1,144 @@
+//! The life of a worker: what it is told, and what it does by the clock.
+
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use snapshot::Snapshot;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, spawn_local},
+};
+
+use super::{Counts, DRAINING_PATIENCE, Settings, Worker};
+use crate::{
+    accept, dns::Resolutions, live::Observed, shared::SharedClusters, telemetry::Telemetry, timer::TICK,
+    tls::Contexts, view::Surroundings,
+};
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Stop accepting on these addresses, and confirm.
+    Close(Vec<SocketAddr>, oneshot::Sender<()>),
+    /// Serve from this snapshot from now on, and confirm.
+    Publish {
+        version: u64,
+        snapshot: Arc<Snapshot>,
+        tls: Contexts,
+        shared: SharedClusters,
+        done: oneshot::Sender<()>,
+    },
+    /// Names have been resolved to something else.
+    Resolved,
+    /// Accept on these too.
+    Open(Vec<OpenedSocket>),
+    /// Let connections end.
+    Drain,
+    /// Tell the counts.
+    Count(oneshot::Sender<Counts>),
+    /// Tell what was served.
+    Tell(oneshot::Sender<Telemetry>),
+    /// Tell what is known of clusters.
+    Observe(oneshot::Sender<Observed>),
+}
+
+/// A listening socket for one worker.
+pub(crate) struct OpenedSocket {
+    pub(crate) address: SocketAddr,
+    /// Address of the listener in the snapshot.
+    pub(crate) listener: SocketAddr,
+    pub(crate) socket: TcpListener,
+}
+
+/// Runs a worker until every sender of `commands` is gone.
+pub(crate) async fn run(
+    settings: Settings,
+    resolved: watch::Receiver<Arc<Resolutions>>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let worker = Rc::new(Worker::new(settings));
+    let mut accepting = Accepting::default();
+    let ticking = spawn_local(keep_time(Rc::clone(&worker)));
+    while let Some(command) = commands.recv().await {
+        match command {
+            // Nobody waits any more for a confirmation when the publisher has given up.
+            Command::Close(addresses, done) => {
+                accepting.close(addresses).await;
+                _ = done.send(());
+            }
+            Command::Publish { version, snapshot, tls, shared, done } => {
+                let resolved = Arc::clone(&resolved.borrow());
+                let next = worker.view().next(version, snapshot, Surroundings { tls, shared, resolved });
+                *worker.view.borrow_mut() = Rc::new(next);
+                _ = done.send(());
+            }
+            Command::Resolved => {
+                let next = worker.view().with_resolved(Arc::clone(&resolved.borrow()));
+                *worker.view.borrow_mut() = Rc::new(next);
+            }
+            Command::Open(sockets) => sockets.into_iter().for_each(|socket| accepting.open(&worker, socket)),
+            Command::Drain => {
+                worker.draining.set(true);
+                spawn_local(end_idle(Rc::clone(&worker)));
+            }
+            Command::Count(answer) => _ = answer.send(worker.counts.get()),
+            Command::Observe(answer) => _ = answer.send(worker.view().observed()),
+            Command::Tell(answer) => _ = answer.send(worker.recorder.so_far()),
+        }
+    }
+    ticking.abort();
+    worker.tick();
+}
+
+/// Lets idle connections end, a little later: a request that is on its way is answered, with `connection: close`.
+async fn end_idle(worker: Rc<Worker>) {
+    tokio::time::sleep(DRAINING_PATIENCE).await;
+    worker.timers.wake_idle();
+}
+
+/// The tasks that accept, by the address they accept on.
+#[derive(Default)]
+struct Accepting(HashMap<SocketAddr, JoinHandle<()>>);
+
+impl Accepting {
+    fn open(&mut self, worker: &Rc<Worker>, OpenedSocket { address, listener, socket }: OpenedSocket) {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let task = spawn_local(accept::accept(Rc::clone(worker), socket, listener));
+                self.0.insert(address, task);
+            }
+            Err(error) => tracing::error!(%address, %error, "cannot watch a listening socket"),
+        }
+    }
+
+    /// Returns when the sockets are closed, so that their addresses are free.
+    async fn close(&mut self, addresses: Vec<SocketAddr>) {
+        for task in addresses.iter().filter_map(|address| self.0.remove(address)).collect::<Vec<_>>() {
+            task.abort();
+            // Ended by the abort, or before: the socket is gone either way.
+            _ = task.await;
+        }
+    }
+}
+
+/// Ticks between two looks for idle connections that the peer has closed.
+const SWEEP_EVERY: u32 = 20;
+
+async fn keep_time(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for tick in (0..SWEEP_EVERY).cycle() {
+        interval.tick().await;
+        worker.tick();
+        let now = Instant::now();
+        worker.view().tick(now);
+        if tick == 0 {
+            worker.view().sweep(now);
+            worker.pipes.sweep();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What workers are started with.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::net::TcpStream;
+
+use crate::{access_log::AccessLog, dns::NameSettings, loopback::LoopbackAnswers};
+
+/// Asks where a captured connection was going; see [`crate::original_destination`]. Tests put their own here.
+pub type OriginalDestination = fn(&TcpStream) -> io::Result<Option<SocketAddr>>;
+
+/// How connections to the workload come to the inbound listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InboundCapture {
+    /// Rewritten by the kernel (REDIRECT): the original destination is asked for, and the application is called from
+    /// the address its cluster says.
+    Redirect,
+    /// Untouched (TPROXY): the local address is the original destination, and the application is called from the
+    /// client's own address, on sockets with this mark.
+    Transparent {
+        /// By which the interception rules know the proxy's connections.
+        mark: u32,
+        /// Whether an application that is called at loopback can be called from the client's port too.
+        loopback: LoopbackAnswers,
+    },
+}
+
+/// What the workers are started with; the same for all of them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Number of worker threads, at least 1.
+    pub workers: usize,
+    /// Connections from clients that one worker serves at a time; more are closed at once and counted.
+    pub max_connections: usize,
+    /// How connections to the workload are captured.
+    pub inbound_capture: InboundCapture,
+    /// Whether connections to gateways begin with a PROXY header; those that do not are closed.
+    pub gateway_proxy_protocol: bool,
+    /// How the original destination of a captured connection is found.
+    pub original_destination: OriginalDestination,
+    /// How long a connection may be idle: between two requests, or with nothing moving on an opaque one.
+    pub idle_timeout: Duration,
+    /// How long the head of a request may take to arrive once it has begun.
+    pub head_timeout: Duration,
+    /// How long a TLS client may take to say what it wants, and again to finish its handshake.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes that one worker has under way at a time, at least 1; the oldest makes room for one more.
+    pub max_handshakes: usize,
+    /// How names of endpoints are resolved.
+    pub names: NameSettings,
+    /// Where the access log goes, if it is on.
+    pub access_log: Option<AccessLog>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            max_connections: 8192,
+            inbound_capture: InboundCapture::Redirect,
+            gateway_proxy_protocol: false,
+            original_destination: crate::original_destination,
+            idle_timeout: Duration::from_secs(3600),
+            head_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(15),
+            max_handshakes: 1024,
+            names: NameSettings::default(),
+            access_log: None,
+        }
+    }
+}
