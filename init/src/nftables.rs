@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc::MSG_DONTWAIT;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use rules::nft::decode::{self, Dump};
 use rules::nft::encode::Change;
 use rules::parse::Found;
@@ -129,10 +129,13 @@ impl Connection {
 
     fn run(&self, changes: &[Change]) -> Result<()> {
         let batch = message::batch(changes);
-        // The whole batch has to fit, twice over as the kernel counts.
-        setsockopt(&self.socket.as_fd(), sockopt::SndBufForce, &(batch.len() * 2 + 4096))
-            .context("cannot make room for the transaction")?;
-        self.socket.send(&batch, 0).context("cannot send the transaction to nftables")?;
+        self.make_room(batch.len()).context("cannot make room for the transaction")?;
+        self.socket.send(&batch, 0).with_context(|| {
+            format!(
+                "cannot send the transaction of {} bytes to nftables; sysctl net.core.wmem_max limits it",
+                batch.len()
+            )
+        })?;
         let mut buffer = Vec::with_capacity(64 * 1024);
         // The kernel has answered all there is to answer when sending returns.
         while self.socket.recv(&mut buffer, MSG_DONTWAIT).is_ok_and(|length| length > 0) {
@@ -142,6 +145,21 @@ impl Connection {
             buffer.clear();
         }
         Ok(())
+    }
+}
+
+impl Connection {
+    /// The whole batch has to fit, twice over as the kernel counts. Going beyond the kernel's usual limit takes the
+    /// capability of the machine itself, which the root of a user namespace lacks; what we write seldom needs it.
+    fn make_room(&self, length: usize) -> nix::Result<()> {
+        let (socket, wanted) = (self.socket.as_fd(), length * 2 + 4096);
+        if getsockopt(&socket, sockopt::SndBuf)? >= wanted {
+            return Ok(());
+        }
+        setsockopt(&socket, sockopt::SndBufForce, &wanted).or_else(|error| match error {
+            Errno::EPERM => setsockopt(&socket, sockopt::SndBuf, &wanted),
+            other => Err(other),
+        })
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
 
 /// What changing rules takes; loading a module is left to a host that grants it.
 const NEEDED: [Capability; 3] =
@@ -13,12 +15,25 @@ const NEEDED: [Capability; 3] =
 pub(crate) fn require_net_admin() -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
     if effective(&status).is_some_and(|set| set & (1 << Capability::CAP_NET_ADMIN.index()) != 0) {
-        return Ok(());
+        return require_own_namespace();
     }
     bail!(
         "missing capability NET_ADMIN: add NET_ADMIN and NET_RAW to securityContext.capabilities.add of the init \
          container (and run it as user 0), or let Istio's CNI plugin install the rules"
     )
+}
+
+/// Checks that the capability counts for the network namespace, which it does not where that belongs to another user
+/// namespace, as in a rootless container on the host's network. Marking a socket, with no mark, takes just that.
+fn require_own_namespace() -> Result<()> {
+    let Ok(socket) = Socket::new(Domain::IPV4, Type::DGRAM, None) else { return Ok(()) };
+    match socket.set_mark(0) {
+        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => bail!(
+            "capability NET_ADMIN does not count here: the network namespace belongs to another user namespace; run as \
+             root of that one, or in a pod whose network is its own (hostNetwork: false)"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What it takes to send a probe as somebody else.

@@ -16,9 +16,14 @@ const USUAL: &str = "/run/xtables.lock";
 /// The mount namespace, which is our own in CNI mode.
 const NOBODYS: &str = "/proc/self/ns/mnt";
 
-/// Whether iptables could not make its lock file: the root file system may be read-only.
-fn cannot_exist() -> bool {
-    !Path::new(USUAL).exists() && access("/run", AccessFlags::W_OK).is_err()
+/// Whether iptables could not open its lock file: the root file system may be read-only, or the file that of another
+/// user namespace.
+fn cannot_be_opened() -> bool {
+    if Path::new(USUAL).exists() {
+        access(USUAL, AccessFlags::R_OK).is_err()
+    } else {
+        access("/run", AccessFlags::W_OK).is_err()
+    }
 }
 
 /// Whether this file is the network namespace we work in, and so locked by ourselves.
@@ -48,7 +53,7 @@ impl Locking {
         let file = match named {
             Some(named) if is_our_own(&named) => Some(PathBuf::from(NOBODYS)),
             Some(named) => Some(named),
-            None => (in_namespace || cannot_exist()).then(|| PathBuf::from(NOBODYS)),
+            None => (in_namespace || cannot_be_opened()).then(|| PathBuf::from(NOBODYS)),
         };
         Self { wait: options.lock_wait, file }
     }

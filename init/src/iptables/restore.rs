@@ -64,7 +64,7 @@ impl<'d> Restore<'d> {
         let Self { program, document, locking, .. } = self;
         let said = self.said().unwrap_or_default();
         let text = one_line(&said);
-        if status.code() == Some(4) && text.contains("lock") {
+        if status.code() == Some(4) && text.contains("holding") && text.contains("lock") {
             let holder =
                 locking.holder().map_or_else(|| "another program".to_owned(), |pid| format!("process {pid}"));
             return anyhow!(

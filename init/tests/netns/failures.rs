@@ -90,6 +90,16 @@ fn a_missing_capability_is_named_with_the_remedy() {
 }
 
 #[test]
+fn a_namespace_of_another_user_namespace_is_told() {
+    let namespace = namespace_or_skip!();
+    for command in [&["check"][..], &["--cleanup"], &[]] {
+        let arguments = [&["-Ur", BINARY], command, &injected(&["--ipv6", "on"])].concat();
+        let said = namespace.run("unshare", &arguments).exits(1);
+        said.complains(&["NET_ADMIN does not count here", "hostNetwork"]);
+    }
+}
+
+#[test]
 fn a_forced_iptables_that_is_not_there_is_told() {
     let namespace = namespace_or_skip!();
     let script =

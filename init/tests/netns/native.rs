@@ -236,6 +236,16 @@ fn killed_at_any_moment_there_is_all_or_nothing() {
 }
 
 #[test]
+fn the_root_of_a_user_namespace_may_write() {
+    let namespace = namespace_or_skip!();
+    let script = "ip link set lo up
+         \"$0\" -m TPROXY -i '*' -b '*' --ipv6 on --native-nftables
+         \"$0\" check -m TPROXY -i '*' -b '*' --ipv6 on --native-nftables";
+    let said = namespace.run("unshare", &["-Ur", "unshare", "-n", "sh", "-euc", script, BINARY]).ok();
+    assert!(said.stdout.contains("exactly these rules"), "{}", said.stdout);
+}
+
+#[test]
 fn a_watcher_puts_right_what_is_taken_away() {
     let namespace = namespace_or_skip!();
     let flags = injected(&["--ipv6", "on", "--native-nftables"]);
