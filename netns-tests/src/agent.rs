@@ -20,6 +20,7 @@ pub struct AgentSetup {
     labels: String,
     mesh: String,
     files: Vec<(String, String)>,
+    identity: Option<[(&'static str, String); 3]>,
     tproxy: bool,
     uid: u32,
 }
@@ -58,6 +59,12 @@ impl AgentSetup {
     /// The mesh configuration file; by default it switches the access log to stdout.
     pub fn mesh(mut self, text: &str) -> Self {
         self.mesh = text.into();
+        self
+    }
+
+    /// With a certificate by which the workload is known in the mesh: chain, key and the mesh's authority, PEM.
+    pub fn identity(mut self, [chain, key, roots]: [String; 3]) -> Self {
+        self.identity = Some([("cert-chain.pem", chain), ("key.pem", key), ("root-cert.pem", roots)]);
         self
     }
 
@@ -112,6 +119,14 @@ impl AgentSetup {
         command.args(["proxy", self.kind, "--namespace", "default", "--name", pod.name()]);
         command.args(["--ip", &addresses(pod), "--labels", &self.labels]);
         command.arg("--config-dir").arg(&config).arg("--mesh-config").arg(&mesh);
+        if let Some(identity) = &self.identity {
+            let directory = pod.dir().join("identity");
+            fs::create_dir_all(&directory)?;
+            for (name, pem) in identity {
+                fs::write(directory.join(name), pem)?;
+            }
+            command.arg("--identity-dir").arg(&directory);
+        }
         if self.tproxy {
             command.args(["--interception-mode", "TPROXY"]);
         }
@@ -122,7 +137,8 @@ impl AgentSetup {
 
     fn new(kind: &'static str, labels: &str) -> Self {
         let mesh = "accessLogFile: /dev/stdout\n".into();
-        Self { kind, labels: labels.into(), mesh, files: Vec::new(), tproxy: false, uid: PROXY_ID }
+        let (labels, files) = (labels.into(), Vec::new());
+        Self { kind, labels, mesh, files, identity: None, tproxy: false, uid: PROXY_ID }
     }
 }
 

@@ -1,0 +1,128 @@
+//! Two sidecars that know each other, and what becomes of callers without one.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+use netns_tests::{Agent, AgentSetup, Network, Pod, Reply, Service, needs_root};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+
+/// What signs the certificates of the mesh.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Result<Self> {
+        let mut params = CertificateParams::new([])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+    }
+
+    /// Chain, key and roots of the workload with a service account.
+    fn identity(&self, account: &str) -> Result<[String; 3]> {
+        let mut params = CertificateParams::new([])?;
+        params.subject_alt_names = vec![SanType::URI(spiffe(account).as_str().try_into()?)];
+        let key = KeyPair::generate()?;
+        Ok([params.signed_by(&key, &self.0)?.pem(), key.serialize_pem(), self.0.pem()])
+    }
+}
+
+fn spiffe(account: &str) -> String {
+    format!("spiffe://cluster.local/ns/default/sa/{account}")
+}
+
+/// A pod of the mesh as the cluster describes it.
+fn described(pod: &Pod) -> String {
+    let (name, ip) = (pod.name(), pod.ip());
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: default\n  \
+         labels: {{app: {name}, security.istio.io/tlsMode: istio}}\n\
+         spec: {{serviceAccountName: {name}}}\nstatus: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}]}}\n"
+    )
+}
+
+/// The resources of a mesh in which both pods are called by their names.
+fn mesh(one: &Pod, two: &Pod, more: &str) -> String {
+    let service = |pod: &Pod, address| {
+        Service::new(pod.name(), address, 8080).endpoint(pod.ip()).selects(pod.name()).yaml()
+    };
+    service(one, ONE) + &service(two, TWO) + &described(one) + &described(two) + more
+}
+
+fn sidecar<'p>(authority: &Authority, pod: &'p Pod, resources: &str) -> Result<Agent<'p>> {
+    pod.intercept()?;
+    let labels = format!("app={}", pod.name());
+    let identity = authority.identity(pod.name())?;
+    AgentSetup::sidecar().labels(&labels).identity(identity).file("mesh.yaml", resources).start(pod)
+}
+
+/// Calls `to` with a claim about a certificate that nobody has shown.
+fn call(from: &Pod, to: SocketAddr, host: &str) -> Result<Reply> {
+    from.request(
+        to,
+        &format!("GET / HTTP/1.1\r\nhost: {host}\r\nx-forwarded-client-cert: URI=forged\r\nconnection: close\r\n\r\n"),
+    )
+}
+
+/// The application must have been told of exactly this caller.
+fn expect_caller(reply: &Reply, caller: Option<(&str, &str)>) -> Result<()> {
+    let body = reply.body();
+    let told = body.lines().find_map(|line| line.strip_prefix("header x-forwarded-client-cert: "));
+    match (told, caller) {
+        (None, None) => Ok(()),
+        (Some(told), Some((from, to))) => {
+            let (by, uri) = (format!("By={};Hash=", spiffe(to)), format!(";URI={}", spiffe(from)));
+            ensure!(told.starts_with(&by) && told.contains(&uri), "expected {by}…{uri}, found {told}");
+            ensure!(!told.contains("forged"), "the claim was believed: {told}");
+            Ok(())
+        }
+        (told, caller) => anyhow::bail!("expected {caller:?}, found {told:?} in\n{body}"),
+    }
+}
+
+#[test]
+fn two_sidecars_speak_mutual_tls_without_being_told_to() -> Result<()> {
+    needs_root!();
+    let (authority, network) = (Authority::new()?, Network::new()?);
+    let (one, two) = (network.pod("one")?, network.pod("two")?);
+    let _apps = (one.http_app("one", 8080)?, two.http_app("two", 8080)?);
+    let resources = mesh(&one, &two, "");
+    let first = sidecar(&authority, &one, &resources)?;
+    let second = sidecar(&authority, &two, &resources)?;
+    expect_caller(&call(&one, TWO, "two")?, Some(("one", "two")))?;
+    expect_caller(&call(&two, ONE, "one")?, Some(("two", "one")))?;
+    // What was sent as server name shows that TLS was spoken on the wire.
+    for (agent, name) in [(&second, "two"), (&first, "one")] {
+        agent.access_log_line_with(&[
+            "inbound|8080||",
+            &format!("outbound_.80_._.{name}.default.svc.cluster.local"),
+        ])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_permissive_port_serves_callers_without_a_sidecar_and_a_strict_one_does_not() -> Result<()> {
+    needs_root!();
+    let (authority, network) = (Authority::new()?, Network::new()?);
+    let (client, server, plain) = (network.pod("one")?, network.pod("two")?, network.pod("plain")?);
+    let _app = server.http_app("two", 8080)?;
+    let resources = mesh(&client, &server, "");
+    let _client = sidecar(&authority, &client, &resources)?;
+    let agent = sidecar(&authority, &server, &resources)?;
+    let reply = call(&plain, server.at(8080), "two")?;
+    reply.expect_app("two")?;
+    expect_caller(&reply, None)?;
+    agent.write("strict.yaml", STRICT)?;
+    // Published within a moment: until then clear text is served.
+    let refused = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        call(&plain, server.at(8080), "two").is_err()
+    });
+    ensure!(refused, "a STRICT port went on serving clear text:\n{}", agent.log());
+    agent.access_log_line_with(&[" NR filter_chain_not_found "])?;
+    expect_caller(&call(&client, TWO, "two")?, Some(("one", "two")))
+}
+
+const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+    metadata: {name: strict, namespace: default}\nspec: {mtls: {mode: STRICT}}\n";
+const ONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 21)), 80);
+const TWO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 22)), 80);
