@@ -20,13 +20,17 @@ mod routing;
 mod substitute;
 mod timeout;
 
-use std::{borrow::Cow, net::SocketAddr, time::Instant};
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use snapshot::RequestHead;
 
 use self::downstream::Spoken;
 use crate::{
-    access_log::{Entry, RequestLine},
+    access_log::{Entry, Recorded, Wanted},
     connection::Connection,
     failure::LocalReply,
     telemetry::RequestKey,
@@ -93,7 +97,12 @@ pub(crate) struct Outcome<'o> {
     exhausted: bool,
     received: u64,
     sent: u64,
-    service_time: Option<u64>,
+    /// From the request's head to its end, and to the head of the answer.
+    request_time: Option<Duration>,
+    service_time: Option<Duration>,
+    /// How often an endpoint was asked.
+    attempts: u32,
+    upstream_protocol: Option<&'static str>,
     upstream: Option<SocketAddr>,
     upstream_local: Option<SocketAddr>,
     cluster: Option<&'o str>,
@@ -115,7 +124,7 @@ impl<'o> Outcome<'o> {
 }
 
 /// Counts a request that has ended, and writes its access log line if the log is on.
-fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Outcome<'_>) {
+fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outcome<'_>) {
     let duration = start.elapsed();
     let flags = flags(outcome);
     let key = RequestKey {
@@ -138,7 +147,12 @@ fn log(connection: &Connection, start: Instant, line: &RequestLine, outcome: &Ou
         transport_failure: outcome.transport_failure.as_deref(),
         received: outcome.received,
         sent: outcome.sent,
-        service_time: outcome.service_time,
+        request_ended: outcome.request_time,
+        answer_began: outcome.service_time,
+        grpc_status: outcome.grpc_status,
+        // Envoy counts the try for which it found no endpoint.
+        attempts: outcome.attempts.max(matches!(outcome.flags, "UH" | "UO").into()),
+        upstream_protocol: outcome.upstream_protocol,
         upstream: outcome.upstream,
         cluster: outcome.cluster,
         upstream_local: outcome.upstream_local,
@@ -167,31 +181,56 @@ fn flags(outcome: &Outcome<'_>) -> Cow<'static, str> {
 /// Copies what the log shows of a request as it goes up, if the log is on.
 fn record_request(
     connection: &Connection,
-    line: &mut RequestLine,
+    line: &mut Recorded,
     request: &impl RequestHead,
     (protocol, added, routed): (&'static str, &head::Added, &routing::Routed<'_>),
 ) {
     let Some(log) = &connection.worker().log else { return };
     line.start(protocol);
     let changes = routed.changes();
-    for wanted in log.fields() {
-        line.push(|out| {
-            if !record_field(&wanted.name, request, (added, changes), out)
-                && let Some(other) = &wanted.other
-            {
-                record_field(other, request, (added, changes), out);
-            }
-        });
+    for wanted in &log.slots().request {
+        line.push(wanted, |name, out| record_field(name, request, (added, changes), out));
     }
 }
 
-/// Writes a field as the endpoint gets it; says whether there is one.
+/// Copies what the log shows of an answer as the client gets it; `field` looks one up.
+fn record_answer<'a>(connection: &Connection, line: &mut Recorded, field: impl Fn(&str) -> Option<&'a [u8]>) {
+    if let Some(log) = &connection.worker().log {
+        line.begin_answer();
+        record(line, &log.slots().answer, field);
+    }
+}
+
+/// Copies what the log shows of the trailers of an answer.
+fn record_trailers<'a>(
+    connection: &Connection,
+    line: &mut Recorded,
+    field: impl Fn(&str) -> Option<&'a [u8]>,
+) {
+    if let Some(log) = &connection.worker().log {
+        line.begin_trailers();
+        record(line, &log.slots().trailers, field);
+    }
+}
+
+fn record<'a>(line: &mut Recorded, wanted: &[Wanted], field: impl Fn(&str) -> Option<&'a [u8]>) {
+    for wanted in wanted {
+        line.push(wanted, |name, out| out.extend_from_slice(field(name).unwrap_or_default()));
+    }
+}
+
+/// Whether the log shows trailers.
+fn wants_trailers(connection: &Connection) -> bool {
+    connection.worker().log.as_ref().is_some_and(|log| !log.slots().trailers.is_empty())
+}
+
+/// Writes a field as the endpoint gets it, if there is one.
 fn record_field(
     name: &str,
     request: &impl RequestHead,
     (added, changes): (&head::Added, Option<&edits::RequestChanges<'_>>),
     out: &mut Vec<u8>,
-) -> bool {
+) {
     let start = out.len();
     if let Some(changes) = changes {
         match name {
@@ -202,7 +241,7 @@ fn record_field(
             name => out.extend_from_slice(changes.fields.first(name).unwrap_or_default()),
         }
         if out.len() > start || changes.fields.drops(name) {
-            return out.len() > start;
+            return;
         }
     }
     match name {
@@ -212,5 +251,4 @@ fn record_field(
         ":scheme" => out.extend_from_slice(added.scheme().as_bytes()),
         name => added.record_field(name, request, out),
     }
-    out.len() > start
 }

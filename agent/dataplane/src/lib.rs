@@ -39,7 +39,7 @@ mod upstream;
 mod view;
 mod worker;
 
-pub use access_log::{AccessLog, LogFormat};
+pub use access_log::{AccessLog, JsonFormat, LogFormat};
 pub use dns::{NameFamilies, NameSettings};
 pub use loopback::LoopbackAnswers;
 pub use plane::{DataPlane, Published, TelemetryReader};

@@ -59,6 +59,11 @@ impl<'c> Context<'c> {
         Self { file, findings, id: None, positions, refused: false, hides_values: false, is_planned: false }
     }
 
+    /// The file being read.
+    pub(crate) fn file(&self) -> &Arc<str> {
+        self.file
+    }
+
     /// The namespace of the resource being read.
     pub(crate) fn namespace(&self) -> &str {
         self.id.as_ref().map_or("", |id| &id.namespace)

@@ -69,8 +69,8 @@ pub use gateway::{
 };
 pub use kind::Kind;
 pub use mesh_config::{
-    AccessLogEncoding, ForwardClientCertDetails, InboundTrafficPolicy, MeshConfig, OutboundTrafficPolicy,
-    PathNormalization,
+    AccessLogEncoding, AccessLogFormat, ForwardClientCertDetails, InboundTrafficPolicy, MeshConfig,
+    OutboundTrafficPolicy, PathNormalization,
 };
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;

@@ -20,9 +20,8 @@ pub struct MeshConfig {
     pub access_log_file: Option<String>,
     /// `accessLogEncoding`.
     pub access_log_encoding: AccessLogEncoding,
-    /// `accessLogFormat`: text with operators, or a JSON object of such texts; `None` (absent or empty) is Istio's
-    /// default.
-    pub access_log_format: Option<String>,
+    /// `accessLogFormat`; `None` (absent or empty) is Istio's default.
+    pub access_log_format: Option<AccessLogFormat>,
     /// `outboundTrafficPolicy.mode`.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
     /// `inboundTrafficPolicy.mode`.
@@ -66,6 +65,22 @@ pub enum AccessLogEncoding {
     Text,
     /// A JSON object per line (`JSON`).
     Json,
+}
+
+/// How the user wants access log lines.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AccessLogFormat {
+    /// Text with operators, or a JSON object of such texts.
+    pub text: String,
+    /// Where it stands, as `file:line:column`.
+    pub place: String,
+}
+
+impl Decode for AccessLogFormat {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let place = Place::whole(context.file().clone()).at(node.position).to_string();
+        Self { text: String::decode(node, at, context), place }
+    }
 }
 
 impl Decode for AccessLogEncoding {
@@ -158,7 +173,7 @@ impl Shape for MeshConfig {
         let Normalization(path_normalization) = fields.or_default("pathNormalization");
         let access_log_file = file.filter(|file| !file.is_empty());
         let access_log_encoding = fields.or_default("accessLogEncoding");
-        let format: Option<String> = fields.optional("accessLogFormat");
+        let format: Option<AccessLogFormat> = fields.optional("accessLogFormat");
         let InboundTraffic(inbound_traffic_policy) = fields.or_default("inboundTrafficPolicy");
         let partly = Problem::new(
             "is honoured as far as `gatewayTopology` and `proxyHeaders.forwardedClientCert` only",
@@ -172,7 +187,7 @@ impl Shape for MeshConfig {
             inbound_forward_client_cert: proxy_headers.forwarded_client_cert,
             access_log_file,
             access_log_encoding,
-            access_log_format: format.filter(|format| !format.is_empty()),
+            access_log_format: format.filter(|format| !format.text.is_empty()),
             outbound_traffic_policy,
             inbound_traffic_policy,
             connect_timeout: fields.optional("connectTimeout"),

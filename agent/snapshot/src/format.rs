@@ -1,6 +1,10 @@
 //! Envoy's substitution format: text with operators such as `%REQ(:PATH)%`, used in header values and access logs.
 
+mod operator;
+
 use std::fmt;
+
+pub use operator::{GrpcStatusForm, Moment, Operator, Span};
 
 /// Text with operators in it, parsed once.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -21,55 +25,6 @@ pub enum Piece {
         /// Longest value in bytes; longer ones are cut.
         max_length: Option<usize>,
     },
-}
-
-/// A value of the request or connection. Names are Envoy's.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "Envoy documents each under the same name")]
-pub enum Operator {
-    /// `%REQ(name?other)%`: a request header or pseudo-header, in lower case; the second when the first is missing.
-    RequestHeader(String, Option<String>),
-    /// `%RESP(name?other)%`: a response header.
-    ResponseHeader(String, Option<String>),
-    /// `%TRAILER(name?other)%`: a response trailer.
-    ResponseTrailer(String, Option<String>),
-    /// `%START_TIME%`, with a strftime format if one is written.
-    StartTime(Option<String>),
-    Protocol,
-    ResponseCode,
-    ResponseFlags,
-    ResponseCodeDetails,
-    ConnectionTerminationDetails,
-    UpstreamTransportFailureReason,
-    DownstreamTransportFailureReason,
-    BytesReceived,
-    BytesSent,
-    Duration,
-    RequestDuration,
-    ResponseDuration,
-    UpstreamHost,
-    UpstreamCluster,
-    UpstreamLocalAddress,
-    UpstreamRemoteAddress,
-    UpstreamRequestAttemptCount,
-    DownstreamLocalAddress,
-    DownstreamLocalAddressWithoutPort,
-    DownstreamLocalPort,
-    DownstreamRemoteAddress,
-    DownstreamRemoteAddressWithoutPort,
-    DownstreamRemotePort,
-    DownstreamDirectRemoteAddress,
-    DownstreamDirectRemoteAddressWithoutPort,
-    DownstreamPeerUriSan,
-    DownstreamPeerSubject,
-    DownstreamTlsVersion,
-    RequestedServerName,
-    RouteName,
-    VirtualClusterName,
-    Hostname,
-    GrpcStatus,
-    StreamId,
-    ConnectionId,
 }
 
 /// Why text is not a [`Format`].
@@ -116,7 +71,7 @@ impl Format {
             if !text.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));
             }
-            pieces.push(operator(name)?);
+            pieces.push(piece(name)?);
             rest = after;
         }
         text.push_str(rest);
@@ -142,6 +97,14 @@ impl Format {
         &self.pieces
     }
 
+    /// Operators that Envoy has and this proxy knows nothing to say to, as written.
+    pub fn unavailable(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Operator { operator: Operator::Unavailable(written), .. } => Some(written.as_str()),
+            Piece::Operator { .. } | Piece::Text(_) => None,
+        })
+    }
+
     /// The value when it is the same for every request.
     pub fn as_literal(&self) -> Option<&str> {
         match self.pieces.as_slice() {
@@ -162,7 +125,7 @@ fn split_operator(text: &str) -> Option<(&str, &str)> {
 }
 
 /// `NAME`, `NAME(argument)`, either followed by `:length`.
-fn operator(written: &str) -> Result<Piece, FormatError> {
+fn piece(written: &str) -> Result<Piece, FormatError> {
     let (name, argument, length) = match written.split_once('(') {
         Some((name, rest)) => {
             let (argument, after) =
@@ -180,70 +143,8 @@ fn operator(written: &str) -> Result<Piece, FormatError> {
         None if length.is_empty() => None,
         None => return Err(bad()),
     };
-    let operator = match (name, argument) {
-        ("REQ" | "RESP" | "TRAILER", None | Some("")) => return Err(bad()),
-        ("REQ", Some(names)) => header(names, Operator::RequestHeader),
-        ("RESP", Some(names)) => header(names, Operator::ResponseHeader),
-        ("TRAILER", Some(names)) => header(names, Operator::ResponseTrailer),
-        ("START_TIME", format) => Operator::StartTime(format.map(str::to_owned)),
-        (_, argument) => {
-            let operator = plain(name).ok_or_else(|| FormatError::UnknownOperator(written.to_owned()))?;
-            if argument.is_some() {
-                return Err(bad());
-            }
-            operator
-        }
-    };
+    let operator = operator::operator(name, argument, written)?;
     Ok(Piece::Operator { operator, max_length })
-}
-
-fn header(names: &str, make: fn(String, Option<String>) -> Operator) -> Operator {
-    let (first, second) = match names.split_once('?') {
-        Some((first, second)) => (first, Some(second.to_ascii_lowercase())),
-        None => (names, None),
-    };
-    make(first.to_ascii_lowercase(), second)
-}
-
-fn plain(name: &str) -> Option<Operator> {
-    Some(match name {
-        "PROTOCOL" => Operator::Protocol,
-        "RESPONSE_CODE" => Operator::ResponseCode,
-        "RESPONSE_FLAGS" => Operator::ResponseFlags,
-        "RESPONSE_CODE_DETAILS" => Operator::ResponseCodeDetails,
-        "CONNECTION_TERMINATION_DETAILS" => Operator::ConnectionTerminationDetails,
-        "UPSTREAM_TRANSPORT_FAILURE_REASON" => Operator::UpstreamTransportFailureReason,
-        "DOWNSTREAM_TRANSPORT_FAILURE_REASON" => Operator::DownstreamTransportFailureReason,
-        "BYTES_RECEIVED" => Operator::BytesReceived,
-        "BYTES_SENT" => Operator::BytesSent,
-        "DURATION" => Operator::Duration,
-        "REQUEST_DURATION" => Operator::RequestDuration,
-        "RESPONSE_DURATION" => Operator::ResponseDuration,
-        "UPSTREAM_HOST" => Operator::UpstreamHost,
-        "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Operator::UpstreamCluster,
-        "UPSTREAM_LOCAL_ADDRESS" => Operator::UpstreamLocalAddress,
-        "UPSTREAM_REMOTE_ADDRESS" => Operator::UpstreamRemoteAddress,
-        "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Operator::UpstreamRequestAttemptCount,
-        "DOWNSTREAM_LOCAL_ADDRESS" => Operator::DownstreamLocalAddress,
-        "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => Operator::DownstreamLocalAddressWithoutPort,
-        "DOWNSTREAM_LOCAL_PORT" => Operator::DownstreamLocalPort,
-        "DOWNSTREAM_REMOTE_ADDRESS" => Operator::DownstreamRemoteAddress,
-        "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => Operator::DownstreamRemoteAddressWithoutPort,
-        "DOWNSTREAM_REMOTE_PORT" => Operator::DownstreamRemotePort,
-        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Operator::DownstreamDirectRemoteAddress,
-        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => Operator::DownstreamDirectRemoteAddressWithoutPort,
-        "DOWNSTREAM_PEER_URI_SAN" => Operator::DownstreamPeerUriSan,
-        "DOWNSTREAM_PEER_SUBJECT" => Operator::DownstreamPeerSubject,
-        "DOWNSTREAM_TLS_VERSION" => Operator::DownstreamTlsVersion,
-        "REQUESTED_SERVER_NAME" => Operator::RequestedServerName,
-        "ROUTE_NAME" => Operator::RouteName,
-        "VIRTUAL_CLUSTER_NAME" => Operator::VirtualClusterName,
-        "HOSTNAME" => Operator::Hostname,
-        "GRPC_STATUS" => Operator::GrpcStatus,
-        "STREAM_ID" => Operator::StreamId,
-        "CONNECTION_ID" => Operator::ConnectionId,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -280,5 +181,26 @@ mod tests {
         assert_eq!(refused("%REQ()%"), FormatError::BadArgument("REQ".into()));
         assert_eq!(refused("%REQ(a):b%"), FormatError::BadArgument("REQ".into()));
         assert_eq!(refused("%PROTOCOL(a)%"), FormatError::BadArgument("PROTOCOL".into()));
+        assert_eq!(refused("%COMMON_DURATION(a:b:ms)%"), FormatError::BadArgument("COMMON_DURATION".into()));
+        assert_eq!(refused("%NOPE(a)%"), FormatError::UnknownOperator("NOPE(a)".into()));
+    }
+
+    #[test]
+    fn durations_name_two_moments_and_a_unit() {
+        let span = Span { from: Moment::RequestBegan, to: Moment::AnswerBegan, per_second: 1_000_000 };
+        let written = "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%";
+        let operator = Operator::CommonDuration(span);
+        let format = Format::parse(written).unwrap();
+        assert_eq!(format.pieces(), [Piece::Operator { operator, max_length: None }]);
+    }
+
+    #[test]
+    fn what_only_envoy_knows_is_told() {
+        let written = "%DYNAMIC_METADATA(a:b)% %PROTOCOL% %UPSTREAM_TLS_CIPHER% %COMMON_DURATION(DS_RX_BEG:US_CX_BEG:ms)%";
+        let format = Format::parse(written).unwrap();
+        let unavailable: Vec<_> = format.unavailable().collect();
+        let expected =
+            ["DYNAMIC_METADATA(a:b)", "UPSTREAM_TLS_CIPHER", "COMMON_DURATION(DS_RX_BEG:US_CX_BEG:ms)"];
+        assert_eq!(unavailable, expected);
     }
 }

@@ -13,7 +13,8 @@ use snapshot::{LoadBalancer, RetryPolicy};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, Sent, Uplink},
+    Outcome,
+    exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, Sent, Uplink, UpstreamVersion},
     head::AnswerHead,
     pump::PumpError,
     retry,
@@ -32,7 +33,9 @@ pub(super) struct Attempts<'a> {
     again: u32,
     tried: Vec<SocketAddr>,
     /// Whether another try was wanted and none was left.
-    pub(super) exhausted: bool,
+    exhausted: bool,
+    /// When the request's body was through, if it was not at once.
+    body_ended: Cell<Option<Instant>>,
 }
 
 /// Why there is no answer: what the client gets instead, if it is still there, and our side of the last connection.
@@ -69,12 +72,38 @@ impl<'a> Attempts<'a> {
             try_ends: None,
             sleep: None,
         };
-        Self { connection, view, policy, grpc, clock, again: 0, tried: Vec::new(), exhausted: false }
+        Self {
+            connection,
+            view,
+            policy,
+            grpc,
+            clock,
+            again: 0,
+            tried: Vec::new(),
+            exhausted: false,
+            body_ended: Cell::new(None),
+        }
     }
 
     /// Whether the request's body has to be kept for another try.
     pub(super) fn keeps_body(&self) -> bool {
         self.policy.is_some_and(|policy| retry::keeps_body(policy, self.grpc))
+    }
+
+    /// What the log tells of the tries. `ended` says that the endpoint has got the whole request.
+    pub(super) fn told_in<'o>(
+        &self,
+        outcome: Outcome<'o>,
+        (start, ended, version): (std::time::Instant, bool, UpstreamVersion),
+    ) -> Outcome<'o> {
+        let request_time = self.body_ended.get().map_or(Duration::ZERO, |at| at.into_std() - start);
+        Outcome {
+            exhausted: self.exhausted,
+            attempts: self.again + 1,
+            request_time: ended.then_some(request_time),
+            upstream_protocol: outcome.upstream_local.map(|_| version.as_str()),
+            ..outcome
+        }
     }
 
     /// When the answer must be through; known once the request is.
@@ -130,7 +159,7 @@ impl<'a> Attempts<'a> {
             &self.connection.worker().buffers,
         );
         *local = exchange.local();
-        let mut watched = Watched { body, done: &done };
+        let mut watched = Watched { body, done: &done, ended: &self.body_ended };
         let mut taking = |head: &AnswerHead<'_>| {
             let covered = policy.is_some_and(|policy| retry::covers_answer(policy, grpc, head));
             (take(head, lease.address), covered && !head.is_interim())
@@ -150,7 +179,7 @@ impl<'a> Attempts<'a> {
         take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
         let done = Cell::new(body.is_done());
-        let mut body = Watched { body, done: &done };
+        let mut body = Watched { body, done: &done, ended: &self.body_ended };
         self.clock.limit(&done, exchange.next_head(request, lease, &mut body, take)).await?
     }
 
@@ -263,12 +292,15 @@ impl Clock {
 struct Watched<'b, B> {
     body: &'b mut B,
     done: &'b Cell<bool>,
+    ended: &'b Cell<Option<Instant>>,
 }
 
 impl<B: RequestBody> RequestBody for Watched<'_, B> {
     fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
         let sent = self.body.poll_send(cx, to);
-        self.done.set(self.body.is_done());
+        if self.body.is_done() && !self.done.replace(true) {
+            self.ended.set(Some(Instant::now()));
+        }
         sent
     }
 

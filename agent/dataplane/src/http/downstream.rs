@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use crate::{
-    access_log::RequestLine, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
+    access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
 };
 
 /// A client's HTTP connection.
@@ -13,7 +13,7 @@ pub(crate) struct Downstream {
     /// What has arrived and was not looked at; absent while the connection is idle.
     pub(super) received: Option<PooledBuffer>,
     /// Fields of the current request for the access log.
-    pub(super) line: RequestLine,
+    pub(super) line: Recorded,
 }
 
 /// What a client speaks.
@@ -29,7 +29,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 impl Downstream {
     /// `first` is what inspection has read.
     pub(crate) fn new(connection: Connection, stream: DownstreamStream, first: Option<PooledBuffer>) -> Self {
-        Self { connection, stream, received: first, line: RequestLine::default() }
+        Self { connection, stream, received: first, line: Recorded::default() }
     }
 
     /// Reads until it is clear what the client speaks. `None` when it is gone or says nothing.

@@ -9,7 +9,6 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use ::http::HeaderMap;
@@ -43,6 +42,14 @@ pub(super) enum UpstreamVersion {
 }
 
 impl UpstreamVersion {
+    /// As the access log has it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+
     /// What a cluster's endpoints are spoken to with, by a client that speaks `downstream`.
     pub(super) fn of(cluster: UpstreamProtocol, downstream: Self) -> Self {
         match cluster {
@@ -147,11 +154,6 @@ impl Outgoing<'_> {
             }
         }
     }
-}
-
-/// Milliseconds since the head of a request had arrived.
-pub(super) fn service_time(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An exchange with an endpoint under way.

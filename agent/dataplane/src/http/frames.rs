@@ -33,6 +33,8 @@ pub(super) struct FramePump {
     pub(super) data: u64,
     /// Status of a gRPC call, from the trailers that have passed.
     pub(super) grpc_status: Option<u8>,
+    keeps_trailers: bool,
+    kept_trailers: Option<HeaderMap>,
 }
 
 impl FramePump {
@@ -50,12 +52,24 @@ impl FramePump {
             kept: Kept::default(),
             data: 0,
             grpc_status: None,
+            keeps_trailers: false,
+            kept_trailers: None,
         }
     }
 
     /// Keeps what is sent, for another receiver.
     pub(super) fn keep(&mut self) {
         self.kept.begin();
+    }
+
+    /// Keeps a copy of trailers that pass, for [`Self::kept_trailers`].
+    pub(super) fn keep_trailers(&mut self) {
+        self.keeps_trailers = true;
+    }
+
+    /// Trailers that have passed.
+    pub(super) fn kept_trailers(&self) -> Option<&HeaderMap> {
+        self.kept_trailers.as_ref()
     }
 
     /// Gets ready for another receiver, which first gets what was [`sent`](Self::sent). False when that is lost.
@@ -136,6 +150,7 @@ impl FramePump {
                         Some(trailers) => {
                             self.kept.note_trailers(&trailers);
                             self.grpc_status = grpc_status(&trailers);
+                            self.kept_trailers = self.keeps_trailers.then(|| trailers.clone());
                             to.send_trailers(trailers)
                         }
                         None => to.send_data(Bytes::new(), true),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::downstream::Downstream;
 use crate::{
-    access_log::RequestLine, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
+    access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
 };
 
 pub(crate) use workspace::Workspaces;
@@ -38,7 +38,7 @@ struct Session<'d> {
     /// What has arrived and was not looked at.
     received: &'d mut Option<PooledBuffer>,
     /// Fields of the request for the access log.
-    line: &'d mut RequestLine,
+    line: &'d mut Recorded,
 }
 
 impl<'d> Session<'d> {

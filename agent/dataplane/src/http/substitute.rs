@@ -99,7 +99,7 @@ fn is_of_answer(operator: &Operator) -> bool {
             | Operator::ResponseCodeDetails
             | Operator::UpstreamHost
             | Operator::UpstreamRemoteAddress
-            | Operator::GrpcStatus
+            | Operator::GrpcStatus(_)
     )
 }
 
@@ -111,6 +111,12 @@ impl RequestFacts<'_> {
             Operator::RequestHeader(name, other) => self
                 .field(name, changes)
                 .or_else(|| other.as_deref().and_then(|other| self.field(other, changes))),
+            Operator::RequestHeaderWithoutQuery(name, other) => {
+                let mut value = self.value(&Operator::RequestHeader(name.clone(), other.clone()), changes)?;
+                value.truncate(value.iter().position(|byte| *byte == b'?').unwrap_or(value.len()));
+                Some(value)
+            }
+            Operator::Environment(name) => std::env::var(name).ok().map(String::into_bytes),
             Operator::StartTime(format) => {
                 Some(strftime::format(format.as_deref(), connection.wall_time(self.start)))
             }
@@ -163,7 +169,7 @@ impl AnswerFacts<'_> {
             Operator::ResponseFlags => text(if self.flags.is_empty() { "-" } else { self.flags }),
             Operator::ResponseCodeDetails => text(self.details),
             Operator::UpstreamHost | Operator::UpstreamRemoteAddress => self.upstream.and_then(text),
-            Operator::GrpcStatus => (self.field)("grpc-status"),
+            Operator::GrpcStatus(_) => (self.field)("grpc-status"),
             _ => None,
         }
     }

@@ -72,7 +72,10 @@ fn answers(proxy: SocketAddr, log: &Path) -> Vec<String> {
 /// Lines of both access logs; the client's port tells whose it is.
 const LOGGED: &str = "%DOWNSTREAM_REMOTE_PORT% \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
     %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
-    \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %REQ(:AUTHORITY)% %ROUTE_NAME%\n";
+    \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %REQ(:AUTHORITY)% %ROUTE_NAME% \
+    %RESPONSE_FLAGS_LONG% [%REQ(X-SET)% %RESP(X-A)% %RESP(SERVER)% \
+    %RESP(NONE?CONTENT-TYPE):8%] %UPSTREAM_PROTOCOL% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %GRPC_STATUS% \
+    %GRPC_STATUS_NUMBER% %TRAILER(NONE)%\n";
 
 /// A line without what differs for good reason.
 fn comparable_line(line: &str, answer: &str) -> String {

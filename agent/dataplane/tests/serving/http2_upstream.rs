@@ -12,9 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use dataplane::{AccessLog, LogFormat};
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Request, Response};
-use snapshot::UpstreamProtocol;
+use snapshot::{Format, UpstreamProtocol};
 
 use crate::{
     http2::{bodiless, with_raw_client},
@@ -150,6 +151,36 @@ fn trailers_pass_both_ways_between_http_2_peers() {
         assert!(text.ends_with("hello"), "{text}");
         assert_eq!(trailers.unwrap()["grpc-status"], "0");
     });
+}
+
+#[test]
+fn the_log_shows_fields_and_trailers_of_an_answer() {
+    let upstream = Http2Upstream::start(echo);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let format = "%REQ(:PATH)% %RESP(X-ANSWER)% %TRAILER(GRPC-STATUS)% %TRAILER(NONE)% %GRPC_STATUS% %PROTOCOL% \
+                  %UPSTREAM_PROTOCOL% %RESPONSE_CODE_DETAILS%";
+    let format = LogFormat::text(&Format::parse(format).unwrap());
+    let access_log = Some(AccessLog::open(log.path()).unwrap().with_format(format));
+    let proxy = Proxy::start(dataplane::Settings { access_log, ..Default::default() }, |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft
+    });
+    with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let (response, _) = sender.send_request(bodiless("POST", "http://test/a"), true).unwrap();
+        received(response.await.unwrap().into_body()).await;
+    });
+    let start = Instant::now();
+    let line = loop {
+        let line = std::fs::read_to_string(log.path()).unwrap();
+        if !line.is_empty() {
+            break line;
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "no line");
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(line, "/a 1 0 - OK HTTP/2 HTTP/2 via_upstream\n");
 }
 
 #[test]

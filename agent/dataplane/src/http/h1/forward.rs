@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     Next, Session,
-    reply::{Answering, Lasting, write_whole},
+    reply::{Answering, Lasting, field_of, write_whole},
 };
 use crate::{
     failure::LocalReply,
@@ -26,6 +26,7 @@ use crate::{
         head::{AnswerFields, AnswerHead},
         mirror::{self, Copied},
         pump::{Pump, PumpError},
+        record_answer,
         routing::Forwarding,
     },
     upstream::Lease,
@@ -94,7 +95,13 @@ impl Session<'_> {
         }
         self.connection.worker().recycle(out);
         let received = outcome.received.max(sent.data);
-        (next, Outcome { exhausted: attempts.exhausted, received, ..outcome })
+        (
+            next,
+            Outcome {
+                received,
+                ..attempts.told_in(outcome, (forward.start, sent.is_done(), forward.version()))
+            },
+        )
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
@@ -178,6 +185,7 @@ impl Session<'_> {
             service_time: Some(answer.service_time),
             ..Outcome::default().at(forward.lease(), exchange.local())
         };
+        record_answer(self.connection, self.line, |name| field_of(out, name));
         let switched = answer.status == SWITCHING_PROTOCOLS;
         if !switched {
             Lasting { keep_alive: answer.keep_alive, ..forward.asked.lasting }.write(out);

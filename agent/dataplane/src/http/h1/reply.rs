@@ -19,6 +19,7 @@ use crate::{
         head::{AnswerFields, FieldSink},
         log,
         pump::PumpError,
+        record_answer,
     },
     timer::Elapsed,
     transport::DownstreamStream,
@@ -66,8 +67,8 @@ impl Session<'_> {
         let lasting = Lasting { keep_alive: false, version: Version::Http11 };
         let start = Instant::now();
         let answering = Answering { lasting, method: Method::Other, grpc: false, changes: None };
-        let next = self.reply(reply, answering, &mut out).await;
         self.line.start(Version::Http11.as_str());
+        let next = self.reply(reply, answering, &mut out).await;
         log(self.connection, start, self.line, &Outcome::reply(reply, Method::Other));
         next
     }
@@ -87,6 +88,7 @@ impl Session<'_> {
         if method != Method::Head {
             out.extend_from_slice(reply.sent_body().as_bytes());
         }
+        record_answer(self.connection, self.line, |name| field_of(out, name));
         let written = write_whole(self.connection, self.stream, out).await;
         match (written, lasting.keep_alive) {
             (Ok(()), true) => Next::Request,
@@ -119,6 +121,14 @@ impl Session<'_> {
         // Late or not, it is closed now.
         _ = self.connection.deadline.within(LINGER, pin!(discarding)).await;
     }
+}
+
+/// The first value of a field in a head that has been written.
+pub(super) fn field_of<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    head.split(|byte| *byte == b'\n').skip(1).take_while(|line| line.len() > 1).find_map(|line| {
+        let value = line.get(name.len()..)?.strip_prefix(b": ")?;
+        line[..name.len()].eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii_end())
+    })
 }
 
 /// Writes so that nothing stays behind in the layer that encrypts.

@@ -1,6 +1,9 @@
 //! Heads of HTTP/2 messages, as routing and header code see them and as they are sent.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use ::http::{HeaderMap, StatusCode, request::Parts};
 use http1::BodyLength;
@@ -8,10 +11,7 @@ use snapshot::RequestHead;
 
 use crate::{
     failure::LocalReply,
-    http::{
-        exchange::service_time,
-        head::{AnswerFields, AnswerHead},
-    },
+    http::head::{AnswerFields, AnswerHead},
 };
 
 /// An HTTP/2 request as routing and header code see it.
@@ -91,7 +91,7 @@ pub(super) fn body_length(fields: &HeaderMap, ended: bool) -> BodyLength {
 pub(super) struct Answer {
     pub(super) interim: bool,
     pub(super) status: u16,
-    pub(super) service_time: u64,
+    pub(super) service_time: Duration,
     fields: HeaderMap,
     pub(super) body: BodyLength,
     /// Whether the endpoint's connection can carry another request.
@@ -104,7 +104,7 @@ impl Answer {
         (start, upstream): (Instant, SocketAddr),
         added: &AnswerFields<'_>,
     ) -> Self {
-        let (service_time, body) = (service_time(start), head.body());
+        let (service_time, body) = (start.elapsed(), head.body());
         let mut fields = HeaderMap::with_capacity(head.field_count() + 4);
         if head.is_interim() {
             head.write_end_to_end(&mut fields);

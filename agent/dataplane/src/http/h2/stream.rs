@@ -14,7 +14,7 @@ use snapshot::{NoRoute, Normalized};
 use self::sending::{Patience, Sending};
 use super::head::{Answer, Http2Head, body_length, local_head};
 use crate::{
-    access_log::RequestLine,
+    access_log::Recorded,
     connection::Connection,
     failure::LocalReply,
     http::{
@@ -27,12 +27,17 @@ use crate::{
         log,
         mirror::{self, Copied},
         pump::{Pump, PumpError},
-        record_request,
+        record_answer, record_request,
         routing::{Action, Asked, Forwarding, Routed, route},
     },
     upstream::Lease,
     view::View,
 };
+
+/// Looks fields up in a head or in trailers.
+fn field_in<'h>(fields: &'h ::http::HeaderMap) -> impl Fn(&str) -> Option<&'h [u8]> {
+    move |name| fields.get(name).map(::http::HeaderValue::as_bytes)
+}
 
 /// How a stream ended, as far as its connection cares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,14 +58,15 @@ pub(super) async fn serve(
     worker.count(|counts| counts.requests += 1);
     let (parts, body) = request.into_parts();
     let view = worker.view();
-    let mut line = RequestLine::default();
+    let mut line = Recorded::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());
     let prepared = prepare(connection, (&parts, length, start), &view, (&mut line, &mut out));
     let (routed, http2_head) = prepared.unwrap_or_else(|reply| (Routed::reply(reply), None));
     let Routed { action, cluster, route, answer, delay, grpc } = routed;
     let method = Method::of(parts.method.as_str());
-    let mut stream = Stream { connection, respond, start, method, grpc, changes: answer.as_deref() };
+    let changes = answer.as_deref();
+    let mut stream = Stream { connection, respond, start, method, grpc, changes, line: &mut line };
     if let Some(delay) = delay {
         tokio::time::sleep(delay).await;
     }
@@ -86,7 +92,7 @@ fn prepare<'v>(
     connection: &Connection,
     (parts, length, start): (&Parts, BodyLength, Instant),
     view: &'v View,
-    (line, out): (&mut RequestLine, &mut Vec<u8>),
+    (line, out): (&mut Recorded, &mut Vec<u8>),
 ) -> Result<(Routed<'v>, Option<::http::Request<()>>), LocalReply<'static>> {
     let head = Http2Head::new(parts)?;
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
@@ -124,6 +130,7 @@ struct Stream<'c> {
     grpc: bool,
     /// What the route changes in the answer.
     changes: Option<&'c AnswerChanges<'c>>,
+    line: &'c mut Recorded,
 }
 
 /// A request and the endpoint picked for it.
@@ -181,7 +188,8 @@ impl Stream<'_> {
         if !mirrored && forward.upload.is_done() && forward.upload.rewind() {
             self.mirror(forward, head);
         }
-        Outcome { exhausted: attempts.exhausted, received: forward.upload.data, ..outcome }
+        let (received, ended) = (forward.upload.data, forward.upload.is_done());
+        Outcome { received, ..attempts.told_in(outcome, (self.start, ended, forward.version())) }
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
@@ -242,6 +250,7 @@ impl Stream<'_> {
         let (status, service_time) = (answer.status, Some(answer.service_time));
         let head = answer.head();
         let trailers_only = grpc_status(head.headers());
+        record_answer(self.connection, self.line, field_in(head.headers()));
         let Ok(mut client) = self.respond.send_response(head, answer.body.is_empty()) else {
             let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
             return Outcome { status, service_time, flags, details, ..outcome };
@@ -279,6 +288,7 @@ impl Stream<'_> {
         let reply = reply.for_client(self.grpc);
         let head = local_head(&reply, &AnswerFields::of(self.connection, self.changes));
         let body = if self.method == Method::Head { "" } else { reply.sent_body() };
+        record_answer(self.connection, self.line, field_in(head.headers()));
         // When the client is gone nobody reads it.
         if let Ok(mut to) = self.respond.send_response(head, body.is_empty())
             && !body.is_empty()

@@ -1,6 +1,6 @@
 //! What goes to a client: the endpoint's fields, and what this proxy adds.
 
-use std::{io::Write, net::SocketAddr};
+use std::{io::Write, net::SocketAddr, time::Duration};
 
 use ::http::HeaderMap;
 use http1::{BodyLength, Response};
@@ -127,12 +127,12 @@ impl<'c> AnswerFields<'c> {
         Self { server, date: connection.worker().date(), changes }
     }
 
-    /// Writes the fields of an upstream's answer, without its framing. `service_time` is in milliseconds.
+    /// Writes the fields of an upstream's answer, without its framing. `service_time` is how long it took to come.
     pub(in crate::http) fn write_response(
         &self,
         sink: &mut impl FieldSink,
         response: &AnswerHead<'_>,
-        (service_time, upstream): (u64, SocketAddr),
+        (service_time, upstream): (Duration, SocketAddr),
     ) {
         let field = |name: &str| response.field(name);
         let changed = self.changes.map(|changes| {
@@ -149,7 +149,7 @@ impl<'c> AnswerFields<'c> {
         sink.finish();
     }
 
-    fn write_received(&self, sink: &mut impl FieldSink, response: &AnswerHead<'_>, service_time: u64) {
+    fn write_received(&self, sink: &mut impl FieldSink, response: &AnswerHead<'_>, service_time: Duration) {
         let keeps_length = response.keeps_length();
         let mut has_date = false;
         response.visit(|name, value| {
@@ -167,7 +167,7 @@ impl<'c> AnswerFields<'c> {
                 sink.field(name, value);
             }
         });
-        sink.field(SERVICE_TIME, itoa::Buffer::new().format(service_time).as_bytes());
+        sink.field(SERVICE_TIME, itoa::Buffer::new().format(service_time.as_millis()).as_bytes());
         if !has_date {
             sink.field("date", &self.date);
         }
@@ -237,7 +237,11 @@ mod tests {
         let response = http1::parse_response(head.as_bytes(), &limits, "GET", &mut slots).unwrap().unwrap();
         let fields = AnswerFields { server: "istio-envoy", date: [b'D'; 29], changes: None };
         let mut out = Vec::new();
-        fields.write_response(&mut out, &AnswerHead::Http1(&response), (7, ([10, 0, 0, 1], 80).into()));
+        fields.write_response(
+            &mut out,
+            &AnswerHead::Http1(&response),
+            (Duration::from_millis(7), ([10, 0, 0, 1], 80).into()),
+        );
         assert_eq!(
             String::from_utf8(out).unwrap(),
             format!(
@@ -255,7 +259,11 @@ mod tests {
         let response = http1::parse_response(head.as_bytes(), &limits, "HEAD", &mut slots).unwrap().unwrap();
         let mut out = Vec::new();
         let fields = AnswerFields { server: "envoy", date: [b'D'; 29], changes: None };
-        fields.write_response(&mut out, &AnswerHead::Http1(&response), (0, ([10, 0, 0, 1], 80).into()));
+        fields.write_response(
+            &mut out,
+            &AnswerHead::Http1(&response),
+            (Duration::ZERO, ([10, 0, 0, 1], 80).into()),
+        );
         assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));
     }
 }

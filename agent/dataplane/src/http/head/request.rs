@@ -111,7 +111,7 @@ impl Added {
             }
             // Writing into memory cannot fail.
             EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.peer),
-            REQUEST_ID if let Some(id) = &self.request_id => out.extend_from_slice(id),
+            REQUEST_ID if self.request_id.is_some() => out.extend(self.request_id.iter().flatten()),
             ATTEMPT_COUNT if self.counts_attempts() => out.push(b'1'),
             FORWARDED_CLIENT_CERT if !self.keeps_certificates() => {
                 self.client_certificate.write(out, request);

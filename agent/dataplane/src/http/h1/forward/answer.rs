@@ -1,12 +1,14 @@
 //! The head of an answer on its way to an HTTP/1 client.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use http1::BodyLength;
 
 use crate::http::{
     SWITCHING_PROTOCOLS,
-    exchange::service_time,
     h1::reply::Lasting,
     head::{AnswerFields, AnswerHead, FieldSink},
 };
@@ -16,7 +18,7 @@ use crate::http::{
 pub(super) struct Answer {
     pub(super) interim: bool,
     pub(super) status: u16,
-    pub(super) service_time: u64,
+    pub(super) service_time: Duration,
     pub(super) body: BodyLength,
     pub(super) framing: BodyLength,
     /// Whether the endpoint's connection can carry another request.
@@ -33,7 +35,7 @@ pub(super) fn write_answer(
     lasting: Lasting,
     fields: &AnswerFields<'_>,
 ) -> Answer {
-    let service_time = service_time(start);
+    let service_time = start.elapsed();
     let (status, body) = (head.status(), head.body());
     let framing = lasting.framing(body);
     out.clear();

@@ -10,13 +10,14 @@ use h2::SendStream;
 use http1::BodyLength;
 
 use super::{
-    Stream,
+    Stream, field_in,
     sending::{Patience, poll_upload},
 };
 use crate::http::{
     exchange::{Http1Exchange, Http2Exchange, Uplink},
     frames::FramePump,
     pump::{Pump, PumpError},
+    record_trailers, wants_trailers,
 };
 
 type Moved = Poll<Result<(), PumpError>>;
@@ -42,7 +43,7 @@ impl Stream<'_> {
 
     /// Tells in `sent` how much of the answer the client got, and in `status` what became of a gRPC call.
     pub(super) async fn move_frames(
-        &self,
+        &mut self,
         exchange: Http2Exchange,
         upload: &mut FramePump,
         (length, sent, status): (BodyLength, &mut u64, &mut Option<u8>),
@@ -50,13 +51,20 @@ impl Stream<'_> {
     ) -> Result<(), PumpError> {
         let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
         let mut body = FramePump::new(from, length);
+        if wants_trailers(self.connection) {
+            body.keep_trailers();
+        }
         let moving = self.while_moving(|cx| {
             let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
             let moved = body.poll_frames(cx, client);
             (*sent, *status) = (body.data, body.grpc_status);
             (sending, moved, upload.data + body.data)
         });
-        moving.await
+        let moved = moving.await;
+        if let Some(trailers) = body.kept_trailers() {
+            record_trailers(self.connection, self.line, field_in(trailers));
+        }
+        moved
     }
 
     /// Moves both bodies, each as fast as its own two sides allow, until the answer is through. `poll` tells of the

@@ -1,0 +1,226 @@
+//! What the operators of a format stand for in one line.
+
+use std::{borrow::Cow, fmt, io::Write as _, net::SocketAddr, time::Duration};
+
+use snapshot::{GrpcStatusForm, Moment, Operator, Span};
+
+use super::{Part, Slot};
+use crate::{
+    access_log::{Entry, Recorded},
+    strftime,
+    sys::HOSTNAME,
+    tls::ClientCertificate,
+};
+
+impl Entry<'_> {
+    /// The certificate that the client has shown.
+    fn client(&self) -> Option<&ClientCertificate> {
+        self.session?.client.as_deref()
+    }
+
+    pub(super) fn field(&self, slot: Slot) -> &[u8] {
+        self.request.map_or(&b""[..], |line| line.get(slot))
+    }
+
+    /// Writes a value, or nothing when it is not known; returns how long it may be.
+    pub(super) fn write_part(&self, part: &Part, out: &mut Vec<u8>) -> Option<usize> {
+        match part {
+            Part::Text(text) => {
+                out.extend_from_slice(text.as_bytes());
+                None
+            }
+            Part::Field(slot, max_length) => {
+                out.extend_from_slice(&harmless(self.field(*slot)));
+                *max_length
+            }
+            Part::Operator(operator, max_length) => {
+                self.write_operator(operator, out);
+                *max_length
+            }
+        }
+    }
+
+    /// Envoy's braces hold what the transport says, too.
+    fn write_details(&self, out: &mut Vec<u8>) {
+        match (self.details.strip_suffix('}'), self.transport_failure) {
+            (Some(details), Some(reason)) => put(Some(format_args!("{details}|{reason}}}")), out),
+            _ => text(Some(self.details), out),
+        }
+    }
+
+    pub(super) fn write_operator(&self, operator: &Operator, out: &mut Vec<u8>) {
+        let address = |address: Option<SocketAddr>, out: &mut Vec<u8>| put(address, out);
+        match operator {
+            Operator::StartTime(None) => put(Some(humantime::format_rfc3339_millis(self.start)), out),
+            Operator::StartTime(format) => out.extend(strftime::format(format.as_deref(), self.start)),
+            Operator::EmitTime(format) => {
+                out.extend(strftime::format(format.as_deref(), self.start + self.duration));
+            }
+            Operator::Protocol => text(self.request.map(Recorded::protocol), out),
+            Operator::UpstreamProtocol => text(self.upstream_protocol, out),
+            Operator::ResponseCode => put(Some(self.status), out),
+            // In JSON too Envoy writes `-` for none.
+            Operator::ResponseFlags if self.flags.is_empty() => out.push(b'-'),
+            Operator::ResponseFlags => text(Some(self.flags), out),
+            Operator::ResponseFlagsLong => self.write_long_flags(out),
+            Operator::ConnectionTerminationDetails | Operator::DownstreamTransportFailureReason => {
+                text(Some(self.termination), out);
+            }
+            Operator::ResponseCodeDetails => self.write_details(out),
+            Operator::UpstreamTransportFailureReason => text(self.transport_failure, out),
+            Operator::BytesReceived => put(Some(self.received), out),
+            Operator::BytesSent => put(Some(self.sent), out),
+            Operator::Duration => put(Some(self.duration.as_millis()), out),
+            Operator::RequestDuration => put(self.moment(Moment::RequestEnded).map(|at| at.as_millis()), out),
+            Operator::ResponseDuration => put(self.moment(Moment::AnswerBegan).map(|at| at.as_millis()), out),
+            Operator::ResponseTxDuration => {
+                let span = self.between(Moment::AnswerBegan, Moment::AnswerEnded);
+                put(span.map(|span| span.as_millis()), out);
+            }
+            Operator::CommonDuration(Span { from, to, per_second }) => {
+                let span = self.between(*from, *to);
+                put(span.map(|span| span.as_nanos() * u128::from(*per_second) / 1_000_000_000), out);
+            }
+            Operator::GrpcStatus(form) => self.write_grpc_status(*form, out),
+            Operator::UpstreamRequestAttemptCount => put(Some(self.attempts), out),
+            Operator::ResponseHeader(..) => {
+                put(self.moment(Moment::AnswerBegan).map(|at| at.as_millis()), out);
+            }
+            Operator::UpstreamHost | Operator::UpstreamRemoteAddress => address(self.upstream, out),
+            Operator::UpstreamRemoteAddressWithoutPort => put(self.upstream.map(|to| to.ip()), out),
+            Operator::UpstreamRemotePort => put(self.upstream.map(|to| to.port()), out),
+            Operator::UpstreamLocalAddress => address(self.upstream_local, out),
+            Operator::UpstreamLocalAddressWithoutPort => put(self.upstream_local.map(|from| from.ip()), out),
+            Operator::UpstreamLocalPort => put(self.upstream_local.map(|from| from.port()), out),
+            Operator::UpstreamCluster => text(self.cluster, out),
+            Operator::DownstreamLocalAddress => address(Some(self.downstream_local), out),
+            Operator::DownstreamLocalAddressWithoutPort => put(Some(self.downstream_local.ip()), out),
+            Operator::DownstreamLocalPort => put(Some(self.downstream_local.port()), out),
+            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => {
+                address(Some(self.downstream_remote), out);
+            }
+            Operator::DownstreamRemoteAddressWithoutPort
+            | Operator::DownstreamDirectRemoteAddressWithoutPort => {
+                put(Some(self.downstream_remote.ip()), out);
+            }
+            Operator::DownstreamRemotePort => put(Some(self.downstream_remote.port()), out),
+            Operator::DownstreamTlsVersion => text(self.session.map(|session| session.version), out),
+            // Distinguished names are escaped already.
+            Operator::DownstreamPeerSubject => text(self.client().map(|shown| &*shown.subject), out),
+            Operator::DownstreamPeerUriSan => {
+                out.extend_from_slice(&harmless(self.client().map_or("", |shown| &shown.uris).as_bytes()));
+            }
+            Operator::RequestedServerName => {
+                out.extend_from_slice(&harmless(self.server_name.unwrap_or_default().as_bytes()));
+            }
+            Operator::RouteName => text(self.route, out),
+            Operator::Hostname => text(Some(HOSTNAME.as_str()), out),
+            // Filled in, or remembered by slot, when the format is read.
+            Operator::RequestHeader(..)
+            | Operator::RequestHeaderWithoutQuery(..)
+            | Operator::ResponseTrailer(..)
+            | Operator::StreamId
+            | Operator::Environment(_)
+            | Operator::Unavailable(_) => {}
+        }
+    }
+
+    /// When a moment was, from the request's head on.
+    fn moment(&self, moment: Moment) -> Option<Duration> {
+        match moment {
+            Moment::RequestBegan => self.request.map(|_| Duration::ZERO),
+            Moment::RequestEnded => self.request_ended,
+            Moment::AnswerBegan => self.answer_began,
+            Moment::AnswerEnded => (self.status != 0).then_some(self.duration),
+        }
+    }
+
+    fn between(&self, from: Moment, to: Moment) -> Option<Duration> {
+        self.moment(to)?.checked_sub(self.moment(from)?)
+    }
+
+    fn write_long_flags(&self, out: &mut Vec<u8>) {
+        let long = |flag| LONG_FLAGS.iter().find(|(short, _)| *short == flag).map_or(flag, |(_, long)| *long);
+        for (index, flag) in self.flags.split(',').enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            text(Some(long(flag)), out);
+        }
+    }
+
+    fn write_grpc_status(&self, form: GrpcStatusForm, out: &mut Vec<u8>) {
+        let Some(status) = self.grpc_status else { return };
+        match (form, GRPC.get(usize::from(status))) {
+            (GrpcStatusForm::Camel, Some(camel)) => text(Some(camel), out),
+            (GrpcStatusForm::Snake, Some(camel)) => {
+                for (index, byte) in camel.bytes().enumerate() {
+                    if index > 0 && byte.is_ascii_uppercase() && *camel != "OK" {
+                        out.push(b'_');
+                    }
+                    out.push(byte.to_ascii_uppercase());
+                }
+            }
+            (GrpcStatusForm::Number, _) | (_, None) => put(Some(status), out),
+        }
+    }
+}
+
+/// Names of gRPC's statuses, from 0 on.
+const GRPC: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// Envoy's long names of the flags that are set here.
+const LONG_FLAGS: [(&str, &str); 17] = [
+    ("DC", "DownstreamConnectionTermination"),
+    ("DI", "DelayInjected"),
+    ("DPE", "DownstreamProtocolError"),
+    ("DT", "DurationTimeout"),
+    ("FI", "FaultInjected"),
+    ("NC", "NoClusterFound"),
+    ("NR", "NoRouteFound"),
+    ("OM", "OverloadManagerTerminated"),
+    ("SI", "StreamIdleTimeout"),
+    ("UC", "UpstreamConnectionTermination"),
+    ("UF", "UpstreamConnectionFailure"),
+    ("UH", "NoHealthyUpstream"),
+    ("UO", "UpstreamOverflow"),
+    ("UPE", "UpstreamProtocolError"),
+    ("UR", "UpstreamRemoteReset"),
+    ("URX", "UpstreamRetryLimitExceeded"),
+    ("UT", "UpstreamRequestTimeout"),
+];
+
+fn put(value: Option<impl fmt::Display>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        // Writing into memory cannot fail.
+        _ = write!(out, "{value}");
+    }
+}
+
+fn text(value: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(value.unwrap_or_default().as_bytes());
+}
+
+/// A peer's bytes as they may stand between quotes: nothing in them can end the field or the line.
+fn harmless(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let plain = |byte: &u8| (b' '..=b'~').contains(byte) && !matches!(byte, b'"' | b'\\');
+    if bytes.iter().all(plain) { bytes.into() } else { bytes.escape_ascii().collect::<Vec<u8>>().into() }
+}
