@@ -44,8 +44,6 @@ impl Shape for ServiceEntry {
         let hosts: Vec<EntryHost> = fields.required("hosts");
         let addresses: Vec<EntryAddress> = fields.or_default("addresses");
         let selector: Option<EntrySelector> = fields.optional("workloadSelector");
-        let unchecked = Problem::new("is not supported yet: endpoints are not checked for these names");
-        let unchecked = unchecked.remedy("write them in the `tls` block of a DestinationRule");
         Self {
             hosts: hosts.into_iter().map(|host| host.0).collect(),
             addresses: addresses.into_iter().filter_map(|address| address.0).collect(),
@@ -55,7 +53,7 @@ impl Shape for ServiceEntry {
             endpoints: fields.or_default("endpoints"),
             workload_selector: selector.map(|selector| selector.0),
             export_to: fields.or_default("exportTo"),
-            subject_alt_names: fields.not_yet("subjectAltNames", unchecked).unwrap_or_default(),
+            subject_alt_names: fields.or_default("subjectAltNames"),
         }
     }
 

@@ -281,6 +281,14 @@ impl<'s> KnownService<'s> {
         }
     }
 
+    /// Names that the certificates of its endpoints may carry, where it says any.
+    pub(crate) fn certificate_names(&self) -> &'s [String] {
+        match self.origin {
+            Origin::Kubernetes(_) => &[],
+            Origin::Entry(object) => &object.spec.subject_alt_names,
+        }
+    }
+
     /// The TCP port with this number.
     pub(crate) fn port(&self, number: u16) -> Option<&KnownPort<'s>> {
         self.ports.iter().find(|port| port.number == number)

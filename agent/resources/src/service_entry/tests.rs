@@ -200,13 +200,3 @@ fn names_looked_up_per_request_are_wildcards_of_protocols_with_names() {
     );
     entry("hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 443, name: tls, protocol: TLS}]");
 }
-
-#[test]
-fn names_that_nothing_is_checked_for_are_warned_of() {
-    let findings = testing::findings(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n\
-         spec: {hosts: [a.com], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}], subjectAltNames: [b.com]}\n",
-    );
-    assert_eq!(findings.len(), 1, "{findings:#?}");
-    assert!(findings[0].contains("spec.subjectAltNames: is not supported yet"), "{findings:#?}");
-}

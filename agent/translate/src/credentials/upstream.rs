@@ -19,6 +19,8 @@ pub(crate) struct UpstreamPort<'p> {
     pub(crate) port: u16,
     /// Whether its pods belong to the mesh.
     pub(crate) is_in_mesh: bool,
+    /// Names that the certificates of its endpoints may carry, as the service itself says.
+    pub(crate) names: &'p [String],
 }
 
 impl Contexts<'_> {
@@ -31,16 +33,21 @@ impl Contexts<'_> {
         let has_identity = self.proxy.identity.is_some();
         match rule.map(|rule| (rule, rule.mode)) {
             Some((_, ClientTlsMode::Disable)) => (None, Vec::new()),
-            Some((rule, ClientTlsMode::Simple | ClientTlsMode::Mutual)) => self.written(rule),
+            Some((rule, ClientTlsMode::Simple | ClientTlsMode::Mutual)) => self.written(rule, port.names),
             Some((_, ClientTlsMode::IstioMutual)) => self.between_proxies(port, UpstreamTlsUse::All),
             None if has_identity && port.is_in_mesh => self.between_proxies(port, UpstreamTlsUse::Ready),
             None => (None, Vec::new()),
         }
     }
 
-    fn written(&mut self, rule: &ClientTls) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
+    fn written(
+        &mut self,
+        rule: &ClientTls,
+        of_service: &[String],
+    ) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
         let mut unusable = Vec::new();
-        let names: Vec<_> = rule.subject_alt_names.iter().cloned().map(NameMatch::Exact).collect();
+        let of_rule = rule.subject_alt_names.as_slice();
+        let names = exactly(if of_rule.is_empty() { of_service } else { of_rule }).collect();
         let check = match AuthoritySource::of_client(rule) {
             _ if rule.insecure_skip_verify => ServerCheck::Unverified,
             None => ServerCheck::System(names),
@@ -72,7 +79,8 @@ impl Contexts<'_> {
         (Some(Arc::new(tls)), unusable)
     }
 
-    /// The mesh's own: the workload's certificate, and for the endpoint one of a workload of the service's namespace.
+    /// The mesh's own: the workload's certificate, and for the endpoint one of a workload of the service's namespace, or
+    /// one with a name that the service says.
     fn between_proxies(
         &mut self,
         port: UpstreamPort<'_>,
@@ -90,16 +98,21 @@ impl Contexts<'_> {
                 unusable.extend(wrong.into_iter().chain(wrong_roots));
             }
         }
-        let UpstreamPort { host, namespace, subset, port, .. } = port;
-        let peers = format!("spiffe://{}/ns/{namespace}/", self.proxy.mesh.trust_domain);
+        let UpstreamPort { host, namespace, subset, port, names, .. } = port;
+        let peers = NameMatch::Prefix(format!("spiffe://{}/ns/{namespace}/", self.proxy.mesh.trust_domain));
+        let names = std::iter::once(peers).chain(exactly(names)).collect();
         let tls = UpstreamTls {
             endpoints,
             server_name: ServerNameSource::Fixed(format!("outbound_.{port}_.{subset}_.{host}")),
-            check: ServerCheck::Authority(authority, vec![NameMatch::Prefix(peers)]),
+            check: ServerCheck::Authority(authority, names),
             credential: Some(credential),
             of_mesh: true,
             parameters: TlsParameters::default(),
         };
         (Some(Arc::new(tls)), unusable)
     }
+}
+
+fn exactly(names: &[String]) -> impl Iterator<Item = NameMatch> {
+    names.iter().cloned().map(NameMatch::Exact)
 }
