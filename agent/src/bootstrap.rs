@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
@@ -142,10 +142,18 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         access_log,
         inbound_capture: inbound_capture(options, mesh),
         gateway_proxy_protocol: mesh.gateway_proxy_protocol,
+        keep_alive: match options.idle_timeout {
+            None => Settings::default().keep_alive,
+            Some(Duration::ZERO) => FOR_EVER,
+            Some(limit) => limit,
+        },
         names: NameSettings { server: None, families: NameFamilies::of(&options.ips) },
         ..Settings::default()
     })
 }
+
+/// Longer than anything runs, and short enough to be added to a time.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn inbound_capture(options: &ProxyOptions, mesh: &MeshConfig) -> InboundCapture {
     if options.interception_mode != InterceptionMode::Tproxy {
@@ -188,8 +196,15 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             inbound: options.inbound_port.number(),
         }),
         identity: options.identity.clone(),
-        mesh: mesh_options(mesh),
+        mesh: MeshOptions { tcp_idle_timeout: tcp_idle_timeout(options), ..mesh_options(mesh) },
         ..Proxy::new(options.kind, options.namespace.as_str())
+    }
+}
+
+fn tcp_idle_timeout(options: &ProxyOptions) -> Option<Duration> {
+    match options.idle_timeout {
+        None => MeshOptions::default().tcp_idle_timeout,
+        limit => limit.filter(|limit| !limit.is_zero()),
     }
 }
 

@@ -13,7 +13,7 @@ use translate::{Proxy, ProxyKind, WorkloadIdentity};
 
 use crate::{
     agent_port::{ApplicationMetrics, PROMETHEUS_ANNOTATIONS},
-    cli::{InterceptionMode, ProxyArgs, Role},
+    cli::{self, InterceptionMode, ProxyArgs, Role},
 };
 
 /// Settings of a proxy.
@@ -41,6 +41,8 @@ pub(crate) struct ProxyOptions {
     /// Where the workload's own certificate is, if it has one.
     pub(crate) identity: Option<WorkloadIdentity>,
     pub(crate) drain: Duration,
+    /// How long connections may have nothing to do; `None` leaves it to the defaults, zero means for ever.
+    pub(crate) idle_timeout: Option<Duration>,
     /// Flags given that nothing here acts on.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -86,6 +88,7 @@ impl ProxyOptions {
             mesh_config: args.mesh_config,
             identity: identity(args.identity_dir.as_deref()),
             drain: args.drain_duration,
+            idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
             without_effect: args.without_effect.given(),
             namespace: args.namespace,
         })
@@ -117,6 +120,15 @@ fn application_metrics() -> Result<Option<ApplicationMetrics>, WrongUsage> {
         Ok(json) if !json.is_empty() => ApplicationMetrics::read(&json).map_err(WrongUsage),
         _ => Ok(None),
     }
+}
+
+/// Variable by which Istio's injection passes a pod's own limit.
+const IDLE_TIMEOUT: &str = "ISTIO_META_IDLE_TIMEOUT";
+
+fn idle_timeout(written: Option<String>) -> Result<Option<Duration>, WrongUsage> {
+    let Some(text) = written.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let wrong = |expected| WrongUsage(format!("invalid {IDLE_TIMEOUT} `{text}`: {expected}"));
+    cli::duration(&text).map(Some).map_err(wrong)
 }
 
 /// The workload's certificate in the directory given, else where Istio and SPIRE mount it.
@@ -246,6 +258,14 @@ mod tests {
         std::fs::remove_file(&directory).unwrap();
         assert_eq!((labels["app"].as_str(), labels["version"].as_str()), ("web", "a\"b"));
         assert!(wrong.contains(":1: invalid label `app`"), "{wrong}");
+    }
+
+    #[test]
+    fn the_idle_timeout_is_a_duration_or_nothing() {
+        let of = |text: &str| idle_timeout(Some(text.to_owned()));
+        assert_eq!((idle_timeout(None), of("")), (Ok(None), Ok(None)));
+        assert_eq!(of("1h30m"), Ok(Some(Duration::from_secs(5400))));
+        assert!(of("soon").unwrap_err().0.starts_with("invalid ISTIO_META_IDLE_TIMEOUT `soon`: expected a"));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Worker {
 
     /// How long a connection that has not asked anything yet may stay that way.
     pub(crate) fn patience(&self) -> Duration {
-        if self.is_draining() { DRAINING_PATIENCE } else { self.settings.idle_timeout }
+        if self.is_draining() { DRAINING_PATIENCE } else { self.settings.keep_alive }
     }
 
     /// Changes the counts.

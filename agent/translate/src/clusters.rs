@@ -1,12 +1,12 @@
 //! The clusters of a snapshot, by name.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use foldhash::fast::FixedState;
 use resources::{Finding, Path, Protocol, ResourceSet, Subset};
 use snapshot::{
-    Cluster, ClusterId, ClusterTarget, Discovery, Dns, DnsName, DnsResolution, Endpoint, Locality,
-    LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
+    Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint,
+    Locality, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol,
     },
     inbound::{self, InboundPort, Upstream},
-    proxy::{Proxy, ProxyKind},
+    proxy::{MeshOptions, Proxy, ProxyKind},
     registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
     sidecar_scope::SidecarScope,
 };
@@ -41,7 +41,7 @@ impl Clusters {
         (contexts, findings): (&mut Contexts<'_>, &mut Vec<Finding>),
     ) -> Self {
         let proxy = registry.proxy;
-        let timeout = proxy.mesh.connect_timeout;
+        let mesh = &proxy.mesh;
         let own_locality = own_locality(resources, proxy);
         let tls = RefCell::new((contexts, findings));
         let maker = ClusterMaker { proxy, own_locality, destinations, tls };
@@ -50,9 +50,9 @@ impl Clusters {
         let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
         if proxy.kind == ProxyKind::Sidecar {
             let inbound = Some(SourceAddresses::INBOUND);
-            list.push(original(PASSTHROUGH, None, timeout));
-            list.push(original(INBOUND_PASSTHROUGH, inbound, timeout));
-            list.extend(inbound::ports(registry, scope).0.values().map(|port| to_workload(port, timeout)));
+            list.push(original(PASSTHROUGH, None, mesh));
+            list.push(original(INBOUND_PASSTHROUGH, inbound, mesh));
+            list.extend(inbound::ports(registry, scope).0.values().map(|port| to_workload(port, mesh)));
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
         let ids = (0..).map(ClusterId).zip(&list).map(|(id, cluster)| (cluster.name.clone(), id)).collect();
@@ -133,10 +133,9 @@ impl ClusterMaker<'_, '_> {
         let discovery = self.discovery(service, port, subset, &policy);
         let subset_name = subset.map_or("", |subset| subset.name.as_str());
         let mut cluster = Cluster {
-            connect_timeout: self.proxy.mesh.connect_timeout,
             service: Some(name.clone()),
             destination_rule: destination.map(|destination| destination.name()),
-            ..Cluster::new(outbound_name(port.number, subset_name, &service.host), discovery)
+            ..blank(outbound_name(port.number, subset_name, &service.host), discovery, &self.proxy.mesh)
         };
         apply(&policy, port.protocol, &mut cluster);
         cluster.tls = self.upstream_tls(
@@ -250,7 +249,7 @@ impl ClusterMaker<'_, '_> {
 }
 
 /// To the application.
-fn to_workload(port: &InboundPort<'_>, connect_timeout: Duration) -> Cluster {
+fn to_workload(port: &InboundPort<'_>, mesh: &MeshOptions) -> Cluster {
     let (discovery, source) = match port.upstream {
         Upstream::OriginalDestination => (Discovery::OriginalDestination, Some(SourceAddresses::INBOUND)),
         // Towards loopback the rules capture nothing that is the proxy's own.
@@ -260,12 +259,18 @@ fn to_workload(port: &InboundPort<'_>, connect_timeout: Duration) -> Cluster {
         }
     };
     let name = inbound_name(port.number);
-    let mut cluster = Cluster { source, connect_timeout, ..Cluster::new(name, discovery) };
+    let mut cluster = Cluster { source, ..blank(name, discovery, mesh) };
     apply(&Policy { connection_pool: port.pool, ..Policy::default() }, port.protocol, &mut cluster);
     cluster
 }
 
-fn original(name: &str, source: Option<SourceAddresses>, connect_timeout: Duration) -> Cluster {
+fn original(name: &str, source: Option<SourceAddresses>, mesh: &MeshOptions) -> Cluster {
     let protocol = upstream_protocol(None, None);
-    Cluster { source, connect_timeout, protocol, ..Cluster::new(name, Discovery::OriginalDestination) }
+    Cluster { source, protocol, ..blank(name, Discovery::OriginalDestination, mesh) }
+}
+
+/// A cluster as the mesh has it where no DestinationRule says anything.
+fn blank(name: impl Into<String>, discovery: Discovery, mesh: &MeshOptions) -> Cluster {
+    let connections = Connections { tcp_idle_timeout: mesh.tcp_idle_timeout, ..Connections::default() };
+    Cluster { connect_timeout: mesh.connect_timeout, connections, ..Cluster::new(name, discovery) }
 }

@@ -125,6 +125,9 @@ pub struct MeshOptions {
     pub path_normalization: PathNormalization,
     /// How long connecting to an endpoint may take (`connectTimeout`).
     pub connect_timeout: Duration,
+    /// How long opaque connections may be silent where no DestinationRule says it (`ISTIO_META_IDLE_TIMEOUT`); `None` for
+    /// ever.
+    pub tcp_idle_timeout: Option<Duration>,
     /// Namespace whose DestinationRules and Sidecar are the last resort (`rootNamespace`).
     pub root_namespace: String,
     /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
@@ -145,6 +148,7 @@ impl Default for MeshOptions {
             inbound_traffic_policy: InboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
+            tcp_idle_timeout: Some(Duration::from_secs(3600)),
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
             trust_domain: "cluster.local".to_owned(),

@@ -68,7 +68,7 @@ impl Downstream {
             return None;
         }
         let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
-        let received = connection.deadline.idle_within(worker.settings.idle_timeout, receive).await;
+        let received = connection.deadline.idle_within(worker.settings.keep_alive, receive).await;
         // The end of the stream is the usual end of a connection.
         (received.ok()?.ok()? > 0).then_some(())
     }

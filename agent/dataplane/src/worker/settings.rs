@@ -38,7 +38,9 @@ pub struct Settings {
     pub gateway_proxy_protocol: bool,
     /// How the original destination of a captured connection is found.
     pub original_destination: OriginalDestination,
-    /// How long a connection may be idle: between two requests, or with nothing moving on an opaque one.
+    /// How long a connection may have nothing to do: before the first request, and between two.
+    pub keep_alive: Duration,
+    /// How long nothing may move of what is under way: a body, an answer that a client does not read, a websocket.
     pub idle_timeout: Duration,
     /// How long the head of a request may take to arrive once it has begun.
     pub head_timeout: Duration,
@@ -60,6 +62,7 @@ impl Default for Settings {
             inbound_capture: InboundCapture::Redirect,
             gateway_proxy_protocol: false,
             original_destination: crate::original_destination,
+            keep_alive: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(15),

@@ -3,6 +3,7 @@
 
 use std::{
     io::Write,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -180,7 +181,7 @@ fn a_head_that_drips_in_for_too_long_is_answered_and_closed() {
     // Each byte is progress, but a head has a time as a whole. Timers are coarse and a closing connection is read for
     // another second, so a busy machine may take several.
     while start.elapsed() < PATIENCE && client.0.write_all(b"x").is_ok() {
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
     assert!(start.elapsed() < PATIENCE, "nobody minds");
     assert_eq!(upstream.connections(), 0);
@@ -215,4 +216,21 @@ fn a_client_that_never_reads_is_let_go_with_its_endpoint() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let sent = noticed.recv_timeout(Duration::from_secs(8)).expect("the endpoint is held");
     assert!(sent < 50_000_000, "{sent} bytes are somewhere");
+}
+
+#[test]
+fn a_connection_without_requests_ends_after_its_time_and_one_at_work_does_not() {
+    let slow = Upstream::start(|mut client| {
+        while client.request_head().is_some() {
+            thread::sleep(Duration::from_millis(900));
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let settings = Settings { keep_alive: Duration::from_millis(300), ..Settings::default() };
+    let proxy = hurried(settings, &slow);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").status(), "200", "its answer took longer");
+    let start = Instant::now();
+    assert!(client.rest().is_empty());
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }

@@ -4,6 +4,7 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use resources::{CertificateFiles, InboundTrafficPolicy, Labels, OutboundTrafficPolicy, ResourceSet};
@@ -46,6 +47,9 @@ pub(crate) fn proxy(line: &str) -> Proxy {
         match word.split_once('=') {
             Some(("labels", labels)) => proxy.labels = labels.split(',').map(label).collect::<Labels>(),
             Some(("ips", ips)) => proxy.ips = ips.split(',').map(|ip| ip.parse().unwrap()).collect(),
+            Some(("tcp-idle", seconds)) => {
+                proxy.mesh.tcp_idle_timeout = Some(Duration::from_secs(seconds.parse().unwrap()));
+            }
             None if word == "not-captured" => proxy.ports = None,
             None if word == "identity" => {
                 proxy.identity = Some(WorkloadIdentity::in_directory("/identity"));
