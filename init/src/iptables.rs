@@ -9,6 +9,7 @@ use rules::ruleset::Family;
 pub(crate) use restore::Restore;
 
 pub(crate) mod lock;
+mod remedy;
 mod restore;
 
 /// Which of the iptables programs are used.
@@ -76,48 +77,33 @@ fn start_save(flavour: Flavour, family: Family, arguments: &[&str]) -> Result<Ch
     child.map_err(|error| unusable(format!("cannot be started: {error}")))
 }
 
-fn wait(program: &str, child: Child) -> Result<String, Unusable> {
+fn wait(program: &str, family: Family, child: Child) -> Result<String, Unusable> {
     let unusable = |reason: String| Unusable { program: program.to_owned(), reason };
     let output = child.wait_with_output().map_err(|error| unusable(error.to_string()))?;
     if !output.status.success() {
-        return Err(unusable(diagnosis(&output.stderr, output.status)));
+        return Err(unusable(diagnosis(&output.stderr, output.status, family, std::iter::empty())));
     }
     String::from_utf8(output.stdout).map_err(|_| unusable("printed something that is not UTF-8".to_owned()))
 }
 
 fn finish_save(flavour: Flavour, family: Family, child: Result<Child, Unusable>) -> Result<Found, Unusable> {
     let program = flavour.program(family, "save");
-    let text = wait(&program, child?)?;
+    let text = wait(&program, family, child?)?;
     parse(family, &text).map_err(|error| Unusable { program, reason: error.to_string() })
 }
 
-/// What stood on standard error, and what usually helps.
-fn diagnosis(said: &[u8], status: ExitStatus) -> String {
+/// What stood on standard error, and what usually helps. `lines` are those that can be what was refused.
+fn diagnosis<'l>(
+    said: &[u8],
+    status: ExitStatus,
+    family: Family,
+    lines: impl Iterator<Item = &'l str>,
+) -> String {
     let text = one_line(said);
     let code = status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-    let remedy = remedy(&text);
+    let remedy = remedy::remedy(&text, family, lines);
     let text = if text.is_empty() { "no message".to_owned() } else { text };
     format!("{text} ({code}){remedy}")
-}
-
-fn remedy(text: &str) -> &'static str {
-    let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if any(&["ermission denied", "not permitted", "must be root"]) {
-        "; it needs the capabilities NET_ADMIN and NET_RAW"
-    } else if any(&[
-        "Table does not exist",
-        "can't initialize",
-        "do you need to insmod",
-        "rotocol not supported",
-    ]) {
-        "; the kernel lacks a module: load it on the node with `modprobe -a iptable_nat iptable_mangle iptable_raw` \
-         (legacy) or `modprobe -a nf_tables nft_chain_nat nft_compat` (nft)"
-    } else if any(&["No such file or directory", "No chain/target/match by that name", "Couldn't load"]) {
-        "; the kernel may lack a match or target: load it on the node with `modprobe -a xt_owner xt_REDIRECT \
-         xt_conntrack xt_multiport xt_comment xt_mark xt_connmark xt_TPROXY xt_CT`"
-    } else {
-        ""
-    }
 }
 
 fn one_line(bytes: &[u8]) -> String {

@@ -20,6 +20,7 @@ use super::{Flavour, diagnosis, find, one_line};
 /// A family's rules on their way into the kernel.
 pub(crate) struct Restore<'d> {
     program: String,
+    family: Family,
     child: Child,
     said: File,
     document: &'d str,
@@ -50,7 +51,7 @@ impl<'d> Restore<'d> {
         }
         command.envs(locking.file.as_deref().map(|file| (lock::VARIABLE, file)));
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        Ok(Self { program, child, said, document, locking })
+        Ok(Self { program, family, child, said, document, locking })
     }
 
     /// Waits until it is done.
@@ -75,7 +76,12 @@ impl<'d> Restore<'d> {
         }
         let line = failed_line(&text).and_then(|number| document.lines().nth(number.checked_sub(1)?));
         let place = line.map_or_else(String::new, |line| format!(" the line `{line}`"));
-        anyhow!("{program} refused{place}: {}", diagnosis(&said, status))
+        // Legacy iptables gives the kernel a whole table at its end: any line before it may be the one. What the program
+        // itself cannot read says nothing of the kernel.
+        const UNREADABLE: i32 = 2;
+        let may_be = |suspect: &&str| line.is_none_or(|line| line == "COMMIT" || line == *suspect);
+        let suspects = document.lines().filter(|_| status.code() != Some(UNREADABLE)).filter(may_be);
+        anyhow!("{program} refused{place}: {}", diagnosis(&said, status, self.family, suspects))
     }
 
     /// What it wrote on standard error, or the beginning of it.

@@ -82,6 +82,22 @@ fn the_refused_line_is_shown() {
 }
 
 #[test]
+fn a_missing_module_is_named_with_the_remedy() {
+    let namespace = namespace_or_skip!();
+    let flags = injected(&["--ipv6", "off", "--force-iptables-binary", "legacy"]);
+    // This kernel has all that the rules need, so modules are not what it is about.
+    let (_directory, path) = imposter("iptables-legacy-restore", "echo 'line 22 failed' >&2; exit 1");
+    let said = namespace.init_with(&[("PATH", &path)], &flags).exits(1);
+    assert!(!said.stderr.contains("modprobe"), "{}", said.stderr);
+    let (_directory, path) = imposter(
+        "iptables-legacy-restore",
+        "echo \"can't initialize iptables table \\`nat': Table does not exist\" >&2; exit 3",
+    );
+    let said = namespace.init_with(&[("PATH", &path)], &flags).exits(1);
+    said.complains(&["modprobe -a iptable_nat"]);
+}
+
+#[test]
 fn a_missing_capability_is_named_with_the_remedy() {
     let namespace = namespace_or_skip!();
     let arguments = [&["--bounding-set", "-net_admin", "--", BINARY], &injected(&[])[..]].concat();
