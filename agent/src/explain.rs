@@ -14,7 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use snapshot::{
-    Binding, Direction, Entry, Explanation, HostPattern, LiveClusters, Question, RequestHead, Snapshot,
+    Binding, Direction, Entry, Explanation, HostPattern, LiveClusters, Question, RequestHead, Snapshot, Step,
 };
 
 use crate::{admin_client, offline::Target};
@@ -149,13 +149,16 @@ impl Asked {
     pub(crate) fn answer(&self, snapshot: &Snapshot, live: &LiveClusters) -> Explanation {
         let request = Request { asked: self, authority: self.authority() };
         let is_name = self.host.parse::<IpAddr>().is_err();
+        let (entry, destination) = self.entry(snapshot);
         let question = Question {
-            entry: self.entry(snapshot),
+            entry,
             server_name: Some(self.host.as_str()).filter(|_| self.tls && is_name),
             tls: self.tls,
             request: &request,
         };
-        snapshot::explain(&question, snapshot, live)
+        let mut explanation = snapshot::explain(&question, snapshot, live);
+        explanation.steps.splice(0..0, destination);
+        explanation
     }
 
     fn authority(&self) -> String {
@@ -167,21 +170,42 @@ impl Asked {
         })
     }
 
-    fn entry(&self, snapshot: &Snapshot) -> Entry {
+    /// How the connection reaches the proxy, and where the address of it comes from when it is not given.
+    fn entry(&self, snapshot: &Snapshot) -> (Entry, Option<Step>) {
         let captures = |direction| snapshot.listeners().iter().any(|l| l.direction == direction);
         let port = self.listener.unwrap_or(self.port);
         if captures(Direction::Gateway) || !captures(Direction::Outbound) {
-            return Entry::Port(self.listener.unwrap_or_else(|| real_port(snapshot, port)));
+            return (Entry::Port(self.listener.unwrap_or_else(|| real_port(snapshot, port))), None);
         }
         let host: Option<IpAddr> = self.host.parse().ok();
         let elsewhere = SocketAddr::from((host.unwrap_or(NOWHERE), port));
+        let known = || host.is_none().then(|| service_address(snapshot, &self.host, port)).flatten();
+        let named = |to: SocketAddr, because: String| {
+            let because = vec![because];
+            Some(Step { stage: "destination", chosen: Some(to.to_string()), because, rejected: Vec::new() })
+        };
         match (self.dst, self.inbound) {
-            (to, true) => Entry::Inbound(to.unwrap_or(elsewhere)),
-            (Some(to), false) => Entry::Outbound(to),
-            (None, false) => {
-                let known = host.is_none().then(|| service_address(snapshot, &self.host, port)).flatten();
-                Entry::Outbound(known.unwrap_or(elsewhere))
+            (Some(to), true) => (Entry::Inbound(to), None),
+            (Some(to), false) => (Entry::Outbound(to), None),
+            (None, true) if host.is_some() => (Entry::Inbound(elsewhere), None),
+            (None, true) => {
+                let because = "stands for the workload's own address; --dst gives another".to_owned();
+                (Entry::Inbound(elsewhere), named(elsewhere, because))
             }
+            (None, false) if host.is_some() => (Entry::Outbound(elsewhere), None),
+            (None, false) => match known() {
+                Some(to) => {
+                    (Entry::Outbound(to), named(to, format!("the address of service `{}`", self.host)))
+                }
+                None => {
+                    let because = format!(
+                        "no service here has the name `{}` and an address at port {port}: this one stands for what DNS \
+                         would say; --dst gives it",
+                        self.host
+                    );
+                    (Entry::Outbound(elsewhere), named(elsewhere, because))
+                }
+            },
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `config`, `explain`, `wait` and `request`, from a directory and from a running agent: both must say the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "commands/explain.rs"]
+mod explain;
 #[path = "commands/live.rs"]
 mod live;
 #[path = "commands/readiness.rs"]

@@ -4,6 +4,7 @@
 //! The choices are made by the look-ups that the data plane uses; here they are only described.
 
 mod action;
+mod connection;
 mod endpoints;
 mod reasons;
 
@@ -12,9 +13,8 @@ use std::{fmt, net::SocketAddr};
 use serde::Serialize;
 
 use crate::{
-    Application, Binding, CameBy, ConnectionFacts, Direction, FilterChain, Listener, ListenerId,
-    LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, Snapshot, Transport, VirtualHost,
-    WeightedClusters, match_route,
+    CameBy, FilterChain, LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, Snapshot,
+    VirtualHost, WeightedClusters, https_location, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -61,6 +61,17 @@ pub struct Step {
     pub because: Vec<String>,
     /// Candidates looked at before, or instead, in the order they were.
     pub rejected: Vec<Rejected>,
+}
+
+/// A Gateway that is for other proxies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ForeignGateway {
+    /// `Gateway namespace/name`.
+    pub name: String,
+    /// The ports its servers declare.
+    pub ports: Vec<u16>,
+    /// Why it is not for this one.
+    pub because: String,
 }
 
 /// A candidate that was not taken.
@@ -110,8 +121,22 @@ impl<'s> Walk<'s> {
             return "no listener: the connection is refused".to_owned();
         };
         let Some(chain) = self.filter_chain(question, listener) else {
-            return "connection closed (NR filter_chain_not_found)".to_owned();
+            return format!(
+                "connection closed (NR filter_chain_not_found){}",
+                self.tls_mismatch(question, listener)
+            );
         };
+        if let Some(refused) = self.handshake(question.tls, chain) {
+            return refused;
+        }
+        let served = self.served(question, chain);
+        match chain.tls.map(|tls| &self.snapshot.tls_context(tls).clients) {
+            Some(clients) if clients.must_show() => format!("{served}, for clients that show a certificate"),
+            _ => served,
+        }
+    }
+
+    fn served<R: RequestHead>(&mut self, question: &Question<'_, R>, chain: &'s FilterChain) -> String {
         match &chain.filter {
             NetworkFilter::Blackhole => {
                 "connection closed: nothing is served here (BlackHoleCluster)".to_owned()
@@ -123,99 +148,15 @@ impl<'s> Walk<'s> {
             NetworkFilter::Http(http) => {
                 let config = self.snapshot.route_config(http.route_config);
                 let over_tls = chain.tls.is_some();
+                if question.request.method() == "CONNECT" {
+                    return "404 NR route_not_found: CONNECT is not routed".to_owned();
+                }
                 match Normalized::new(question.request, http.path_normalization) {
                     Ok(request) => self.normalized(question.request, &request, over_tls, config),
                     Err(invalid) => format!("400 path_normalization_failed: {invalid}"),
                 }
             }
         }
-    }
-
-    fn listener(&mut self, entry: Entry) -> Option<ListenerId> {
-        let (listener, because) = match entry {
-            Entry::Port(port) => (self.on_port(port), format!("it is bound to port {port}")),
-            Entry::Outbound(to) => match self.snapshot.captured_listener(to) {
-                Some(id) => (Some(id), reasons::captured(self.snapshot.listener(id), to)),
-                None => (self.of(Direction::Outbound), format!("no listener is for {to} or for its port")),
-            },
-            Entry::Inbound(_) => (self.of(Direction::Inbound), "it serves everything inbound".to_owned()),
-        };
-        let step = match listener {
-            Some(id) => Step::chosen("listener", self.snapshot.listener(id).name.as_str(), because),
-            None => {
-                let mut step = Step::nothing("listener", reasons::no_listener(entry));
-                let bound =
-                    self.snapshot.listeners().iter().filter(|l| matches!(l.binding, Binding::Socket(_)));
-                step.rejected = bound.take(SHOWN).map(reasons::other_listener).collect();
-                step
-            }
-        };
-        self.steps.push(step);
-        listener
-    }
-
-    fn on_port(&self, port: u16) -> Option<ListenerId> {
-        self.bound(|listener, at| at.port() == port && listener.direction == Direction::Gateway)
-    }
-
-    /// The listener that captures one direction.
-    fn of(&self, direction: Direction) -> Option<ListenerId> {
-        self.bound(|listener, _| listener.direction == direction)
-    }
-
-    /// The first listener with a socket of its own that is wanted.
-    fn bound(&self, wanted: impl Fn(&Listener, SocketAddr) -> bool) -> Option<ListenerId> {
-        let listeners = (0..).map(ListenerId).zip(self.snapshot.listeners());
-        let mut bound = listeners.filter(|(_, listener)| match listener.binding {
-            Binding::Socket(at) => wanted(listener, at),
-            Binding::Dialled(_) | Binding::Captured(_) => false,
-        });
-        bound.next().map(|(id, _)| id)
-    }
-
-    fn filter_chain<R>(&mut self, question: &Question<'_, R>, id: ListenerId) -> Option<&'s FilterChain> {
-        let listener = self.snapshot.listener(id);
-        let destination = match (question.entry, listener.binding) {
-            (Entry::Outbound(to) | Entry::Inbound(to), _) => to,
-            (Entry::Port(_), Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) => at,
-        };
-        self.port = destination.port();
-        let (transport, application) = match question.tls {
-            true => (Transport::Tls, Application::Opaque),
-            false => (Transport::RawBuffer, Application::Http),
-        };
-        let facts =
-            ConnectionFacts { destination, server_name: question.server_name, transport, application };
-        let chosen = self.snapshot.select_filter_chain(&facts, id);
-        let others =
-            listener.filter_chains.iter().filter(|chain| chosen.is_none_or(|c| !std::ptr::eq(*chain, c)));
-        let rejected: Vec<_> = others
-            .take(SHOWN)
-            .map(|chain| Rejected {
-                name: chain.name.clone(),
-                because: reasons::chain(&chain.matches, &facts),
-            })
-            .collect();
-        let step = match chosen {
-            Some(chain) => {
-                let is_default = listener
-                    .default_filter_chain
-                    .as_ref()
-                    .is_some_and(|default| std::ptr::eq(default, chain));
-                let because = match is_default {
-                    true => "no other chain accepts the connection".to_owned(),
-                    false => reasons::chain_conditions(&chain.matches),
-                };
-                let mut step = Step::chosen("filter chain", chain.name.as_str(), because);
-                if let Some(tls) = chain.tls {
-                    step.because.push(format!("TLS ends here with {}", self.snapshot.tls_context(tls).name));
-                }
-                step
-            }
-            None => Step::nothing("filter chain", "none accepts the connection"),
-        };
-        self.steps.push(Step { rejected, ..step });
-        chosen
     }
 
     fn normalized(
@@ -255,8 +196,14 @@ impl<'s> Walk<'s> {
         self.steps.push(step);
         match found {
             Err(NoRoute::TlsRequired) => {
-                "301 to https: the server redirects everything that comes in clear text (httpsRedirect)"
-                    .to_owned()
+                match https_location(request.authority(), request.path_and_query(), self.port) {
+                    Some(location) => {
+                        format!(
+                            "301 redirect to {location}: the server wants https of clear text (httpsRedirect)"
+                        )
+                    }
+                    None => "404 NR route_not_found: the request names no host to be sent to".to_owned(),
+                }
             }
             Err(NoRoute::VirtualHost | NoRoute::Route) => {
                 self.steps.push(Step {

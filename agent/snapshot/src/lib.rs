@@ -32,7 +32,7 @@ pub use cluster::{
     SourceAddresses, UpstreamProtocol,
 };
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
-pub use explain::{Entry, Explanation, Question, Rejected, Step, explain};
+pub use explain::{Entry, Explanation, ForeignGateway, Question, Rejected, Step, explain};
 pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections,
     Inspection, NetworkFilter, TcpProxy, Transport,
@@ -44,10 +44,10 @@ pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
 pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
 pub use route::{
-    AbortStatus, CameBy, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, HeaderMatch, Mirror,
-    Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern, QueryMatch, Redirect, RedirectPort,
-    RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteList, RouteMatch,
-    SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters, match_route,
+    AbortStatus, CameBy, ClusterTarget, CorsPolicy, CorsVerdict, Edits, Fault, Forward, HeaderEdits,
+    HeaderMatch, Mirror, Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern, QueryMatch, Redirect,
+    RedirectPort, RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteList,
+    RouteMatch, SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters, https_location, match_route,
 };
 pub use tls::{
     AlternativeName, Authority, Certificate, CertificateFacts, CipherSuite, ClientCertificates, Credential,
@@ -83,6 +83,8 @@ pub struct Draft {
     pub clusters: Vec<Cluster>,
     /// All ways to terminate TLS, referred to by [`TlsContextId`].
     pub tls_contexts: Vec<TlsContext>,
+    /// Gateways that are for other proxies; only [`explain`] speaks of them.
+    pub foreign_gateways: Vec<ForeignGateway>,
 }
 
 impl Draft {
@@ -138,6 +140,11 @@ impl Snapshot {
     /// All clusters, in dump order.
     pub fn clusters(&self) -> &[Cluster] {
         &self.draft.clusters
+    }
+
+    /// Gateways that are for other proxies.
+    pub fn foreign_gateways(&self) -> &[ForeignGateway] {
+        &self.draft.foreign_gateways
     }
 
     /// All ways to terminate TLS, in dump order.

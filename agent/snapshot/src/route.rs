@@ -1,6 +1,7 @@
 //! Route configurations: authority → virtual host → first route that matches.
 
 mod action;
+mod cors;
 mod index;
 mod list;
 mod matches;
@@ -10,13 +11,14 @@ mod rewrite;
 mod weighted;
 
 pub use action::{
-    AbortStatus, CorsPolicy, Edits, Fault, Forward, HeaderEdits, Mirror, PathRewrite, Redirect, RedirectPort,
+    AbortStatus, Edits, Fault, Forward, HeaderEdits, Mirror, PathRewrite, Redirect, RedirectPort,
     RetryCondition, RetryOn, RetryPolicy, Rewrite, RouteAction, SearchPattern, Share,
 };
+pub use cors::{CorsPolicy, CorsVerdict};
 pub use list::RouteList;
 pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
 pub use pattern::Pattern;
-pub use redirect::CameBy;
+pub use redirect::{CameBy, https_location};
 pub use weighted::{ClusterTarget, WeightedClusters};
 
 use std::sync::Arc;

@@ -55,6 +55,11 @@ pub enum ClientCertificates {
 }
 
 impl ClientCertificates {
+    /// Whether a client without a certificate is refused.
+    pub fn must_show(&self) -> bool {
+        matches!(self, Self::Required(_) | Self::Unverified { required: true })
+    }
+
     /// The authority that certificates are checked against.
     pub fn authority(&self) -> Option<&Authority> {
         match self {

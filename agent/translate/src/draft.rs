@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use resources::ForwardClientCertDetails;
 use snapshot::{
-    Binding, Direction, Draft, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections, Listener,
-    NetworkFilter, PathNormalization, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext,
-    TlsContextId, WeightedClusters,
+    Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway, ForwardClientCert,
+    HttpConnections, Listener, NetworkFilter, PathNormalization, RouteConfig, RouteConfigId, Snapshot,
+    TcpProxy, TlsContext, TlsContextId, WeightedClusters,
 };
 
 use crate::{clusters::Clusters, proxy::MeshOptions};
@@ -22,6 +22,7 @@ pub(crate) struct DraftBuilder {
     listeners: Vec<Listener>,
     tables: Vec<RouteConfig>,
     tls_contexts: Vec<TlsContext>,
+    foreign_gateways: Vec<ForeignGateway>,
 }
 
 impl DraftBuilder {
@@ -36,6 +37,10 @@ impl DraftBuilder {
         let gateway = mesh.gateway_forward_client_cert.unwrap_or(ForwardClientCertDetails::SanitizeSet);
         let (inbound_certificates, gateway_certificates) = (forward(inbound), forward(gateway));
         Self { path_normalization, inbound_certificates, gateway_certificates, ..Self::default() }
+    }
+
+    pub(crate) fn add_foreign_gateways(&mut self, gateways: impl Iterator<Item = ForeignGateway>) {
+        self.foreign_gateways.extend(gateways);
     }
 
     pub(crate) fn add_listener(&mut self, listener: Listener) {
@@ -78,7 +83,9 @@ impl DraftBuilder {
             }
         }
         self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
-        Draft { listeners: self.listeners, route_configs, clusters: clusters.list, tls_contexts }.finish()
+        let (listeners, clusters) = (self.listeners, clusters.list);
+        Draft { listeners, route_configs, clusters, tls_contexts, foreign_gateways: self.foreign_gateways }
+            .finish()
     }
 }
 

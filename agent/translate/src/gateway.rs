@@ -36,6 +36,7 @@ pub(crate) fn build(
     if servers.is_empty() {
         findings.extend(servers::not_selected(resources, registry.proxy));
     }
+    draft.add_foreign_gateways(servers::foreign(resources, registry.proxy));
     let gateway = Gateway { registry, clusters, rules };
     for (address, port) in servers::by_port(servers, registry, findings) {
         match port.spoken {

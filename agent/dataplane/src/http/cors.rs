@@ -1,6 +1,6 @@
 //! Cross-origin rules (`corsPolicy`): which preflights are answered here, and what other answers say.
 
-use snapshot::{CorsPolicy, RequestHead};
+use snapshot::{CorsPolicy, CorsVerdict, RequestHead};
 
 /// What a route's rules mean for one request.
 #[derive(Debug, Eq, PartialEq)]
@@ -17,23 +17,16 @@ pub(super) enum Verdict {
 pub(super) type Line = (&'static str, Vec<u8>);
 
 /// Judges a request by the rules of its route.
-///
-/// A preflight is `OPTIONS` with `origin` and `access-control-request-method`; no other request is answered here.
 pub(super) fn judge(policy: &CorsPolicy, request: &impl RequestHead) -> Verdict {
-    let Some(origin) = request.header("origin").filter(|origin| !origin.is_empty()) else {
-        return Verdict::Unconcerned;
-    };
-    let allowed = policy.allow_origins.iter().any(|allowed| allowed.matches(origin));
-    let asked = request.header("access-control-request-method").is_some_and(|method| !method.is_empty());
-    match (request.method() == "OPTIONS" && asked, allowed) {
-        (true, true) => Verdict::Preflight(policy_lines(policy, origin)),
-        (true, false) if policy.ignore_unmatched_preflights => Verdict::Preflight(Vec::new()),
-        (false, true) => {
+    match policy.judge(request) {
+        CorsVerdict::Unconcerned => Verdict::Unconcerned,
+        CorsVerdict::Preflight(origin) => Verdict::Preflight(policy_lines(policy, origin)),
+        CorsVerdict::Denied => Verdict::Preflight(Vec::new()),
+        CorsVerdict::Allowed(origin) => {
             let mut lines = origin_lines(policy, origin);
             push(&mut lines, EXPOSE_HEADERS, &policy.expose_headers);
             Verdict::Allowed(lines)
         }
-        (_, false) => Verdict::Unconcerned,
     }
 }
 

@@ -56,6 +56,7 @@ fn a_gateway_is_dumped_under_istios_names() {
             alpn: vec!["h2".into()],
             ..TlsContext::default()
         }],
+        foreign_gateways: Vec::new(),
     };
     let version = DumpVersion { number: 7, last_updated: String::new() };
     let dump = config_dump(&draft.finish(), &version, &LiveClusters::default());

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::{Step, endpoints};
 use crate::{
-    AbortStatus, CameBy, ClusterTarget, CorsPolicy, Edits, Fault, Forward, HeaderEdits, LiveClusters,
-    PathRewrite, Redirect, RequestHead, RetryPolicy, Route, RouteAction, Snapshot, TextMatch,
-    UpstreamProtocol, WeightedClusters,
+    AbortStatus, CameBy, ClusterTarget, CorsPolicy, CorsVerdict, Edits, Fault, Forward, HeaderEdits,
+    LiveClusters, PathRewrite, Redirect, RequestHead, RetryPolicy, Route, RouteAction, Share, Snapshot,
+    TextMatch, UpstreamProtocol, WeightedClusters,
 };
 
 /// How a route's work ends.
@@ -26,9 +26,15 @@ pub(super) fn describe<'r>(
     let mut effects = Vec::new();
     if let Some(cors) = &route.cors {
         effects.push(describe_cors(cors));
+        if let Some(answer) = preflight(cors, request) {
+            return (effects, Ending::Answered(answer));
+        }
     }
     if let Some(fault) = &route.fault {
         describe_fault(fault, &mut effects);
+        if let Some((status, Share::ALL)) = fault.abort {
+            return (effects, Ending::Answered(format!("{} FI fault_filter_abort", abort(status))));
+        }
     }
     if let Some(headers) = &route.headers {
         describe_headers("", headers, &mut effects);
@@ -62,6 +68,17 @@ fn describe_cors(policy: &CorsPolicy) -> String {
     text
 }
 
+/// What a preflight is answered by the proxy itself.
+fn preflight(policy: &CorsPolicy, request: &impl RequestHead) -> Option<String> {
+    match policy.judge(request) {
+        CorsVerdict::Preflight(_) => Some("200 answered to the preflight: its origin is allowed".to_owned()),
+        CorsVerdict::Denied => {
+            Some("200 answered to the preflight without permission: its origin is not allowed".to_owned())
+        }
+        CorsVerdict::Allowed(_) | CorsVerdict::Unconcerned => None,
+    }
+}
+
 fn describe_retries(retries: &RetryPolicy) -> String {
     let conditions = retries.on.conditions.iter().map(|condition| condition.name().to_owned());
     let statuses = retries.on.statuses.iter().map(ToString::to_string);
@@ -78,11 +95,18 @@ fn describe_fault(fault: &Fault, effects: &mut Vec<String>) {
         effects.push(format!("{} % are delayed by {delay:?} (fault, flag DI)", share.percent()));
     }
     if let Some((status, share)) = fault.abort {
-        let status = match status {
-            AbortStatus::Http(status) => status.to_string(),
-            AbortStatus::Grpc(status) => format!("gRPC status {status}"),
-        };
-        effects.push(format!("{} % are answered {status} instead (fault, flag FI)", share.percent()));
+        effects.push(format!(
+            "{} % are answered {} instead (fault, flag FI)",
+            share.percent(),
+            abort(status)
+        ));
+    }
+}
+
+fn abort(status: AbortStatus) -> String {
+    match status {
+        AbortStatus::Http(status) => status.to_string(),
+        AbortStatus::Grpc(status) => format!("gRPC status {status}"),
     }
 }
 
@@ -143,15 +167,16 @@ pub(super) fn cluster(
     all: &WeightedClusters,
 ) -> (Step, String) {
     let name = target.name.as_str();
-    let share = share(target, all);
+    let mut because: Vec<String> = share(target, all).into_iter().collect();
     let Some(id) = target.id else {
-        let why = "no service of that name, port and subset is known to this proxy";
-        let because = share.into_iter().chain([why.to_owned()]).collect();
+        because.push("no service of that name, port and subset is known to this proxy".to_owned());
+        if let Some(headers) = &target.headers {
+            describe_headers(" for this cluster", headers, &mut because);
+        }
         let step = Step { because, ..Step::chosen("cluster", name, "") };
         return (step, format!("503 NC cluster_not_found ({name})"));
     };
     let cluster = snapshot.cluster(id);
-    let mut because: Vec<String> = share.into_iter().collect();
     because
         .extend(cluster.destination_rule.as_ref().map(|rule| format!("policies of DestinationRule {rule}")));
     because.extend(protocol(cluster.protocol));

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    matches::TextMatch,
     pattern::{MAX_SIZE, clause},
     weighted::{ClusterTarget, WeightedClusters},
 };
@@ -262,25 +261,6 @@ pub struct Mirror {
     pub target: ClusterTarget,
     /// How many requests are copied.
     pub share: Share,
-}
-
-/// Cross-origin rules (VirtualService `corsPolicy`).
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct CorsPolicy {
-    /// Origins allowed; any suffices.
-    pub allow_origins: Vec<TextMatch>,
-    /// Value of `access-control-allow-methods`; empty is not sent.
-    pub allow_methods: String,
-    /// Value of `access-control-allow-headers`; empty is not sent.
-    pub allow_headers: String,
-    /// Value of `access-control-expose-headers`; empty is not sent.
-    pub expose_headers: String,
-    /// Value of `access-control-max-age` in seconds.
-    pub max_age: Option<u64>,
-    /// Whether `access-control-allow-credentials: true` is sent.
-    pub allow_credentials: bool,
-    /// Whether preflights from other origins are answered here, without rules, instead of being forwarded.
-    pub ignore_unmatched_preflights: bool,
 }
 
 /// Changes to the headers of requests and answers (VirtualService `headers`).

@@ -11,6 +11,8 @@ use resources::{
     Severity, TlsMode,
 };
 
+use snapshot::ForeignGateway;
+
 use super::attach::{Attached, Attachments};
 use crate::{credentials::Unusable, draft::address_name, proxy::Proxy, registry::Registry};
 
@@ -188,10 +190,6 @@ pub(crate) fn selected<'s>(
     attachments: &Attachments<'s>,
     proxy: &Proxy,
 ) -> Vec<SelectedServer<'s>> {
-    let selects = |gateway: &&Arc<Object<resources::Gateway>>| {
-        let labels = gateway.spec.selector.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
-        labels && (!proxy.mesh.scope_gateways_to_namespace || gateway.meta.namespace() == proxy.namespace)
-    };
     let servers = |gateway: &'s Arc<Object<resources::Gateway>>| {
         let reference = super::reference(gateway);
         let server = move |(index, server)| {
@@ -200,7 +198,30 @@ pub(crate) fn selected<'s>(
         };
         gateway.spec.servers.iter().enumerate().map(server)
     };
-    resources.gateways().iter().filter(selects).flat_map(servers).collect()
+    let chosen = resources.gateways().iter().filter(|gateway| selects(gateway, proxy));
+    chosen.flat_map(servers).collect()
+}
+
+fn selects(gateway: &Object<resources::Gateway>, proxy: &Proxy) -> bool {
+    let labels = gateway.spec.selector.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
+    labels && (!proxy.mesh.scope_gateways_to_namespace || gateway.meta.namespace() == proxy.namespace)
+}
+
+/// The Gateways that are for other proxies, each with the reason.
+pub(crate) fn foreign(resources: &ResourceSet, proxy: &Proxy) -> impl Iterator<Item = ForeignGateway> {
+    let others = resources.gateways().iter().filter(|gateway| !selects(gateway, proxy));
+    others.map(|gateway| {
+        let wanted = gateway.spec.selector.iter().find(|(key, value)| proxy.labels.get(*key) != Some(value));
+        let because = match wanted {
+            Some((key, value)) => match proxy.labels.get(key) {
+                Some(own) => format!("it selects proxies with {key}={value}, and this one has {key}={own}"),
+                None => format!("it selects proxies with {key}={value}, and this one has no label {key}"),
+            },
+            None => format!("it counts in namespace {} only", gateway.meta.namespace()),
+        };
+        let ports = gateway.spec.servers.iter().map(|server| server.port.number).collect();
+        ForeignGateway { name: gateway.meta.id.to_string(), ports, because }
+    })
 }
 
 /// Says of every Gateway that it selects other proxies: worth saying when none selects this one.

@@ -1,0 +1,150 @@
+//! `explain request` where the answer is given before any route, or instead of one.
+
+use std::fs;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{offline, printed, with};
+
+/// What is said about a request to the gateway or sidecar of a directory with this file.
+fn explained(yaml: &str, arguments: &[&str]) -> String {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("a.yaml"), yaml).unwrap();
+    let command = [&["explain", "request"], arguments].concat();
+    let text = printed(&with(&command, &offline(&directory)));
+    let json = printed(&with(&[&command[..], &["-o", "json"]].concat(), &offline(&directory)));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let verdict = json["verdict"].as_str().unwrap();
+    assert_eq!(text.lines().last().unwrap(), format!("verdict: {verdict}"), "JSON and text differ");
+    text
+}
+
+fn verdict(yaml: &str, arguments: &[&str]) -> String {
+    let text = explained(yaml, arguments);
+    text.lines().last().unwrap().trim_start_matches("verdict: ").to_owned()
+}
+
+fn gateway(servers: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: edge}}, \
+         spec: {{selector: {{istio: edge}}, servers: [{servers}]}}}}\n---\n"
+    )
+}
+
+fn rules(http: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: web}}, \
+         spec: {{hosts: [a.com], gateways: [edge], http: [{http}]}}}}\n---\n"
+    )
+}
+
+const HTTP: &str = "{port: {number: 8080, name: http, protocol: HTTP}, hosts: [a.com]}";
+const ANSWER: &str = "{directResponse: {status: 200}}";
+
+fn https(tls: &str) -> String {
+    format!("{{port: {{number: 8443, name: https, protocol: HTTPS}}, hosts: [a.com], tls: {tls}}}")
+}
+
+#[test]
+fn clear_text_and_tls_meet_the_wrong_port() {
+    let clear = gateway(HTTP) + &rules(ANSWER);
+    let wanted = "400 DPE http1.codec_error: the client speaks TLS on a port that serves clear text";
+    assert_eq!(verdict(&clear, &["GET", "https://a.com:8080/"]), wanted);
+    let tls = gateway(&https("{mode: SIMPLE, credentialName: c}")) + &rules(ANSWER);
+    let wanted = "connection closed (NR filter_chain_not_found): \
+                  the client speaks clear text, and the port serves TLS only";
+    assert_eq!(verdict(&tls, &["GET", "http://a.com:8443/"]), wanted);
+}
+
+#[test]
+fn tls_fails_without_a_usable_certificate_and_may_ask_for_the_clients() {
+    let broken =
+        "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: shop}, stringData: {tls.crt: a}}\n";
+    let at = ["GET", "https://a.com:8443/"];
+    let simple = gateway(&https("{mode: SIMPLE, credentialName: c}")) + &rules(ANSWER);
+    let refused = verdict(&(simple.clone() + broken), &at);
+    assert!(
+        refused.starts_with("TLS handshake refused: credentialName: Secret shop/c holds no"),
+        "{refused}"
+    );
+    let elsewhere = explained(&simple, &at);
+    assert!(elsewhere.contains("its certificate is not among what is looked at here"), "{elsewhere}");
+    let mutual = gateway(&https("{mode: MUTUAL, credentialName: c}")) + &rules(ANSWER);
+    let asked = explained(&mutual, &at);
+    assert!(asked.contains("clients must show a certificate issued by kubernetes://c-cacert"), "{asked}");
+    assert!(asked.trim_end().ends_with(", for clients that show a certificate"), "{asked}");
+}
+
+#[test]
+fn a_redirect_to_https_tells_where() {
+    let redirecting =
+        "{port: {number: 8080, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}";
+    let told = verdict(&(gateway(redirecting) + &rules(ANSWER)), &["GET", "http://a.com:8080/b?c"]);
+    assert_eq!(
+        told,
+        "301 redirect to https://a.com/b?c: the server wants https of clear text (httpsRedirect)"
+    );
+}
+
+#[test]
+fn faults_and_preflights_are_answered_before_anything_is_sent() {
+    let fault = |share: u32| {
+        let rule = format!(
+            "{{fault: {{abort: {{httpStatus: 418, percentage: {{value: {share}}}}}}}, route: [{{destination: {{host: b}}}}]}}"
+        );
+        verdict(&(gateway(HTTP) + &rules(&rule)), &["GET", "http://a.com:8080/"])
+    };
+    assert_eq!(fault(100), "418 FI fault_filter_abort");
+    assert!(fault(99).starts_with("503 NC cluster_not_found"), "{}", fault(99));
+    let cors = "{corsPolicy: {allowOrigins: [{exact: 'https://b.com'}], unmatchedPreflights: IGNORE}, \
+                directResponse: {status: 204}}";
+    let preflight = |origin: &str| {
+        let origin = format!("origin: {origin}");
+        let url = "http://a.com:8080/";
+        let asked = ["OPTIONS", url, "-H", &origin, "-H", "access-control-request-method: GET"];
+        verdict(&(gateway(HTTP) + &rules(cors)), &asked)
+    };
+    assert_eq!(preflight("https://b.com"), "200 answered to the preflight: its origin is allowed");
+    let denied = "200 answered to the preflight without permission: its origin is not allowed";
+    assert_eq!(preflight("https://c.com"), denied);
+    assert_eq!(
+        verdict(&(gateway(HTTP) + &rules(ANSWER)), &["CONNECT", "http://a.com:8080/"]),
+        "404 NR route_not_found: CONNECT is not routed"
+    );
+}
+
+#[test]
+fn a_gateway_for_other_proxies_is_named() {
+    let text = explained(
+        &(gateway(HTTP) + &rules(ANSWER)),
+        &["GET", "http://a.com:8080/", "--labels", "istio=ingressgateway"],
+    );
+    let wanted =
+        "not Gateway shop/edge: it selects proxies with istio=edge, and this one has istio=ingressgateway";
+    assert!(text.contains(wanted), "{text}");
+    assert!(text.ends_with("verdict: no listener: the connection is refused\n"), "{text}");
+}
+
+#[test]
+fn an_address_that_nobody_gave_is_introduced() {
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: b}, spec: {clusterIP: 10.96.0.9, ports: [{name: http, port: 80}]}}";
+    let known = explained(service, &["GET", "http://b/"]);
+    assert!(
+        known.starts_with("destination   10.96.0.9:80\n              the address of service `b`\n"),
+        "{known}"
+    );
+    let unknown = explained(service, &["GET", "http://nobody/"]);
+    assert!(unknown.starts_with("destination   192.0.2.1:80\n"), "{unknown}");
+    assert!(unknown.contains("no service here has the name `nobody`"), "{unknown}");
+    let given = explained(service, &["GET", "http://nobody/", "--dst", "10.96.0.9:80"]);
+    assert!(given.starts_with("listener "), "{given}");
+}
+
+#[test]
+fn headers_of_a_cluster_nobody_knows_are_told() {
+    let weighted = "{route: [{destination: {host: gone}, weight: 1, headers: {request: {set: {x-a: b}}}}, \
+                    {destination: {host: lost}, weight: 1}]}";
+    let text = explained(&(gateway(HTTP) + &rules(weighted)), &["GET", "http://a.com:8080/"]);
+    assert!(text.contains("request header for this cluster `x-a` set to `b`"), "{text}");
+}
