@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     admin,
-    interface::{Answer, Known, exposition, text},
+    interface::{Answer, Caller, Known, exposition, text},
 };
 
 /// Where the application's own metrics are, as injection says it in `ISTIO_PROMETHEUS_ANNOTATIONS`.
@@ -58,6 +58,9 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/stats/prometheus") => merged(known).await,
         (&Method::GET, "/healthz/ready") => admin::ready(&known.status),
+        (&Method::POST, "/quitquitquit") if !is_from_pod(request) => {
+            text(StatusCode::FORBIDDEN, "only requests from localhost may end the proxy\n")
+        }
         (&Method::POST, "/quitquitquit") => {
             known.status.quit();
             text(StatusCode::OK, "OK\n")
@@ -70,6 +73,11 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
             "no such path; GET /stats/prometheus, GET /healthz/ready and POST /quitquitquit are the ones\n",
         ),
     }
+}
+
+/// Whether the caller is a process of the pod: other pods reach this port, too.
+fn is_from_pod(request: &Request<Bytes>) -> bool {
+    request.extensions().get::<Caller>().is_some_and(|caller| caller.0.to_canonical().is_loopback())
 }
 
 /// The proxy's metrics and the application's. One that fails must not hide the other.
@@ -121,6 +129,17 @@ async fn scrape(application: &ApplicationMetrics) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_pod_itself_may_end_the_proxy() {
+        let from = |ip: &str| {
+            let mut request = Request::new(Bytes::new());
+            request.extensions_mut().insert(Caller(ip.parse().unwrap()));
+            is_from_pod(&request)
+        };
+        assert!(from("127.0.0.1") && from("::1") && from("::ffff:127.0.0.1"));
+        assert!(!from("10.0.0.1") && !from("::ffff:10.0.0.1") && !is_from_pod(&Request::new(Bytes::new())));
+    }
 
     #[test]
     fn annotations_say_where_the_applications_metrics_are() {

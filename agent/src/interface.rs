@@ -1,6 +1,12 @@
 //! The control side's HTTP ports: admin (15000, loopback), readiness (15021), metrics (15090) and the agent's (15020).
 
-use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use dataplane::BindError;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -83,7 +89,7 @@ impl Interface {
         let Ok(listener) = TcpListener::from_std(self.socket) else { return };
         let mut running: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, peer)) = listener.accept().await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
@@ -92,15 +98,21 @@ impl Interface {
             {
                 oldest.abort();
             }
-            let task = tokio::spawn(serve_connection(stream, self.purpose, Arc::clone(&known)));
+            let task =
+                tokio::spawn(serve_connection((stream, Caller(peer.ip())), self.purpose, Arc::clone(&known)));
             running.push_back(task.abort_handle());
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, purpose: Purpose, known: Arc<Known>) {
-    let service = service_fn(move |request: Request<Incoming>| {
+/// Who asks; every request carries it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller(pub(crate) IpAddr);
+
+async fn serve_connection((stream, caller): (TcpStream, Caller), purpose: Purpose, known: Arc<Known>) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let known = Arc::clone(&known);
+        request.extensions_mut().insert(caller);
         async move { Ok::<_, Infallible>(answer_to(request, purpose, &known).await) }
     });
     let serving =
