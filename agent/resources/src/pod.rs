@@ -73,7 +73,7 @@ impl Shape for PodSpec {
         Self(Pod {
             ips: Vec::new(),
             node: fields.unused("nodeName"),
-            service_account: fields.unused("serviceAccountName"),
+            service_account: fields.optional("serviceAccountName"),
             is_host_network: fields.or_default("hostNetwork"),
             ports: containers.into_iter().chain(init_containers).flat_map(|container| container.0).collect(),
         })

@@ -1,9 +1,13 @@
 //! The clusters of a snapshot, by name.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use foldhash::fast::FixedState;
-use resources::{Finding, Path, Protocol, ResourceSet, Subset};
+use resources::{Finding, Labels, Path, Protocol, ResourceSet, Subset};
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint,
     Locality, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
@@ -94,6 +98,17 @@ fn own_locality(resources: &ResourceSet, proxy: &Proxy) -> Option<Locality> {
     proxy.locality.clone().or_else(of_pod)
 }
 
+fn says_mesh_tls(labels: &Labels) -> bool {
+    labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio")
+}
+
+/// The service accounts of the endpoints that TLS is spoken to: without a rule for it only those that say so. Empty when
+/// one of them is not known.
+fn accounts<'e>(endpoints: &[KnownEndpoint<'e>], has_rule: bool) -> BTreeSet<&'e str> {
+    let asked = endpoints.iter().filter(|known| has_rule || known.labels.is_some_and(says_mesh_tls));
+    asked.map(|known| known.account).collect::<Option<_>>().unwrap_or_default()
+}
+
 struct ClusterMaker<'m, 'c> {
     proxy: &'m Proxy,
     own_locality: Option<Locality>,
@@ -130,7 +145,10 @@ impl ClusterMaker<'_, '_> {
     ) -> Cluster {
         let policy =
             destination.map(|destination| destination.policy(subset, port.number)).unwrap_or_default();
-        let discovery = self.discovery(service, port, subset, &policy);
+        let mut endpoints = service.endpoints(port);
+        endpoints.retain(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
+        let accounts = accounts(&endpoints, policy.tls.is_some());
+        let discovery = self.discovery((service, port), endpoints, &policy);
         let subset_name = subset.map_or("", |subset| subset.name.as_str());
         let mut cluster = Cluster {
             service: Some(name.clone()),
@@ -147,6 +165,7 @@ impl ClusterMaker<'_, '_> {
                 port: port.number,
                 is_in_mesh: service.is_in_mesh(),
                 names: service.certificate_names(),
+                accounts: &accounts,
             },
         );
         cluster
@@ -173,29 +192,23 @@ impl ClusterMaker<'_, '_> {
         tls
     }
 
-    /// The endpoints of a subset, or all.
+    /// How endpoints are found.
     fn discovery(
         &self,
-        service: &KnownService<'_>,
-        port: &KnownPort<'_>,
-        subset: Option<&Subset>,
+        (service, port): (&KnownService<'_>, &KnownPort<'_>),
+        endpoints: Vec<KnownEndpoint<'_>>,
         policy: &Policy<'_>,
     ) -> Discovery {
-        let chosen = || {
-            let mut endpoints = service.endpoints(port);
-            endpoints.retain(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
-            endpoints
-        };
         match service.resolution {
             // Clients of a headless service choose the pod themselves, except where HTTP lets us choose.
             Resolution::ChosenByClient if !port.protocol.is_some_and(Protocol::is_http) => {
                 Discovery::OriginalDestination
             }
             Resolution::Listed | Resolution::ChosenByClient => {
-                self.listed(chosen(), service.is_in_mesh(), policy)
+                self.listed(endpoints, service.is_in_mesh(), policy)
             }
             Resolution::OriginalDestination => Discovery::OriginalDestination,
-            Resolution::Dns(resolution) => self.resolved(chosen(), resolution, policy),
+            Resolution::Dns(resolution) => self.resolved(endpoints, resolution, policy),
         }
     }
 
@@ -203,8 +216,7 @@ impl ClusterMaker<'_, '_> {
     fn listed(&self, endpoints: Vec<KnownEndpoint<'_>>, is_in_mesh: bool, policy: &Policy<'_>) -> Discovery {
         let near = endpoints.into_iter().filter_map(|known| {
             let labels = known.labels.filter(|_| is_in_mesh);
-            let speaks_mesh_tls =
-                labels.is_some_and(|labels| labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio"));
+            let speaks_mesh_tls = labels.is_some_and(says_mesh_tls);
             let endpoint = Endpoint { address: known.address()?, weight: known.weight, speaks_mesh_tls };
             Some(Near { endpoint, locality: known.locality, labels: known.labels })
         });

@@ -1,6 +1,6 @@
 //! TLS to endpoints, as DestinationRules ask for it and as the mesh has it by itself.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use resources::{ClientTls, ClientTlsMode};
 use snapshot::{
@@ -21,6 +21,8 @@ pub(crate) struct UpstreamPort<'p> {
     pub(crate) is_in_mesh: bool,
     /// Names that the certificates of its endpoints may carry, as the service itself says.
     pub(crate) names: &'p [String],
+    /// Service accounts of its pods; empty when they are not all known.
+    pub(crate) accounts: &'p BTreeSet<&'p str>,
 }
 
 impl Contexts<'_> {
@@ -79,8 +81,8 @@ impl Contexts<'_> {
         (Some(Arc::new(tls)), unusable)
     }
 
-    /// The mesh's own: the workload's certificate, and for the endpoint one of a workload of the service's namespace, or
-    /// one with a name that the service says.
+    /// The mesh's own: the workload's certificate, and for the endpoint one of the service accounts of its pods, or of the
+    /// service's namespace when these are not known, or one with a name that the service says.
     fn between_proxies(
         &mut self,
         port: UpstreamPort<'_>,
@@ -98,9 +100,11 @@ impl Contexts<'_> {
                 unusable.extend(wrong.into_iter().chain(wrong_roots));
             }
         }
-        let UpstreamPort { host, namespace, subset, port, names, .. } = port;
-        let peers = NameMatch::Prefix(format!("spiffe://{}/ns/{namespace}/", self.proxy.mesh.trust_domain));
-        let names = std::iter::once(peers).chain(exactly(names)).collect();
+        let UpstreamPort { host, namespace, subset, port, names, accounts, .. } = port;
+        let peers = format!("spiffe://{}/ns/{namespace}/", self.proxy.mesh.trust_domain);
+        let of_accounts = accounts.iter().map(|name| NameMatch::Exact(format!("{peers}sa/{name}")));
+        let anybody = accounts.is_empty().then(|| NameMatch::Prefix(peers.clone()));
+        let names = of_accounts.chain(anybody).chain(exactly(names)).collect();
         let tls = UpstreamTls {
             endpoints,
             server_name: ServerNameSource::Fixed(format!("outbound_.{port}_.{subset}_.{host}")),

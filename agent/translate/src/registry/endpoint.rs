@@ -14,6 +14,8 @@ pub(crate) struct KnownEndpoint<'s> {
     pub(crate) weight: u32,
     /// Labels of the workload, when it is known.
     pub(crate) labels: Option<&'s Labels>,
+    /// The service account that it runs as, when it is known.
+    pub(crate) account: Option<&'s str>,
 }
 
 /// Where an endpoint is.

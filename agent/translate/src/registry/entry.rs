@@ -99,6 +99,7 @@ impl<'s> EntryBackends<'s> {
                 locality: locality(pod.meta.locality().as_deref()),
                 weight: 1,
                 labels: Some(&pod.meta.labels),
+                account: pod.spec.service_account.as_deref(),
             })
         });
         let mut endpoints: Vec<_> =
@@ -110,6 +111,7 @@ impl<'s> EntryBackends<'s> {
                 locality: locality(None),
                 weight: 1,
                 labels: None,
+                account: None,
             }));
         }
         endpoints.sort_unstable();
@@ -152,6 +154,7 @@ fn endpoint<'s>(entry: &'s WorkloadEntry, port: &KnownPort<'_>) -> Option<KnownE
         locality: locality(entry.locality.as_deref()),
         weight: entry.weight.unwrap_or(1).max(1),
         labels: Some(&entry.labels),
+        account: entry.service_account.as_deref(),
     })
 }
 

@@ -25,7 +25,7 @@ pub(super) struct ServiceBackends<'s> {
     endpoints: Option<&'s Endpoints>,
     /// WorkloadEntries that the Service selects.
     entries: Vec<&'s WorkloadEntry>,
-    /// The pods at the addresses of the slices, for their labels.
+    /// The pods at the addresses, for their labels and service accounts.
     pods: BTreeMap<IpAddr, &'s Object<resources::Pod>>,
     with_unready: bool,
 }
@@ -54,10 +54,13 @@ impl<'s> EndpointsByService<'s> {
         let selector = &service.spec.selector;
         let entries = if selector.is_empty() { Vec::new() } else { all.entries(key.0, selector) };
         let ips = slices.iter().flat_map(|slice| &slice.endpoints).flat_map(|endpoint| &endpoint.addresses);
-        let pods = ips.filter_map(|ip| Some((*ip, all.pod_at(*ip)?))).collect();
+        let endpoints = self.endpoints.get(&key).copied();
+        let subsets = endpoints.filter(|_| slices.is_empty()).into_iter().flat_map(|all| &all.subsets);
+        let listed = subsets.flat_map(|subset| subset.addresses.iter().chain(&subset.not_ready_addresses));
+        let pods = ips.chain(listed).filter_map(|ip| Some((*ip, all.pod_at(*ip)?))).collect();
         ServiceBackends {
             slices,
-            endpoints: self.endpoints.get(&key).copied(),
+            endpoints,
             entries: entries.into_iter().map(|entry| &entry.spec).collect(),
             pods,
             with_unready: service.spec.publish_not_ready_addresses,
@@ -149,7 +152,8 @@ impl<'s> ServiceBackends<'s> {
             zone.unwrap_or_default().clone_into(&mut place.zone);
         }
         let labels = pod.map(|pod| &pod.meta.labels);
-        KnownEndpoint { place: EndpointPlace::At(address), locality: place, weight: 1, labels }
+        let account = pod.and_then(|pod| pod.spec.service_account.as_deref());
+        KnownEndpoint { place: EndpointPlace::At(address), locality: place, weight: 1, labels, account }
     }
 
     fn addresses(
@@ -193,6 +197,7 @@ fn of_entry<'s>(entry: &'s WorkloadEntry, port: &KnownPort<'_>) -> Option<KnownE
         locality: locality(entry.locality.as_deref()),
         weight: entry.weight.unwrap_or(1).max(1),
         labels: Some(&entry.labels),
+        account: entry.service_account.as_deref(),
     })
 }
 
