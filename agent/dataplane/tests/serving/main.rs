@@ -9,6 +9,7 @@ mod dns;
 mod envoy;
 mod floods;
 mod handshakes;
+mod hostile_endpoints;
 mod http1;
 mod http2;
 mod http2_upstream;

@@ -6,8 +6,8 @@ use super::{address, destination_rule_config, istio_metadata, seconds};
 use crate::{
     LiveClusters, LocalityEndpoints,
     cluster::{
-        Cluster, Discovery, DnsResolution, Endpoint, HashFunction, Limits, LoadBalancer, Locality,
-        OutlierDetection, UpstreamProtocol,
+        Cluster, Discovery, Dns, DnsName, DnsResolution, Endpoint, HashFunction, Limits, LoadBalancer,
+        Locality, OutlierDetection, UpstreamProtocol,
     },
 };
 
@@ -24,13 +24,8 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         }
         Discovery::OriginalDestination => {}
         Discovery::Dns(dns) => {
-            let name = |name: &crate::DnsName| {
-                let address = json!({"socket_address": {"address": name.host, "port_value": name.port}});
-                json!({"endpoint": {"address": address}, "load_balancing_weight": name.weight})
-            };
-            let names: Vec<_> = dns.names.iter().map(name).collect();
             dump["load_assignment"] =
-                json!({"cluster_name": cluster.name, "endpoints": [{"lb_endpoints": names}]});
+                json!({"cluster_name": cluster.name, "endpoints": names_by_locality(dns)});
         }
     }
     hash_table(&cluster.load_balancer, &mut dump);
@@ -57,6 +52,30 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
     }
     metadata(cluster, &mut dump);
     dump
+}
+
+/// Names as Envoy's `LocalityLbEndpoints`; neighbours of one place and priority are together.
+fn names_by_locality(dns: &Dns) -> Vec<Value> {
+    let place = |name: &DnsName| (name.priority, name.locality.clone());
+    let groups = dns.names.chunk_by(|a, b| place(a) == place(b));
+    let group = |names: &[DnsName]| {
+        let name = |name: &DnsName| {
+            let address = json!({"socket_address": {"address": name.host, "port_value": name.port}});
+            json!({"endpoint": {"address": address}, "load_balancing_weight": name.weight})
+        };
+        let mut dump = json!({"lb_endpoints": names.iter().map(name).collect::<Vec<_>>()});
+        if let Some(first) = names.first() {
+            dump["priority"] = first.priority.into();
+            if first.locality != Locality::default() {
+                dump["locality"] = locality(&first.locality);
+            }
+            if let Some(weight) = first.locality_weight {
+                dump["load_balancing_weight"] = weight.into();
+            }
+        }
+        dump
+    };
+    groups.map(group).collect()
 }
 
 /// The endpoints as Envoy's `ClusterLoadAssignment`; `None` for clusters that have no list of their own.

@@ -15,7 +15,7 @@ pub fn cluster_statuses(snapshot: &Snapshot, live: &LiveClusters) -> Value {
     let of_cluster = |cluster: &Cluster| {
         let hosts =
             endpoints(cluster, live).map(|(group, endpoint)| host_status(cluster, live, group, endpoint));
-        json!({
+        let mut status = json!({
             "name": cluster.name,
             "added_via_api": true,
             "host_statuses": hosts.collect::<Vec<_>>(),
@@ -23,8 +23,11 @@ pub fn cluster_statuses(snapshot: &Snapshot, live: &LiveClusters) -> Value {
                 limits(&cluster.limits).map(|(name, limit)| (name.to_owned(), limit.into())).into_iter().collect(),
             )]},
             "observability_name": cluster.name,
-            "eds_service_name": eds_service_name(cluster),
-        })
+        });
+        if let Some(name) = eds_service_name(cluster) {
+            status["eds_service_name"] = name.into();
+        }
+        status
     };
     json!({"cluster_statuses": snapshot.clusters().iter().map(of_cluster).collect::<Vec<_>>()})
 }

@@ -1,0 +1,81 @@
+//! Endpoints that never stop, or never read: what they can make the proxy hold is bounded, and they are let go.
+
+use std::{
+    io::{self, Write},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
+};
+
+use dataplane::Settings;
+
+use crate::support::{Client, Proxy, Upstream, gateway_draft};
+
+/// More than all buffers between two sockets together.
+const FAR_TOO_MUCH: usize = 50_000_000;
+
+fn impatient(upstream: &Upstream) -> Proxy {
+    let settings = Settings { idle_timeout: Duration::from_millis(500), ..Settings::default() };
+    Proxy::start(settings, |address| gateway_draft(address, &[upstream.address]))
+}
+
+/// Answers with `beginning` and then with `more` until the connection ends; tells how much that was.
+fn endless(beginning: &'static str, more: &'static str) -> (Upstream, Receiver<usize>) {
+    let (gone, noticed) = channel();
+    let upstream = Upstream::start(move |mut client: Client| {
+        client.request_head().unwrap();
+        client.send(beginning);
+        let (batch, mut sent) = (more.repeat(1000), 0);
+        while sent < FAR_TOO_MUCH && client.0.write_all(batch.as_bytes()).is_ok() {
+            sent += batch.len();
+        }
+        gone.send(sent).unwrap();
+    });
+    (upstream, noticed)
+}
+
+fn sent(noticed: &Receiver<usize>) -> usize {
+    noticed.recv_timeout(Duration::from_secs(8)).expect("the endpoint is held")
+}
+
+#[test]
+fn trailers_without_end() {
+    let beginning = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n";
+    let (upstream, noticed) = endless(beginning, "x-more: more\r\n");
+    let proxy = impatient(&upstream);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let answer = client.rest_or_reset();
+    assert!(!answer.ends_with(b"0\r\n\r\n"), "it looks whole: {}", answer.escape_ascii());
+    assert!(sent(&noticed) < FAR_TOO_MUCH);
+}
+
+#[test]
+fn interim_answers_without_end_for_a_client_that_never_reads() {
+    let (upstream, noticed) = endless("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+    let proxy = impatient(&upstream);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(sent(&noticed) < FAR_TOO_MUCH);
+}
+
+#[test]
+fn an_endpoint_that_never_reads_a_body() {
+    let upstream = Upstream::start(|mut client| {
+        client.request_head().unwrap();
+        thread::sleep(Duration::from_secs(10));
+    });
+    let proxy = impatient(&upstream);
+    let mut client = proxy.connect();
+    client.0.set_write_timeout(Some(Duration::from_secs(8))).unwrap();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n");
+    let mut uploaded = 0;
+    let ended = loop {
+        match client.0.write(&[b'x'; 10_000]) {
+            Ok(written) if uploaded < FAR_TOO_MUCH => uploaded += written,
+            ended => break ended,
+        }
+    };
+    let error = ended.expect_err("everything was taken").kind();
+    assert!(error != io::ErrorKind::WouldBlock, "the client is held after {uploaded} bytes");
+}
