@@ -147,6 +147,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
             Some(Duration::ZERO) => FOR_EVER,
             Some(limit) => limit,
         },
+        gateway_trusted_proxies: mesh.gateway_trusted_proxies,
         names: NameSettings { server: None, families: NameFamilies::of(&options.ips) },
         ..Settings::default()
     })

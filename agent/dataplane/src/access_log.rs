@@ -180,7 +180,9 @@ pub(crate) struct Entry<'e> {
     pub(crate) cluster: Option<&'e str>,
     pub(crate) upstream_local: Option<SocketAddr>,
     pub(crate) downstream_local: SocketAddr,
+    /// The client, and who has connected: another one where there are trusted proxies between.
     pub(crate) downstream_remote: SocketAddr,
+    pub(crate) downstream_direct_remote: SocketAddr,
     /// The name that a client hello asked for.
     pub(crate) server_name: Option<&'e str>,
     /// What the client's handshake came to.

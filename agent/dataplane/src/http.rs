@@ -157,7 +157,8 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         cluster: outcome.cluster,
         upstream_local: outcome.upstream_local,
         downstream_local: connection.destination,
-        downstream_remote: connection.peer,
+        downstream_remote: line.client().unwrap_or(connection.peer),
+        downstream_direct_remote: connection.peer,
         server_name: connection.server_name(),
         session: connection.session(),
         route: outcome.route,
@@ -187,6 +188,7 @@ fn record_request(
 ) {
     let Some(log) = &connection.worker().log else { return };
     line.start(protocol);
+    line.set_client(added.remote(connection.peer));
     let changes = routed.changes();
     for wanted in &log.slots().request {
         line.push(wanted, |name, out| record_field(name, request, (added, changes), out));

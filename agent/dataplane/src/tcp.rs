@@ -203,6 +203,7 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         upstream_local: ended.dialled.and_then(|dialled| dialled.connection.local),
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
+        downstream_direct_remote: connection.peer,
         server_name: connection.server_name(),
         session: connection.session(),
         route: None,

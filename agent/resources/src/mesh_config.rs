@@ -35,6 +35,9 @@ pub struct MeshConfig {
     /// Whether connections to gateways begin with a PROXY header
     /// (`defaultConfig.gatewayTopology.proxyProtocol: {}`).
     pub gateway_proxy_protocol: bool,
+    /// Proxies before gateways whose `x-forwarded-for` and `x-forwarded-proto` are believed
+    /// (`defaultConfig.gatewayTopology.numTrustedProxies`).
+    pub gateway_trusted_proxies: u32,
     /// `defaultConfig.gatewayTopology.forwardClientCertDetails`, for gateways.
     pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
     /// `defaultConfig.proxyHeaders.forwardedClientCert`, for inbound calls of sidecars.
@@ -183,6 +186,7 @@ impl Shape for MeshConfig {
             fields.not_yet("defaultConfig", partly).unwrap_or_default();
         Self {
             gateway_proxy_protocol: gateway_topology.proxy_protocol,
+            gateway_trusted_proxies: gateway_topology.trusted_proxies,
             gateway_forward_client_cert: gateway_topology.forward_client_cert,
             inbound_forward_client_cert: proxy_headers.forwarded_client_cert,
             access_log_file,
@@ -216,6 +220,7 @@ impl Shape for ProxyConfig {
 #[derive(Default)]
 struct GatewayTopology {
     proxy_protocol: bool,
+    trusted_proxies: u32,
     forward_client_cert: Option<ForwardClientCertDetails>,
 }
 
@@ -223,8 +228,9 @@ impl Shape for GatewayTopology {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let proxy_protocol = fields.optional::<Anything>("proxyProtocol").is_some();
         let forward_client_cert::Written(forward_client_cert) = fields.or_default("forwardClientCertDetails");
+        let trusted_proxies = fields.or_default("numTrustedProxies");
         fields.ignore_rest();
-        Self { proxy_protocol, forward_client_cert }
+        Self { proxy_protocol, trusted_proxies, forward_client_cert }
     }
 }
 
@@ -385,6 +391,13 @@ mod tests {
         assert_eq!(told("APPEND_FORWARD", "SANITIZE"), Some((Some(append), Some(sanitize))));
         assert_eq!(told("UNDEFINED", "UNDEFINED"), Some((None, None)));
         assert_eq!(told("APPEND", "SANITIZE"), None);
+    }
+
+    #[test]
+    fn proxies_before_gateways_are_counted() {
+        let text = "defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}\n";
+        assert_eq!(read(text).0.map(|config| config.gateway_trusted_proxies), Some(2));
+        assert_eq!(read("defaultConfig: {gatewayTopology: {numTrustedProxies: many}}\n").0, None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What lines show of heads and trailers, which are gone when the line is written.
 
+use std::net::SocketAddr;
+
 use super::{Slot, Wanted};
 
 /// Fields that lines show, copied out of heads and trailers before these are gone.
@@ -12,6 +14,7 @@ pub(crate) struct Recorded {
     answer: usize,
     trailers: usize,
     protocol: &'static str,
+    client: Option<SocketAddr>,
 }
 
 impl Recorded {
@@ -20,7 +23,16 @@ impl Recorded {
         self.text.clear();
         self.ends.clear();
         (self.answer, self.trailers) = (usize::MAX, usize::MAX);
-        self.protocol = protocol;
+        (self.protocol, self.client) = (protocol, None);
+    }
+
+    /// Whom the request is from.
+    pub(crate) fn set_client(&mut self, client: SocketAddr) {
+        self.client = Some(client);
+    }
+
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        self.client
     }
 
     /// What follows is of the answer.

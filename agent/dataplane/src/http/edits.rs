@@ -174,6 +174,11 @@ impl<'v> AnswerChanges<'v> {
         self.0.is_empty()
     }
 
+    /// A line that comes beside others of its name.
+    pub(super) fn push_add(&mut self, name: &'v str, value: &[u8]) {
+        self.0.push(List { remove: Vec::new(), values: vec![(Change::Add, name, Value::fixed(value))] });
+    }
+
     /// Lines that replace all others of their names, whatever the lists before say.
     pub(super) fn push_set(&mut self, lines: Vec<(&'v str, Vec<u8>)>) {
         let values = lines.into_iter().map(|(name, value)| (Change::Set, name, Value::fixed(&value)));

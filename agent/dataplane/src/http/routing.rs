@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use snapshot::{
-    CameBy, ClusterId, Forward, NoRoute, RequestHead, Route, RouteAction, RouteConfigId, https_location,
-    match_route,
+    CameBy, ClusterId, ClusterTarget, Forward, NoRoute, RequestHead, Route, RouteAction, RouteConfigId,
+    https_location, match_route,
 };
 
 use super::{
@@ -106,7 +106,7 @@ pub(super) fn route<'v, H: RequestHead>(
         return Routed::reply(LocalReply::no_route(NoRoute::Route));
     }
     let config = view.snapshot.route_config(config);
-    let found = match match_route(request, connection.is_over_tls(), config) {
+    let found = match match_route(request, asked.added.scheme() == "https", config) {
         Err(NoRoute::VirtualHost) => match elsewhere(asked, view) {
             Some(Elsewhere::SameRules(route)) => Ok(route),
             Some(Elsewhere::OtherRules) => return Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc),
@@ -158,7 +158,7 @@ impl<H: RequestHead> Asked<'_, H> {
                 }
                 RouteAction::Redirect(redirect) => {
                     let connection = self.connection;
-                    let came_by = CameBy { scheme: connection.scheme(), port: connection.destination.port() };
+                    let came_by = CameBy { scheme: self.added.scheme(), port: connection.destination.port() };
                     let action = match redirect.location(self.head, came_by) {
                         Some(location) => Action::Redirect(redirect.status, location),
                         None => Action::Reply(LocalReply::BAD_REQUEST),
@@ -204,10 +204,13 @@ impl<H: RequestHead> Asked<'_, H> {
         (draw, grpc): (u64, bool),
     ) -> Routed<'v> {
         let target = forward.clusters.pick(draw);
+        let mut cookie = None;
         let pick = |id| {
             let balancer = &view.snapshot.cluster(id).load_balancer;
-            let hash = affinity::hash(self.head, balancer, self.connection.peer);
-            let choice = Choice { draw: draw.rotate_left(17), hash };
+            let (peer, local) = (self.added.remote(self.connection.peer), self.connection.destination);
+            let affinity = affinity::of(self.head, balancer, (peer, local));
+            cookie = affinity.cookie;
+            let choice = Choice { draw: draw.rotate_left(17), hash: affinity.hash };
             let rewritten = forward.rewrite.as_deref().and_then(|rewrite| rewrite.authority.as_deref());
             let host = target.authority.as_deref().or(rewritten).unwrap_or(self.head.authority());
             (view.pick(id, self.connection.origin(), choice).map(|lease| lease.for_host(host)), id)
@@ -231,10 +234,25 @@ impl<H: RequestHead> Asked<'_, H> {
                 Err(reply) => Action::Reply(reply),
             },
         };
-        let mut routed = Routed { cluster: Some(&target.name), ..Routed::new(action, grpc) };
+        let routed = Routed { cluster: Some(&target.name), ..Routed::new(action, grpc) };
+        let mut routed = self.change(routed, route, forward, target).expecting(forward);
+        if let Some(cookie) = cookie {
+            routed.answer.get_or_insert_default().push_add("set-cookie", cookie.as_bytes());
+        }
+        routed
+    }
+
+    /// With the changes that the route and the destination make.
+    fn change<'v>(
+        &self,
+        mut routed: Routed<'v>,
+        route: &'v Route,
+        forward: &'v Forward,
+        target: &'v ClusterTarget,
+    ) -> Routed<'v> {
         let rewrite = (forward.rewrite.as_deref(), target.authority.as_deref());
         if route.headers.is_none() && target.headers.is_none() && rewrite == (None, None) {
-            return routed.expecting(forward);
+            return routed;
         }
         // The route has the last word.
         let lists = [target.headers.as_deref(), route.headers.as_deref()];
@@ -245,7 +263,7 @@ impl<H: RequestHead> Asked<'_, H> {
         if let Action::Forward(forwarding) = &mut routed.action {
             forwarding.changes = Some(Box::new(changes));
         }
-        routed.expecting(forward)
+        routed
     }
 
     fn facts<'f>(&'f self, route: &'f Route, cluster: Option<&'f str>) -> RequestFacts<'f> {

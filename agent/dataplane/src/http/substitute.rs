@@ -106,7 +106,7 @@ fn is_of_answer(operator: &Operator) -> bool {
 impl RequestFacts<'_> {
     fn value(&self, operator: &Operator, changes: &RequestChanges<'_>) -> Option<Vec<u8>> {
         let connection = self.connection;
-        let (local, remote) = (connection.destination, connection.peer);
+        let (local, remote) = (connection.destination, self.added.remote(connection.peer));
         match operator {
             Operator::RequestHeader(name, other) => self
                 .field(name, changes)
@@ -126,9 +126,10 @@ impl RequestFacts<'_> {
             Operator::DownstreamLocalAddress => text(local),
             Operator::DownstreamLocalAddressWithoutPort => text(local.ip()),
             Operator::DownstreamLocalPort => text(local.port()),
-            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => text(remote),
-            Operator::DownstreamRemoteAddressWithoutPort
-            | Operator::DownstreamDirectRemoteAddressWithoutPort => text(remote.ip()),
+            Operator::DownstreamRemoteAddress => text(remote),
+            Operator::DownstreamRemoteAddressWithoutPort => text(remote.ip()),
+            Operator::DownstreamDirectRemoteAddress => text(connection.peer),
+            Operator::DownstreamDirectRemoteAddressWithoutPort => text(connection.peer.ip()),
             Operator::DownstreamRemotePort => text(remote.port()),
             Operator::RequestedServerName => connection.server_name().and_then(text),
             Operator::Hostname => text(HOSTNAME.as_str()),
@@ -143,7 +144,7 @@ impl RequestFacts<'_> {
             ":path" => text(changes.path().unwrap_or(self.head.path_and_query())),
             ":authority" | "host" => text(changes.authority().unwrap_or(self.head.authority())),
             ":method" => text(self.head.method()),
-            ":scheme" => text(self.connection.scheme()),
+            ":scheme" => text(self.added.scheme()),
             _ => {
                 let mut values = changes.fields.lines(name);
                 if !changes.fields.drops(name) {

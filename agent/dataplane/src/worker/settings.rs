@@ -36,6 +36,9 @@ pub struct Settings {
     pub inbound_capture: InboundCapture,
     /// Whether connections to gateways begin with a PROXY header; those that do not are closed.
     pub gateway_proxy_protocol: bool,
+    /// Proxies before gateways: the client's address is the entry of `x-forwarded-for` so far from its end, and
+    /// `x-forwarded-proto` is believed, if there are any.
+    pub gateway_trusted_proxies: u32,
     /// How the original destination of a captured connection is found.
     pub original_destination: OriginalDestination,
     /// How long a connection may have nothing to do: before the first request, and between two.
@@ -61,6 +64,7 @@ impl Default for Settings {
             max_connections: 8192,
             inbound_capture: InboundCapture::Redirect,
             gateway_proxy_protocol: false,
+            gateway_trusted_proxies: 0,
             original_destination: crate::original_destination,
             keep_alive: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(3600),

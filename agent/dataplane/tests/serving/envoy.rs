@@ -155,7 +155,13 @@ fn comparable(head: &str) -> String {
             let (name, value) = line.split_once(": ").unwrap_or((line, ""));
             let name = name.to_ascii_lowercase();
             // Envoy tells its own address for clients on loopback.
+            // The value comes from addresses.
+            let masked = match (name.as_str(), value.split_once("; ")) {
+                ("set-cookie", Some((_, attributes))) => format!("*; {attributes}"),
+                _ => value.to_owned(),
+            };
             let value = match name.as_str() {
+                "set-cookie" => &masked,
                 "date" | "x-envoy-upstream-service-time" | "x-request-id" | "x-envoy-external-address" => "*",
                 "x-forwarded-for" => value.rsplit_once(',').map_or("*", |(before, _)| before),
                 _ => value,

@@ -4,6 +4,7 @@
 mod actions;
 mod captured;
 mod client_cert;
+mod clients;
 mod clusters;
 mod dns;
 mod envoy;

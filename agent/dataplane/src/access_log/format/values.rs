@@ -96,12 +96,11 @@ impl Entry<'_> {
             Operator::DownstreamLocalAddress => address(Some(self.downstream_local), out),
             Operator::DownstreamLocalAddressWithoutPort => put(Some(self.downstream_local.ip()), out),
             Operator::DownstreamLocalPort => put(Some(self.downstream_local.port()), out),
-            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => {
-                address(Some(self.downstream_remote), out);
-            }
-            Operator::DownstreamRemoteAddressWithoutPort
-            | Operator::DownstreamDirectRemoteAddressWithoutPort => {
-                put(Some(self.downstream_remote.ip()), out);
+            Operator::DownstreamRemoteAddress => address(Some(self.downstream_remote), out),
+            Operator::DownstreamRemoteAddressWithoutPort => put(Some(self.downstream_remote.ip()), out),
+            Operator::DownstreamDirectRemoteAddress => address(Some(self.downstream_direct_remote), out),
+            Operator::DownstreamDirectRemoteAddressWithoutPort => {
+                put(Some(self.downstream_direct_remote.ip()), out);
             }
             Operator::DownstreamRemotePort => put(Some(self.downstream_remote.port()), out),
             Operator::DownstreamTlsVersion => text(self.session.map(|session| session.version), out),

@@ -1,6 +1,10 @@
 //! What goes to an endpoint: the client's fields, and what this proxy adds.
 
-use std::{io::Write, net::IpAddr, rc::Rc};
+use std::{
+    io::Write,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 use ::http::uri;
 use http1::BodyLength;
@@ -12,9 +16,13 @@ use crate::{connection::Connection, http::edits::RequestChanges, tls::ClientCert
 /// What this proxy adds to a request, by the side of the workload it serves.
 pub(in crate::http) struct Added {
     direction: Direction,
-    /// How the client reached this proxy.
+    /// How the client reached this proxy, or the trusted ones before it.
     scheme: &'static str,
     peer: IpAddr,
+    /// The client as the trusted proxies before this one tell it, else the peer.
+    client: IpAddr,
+    /// Whether there are proxies before this gateway that are believed.
+    has_trusted_proxies: bool,
     /// Present when the client sent none, or one that is not trusted.
     request_id: Option<[u8; UUID_LEN]>,
     client_certificate: CertificateField,
@@ -70,8 +78,25 @@ impl Added {
         let request_id = replaced.then(|| uuid_v4(fastrand::u128(..)));
         let shown = connection.session().and_then(|session| session.client.as_ref());
         let client_certificate = CertificateField::new(http.forward_client_cert, shown);
-        let (scheme, peer) = (connection.scheme(), connection.peer.ip());
-        Self { direction, scheme, peer, request_id, client_certificate }
+        let (mut scheme, peer) = (connection.scheme(), connection.peer.ip());
+        let mut client = peer;
+        let proxies = connection.worker().settings.gateway_trusted_proxies;
+        let has_trusted_proxies = direction == Direction::Gateway && proxies > 0;
+        if has_trusted_proxies {
+            client = forwarded_client(request, proxies).unwrap_or(peer);
+            scheme = forwarded_scheme(request).unwrap_or(scheme);
+        }
+        Self { direction, scheme, peer, client, has_trusted_proxies, request_id, client_certificate }
+    }
+
+    /// The client's address; without its port when other proxies tell it.
+    pub(in crate::http) fn remote(&self, peer: SocketAddr) -> SocketAddr {
+        if self.client == self.peer { peer } else { SocketAddr::new(self.client, 0) }
+    }
+
+    /// Whether this proxy says itself how the client came, whatever is said so far.
+    fn says_scheme(&self) -> bool {
+        self.is_gateway() && !self.has_trusted_proxies
     }
 
     fn is_gateway(&self) -> bool {
@@ -85,7 +110,7 @@ impl Added {
             12 => self.request_id.is_some() && name.eq_ignore_ascii_case(REQUEST_ID),
             14 => name.eq_ignore_ascii_case("content-length"),
             15 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_FOR),
-            17 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
+            17 => self.says_scheme() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
             23 => !self.keeps_certificates() && name.eq_ignore_ascii_case(FORWARDED_CLIENT_CERT),
             21 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
             _ => false,
@@ -106,11 +131,11 @@ impl Added {
     pub(in crate::http) fn record_field(&self, name: &str, request: &impl RequestHead, out: &mut Vec<u8>) {
         match name {
             FORWARDED_FOR if self.is_gateway() => self.write_forwarded_for(out, request),
-            FORWARDED_PROTO if self.is_gateway() || request.header(name).is_none() => {
+            FORWARDED_PROTO if self.says_scheme() || request.header(name).is_none() => {
                 out.extend_from_slice(self.scheme.as_bytes());
             }
             // Writing into memory cannot fail.
-            EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.peer),
+            EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.client),
             REQUEST_ID if self.request_id.is_some() => out.extend(self.request_id.iter().flatten()),
             ATTEMPT_COUNT if self.counts_attempts() => out.push(b'1'),
             FORWARDED_CLIENT_CERT if !self.keeps_certificates() => {
@@ -147,7 +172,7 @@ impl Added {
 
     /// Writes what this proxy says itself.
     fn write_own(&self, sink: &mut impl FieldSink, request: &(impl RequestHead + ?Sized), has_scheme: bool) {
-        if self.is_gateway() || !has_scheme {
+        if self.says_scheme() || !has_scheme {
             sink.field(FORWARDED_PROTO, self.scheme.as_bytes());
         }
         if self.is_gateway() {
@@ -155,7 +180,7 @@ impl Added {
         }
         if self.is_gateway() {
             // Writing into memory cannot fail.
-            sink.field_with(EXTERNAL_ADDRESS, |out| _ = write!(out, "{}", self.peer));
+            sink.field_with(EXTERNAL_ADDRESS, |out| _ = write!(out, "{}", self.client));
         }
         if let CertificateField::Replaced(_) | CertificateField::Appended(_) = &self.client_certificate {
             sink.field_with(FORWARDED_CLIENT_CERT, |out| self.client_certificate.write(out, request));
@@ -172,6 +197,23 @@ impl Added {
         write_values(out, FORWARDED_FOR, request);
         // Writing into memory cannot fail.
         _ = write!(out, "{}", self.peer);
+    }
+}
+
+/// The address that the outermost of `proxies` trusted ones has seen: each adds the one it sees to
+/// `x-forwarded-for`, and the last of them is the peer. `None` when fewer are there, or it is none.
+fn forwarded_client(request: &impl RequestHead, proxies: u32) -> Option<IpAddr> {
+    let mut values = Vec::new();
+    write_values(&mut values, FORWARDED_FOR, request);
+    let values = std::str::from_utf8(&values).ok()?.strip_suffix(',')?;
+    values.rsplit(',').nth(proxies as usize - 1)?.trim().parse().ok()
+}
+
+fn forwarded_scheme(request: &impl RequestHead) -> Option<&'static str> {
+    match request.header(FORWARDED_PROTO)? {
+        value if value.eq_ignore_ascii_case(b"https") => Some("https"),
+        value if value.eq_ignore_ascii_case(b"http") => Some("http"),
+        _ => None,
     }
 }
 
@@ -349,6 +391,8 @@ mod tests {
             direction,
             scheme: "http",
             peer: "10.0.0.9".parse().unwrap(),
+            client: "10.0.0.9".parse().unwrap(),
+            has_trusted_proxies: false,
             request_id: (direction == Direction::Gateway || head.header(REQUEST_ID).is_none())
                 .then(|| uuid_v4(0)),
             client_certificate: CertificateField::Removed,

@@ -38,6 +38,8 @@ pub(super) const CASES: &[&str] = &[
 /// Requests that end their connection, or that break off themselves; `~` is a pause, and the end of the client's bytes
 /// follows [`GONE`].
 pub(super) const LAST: &[&str] = &[
+    "GET /cookie HTTP/1.1\nhost: test\nconnection: close\n\n",
+    "GET /cookie HTTP/1.1\nhost: test\ncookie: sid=\"1\"\nconnection: close\n\n",
     "GET /cut HTTP/1.1\nhost: test\nconnection: close\n\n",
     "GET /cut-chunks HTTP/1.1\nhost: test\nconnection: close\n\n",
     "GET /huge HTTP/1.1\nhost: test\nconnection: close\n\n",

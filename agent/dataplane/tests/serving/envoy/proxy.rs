@@ -4,9 +4,9 @@ use std::{io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use dataplane::{AccessLog, LogFormat, Settings};
 use snapshot::{
-    AbortStatus, Cluster, CorsPolicy, Edits, Fault, Format, Forward, HeaderEdits, Limits, PathMatch,
-    PathRewrite, Redirect, RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, Share,
-    TextMatch,
+    AbortStatus, Cluster, CorsPolicy, Edits, Fault, Format, Forward, HashFunction, HashKey, HashPolicy,
+    HeaderEdits, Limits, LoadBalancer, PathMatch, PathRewrite, Redirect, RetryCondition, RetryOn,
+    RetryPolicy, Rewrite, Route, RouteAction, Share, TextMatch,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -98,6 +98,15 @@ pub(super) fn postern([upstream, refused, full]: [SocketAddr; 3]) -> (Proxy, tem
         });
         let limits = Limits { max_requests: Some(0), ..Limits::default() };
         draft.clusters.push(Cluster { limits, ..cluster("overflow", endpoints(&[upstream])) });
+        let key = HashKey::Cookie {
+            name: "sid".to_owned(),
+            path: Some("/c".to_owned()),
+            ttl: Some(Duration::from_secs(60)),
+            attributes: vec![("SameSite".to_owned(), Some("Lax".to_owned()))],
+        };
+        let policy = HashPolicy { key, function: HashFunction::Ring { minimum_size: 1024 } };
+        let load_balancer = LoadBalancer::ConsistentHash(policy);
+        draft.clusters.push(Cluster { load_balancer, ..cluster("hashed", endpoints(&[upstream])) });
         draft.route_configs = vec![route_config("test", routes())];
         draft
     });
@@ -179,6 +188,7 @@ fn routes() -> Vec<Route> {
         Route { fault: delay(Some(AbortStatus::Http(418))), ..forward("/delayed-abort", Some(0)) },
         Route { fault: delay(None), ..forward("/delayed", Some(0)) },
         Route { fault: grpc, ..forward("/grpc-fault", Some(0)) },
+        forward("/cookie", Some(5)),
         forward("/cut", Some(0)),
         forward("/huge", Some(0)),
         forward("/many", Some(0)),
