@@ -64,7 +64,8 @@ where
                 tokio::select! {
                     biased;
                     speech = client_speech(stream, pool, &mut first) => speech,
-                    () = server_speech(dial(), &early) => Ok(Speech::Opaque),
+                    // In a box of its own: clients that speak first should not hold room for it.
+                    () = server_speech(Box::pin(dial()), &early) => Ok(Speech::Opaque),
                 }
             };
             deadline.idle_within(patience, pin!(either)).await.map_err(|_| io::ErrorKind::TimedOut)??

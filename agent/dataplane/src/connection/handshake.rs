@@ -104,7 +104,9 @@ async fn chosen_over_tls(
     };
     // As Istio: whoever stands at the edge of the mesh is told all there is.
     let whole = connection.direction == Direction::Gateway;
-    let turns = handshaking.in_turn(acceptor.accept(Prefixed::new(Some(first), stream), whole));
+    // In a box of its own: those who have said nothing yet should not hold room for it.
+    let accepting = Box::pin(acceptor.accept(Prefixed::new(Some(first), stream), whole));
+    let turns = handshaking.in_turn(accepting);
     match waited(&connection, &handshaking, turns).await.and_then(|done| done.map_err(Failure::Handshake)) {
         Ok((stream, session)) => {
             connection.session = Some(session);

@@ -1,4 +1,4 @@
-//! Connections that wait, each after a request.
+//! Connections that wait.
 
 use std::{
     io::Write,
@@ -12,11 +12,14 @@ use rustls::{
     crypto::aws_lc_rs::default_provider,
     pki_types::{PrivateKeyDer, ServerName},
 };
-use snapshot::{Certificate, Credential, Draft, TlsContext, TlsContextId};
+use snapshot::{
+    Certificate, ClusterId, ClusterTarget, Credential, Draft, NetworkFilter, TcpProxy, TlsContext,
+    TlsContextId, WeightedClusters,
+};
 
 use crate::{HELD, Proxy, REQUEST, SETTLE, ask, gateway, read_until};
 
-const CONNECTIONS: usize = 200;
+const CONNECTIONS: usize = 100;
 
 /// Bytes that the proxy holds for each connection that `open` makes.
 fn held_by_each(proxy: &Proxy, mut open: impl FnMut(&Proxy) -> TcpStream) -> usize {
@@ -74,6 +77,37 @@ fn an_idle_tls_connection_holds_little_more_than_its_session() {
         client.sock
     });
     assert!((500..8 * 1024).contains(&held), "{held} bytes");
+}
+
+#[test]
+fn a_tls_client_that_has_said_nothing_holds_no_room_for_its_handshake() {
+    let made = generate_simple_self_signed(["svc.default".to_owned()]).expect("a certificate");
+    let proxy = Proxy::start(|address, upstream| over_tls(gateway(address, upstream), &made));
+    let held = held_by_each(&proxy, Proxy::connect);
+    assert!((500..8 * 1024).contains(&held), "{held} bytes");
+}
+
+#[test]
+fn an_idle_opaque_connection_holds_no_buffers() {
+    let proxy = Proxy::start(|address, upstream| {
+        let mut draft = gateway(address, upstream);
+        let target = ClusterTarget {
+            name: "test".to_owned(),
+            id: Some(ClusterId(0)),
+            weight: 1,
+            authority: None,
+            headers: None,
+        };
+        let clusters = WeightedClusters::new(vec![target]).expect("a destination");
+        draft.listeners[0].filter_chains[0].filter = NetworkFilter::Tcp(TcpProxy { clusters });
+        draft
+    });
+    let held = held_by_each(&proxy, |proxy| {
+        let mut client = proxy.connect();
+        client.write_all(b"hello").expect("bytes");
+        client
+    });
+    assert!((500..2500).contains(&held), "{held} bytes");
 }
 
 fn client_config(made: &CertifiedKey<rcgen::KeyPair>) -> Arc<ClientConfig> {

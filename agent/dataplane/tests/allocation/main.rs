@@ -66,7 +66,7 @@ const ANSWER: &[u8] =
 /// More than a tick of a worker, so that what has ended is forgotten.
 const SETTLE: Duration = Duration::from_millis(1200);
 
-/// A worker in front of an upstream that answers one connection.
+/// A worker in front of an upstream that answers one connection after the other.
 struct Proxy {
     address: SocketAddr,
     _plane: DataPlane,
@@ -104,11 +104,13 @@ fn ask(client: &mut TcpStream, buffer: &mut [u8]) {
 }
 
 fn answer_for_ever(upstream: &TcpListener) {
-    let (mut stream, _) = upstream.accept().expect("a connection");
-    stream.set_nodelay(true).expect("an option");
     let mut buffer = [0; 4096];
-    while read_until(&mut stream, &mut buffer, b"\r\n\r\n").is_some() {
-        stream.write_all(ANSWER).expect("an answer");
+    loop {
+        let (mut stream, _) = upstream.accept().expect("a connection");
+        stream.set_nodelay(true).expect("an option");
+        while read_until(&mut stream, &mut buffer, b"\r\n\r\n").is_some() {
+            stream.write_all(ANSWER).expect("an answer");
+        }
     }
 }
 
