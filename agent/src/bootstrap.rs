@@ -220,6 +220,9 @@ pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
         root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
         gateway_forward_client_cert: mesh.gateway_forward_client_cert,
         inbound_forward_client_cert: mesh.inbound_forward_client_cert,
+        auto_mtls: mesh.enable_auto_mtls.unwrap_or(defaults.auto_mtls),
+        mesh_mtls: mesh.mesh_mtls.clone(),
+        tls_defaults: mesh.tls_defaults.clone(),
         trust_domain: mesh.trust_domain.clone().unwrap_or_else(|| defaults.trust_domain.clone()),
         ..defaults
     }

@@ -69,7 +69,7 @@ pub use gateway::{
 };
 pub use kind::Kind;
 pub use mesh_config::{
-    AccessLogEncoding, AccessLogFormat, ForwardClientCertDetails, InboundTrafficPolicy, MeshConfig,
+    AccessLogEncoding, AccessLogFormat, ForwardClientCertDetails, InboundTrafficPolicy, MeshConfig, MeshTls,
     OutboundTrafficPolicy, PathNormalization,
 };
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};

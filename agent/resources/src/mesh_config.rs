@@ -1,6 +1,7 @@
 //! Istio's mesh-wide settings, as far as one proxy needs them.
 
 mod forward_client_cert;
+mod tls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ use crate::{
 };
 
 pub use forward_client_cert::ForwardClientCertDetails;
+pub use tls::MeshTls;
 
 /// The part of Istio's `MeshConfig` that this proxy acts on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -42,6 +44,12 @@ pub struct MeshConfig {
     pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
     /// `defaultConfig.proxyHeaders.forwardedClientCert`, for inbound calls of sidecars.
     pub inbound_forward_client_cert: Option<ForwardClientCertDetails>,
+    /// `enableAutoMtls`; absent means yes.
+    pub enable_auto_mtls: Option<bool>,
+    /// `meshMTLS`: for the mesh's own mutual TLS.
+    pub mesh_mtls: MeshTls,
+    /// `tlsDefaults`: for all other TLS.
+    pub tls_defaults: MeshTls,
     /// The trust domain of the mesh (`trustDomain`), if it is written.
     pub trust_domain: Option<String>,
 }
@@ -154,15 +162,8 @@ fn refused(place: Place, problem: Problem) -> Finding {
 }
 
 /// Fields of the interface that other proxies act on and this one does not yet.
-const PLANNED: [&str; 7] = [
-    "defaultHttpRetryPolicy",
-    "enableAutoMtls",
-    "enableTracing",
-    "extensionProviders",
-    "meshMTLS",
-    "protocolDetectionTimeout",
-    "tlsDefaults",
-];
+const PLANNED: [&str; 4] =
+    ["defaultHttpRetryPolicy", "enableTracing", "extensionProviders", "protocolDetectionTimeout"];
 
 impl Shape for MeshConfig {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
@@ -197,6 +198,9 @@ impl Shape for MeshConfig {
             connect_timeout: fields.optional("connectTimeout"),
             root_namespace: fields.optional("rootNamespace"),
             path_normalization,
+            enable_auto_mtls: fields.optional("enableAutoMtls"),
+            mesh_mtls: fields.or_default("meshMTLS"),
+            tls_defaults: fields.or_default("tlsDefaults"),
             trust_domain: fields.optional("trustDomain"),
         }
     }
@@ -398,6 +402,20 @@ mod tests {
         let text = "defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}\n";
         assert_eq!(read(text).0.map(|config| config.gateway_trusted_proxies), Some(2));
         assert_eq!(read("defaultConfig: {gatewayTopology: {numTrustedProxies: many}}\n").0, None);
+    }
+
+    #[test]
+    fn tls_of_the_whole_mesh_is_read() {
+        let text = "enableAutoMtls: false\nmeshMTLS: {minProtocolVersion: TLSV1_3}\n\
+                    tlsDefaults: {cipherSuites: [A], ecdhCurves: [P-256]}\n";
+        let (config, findings) = read(text);
+        let config = config.unwrap();
+        assert_eq!((config.enable_auto_mtls, findings), (Some(false), vec![]));
+        assert_eq!(config.mesh_mtls.min_protocol_version, crate::TlsVersion::V1_3);
+        assert_eq!(
+            (&*config.tls_defaults.cipher_suites, &*config.tls_defaults.ecdh_curves),
+            (&["A".to_owned()][..], &["P-256".to_owned()][..])
+        );
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl<'c> Contexts<'c> {
             credentials.push(credential);
         }
         let clients = self.clients(tls, &mut unusable);
-        let parameters = parameters::parameters(tls).unwrap_or_else(|wrong| {
+        let parameters = parameters::of_server(tls, &self.proxy.mesh.tls_defaults).unwrap_or_else(|wrong| {
             unusable.push(wrong.costing(None));
             credentials.iter_mut().for_each(|credential| credential.certificate = None);
             TlsParameters::default()
@@ -146,15 +146,25 @@ impl<'c> Contexts<'c> {
             let missed = self.loader.looks_at_files().then(no_identity).into_iter().collect::<Vec<_>>();
             return (with_what_is_missing(context, &missed), missed);
         };
-        let (credential, wrong) = self.loader.credential(CredentialSource::Workload(identity));
+        let (mut credential, wrong) = self.loader.credential(CredentialSource::Workload(identity));
         let (authority, wrong_authority) = self.loader.authority(AuthoritySource::Workload(identity));
         let names = vec![NameMatch::Prefix(format!("spiffe://{}/", self.proxy.mesh.trust_domain))];
         let clients = ClientCertificates::Required(PeerRules { authority, names, ..PeerRules::default() });
         let dates = self.dates_of(&credential, ("mode", &CredentialSource::Workload(identity).shown()));
-        let unusable: Vec<_> = wrong.into_iter().chain(wrong_authority).chain(dates).collect();
-        let (credentials, parameters) = (vec![credential], TlsParameters::default());
+        let mut unusable: Vec<_> = wrong.into_iter().chain(wrong_authority).chain(dates).collect();
+        let parameters = self.mesh_parameters(&mut credential, &mut unusable);
+        let credentials = vec![credential];
         let context = TlsContext { name, credentials, missing: None, clients, alpn, parameters };
         (with_what_is_missing(context, &unusable), unusable)
+    }
+
+    /// Versions and algorithms of the mesh's own TLS; when they leave nothing, nothing is shown.
+    fn mesh_parameters(&self, credential: &mut Credential, unusable: &mut Vec<Unusable>) -> TlsParameters {
+        parameters::of_mesh(&self.proxy.mesh.mesh_mtls, "meshMTLS").unwrap_or_else(|wrong| {
+            credential.certificate = None;
+            unusable.push(wrong);
+            TlsParameters::default()
+        })
     }
 
     fn clients(&mut self, tls: &ServerTls, unusable: &mut Vec<Unusable>) -> ClientCertificates {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use resources::{
-    CaptureMode, ForwardClientCertDetails, InboundTrafficPolicy, Labels, OutboundTrafficPolicy,
+    CaptureMode, ForwardClientCertDetails, InboundTrafficPolicy, Labels, MeshTls, OutboundTrafficPolicy,
     PathNormalization,
 };
 use snapshot::Locality;
@@ -134,6 +134,12 @@ pub struct MeshOptions {
     pub scope_gateways_to_namespace: bool,
     /// The trust domain of the mesh: what its SPIFFE identities begin with (`trustDomain`).
     pub trust_domain: String,
+    /// Whether pods that speak the mesh's mutual TLS are spoken to in it without a rule (`enableAutoMtls`).
+    pub auto_mtls: bool,
+    /// Versions and algorithms of the mesh's mutual TLS (`meshMTLS`).
+    pub mesh_mtls: MeshTls,
+    /// Versions and algorithms of other TLS, where servers say nothing (`tlsDefaults`).
+    pub tls_defaults: MeshTls,
     /// What gateways tell of clients' certificates (`forwardClientCertDetails`); `SANITIZE_SET` when nothing is said.
     pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
     /// What sidecars tell their workload of clients' certificates (`forwardedClientCert`); `APPEND_FORWARD` when nothing
@@ -152,6 +158,9 @@ impl Default for MeshOptions {
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
             trust_domain: "cluster.local".to_owned(),
+            auto_mtls: true,
+            mesh_mtls: MeshTls::default(),
+            tls_defaults: MeshTls::default(),
             gateway_forward_client_cert: None,
             inbound_forward_client_cert: None,
         }

@@ -1,14 +1,40 @@
 //! Versions and algorithms of a server, as far as they are spoken here.
 
-use resources::{Problem, ServerTls, TlsVersion as Written};
+use resources::{MeshTls, Problem, ServerTls, TlsVersion as Written};
 use snapshot::{CipherSuite, TlsParameters, TlsVersion};
 
 use super::load::Unusable;
 
-/// The parameters of a server.
-///
+/// The parameters of a server; what it does not say is as the mesh has it.
+pub(super) fn of_server(tls: &ServerTls, defaults: &MeshTls) -> Result<TlsParameters, Unusable> {
+    let or_default = |own: &[String], default: &[String]| {
+        if own.is_empty() { default.to_vec() } else { own.to_vec() }
+    };
+    let min_protocol_version = match tls.min_protocol_version {
+        Written::Auto => defaults.min_protocol_version,
+        written => written,
+    };
+    parameters(&ServerTls {
+        min_protocol_version,
+        max_protocol_version: tls.max_protocol_version,
+        cipher_suites: or_default(&tls.cipher_suites, &defaults.cipher_suites),
+        ecdh_curves: or_default(&tls.ecdh_curves, &defaults.ecdh_curves),
+        ..ServerTls::default()
+    })
+}
+
+/// The parameters that `field` of the mesh configuration asks for.
+pub(super) fn of_mesh(tls: &MeshTls, field: &str) -> Result<TlsParameters, Unusable> {
+    of_server(&ServerTls::default(), tls).map_err(|mut wrong| {
+        let message =
+            format!("`{field}.{}` of the mesh configuration {}", wrong.field, wrong.problem.message);
+        wrong.problem.message = message;
+        Unusable { field: "mode", ..wrong }.costing(None)
+    })
+}
+
 /// Names that are not spoken here are left out; when they leave nothing there is no falling back to others.
-pub(super) fn parameters(tls: &ServerTls) -> Result<TlsParameters, Unusable> {
+fn parameters(tls: &ServerTls) -> Result<TlsParameters, Unusable> {
     let (min_version, max_version) = versions(tls)?;
     let suites: Vec<CipherSuite> = distinct(&tls.cipher_suites);
     let only_1_3 = min_version == TlsVersion::V1_3;
@@ -80,6 +106,41 @@ mod tests {
         assert!(known.allows(TlsVersion::V1_2) && !known.allows(TlsVersion::V1_3));
         assert_eq!(of(&[], Written::V1_0, Written::Auto).unwrap(), TlsParameters::default());
         assert!(!of(&[], Written::V1_3, Written::Auto).unwrap().allows(TlsVersion::V1_2));
+    }
+
+    #[test]
+    fn servers_go_before_the_mesh() {
+        let suite = |name: &str| vec![name.to_owned()];
+        let defaults = MeshTls {
+            min_protocol_version: Written::V1_3,
+            cipher_suites: suite("ECDHE-RSA-AES256-GCM-SHA384"),
+            ecdh_curves: suite("P-384"),
+        };
+        let silent = of_server(&ServerTls::default(), &defaults).unwrap();
+        assert_eq!(
+            (silent.min_version, &*silent.cipher_suites),
+            (TlsVersion::V1_3, &[CipherSuite::EcdheRsaAes256Gcm][..])
+        );
+        let own = ServerTls {
+            min_protocol_version: Written::V1_2,
+            cipher_suites: suite("ECDHE-RSA-AES128-GCM-SHA256"),
+            ..ServerTls::default()
+        };
+        let own = of_server(&own, &defaults).unwrap();
+        assert_eq!(
+            (own.min_version, &*own.cipher_suites),
+            (TlsVersion::V1_2, &[CipherSuite::EcdheRsaAes128Gcm][..])
+        );
+        assert_eq!(own.key_exchanges, [snapshot::KeyExchange::P384]);
+        let wrong =
+            of_mesh(&MeshTls { ecdh_curves: suite("P-1"), ..MeshTls::default() }, "meshMTLS").unwrap_err();
+        assert!(
+            wrong
+                .problem
+                .message
+                .starts_with("`meshMTLS.ecdhCurves` of the mesh configuration leaves no curve"),
+            "{wrong:?}"
+        );
     }
 
     #[test]

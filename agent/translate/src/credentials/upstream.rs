@@ -8,7 +8,7 @@ use snapshot::{
     UpstreamTlsUse,
 };
 
-use super::{AuthoritySource, Contexts, CredentialSource, Unusable, no_identity};
+use super::{AuthoritySource, Contexts, CredentialSource, Unusable, no_identity, parameters};
 
 /// A port of a service, as far as TLS to it depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,9 @@ impl Contexts<'_> {
             Some((_, ClientTlsMode::Disable)) => (None, Vec::new()),
             Some((rule, ClientTlsMode::Simple | ClientTlsMode::Mutual)) => self.written(rule, port.names),
             Some((_, ClientTlsMode::IstioMutual)) => self.between_proxies(port, UpstreamTlsUse::All),
-            None if has_identity && port.is_in_mesh => self.between_proxies(port, UpstreamTlsUse::Ready),
+            None if has_identity && port.is_in_mesh && self.proxy.mesh.auto_mtls => {
+                self.between_proxies(port, UpstreamTlsUse::Ready)
+            }
             None => (None, Vec::new()),
         }
     }
@@ -69,6 +71,15 @@ impl Contexts<'_> {
             unusable.extend(self.dates_of(&credential, (source.field_of_client(), &source.shown())));
             credential
         });
+        let (mut check, mut parameters) = (check, TlsParameters::default());
+        match parameters::of_mesh(&self.proxy.mesh.tls_defaults, "tlsDefaults") {
+            Ok(wanted) => parameters = wanted,
+            Err(wrong) => {
+                // Nobody is accepted, other than everybody on other terms.
+                check = ServerCheck::Authority(Authority::default(), Vec::new());
+                unusable.push(wrong);
+            }
+        }
         let server_name = rule.sni.clone().filter(|sni| !sni.is_empty());
         let tls = UpstreamTls {
             endpoints: UpstreamTlsUse::All,
@@ -76,7 +87,7 @@ impl Contexts<'_> {
             check,
             credential,
             of_mesh: false,
-            parameters: TlsParameters::default(),
+            parameters,
         };
         (Some(Arc::new(tls)), unusable)
     }
@@ -100,6 +111,7 @@ impl Contexts<'_> {
                 unusable.extend(wrong.into_iter().chain(wrong_roots));
             }
         }
+        let parameters = self.mesh_parameters(&mut credential, &mut unusable);
         let UpstreamPort { host, namespace, subset, port, names, accounts, .. } = port;
         let peers = format!("spiffe://{}/ns/{namespace}/", self.proxy.mesh.trust_domain);
         let of_accounts = accounts.iter().map(|name| NameMatch::Exact(format!("{peers}sa/{name}")));
@@ -111,7 +123,7 @@ impl Contexts<'_> {
             check: ServerCheck::Authority(authority, names),
             credential: Some(credential),
             of_mesh: true,
-            parameters: TlsParameters::default(),
+            parameters,
         };
         (Some(Arc::new(tls)), unusable)
     }
@@ -119,4 +131,38 @@ impl Contexts<'_> {
 
 fn exactly(names: &[String]) -> impl Iterator<Item = NameMatch> {
     names.iter().cloned().map(NameMatch::Exact)
+}
+
+#[cfg(test)]
+mod tests {
+    use resources::ResourceSet;
+
+    use super::*;
+    use crate::{
+        credentials::Credentials,
+        proxy::{Proxy, ProxyKind, WorkloadIdentity},
+    };
+
+    #[test]
+    fn tls_is_spoken_unasked_only_where_the_mesh_says_so() {
+        let (resources, accounts) = (ResourceSet::default(), BTreeSet::new());
+        for auto_mtls in [true, false] {
+            let mut proxy = Proxy::new(ProxyKind::Sidecar, "ns");
+            proxy.identity = Some(WorkloadIdentity::in_directory("/certs"));
+            proxy.mesh.auto_mtls = auto_mtls;
+            let mut contexts = Contexts::new(&resources, &Credentials::UNSEEN, &proxy);
+            let (host, namespace, subset) = ("a.ns.svc.cluster.local", "ns", "");
+            let names = &[];
+            let port = UpstreamPort {
+                host,
+                namespace,
+                subset,
+                port: 80,
+                is_in_mesh: true,
+                names,
+                accounts: &accounts,
+            };
+            assert_eq!(contexts.of_upstream(None, port).0.is_some(), auto_mtls);
+        }
+    }
 }
