@@ -148,9 +148,18 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
             Some(limit) => limit,
         },
         gateway_trusted_proxies: mesh.gateway_trusted_proxies,
-        names: NameSettings { server: None, families: NameFamilies::of(&options.ips) },
+        names: NameSettings { server: None, families: name_families(options) },
         ..Settings::default()
     })
+}
+
+/// Of a pod that was told its addresses those families; an address that an interface happens to have does not mean that
+/// there is a way to others of its family.
+fn name_families(options: &ProxyOptions) -> NameFamilies {
+    match NameFamilies::of(&options.ips) {
+        NameFamilies::Both if !options.were_ips_told => NameFamilies::V4First,
+        families => families,
+    }
 }
 
 /// Longer than anything runs, and short enough to be added to a time.

@@ -23,6 +23,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) ips: Vec<IpAddr>,
+    /// Whether the addresses were given, not found on interfaces.
+    pub(crate) were_ips_told: bool,
     pub(crate) labels: Labels,
     /// What follows `.svc.` in full service names.
     pub(crate) cluster_domain: String,
@@ -72,6 +74,8 @@ impl ProxyOptions {
             kind,
             name: args.name.clone().unwrap_or_else(host_name),
             ips: addresses(&args)?,
+            were_ips_told: !args.ip.is_empty()
+                || std::env::var(INSTANCE_IPS).is_ok_and(|ips| !ips.is_empty()),
             labels: labels(&args)?,
             cluster_domain: Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"))
                 .to_owned(),
