@@ -8,6 +8,7 @@ mod matches;
 mod pattern;
 mod redirect;
 mod rewrite;
+mod together;
 mod weighted;
 
 pub use action::{

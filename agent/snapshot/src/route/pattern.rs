@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use regex::bytes::{Regex, RegexBuilder};
-use regex_syntax::hir::literal::Extractor;
+use regex_syntax::{
+    ParserBuilder,
+    hir::{Hir, literal::Extractor},
+};
 
 /// A regular expression that must match the whole text (RE2 syntax, VirtualService `regex`). Clones share it.
 #[derive(Clone)]
@@ -12,6 +15,8 @@ pub struct Pattern(Arc<Compiled>);
 struct Compiled {
     source: String,
     regex: Regex,
+    /// Whether its classes are of characters instead of bytes.
+    is_unicode: bool,
     /// What every match begins with; may be empty.
     prefix: String,
 }
@@ -25,10 +30,11 @@ impl Pattern {
     pub fn new(source: &str) -> Result<Self, String> {
         // Bytes first: `\d` and `\w` then mean ASCII as they do in RE2, and compiling is many times cheaper. What
         // names characters beyond ASCII in a class is compiled again for text.
-        let regex = compile(source, false).or_else(|_| compile(source, true));
-        let regex = regex.map_err(|error| clause(&error))?;
+        let of_bytes = compile(source, false).map(|regex| (regex, false));
+        let compiled = of_bytes.or_else(|_| compile(source, true).map(|regex| (regex, true)));
+        let (regex, is_unicode) = compiled.map_err(|error| clause(&error))?;
         let prefix = literal_prefix(source);
-        Ok(Self(Arc::new(Compiled { source: source.to_owned(), regex, prefix })))
+        Ok(Self(Arc::new(Compiled { source: source.to_owned(), regex, is_unicode, prefix })))
     }
 
     /// Text that every match begins with; empty when there is none.
@@ -39,6 +45,12 @@ impl Pattern {
     /// The expression as written.
     pub fn source(&self) -> &str {
         &self.0.source
+    }
+
+    /// The syntax of the expression for the whole text.
+    pub(super) fn syntax(&self) -> Option<Hir> {
+        let mut parser = ParserBuilder::new().unicode(self.0.is_unicode).utf8(false).build();
+        parser.parse(&whole(self.source())).ok()
     }
 
     /// Whether the whole text matches.
@@ -57,7 +69,12 @@ fn compile(source: &str, unicode: bool) -> Result<Regex, regex::Error> {
         // Alone first: what is wrong with it must not be mended by what is put around it.
         builder(source).build()?;
     }
-    builder(&format!(r"\A(?:{source})\z")).build()
+    builder(&whole(source)).build()
+}
+
+/// An expression that matches nothing but a whole text.
+fn whole(source: &str) -> String {
+    format!(r"\A(?:{source})\z")
 }
 
 /// What every match begins with, as far as the syntax tells.
