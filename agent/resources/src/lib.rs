@@ -52,7 +52,7 @@ pub use authorization_policy::{
 };
 pub use certificate_files::CertificateFiles;
 pub use config_map::ConfigMap;
-pub use cover::PathCover;
+pub use cover::MatchCover;
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, Distribute, Failover,
     H2Upgrade, HashAlgorithm, HashCookie, HashKey, HttpKeepalive, HttpPool, LoadBalancer, LocalityLb,
@@ -75,7 +75,7 @@ pub use mesh_config::{
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;
 pub use peer_authentication::{MutualTlsMode, PeerAuthentication};
-pub use pod::{ContainerPort, Pod};
+pub use pod::{ContainerPort, Pod, locality};
 pub use policy_scope::{PolicyScope, TargetRef};
 pub use read::{Document, ReadDefaults, Resource, read};
 pub use request_authentication::{ClaimToHeader, JwtHeader, JwtRule, RequestAuthentication};

@@ -44,7 +44,7 @@ impl Pod {
 ///
 /// Istio's own label wins; `.` stands in it for `/`, which a label cannot hold. Kubernetes gives pods the labels of
 /// their node's place.
-pub(crate) fn locality(labels: &Labels) -> Option<String> {
+pub fn locality(labels: &Labels) -> Option<String> {
     let own = ["topology.istio.io/locality", "istio-locality"].into_iter().find_map(|key| labels.get(key));
     if let Some(own) = own.filter(|own| !own.is_empty()) {
         return Some(if own.contains('/') { own.clone() } else { own.replace('.', "/") });

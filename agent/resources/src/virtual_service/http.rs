@@ -217,17 +217,6 @@ pub struct HttpMatch {
 }
 
 impl HttpMatch {
-    /// Whether nothing but the path decides, so that the match takes every request on it.
-    pub fn is_path_only(&self) -> bool {
-        let path_only = Self {
-            name: self.name.clone(),
-            uri: self.uri.clone(),
-            ignore_uri_case: self.ignore_uri_case,
-            ..Self::default()
-        };
-        *self == path_only
-    }
-
     /// Whether some condition is on the claims of a token, which nobody reads yet: the match must be left out, for
     /// dropping only the condition would let in requests the author shut out.
     pub fn reads_claims(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::VirtualService;
 use crate::{
-    Path, PathCover,
+    MatchCover, Path,
     decode::Context,
     finding::{Problem, Rule},
 };
@@ -10,7 +10,7 @@ use crate::{
 /// Warns about every match that an earlier one leaves nothing to.
 pub(super) fn check(vs: &VirtualService, at: &Path<'_>, context: &mut Context<'_>) {
     let http = at.field("http");
-    let mut cover = PathCover::default();
+    let mut cover = MatchCover::default();
     for (rule_index, rule) in vs.http.iter().enumerate() {
         let rule_at = http.index(rule_index);
         let warn = |at: &Path<'_>, taker: &Taker, context: &mut Context<'_>| {
@@ -26,14 +26,9 @@ pub(super) fn check(vs: &VirtualService, at: &Path<'_>, context: &mut Context<'_
         }
         let list = rule_at.field("match");
         for (index, condition) in rule.matches.iter().enumerate() {
-            let taker = match condition.ignore_uri_case {
-                true => cover.covering_all(),
-                false => cover.covering(condition.uri.as_ref()),
-            };
-            if let Some(taker) = taker {
-                warn(&list.index(index), taker, context);
-            } else if condition.is_path_only() && !condition.ignore_uri_case {
-                cover.insert(condition.uri.as_ref(), Taker { rule: rule_index, index: Some(index) });
+            match cover.covering(Some(condition)) {
+                Some(taker) => warn(&list.index(index), taker, context),
+                None => cover.insert(Some(condition), Taker { rule: rule_index, index: Some(index) }),
             }
         }
     }

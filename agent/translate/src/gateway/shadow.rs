@@ -1,6 +1,6 @@
 //! Rules to which another VirtualService on the same host leaves no requests.
 
-use resources::{Finding, Object, Path, PathCover, Problem, Rule as Sort, Severity, VirtualService};
+use resources::{Finding, MatchCover, Object, Path, Problem, Rule as Sort, Severity, VirtualService};
 use snapshot::HostPattern;
 
 use crate::{
@@ -18,7 +18,7 @@ pub(super) fn check(host: &HostPattern, contributors: &Contributors<'_>, finding
     if contributors.len() < 2 {
         return;
     }
-    let mut cover = PathCover::default();
+    let mut cover = MatchCover::default();
     let mut catch_all: Option<&Object<VirtualService>> = None;
     for (vs, context) in contributors {
         for condition in context.conditions(vs) {
@@ -26,11 +26,10 @@ pub(super) fn check(host: &HostPattern, contributors: &Contributors<'_>, finding
             findings.extend(other.map(|taker| shadowed(condition, host, taker)));
         }
         for (rule, condition) in context.conditions(vs) {
-            let written = rule.written(condition);
             if condition.condition.takes_all() {
                 catch_all = catch_all.or(Some(vs));
-            } else if written.is_none_or(|written| written.is_path_only() && !written.ignore_uri_case) {
-                cover.insert(written.and_then(|written| written.uri.as_ref()), *vs);
+            } else {
+                cover.insert(rule.written(condition), *vs);
             }
         }
     }
@@ -39,15 +38,13 @@ pub(super) fn check(host: &HostPattern, contributors: &Contributors<'_>, finding
 /// The VirtualService that leaves nothing to a condition.
 fn taker<'c>(
     (rule, condition): (&Rule, &Match),
-    cover: &PathCover<'_, &'c Object<VirtualService>>,
+    cover: &MatchCover<'_, &'c Object<VirtualService>>,
     catch_all: Option<&'c Object<VirtualService>>,
 ) -> Option<&'c Object<VirtualService>> {
-    let written = rule.written(condition);
     if condition.condition.takes_all() {
         return catch_all;
     }
-    let has_case = written.is_none_or(|written| !written.ignore_uri_case);
-    cover.covering(written.and_then(|written| written.uri.as_ref())).filter(|_| has_case).copied()
+    cover.covering(rule.written(condition)).copied()
 }
 
 fn shadowed(
