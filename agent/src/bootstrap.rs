@@ -200,6 +200,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         name: options.name.clone(),
         ips: options.ips.clone(),
         labels: options.labels.clone(),
+        locality: options.locality.clone(),
         cluster_domain: options.cluster_domain.clone(),
         ports: (options.interception_mode != InterceptionMode::None).then(|| CapturePorts {
             outbound: options.outbound_port.number(),
@@ -225,6 +226,7 @@ pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
         outbound_traffic_policy: mesh.outbound_traffic_policy,
         inbound_traffic_policy: mesh.inbound_traffic_policy,
         path_normalization: mesh.path_normalization,
+        default_retries: mesh.default_http_retry_policy.clone(),
         connect_timeout: mesh.connect_timeout.unwrap_or(defaults.connect_timeout),
         root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
         gateway_forward_client_cert: mesh.gateway_forward_client_cert,

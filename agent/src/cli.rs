@@ -100,6 +100,9 @@ pub(crate) struct ProxyArgs {
     /// /etc/istio/pod/labels]
     #[arg(long, value_name = "K=V", value_delimiter = ',')]
     pub(crate) labels: Vec<String>,
+    /// Where this workload runs, `region/zone/subzone` as far as it is known; by default its labels tell, or its Pod.
+    #[arg(long, value_name = "LOCALITY", env = "ISTIO_META_LOCALITY")]
+    pub(crate) locality: Option<String>,
     /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
     pub(crate) domain: Option<String>,

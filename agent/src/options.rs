@@ -9,6 +9,7 @@ use std::{
 
 use resources::Labels;
 use rules::ports::Port;
+use snapshot::Locality;
 use translate::{Proxy, ProxyKind, WorkloadIdentity};
 
 use crate::{
@@ -26,6 +27,7 @@ pub(crate) struct ProxyOptions {
     /// Whether the addresses were given, not found on interfaces.
     pub(crate) were_ips_told: bool,
     pub(crate) labels: Labels,
+    pub(crate) locality: Option<Locality>,
     /// What follows `.svc.` in full service names.
     pub(crate) cluster_domain: String,
     pub(crate) workers: usize,
@@ -77,6 +79,7 @@ impl ProxyOptions {
             were_ips_told: !args.ip.is_empty()
                 || std::env::var(INSTANCE_IPS).is_ok_and(|ips| !ips.is_empty()),
             labels: labels(&args)?,
+            locality: args.locality.as_deref().filter(|path| !path.is_empty()).map(Locality::of_path),
             cluster_domain: Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"))
                 .to_owned(),
             workers: args.concurrency.filter(|workers| *workers > 0).map_or_else(usable_cores, usize::from),

@@ -126,7 +126,7 @@ impl Shape for SliceEndpoint {
             ready,
             serving: serving.unwrap_or(ready),
             terminating: terminating.unwrap_or(false),
-            zone: fields.unused("zone"),
+            zone: fields.optional("zone"),
         }
     }
 }

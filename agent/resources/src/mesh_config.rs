@@ -6,7 +6,7 @@ mod tls;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Path,
+    Path, Retries,
     decode::{Context, Decode, Fields, Findings, Shape, word, word_of},
     finding::{Finding, Place, Problem, Rule, Severity},
     yaml::{self, Node},
@@ -28,6 +28,8 @@ pub struct MeshConfig {
     pub outbound_traffic_policy: OutboundTrafficPolicy,
     /// `inboundTrafficPolicy.mode`.
     pub inbound_traffic_policy: InboundTrafficPolicy,
+    /// `defaultHttpRetryPolicy`: how requests are retried where no rule says it.
+    pub default_http_retry_policy: Option<Retries>,
     /// `connectTimeout`: how long connecting to an endpoint may take; absent means 10 s.
     pub connect_timeout: Option<Duration>,
     /// `rootNamespace`; absent means `istio-system`.
@@ -162,8 +164,7 @@ fn refused(place: Place, problem: Problem) -> Finding {
 }
 
 /// Fields of the interface that other proxies act on and this one does not yet.
-const PLANNED: [&str; 4] =
-    ["defaultHttpRetryPolicy", "enableTracing", "extensionProviders", "protocolDetectionTimeout"];
+const PLANNED: [&str; 3] = ["enableTracing", "extensionProviders", "protocolDetectionTimeout"];
 
 impl Shape for MeshConfig {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
@@ -195,6 +196,7 @@ impl Shape for MeshConfig {
             access_log_format: format.filter(|format| !format.text.is_empty()),
             outbound_traffic_policy,
             inbound_traffic_policy,
+            default_http_retry_policy: fields.optional("defaultHttpRetryPolicy"),
             connect_timeout: fields.optional("connectTimeout"),
             root_namespace: fields.optional("rootNamespace"),
             path_normalization,

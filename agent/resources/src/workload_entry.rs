@@ -38,10 +38,10 @@ impl Shape for WorkloadEntry {
             address: address.and_then(|address| address.0),
             ports: ports.into_iter().map(|(name, port)| (name, port.get())).collect(),
             labels: fields.or_default("labels"),
-            network: fields.optional("network"),
+            network: fields.unused("network"),
             locality: fields.optional("locality"),
             weight: fields.optional("weight"),
-            service_account: fields.optional("serviceAccount"),
+            service_account: fields.unused("serviceAccount"),
         }
     }
 

@@ -88,14 +88,15 @@ pub(crate) fn inbound_name(port: u16) -> String {
     format!("inbound|{port}||")
 }
 
-/// Where the proxy's workload runs: as it was told, else as its Pod's labels say.
+/// Where the proxy's workload runs: as it was told, else as its labels or those of its Pod say.
 fn own_locality(resources: &ResourceSet, proxy: &Proxy) -> Option<Locality> {
     let of_pod = || {
         let mut pods = resources.pods().iter().filter(|pod| !pod.spec.is_host_network);
         let own = pods.find(|pod| pod.spec.ips.iter().any(|ip| proxy.ips.contains(ip)))?;
         own.meta.locality().as_deref().map(Locality::of_path)
     };
-    proxy.locality.clone().or_else(of_pod)
+    let of_labels = || resources::locality(&proxy.labels).as_deref().map(Locality::of_path);
+    proxy.locality.clone().or_else(of_labels).or_else(of_pod)
 }
 
 fn says_mesh_tls(labels: &Labels) -> bool {

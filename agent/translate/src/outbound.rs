@@ -8,13 +8,13 @@ mod connections;
 mod mesh_rules;
 mod virtual_hosts;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use ipnet::IpNet;
 use resources::{Finding, GatewayRef, OutboundTrafficPolicy, Problem, ResourceSet, Rule};
 use snapshot::{
-    Application, Direction, FilterChain, FilterChainMatch, HostPattern, Listener, NetworkFilter, RouteConfig,
-    VirtualHost, WeightedClusters,
+    Application, Direction, FilterChain, FilterChainMatch, HostPattern, Listener, NetworkFilter, RetryPolicy,
+    RouteConfig, VirtualHost, WeightedClusters,
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     },
     registry::{KnownEndpoint, KnownPort, KnownService, Reached, Registry},
     routes::RouteContext,
-    rules::Rules,
+    rules::{Rules, default_retries},
     sidecar_scope::SidecarScope,
 };
 use bound::{Bound, conflict};
@@ -40,8 +40,20 @@ pub(crate) fn build(
 ) {
     let rules = MeshRules::new(resources, registry, scope, findings);
     let (http, others, http_at, bound) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), BTreeMap::new());
-    let mut outbound =
-        Outbound { registry, clusters, http_rules, scope, rules, http, others, http_at, bound, findings };
+    let default_retries = default_retries(&registry.proxy.mesh);
+    let mut outbound = Outbound {
+        registry,
+        clusters,
+        http_rules,
+        scope,
+        rules,
+        default_retries,
+        http,
+        others,
+        http_at,
+        bound,
+        findings,
+    };
     for service in &registry.services {
         for port in &service.ports {
             outbound.add_port(service, port, draft);
@@ -57,6 +69,8 @@ struct Outbound<'o, 's> {
     http_rules: &'o Rules,
     scope: &'o SidecarScope<'s>,
     rules: MeshRules<'o>,
+    /// Of services that no rules are for.
+    default_retries: Option<Arc<RetryPolicy>>,
     /// Virtual hosts of the shared tables, by port.
     http: BTreeMap<u16, Vec<VirtualHost>>,
     /// Virtual hosts of the table for port 80 that are no service.

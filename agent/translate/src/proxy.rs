@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use resources::{
     CaptureMode, ForwardClientCertDetails, InboundTrafficPolicy, Labels, MeshTls, OutboundTrafficPolicy,
-    PathNormalization,
+    PathNormalization, Retries,
 };
 use snapshot::Locality;
 
@@ -21,7 +21,7 @@ pub struct Proxy {
     pub ips: Vec<IpAddr>,
     /// Labels of the workload.
     pub labels: Labels,
-    /// Where the workload runs; `None` takes it from its Pod or its endpoints, when they are known.
+    /// Where the workload runs; `None` takes it from its labels or its Pod, when they tell.
     pub locality: Option<Locality>,
     /// Last part of every service name: `cluster.local`.
     pub cluster_domain: String,
@@ -123,6 +123,8 @@ pub struct MeshOptions {
     pub inbound_traffic_policy: InboundTrafficPolicy,
     /// What is done to paths before they are matched.
     pub path_normalization: PathNormalization,
+    /// How requests are retried where no rule says it (`defaultHttpRetryPolicy`); `None` is Istio's default.
+    pub default_retries: Option<Retries>,
     /// How long connecting to an endpoint may take (`connectTimeout`).
     pub connect_timeout: Duration,
     /// How long opaque connections may be silent where no DestinationRule says it (`ISTIO_META_IDLE_TIMEOUT`); `None` for
@@ -153,6 +155,7 @@ impl Default for MeshOptions {
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
             inbound_traffic_policy: InboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
+            default_retries: None,
             connect_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Some(Duration::from_secs(3600)),
             root_namespace: "istio-system".to_owned(),

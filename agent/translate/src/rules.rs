@@ -76,10 +76,11 @@ impl Rules {
         let visible = resources.virtual_services().iter().filter(|vs| {
             !vs.spec.is_delegate() && visibility::virtual_service(vs, &proxy.namespace).is_some()
         });
+        let default_retries = default_retries(&proxy.mesh);
         let mut by_owner = HashMap::default();
         for vs in visible {
             let earlier = before.by_owner.remove(&vs.meta.id);
-            let prepared = Prepared::new(vs, &by_name, earlier);
+            let prepared = Prepared::new(vs, &by_name, earlier, default_retries.as_ref());
             findings.extend_from_slice(prepared.findings());
             by_owner.insert(vs.meta.id.clone(), prepared);
         }
@@ -107,6 +108,7 @@ impl Rule {
     fn new(
         merged: Option<HttpRoute>,
         (owner, index): (&Arc<Object<VirtualService>>, usize),
+        default_retries: Option<&Arc<RetryPolicy>>,
         findings: &mut Vec<Finding>,
     ) -> Self {
         let http = merged.as_ref().unwrap_or(&owner.spec.http[index]);
@@ -121,7 +123,7 @@ impl Rule {
             destination_headers,
             cors: http.cors_policy.as_ref().map(|policy| Box::new(actions::cors(policy, &mut report))),
             fault: http.fault.as_ref().and_then(actions::fault).map(Box::new),
-            retries: retries::of_rule(http.retries.as_ref()),
+            retries: retries::of_rule(http.retries.as_ref(), default_retries),
             merged: merged.map(Box::new),
             owner: Arc::clone(owner),
             index,

@@ -9,7 +9,6 @@ use crate::{
     hosts::{HostIndex, ip_host, pattern, service_domains},
     registry::{Alias, KnownService, Origin, Reached},
     routes::default_route,
-    rules::default_retries,
 };
 
 impl Outbound<'_, '_> {
@@ -39,7 +38,7 @@ impl Outbound<'_, '_> {
         let name = pattern(&service.host);
         let default = || {
             let clusters = self.clusters.only(outbound_name(port, "", &service.host));
-            vec![default_route("default", clusters, Some(default_retries()))].into()
+            vec![default_route("default", clusters, self.default_retries.clone())].into()
         };
         let routes = name.as_ref().and_then(|name| self.routes(name, port)).unwrap_or_else(default);
         virtual_host(format!("{}:{port}", service.host), self.domains(service), routes)

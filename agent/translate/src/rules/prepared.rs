@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use foldhash::fast::FixedState;
 use resources::{Delegate, Finding, GatewayRef, Object, VirtualService};
-use snapshot::RouteList;
+use snapshot::{RetryPolicy, RouteList};
 
 use super::{
     Rule,
@@ -58,7 +58,12 @@ pub(super) type ByName<'r> = HashMap<(&'r str, &'r str), &'r Arc<Object<VirtualS
 
 impl Prepared {
     /// The rules of `vs`: those prepared `before`, when nothing they follow from has changed.
-    pub(super) fn new(vs: &Arc<Object<VirtualService>>, by_name: &ByName<'_>, before: Option<Self>) -> Self {
+    pub(super) fn new(
+        vs: &Arc<Object<VirtualService>>,
+        by_name: &ByName<'_>,
+        before: Option<Self>,
+        default_retries: Option<&Arc<RetryPolicy>>,
+    ) -> Self {
         let delegating = vs.spec.http.iter().filter_map(|rule| rule.delegate.as_ref());
         let delegates: Vec<Followed> = delegating.map(|to| follow(to, vs, by_name)).collect();
         match before {
@@ -67,17 +72,23 @@ impl Prepared {
                 made.earlier = std::mem::take(&mut made.routes);
                 before
             }
-            _ => Self::anew(vs, delegates),
+            _ => Self::anew(vs, delegates, default_retries),
         }
     }
 
-    fn anew(vs: &Arc<Object<VirtualService>>, delegates: Vec<Followed>) -> Self {
+    fn anew(
+        vs: &Arc<Object<VirtualService>>,
+        delegates: Vec<Followed>,
+        default_retries: Option<&Arc<RetryPolicy>>,
+    ) -> Self {
         let (mut rules, mut findings) = (Vec::with_capacity(vs.spec.http.len()), Vec::new());
         let mut followed = delegates.iter();
         for (index, http) in vs.spec.http.iter().enumerate() {
             match http.delegate.as_ref().and_then(|_| followed.next()) {
-                None => rules.push(Rule::new(None, (vs, index), &mut findings)),
-                Some(Ok(delegate)) => rules.extend(delegated(delegate, (vs, index), &mut findings)),
+                None => rules.push(Rule::new(None, (vs, index), default_retries, &mut findings)),
+                Some(Ok(delegate)) => {
+                    rules.extend(delegated(delegate, (vs, index), default_retries, &mut findings));
+                }
                 Some(Err(missing)) => findings.push(delegates::not_followed(vs, index, *missing)),
             }
         }
@@ -143,13 +154,16 @@ fn are_same(before: &[Followed], now: &[Followed]) -> bool {
 fn delegated(
     delegate: &Arc<Object<VirtualService>>,
     root: (&Object<VirtualService>, usize),
+    default_retries: Option<&Arc<RetryPolicy>>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Rule> {
     let (vs, index) = root;
     let mut rules = Vec::new();
     for (own_index, own) in delegate.spec.http.iter().enumerate() {
         match delegates::merged(&vs.spec.http[index], own) {
-            Ok(merged) => rules.push(Rule::new(Some(merged), (delegate, own_index), findings)),
+            Ok(merged) => {
+                rules.push(Rule::new(Some(merged), (delegate, own_index), default_retries, findings));
+            }
             Err(unfit) => findings.push(delegates::left_out((delegate, own_index), root, unfit)),
         }
     }

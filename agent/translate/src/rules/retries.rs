@@ -8,6 +8,8 @@ use std::{
 use resources::Retries;
 use snapshot::{RetryCondition, RetryOn, RetryPolicy};
 
+use crate::proxy::MeshOptions;
+
 /// Envoy's first wait.
 const BACKOFF: Duration = Duration::from_millis(25);
 
@@ -38,9 +40,12 @@ fn policy(attempts: u32, conditions: Vec<RetryCondition>) -> RetryPolicy {
     }
 }
 
-/// What Istio does where nothing is written, on generated routes too.
-pub(crate) fn default_retries() -> Arc<RetryPolicy> {
-    DEFAULT.clone()
+/// What is done where a rule says nothing, on generated routes too: what the mesh says, else what Istio does.
+pub(crate) fn default_retries(mesh: &MeshOptions) -> Option<Arc<RetryPolicy>> {
+    match &mesh.default_retries {
+        Some(written) => written_policy(written),
+        None => Some(DEFAULT.clone()),
+    }
 }
 
 /// What Istio does on calls to the workload, except on gRPC ports.
@@ -49,8 +54,14 @@ pub(crate) fn inbound_retries() -> Arc<RetryPolicy> {
 }
 
 /// The policy of a rule; `None` where it turns retries off.
-pub(super) fn of_rule(written: Option<&Retries>) -> Option<Arc<RetryPolicy>> {
-    let Some(written) = written else { return Some(default_retries()) };
+pub(super) fn of_rule(
+    written: Option<&Retries>,
+    default: Option<&Arc<RetryPolicy>>,
+) -> Option<Arc<RetryPolicy>> {
+    written.map_or_else(|| default.cloned(), written_policy)
+}
+
+fn written_policy(written: &Retries) -> Option<Arc<RetryPolicy>> {
     let attempts = u32::try_from(written.attempts).ok().filter(|attempts| *attempts > 0)?;
     let on = match written.retry_on.as_deref().filter(|words| !words.is_empty()) {
         Some(words) => retry_on(words),
@@ -115,19 +126,32 @@ mod tests {
 
     #[test]
     fn nothing_written_means_istios_default() {
-        let policy = of_rule(None).unwrap();
+        let default = default_retries(&MeshOptions::default());
+        let policy = of_rule(None, default.as_ref()).unwrap();
         assert_eq!((policy.attempts, policy.backoff.as_millis()), (2, 25));
-        assert_eq!(of_rule(Some(&written(3, None))).unwrap().on, policy.on);
-        assert_eq!(of_rule(Some(&written(0, None))), None);
+        assert_eq!(of_rule(Some(&written(3, None)), None).unwrap().on, policy.on);
+        assert_eq!(of_rule(Some(&written(0, None)), default.as_ref()), None);
+    }
+
+    #[test]
+    fn the_mesh_may_have_a_policy_of_its_own() {
+        let mesh =
+            |retries: Retries| MeshOptions { default_retries: Some(retries), ..MeshOptions::default() };
+        let default = default_retries(&mesh(written(5, Some("503"))));
+        assert_eq!(of_rule(None, default.as_ref()).unwrap().attempts, 5);
+        // A rule replaces it whole.
+        let policy = of_rule(Some(&written(1, None)), default.as_ref()).unwrap();
+        assert_eq!((policy.attempts, policy.on.statuses.len()), (1, 0));
+        assert_eq!(default_retries(&mesh(written(0, None))), None);
     }
 
     #[test]
     fn numbers_are_statuses() {
-        let policy = of_rule(Some(&written(1, Some("503, reset,429,503")))).unwrap();
+        let policy = of_rule(Some(&written(1, Some("503, reset,429,503"))), None).unwrap();
         assert_eq!(policy.on.statuses, [429, 503]);
         assert_eq!(policy.on.conditions, [RetryCondition::Reset, RetryCondition::RetriableStatusCodes]);
         // Without a number there are no codes to retry on: Istio's default must not retry every 503.
-        assert_eq!(of_rule(None).unwrap().on.statuses, [] as [u16; 0]);
+        assert_eq!(default_retries(&MeshOptions::default()).unwrap().on.statuses, [] as [u16; 0]);
     }
 
     #[test]
