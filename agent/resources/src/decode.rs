@@ -54,7 +54,7 @@ pub(crate) struct Context<'c> {
 
 impl<'c> Context<'c> {
     pub(crate) fn new(file: &'c Arc<str>, findings: &'c mut Findings, start: Position) -> Self {
-        let mut positions = Positions::default();
+        let mut positions = Positions::with_room();
         positions.record(&Path::ROOT, start);
         Self { file, findings, id: None, positions, refused: false, hides_values: false, is_planned: false }
     }

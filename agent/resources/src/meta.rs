@@ -192,6 +192,11 @@ impl Shape for Metadata {
 pub(crate) struct Positions(Vec<(u32, Position)>);
 
 impl Positions {
+    /// None yet, with room for those of a small resource.
+    pub(crate) fn with_room() -> Self {
+        Self(Vec::with_capacity(64))
+    }
+
     pub(crate) fn record(&mut self, path: &Path<'_>, position: Position) {
         self.0.push((path.hash(), position));
     }

@@ -93,10 +93,13 @@ impl<T: Copy> HostIndex<T> {
         };
         let is_suffix = matches!(pattern, HostPattern::Suffix(_));
         let dots = name.match_indices('.').map(|(at, _)| at).filter(|at| *at > 0 || is_suffix);
-        dots.for_each(|at| same(self.suffix.get(&reversed(&name[at..]))));
+        // Most meshes have no wildcard names, and turning names around costs more than looking.
+        if !self.suffix.is_empty() {
+            dots.for_each(|at| same(self.suffix.get(&reversed(&name[at..]))));
+        }
         if is_suffix {
             self.below(&reversed(name), &mut found);
-        } else {
+        } else if !self.exact.is_empty() {
             same(self.exact.get(&reversed(name)));
         }
         found
