@@ -22,9 +22,9 @@ use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, certif
 
 use crate::{
     cli::InterceptionMode,
-    control::{Control, report},
+    control::Control,
     interface::{self, Interface, Purpose},
-    log_format,
+    log_format, mesh,
     metrics::{Metrics, Workload},
     options::ProxyOptions,
     status::Status,
@@ -36,7 +36,7 @@ use crate::{
 /// What cannot be done without: a configuration directory, a port of the sidecar's own, a thread.
 pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     warn_of_surprises(&options);
-    let mesh = mesh_config(options.mesh_config.as_deref())?;
+    let mesh = mesh::at_start(options.mesh_config.as_deref(), &options.config_dirs)?;
     let defaults = ReadDefaults { namespace: options.namespace.as_str().into() };
     let directories = Directories::open(options.config_dirs.clone(), defaults)?;
     let known = proxy(&options, &mesh);
@@ -59,7 +59,9 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     for interface in interfaces {
         runtime.spawn(interface.serve(Arc::clone(&known)));
     }
-    let control = Control::new(proxy(&options, &mesh), plane, status);
+    let proxy = proxy(&options, &mesh);
+    let followed = options.mesh_config.is_none().then_some(mesh);
+    let control = Control::new(proxy, followed, plane, status);
     runtime.block_on(control.run(updates, options.drain))
 }
 
@@ -86,19 +88,6 @@ fn warn_of_surprises(options: &ProxyOptions) {
              be captured again"
         );
     }
-}
-
-/// The mesh configuration in a file, or the defaults.
-///
-/// # Errors
-/// The file cannot be read or is refused.
-pub(crate) fn mesh_config(path: Option<&Path>) -> anyhow::Result<MeshConfig> {
-    let Some(path) = path else { return Ok(MeshConfig::default()) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
-    let (config, findings) = MeshConfig::read(&path.display().to_string(), &text);
-    findings.iter().for_each(report);
-    config.with_context(|| format!("`{}` given by --mesh-config is refused, see above", path.display()))
 }
 
 fn interfaces(options: &ProxyOptions) -> Result<Vec<Interface>, BindError> {
@@ -207,7 +196,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             inbound: options.inbound_port.number(),
         }),
         identity: options.identity.clone(),
-        mesh: MeshOptions { tcp_idle_timeout: tcp_idle_timeout(options), ..mesh_options(mesh) },
+        mesh: MeshOptions { tcp_idle_timeout: tcp_idle_timeout(options), ..mesh::options(mesh) },
         ..Proxy::new(options.kind, options.namespace.as_str())
     }
 }
@@ -216,26 +205,6 @@ fn tcp_idle_timeout(options: &ProxyOptions) -> Option<Duration> {
     match options.idle_timeout {
         None => MeshOptions::default().tcp_idle_timeout,
         limit => limit.filter(|limit| !limit.is_zero()),
-    }
-}
-
-/// The part of the mesh configuration that translation reads.
-pub(crate) fn mesh_options(mesh: &MeshConfig) -> MeshOptions {
-    let defaults = MeshOptions::default();
-    MeshOptions {
-        outbound_traffic_policy: mesh.outbound_traffic_policy,
-        inbound_traffic_policy: mesh.inbound_traffic_policy,
-        path_normalization: mesh.path_normalization,
-        default_retries: mesh.default_http_retry_policy.clone(),
-        connect_timeout: mesh.connect_timeout.unwrap_or(defaults.connect_timeout),
-        root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
-        gateway_forward_client_cert: mesh.gateway_forward_client_cert,
-        inbound_forward_client_cert: mesh.inbound_forward_client_cert,
-        auto_mtls: mesh.enable_auto_mtls.unwrap_or(defaults.auto_mtls),
-        mesh_mtls: mesh.mesh_mtls.clone(),
-        tls_defaults: mesh.tls_defaults.clone(),
-        trust_domain: mesh.trust_domain.clone().unwrap_or_else(|| defaults.trust_domain.clone()),
-        ..defaults
     }
 }
 

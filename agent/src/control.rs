@@ -9,18 +9,18 @@ use std::{
 
 use anyhow::{Context, bail};
 use dataplane::{BindError, DataPlane};
-use resources::{Finding, Severity};
+use resources::{Finding, MeshConfig, ResourceSet, Severity};
 use snapshot::Snapshot;
 use sources::{Update, Updates};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
-use translate::{Credentials, Proxy, ProxyKind, Translation, Translator};
+use translate::{Credentials, MeshOptions, Proxy, ProxyKind, Translation, Translator};
 
 use crate::{
     bootstrap::resources_alone,
-    readiness,
+    mesh, readiness,
     status::{Published, Status},
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Control {
     known: Known,
     /// Why the configuration is not fit to serve, until it once was.
     unfit: Option<String>,
+    /// The mesh-wide settings at the start, when those among the resources are followed.
+    mesh_at_start: Option<MeshConfig>,
 }
 
 /// Complaints already made, so that one is made once and not with every change of something else.
@@ -48,8 +50,15 @@ const BIND_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 impl Control {
-    pub(crate) fn new(proxy: Proxy, plane: DataPlane, status: Arc<Status>) -> Self {
-        Self { proxy, translator: Translator::default(), plane, status, known: Known::default(), unfit: None }
+    /// `mesh_at_start` is what the resources said of the mesh at the start; `None` when it is not for them to say.
+    pub(crate) fn new(
+        proxy: Proxy,
+        mesh_at_start: Option<MeshConfig>,
+        plane: DataPlane,
+        status: Arc<Status>,
+    ) -> Self {
+        let (translator, known, unfit) = Default::default();
+        Self { proxy, translator, plane, status, known, unfit, mesh_at_start }
     }
 
     /// Runs until it is told to end and the connections have ended.
@@ -108,6 +117,7 @@ impl Control {
 
     /// What the resources come to now; says what is new about them.
     fn translate(&mut self, update: &Update) -> (Snapshot, Vec<String>) {
+        let of_mesh = self.follow_mesh(&update.set);
         let before = self.status.published();
         let credentials = Credentials {
             files: Some(&update.certificates),
@@ -116,11 +126,25 @@ impl Control {
         };
         let Translation { snapshot, findings } =
             self.translator.translate(&update.set, &credentials, &self.proxy);
-        let findings: Vec<&Finding> = update.findings.iter().chain(&findings).collect();
+        let findings: Vec<&Finding> = update.findings.iter().chain(&of_mesh).chain(&findings).collect();
         self.report_new(&findings);
         self.unfit = readiness::unfit(&update.set, &findings, &snapshot);
         let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
         (snapshot, findings)
+    }
+
+    /// Takes in what the resources say of the mesh; says what is wrong with it. Refused settings change nothing.
+    fn follow_mesh(&mut self, resources: &ResourceSet) -> Vec<Finding> {
+        let Some(start) = &self.mesh_at_start else { return Vec::new() };
+        let (now, mut findings) =
+            mesh::among(resources).unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
+        if let Some(now) = now {
+            // That one is the pod's own.
+            let tcp_idle_timeout = self.proxy.mesh.tcp_idle_timeout;
+            self.proxy.mesh = MeshOptions { tcp_idle_timeout, ..mesh::options(&now) };
+            findings.extend(mesh::needs_restart(start, &now));
+        }
+        findings
     }
 
     async fn publish(&mut self, snapshot: Arc<Snapshot>, findings: Vec<String>) -> anyhow::Result<()> {

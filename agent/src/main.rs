@@ -15,6 +15,7 @@ mod explain;
 mod interface;
 mod log_format;
 mod logging;
+mod mesh;
 mod metrics;
 mod offline;
 mod options;

@@ -7,7 +7,7 @@ use resources::{Files, Finding, Labels, ReadDefaults, ResourceSet, Severity};
 use snapshot::Snapshot;
 use translate::{Proxy, ProxyKind, translate};
 
-use crate::{bootstrap, options, validate};
+use crate::{bootstrap, mesh, options, validate};
 
 /// Where configuration is looked at: a running agent, or a directory together with who would be served from it.
 #[derive(Args, Debug)]
@@ -87,13 +87,16 @@ impl Workload {
                 .collect::<Result<_, _>>()
                 .map_err(|wrong| anyhow::anyhow!("{wrong}"))?,
         };
-        let mesh = bootstrap::mesh_config(self.mesh_config.as_deref())?;
+        let mesh = match &self.mesh_config {
+            Some(file) => mesh::of_file(file)?,
+            None => mesh::among(set).and_then(|(config, _)| config).unwrap_or_default(),
+        };
         Ok(Proxy {
             ips: self.ip.clone(),
             labels,
             cluster_domain: Proxy::cluster_domain_of(self.domain.as_deref().unwrap_or("cluster.local"))
                 .to_owned(),
-            mesh: bootstrap::mesh_options(&mesh),
+            mesh: mesh::options(&mesh),
             ..Proxy::new(kind, self.namespace.as_str())
         })
     }

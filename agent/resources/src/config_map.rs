@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Fields, Shape};
+use crate::{
+    Finding, MeshConfig, Object, Path, Place,
+    decode::{Fields, Shape},
+};
 
 /// Contents of a ConfigMap.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -14,14 +17,36 @@ pub struct ConfigMap {
 impl Shape for ConfigMap {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         fields.ignore(&["apiVersion", "kind", "metadata", "binaryData", "immutable"]);
-        Self { data: fields.unused("data").unwrap_or_default() }
+        Self { data: fields.or_default("data") }
     }
 }
 
-impl ConfigMap {
-    /// The text of the mesh-wide settings, which [`crate::MeshConfig::read`] takes; in Istio's own ConfigMap only.
-    pub fn mesh(&self) -> Option<&str> {
-        self.data.get("mesh").map(String::as_str)
+/// The key under which Istio's own ConfigMap has the mesh-wide settings.
+const MESH: &str = "mesh";
+
+impl MeshConfig {
+    /// The mesh-wide settings in Istio's own ConfigMap, as [`MeshConfig::read`] reads them; `None` when it has none.
+    /// Findings name the place in the file of the ConfigMap.
+    pub fn of_config_map(map: &Object<ConfigMap>) -> Option<(Option<Self>, Vec<Finding>)> {
+        let text = map.spec.data.get(MESH)?;
+        let data = Path::ROOT.field("data");
+        let start = map.meta.place_of(&data.key(MESH));
+        let (config, mut findings) = Self::read(&start.file, text);
+        for finding in &mut findings {
+            finding.place = finding.place.as_ref().map(|place| within(&start, place));
+            finding.resource = Some(map.meta.id.clone());
+            finding.path = format!("data[{MESH}]: {}", finding.path);
+        }
+        Some((config, findings))
+    }
+}
+
+/// The place of something in a block of text that begins at `start`, all lines of which are indented alike.
+fn within(start: &Place, place: &Place) -> Place {
+    Place {
+        file: start.file.clone(),
+        line: (start.line + place.line).saturating_sub(1),
+        column: (start.column + place.column).saturating_sub(1),
     }
 }
 
@@ -34,9 +59,29 @@ mod tests {
         let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
                     data:\n  meshNetworks: 'networks: {}'\n  mesh: |-\n    outboundTrafficPolicy:\n      mode: REGISTRY_ONLY\n";
         let Resource::ConfigMap(map) = testing::valid(text) else { panic!("no ConfigMap") };
-        let (config, findings) = MeshConfig::read("mesh", map.spec.mesh().unwrap());
+        let (config, findings) = MeshConfig::of_config_map(&map).unwrap();
         assert_eq!(config.unwrap().outbound_traffic_policy, OutboundTrafficPolicy::RegistryOnly);
         assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    #[test]
+    fn mistakes_in_them_are_where_they_stand_in_the_file() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
+                    data:\n  mesh: |-\n    accessLogFile: ''\n    outboundTrafficPolicy:\n      mode: NONE\n";
+        let Resource::ConfigMap(map) = testing::valid(text) else { panic!("no ConfigMap") };
+        let (config, findings) = MeshConfig::of_config_map(&map).unwrap();
+        assert_eq!(config, None);
+        let told = findings[0].to_string();
+        let expected =
+            "test.yaml:8:13: ConfigMap istio-system/istio: data[mesh]: outboundTrafficPolicy.mode:";
+        assert!(told.starts_with(expected), "{told}");
+    }
+
+    #[test]
+    fn without_them_there_are_none() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata: {a: b}\n";
+        let Resource::ConfigMap(map) = testing::valid(text) else { panic!("no ConfigMap") };
+        assert_eq!(MeshConfig::of_config_map(&map), None);
     }
 
     #[test]

@@ -1,0 +1,96 @@
+//! Mesh-wide settings: in the file that `--mesh-config` names, else in Istio's own ConfigMap among the resources.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use resources::{Files, Finding, MeshConfig, Problem, ReadDefaults, ResourceSet, Rule, Severity};
+use translate::MeshOptions;
+
+use crate::control::report;
+
+/// The settings in a file, or those of the resources in some directories, or the defaults.
+///
+/// # Errors
+/// The file cannot be read or is refused. What is wrong among the resources is told when they are translated.
+pub(crate) fn at_start(file: Option<&Path>, directories: &[PathBuf]) -> anyhow::Result<MeshConfig> {
+    match file {
+        Some(file) => of_file(file),
+        None => Ok(among(&config_maps(directories)).and_then(|(config, _)| config).unwrap_or_default()),
+    }
+}
+
+/// # Errors
+/// The file cannot be read or is refused.
+pub(crate) fn of_file(path: &Path) -> anyhow::Result<MeshConfig> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
+    let (config, findings) = MeshConfig::read(&path.display().to_string(), &text);
+    findings.iter().for_each(report);
+    config.with_context(|| format!("`{}` given by --mesh-config is refused, see above", path.display()))
+}
+
+/// The settings in ConfigMap `istio-system/istio`, which the installation of Istio writes; without them when they are
+/// refused.
+pub(crate) fn among(resources: &ResourceSet) -> Option<(Option<MeshConfig>, Vec<Finding>)> {
+    let namespace = MeshOptions::default().root_namespace;
+    let mut maps = resources.config_maps().iter();
+    let map = maps.find(|map| map.meta.name() == "istio" && map.meta.namespace() == namespace)?;
+    MeshConfig::of_config_map(map)
+}
+
+/// The ConfigMaps of some directories; all else in them is left for later.
+fn config_maps(directories: &[PathBuf]) -> ResourceSet {
+    let mut files = Files::new(ReadDefaults::default());
+    let listed = directories.iter().filter_map(|directory| sources::list(directory).ok()).flatten();
+    for file in listed {
+        if let Ok(text) = std::fs::read_to_string(&file)
+            && text.contains("ConfigMap")
+        {
+            files.replace_file(&file.display().to_string(), &text);
+        }
+    }
+    files.resources().0
+}
+
+/// What is read at the start only and has changed since.
+pub(crate) fn needs_restart(start: &MeshConfig, now: &MeshConfig) -> Option<Finding> {
+    let access_log = |config: &MeshConfig| {
+        (config.access_log_file.clone(), config.access_log_encoding, config.access_log_format.clone())
+    };
+    let what = match () {
+        () if access_log(start) != access_log(now) => "the access log",
+        () if start.gateway_proxy_protocol != now.gateway_proxy_protocol => "the PROXY protocol of gateways",
+        () => return None,
+    };
+    Some(Finding {
+        severity: Severity::Warning,
+        rule: Rule::NotSupported,
+        place: None,
+        resource: None,
+        path: String::new(),
+        problem: Problem::new(format!(
+            "what the mesh configuration says of {what} has changed since the start"
+        ))
+        .remedy("restart the proxy for it to take effect"),
+    })
+}
+
+/// The part that translation reads.
+pub(crate) fn options(mesh: &MeshConfig) -> MeshOptions {
+    let defaults = MeshOptions::default();
+    MeshOptions {
+        outbound_traffic_policy: mesh.outbound_traffic_policy,
+        inbound_traffic_policy: mesh.inbound_traffic_policy,
+        path_normalization: mesh.path_normalization,
+        default_retries: mesh.default_http_retry_policy.clone(),
+        connect_timeout: mesh.connect_timeout.unwrap_or(defaults.connect_timeout),
+        root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
+        gateway_forward_client_cert: mesh.gateway_forward_client_cert,
+        inbound_forward_client_cert: mesh.inbound_forward_client_cert,
+        auto_mtls: mesh.enable_auto_mtls.unwrap_or(defaults.auto_mtls),
+        mesh_mtls: mesh.mesh_mtls.clone(),
+        tls_defaults: mesh.tls_defaults.clone(),
+        trust_domain: mesh.trust_domain.clone().unwrap_or_else(|| defaults.trust_domain.clone()),
+        ..defaults
+    }
+}
