@@ -140,21 +140,20 @@ impl Shape for Warmup {
 /// Choice by a key of the request (`ConsistentHashLB`).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ConsistentHash {
-    /// What the key is.
-    pub key: HashKey,
+    /// What the key is; without one endpoints are chosen by chance, as in Istio.
+    pub key: Option<HashKey>,
     /// How keys are laid out over endpoints.
     pub algorithm: HashAlgorithm,
 }
 
 /// What requests are told apart by.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HashKey {
     /// The value of this header.
     Header(String),
     /// The value of this cookie.
     Cookie(HashCookie),
     /// The client's address.
-    #[default]
     SourceIp,
     /// The value of this query parameter.
     QueryParameter(String),
@@ -201,19 +200,20 @@ impl Shape for ConsistentHash {
         .into_iter()
         .flatten()
         .collect();
-        if keys.len() != 1 {
-            let message = if keys.is_empty() { "names no key" } else { "names several keys" };
-            let expected =
-                "one of `httpHeaderName`, `httpCookie`, `useSourceIp` and `httpQueryParameterName`";
-            fields.error_here(Problem::new(message).expected(expected));
+        if keys.len() > 1 {
+            fields.error_here(Problem::new("names several keys").expected(KEYS));
         }
-        Self { key: keys.into_iter().next().unwrap_or_default(), algorithm: read_algorithm(fields) }
+        Self { key: keys.into_iter().next(), algorithm: read_algorithm(fields) }
     }
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
         match &self.key {
-            HashKey::Header(name) => check_header_name(name, &at.field("httpHeaderName"), context),
-            HashKey::QueryParameter(name) if name.is_empty() => {
+            None => {
+                let problem = Problem::new("names no key, so requests go to endpoints by chance");
+                context.warning(crate::Rule::Invalid, at, problem.expected(KEYS));
+            }
+            Some(HashKey::Header(name)) => check_header_name(name, &at.field("httpHeaderName"), context),
+            Some(HashKey::QueryParameter(name)) if name.is_empty() => {
                 let problem = Problem::new("is empty").expected("the name of a query parameter");
                 context.error(&at.field("httpQueryParameterName"), problem);
             }
@@ -230,6 +230,8 @@ impl Shape for ConsistentHash {
         }
     }
 }
+
+const KEYS: &str = "one of `httpHeaderName`, `httpCookie`, `useSourceIp` and `httpQueryParameterName`";
 
 const LARGEST_TABLE: u64 = 5_000_011;
 

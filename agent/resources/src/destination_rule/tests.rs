@@ -188,7 +188,7 @@ fn load_balancers_are_read() {
         attributes,
     };
     let expected = ConsistentHash {
-        key: HashKey::Cookie(cookie),
+        key: Some(HashKey::Cookie(cookie)),
         algorithm: HashAlgorithm::RingHash { minimum_ring_size: 9 },
     };
     assert_eq!(hash.consistent_hash, Some(expected));
@@ -239,7 +239,7 @@ fn load_balancers_are_consistent() {
             ),
             ("{simple: LEAST_CONN}", "simple: is an old name (found `LEAST_CONN`"),
             ("{simple: ROUNDROBIN}", "did you mean `ROUND_ROBIN`?"),
-            ("{consistentHash: {}}", "consistentHash: names no key"),
+            ("{consistentHash: {}}", "consistentHash: names no key, so requests go to endpoints by chance"),
             ("{consistentHash: {useSourceIp: false}}", "consistentHash: names no key"),
             (
                 "{consistentHash: {useSourceIp: true, httpHeaderName: x}}",

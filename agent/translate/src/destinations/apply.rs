@@ -58,7 +58,8 @@ fn load_balancer(written: &resources::LoadBalancer) -> LoadBalancer {
         aggression: warmup.aggression,
     });
     match (&written.consistent_hash, written.simple) {
-        (Some(hash), _) => LoadBalancer::ConsistentHash(hash_policy(hash)),
+        // Envoy has a ring then, and nothing to find a place on it by.
+        (Some(hash), _) => hash_policy(hash).map_or(LoadBalancer::Random, LoadBalancer::ConsistentHash),
         (None, Some(SimpleLb::RoundRobin)) => LoadBalancer::RoundRobin(slow_start),
         (None, Some(SimpleLb::Random)) => LoadBalancer::Random,
         (None, Some(SimpleLb::LeastRequest | SimpleLb::Passthrough) | None) => {
@@ -70,8 +71,8 @@ fn load_balancer(written: &resources::LoadBalancer) -> LoadBalancer {
 /// Envoy's largest ring.
 const LARGEST_RING: u32 = 8_388_608;
 
-fn hash_policy(written: &ConsistentHash) -> HashPolicy {
-    let key = match &written.key {
+fn hash_policy(written: &ConsistentHash) -> Option<HashPolicy> {
+    let key = match written.key.as_ref()? {
         WrittenKey::Header(name) => HashKey::Header(name.to_ascii_lowercase()),
         WrittenKey::SourceIp => HashKey::SourceIp,
         WrittenKey::QueryParameter(name) => HashKey::QueryParameter(name.clone()),
@@ -95,7 +96,7 @@ fn hash_policy(written: &ConsistentHash) -> HashPolicy {
             HashFunction::Maglev { table_size: number(table_size, u32::MAX) }
         }
     };
-    HashPolicy { key, function }
+    Some(HashPolicy { key, function })
 }
 
 fn apply_tcp(written: &TcpPool, cluster: &mut Cluster) {
