@@ -41,7 +41,7 @@ impl Shape for WorkloadEntry {
             network: fields.unused("network"),
             locality: fields.optional("locality"),
             weight: fields.optional("weight"),
-            service_account: fields.unused("serviceAccount"),
+            service_account: fields.optional("serviceAccount"),
         }
     }
 
