@@ -60,6 +60,7 @@ pub(crate) fn needs_restart(start: &MeshConfig, now: &MeshConfig) -> Option<Find
     let what = match () {
         () if access_log(start) != access_log(now) => "the access log",
         () if start.gateway_proxy_protocol != now.gateway_proxy_protocol => "the PROXY protocol of gateways",
+        () if start.gateway_trusted_proxies != now.gateway_trusted_proxies => "proxies before gateways",
         () => return None,
     };
     Some(Finding {
