@@ -110,6 +110,8 @@ impl Running {
                 "ISTIO_PROMETHEUS_ANNOTATIONS",
                 format!(r#"{{"scrape":"true","port":"{stats}","path":"/stats/prometheus"}}"#),
             )
+            // Names are resolved to addresses of the families it has.
+            .env("INSTANCE_IPS", "127.0.0.1")
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

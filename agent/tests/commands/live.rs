@@ -6,12 +6,13 @@ use std::{
     net::{SocketAddr, TcpListener},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Running, free_port, printed};
+use super::{Running, eventually, free_port, printed};
 
 /// Answers every request with a status, one per connection.
 fn answering(status: u16) -> SocketAddr {
@@ -97,7 +98,10 @@ fn health_names_and_counts_of_a_running_agent_are_shown() {
         let curl = Command::new("curl").args(["-s", "-H", "Host: www.shop.com", &url]).status().unwrap();
         assert!(curl.success());
     }
-    let table = printed(&["config", "endpoints", "--admin", &running.admin]);
+    let endpoints = || printed(&["config", "endpoints", "--admin", &running.admin]);
+    // Names may take longer to be resolved than the proxy waits for them.
+    eventually("the name is resolved", Duration::from_secs(20), || endpoints().contains("named.example.com"));
+    let table = endpoints();
     let row = |address: SocketAddr, cluster: &str| {
         let address = address.to_string();
         let row =

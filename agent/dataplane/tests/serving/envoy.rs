@@ -8,7 +8,6 @@ mod proxy;
 use std::{
     collections::HashMap,
     fs,
-    io::Write,
     net::{Shutdown, SocketAddr},
     path::Path,
     process::Command,
@@ -121,7 +120,7 @@ fn ask(address: SocketAddr, (case, last): (&str, bool)) -> (String, u16) {
     let (said, rest) = case.split_once("\n\n").unwrap();
     for said in format!("{said}\n\n{rest}").replace('\n', "\r\n").split_inclusive(['~', GONE]) {
         // It may have been answered and closed before the end.
-        _ = client.0.write_all(said.trim_end_matches(['~', GONE]).as_bytes());
+        client.send(said.trim_end_matches(['~', GONE]));
         match said.chars().last() {
             Some('~') => thread::sleep(Duration::from_millis(100)),
             Some(GONE) => _ = client.0.shutdown(Shutdown::Write),

@@ -15,8 +15,7 @@ use crate::support::{Client, Proxy, Upstream, gateway_draft};
 fn refused(proxy: &Proxy, request: impl AsRef<[u8]>) -> String {
     let mut client = proxy.connect();
     // The connection may be closed before all of it was taken.
-    _ = client.0.write_all(request.as_ref());
-    let answer = client.answer();
+    let answer = client.send(request).answer();
     let rest = client.rest();
     assert!(rest.is_empty(), "{:?} after {}", String::from_utf8_lossy(&rest), answer.head);
     assert_eq!(answer.field("connection"), Some("close"));

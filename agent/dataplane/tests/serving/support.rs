@@ -1,7 +1,7 @@
 //! A proxy on loopback, fake upstreams named for how they behave, and a client that speaks raw bytes.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -184,8 +184,12 @@ impl Client {
 }
 
 impl<S: Read + Write> Client<S> {
+    /// Writes for as long as the peer listens; one that has gone may have answered before, which reading tells.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.0.write_all(bytes.as_ref()).unwrap();
+        match self.0.write_all(bytes.as_ref()) {
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            written => written.unwrap(),
+        }
         self
     }
 

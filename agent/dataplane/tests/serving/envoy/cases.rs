@@ -70,9 +70,9 @@ pub(super) const LAST: &[&str] = &[
     "nonsense\n\n",
     "CONNECT test:443 HTTP/1.1\nhost: test:443\n\n",
     "GET /plain HTTP/1.1\nhost: test\nconnection: close\nupgrade-insecure-requests: 1\n\n",
-    "POST /plain HTTP/1.1\nhost: test\ncontent-length: 9\n\nhalf\u{4}",
+    "POST /plain-unanswered HTTP/1.1\nhost: test\ncontent-length: 9\n\nhalf\u{4}",
     "POST /plain HTTP/1.1\nhost: test\ntransfer-encoding: chunked\n\nnonsense\n",
-    "GET /timeout-long HTTP/1.1\nhost: test\n\n~\u{4}",
+    "GET /plain-unanswered HTTP/1.1\nhost: test\n\n~\u{4}",
 ];
 /// Ends the client's bytes in a case.
 pub(super) const GONE: char = '\u{4}';

@@ -1,6 +1,6 @@
 //! This proxy with the routes that `envoy.yaml` has for Envoy, and the server behind both.
 
-use std::{io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{io::Read, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use dataplane::{AccessLog, LogFormat, Settings};
 use snapshot::{
@@ -12,17 +12,22 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::LOGGED;
 use crate::support::{
-    Proxy, Upstream, cluster, endpoints, gateway_draft, retrying, route, route_config, to_cluster,
+    Client, Proxy, Upstream, cluster, endpoints, gateway_draft, retrying, route, route_config, to_cluster,
 };
 
 pub(super) fn upstream() -> Upstream {
     Upstream::start(|mut client| {
         while let Some(head) = client.request_head() {
-            match head.split(['/', ' ']).nth(2).unwrap_or_default() {
+            let path = head.split(['/', ' ']).nth(2).unwrap_or_default();
+            if path != "plain-unanswered" && read_body(&mut client, &head).is_none() {
+                return;
+            }
+            match path {
                 "close" => return,
                 "timeout" => thread::sleep(Duration::from_secs(1)),
                 "nonsense" => _ = client.send("nonsense\r\n\r\n"),
-                "timeout-long" | "try" => thread::sleep(Duration::from_secs(1)),
+                "try" => thread::sleep(Duration::from_secs(1)),
+                "plain-unanswered" => _ = client.rest_or_reset(),
                 "busy" => _ = client.send("HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy"),
                 "cut" => {
                     client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
@@ -35,8 +40,7 @@ pub(super) fn upstream() -> Upstream {
                 "huge" => {
                     let long = "a".repeat(82_000);
                     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: {long}\r\n\r\n");
-                    // Nobody reads it to its end.
-                    _ = client.0.write_all(answer.as_bytes());
+                    client.send(answer);
                 }
                 "many" => {
                     let many = "x: 1\r\n".repeat(120);
@@ -45,16 +49,34 @@ pub(super) fn upstream() -> Upstream {
                 "reset" => return SockRef::from(&client.0).set_linger(Some(Duration::ZERO)).unwrap(),
                 _ => {
                     let length = head.len();
-                    let answer =
-                        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-a: up\r\nx-gone: 1\r\n");
-                    client
-                        .send(answer)
-                        .send("access-control-allow-origin: *\r\nserver: fake\r\n\r\n")
-                        .send(head);
+                    // Bytes after the answer to HEAD would be taken for the next answer.
+                    let body = if head.starts_with("HEAD") { "" } else { &head };
+                    client.send(format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-a: up\r\nx-gone: 1\r\n\
+                         access-control-allow-origin: *\r\nserver: fake\r\n\r\n{body}"
+                    ));
                 }
             }
         }
     })
+}
+
+/// Reads the body of a request to its end, as servers do: what is left of one would be taken for the next head. `None`
+/// when the client breaks off.
+fn read_body(client: &mut Client, head: &str) -> Option<()> {
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: Option<usize> = length.map(|length| length.parse().unwrap());
+    let is_chunked = head.contains("transfer-encoding: chunked");
+    let is_whole = |body: &[u8]| match length {
+        Some(length) => body.len() == length,
+        None => !is_chunked || body.ends_with(b"0\r\n\r\n"),
+    };
+    let (mut body, mut byte) = (Vec::new(), [0]);
+    while !is_whole(&body) {
+        client.0.read_exact(&mut byte).ok()?;
+        body.extend(byte);
+    }
+    Some(())
 }
 
 /// An address where connections are neither accepted nor refused: its queue is full.
