@@ -23,6 +23,10 @@ impl Field {
         Self { name, effect, describe: T::describe }
     }
 
+    pub(crate) fn rest_warned() -> Self {
+        Self { name: REST, effect: Effect::Warned, describe: |_, _| {} }
+    }
+
     pub(crate) fn ignored(name: &'static str) -> Self {
         Self { name, effect: Effect::Ignored, describe: |_, _| {} }
     }
@@ -86,10 +90,13 @@ impl Table {
     }
 }
 
+/// Stands for every field that is not named.
+const REST: &str = "everything else";
+
 fn render_object(path: &str, fields: &[(Effect, &'static str)], is_open: bool, text: &mut String) {
     let with = |wanted: &[Effect]| {
-        let names =
-            fields.iter().filter(|(effect, _)| wanted.contains(effect)).map(|(_, name)| format!("`{name}`"));
+        let shown = |name: &str| if name == REST { name.to_owned() } else { format!("`{name}`") };
+        let names = fields.iter().filter(|(effect, _)| wanted.contains(effect)).map(|(_, name)| shown(name));
         names.collect::<Vec<_>>().join(", ")
     };
     let mut otherwise: Vec<String> = [
@@ -103,7 +110,7 @@ fn render_object(path: &str, fields: &[(Effect, &'static str)], is_open: bool, t
     .filter(|(_, names)| !names.is_empty())
     .map(|(word, names)| format!("{word}: {names}"))
     .collect();
-    if is_open {
+    if is_open && !fields.iter().any(|(_, name)| *name == REST) {
         otherwise.push("ignored: everything else".to_owned());
     }
     let (path, otherwise) = (if path.is_empty() { "(top)" } else { path }, otherwise.join("; "));

@@ -180,12 +180,7 @@ impl Shape for MeshConfig {
         let access_log_encoding = fields.or_default("accessLogEncoding");
         let format: Option<AccessLogFormat> = fields.optional("accessLogFormat");
         let InboundTraffic(inbound_traffic_policy) = fields.or_default("inboundTrafficPolicy");
-        let partly = Problem::new(
-            "is honoured as far as `gatewayTopology` and `proxyHeaders.forwardedClientCert` only",
-        );
-        let partly = partly.remedy("set the rest by flags, see `postern-agent proxy --help`");
-        let ProxyConfig { gateway_topology, proxy_headers } =
-            fields.not_yet("defaultConfig", partly).unwrap_or_default();
+        let ProxyConfig { gateway_topology, proxy_headers } = fields.or_default("defaultConfig");
         Self {
             gateway_proxy_protocol: gateway_topology.proxy_protocol,
             gateway_trusted_proxies: gateway_topology.trusted_proxies,
@@ -218,7 +213,7 @@ impl Shape for ProxyConfig {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let (gateway_topology, proxy_headers) =
             (fields.or_default("gatewayTopology"), fields.or_default("proxyHeaders"));
-        fields.ignore_rest();
+        fields.planned_rest();
         Self { gateway_topology, proxy_headers }
     }
 }
@@ -235,7 +230,7 @@ impl Shape for GatewayTopology {
         let proxy_protocol = fields.optional::<Anything>("proxyProtocol").is_some();
         let forward_client_cert::Written(forward_client_cert) = fields.or_default("forwardClientCertDetails");
         let trusted_proxies = fields.or_default("numTrustedProxies");
-        fields.ignore_rest();
+        fields.planned_rest();
         Self { proxy_protocol, trusted_proxies, forward_client_cert }
     }
 }
@@ -248,7 +243,7 @@ struct ProxyHeaders {
 impl Shape for ProxyHeaders {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let forward_client_cert::Written(forwarded_client_cert) = fields.or_default("forwardedClientCert");
-        fields.ignore_rest();
+        fields.planned_rest();
         Self { forwarded_client_cert }
     }
 }
@@ -380,6 +375,18 @@ mod tests {
             ..MeshConfig::default()
         };
         assert_eq!((config, findings), (Some(expected), vec![]));
+    }
+
+    #[test]
+    fn only_what_has_no_effect_is_warned_of() {
+        let told = |text: &str| read(text).1;
+        assert!(told("defaultConfig: {gatewayTopology: {proxyProtocol: {}}}\n").is_empty());
+        let rest = told("defaultConfig: {concurrency: 2, gatewayTopology: {other: 1}}\n");
+        assert_eq!(rest.len(), 2, "{rest:?}");
+        let said = "is not supported yet and has no effect (remove it)";
+        for (line, path) in rest.iter().zip(["gatewayTopology.other", "concurrency"]) {
+            assert!(line.to_string().contains(&format!("defaultConfig.{path}: {said}")), "{line}");
+        }
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn health_names_and_counts_of_a_running_agent_are_shown() {
     assert!(text.contains(&format!("not {bad}: it is ejected for its failures")), "{text}");
     assert!(text.contains(&format!("in turn among {good}\n")), "{text}");
     let text = explained("/named");
-    assert!(text.contains(&format!("among {good}\n")), "{text}");
+    assert!(text.contains(&format!("among {good}")), "{text}");
 
     let dump = printed(&["request", "GET", "/config_dump?include_eds", "--admin", &running.admin]);
     let dump: Value = serde_json::from_str(&dump).unwrap();

@@ -75,6 +75,7 @@ pub(crate) struct Fields<'n, 't, 'c> {
     missing: Vec<(&'static str, &'static str)>,
     strict: bool,
     open: bool,
+    warns_of_rest: bool,
     #[cfg(test)]
     described: Vec<crate::field_table::Field>,
 }
@@ -108,6 +109,7 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
             missing: Vec::new(),
             strict: false,
             open: false,
+            warns_of_rest: false,
             #[cfg(test)]
             described: Vec::new(),
         }
@@ -213,6 +215,14 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
         self.open = true;
     }
 
+    /// Accepts every field that is not read, and says of each that nothing acts on it yet.
+    pub(crate) fn planned_rest(&mut self) {
+        #[cfg(test)]
+        self.described.push(crate::field_table::Field::rest_warned());
+        self.open = true;
+        self.warns_of_rest = true;
+    }
+
     /// Refuses unknown fields instead of warning: for conditions, where dropping one would let more through.
     pub(crate) fn refuse_unknown(&mut self) {
         self.strict = true;
@@ -229,6 +239,13 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
     }
 
     fn finish(self) {
+        if self.warns_of_rest && !self.context.is_planned {
+            for member in self.members.iter().filter(|member| !self.known.contains(&&*member.key)) {
+                let problem = Problem::new("is not supported yet and has no effect").remedy("remove it");
+                let (at, position) = (self.at.field(&member.key), Some(member.key_position));
+                self.context.report(Severity::Warning, Rule::NotSupported, &at, position, problem);
+            }
+        }
         let is_unknown = |member: &&Member<'_>| !self.open && !self.known.contains(&&*member.key);
         let unknown: Vec<_> = self.members.iter().filter(is_unknown).collect();
         // One name missing and one too many is one mistake, not two.
