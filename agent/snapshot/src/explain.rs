@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     CameBy, FilterChain, LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, Snapshot,
-    VirtualHost, WeightedClusters, https_location, match_route,
+    VirtualHost, WeightedClusters, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -195,16 +195,14 @@ impl<'s> Walk<'s> {
         step.rejected = reasons::less_specific_hosts(config, host, request.authority());
         self.steps.push(step);
         match found {
-            Err(NoRoute::TlsRequired) => {
-                match https_location(request.authority(), request.path_and_query(), self.port) {
-                    Some(location) => {
-                        format!(
-                            "301 redirect to {location}: the server wants https of clear text (httpsRedirect)"
-                        )
-                    }
-                    None => "404 NR route_not_found: the request names no host to be sent to".to_owned(),
+            Err(NoRoute::TlsRequired) => match config.https_ports().location(request, self.port) {
+                Some(location) => {
+                    format!(
+                        "301 redirect to {location}: the server wants https of clear text (httpsRedirect)"
+                    )
                 }
-            }
+                None => "404 NR route_not_found: the request names no host to be sent to".to_owned(),
+            },
             Err(NoRoute::VirtualHost | NoRoute::Route) => {
                 self.steps.push(Step {
                     rejected: reasons::earlier_routes(host, None, request, over_tls),

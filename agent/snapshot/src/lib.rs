@@ -45,9 +45,10 @@ pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
 pub use route::{
     AbortStatus, CameBy, ClusterTarget, CorsPolicy, CorsVerdict, Edits, Fault, Forward, HeaderEdits,
-    HeaderMatch, Mirror, Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern, QueryMatch, Redirect,
-    RedirectPort, RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteConfig, RouteList,
-    RouteMatch, SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters, https_location, match_route,
+    HeaderMatch, HttpsPorts, Mirror, Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern,
+    QueryMatch, Redirect, RedirectPort, RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction,
+    RouteConfig, RouteList, RouteMatch, SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters,
+    match_route,
 };
 pub use tls::{
     AlternativeName, Authority, Certificate, CertificateFacts, CipherSuite, ClientCertificates, Credential,

@@ -2,6 +2,7 @@
 
 mod action;
 mod cors;
+mod https;
 mod index;
 mod list;
 mod matches;
@@ -16,10 +17,11 @@ pub use action::{
     RetryCondition, RetryOn, RetryPolicy, Rewrite, RouteAction, SearchPattern, Share,
 };
 pub use cors::{CorsPolicy, CorsVerdict};
+pub use https::HttpsPorts;
 pub use list::RouteList;
 pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
 pub use pattern::Pattern;
-pub use redirect::{CameBy, https_location};
+pub use redirect::CameBy;
 pub use weighted::{ClusterTarget, WeightedClusters};
 
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub struct RouteConfig {
     name: String,
     virtual_hosts: Vec<VirtualHost>,
     by_host: HostTable<u32>,
+    https: Arc<HttpsPorts>,
 }
 
 impl RouteConfig {
@@ -46,7 +49,19 @@ impl RouteConfig {
                 by_host.insert(domain, index);
             }
         }
-        Self { name: name.into(), virtual_hosts, by_host }
+        Self { name: name.into(), virtual_hosts, by_host, https: Arc::default() }
+    }
+
+    /// The same table, with the ports that hosts which require TLS are served at.
+    #[must_use]
+    pub fn with_https_ports(mut self, https: Arc<HttpsPorts>) -> Self {
+        self.https = https;
+        self
+    }
+
+    /// Where the servers of the gateway speak TLS; known where clear text is redirected.
+    pub fn https_ports(&self) -> &HttpsPorts {
+        &self.https
     }
 
     /// Istio's name of the table: `http.8080`, `9080`, `inbound|8080||`.
@@ -72,7 +87,7 @@ impl RouteConfig {
 // The table of hosts follows from the virtual hosts.
 impl PartialEq for RouteConfig {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.virtual_hosts == other.virtual_hosts
+        self.name == other.name && self.virtual_hosts == other.virtual_hosts && self.https == other.https
     }
 }
 

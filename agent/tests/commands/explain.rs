@@ -85,6 +85,10 @@ fn a_redirect_to_https_tells_where() {
         told,
         "301 redirect to https://a.com/b?c: the server wants https of clear text (httpsRedirect)"
     );
+    let elsewhere = https("{mode: SIMPLE, credentialName: c}");
+    let both = gateway(&format!("{redirecting}, {elsewhere}"));
+    let told = verdict(&(both + &rules(ANSWER)), &["GET", "http://a.com:8080/b?c"]);
+    assert!(told.starts_with("301 redirect to https://a.com:8443/b?c: "), "{told}");
 }
 
 #[test]

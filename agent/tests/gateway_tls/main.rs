@@ -40,7 +40,7 @@ fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
         "a",
         &["-H", "host: a.com", "-w", "%{http_code} %{redirect_url}"],
     );
-    assert_eq!(text(&redirected), "301 https://a.com/x?y");
+    assert_eq!(text(&redirected), format!("301 https://a.com:{}/x?y", gateway.https));
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! A gateway's listeners: the servers of all Gateways that select it, merged by port.
 
 mod attach;
+mod https_ports;
 mod passthrough;
 mod servers;
 mod shadow;
 mod tls;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use resources::{Finding, GatewayRef, Object, ResourceSet};
-use snapshot::{Direction, HostPattern, Route, RouteConfig, RouteList, VirtualHost};
+use snapshot::{Direction, HostPattern, HttpsPorts, Route, RouteConfig, RouteList, VirtualHost};
 
 use crate::{
     clusters::Clusters,
@@ -37,8 +41,9 @@ pub(crate) fn build(
         findings.extend(servers::not_selected(resources, registry.proxy));
     }
     draft.add_foreign_gateways(servers::foreign(resources, registry.proxy));
-    let gateway = Gateway { registry, clusters, rules };
-    for (address, port) in servers::by_port(servers, registry, findings) {
+    let ports = servers::by_port(servers, registry, findings);
+    let gateway = Gateway { registry, clusters, rules, https: Arc::new(https_ports::of(&ports)) };
+    for (address, port) in ports {
         match port.spoken {
             Spoken::Http => gateway.add_http(address, &port, draft, findings),
             Spoken::Tls => gateway.add_tls(address, &port, &mut contexts, (draft, findings)),
@@ -56,6 +61,7 @@ struct Gateway<'g, 's> {
     registry: &'g Registry<'s>,
     clusters: &'g Clusters,
     rules: &'g Rules,
+    https: Arc<HttpsPorts>,
 }
 
 impl Gateway<'_, '_> {
@@ -68,7 +74,11 @@ impl Gateway<'_, '_> {
         findings: &mut Vec<Finding>,
     ) {
         let hosts = self.virtual_hosts(address, &port.servers, findings);
-        let table = draft.add_table(RouteConfig::new(address.table_name(), hosts));
+        let mut table = RouteConfig::new(address.table_name(), hosts);
+        if port.servers.iter().any(SelectedServer::redirects_to_https) {
+            table = table.with_https_ports(Arc::clone(&self.https));
+        }
+        let table = draft.add_table(table);
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
         listener.filter_chains.push(chain(address.listener_name(), table));
         draft.add_listener(listener);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use snapshot::{
     CameBy, ClusterId, ClusterTarget, Forward, NoRoute, RequestHead, Route, RouteAction, RouteConfigId,
-    https_location, match_route,
+    match_route,
 };
 
 use super::{
@@ -117,9 +117,7 @@ pub(super) fn route<'v, H: RequestHead>(
     match found {
         Ok(route) => asked.follow(view, route, (draw, grpc)),
         Err(NoRoute::TlsRequired) => {
-            let location =
-                https_location(request.authority(), request.path_and_query(), connection.destination.port());
-            let action = match location {
+            let action = match config.https_ports().location(request, connection.destination.port()) {
                 Some(location) => Action::Redirect(301, location),
                 None => Action::Reply(LocalReply::no_route(NoRoute::TlsRequired)),
             };

@@ -325,3 +325,31 @@ fn clear_text_is_redirected_to_https() {
     }
     assert_eq!(upstream.connections(), 0);
 }
+
+#[test]
+fn a_redirect_to_https_leads_to_the_port_of_the_https_server() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        let mut hosts = draft.route_configs[0].virtual_hosts().to_vec();
+        hosts[0].require_tls = true;
+        let https = snapshot::HttpsPorts::new(vec![("*.a.com".parse().unwrap(), 8443)], vec![8081]);
+        let table = snapshot::RouteConfig::new("http.80", hosts).with_https_ports(https.into());
+        draft.route_configs[0] = table;
+        draft
+    });
+    let mut client = proxy.connect();
+    let own = proxy.address.port();
+    for (asked, told) in [
+        ("x.a.com".to_owned(), "https://x.a.com:8443/p"),
+        (format!("x.a.com:{own}"), "https://x.a.com:8443/p"),
+        ("x.a.com:8081".to_owned(), "https://x.a.com:8443/p"),
+        ("a.com".to_owned(), "https://a.com/p"),
+        ("x.a.com:30080".to_owned(), "https://x.a.com:30080/p"),
+    ] {
+        client.send(format!("GET /p HTTP/1.1\r\nhost: {asked}\r\n\r\n"));
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.field("location")), ("301", Some(told)), "{asked}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}

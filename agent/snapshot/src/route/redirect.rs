@@ -62,20 +62,6 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Where `httpsRedirect` sends a request: the same over https, or `None` when the client named no host. A port that clear
-/// text came in by is left out: nobody speaks TLS there.
-pub fn https_location(authority: &str, path_and_query: &str, own_port: u16) -> Option<String> {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let clear_text = |port: &str| port == "80" || port.parse() == Ok(own_port);
-    let host = if port.is_some_and(clear_text) { host } else { authority };
-    // `OPTIONS *` has no path.
-    let path = if path_and_query.starts_with('/') { path_and_query } else { "/" };
-    (!host.is_empty()).then(|| format!("https://{host}{path}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,17 +129,5 @@ mod tests {
         assert_eq!(to(&elsewhere, "a.com:81", "/a/x?y"), "http://b.com:8443/new/x?y");
         let port = Redirect { port: Some(RedirectPort::Number(7)), ..elsewhere };
         assert_eq!(to(&port, "a.com", "/a"), "http://b.com:7/new");
-    }
-
-    #[test]
-    fn redirects_keep_host_path_and_foreign_ports() {
-        let to = |authority, path| https_location(authority, path, 8080).unwrap();
-        assert_eq!(to("a.com", "/b?c=d"), "https://a.com/b?c=d");
-        assert_eq!(to("a.com:80", "/"), "https://a.com/");
-        assert_eq!(to("a.com:8080", "/"), "https://a.com/");
-        assert_eq!(to("a.com:30080", "/"), "https://a.com:30080/");
-        assert_eq!(to("[fd00::80]", "/"), "https://[fd00::80]/");
-        assert_eq!(to("[fd00::1]:8080", "*"), "https://[fd00::1]/");
-        assert_eq!(https_location("", "/", 8080), None);
     }
 }

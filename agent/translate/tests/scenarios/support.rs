@@ -111,6 +111,9 @@ pub(crate) fn text(snapshot: &Snapshot) -> String {
     }
     for table in snapshot.route_configs() {
         writeln!(out, "routes {}", table.name()).unwrap();
+        for (host, port) in table.https_ports().servers() {
+            writeln!(out, "  https {host} at {port}").unwrap();
+        }
         for host in table.virtual_hosts() {
             let domains: Vec<_> = host.domains.iter().map(ToString::to_string).collect();
             let redirected = if host.require_tls { " https-only" } else { "" };
