@@ -126,6 +126,12 @@ impl Findings {
         self.dropped += 1;
     }
 
+    /// Adds the findings of what stands behind in the text.
+    pub(crate) fn append(&mut self, behind: Self) {
+        self.dropped += behind.dropped;
+        behind.list.into_iter().for_each(|finding| self.push(finding));
+    }
+
     /// The findings; a last one tells how many were dropped.
     pub(crate) fn into_list(mut self, file: &Arc<str>) -> Vec<Finding> {
         if self.dropped > 0 {

@@ -5,7 +5,7 @@ mod recognise;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{num::NonZero, sync::Arc, thread};
 
 #[cfg(test)]
 pub(crate) use kinds::describe;
@@ -20,7 +20,7 @@ use crate::{
     decode::{Context, Decode, Findings},
     finding::{Finding, Place, Problem, Rule, Severity},
     meta::{Meta, Metadata, Object, ResourceId},
-    yaml::{self, Node, Value},
+    yaml::{self, Node, Piece, Value},
 };
 
 /// What a text says about nothing in particular.
@@ -105,24 +105,43 @@ pub struct Document {
 /// Largest text that is read, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 
+/// A thread for less costs more than it saves.
+const BYTES_PER_THREAD: usize = 128 << 10;
+
 /// Reads every resource in a YAML or JSON text of any number of documents; `source_name` is what findings call it.
 ///
 /// A document or resource that is wrong costs only itself: the others are read, and findings tell what was refused.
-/// At most 1,000 findings are kept. Texts over 64 MiB are refused whole.
+/// At most 1,000 findings are kept. Texts over 64 MiB are refused whole. Long texts are read by several threads.
 pub fn read(source_name: &str, text: &str, defaults: &ReadDefaults) -> Document {
-    let mut reader = Reader {
-        file: source_name.into(),
-        defaults,
-        findings: Findings::default(),
-        document: Document::default(),
-    };
+    let file: Arc<str> = source_name.into();
     if text.len() > MAX_BYTES {
         let problem = Problem::new("is too large").found(format!("{} bytes", text.len()));
+        let mut reader = Reader::new(file, defaults);
         reader.refuse_file(problem.expected(format!("at most {MAX_BYTES}")).remedy("split it"));
-    } else {
-        reader.read_text(text);
+        return reader.finish();
     }
-    Document { findings: reader.findings.into_list(&reader.file), ..reader.document }
+    let threads =
+        thread::available_parallelism().map_or(1, NonZero::get).min(text.len() / BYTES_PER_THREAD + 1);
+    read_in_pieces(&file, &Piece::several(text, threads), defaults)
+}
+
+/// Reads each piece by a thread of its own. What comes of it does not depend on how the text was cut, but for the words
+/// about a document whose quotes or brackets never end.
+fn read_in_pieces(file: &Arc<str>, pieces: &[Piece<'_>], defaults: &ReadDefaults) -> Document {
+    let read = |piece: Piece<'_>| {
+        let mut reader = Reader::new(Arc::clone(file), defaults);
+        reader.read_text(piece);
+        reader
+    };
+    let Some((first, others)) = pieces.split_first() else { return Document::default() };
+    let reader = thread::scope(|scope| {
+        let others: Vec<_> = others.iter().map(|piece| scope.spawn(|| read(*piece))).collect();
+        others.into_iter().fold(read(*first), |reader, other| match other.join() {
+            Ok(other) => reader.followed_by(other),
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    });
+    reader.finish()
 }
 
 struct Reader<'r> {
@@ -132,9 +151,26 @@ struct Reader<'r> {
     document: Document,
 }
 
-impl Reader<'_> {
-    fn read_text(&mut self, text: &str) {
-        for document in yaml::documents(text) {
+impl<'r> Reader<'r> {
+    fn new(file: Arc<str>, defaults: &'r ReadDefaults) -> Self {
+        Self { file, defaults, findings: Findings::default(), document: Document::default() }
+    }
+
+    /// Adds what the reader of the documents behind has read.
+    fn followed_by(mut self, behind: Self) -> Self {
+        self.document.resources.extend(behind.document.resources);
+        self.document.refused.extend(behind.document.refused);
+        self.document.has_nameless |= behind.document.has_nameless;
+        self.findings.append(behind.findings);
+        self
+    }
+
+    fn finish(self) -> Document {
+        Document { findings: self.findings.into_list(&self.file), ..self.document }
+    }
+
+    fn read_text(&mut self, piece: Piece<'_>) {
+        for document in yaml::documents(piece) {
             match document {
                 Ok(node) => self.read_document(&node, Inherited::default()),
                 Err(error) => {

@@ -4,14 +4,15 @@
 //! reading goes on at the next `---`.
 
 mod hint;
-mod simple;
+mod pieces;
 mod whole;
 
-use std::{borrow::Cow, collections::HashSet, iter};
+use std::{borrow::Cow, collections::HashSet};
 
 use crate::finding::Problem;
-use simple::{Next, Simple};
-use whole::all_documents;
+
+pub(crate) use pieces::Piece;
+pub(crate) use whole::documents;
 
 /// A value and where it is written.
 #[derive(Clone, Debug)]
@@ -99,23 +100,6 @@ const MAX_DEPTH: usize = 64;
 
 /// Most nodes a document may have, aliases followed: some 200 MiB of them.
 const MAX_NODES: usize = 2_000_000;
-
-/// Reads the documents of a text one after the other; empty ones are skipped.
-pub(crate) fn documents(text: &str) -> impl Iterator<Item = Result<Node<'_>, SyntaxError>> {
-    let mut simple = Simple::new(text);
-    let mut others = None;
-    iter::from_fn(move || {
-        if others.is_none() {
-            match simple.next_document() {
-                Next::Document(node) => return Some(Ok(node)),
-                Next::End => return None,
-                Next::NotSimple => {}
-            }
-        }
-        let (from, lines_before) = simple.reached();
-        others.get_or_insert_with(|| all_documents(text, from, lines_before)).next()
-    })
-}
 
 /// The first member whose key an earlier one has.
 fn repeated_key(members: &[Member<'_>]) -> Option<usize> {

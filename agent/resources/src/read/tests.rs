@@ -208,3 +208,28 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn long_texts_come_to_the_same_in_any_number_of_pieces() {
+    let service = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let text = format!(
+        "{}---\nbroken: é: twice\n---\n%YAML 1.2\n---\n{}--- # a comment\n{}---not a marker: 1\n---\nkind: Nothing\n---\r\n{}---",
+        service("a"),
+        service("b"),
+        service("c-d"),
+        service("e").replace('\n', "\r\n"),
+    );
+    let file: Arc<str> = "long.yaml".into();
+    let of = |pieces: &[Piece<'_>]| format!("{:?}", read_in_pieces(&file, pieces, &ReadDefaults::default()));
+    let whole = of(&[Piece::from(text.as_str())]);
+    assert!(whole.contains("not valid YAML") && whole.contains("c-d"), "{whole}");
+    for most in 1..=text.len() {
+        let pieces = Piece::several(&text, most);
+        assert!(pieces.len() <= most);
+        assert_eq!(of(&pieces), whole, "in {} pieces", pieces.len());
+    }
+}

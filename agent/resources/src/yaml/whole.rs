@@ -1,4 +1,4 @@
-//! All of YAML, by the YAML crate: documents that are not simple, and what is wrong with those that are none.
+//! Documents to nodes, by the YAML crate.
 
 use std::{
     borrow::Cow,
@@ -8,36 +8,33 @@ use std::{
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use super::{MAX_DEPTH, MAX_NODES, Member, Node, Position, SyntaxError, Value, hint, repeated_key};
+use super::{MAX_DEPTH, MAX_NODES, Member, Node, Piece, Position, SyntaxError, Value, hint, repeated_key};
 use crate::finding::Problem;
 
-/// Reads the documents of a text from a byte on, which so many lines are before, with all that YAML has.
-pub(super) fn all_documents(
-    text: &str,
-    from: usize,
-    lines_before: u32,
-) -> impl Iterator<Item = Result<Node<'_>, SyntaxError>> {
+/// Reads documents one after the other; empty ones are skipped.
+pub(crate) fn documents<'t>(
+    text: impl Into<Piece<'t>>,
+) -> impl Iterator<Item = Result<Node<'t>, SyntaxError>> {
+    let piece = text.into();
     let options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
         simple_key_max_lookahead: 4096,
     };
-    let parser = Parser::new_from_str_with_options(&text[from..], options);
-    let mut documents = Documents { text, lines_before, parser: Some(parser) };
+    let parser = Parser::new_from_str_with_options(piece.text, options);
+    let mut documents = Documents { piece, parser: Some(parser) };
     iter::from_fn(move || documents.next()).filter(|document| !document.as_ref().is_ok_and(Node::is_null))
 }
 
 struct Documents<'t> {
-    /// All of it, for what is said of mistakes.
-    text: &'t str,
-    lines_before: u32,
+    piece: Piece<'t>,
     parser: Option<Parser<'t, StrInput<'t>>>,
 }
 
 impl<'t> Documents<'t> {
     fn next(&mut self) -> Option<Result<Node<'t>, SyntaxError>> {
         let parser = self.parser.as_mut()?;
-        match next_document(parser, self.lines_before) {
+        match next_document(parser, self.piece.lines_before) {
             Ok(Some(node)) => Some(Ok(node)),
             Ok(None) => {
                 self.parser = None;
@@ -47,7 +44,7 @@ impl<'t> Documents<'t> {
                 if !matches!(parser.proceed_next_document(), Ok(true)) {
                     self.parser = None;
                 }
-                Some(Err(failure.explain(self.text, self.lines_before)))
+                Some(Err(failure.explain(self.piece)))
             }
         }
     }
@@ -59,12 +56,12 @@ enum Failure {
 }
 
 impl Failure {
-    fn explain(self, text: &str, lines_before: u32) -> SyntaxError {
+    fn explain(self, piece: Piece<'_>) -> SyntaxError {
         match self {
             Self::Build(error) => error,
             Self::Scan(error) => {
-                let position = Position::from(*error.marker()).below(lines_before);
-                hint::explain(text, position, &error.info())
+                let position = Position::from(*error.marker()).below(piece.lines_before);
+                hint::explain(piece.whole, position, &error.info())
             }
         }
     }
