@@ -18,6 +18,7 @@ use crate::{
     destinations::{
         Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol,
     },
+    gateway::AutoPassthrough,
     inbound::{self, InboundPort, Upstream},
     proxy::{MeshOptions, Proxy, ProxyKind},
     registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
@@ -48,7 +49,8 @@ impl Clusters {
         let mesh = &proxy.mesh;
         let own_locality = own_locality(resources, proxy);
         let tls = RefCell::new((contexts, findings));
-        let maker = ClusterMaker { proxy, own_locality, destinations, tls };
+        let passed_on = AutoPassthrough::new(resources, proxy);
+        let maker = ClusterMaker { proxy, own_locality, destinations, passed_on, tls };
         let known = |service: &&KnownService<'_>| scope.knows(service.meta().namespace(), &service.host);
         let services = registry.services.iter().filter(known);
         let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
@@ -78,6 +80,11 @@ impl Clusters {
 /// `outbound|<port>|<subset>|<host>`.
 pub(crate) fn outbound_name(port: u16, subset: &str, host: &str) -> String {
     format!("outbound|{port}|{subset}|{host}")
+}
+
+/// `outbound_.<port>_.<subset>_.<host>`: how proxies of the mesh name a cluster to each other, as a server name.
+pub(crate) fn name_for_peers(port: u16, subset: &str, host: &str) -> String {
+    format!("outbound_.{port}_.{subset}_.{host}")
 }
 
 /// Says of a pod whether a proxy of the mesh stands before it.
@@ -114,11 +121,14 @@ struct ClusterMaker<'m, 'c> {
     proxy: &'m Proxy,
     own_locality: Option<Locality>,
     destinations: &'m Destinations<'m>,
+    /// The services whose clusters clients name themselves.
+    passed_on: AutoPassthrough<'m>,
     tls: RefCell<(&'m mut Contexts<'c>, &'m mut Vec<Finding>)>,
 }
 
 impl ClusterMaker<'_, '_> {
-    /// One cluster for each port, and one for each subset of it.
+    /// One cluster for each port, and one for each subset of it; each once more for clients that name it themselves,
+    /// which speak TLS to its endpoints on their own.
     fn of_service(&self, service: &KnownService<'_>) -> Vec<Cluster> {
         let meta = service.meta();
         let name = ServiceName {
@@ -131,7 +141,15 @@ impl ClusterMaker<'_, '_> {
         for port in &service.ports {
             let subsets = destination.iter().flat_map(HostPolicy::subsets).map(Some);
             for subset in std::iter::once(None).chain(subsets) {
-                clusters.push(self.of_port((service, &name), port, subset, destination));
+                let cluster = self.of_port((service, &name), port, subset, destination);
+                // Where clients of a gateway were going is the gateway.
+                let has_endpoints = cluster.discovery != Discovery::OriginalDestination;
+                if has_endpoints && service.is_in_mesh() && self.passed_on.admits(&name) {
+                    let subset = subset.map_or("", |subset| subset.name.as_str());
+                    let name = name_for_peers(port.number, subset, &service.host);
+                    clusters.push(Cluster { name, tls: None, ..cluster.clone() });
+                }
+                clusters.push(cluster);
             }
         }
         clusters
@@ -201,8 +219,11 @@ impl ClusterMaker<'_, '_> {
         policy: &Policy<'_>,
     ) -> Discovery {
         match service.resolution {
-            // Clients of a headless service choose the pod themselves, except where HTTP lets us choose.
-            Resolution::ChosenByClient if !port.protocol.is_some_and(Protocol::is_http) => {
+            // Clients of a headless service choose the pod themselves, except where HTTP lets us choose, and those of
+            // a gateway, who dial that.
+            Resolution::ChosenByClient
+                if self.proxy.kind == ProxyKind::Sidecar && !port.protocol.is_some_and(Protocol::is_http) =>
+            {
                 Discovery::OriginalDestination
             }
             Resolution::Listed | Resolution::ChosenByClient => {

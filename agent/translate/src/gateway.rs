@@ -1,6 +1,7 @@
 //! A gateway's listeners: the servers of all Gateways that select it, merged by port.
 
 mod attach;
+mod auto_passthrough;
 mod https_ports;
 mod passthrough;
 mod servers;
@@ -25,6 +26,7 @@ use crate::{
     rules::Rules,
 };
 use attach::{Attached, Attachments};
+pub(crate) use auto_passthrough::AutoPassthrough;
 use servers::{Address, PortServers, SelectedServer, Spoken};
 use shadow::Contributors;
 

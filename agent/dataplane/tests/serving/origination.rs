@@ -16,8 +16,8 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use snapshot::{
-    Certificate, Credential, Discovery, Endpoint, FilterChainMatch, NameMatch, ServerCheck, ServerNameSource,
-    TlsParameters, UpstreamProtocol, UpstreamTls, UpstreamTlsUse,
+    Application, Certificate, Credential, Discovery, Endpoint, FilterChainMatch, NameMatch, ServerCheck,
+    ServerNameSource, TlsParameters, Transport, UpstreamProtocol, UpstreamTls, UpstreamTlsUse,
 };
 
 use crate::{
@@ -265,4 +265,40 @@ fn a_large_body_gets_through_both_ways() {
         assert!(client.head().starts_with("HTTP/1.1 200"));
         assert!(client.exactly(SIZE) == body);
     }
+}
+
+#[test]
+fn the_mesh_is_passed_on_to_the_cluster_that_it_names_and_nobody_else_is() {
+    const NAME: &str = "outbound_.80_._.a.default.svc.cluster.local";
+    let issuer = Issuer::new();
+    let server = TlsServer::start(&issuer.issue(&[dns("a.com")], |_| {}), None, &["istio-http/1.1", "istio"]);
+    let between = Proxy::start(Settings::default(), |own| {
+        let mut draft = gateway_draft(own, &[server.address]);
+        let mut chain = tcp_chain(0);
+        chain.matches = FilterChainMatch {
+            server_names: vec![NAME.parse().unwrap()],
+            transport: Some(Transport::Tls),
+            application: Some(Application::Mesh),
+            ..FilterChainMatch::default()
+        };
+        draft.listeners[0].filter_chains = vec![chain];
+        draft
+    });
+    let calling = |name: &str, of_mesh| {
+        Proxy::start(Settings::default(), |own| {
+            let mut draft = gateway_draft(own, &[between.address]);
+            draft.clusters[0].protocol = UpstreamProtocol::Http1;
+            let server_name = ServerNameSource::Fixed(name.to_owned());
+            draft.clusters[0].tls =
+                Some(Arc::new(UpstreamTls { server_name, of_mesh, ..tls(by(&issuer, &["a.com"])) }));
+            draft
+        })
+    };
+    assert_eq!(status(&calling(NAME, true), "a.com"), "200");
+    let (name, protocol, _) = server.seen().pop().unwrap();
+    assert_eq!((name.as_deref(), protocol.as_deref()), (Some(NAME), Some("istio-http/1.1")));
+    // Another cluster, and TLS that is not of the mesh.
+    assert_eq!(status(&calling("outbound_.81_._.a.default.svc.cluster.local", true), "a.com"), "503");
+    assert_eq!(status(&calling(NAME, false), "a.com"), "503");
+    assert_eq!(server.seen().len(), 1);
 }

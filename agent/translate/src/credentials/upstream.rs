@@ -9,6 +9,7 @@ use snapshot::{
 };
 
 use super::{AuthoritySource, Contexts, CredentialSource, Unusable, no_identity, parameters};
+use crate::clusters::name_for_peers;
 
 /// A port of a service, as far as TLS to it depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +120,7 @@ impl Contexts<'_> {
         let names = of_accounts.chain(anybody).chain(exactly(names)).collect();
         let tls = UpstreamTls {
             endpoints,
-            server_name: ServerNameSource::Fixed(format!("outbound_.{port}_.{subset}_.{host}")),
+            server_name: ServerNameSource::Fixed(name_for_peers(port, subset, host)),
             check: ServerCheck::Authority(authority, names),
             credential: Some(credential),
             of_mesh: true,

@@ -78,7 +78,8 @@ impl<'a> Attachments<'a> {
     }
 }
 
-fn admits(namespace: &HostNamespace, gateway: &GatewayRef, of_rules: &str) -> bool {
+/// Whether the namespace part of a server's host admits what is in namespace `of_rules`.
+pub(super) fn admits(namespace: &HostNamespace, gateway: &GatewayRef, of_rules: &str) -> bool {
     match (namespace, gateway) {
         (HostNamespace::Any, _) => true,
         (HostNamespace::Named(name), _) => name == of_rules,

@@ -202,7 +202,8 @@ pub(crate) fn selected<'s>(
     chosen.flat_map(servers).collect()
 }
 
-fn selects(gateway: &Object<resources::Gateway>, proxy: &Proxy) -> bool {
+/// Whether the Gateway is for this proxy.
+pub(super) fn selects(gateway: &Object<resources::Gateway>, proxy: &Proxy) -> bool {
     let labels = gateway.spec.selector.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
     labels && (!proxy.mesh.scope_gateways_to_namespace || gateway.meta.namespace() == proxy.namespace)
 }

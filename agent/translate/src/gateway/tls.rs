@@ -57,7 +57,10 @@ impl Gateway<'_, '_> {
                     let chains = self.passthrough_chains(server, address, &mut taken, findings);
                     listener.filter_chains.extend(chains);
                 }
-                TlsMode::AutoPassthrough => findings.push(unsupported(server)),
+                TlsMode::AutoPassthrough => {
+                    let chains = self.auto_passthrough_chains(server, &mut taken, findings);
+                    listener.filter_chains.extend(chains);
+                }
                 TlsMode::Simple | TlsMode::Mutual | TlsMode::OptionalMutual | TlsMode::IstioMutual => {
                     let Some(names) = server_names(server, address, &mut taken, findings) else { continue };
                     let context = self.tls_context(server, contexts, (draft, findings));
@@ -152,15 +155,6 @@ pub(super) fn without_rules(server: &SelectedServer<'_>, field: &str) -> Finding
         Problem::new("leads nowhere: no VirtualService of this Gateway has a rule for its connections");
     let problem = problem.remedy(format!("add a VirtualService with this Gateway and a `{field}` route"));
     server.finding(Rule::UnknownReference, "port", problem)
-}
-
-fn unsupported(server: &SelectedServer<'_>) -> Finding {
-    let problem = "TLS mode AUTO_PASSTHROUGH is not supported yet: the server is left out";
-    server.finding(
-        Rule::NotSupported,
-        "tls",
-        Problem::new(problem).remedy("use PASSTHROUGH and `tls` routes"),
-    )
 }
 
 fn address_as_host(server: &SelectedServer<'_>, host: usize) -> Finding {
