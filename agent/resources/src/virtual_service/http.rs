@@ -103,13 +103,31 @@ impl HttpRoute {
         }
     }
 
+    /// The authority is set once. That of a destination comes before the rule's in Istio, which takes both.
     fn check_authority(&self, at: &Path<'_>, context: &mut Context<'_>) {
         let rewritten = self.rewrite.as_ref().is_some_and(|rewrite| rewrite.authority.is_some());
-        if let Some(field) = self.headers.as_ref().and_then(Headers::authority_field).filter(|_| rewritten) {
-            let (headers, problem) =
-                (at.field("headers"), Problem::new("sets the authority, as `rewrite.authority` does"));
+        let by_headers = self.headers.as_ref().and_then(Headers::authority_field);
+        let headers = at.field("headers");
+        let of_rule = match (rewritten, by_headers) {
+            (true, Some(field)) => {
+                let problem = Problem::new("sets the authority, as `rewrite.authority` does");
+                let request = headers.field("request");
+                return context.error(&request.field(field), problem.remedy("remove one of the two"));
+            }
+            (true, None) => "`rewrite.authority`",
+            (false, Some(_)) => "that of the rule's `headers`",
+            (false, None) => return,
+        };
+        let list = at.field("route");
+        for (index, to) in self.route.iter().enumerate() {
+            let Some(field) = to.headers.as_ref().and_then(Headers::authority_field) else { continue };
+            let (item, problem) = (
+                list.index(index),
+                Problem::new(format!("sets the authority, so {of_rule} has no effect for this destination")),
+            );
+            let headers = item.field("headers");
             let request = headers.field("request");
-            context.error(&request.field(field), problem.remedy("remove one of the two"));
+            context.warning(Rule::Conflict, &request.field(field), problem.remedy("remove one of the two"));
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{findings, virtual_service};
+use crate::testing::{document, findings, virtual_service};
 
 fn text(spec: &str) -> String {
     let spec = spec.replace('\n', "\n  ");
@@ -247,6 +247,27 @@ fn values_of_actions_are_checked() {
         let findings = findings(&rule(&format!("match: [{{uri: {{prefix: /}}}}], redirect: {redirect}")));
         assert!(findings.iter().any(|finding| finding.contains(wrong)), "{redirect}: {findings:#?}");
     }
+}
+
+#[test]
+fn the_authority_of_a_destination_comes_before_that_of_the_rule() {
+    let with = |field: &str, own: &str| {
+        rule(&format!("{field}, route: [{{destination: {{host: a}}, headers: {{request: {{{own}}}}}}}]"))
+    };
+    for (field, overruled) in [
+        ("rewrite: {authority: a}", "`rewrite.authority`"),
+        ("headers: {request: {set: {host: a}}}", "that of the rule's `headers`"),
+    ] {
+        let text = with(field, "add: {':authority': b}");
+        let expected = format!(
+            "spec.http[0].route[0].headers.request.add: sets the authority, so {overruled} has no effect for this \
+             destination (remove one of the two)"
+        );
+        assert_one(&text, &expected);
+        assert_eq!(document(&text).resources.len(), 1, "it is taken all the same");
+        assert_eq!(findings(&with(field, "set: {a: b}")), Vec::<String>::new());
+    }
+    assert_eq!(findings(&with("rewrite: {uri: /}", "set: {host: b}")), Vec::<String>::new());
 }
 
 #[test]
