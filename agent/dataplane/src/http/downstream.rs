@@ -24,7 +24,7 @@ pub(super) enum Spoken {
 }
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Downstream {
     /// `first` is what inspection has read.
@@ -38,7 +38,10 @@ impl Downstream {
         let worker = connection.worker();
         if received.is_none() {
             let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
-            connection.deadline.idle_within(worker.patience(), receive).await.ok()?.ok()?;
+            // Who has agreed on HTTP/2 has to begin with the preface (RFC 9113 §3.4), whether there are requests or not.
+            let is_owed = connection.session().is_some_and(|session| session.is_http2);
+            let patience = if is_owed { worker.settings.head_timeout } else { worker.patience() };
+            connection.deadline.idle_within(patience, receive).await.ok()?.ok()?;
         }
         let received = received.as_mut()?;
         loop {

@@ -1,9 +1,10 @@
 //! Serves HTTP/2 clients: the connection, and a task for each of its streams.
 
+mod arrival;
 mod head;
 mod stream;
 
-use std::{cell::Cell, future::poll_fn, rc::Rc};
+use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll};
 
 use bytes::Bytes;
 use h2::{
@@ -11,6 +12,7 @@ use h2::{
     server::{self, SendResponse},
 };
 
+use self::arrival::{Arrival, Observed};
 use super::{LIMITS, downstream::Downstream};
 use crate::{
     connection::Connection,
@@ -30,18 +32,20 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// of all it made, it is up to no good (CVE-2023-44487; Envoy's `premature_reset_total_stream_count`).
 const MAX_RESETS: u64 = 500;
 
-type Served = server::Connection<Prefixed<DownstreamStream>, Bytes>;
+type Served = server::Connection<Observed<Prefixed<DownstreamStream>>, Bytes>;
 
 /// Serves requests until the connection ends. What has been received begins with the preface.
 pub(super) async fn serve(downstream: Box<Downstream>) {
     let Downstream { connection, stream, received, .. } = *downstream;
     let limit = connection.worker().settings.head_timeout;
     // In boxes of their own: what leads to a connection takes as much room as the connection, which may last.
-    let handshake = Box::pin(settings().handshake(Prefixed::new(received, stream)));
+    let arrival = Arrival::new();
+    let stream = Observed::new(Prefixed::new(received, stream), &arrival);
+    let handshake = Box::pin(settings().handshake(stream));
     let handshaken = connection.deadline.within(limit, handshake).await.map(|served| served.map(Box::new));
     let peer = connection.peer;
     let ended = match handshaken {
-        Ok(Ok(served)) => Session::new(connection).serve(served).await,
+        Ok(Ok(served)) => Session::new(connection).serve(served, &arrival).await,
         Ok(Err(error)) => Err(error),
         Err(Elapsed) => Err(h2::Reason::SETTINGS_TIMEOUT.into()),
     };
@@ -72,24 +76,49 @@ struct Session {
     resets: Cell<u64>,
 }
 
+/// Says that the client has begun something that is not whole yet, for which it has less time.
+struct Begun;
+
 impl Session {
     fn new(connection: Connection) -> Rc<Self> {
         let (streams, active, resets) = (Cell::new(0), Cell::new(0), Cell::new(0));
         Rc::new(Self { connection, streams, active, used: Cell::new(false), resets })
     }
 
-    async fn serve(self: &Rc<Self>, mut served: Box<Served>) -> Result<(), h2::Error> {
+    async fn serve(self: &Rc<Self>, mut served: Box<Served>, arrival: &Arrival) -> Result<(), h2::Error> {
         let worker = self.connection.worker();
+        let limit = worker.settings.head_timeout;
         let mut ending = false;
         loop {
-            let patience = if ending { worker.settings.idle_timeout } else { worker.patience() };
-            let accepting = poll_fn(|cx| served.poll_accept(cx));
+            let unfinished = arrival.remaining(limit);
+            let patience = match unfinished {
+                Some(remaining) => remaining,
+                None if ending => worker.settings.idle_timeout,
+                None => worker.patience(),
+            };
+            let accepting = poll_fn(|cx| match served.poll_accept(cx) {
+                Poll::Ready(accepted) => Poll::Ready(Ok(accepted)),
+                Poll::Pending if unfinished.is_none() && arrival.remaining(limit).is_some() => {
+                    Poll::Ready(Err(Begun))
+                }
+                Poll::Pending => Poll::Pending,
+            });
             match self.connection.deadline.idle_within(patience, accepting).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(request)) => {
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(Some(request))) => {
                     let (request, respond) = request?;
                     self.spawn(request, respond);
                 }
+                Ok(Err(Begun)) => {}
+                Err(Elapsed) if arrival.remaining(limit).is_some_and(|remaining| remaining.is_zero()) => {
+                    // It has been told, or does not read.
+                    if ending {
+                        return Err(h2::Reason::ENHANCE_YOUR_CALM.into());
+                    }
+                    served.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                    ending = true;
+                }
+                Err(Elapsed) if unfinished.is_some() && !worker.is_draining() => {}
                 Err(Elapsed) if ending && self.active.get() == 0 => return Ok(()),
                 Err(Elapsed) if worker.is_draining() || self.is_idle() => {
                     // GOAWAY: requests under way still finish (RFC 9113 §6.8).

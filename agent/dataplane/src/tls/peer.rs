@@ -12,6 +12,8 @@ use snapshot::{AlternativeName, CertificateFacts};
 pub(crate) struct Session {
     /// In Envoy's words: `TLSv1.3`.
     pub(crate) version: &'static str,
+    /// Whether the client and we agreed on HTTP/2.
+    pub(crate) is_http2: bool,
     /// What the client has shown, if anything.
     pub(crate) client: Option<Rc<ClientCertificate>>,
 }
@@ -33,7 +35,8 @@ impl Session {
     pub(super) fn of(session: &ServerConnection, own_uris: &[String], whole: bool) -> Self {
         let shown = session.peer_certificates().and_then(|chain| chain.first());
         let client = shown.and_then(|shown| ClientCertificate::of(shown, own_uris, whole)).map(Rc::new);
-        Self { version: version(session.protocol_version()), client }
+        let is_http2 = session.alpn_protocol() == Some(b"h2");
+        Self { version: version(session.protocol_version()), is_http2, client }
     }
 }
 

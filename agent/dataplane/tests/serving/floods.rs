@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Client, Proxy, Upstream};
+use dataplane::Settings;
+
+use crate::support::{Client, Proxy, Upstream, gateway_draft};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -87,6 +89,75 @@ fn continuations_without_end() {
     assert_eq!(farewell.join().unwrap(), Some(ENHANCE_YOUR_CALM));
     assert_eq!(upstream.connections(), 0);
     served(&proxy);
+}
+
+/// A proxy that waits half a second for heads.
+fn impatient(upstream: &Upstream) -> Proxy {
+    let settings = Settings { head_timeout: Duration::from_millis(500), ..Settings::default() };
+    Proxy::start(settings, |address| gateway_draft(address, &[upstream.address]))
+}
+
+#[test]
+fn heads_that_are_begun_and_never_ended() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = impatient(&upstream);
+    let whole = frame(HEADERS, END_STREAM | END_HEADERS, 1, &head(GET));
+    for (what, sent) in [
+        ("a block", frame(HEADERS, END_STREAM, 1, &head(GET))),
+        ("a frame", whole[..whole.len() - 1].to_vec()),
+        ("the head of a frame", vec![0]),
+        ("a block after a request", [whole, frame(HEADERS, END_STREAM, 3, &head(GET))].concat()),
+    ] {
+        let mut stream = greeted(&proxy);
+        stream.write_all(&sent).unwrap();
+        assert_eq!(goodbye(stream), Some(ENHANCE_YOUR_CALM), "{what}");
+    }
+    served(&proxy);
+}
+
+#[test]
+fn a_head_in_drops_is_not_waited_for_longer() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = impatient(&upstream);
+    let mut stream = greeted(&proxy);
+    stream.write_all(&frame(HEADERS, END_STREAM, 1, &head(GET))).unwrap();
+    let reading = stream.try_clone().unwrap();
+    let farewell = std::thread::spawn(move || goodbye(reading));
+    while !farewell.is_finished() {
+        // Refused once the connection is closed.
+        _ = stream.write_all(&frame(CONTINUATION, 0, 1, &[]));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(farewell.join().unwrap(), Some(ENHANCE_YOUR_CALM));
+}
+
+#[test]
+fn a_preface_and_nothing() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = impatient(&upstream);
+    for greeting in [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], b"PRI * HT"] {
+        let mut client = proxy.connect();
+        let start = std::time::Instant::now();
+        client.send(greeting).rest_or_reset();
+        assert!((400..5_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn who_has_asked_for_nothing_is_waited_for() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = impatient(&upstream);
+    let mut stream = greeted(&proxy);
+    std::thread::sleep(Duration::from_secs(2));
+    stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head(GET))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut seen = Vec::new();
+    let mut piece = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("GET / HTTP/1.1") {
+        let n = stream.read(&mut piece).unwrap();
+        assert_ne!(n, 0, "closed instead of answered");
+        seen.extend_from_slice(&piece[..n]);
+    }
 }
 
 #[test]

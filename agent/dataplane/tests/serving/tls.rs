@@ -88,8 +88,18 @@ pub(crate) type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
 
 /// A client after its handshake, in which the server must have proved `name` with one of the trusted certificates.
 pub(crate) fn connect(proxy: &Proxy, name: &str, trusted: &[&Made]) -> Result<TlsClient, std::io::Error> {
+    connect_for("http/1.1", proxy, name, trusted)
+}
+
+/// The same, where `protocol` is agreed on.
+fn connect_for(
+    protocol: &str,
+    proxy: &Proxy,
+    name: &str,
+    trusted: &[&Made],
+) -> Result<TlsClient, std::io::Error> {
     let mut tcp = Client::connect(proxy.address).0;
-    let config = client_config(trusted, &["http/1.1"]);
+    let config = client_config(trusted, &[protocol]);
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut session = ClientConnection::new(config, name).unwrap();
     while session.is_handshaking() {
@@ -200,6 +210,21 @@ fn h2_is_agreed_by_alpn() {
             assert!(head.contains("x-forwarded-proto: https\r\n"), "{head}");
         }
     });
+}
+
+#[test]
+fn who_agrees_on_h2_begins_with_it_soon() {
+    let a = make(&["a.com"]);
+    let upstream = Upstream::echoing_heads();
+    let settings = Settings { head_timeout: Duration::from_millis(500), ..Settings::default() };
+    let servers = [("a.com", Some(&a))];
+    let proxy = Proxy::start(settings, |address| tls_draft(address, upstream.address, &servers));
+    let mut idle = connect(&proxy, "a.com", &[&a]).unwrap();
+    let start = Instant::now();
+    connect_for("h2", &proxy, "a.com", &[&a]).unwrap().rest_or_reset();
+    assert!((400..5_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    // HTTP/1.1 has no preface.
+    assert_eq!(idle.get("/").status(), "200");
 }
 
 #[test]
