@@ -2,6 +2,7 @@
 
 mod doubts;
 mod load;
+mod pairs;
 mod parameters;
 mod pem;
 mod source;
@@ -22,6 +23,7 @@ use crate::{
 };
 use load::Loader;
 pub(crate) use load::Unusable;
+pub(crate) use pairs::broken as broken_pairs;
 pub(crate) use source::{AuthoritySource, CredentialSource};
 pub(crate) use upstream::UpstreamPort;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use resources::{Finding, GatewayRef, Labels, ResourceSet};
 
-use crate::{Credentials, MeshOptions, Proxy, ProxyKind, mutual_tls, translate};
+use crate::{Credentials, MeshOptions, Proxy, ProxyKind, credentials::broken_pairs, mutual_tls, translate};
 
 /// What any proxy that these resources speak of would find: conflicts, references that lead nowhere, rules that no
 /// request reaches.
@@ -19,6 +19,7 @@ pub fn review(resources: &ResourceSet, credentials: &Credentials<'_>, cluster_do
         translate(resources, credentials, &proxy).findings
     });
     let mut findings: Vec<Finding> = found.collect();
+    findings.extend(broken_pairs(resources, credentials));
     findings.extend(mutual_tls::without_effect(resources, &MeshOptions::default().root_namespace));
     findings.sort_by_cached_key(|finding| (finding.place.clone(), finding.path.clone(), finding.to_string()));
     findings.dedup();

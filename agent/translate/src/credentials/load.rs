@@ -298,6 +298,6 @@ fn pair(secret: &Secret) -> Option<(&[u8], &[u8])> {
     both("cert", "key").or_else(|| both("tls.crt", "tls.key"))
 }
 
-fn value<'s>(secret: &'s Secret, key: &str) -> Option<&'s [u8]> {
+pub(super) fn value<'s>(secret: &'s Secret, key: &str) -> Option<&'s [u8]> {
     secret.data.get(key).map(SecretBytes::expose).filter(|value| !value.is_empty())
 }
