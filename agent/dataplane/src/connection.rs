@@ -108,6 +108,11 @@ impl Connection {
         self.session.is_some()
     }
 
+    /// Whether the client speaks TLS that nobody here opens.
+    pub(crate) fn carries_tls(&self) -> bool {
+        self.transport == TransportProtocol::Tls && !self.is_over_tls()
+    }
+
     /// What the handshake with the client came to, if TLS was terminated here.
     pub(crate) fn session(&self) -> Option<&Session> {
         self.session.as_ref()

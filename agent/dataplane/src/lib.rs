@@ -38,6 +38,7 @@ mod transport;
 mod upstream;
 mod view;
 mod worker;
+mod wrong_tls;
 
 pub use access_log::{AccessLog, JsonFormat, LogFormat};
 pub use dns::{NameFamilies, NameSettings};

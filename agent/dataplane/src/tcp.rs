@@ -14,6 +14,7 @@ use crate::{
     transport::DownstreamStream,
     upstream::{ConnectError, Lease, UpstreamConnection},
     view::View,
+    wrong_tls,
 };
 
 /// A connection to an endpoint, ready for the client's bytes. It borrows nothing from the snapshot: opaque connections
@@ -68,10 +69,11 @@ pub(crate) async fn dial(
         && let Some(lease) = view.pick_untried(id, connection.origin(), choice(connection, view, id), &tried)
     {
         match lease.connect(Speaks::Opaque).await {
-            Ok(connection) => {
+            Ok(opened) => {
+                wrong_tls::tell_if_doubled(connection, &lease, &opened);
                 lease.count_request();
                 let limits = lease.policy().relay_limits();
-                return Ok(Dialled { connection, lease, cluster: failed.cluster, limits });
+                return Ok(Dialled { connection: opened, lease, cluster: failed.cluster, limits });
             }
             // Others have no more room: the limit is the cluster's.
             Err(error @ ConnectError::Overflow) => {
@@ -79,6 +81,7 @@ pub(crate) async fn dial(
             }
             Err(error) => {
                 tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
+                wrong_tls::tell_if_clear_text(connection, &lease, &error);
                 failed.reply = LocalReply::connect_failed(&error);
                 failed.transport_failure = error.transport_failure();
                 tried.push(lease.address);

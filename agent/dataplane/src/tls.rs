@@ -15,7 +15,7 @@ pub(crate) use peer::{ClientCertificate, Session};
 pub use server::ContextError;
 pub(crate) use server::{Cache, Contexts};
 pub(crate) use stream::TlsStream;
-pub(crate) use upstream::{Connector, Speaks};
+pub(crate) use upstream::{Connector, Speaks, is_clear_text};
 
 /// Fatal alerts that are sent before rustls has seen anything (RFC 8446 §6.2, RFC 6066 §3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway::{Gateway, has, text, write_certificate};
+use gateway::{Gateway, free_port, has, text, write_certificate};
 
 #[test]
 fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
@@ -41,6 +41,55 @@ fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
         &["-H", "host: a.com", "-w", "%{http_code} %{redirect_url}"],
     );
     assert_eq!(text(&redirected), format!("301 https://a.com:{}/x?y", gateway.https));
+}
+
+#[test]
+fn tls_where_there_is_tls_already_or_none_is_named_with_the_rule_that_asks_for_it() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let clear = free_port();
+    let log = gateway.log();
+    assert!(!log.contains("double TLS") && !log.contains("answers in clear text"), "{log}");
+    let rule = |name: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}-rule}}\n\
+             spec: {{host: {name}, trafficPolicy: {{tls: {{mode: SIMPLE, sni: a.com, insecureSkipVerify: true}}}}}}\n---\n"
+        )
+    };
+    // The port of clear text answers a client hello with 400.
+    let resources = format!(
+        "{}{}apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: clear}}\nspec:\n  servers:\n  \
+         - {{port: {{number: {clear}, name: http, protocol: HTTP}}, hosts: [clear.com]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: clear}}\n\
+         spec: {{hosts: [clear.com], gateways: [clear], http: [{{route: [{{destination: {{host: clear}}}}]}}]}}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: clear}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
+         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: clear}}\n\
+         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {}}}]}}]\n",
+        rule("own"),
+        rule("clear"),
+        gateway.http,
+    );
+    fs::write(gateway.directory.path().join("config/wrong.yaml"), resources).unwrap();
+    gateway.await_port(clear);
+    let doubled =
+        gateway.curl("https://a.com/", "a", &["--connect-to", &format!("::127.0.0.1:{}", gateway.through)]);
+    assert!(!text(&doubled).starts_with("https"), "{doubled:?}");
+    let refused = gateway.curl(
+        &format!("http://127.0.0.1:{clear}/"),
+        "a",
+        &["-H", "host: clear.com", "-w", " %{http_code}"],
+    );
+    assert!(text(&refused).ends_with(" 503"), "{refused:?}");
+    let log = gateway.log();
+    for (what, rule, remedy) in [
+        ("double TLS", "default/own-rule", "set `tls.mode: DISABLE`"),
+        ("answers in clear text", "default/clear-rule", "set `tls.mode: DISABLE`"),
+    ] {
+        let line = log.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {log}"));
+        assert!(line.contains("WARN") && line.contains(rule) && line.contains(remedy), "{line}");
+    }
 }
 
 #[test]

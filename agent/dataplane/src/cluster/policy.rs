@@ -23,6 +23,8 @@ use crate::{
 /// The rules for connections to a cluster: copied from the snapshot, because connections may outlive it.
 pub(crate) struct Policy {
     pub(crate) name: Box<str>,
+    /// The DestinationRule they were written in, `<namespace>/<name>`.
+    pub(crate) destination_rule: Option<Box<str>>,
     source: Option<SourceAddresses>,
     pub(crate) connect_timeout: Duration,
     pub(crate) connections: Connections,
@@ -66,6 +68,7 @@ impl Policy {
     pub(super) fn new(cluster: &Cluster, shared: SharedCluster, old: Option<&Self>) -> Self {
         Self {
             name: cluster.name.as_str().into(),
+            destination_rule: cluster.destination_rule.as_deref().map(Box::from),
             source: cluster.source,
             connect_timeout: cluster.connect_timeout,
             connections: cluster.connections,

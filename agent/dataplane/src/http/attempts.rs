@@ -20,7 +20,9 @@ use super::{
     retry,
     routing::Forwarding,
 };
-use crate::{balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View};
+use crate::{
+    balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View, wrong_tls,
+};
 
 /// What a request's tries share.
 pub(super) struct Attempts<'a> {
@@ -154,6 +156,7 @@ impl<'a> Attempts<'a> {
         let mut exchange = Exchange::new(
             link.map_err(|error| {
                 tracing::debug!(upstream = %lease.address, %error, "cannot connect");
+                wrong_tls::tell_if_clear_text(self.connection, lease, &error);
                 Broken::Connect(error)
             })?,
             &self.connection.worker().buffers,

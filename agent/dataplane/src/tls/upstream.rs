@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, InvalidMessage, RootCertStore, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -71,6 +71,11 @@ impl Connector {
         self.settings == *settings
     }
 
+    /// Whether it is the mesh's own, inside which applications may speak theirs.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        self.settings.of_mesh
+    }
+
     /// Whether TLS is spoken to an endpoint.
     pub(crate) fn is_spoken_to(&self, speaks_mesh_tls: bool) -> bool {
         match self.settings.endpoints {
@@ -114,6 +119,12 @@ impl Connector {
             self.configs[speaks as usize].get_or_init(|| client_config(&self.settings, speaks, has_name));
         config.clone()
     }
+}
+
+/// Whether a handshake failed because what the endpoint said is no TLS at all.
+pub(crate) fn is_clear_text(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+    matches!(error, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }
 
 fn client_config(

@@ -10,7 +10,7 @@ use crate::{
     health::Sign,
     proxy_protocol::Announcement,
     sys::{self, Source},
-    tls::Speaks,
+    tls::{Speaks, is_clear_text},
 };
 
 /// A connection to an endpoint.
@@ -38,6 +38,8 @@ pub(crate) enum ConnectError {
     Failed(#[from] io::Error),
     #[error("TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
+    #[error("TLS handshake failed: the endpoint answers in clear text")]
+    ClearText,
     #[error("the cluster has as many connections or waiting requests as it may")]
     Overflow,
     #[error("the endpoint does not speak HTTP/2: {0}")]
@@ -53,6 +55,7 @@ impl ConnectError {
                 format!("delayed connect error: {}", known.map_or(error.to_string(), str::to_owned))
             }
             Self::Tls(error) => format!("TLS_error: {error}"),
+            Self::ClearText => "TLS_error: the endpoint answers in clear text".to_owned(),
             Self::NotHttp2(error) => format!("not HTTP/2: {error}"),
             Self::Timeout | Self::Overflow => return None,
         };
@@ -71,6 +74,7 @@ impl ConnectError {
             Self::Timeout => Self::Timeout,
             Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
             Self::Tls(error) => Self::Tls(io::Error::new(error.kind(), error.to_string())),
+            Self::ClearText => Self::ClearText,
             Self::Overflow => Self::Overflow,
             Self::NotHttp2(error) => Self::NotHttp2(error.clone()),
         }
@@ -132,7 +136,10 @@ impl Upstream {
             let Some(connector) = connector else { return Ok((UpstreamStream::Tcp(stream), local)) };
             // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
             let handshake = Box::pin(connector.connect(stream, (self.address, self.host.as_deref()), speaks));
-            let stream = handshake.await.map_err(ConnectError::Tls)?;
+            let stream = handshake.await.map_err(|error| match is_clear_text(&error) {
+                true => ConnectError::ClearText,
+                false => ConnectError::Tls(error),
+            })?;
             Ok((UpstreamStream::Tls(Box::new(stream)), local))
         };
         let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
