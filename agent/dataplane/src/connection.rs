@@ -12,8 +12,8 @@ use std::{
 };
 
 use snapshot::{
-    Application, Binding, ConnectionFacts, Direction, FilterChain, HostName, HttpConnections, ListenerId,
-    NetworkFilter, RouteConfigId, Transport as TransportProtocol,
+    Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, ListenerId,
+    NetworkFilter, RequestHead, Transport as TransportProtocol,
 };
 use tokio::net::TcpStream;
 
@@ -169,20 +169,13 @@ impl Connection {
         }
     }
 
-    /// The route table for clients that ask for the host of `authority` as server name, and whether they are asked for
-    /// the same as this one was. `None` where TLS is not terminated or nothing else is served.
-    pub(crate) fn by_server_name(&self, view: &View, authority: &str) -> Option<(RouteConfigId, bool)> {
+    /// The route of a request whose host is known by another server name only.
+    pub(crate) fn elsewhere<'v>(&self, view: &'v View, request: &impl RequestHead) -> Option<Elsewhere<'v>> {
         if !self.is_over_tls() {
             return None;
         }
-        let host = HostName::of_authority(authority);
-        let facts = ConnectionFacts { server_name: Some(host.as_str()), ..self.facts() };
-        let other = view.snapshot.select_filter_chain(&facts, self.serving_listener(view)?)?;
-        let same_rules = other.tls.is_some() && other.tls == self.filter_chain(view)?.tls;
-        match other.filter {
-            NetworkFilter::Http(http) => Some((http.route_config, same_rules)),
-            NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
-        }
+        let served = (self.serving_listener(view)?, self.filter_chain(view)?.tls);
+        view.snapshot.elsewhere(request, &self.facts(), served)
     }
 
     /// Wall-clock time at `moment`, for the access log.

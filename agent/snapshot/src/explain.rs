@@ -8,13 +8,17 @@ mod connection;
 mod endpoints;
 mod reasons;
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use serde::Serialize;
 
 use crate::{
-    CameBy, FilterChain, LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, Snapshot,
-    VirtualHost, WeightedClusters, match_route,
+    Application, CameBy, ConnectionFacts, Elsewhere, FilterChain, ListenerId, LiveClusters, NetworkFilter,
+    NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId, Transport, VirtualHost,
+    WeightedClusters, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -102,17 +106,27 @@ pub fn explain<R: RequestHead>(
     snapshot: &Snapshot,
     live: &LiveClusters,
 ) -> Explanation {
-    let mut walk = Walk { snapshot, live, steps: Vec::new(), port: 0 };
+    let mut walk = Walk { snapshot, live, steps: Vec::new(), destination: UNKNOWN };
     let verdict = walk.connection(question);
     Explanation { steps: walk.steps, verdict }
 }
+
+/// Stands for what the client dialled while that is not known.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 struct Walk<'s> {
     snapshot: &'s Snapshot,
     live: &'s LiveClusters,
     steps: Vec<Step>,
-    /// Port that the client dialled.
-    port: u16,
+    /// What the client dialled.
+    destination: SocketAddr,
+}
+
+/// The table that serves a connection, and where it was found.
+struct Served<'s> {
+    config: &'s RouteConfig,
+    listener: ListenerId,
+    tls: Option<TlsContextId>,
 }
 
 impl<'s> Walk<'s> {
@@ -129,14 +143,18 @@ impl<'s> Walk<'s> {
         if let Some(refused) = self.handshake(question.tls, chain) {
             return refused;
         }
-        let served = self.served(question, chain);
+        let served = self.served(question, (listener, chain));
         match chain.tls.map(|tls| &self.snapshot.tls_context(tls).clients) {
             Some(clients) if clients.must_show() => format!("{served}, for clients that show a certificate"),
             _ => served,
         }
     }
 
-    fn served<R: RequestHead>(&mut self, question: &Question<'_, R>, chain: &'s FilterChain) -> String {
+    fn served<R: RequestHead>(
+        &mut self,
+        question: &Question<'_, R>,
+        (listener, chain): (ListenerId, &'s FilterChain),
+    ) -> String {
         match &chain.filter {
             NetworkFilter::Blackhole => {
                 "connection closed: nothing is served here (BlackHoleCluster)".to_owned()
@@ -147,12 +165,12 @@ impl<'s> Walk<'s> {
             }
             NetworkFilter::Http(http) => {
                 let config = self.snapshot.route_config(http.route_config);
-                let over_tls = chain.tls.is_some();
+                let served = Served { config, listener, tls: chain.tls };
                 if question.request.method() == "CONNECT" {
                     return "404 NR route_not_found: CONNECT is not routed".to_owned();
                 }
                 match Normalized::new(question.request, http.path_normalization) {
-                    Ok(request) => self.normalized(question.request, &request, over_tls, config),
+                    Ok(request) => self.normalized(question.request, &request, &served),
                     Err(invalid) => format!("400 path_normalization_failed: {invalid}"),
                 }
             }
@@ -163,23 +181,18 @@ impl<'s> Walk<'s> {
         &mut self,
         asked: &impl RequestHead,
         request: &impl RequestHead,
-        over_tls: bool,
-        config: &'s crate::RouteConfig,
+        served: &Served<'s>,
     ) -> String {
         if asked.path_and_query() != request.path_and_query() {
             let because =
                 "routes match the normal form of a path, and it is what goes on (pathNormalization)";
             self.steps.push(Step::chosen("path", request.path_and_query(), because));
         }
-        self.routed(request, over_tls, config)
+        self.routed(request, served)
     }
 
-    fn routed(
-        &mut self,
-        request: &impl RequestHead,
-        over_tls: bool,
-        config: &'s crate::RouteConfig,
-    ) -> String {
+    fn routed(&mut self, request: &impl RequestHead, served: &Served<'s>) -> String {
+        let (config, over_tls) = (served.config, served.tls.is_some());
         let table = format!("route table {}", config.name());
         let found = match_route(request, over_tls, config);
         let Some(host) = config.select_virtual_host(request.authority()) else {
@@ -187,7 +200,7 @@ impl<'s> Walk<'s> {
                 Step::nothing("virtual host", format!("{table} has none for `{}`", request.authority()));
             step.rejected = config.virtual_hosts().iter().take(SHOWN).map(reasons::other_host).collect();
             self.steps.push(step);
-            return "404 NR route_not_found".to_owned();
+            return self.elsewhere(request, served);
         };
         let mut step =
             Step::chosen("virtual host", host.name.as_str(), reasons::host(host, request.authority()));
@@ -195,14 +208,16 @@ impl<'s> Walk<'s> {
         step.rejected = reasons::less_specific_hosts(config, host, request.authority());
         self.steps.push(step);
         match found {
-            Err(NoRoute::TlsRequired) => match config.https_ports().location(request, self.port) {
-                Some(location) => {
-                    format!(
-                        "301 redirect to {location}: the server wants https of clear text (httpsRedirect)"
-                    )
+            Err(NoRoute::TlsRequired) => {
+                match config.https_ports().location(request, self.destination.port()) {
+                    Some(location) => {
+                        format!(
+                            "301 redirect to {location}: the server wants https of clear text (httpsRedirect)"
+                        )
+                    }
+                    None => "404 NR route_not_found: the request names no host to be sent to".to_owned(),
                 }
-                None => "404 NR route_not_found: the request names no host to be sent to".to_owned(),
-            },
+            }
             Err(NoRoute::VirtualHost | NoRoute::Route) => {
                 self.steps.push(Step {
                     rejected: reasons::earlier_routes(host, None, request, over_tls),
@@ -214,6 +229,29 @@ impl<'s> Walk<'s> {
                 "404 NR route_not_found".to_owned()
             }
             Ok((host, route)) => self.action(host, route, request, over_tls),
+        }
+    }
+
+    /// The walk of a request whose host the table does not have.
+    fn elsewhere(&mut self, request: &impl RequestHead, served: &Served<'s>) -> String {
+        let (transport, application) = (Transport::Tls, Application::Opaque);
+        let facts =
+            ConnectionFacts { destination: self.destination, server_name: None, transport, application };
+        let of_tls = || self.snapshot.elsewhere(request, &facts, (served.listener, served.tls));
+        let found = served.tls.and_then(|_| of_tls());
+        match found {
+            None => "404 NR route_not_found".to_owned(),
+            Some(Elsewhere::OtherRules) => {
+                "421 NR misdirected_request: the host is served under another certificate or \
+                                            other rules for clients, so the client is to connect anew for it"
+                    .to_owned()
+            }
+            Some(Elsewhere::SameRules(host, route)) => {
+                let because = "it is served by another server name of the port, under the same certificate and the \
+                               same rules for clients";
+                self.steps.push(Step::chosen("virtual host", host.name.as_str(), because));
+                self.action(host, route, request, true)
+            }
         }
     }
 
@@ -231,7 +269,8 @@ impl<'s> Walk<'s> {
         }
         step.rejected = reasons::earlier_routes(host, Some(route), request, over_tls);
         self.steps.push(step);
-        let came_by = CameBy { scheme: if over_tls { "https" } else { "http" }, port: self.port };
+        let came_by =
+            CameBy { scheme: if over_tls { "https" } else { "http" }, port: self.destination.port() };
         let (effects, ending) = action::describe(route, request, came_by);
         if !effects.is_empty() {
             self.steps.push(Step { stage: "action", chosen: None, because: effects, rejected: Vec::new() });

@@ -8,6 +8,7 @@
 mod chain_index;
 mod cluster;
 mod dump;
+mod elsewhere;
 mod explain;
 mod filter_chain;
 mod format;
@@ -32,6 +33,7 @@ pub use cluster::{
     SourceAddresses, UpstreamProtocol,
 };
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
+pub use elsewhere::Elsewhere;
 pub use explain::{Entry, Explanation, ForeignGateway, Question, Rejected, Step, explain};
 pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections,

@@ -77,6 +77,27 @@ fn tls_fails_without_a_usable_certificate_and_may_ask_for_the_clients() {
 }
 
 #[test]
+fn a_host_of_another_server_name_is_served_where_the_data_path_serves_it() {
+    let server = |host: &str, credential: &str| {
+        format!(
+            "{{port: {{number: 8443, name: {host}, protocol: HTTPS}}, hosts: [{host}.com], \
+             tls: {{mode: SIMPLE, credentialName: {credential}}}}}"
+        )
+    };
+    let servers = [server("a", "one"), server("b", "one"), server("c", "two")].join(", ");
+    let rules = rules(ANSWER).replace("[a.com]", "['*']");
+    let asked =
+        |host: &str| explained(&(gateway(&servers) + &rules), &["GET", "https://a.com:8443/", "-H", host]);
+    let served = asked("Host: b.com");
+    assert!(served.contains("it is served by another server name of the port"), "{served}");
+    assert!(served.contains("\nverdict: 200 answered by the route itself"), "{served}");
+    let refused = asked("Host: c.com");
+    assert!(refused.contains("\nverdict: 421 NR misdirected_request: "), "{refused}");
+    let unknown = asked("Host: d.com");
+    assert!(unknown.ends_with("verdict: 404 NR route_not_found\n"), "{unknown}");
+}
+
+#[test]
 fn a_redirect_to_https_tells_where() {
     let redirecting =
         "{port: {number: 8080, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}";

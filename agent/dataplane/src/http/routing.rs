@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use snapshot::{
-    CameBy, ClusterId, ClusterTarget, Forward, NoRoute, RequestHead, Route, RouteAction, RouteConfigId,
-    match_route,
+    CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, RequestHead, Route, RouteAction,
+    RouteConfigId, match_route,
 };
 
 use super::{
@@ -107,8 +107,8 @@ pub(super) fn route<'v, H: RequestHead>(
     }
     let config = view.snapshot.route_config(config);
     let found = match match_route(request, asked.added.scheme() == "https", config) {
-        Err(NoRoute::VirtualHost) => match elsewhere(asked, view) {
-            Some(Elsewhere::SameRules(route)) => Ok(route),
+        Err(NoRoute::VirtualHost) => match connection.elsewhere(view, request) {
+            Some(Elsewhere::SameRules(_, route)) => Ok(route),
             Some(Elsewhere::OtherRules) => return Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc),
             None => Err(NoRoute::VirtualHost),
         },
@@ -124,25 +124,6 @@ pub(super) fn route<'v, H: RequestHead>(
             Routed::new(action, grpc)
         }
         Err(missing) => Routed::new(Action::Reply(LocalReply::no_route(missing)), grpc),
-    }
-}
-
-/// A host that is not known here but by another server name of the same listener.
-enum Elsewhere<'v> {
-    /// Under the same certificates and the same rules for clients: this is its route.
-    SameRules(&'v Route),
-    /// Under others, so that the client has to prove itself there.
-    OtherRules,
-}
-
-/// Looks for the host of a request among the server names that its client did not ask for: browsers use one HTTP/2
-/// connection for every host that the certificate covers (RFC 9113 §9.1.1).
-fn elsewhere<'v, H: RequestHead>(asked: &Asked<'_, H>, view: &'v View) -> Option<Elsewhere<'v>> {
-    let (config, same_rules) = asked.connection.by_server_name(view, asked.head.authority())?;
-    match match_route(asked.head, true, view.snapshot.route_config(config)) {
-        Ok((_, route)) if same_rules => Some(Elsewhere::SameRules(route)),
-        Ok(_) => Some(Elsewhere::OtherRules),
-        Err(_) => None,
     }
 }
 

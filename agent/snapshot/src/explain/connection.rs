@@ -67,7 +67,7 @@ impl<'s> Walk<'s> {
             (Entry::Outbound(to) | Entry::Inbound(to), _) => to,
             (Entry::Port(_), Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) => at,
         };
-        self.port = destination.port();
+        self.destination = destination;
         let (transport, application) = match question.tls {
             true => (Transport::Tls, Application::Opaque),
             false => (Transport::RawBuffer, Application::Http),

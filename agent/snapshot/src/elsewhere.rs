@@ -1,0 +1,35 @@
+//! Requests for a host that their client did not ask for as server name: browsers use one HTTP/2 connection for every
+//! host that the certificate covers (RFC 9113 §9.1.1).
+
+use crate::{
+    ConnectionFacts, HostName, ListenerId, NetworkFilter, RequestHead, Route, Snapshot, TlsContextId,
+    VirtualHost, match_route,
+};
+
+/// A host that is not known where its request came in, but by another server name of the same listener.
+#[derive(Clone, Copy, Debug)]
+pub enum Elsewhere<'s> {
+    /// Under the same certificates and the same rules for clients: this is its route.
+    SameRules(&'s VirtualHost, &'s Route),
+    /// Under others, so that the client has to prove itself there.
+    OtherRules,
+}
+
+impl Snapshot {
+    /// Looks for the host of a request among the server names that its client did not ask for on a connection served
+    /// under `tls`. `None` where TLS is not terminated, nothing but bytes is relayed, or no route matches.
+    pub fn elsewhere(
+        &self,
+        request: &impl RequestHead,
+        connection: &ConnectionFacts<'_>,
+        (listener, tls): (ListenerId, Option<TlsContextId>),
+    ) -> Option<Elsewhere<'_>> {
+        let host = HostName::of_authority(request.authority());
+        let facts = ConnectionFacts { server_name: Some(host.as_str()), ..*connection };
+        let other = self.select_filter_chain(&facts, listener)?;
+        let NetworkFilter::Http(http) = &other.filter else { return None };
+        let (host, route) = match_route(request, true, self.route_config(http.route_config)).ok()?;
+        let same_rules = other.tls.is_some() && other.tls == tls;
+        Some(if same_rules { Elsewhere::SameRules(host, route) } else { Elsewhere::OtherRules })
+    }
+}
