@@ -14,7 +14,12 @@ use resources::{
 use snapshot::ForeignGateway;
 
 use super::attach::{Attached, Attachments};
-use crate::{credentials::Unusable, draft::address_name, proxy::Proxy, registry::Registry};
+use crate::{
+    credentials::Unusable,
+    draft::address_name,
+    proxy::Proxy,
+    registry::{KnownService, Registry},
+};
 
 /// A server of a Gateway that selects this proxy.
 #[derive(Debug)]
@@ -269,21 +274,49 @@ fn address(
             }
         },
     };
-    Some(Address { bind, port: real_port(selected.declared_port(), registry) })
+    let declared = selected.declared_port();
+    let port = real_port(declared, registry);
+    if port < FIRST_UNPRIVILEGED && port == declared {
+        findings.extend(unmapped(selected, registry));
+    }
+    Some(Address { bind, port })
+}
+
+/// Listening below it takes a privilege.
+const FIRST_UNPRIVILEGED: u16 = 1024;
+
+/// Says that the Services in front of this gateway leave out a low port. One that leads it to itself means it.
+fn unmapped(selected: &SelectedServer<'_>, registry: &Registry<'_>) -> Option<Finding> {
+    let declared = selected.declared_port();
+    let first = in_front(registry).next()?.meta();
+    if in_front(registry).any(|service| service.port(declared).is_some()) {
+        return None;
+    }
+    let problem = Problem::new(
+        "is in no Service in front of this gateway, so that it is listened on as it is, which takes \
+         CAP_NET_BIND_SERVICE",
+    );
+    let remedy = format!("add it to {} ({}), with a `targetPort` of 1024 or more", first.id, first.place());
+    let (at, problem) = ("port", problem.found(declared).remedy(remedy));
+    Some(selected.finding(Rule::UnknownReference, at, problem))
 }
 
 const NO_TRANSLATION_LABEL: &str = "experimental.istio.io/disable-gateway-port-translation";
 
 /// The target port of the oldest Service of this workload that has the declared port, else the declared port.
 fn real_port(declared: u16, registry: &Registry<'_>) -> u16 {
-    let translates =
-        |labels: &resources::Labels| labels.get(NO_TRANSLATION_LABEL).is_none_or(|value| value != "true");
-    let mut services = registry.of_workload().filter(|service| translates(&service.meta().labels));
-    let target = services.find_map(|service| {
+    let target = in_front(registry).find_map(|service| {
         let port = service.port(declared)?;
         service.target_port(port, &registry.proxy.ips)
     });
     target.unwrap_or(declared)
+}
+
+/// The Services of this workload that say where its ports lead.
+fn in_front<'r, 's>(registry: &'r Registry<'s>) -> impl Iterator<Item = &'r KnownService<'s>> {
+    let translates =
+        |labels: &resources::Labels| labels.get(NO_TRANSLATION_LABEL).is_none_or(|value| value != "true");
+    registry.of_workload().filter(move |service| translates(&service.meta().labels))
 }
 
 fn conflict(loser: &SelectedServer<'_>, winner: &SelectedServer<'_>, address: Address) -> Finding {

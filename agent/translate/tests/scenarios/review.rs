@@ -154,3 +154,39 @@ fn policies_that_count_for_no_workload_are_named() {
     );
     assert!(found[2].contains("istio-system/f: spec: has a selector in the root namespace"), "{found:#?}");
 }
+
+#[test]
+fn a_low_port_that_the_gateways_services_leave_out_is_told() {
+    let found = |services: &str| {
+        let gateway = "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: gw}, spec: {selector: {app: edge}, \
+                       servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}\n---\n";
+        let mut files = Files::new(ReadDefaults::default());
+        files.replace_file("a.yaml", &format!("{gateway}{services}"));
+        review(&files.resources().0, &Credentials::UNSEEN, "cluster.local")
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let service = |metadata: &str, ports: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: edge, {metadata}}}, \
+             spec: {{clusterIP: 10.0.0.1, selector: {{app: edge}}, ports: [{ports}]}}}}"
+        )
+    };
+    let other = "{name: https, port: 443, targetPort: 8443}";
+    let told = found(&service("", other));
+    assert_eq!(
+        told,
+        [
+            "a.yaml:1:116: Gateway default/gw: spec.servers[0].port: is in no Service in front of this gateway, so that it is \
+          listened on as it is, which takes CAP_NET_BIND_SERVICE (found `80`; add it to Service default/edge (a.yaml:3:1), \
+          with a `targetPort` of 1024 or more)"
+        ]
+    );
+    let none = Vec::<String>::new();
+    assert_eq!(found(""), none, "its Service may be in the cluster");
+    assert_eq!(found(&service("", "{name: http, port: 80, targetPort: 8080}")), none);
+    assert_eq!(found(&service("", "{name: http, port: 80, targetPort: 80}")), none, "which is meant");
+    let label = "labels: {experimental.istio.io/disable-gateway-port-translation: 'true'}";
+    assert_eq!(found(&service(label, other)), none);
+}
