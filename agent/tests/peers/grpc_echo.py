@@ -1,4 +1,7 @@
-"""A gRPC server and a client that reaches it through the gateway: `grpc_echo.py <server port> <gateway port>`."""
+"""A gRPC server and a client that reaches it through the proxy: `grpc_echo.py <server> <proxy>`.
+
+Each is an address, or a port of 127.0.0.1.
+"""
 import sys
 import threading
 import time
@@ -38,7 +41,11 @@ def many_to_many(requests, context):
     yield from requests
 
 
-def serve(port):
+def address(text):
+    return text if ":" in text else f"127.0.0.1:{text}"
+
+
+def serve(at):
     server = grpc.server(futures.ThreadPoolExecutor(16), options=UNLIMITED)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
@@ -46,7 +53,7 @@ def serve(port):
         "ManyToOne": grpc.stream_unary_rpc_method_handler(many_to_one),
         "ManyToMany": grpc.stream_stream_rpc_method_handler(many_to_many),
     }),))
-    assert server.add_insecure_port(f"127.0.0.1:{port}") == port
+    assert server.add_insecure_port(at) == int(at.rsplit(":", 1)[1])
     server.start()
     return server
 
@@ -59,8 +66,8 @@ def code_of(call):
     return grpc.StatusCode.OK
 
 
-def talk(port):
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED)
+def talk(to):
+    channel = grpc.insecure_channel(to, options=UNLIMITED)
     call_unary = channel.unary_unary("/test.Echo/Unary")
     answer, call = call_unary.with_call(b"hello", timeout=10, metadata=(("x-mine", "1"),))
     assert answer == b"hello"
@@ -102,7 +109,7 @@ def talk(port):
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 if __name__ == "__main__":
-    server = serve(int(sys.argv[1]))
-    talk(int(sys.argv[2]))
+    server = serve(address(sys.argv[1]))
+    talk(address(sys.argv[2]))
     server.stop(0)
     print("ok")
