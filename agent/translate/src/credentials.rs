@@ -115,11 +115,12 @@ impl<'c> Contexts<'c> {
         (self.add(with_what_is_missing(context, &unusable), draft), unusable)
     }
 
-    /// What clients will hold against the certificates of a server that can serve.
+    /// What clients will hold against the certificates of a server that can serve, and which are in a wrong place.
     pub(crate) fn doubts_about(&mut self, tls: &ServerTls, hosts: &[&str]) -> Vec<Unusable> {
-        let Some(now) = self.loader.now() else { return Vec::new() };
-        let mut told = Vec::new();
-        for source in CredentialSource::of_server(tls) {
+        let sources = CredentialSource::of_server(tls);
+        let mut told: Vec<_> = sources.iter().filter_map(|source| self.loader.misplaced(*source)).collect();
+        let Some(now) = self.loader.now() else { return told };
+        for source in sources {
             let (credential, _) = self.loader.credential(source);
             let Some(facts) = facts(&credential) else { continue };
             told.extend(doubts::doubts(&facts, (source.field(), &source.shown()), hosts, now));

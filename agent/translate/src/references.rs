@@ -3,19 +3,20 @@
 use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
 use resources::{
-    Destination, Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule, SERVICE_NAME_LABEL, Severity,
-    VirtualService,
+    Destination, DestinationRule, Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule,
+    SERVICE_NAME_LABEL, Severity, VirtualService,
 };
 
 use crate::{
     destinations::{Destinations, HostPolicy},
     gateway,
-    hosts::{full_name, service_host},
+    hosts::{full_name, pattern, service_host},
     proxy::ProxyKind,
-    registry::Registry,
+    registry::{KnownService, Registry},
     rules::Rules,
     visibility,
 };
@@ -31,7 +32,16 @@ pub(crate) fn check(
     let gateways: HashSet<GatewayRef> =
         resources.gateways().iter().map(|gateway| gateway::reference(gateway)).collect();
     let (gateways, namesakes) = (&gateways, &OnceCell::new());
-    let checker = || Checker { registry, rules, destinations, gateways, namesakes, findings: Vec::new() };
+    let destination_rules = resources.destination_rules();
+    let checker = || Checker {
+        registry,
+        rules,
+        destinations,
+        destination_rules,
+        gateways,
+        namesakes,
+        findings: Vec::new(),
+    };
     let mut findings = Vec::new();
     for vs in resources.virtual_services() {
         let concerns = match registry.proxy.kind {
@@ -57,6 +67,8 @@ struct Checker<'c, 's> {
     registry: &'c Registry<'s>,
     rules: &'c Rules,
     destinations: &'c Destinations<'s>,
+    /// Those of other proxies too.
+    destination_rules: &'c [Arc<Object<DestinationRule>>],
     gateways: &'c HashSet<GatewayRef>,
     /// The first service with each first label, gathered when it is first asked for.
     namesakes: &'c OnceCell<HashMap<&'c str, &'c str>>,
@@ -218,26 +230,32 @@ impl<'c> Checker<'c, '_> {
         }
         if let Some(subset) = &to.subset {
             let known = self.destinations.of(host, service.meta().namespace());
-            self.check_subset(vs, subset, known, &at.field("subset"));
+            if known.is_none_or(|known| known.subsets().all(|known| known.name != *subset)) {
+                let problem = self.unknown_subset(service, subset, known);
+                self.report(vs, &at.field("subset"), problem);
+            }
         }
     }
 
-    fn check_subset(
-        &mut self,
-        vs: &Object<VirtualService>,
+    fn unknown_subset(
+        &self,
+        service: &KnownService<'_>,
         subset: &str,
         destination: Option<HostPolicy<'_>>,
-        at: &Path<'_>,
-    ) {
+    ) -> Problem {
+        let elsewhere = self.subset_elsewhere(service, subset);
         let Some(destination) = destination else {
-            let problem = Problem::new("no DestinationRule is for this host, so requests are answered 503");
-            let remedy =
-                "write a DestinationRule with this subset, or leave it out to send to the whole service";
-            return self.report(vs, at, problem.found(subset).remedy(remedy));
+            let problem = match elsewhere {
+                Some(_) => {
+                    "no DestinationRule that counts here is for this host, so requests are answered 503"
+                }
+                None => "no DestinationRule is for this host, so requests are answered 503",
+            };
+            return Problem::new(problem).found(subset).remedy(elsewhere.unwrap_or_else(|| {
+                "write a DestinationRule with this subset, or leave it out to send to the whole service"
+                    .to_owned()
+            }));
         };
-        if destination.subsets().any(|known| known.name == subset) {
-            return;
-        }
         let names: Vec<_> = destination.subsets().map(|known| format!("`{}`", known.name)).collect();
         let meta = &destination.rule().meta;
         let (id, place) = (&meta.id, meta.place());
@@ -248,7 +266,33 @@ impl<'c> Checker<'c, '_> {
             true => problem.expected("no subset, for the rule has none"),
             false => problem.expected(names.join(" or ")),
         };
-        self.report(vs, at, problem);
+        match elsewhere {
+            Some(elsewhere) => problem.remedy(elsewhere),
+            None => problem,
+        }
+    }
+
+    /// Which rule has the subset although it does not count for the service here, and what would make it count.
+    fn subset_elsewhere(&self, service: &KnownService<'_>, subset: &str) -> Option<String> {
+        let proxy = self.registry.proxy;
+        let has_it = |rule: &&Arc<Object<DestinationRule>>| {
+            let named = || pattern(&full_name(&rule.spec.host, rule.meta.namespace(), proxy));
+            rule.spec.subsets.iter().any(|known| known.name == subset)
+                && named().is_some_and(|host| host.covers(&service.host))
+        };
+        let rule = self.destination_rules.iter().find(has_it)?;
+        let (own, of_service) = (proxy.namespace.as_str(), service.meta().namespace());
+        let namespace = rule.meta.namespace();
+        let why = if rule.spec.workload_selector.is_some() {
+            "is for some workloads only (`workloadSelector`)".to_owned()
+        } else if namespace != own && visibility::destination_rule(rule, own).is_none() {
+            format!("is not exported to namespace `{own}`: add it to `exportTo`")
+        } else if ![own, of_service, &proxy.mesh.root_namespace].contains(&namespace) {
+            format!("counts in its own namespace only: move it to `{of_service}`, that of the service")
+        } else {
+            "gives way to the one that counts: write the subset there".to_owned()
+        };
+        Some(format!("{} ({}) has it, but {why}", rule.meta.id, rule.meta.place()))
     }
 
     /// The service that `name.namespace` stands for in people's minds.

@@ -55,6 +55,8 @@ pub(super) struct Loader<'c> {
     secrets: HashMap<&'c str, Vec<&'c Object<Secret>>>,
     credentials: &'c Credentials<'c>,
     namespace: &'c str,
+    /// Whether a Service of the proxy tells that it is in that namespace, rather than a guess.
+    namespace_is_sure: bool,
     good_certificates: HashMap<&'c str, &'c Certificate>,
     good_authorities: HashMap<&'c str, &'c TrustBundle>,
     certificates: HashMap<String, Loaded<Option<Certificate>>>,
@@ -78,6 +80,9 @@ impl<'c> Loader<'c> {
             secrets,
             credentials,
             namespace: &proxy.namespace,
+            namespace_is_sure: resources.services().iter().any(|service| {
+                service.meta.namespace() == proxy.namespace && service.spec.selects(&proxy.labels)
+            }),
             good_certificates: certificates
                 .filter_map(|c| Some((c.name.as_str(), c.certificate.as_ref()?)))
                 .collect(),
@@ -190,6 +195,13 @@ impl<'c> Loader<'c> {
             None => problem.remedy("create it beside the gateway's pod, or correct the name"),
         };
         Err(Unusable { rule: Rule::UnknownReference, field, problem })
+    }
+
+    /// A Secret that is written for another namespace, where one that is missing is taken to be where it is needed.
+    pub(super) fn misplaced(&self, source: CredentialSource<'_>) -> Option<Unusable> {
+        let CredentialSource::Secret(name, field) = source else { return None };
+        let may_tell = !self.looks_at_files() && self.namespace_is_sure && self.secrets.contains_key(name);
+        self.secret(name, field).err().filter(|_| may_tell)
     }
 
     fn secret_certificate(&self, name: &str, field: &'static str) -> Result<Certificate, Unusable> {

@@ -82,17 +82,12 @@ impl<'s> SelectedServer<'s> {
     }
 
     /// A finding about the server's certificate, or for want of one.
-    pub(crate) fn credential_finding(&self, unusable: Unusable) -> Finding {
+    pub(crate) fn credential_finding(&self, severity: Severity, unusable: Unusable) -> Finding {
         let spec = Path::ROOT.field("spec");
         let servers = spec.field("servers");
         let at = servers.index(self.index);
         let tls = at.field("tls");
-        self.gateway.meta.finding(
-            unusable.severity(),
-            unusable.rule,
-            &tls.field(unusable.field),
-            unusable.problem,
-        )
+        self.gateway.meta.finding(severity, unusable.rule, &tls.field(unusable.field), unusable.problem)
     }
 
     /// A finding about a field of the server.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use resources::{Clause, Finding, Object, Problem, Protocol, Rule, TlsMode, VirtualService};
+use resources::{Clause, Finding, Object, Problem, Protocol, Rule, Severity, TlsMode, VirtualService};
 use snapshot::{
     Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig, TlsContextId,
     Transport,
@@ -82,10 +82,12 @@ impl Gateway<'_, '_> {
         (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
     ) -> TlsContextId {
         let (context, unusable) = contexts.of_server(server.tls(), draft);
-        findings.extend(unusable.into_iter().map(|unusable| server.credential_finding(unusable)));
+        findings.extend(
+            unusable.into_iter().map(|unusable| server.credential_finding(unusable.severity(), unusable)),
+        );
         let hosts: Vec<&str> = server.server().hosts.iter().map(|host| host.host.as_str()).collect();
         let doubts = contexts.doubts_about(server.tls(), &hosts);
-        findings.extend(doubts.into_iter().map(|doubt| server.credential_finding(doubt)));
+        findings.extend(doubts.into_iter().map(|doubt| server.credential_finding(Severity::Warning, doubt)));
         context
     }
 

@@ -190,3 +190,80 @@ fn a_low_port_that_the_gateways_services_leave_out_is_told() {
     let label = "labels: {experimental.istio.io/disable-gateway-port-translation: 'true'}";
     assert_eq!(found(&service(label, other)), none);
 }
+
+fn reviewed_text(text: &str) -> Vec<String> {
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file("a.yaml", text);
+    let (set, findings) = files.resources();
+    assert!(findings.is_empty(), "{findings:?}");
+    review(&set, &Credentials::UNSEEN, "cluster.local").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_secret_of_another_namespace_is_named_where_the_gateways_is_known() {
+    let gateway = "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: gw, namespace: apps}, spec: {selector: \
+                   {app: edge}, servers: [{port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['*'], \
+                   tls: {mode: SIMPLE, credentialName: cert}}]}}";
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: edge, namespace: edge}, spec: {clusterIP: 10.0.0.1, \
+                   selector: {app: edge}, ports: [{name: https, port: 8443}]}}";
+    let secret = |name: &str, namespace: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: {name}, namespace: {namespace}}}, type: Opaque}}"
+        )
+    };
+    let all = |documents: &[&str]| reviewed_text(&documents.join("\n---\n"));
+    let elsewhere = secret("cert", "apps");
+    let found = all(&[gateway, service, &elsewhere]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let told = "spec.servers[0].tls.credentialName: there is no such Secret in namespace `edge` (found `cert`; the one in \
+                namespace `apps` is not looked at: it belongs beside the gateway's pod)";
+    assert!(found[0].ends_with(told), "{found:#?}");
+    for documents in [
+        &[gateway, service, &secret("other", "apps")][..],
+        // Where the gateway runs nobody knows.
+        &[gateway, &secret("cert", "istio-system")],
+    ] {
+        assert_eq!(all(documents), Vec::<String>::new(), "{documents:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_has_the_subset_but_does_not_count_is_named() {
+    let found = |metadata: &str, spec: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: web, namespace: shop}}, \
+             spec: {{clusterIP: 10.0.0.1, selector: {{app: web}}, ports: [{{name: http, port: 80}}]}}}}\n---\n\
+             {{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: vs, namespace: shop}}, \
+             spec: {{hosts: [web], exportTo: [.], http: [{{route: [{{destination: {{host: web, subset: v1}}}}]}}]}}}}\n---\n\
+             {{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: dr, {metadata}}}, \
+             spec: {{{spec}, subsets: [{{name: v1}}]}}}}\n"
+        );
+        let found = reviewed_text(&text);
+        found.into_iter().filter(|finding| finding.contains("subset: ")).collect::<Vec<_>>()
+    };
+    let host = "host: web.shop.svc.cluster.local";
+    assert_eq!(found("namespace: shop", "host: web"), Vec::<String>::new());
+    for (metadata, spec, why) in [
+        (
+            "namespace: other",
+            host.to_owned(),
+            "DestinationRule other/dr (a.yaml:5:1) has it, but counts in its own namespace only: move it to `shop`, that of \
+             the service)",
+        ),
+        (
+            "namespace: other",
+            format!("{host}, exportTo: [.]"),
+            "has it, but is not exported to namespace `shop`: add it to `exportTo`)",
+        ),
+        (
+            "namespace: shop",
+            format!("{host}, workloadSelector: {{matchLabels: {{app: other}}}}"),
+            "has it, but is for some workloads only (`workloadSelector`))",
+        ),
+    ] {
+        let found = found(metadata, &spec);
+        assert_eq!(found.len(), 1, "{spec}: {found:#?}");
+        assert!(found[0].contains("destination.subset: no DestinationRule that counts here"), "{found:#?}");
+        assert!(found[0].ends_with(why), "{found:#?}");
+    }
+}
