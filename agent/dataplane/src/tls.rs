@@ -6,6 +6,7 @@ mod hello;
 mod peer;
 mod provider;
 mod server;
+mod signatures;
 mod stream;
 mod upstream;
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    DistinguishedName, Error,
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, UnixTime},
     server::{
         WebPkiClientVerifier,
@@ -15,24 +14,28 @@ use rustls::{
 };
 use snapshot::{CertificateFacts, ClientCertificates, PeerRules, TrustBundle};
 
-use super::certificate::{CertificateError, roots};
+use super::{
+    certificate::{CertificateError, roots},
+    signatures::signatures,
+};
 
 /// The verifier for what is asked of clients, or `None` when nobody could satisfy it.
 pub(super) fn verifier(
     clients: &ClientCertificates,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, CertificateError> {
+    let algorithms = provider.signature_verification_algorithms;
     let (rules, mandatory) = match clients {
         ClientCertificates::NotAsked => return Ok(Some(WebPkiClientVerifier::no_client_auth())),
         ClientCertificates::Unverified { required } => {
-            return Ok(Some(Arc::new(Anybody { provider: Arc::clone(provider), required: *required })));
+            return Ok(Some(Arc::new(Anybody { algorithms, required: *required })));
         }
         ClientCertificates::Optional(rules) => (rules, false),
         ClientCertificates::Required(rules) => (rules, true),
     };
     let Some(bundle) = &rules.authority.bundle else { return Ok(None) };
     let chain = chain_verifier(bundle, provider, mandatory)?;
-    Ok(Some(Arc::new(ByRules { chain, rules: rules.clone() })))
+    Ok(Some(Arc::new(ByRules { chain, rules: rules.clone(), algorithms })))
 }
 
 /// Verifies that certificates come from an authority and are not revoked by it.
@@ -85,6 +88,7 @@ pub(super) fn check_rules(certificate: &CertificateDer<'_>, rules: &PeerRules) -
 struct ByRules {
     chain: Arc<dyn ClientCertVerifier>,
     rules: PeerRules,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientCertVerifier for ByRules {
@@ -111,33 +115,13 @@ impl ClientCertVerifier for ByRules {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
+    signatures!();
 }
 
 /// Accepts whatever certificate a client has the key of (`insecureSkipVerify`).
 #[derive(Debug)]
 struct Anybody {
-    provider: Arc<CryptoProvider>,
+    algorithms: WebPkiSupportedAlgorithms,
     required: bool,
 }
 
@@ -159,35 +143,5 @@ impl ClientCertVerifier for Anybody {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    signatures!();
 }

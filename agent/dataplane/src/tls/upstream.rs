@@ -8,12 +8,12 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, InvalidMessage, RootCertStore, SignatureScheme,
+    ClientConfig, Error, InvalidMessage, RootCertStore,
     client::{
         WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        danger::{ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use snapshot::{
@@ -25,6 +25,7 @@ use super::{
     certificate::roots,
     clients::check_rules,
     provider::{provider_for, versions},
+    signatures::signatures,
     stream::TlsStream,
 };
 
@@ -169,8 +170,9 @@ fn verifier(
     has_name: bool,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
+    let algorithms = provider.signature_verification_algorithms;
     let (chain, names) = match check {
-        ServerCheck::Unverified => return Ok(Arc::new(Anything(Arc::clone(provider)))),
+        ServerCheck::Unverified => return Ok(Arc::new(Anything { algorithms })),
         ServerCheck::System(names) => (webpki(system_roots()?, None, provider)?, names),
         ServerCheck::Authority(authority, names) => {
             let bundle = authority.bundle.as_ref().ok_or(UpstreamTlsError::NoAuthority)?;
@@ -178,7 +180,7 @@ fn verifier(
         }
     };
     let names = if has_name || !names.is_empty() { Some(names.clone()) } else { None };
-    Ok(Arc::new(ByNames { chain, names }))
+    Ok(Arc::new(ByNames { chain, names, algorithms }))
 }
 
 fn webpki(
@@ -215,6 +217,7 @@ struct ByNames {
     chain: Arc<WebPkiServerVerifier>,
     /// `None` asks for no name.
     names: Option<Vec<NameMatch>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for ByNames {
@@ -242,32 +245,14 @@ impl ServerCertVerifier for ByNames {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
+    signatures!();
 }
 
 /// Accepts whatever an endpoint shows (`insecureSkipVerify`).
 #[derive(Debug)]
-struct Anything(Arc<CryptoProvider>);
+struct Anything {
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
 impl ServerCertVerifier for Anything {
     fn verify_server_cert(
@@ -281,25 +266,5 @@ impl ServerCertVerifier for Anything {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    signatures!();
 }
