@@ -104,7 +104,8 @@ impl Contexts<'_> {
         let (mut credential, mut authority) =
             (Credential { name: "default".to_owned(), certificate: None }, Authority::default());
         match self.proxy.identity.as_ref() {
-            None => unusable.push(no_identity()),
+            // Whoever looks at resources alone has no workload, and so no place where its identity could be.
+            None => unusable.extend(self.loader.looks_at_files().then(no_identity)),
             Some(identity) => {
                 let (own, wrong) = self.loader.credential(CredentialSource::Workload(identity));
                 let (roots, wrong_roots) = self.loader.authority(AuthoritySource::Workload(identity));
