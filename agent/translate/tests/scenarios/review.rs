@@ -267,3 +267,49 @@ fn a_rule_that_has_the_subset_but_does_not_count_is_named() {
         assert!(found[0].ends_with(why), "{found:#?}");
     }
 }
+
+#[test]
+fn tls_within_tls_and_clear_text_to_port_443_are_told() {
+    let found = |port: &str, rule: &str| {
+        let entry = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: se}}, spec: {{hosts: [a.com], \
+             resolution: DNS, ports: [{port}]}}}}\n---\n"
+        );
+        let rule = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: dr}}, \
+             spec: {{host: a.com, trafficPolicy: {{{rule}}}}}}}\n"
+        );
+        reviewed_text(&(entry + &rule))
+    };
+    let (https, http) =
+        ("{number: 443, name: https, protocol: HTTPS}", "{number: 443, name: http, protocol: HTTP}");
+    let other = "loadBalancer: {simple: RANDOM}";
+    let own = format!(
+        "{other}, portLevelSettings: [{{port: {{number: 443}}, tls: {{mode: MUTUAL, clientCertificate: a, privateKey: b}}}}]"
+    );
+    for (rule, path) in [
+        ("tls: {mode: SIMPLE}", "spec.trafficPolicy.tls: puts TLS around the TLS of clients"),
+        (&own, "spec.trafficPolicy.portLevelSettings[0].tls: puts TLS around the TLS of clients"),
+    ] {
+        let told = found(https, rule);
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains(path), "{told:#?}");
+    }
+    let told = found(http, other);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(
+        told[0]
+            .contains("spec.ports[0]: is for clear text, and endpoints mostly speak TLS there (found `HTTP`"),
+        "{told:#?}"
+    );
+    for (port, rule) in [
+        (https, other),
+        (https, "tls: {mode: ISTIO_MUTUAL}"),
+        (http, "tls: {mode: SIMPLE}"),
+        (http, "tls: {mode: DISABLE}"),
+        ("{number: 443, name: http, protocol: HTTP, targetPort: 8080}", other),
+        ("{number: 80, name: http, protocol: HTTP}", other),
+    ] {
+        assert_eq!(found(port, rule), Vec::<String>::new(), "{port} {rule}");
+    }
+}
