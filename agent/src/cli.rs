@@ -147,10 +147,15 @@ pub(crate) struct ProxyArgs {
     /// that Istio and SPIRE mount are looked for.
     #[arg(long, value_name = "DIR")]
     pub(crate) identity_dir: Option<PathBuf>,
-    /// How long connections may take to end after SIGTERM; ends early with the last one.
+    /// How long connections may take to end after SIGTERM; ends early with the last one, after the minimum.
     #[arg(long, value_name = "DURATION", env = "TERMINATION_DRAIN_DURATION_SECONDS", value_parser = duration,
           default_value = "45s")]
     pub(crate) drain_duration: Duration,
+    /// How long new connections are served after SIGTERM even while none is open, but no longer than
+    /// `--drain-duration`; 0 ends with the last connection.
+    #[arg(long, value_name = "DURATION", env = "MINIMUM_DRAIN_DURATION", value_parser = duration,
+          default_value = "5s")]
+    pub(crate) minimum_drain_duration: Duration,
     #[command(flatten)]
     pub(crate) without_effect: WithoutEffect,
 }
@@ -290,10 +295,11 @@ mod tests {
 
     #[test]
     fn bad_values_name_the_flag_and_what_is_expected() {
-        let cases: [(&[&str], &str); 4] = [
+        let cases: [(&[&str], &str); 5] = [
             (&["--outbound-port", "70000"], "--outbound-port"),
             (&["--ip", "10.0.0"], "--ip"),
             (&["--drain-duration", "soon"], "expected a duration such as `45s`"),
+            (&["--minimum-drain-duration", "25h"], "--minimum-drain-duration"),
             (&["--interception-mode", "BOTH"], "possible values: REDIRECT, TPROXY"),
         ];
         for (args, expected) in cases {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use dataplane::{BindError, DataPlane};
+use dataplane::{BindError, DataPlane, DrainTime};
 use resources::{Finding, MeshConfig, ResourceSet, Severity};
 use snapshot::Snapshot;
 use sources::{Update, Updates};
@@ -65,7 +65,7 @@ impl Control {
     ///
     /// # Errors
     /// The source of the resources has ended, or a sidecar cannot open its capture ports.
-    pub(crate) async fn run(mut self, mut updates: Updates, drain: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self, mut updates: Updates, drain: DrainTime) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
         let status = Arc::clone(&self.status);
@@ -92,7 +92,7 @@ impl Control {
                 () = status.quit_asked() => break,
             }
         }
-        tracing::info!(limit = ?drain, "draining");
+        tracing::info!(minimum = ?drain.minimum, limit = ?drain.limit, "draining");
         self.status.start_draining();
         tokio::select! {
             ended = self.plane.drain(drain) => tracing::info!(all_connections_ended = ended, "stopped"),

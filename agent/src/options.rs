@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use dataplane::DrainTime;
 use resources::Labels;
 use rules::ports::Port;
 use snapshot::Locality;
@@ -44,7 +45,7 @@ pub(crate) struct ProxyOptions {
     pub(crate) mesh_config: Option<PathBuf>,
     /// Where the workload's own certificate is, if it has one.
     pub(crate) identity: Option<WorkloadIdentity>,
-    pub(crate) drain: Duration,
+    pub(crate) drain: DrainTime,
     /// How long connections may have nothing to do; `None` leaves it to the defaults, zero means for ever.
     pub(crate) idle_timeout: Option<Duration>,
     /// Flags given that nothing here acts on.
@@ -94,7 +95,7 @@ impl ProxyOptions {
             config_dirs: args.config_dir,
             mesh_config: args.mesh_config,
             identity: identity(args.identity_dir.as_deref()),
-            drain: args.drain_duration,
+            drain: DrainTime { minimum: args.minimum_drain_duration, limit: args.drain_duration },
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
             without_effect: args.without_effect.given(),
             namespace: args.namespace,

@@ -1,6 +1,8 @@
 //! `config`, `explain`, `wait` and `request`, from a directory and from a running agent: both must say the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "commands/draining.rs"]
+mod draining;
 #[path = "commands/explain.rs"]
 mod explain;
 #[path = "commands/live.rs"]
@@ -84,6 +86,10 @@ impl Drop for Running {
 
 impl Running {
     fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    fn start_with(directory: &Path, flags: &[&str]) -> Self {
         let [admin, status, stats, agent] = [(); 4].map(|()| free_port().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
             .args([
@@ -106,6 +112,7 @@ impl Running {
                 "--agent-port",
                 &agent,
             ])
+            .args(flags)
             .env(
                 "ISTIO_PROMETHEUS_ANNOTATIONS",
                 format!(r#"{{"scrape":"true","port":"{stats}","path":"/stats/prometheus"}}"#),

@@ -118,6 +118,8 @@ impl AgentSetup {
         command.uid(self.uid).gid(PROXY_ID).arg0("postern-agent");
         command.args(["proxy", self.kind, "--namespace", "default", "--name", pod.name()]);
         command.args(["--ip", &addresses(pod), "--labels", &self.labels]);
+        // Nobody's new connections are waited for at the end.
+        command.args(["--minimum-drain-duration", "0"]);
         command.arg("--config-dir").arg(&config).arg("--mesh-config").arg(&mesh);
         if let Some(identity) = &self.identity {
             let directory = pod.dir().join("identity");

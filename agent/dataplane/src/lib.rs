@@ -43,7 +43,7 @@ mod wrong_tls;
 pub use access_log::{AccessLog, JsonFormat, LogFormat};
 pub use dns::{NameFamilies, NameSettings};
 pub use loopback::LoopbackAnswers;
-pub use plane::{DataPlane, Published, TelemetryReader};
+pub use plane::{DataPlane, DrainTime, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
 pub use sys::original_destination;
 pub use telemetry::{ConnectionKey, ConnectionMeasures, Histogram, RequestKey, RequestMeasures, Telemetry};

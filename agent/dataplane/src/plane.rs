@@ -51,6 +51,15 @@ pub struct Published {
     pub refused_credentials: Vec<ContextError>,
 }
 
+/// How long connections are given at the end.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainTime {
+    /// For so long new connections are served even while none is open; never longer than `limit`.
+    pub minimum: Duration,
+    /// After so long the connections that are left are cut.
+    pub limit: Duration,
+}
+
 impl DataPlane {
     /// Starts the workers; they serve nothing until the first publication.
     ///
@@ -140,13 +149,14 @@ impl DataPlane {
         TelemetryReader(self.workers.iter().map(|worker| worker.commands.downgrade()).collect())
     }
 
-    /// Lets connections end: idle ones are closed, answers say `connection: close`. Returns when none is left or
-    /// after `limit`, whichever comes first; true when none is left. New connections are still served meanwhile.
-    pub async fn drain(&self, limit: Duration) -> bool {
+    /// Lets connections end: idle ones are closed, answers say `connection: close`. Returns when the minimum is over
+    /// and none is left, or at the limit; true when none is left. New connections are still served meanwhile.
+    pub async fn drain(&self, DrainTime { minimum, limit }: DrainTime) -> bool {
         for worker in &self.workers {
             worker.tell(Command::Drain);
         }
         let start = Instant::now();
+        tokio::time::sleep(minimum.min(limit)).await;
         while self.counts().await.active_connections > 0 {
             if start.elapsed() >= limit {
                 return false;

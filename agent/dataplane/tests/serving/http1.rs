@@ -2,7 +2,7 @@
 
 use std::{net::Shutdown, thread, time::Duration};
 
-use crate::support::{Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster};
+use crate::support::{Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster, within};
 use dataplane::Settings;
 use snapshot::{PathMatch, RouteAction};
 
@@ -321,7 +321,7 @@ fn draining_closes_idle_connections_and_lets_running_requests_finish() {
         (answer.field("connection").map(str::to_owned), answer.text().to_owned(), busy.rest())
     });
     thread::sleep(Duration::from_millis(100));
-    assert!(proxy.runtime.block_on(proxy.plane.drain(Duration::from_secs(5))));
+    assert!(proxy.runtime.block_on(proxy.plane.drain(within(5))));
     assert!(idle.rest().is_empty());
     let (connection, body, rest) = slow.join().unwrap();
     // The answer's head was not yet written when the drain began, so it could still say so.
@@ -430,7 +430,7 @@ fn a_silent_connection_made_while_draining_does_not_hold_it() {
         busy.send("a\r\n\r\n");
         assert_eq!(busy.answer().field("connection"), Some("close"));
     });
-    assert!(proxy.runtime.block_on(proxy.plane.drain(Duration::from_secs(8))));
+    assert!(proxy.runtime.block_on(proxy.plane.drain(within(8))));
     late.join().unwrap();
 }
 

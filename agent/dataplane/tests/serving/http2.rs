@@ -8,7 +8,7 @@ use hyper::{Request, Response, body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::support::{Proxy, Upstream};
+use crate::support::{Proxy, Upstream, within};
 
 type Sender = http2::SendRequest<Full<Bytes>>;
 
@@ -126,7 +126,7 @@ fn draining_lets_a_connection_go_with_its_last_request() {
     let proxy = Proxy::gateway(&[upstream.address]);
     with_client(proxy.address, async |mut sender| {
         assert_eq!(sender.send_request(request("GET", "/", b"")).await.unwrap().status(), 200);
-        let draining = proxy.plane.drain(Duration::from_secs(5));
+        let draining = proxy.plane.drain(within(5));
         assert!(draining.await);
         sender.ready().await.unwrap_err();
     });

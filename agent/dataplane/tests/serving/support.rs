@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use dataplane::{DataPlane, Settings};
+use dataplane::{DataPlane, DrainTime, Settings};
 use snapshot::{
     Application, Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, FilterChain,
     FilterChainMatch, Forward, HttpConnections, Listener, NetworkFilter, PathMatch, RetryCondition, RetryOn,
@@ -318,4 +318,9 @@ impl Client {
         }
         Some(String::from_utf8(bytes).unwrap())
     }
+}
+
+/// A drain that ends with the last connection.
+pub(crate) fn within(seconds: u64) -> DrainTime {
+    DrainTime { minimum: Duration::ZERO, limit: Duration::from_secs(seconds) }
 }
