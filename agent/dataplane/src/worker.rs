@@ -107,8 +107,7 @@ impl Worker {
 
     /// Wall-clock time at a moment that was read from the monotonic clock.
     pub(crate) fn wall_time(&self, moment: Instant) -> SystemTime {
-        let clock = self.clock.get();
-        clock.wall + moment.saturating_duration_since(clock.monotonic)
+        self.clock.get().wall_time(moment)
     }
 
     /// An empty vector to write into; give it back with [`Self::recycle`].
