@@ -148,6 +148,38 @@ fn a_certificate_replaced_on_disk_is_for_new_connections() {
     _ = old.wait();
 }
 
+/// What `openssl x509 -req` makes unless it is told extensions.
+#[test]
+fn a_certificate_of_the_first_version_of_x509_is_served() {
+    if !has("openssl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let certificates = gateway.directory.path().join("certs");
+    let openssl = |arguments: &str| {
+        let arguments = arguments.split_whitespace();
+        let output = Command::new("openssl").args(arguments).current_dir(&certificates).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    openssl("req -newkey rsa:2048 -nodes -keyout new.key -subj /CN=version-one -out new.csr");
+    openssl("x509 -req -in new.csr -signkey new.key -out new.crt");
+    fs::rename(certificates.join("new.key"), certificates.join("a.key")).unwrap();
+    fs::rename(certificates.join("new.crt"), certificates.join("a.crt")).unwrap();
+    let shown = || {
+        let output = Command::new("openssl")
+            .args(["s_client", "-servername", "a.com", "-connect", &format!("127.0.0.1:{}", gateway.https)])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let start = Instant::now();
+    while !shown().contains("version-one") {
+        assert!(start.elapsed() < Duration::from_secs(15), "{}", gateway.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_client_certificate_is_asked_for_and_judged() {
     if !has("curl") {

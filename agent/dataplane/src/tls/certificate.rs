@@ -1,7 +1,7 @@
 //! Whether certificates and authorities can be used, and why not.
 
 use rustls::{RootCertStore, crypto::CryptoProvider, sign::CertifiedKey};
-use snapshot::{Certificate, TrustBundle};
+use snapshot::{Certificate, CertificateFacts, TrustBundle};
 
 use super::{clients::chain_verifier, provider::provider};
 
@@ -57,9 +57,19 @@ pub(super) fn certified_key(
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
             Err(CertificateError::KeyMismatch)
         }
-        // Every key of this provider tells its public half, so what is not known is the certificate's.
-        Err(_) => Err(CertificateError::Malformed),
+        // What rustls cannot read it can still serve: the first version of X.509, as `openssl x509 -req` without
+        // extensions makes it.
+        Err(_) => match (public_key(certificate), certified.key.public_key()) {
+            (Some(certified_for), Some(own)) if certified_for == own.as_ref() => Ok(certified),
+            (Some(_), Some(_)) => Err(CertificateError::KeyMismatch),
+            _ => Err(CertificateError::Malformed),
+        },
     }
+}
+
+/// The SubjectPublicKeyInfo of the certificate itself, DER.
+fn public_key(certificate: &Certificate) -> Option<Vec<u8>> {
+    CertificateFacts::of(certificate.chain().first()?).ok().map(|facts| facts.public_key)
 }
 
 pub(super) fn roots(bundle: &TrustBundle) -> Result<RootCertStore, CertificateError> {

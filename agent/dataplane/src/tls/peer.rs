@@ -138,6 +138,7 @@ mod tests {
             not_before: 0,
             not_after: 0,
             names,
+            public_key: Vec::new(),
         }
     }
 

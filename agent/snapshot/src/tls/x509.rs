@@ -26,6 +26,8 @@ pub struct CertificateFacts {
     pub not_after: i64,
     /// In the order of the certificate.
     pub names: Vec<AlternativeName>,
+    /// Its SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
 }
 
 /// Says that bytes are no certificate.
@@ -91,6 +93,7 @@ impl CertificateFacts {
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
             names: names.filter_map(AlternativeName::of).collect(),
+            public_key: certificate.public_key().raw.to_vec(),
         })
     }
 

@@ -75,6 +75,7 @@ mod tests {
             not_before: 100 * DAY,
             not_after: 200 * DAY,
             names: names.iter().map(|name| AlternativeName::Dns((*name).to_owned())).collect(),
+            public_key: Vec::new(),
         };
         let doubts = doubts(&facts, ("credentialName", "cert"), hosts, now);
         doubts.into_iter().map(|doubt| doubt.problem.to_string()).collect()
