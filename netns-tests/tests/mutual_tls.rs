@@ -119,6 +119,10 @@ fn a_permissive_port_serves_callers_without_a_sidecar_and_a_strict_one_does_not(
     });
     ensure!(refused, "a STRICT port went on serving clear text:\n{}", agent.log());
     agent.access_log_line_with(&[" NR filter_chain_not_found "])?;
+    let told = agent.log_line("clear text refused: only TLS is served here (mutual TLS is STRICT)")?;
+    for place in [format!("downstream={}", plain.ip()), format!("destination={}", server.at(8080))] {
+        ensure!(told.contains(&place), "no `{place}` in {told}");
+    }
     expect_caller(&call(&client, TWO, "two")?, Some(("one", "two")))
 }
 

@@ -44,6 +44,26 @@ fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
 }
 
 #[test]
+fn clear_text_where_only_tls_is_served_is_named() {
+    let gateway = Gateway::start();
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", gateway.https)).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n").unwrap();
+    // Closed, or reset for what was not read.
+    _ = client.read_to_end(&mut Vec::new());
+    let start = Instant::now();
+    let told = loop {
+        let log = gateway.log();
+        if let Some(line) = log.lines().find(|line| line.contains("clear text refused")) {
+            break line.to_owned();
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "{log}");
+        thread::sleep(Duration::from_millis(50));
+    };
+    let downstream = format!("downstream={}", client.local_addr().unwrap());
+    assert!(told.contains(&downstream) && !told.contains("STRICT"), "{told}");
+}
+
+#[test]
 fn tls_where_there_is_tls_already_or_none_is_named_with_the_rule_that_asks_for_it() {
     if !has("curl") {
         return;

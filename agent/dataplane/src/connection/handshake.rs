@@ -232,11 +232,21 @@ fn tell(connection: &Connection, view: &View, failure: &Failure) {
     let Some(unsaid) = worker.complaints.admit() else { return };
     let unsaid = (unsaid > 0).then_some(unsaid);
     match failure {
-        Failure::NoChain(protocols) => tracing::info!(
+        Failure::NoChain(None) if connection.direction == Direction::Inbound => tracing::info!(
+            %downstream,
+            %destination,
+            unsaid,
+            "clear text refused: only TLS is served here (mutual TLS is STRICT); give the client a sidecar, or set \
+             `mtls.mode: PERMISSIVE` in the PeerAuthentication"
+        ),
+        Failure::NoChain(None) => tracing::info!(
+            %downstream, %destination, unsaid, "clear text refused: only TLS is served here"
+        ),
+        Failure::NoChain(Some(protocols)) => tracing::info!(
             %downstream,
             %destination,
             server_name,
-            protocols = protocols.as_deref(),
+            protocols,
             served = connection.served_names(view),
             unsaid,
             "no filter chain for this client"
