@@ -7,6 +7,7 @@
 use std::{
     io::{Write, stdout},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
 };
 
 use anyhow::{Context, bail};
@@ -122,6 +123,18 @@ fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
+/// The port that a URL names.
+fn port(url: &Uri) -> anyhow::Result<Option<u16>> {
+    let behind_host = url.authority().and_then(|authority| authority.as_str().rsplit_once(authority.host()));
+    match behind_host.and_then(|(_, behind)| behind.strip_prefix(':')) {
+        None | Some("") => Ok(None),
+        Some(written) => match written.parse::<NonZeroU16>() {
+            Ok(port) => Ok(Some(port.get())),
+            Err(_) => bail!("`{written}` in `{url}` is no port; expected 1–65535"),
+        },
+    }
+}
+
 impl Asked {
     fn new(args: &RequestArgs) -> anyhow::Result<Self> {
         let url = &args.url;
@@ -132,11 +145,14 @@ impl Asked {
             Some("https") => true,
             _ => bail!("{}", whole()),
         };
+        if Method::from_bytes(args.method.as_bytes()).is_err() {
+            bail!("`{}` is no method; expected a word such as `GET`", args.method);
+        }
         Ok(Self {
             method: args.method.clone(),
             tls,
             host,
-            port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            port: port(url)?.unwrap_or(if tls { 443 } else { 80 }),
             path_and_query: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
             headers: args.headers.clone(),
             listener: args.listener,

@@ -330,6 +330,14 @@ fn what_cannot_be_answered_says_why() {
     assert!(code == Some(1) && error.contains("`/nonexistent`"), "{error}");
     let (code, error) = said(&["explain", "request", "GET", "/path", "--config-dir", "/"]);
     assert!(code == Some(1) && error.contains("`/path` is no whole URL"), "{error}");
+    for (method, url, wrong) in [
+        ("GET", "http://b:99999/", "`99999` in `http://b:99999/` is no port"),
+        ("GET", "http://[::1]:0/", "`0` in `http://[::1]:0/` is no port"),
+        ("G T", "http://b:80/", "`G T` is no method"),
+    ] {
+        let (code, error) = said(&["explain", "request", method, url, "--config-dir", "/"]);
+        assert!(code == Some(1) && error.contains(wrong), "{error}");
+    }
     let (code, error) = said(&["config", "route-tables"]);
     assert!(code == Some(2) && error.contains("possible values: listeners, routes"), "{error}");
     let (code, error) = said(&["wait", "--timeout", "200ms", "--status", &nobody]);
