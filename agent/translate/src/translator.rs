@@ -13,7 +13,7 @@ use crate::{
 ///
 /// Every translation is what [`translate`](crate::translate) makes of the same arguments. What a VirtualService came
 /// to is kept with everything it followed from and used again while that is the same: the resource itself and those
-/// it delegates to, in memory, and the [`Surroundings`] in which it was made into routes.
+/// it delegates to, in memory, and the surroundings in which it was made into routes.
 #[derive(Debug, Default)]
 pub struct Translator {
     proxy: Option<Proxy>,
