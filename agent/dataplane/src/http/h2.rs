@@ -108,6 +108,11 @@ impl Session {
                 Ok(Ok(Some(request))) => {
                     let (request, respond) = request?;
                     self.spawn(request, respond);
+                    // A client that never pauses would not be told otherwise.
+                    if worker.is_draining() && !ending {
+                        served.graceful_shutdown();
+                        ending = true;
+                    }
                 }
                 Ok(Err(Begun)) => {}
                 Err(Elapsed) if arrival.remaining(limit).is_some_and(|remaining| remaining.is_zero()) => {

@@ -3,6 +3,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use dataplane::DrainTime;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -130,6 +131,32 @@ fn draining_lets_a_connection_go_with_its_last_request() {
         assert!(draining.await);
         sender.ready().await.unwrap_err();
     });
+}
+
+#[test]
+fn a_busy_connection_made_while_draining_is_told_to_go() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let second = Duration::from_secs(1);
+    let asking = async {
+        // Idle connections have been told by now.
+        tokio::time::sleep(second * 3 / 2).await;
+        let stream = TcpStream::connect(proxy.address).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut answered = 0;
+        while answered < 30 && sender.ready().await.is_ok() {
+            let Ok(response) = sender.send_request(request("GET", "/", b"")).await else { break };
+            assert_eq!(response.status(), 200);
+            answered += 1;
+            tokio::time::sleep(second / 5).await;
+        }
+        answered
+    };
+    let drain = proxy.plane.drain(DrainTime { minimum: second * 2, limit: second * 5 });
+    let (answered, ended) = proxy.runtime.block_on(async { tokio::join!(asking, drain) });
+    assert!(answered > 0 && ended, "{answered} answered, ended: {ended}");
 }
 
 /// Speaks HTTP/2 without anything that reads or resets on its own.
