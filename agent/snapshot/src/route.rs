@@ -9,6 +9,8 @@ mod matches;
 mod pattern;
 mod redirect;
 mod rewrite;
+#[cfg(test)]
+mod testing;
 mod together;
 mod weighted;
 
@@ -163,24 +165,7 @@ pub fn match_route<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Get(&'static str, &'static str);
-
-    impl RequestHead for Get {
-        fn method(&self) -> &str {
-            "GET"
-        }
-        fn authority(&self) -> &str {
-            self.0
-        }
-        fn path_and_query(&self) -> &str {
-            self.1
-        }
-        fn header(&self, _: &str) -> Option<&[u8]> {
-            None
-        }
-        fn visit_headers(&self, _: &mut dyn FnMut(&str, &[u8])) {}
-    }
+    use testing::Get;
 
     fn route(path: PathMatch, status: u16) -> Route {
         let action = RouteAction::DirectResponse { status, body: String::new() };

@@ -64,35 +64,18 @@ impl Eq for HttpsPorts {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Asked(&'static str, &'static str);
-
-    impl RequestHead for Asked {
-        fn method(&self) -> &str {
-            "GET"
-        }
-        fn authority(&self) -> &str {
-            self.0
-        }
-        fn path_and_query(&self) -> &str {
-            self.1
-        }
-        fn header(&self, _: &str) -> Option<&[u8]> {
-            None
-        }
-        fn visit_headers(&self, _: &mut dyn FnMut(&str, &[u8])) {}
-    }
+    use crate::route::testing::Get;
 
     #[test]
     fn redirects_keep_host_path_and_foreign_ports() {
-        let to = |authority, path| HttpsPorts::default().location(&Asked(authority, path), 8080).unwrap();
+        let to = |authority, path| HttpsPorts::default().location(&Get(authority, path), 8080).unwrap();
         assert_eq!(to("a.com", "/b?c=d"), "https://a.com/b?c=d");
         assert_eq!(to("a.com:80", "/"), "https://a.com/");
         assert_eq!(to("a.com:8080", "/"), "https://a.com/");
         assert_eq!(to("a.com:30080", "/"), "https://a.com:30080/");
         assert_eq!(to("[fd00::80]", "/"), "https://[fd00::80]/");
         assert_eq!(to("[fd00::1]:8080", "*"), "https://[fd00::1]/");
-        assert_eq!(HttpsPorts::default().location(&Asked("", "/"), 8080), None);
+        assert_eq!(HttpsPorts::default().location(&Get("", "/"), 8080), None);
     }
 
     #[test]
@@ -106,7 +89,7 @@ mod tests {
             server("[fd00::1]", 8443),
         ];
         let ports = HttpsPorts::new(servers, vec![8081]);
-        let to = |authority| ports.location(&Asked(authority, "/p"), 8080).unwrap();
+        let to = |authority| ports.location(&Get(authority, "/p"), 8080).unwrap();
         assert_eq!(to("a.com"), "https://a.com:8443/p");
         assert_eq!(to("A.com:80"), "https://A.com:8443/p");
         assert_eq!(to("a.com:8081"), "https://a.com:8443/p");

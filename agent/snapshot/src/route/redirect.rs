@@ -65,31 +65,13 @@ fn default_port(scheme: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PathRewrite;
-
-    struct Asked(&'static str, &'static str);
-
-    impl RequestHead for Asked {
-        fn method(&self) -> &str {
-            "GET"
-        }
-        fn authority(&self) -> &str {
-            self.0
-        }
-        fn path_and_query(&self) -> &str {
-            self.1
-        }
-        fn header(&self, _: &str) -> Option<&[u8]> {
-            None
-        }
-        fn visit_headers(&self, _: &mut dyn FnMut(&str, &[u8])) {}
-    }
+    use crate::{PathRewrite, route::testing::Get};
 
     const PLAIN: Redirect = Redirect { status: 301, path: None, authority: None, port: None, scheme: None };
     const BY_HTTP: CameBy = CameBy { scheme: "http", port: 8080 };
 
     fn to(redirect: &Redirect, authority: &'static str, path: &'static str) -> String {
-        redirect.location(&Asked(authority, path), BY_HTTP).unwrap()
+        redirect.location(&Get(authority, path), BY_HTTP).unwrap()
     }
 
     #[test]
@@ -97,7 +79,7 @@ mod tests {
         assert_eq!(to(&PLAIN, "a.com:81", "/b?c=d"), "http://a.com:81/b?c=d");
         assert_eq!(to(&PLAIN, "a.com:80", "/"), "http://a.com:80/");
         assert_eq!(to(&PLAIN, "[fd00::80]", "*"), "http://[fd00::80]/");
-        assert_eq!(PLAIN.location(&Asked("", "/"), BY_HTTP), None);
+        assert_eq!(PLAIN.location(&Get("", "/"), BY_HTTP), None);
     }
 
     #[test]
