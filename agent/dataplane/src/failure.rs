@@ -25,6 +25,30 @@ macro_rules! reset {
     };
 }
 
+macro_rules! retried {
+    ($($reason:literal),+) => {
+        [$((
+            reset!($reason),
+            concat!(
+                "upstream connect error or disconnect/reset before headers. \
+                 retried and the latest reset reason: ",
+                $reason
+            ),
+        )),+]
+    };
+}
+
+/// Bodies about the first try, and what they are after more than one.
+const RETRIED: [(&str, &str); 7] = retried!(
+    "overflow",
+    "connection termination",
+    "protocol error",
+    "remote reset",
+    "remote refused stream reset",
+    "connection timeout",
+    "remote connection failure"
+);
+
 impl LocalReply<'static> {
     const fn new(status: u16, flags: &'static str, details: &'static str, body: &'static str) -> Self {
         Self { status, body, location: None, grpc_status: None, flags, details }
@@ -106,6 +130,12 @@ impl LocalReply<'static> {
                 reset!("remote connection failure"),
             ),
         }
+    }
+
+    /// The same after more than one try.
+    pub(crate) fn retried(self) -> Self {
+        let again = RETRIED.iter().find(|(first, _)| *first == self.body);
+        Self { body: again.map_or(self.body, |(_, again)| again), ..self }
     }
 
     /// An injected abort.

@@ -19,6 +19,7 @@ mod retry;
 mod routing;
 mod substitute;
 mod timeout;
+mod wishes;
 
 use std::{
     borrow::Cow,
@@ -165,17 +166,15 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
     });
 }
 
-/// The flags in Envoy's order.
+/// The flags in the order in which Envoy sets them: a fault delays first, and that tries are spent is known before the
+/// answer to give.
 fn flags(outcome: &Outcome<'_>) -> Cow<'static, str> {
     if !outcome.delayed && !outcome.exhausted {
         return outcome.flags.into();
     }
-    const ORDER: [&str; 15] =
-        ["UH", "UT", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "DC", "URX", "DPE", "UPE", "NC", "OM"];
     let (delayed, exhausted) = (outcome.delayed.then_some("DI"), outcome.exhausted.then_some("URX"));
-    let mut flags: Vec<_> = outcome.flags.split(',').chain(delayed).chain(exhausted).collect();
-    flags.retain(|flag| !flag.is_empty());
-    flags.sort_by_key(|flag| ORDER.iter().position(|known| known == flag));
+    let last = Some(outcome.flags).filter(|flags| !flags.is_empty());
+    let flags: Vec<_> = [delayed, exhausted, last].into_iter().flatten().collect();
     flags.join(",").into()
 }
 

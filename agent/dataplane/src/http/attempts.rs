@@ -15,10 +15,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{
     Outcome,
     exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, Sent, Uplink, UpstreamVersion},
-    head::AnswerHead,
+    head::{ATTEMPT_COUNT, AnswerHead, EXPECTED_TIMEOUT},
     pump::PumpError,
     retry,
     routing::Forwarding,
+    wishes::Retries,
 };
 use crate::{
     balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View, wrong_tls,
@@ -28,7 +29,7 @@ use crate::{
 pub(super) struct Attempts<'a> {
     connection: &'a Connection,
     view: &'a View,
-    policy: Option<&'a RetryPolicy>,
+    policy: Option<Retries<'a>>,
     grpc: bool,
     clock: Clock,
     /// Tries after the first.
@@ -56,6 +57,11 @@ impl Unanswered {
         };
         Self { reply: broken.reply(), local, transport_failure }
     }
+
+    /// After more than one try.
+    fn retried(self) -> Self {
+        Self { reply: self.reply.map(LocalReply::retried), ..self }
+    }
 }
 
 impl<'a> Attempts<'a> {
@@ -65,10 +71,10 @@ impl<'a> Attempts<'a> {
         forwarding: &Forwarding<'a>,
         grpc: bool,
     ) -> Self {
-        let policy = forwarding.policy.retries.as_deref();
+        let policy = forwarding.retries.clone();
         let clock = Clock {
             whole: forwarding.timeout,
-            one_try: policy.and_then(|policy| policy.per_try_timeout),
+            one_try: policy.as_ref().and_then(|policy| policy.per_try_timeout),
             late: if forwarding.by_deadline { Late::Deadline } else { Late::Whole },
             ends: None,
             try_ends: None,
@@ -89,7 +95,7 @@ impl<'a> Attempts<'a> {
 
     /// Whether the request's body has to be kept for another try.
     pub(super) fn keeps_body(&self) -> bool {
-        self.policy.is_some_and(|policy| retry::keeps_body(policy, self.grpc))
+        self.policy.as_ref().is_some_and(|policy| retry::keeps_body(policy, self.grpc))
     }
 
     /// What the log tells of the tries. `ended` says that the endpoint has got the whole request.
@@ -133,10 +139,12 @@ impl<'a> Attempts<'a> {
                     }
                 }
                 Err(broken) => {
-                    let covered = self.policy.is_some_and(|policy| retry::covers_failure(policy, &broken));
+                    let covered =
+                        self.policy.as_ref().is_some_and(|policy| retry::covers_failure(policy, &broken));
                     let unconnected = matches!(broken, Broken::Connect(_));
                     if !(covered && self.prepare(lease, request, body, unconnected).await) {
-                        return Err(Unanswered::new(&broken, local));
+                        let unanswered = Unanswered::new(&broken, local);
+                        return Err(if self.again > 0 { unanswered.retried() } else { unanswered });
                     }
                 }
             }
@@ -150,7 +158,7 @@ impl<'a> Attempts<'a> {
         body: &mut impl RequestBody,
         (take, local): (&mut impl FnMut(&AnswerHead<'_>, SocketAddr) -> T, &mut Option<SocketAddr>),
     ) -> Result<(Exchange, T, bool), Broken> {
-        let (policy, grpc) = (self.policy, self.grpc);
+        let (policy, grpc) = (self.policy.clone(), self.grpc);
         let done = Cell::new(body.is_done());
         let link = self.clock.limit(&done, Link::acquire(lease, request.version())).await?;
         let mut exchange = Exchange::new(
@@ -164,7 +172,7 @@ impl<'a> Attempts<'a> {
         *local = exchange.local();
         let mut watched = Watched { body, done: &done, ended: &self.body_ended };
         let mut taking = |head: &AnswerHead<'_>| {
-            let covered = policy.is_some_and(|policy| retry::covers_answer(policy, grpc, head));
+            let covered = policy.as_ref().is_some_and(|policy| retry::covers_answer(policy, grpc, head));
             (take(head, lease.address), covered && !head.is_interim())
         };
         let asking = exchange.ask(request, lease, &mut watched, &mut taking, self.again > 0);
@@ -195,7 +203,7 @@ impl<'a> Attempts<'a> {
         body: &mut impl RequestBody,
         unconnected: bool,
     ) -> bool {
-        let Some(policy) = self.policy else { return false };
+        let Some(policy) = self.policy.clone() else { return false };
         if self.again >= policy.attempts {
             self.exhausted = policy.attempts > 0;
             return false;
@@ -208,14 +216,17 @@ impl<'a> Attempts<'a> {
         self.again += 1;
         // Another endpoint may be fine; one that answered badly deserves a pause.
         if !unconnected {
-            let pause = retry::backoff(policy, self.again, fastrand::u64(..));
+            let pause = retry::backoff(&policy, self.again, fastrand::u64(..));
             if self.clock.ends.is_some_and(|ends| ends <= Instant::now() + pause) {
                 return false;
             }
             tokio::time::sleep(pause).await;
         }
-        self.move_on(lease, (policy, request.cluster), unconnected);
-        request.count_attempt(self.again + 1);
+        self.move_on(lease, (&policy, request.cluster), unconnected);
+        request.replace_number(ATTEMPT_COUNT, (self.again + 1).into());
+        if let Some(left) = self.clock.left() {
+            request.replace_number(EXPECTED_TIMEOUT, left);
+        }
         true
     }
 
@@ -257,6 +268,13 @@ struct Clock {
 }
 
 impl Clock {
+    /// Milliseconds that the next try has, if there is a limit.
+    fn left(&self) -> Option<u64> {
+        let of_all = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        let left = of_all.into_iter().chain(self.one_try).min()?.as_millis();
+        Some(u64::try_from(left).unwrap_or(u64::MAX).max(1))
+    }
+
     fn begin_try(&mut self) {
         self.try_ends = None;
     }

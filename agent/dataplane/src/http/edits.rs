@@ -5,7 +5,7 @@ use std::time::Duration;
 use snapshot::{Edits, Format, HeaderEdits, PathRewrite, Rewrite};
 
 use super::{
-    head::FieldSink,
+    head::{EXPECTED_TIMEOUT, FieldSink},
     substitute::{AnswerFacts, RequestFacts, Value},
 };
 
@@ -127,7 +127,7 @@ impl<'v> RequestChanges<'v> {
     /// Tells the endpoint how long it has.
     pub(super) fn expect_within(&mut self, limit: Duration) {
         let milliseconds = limit.as_millis().to_string().into_bytes();
-        self.fields.take(Change::Set, "x-envoy-expected-rq-timeout-ms", milliseconds);
+        self.fields.take(Change::Set, EXPECTED_TIMEOUT, milliseconds);
     }
 
     /// The new path and query.

@@ -18,7 +18,7 @@ use snapshot::{ClusterId, UpstreamProtocol};
 
 use super::{
     Method,
-    head::{ATTEMPT_COUNT, AnswerHead, count_attempt},
+    head::{AnswerHead, replace_number},
     pump::PumpError,
 };
 use crate::{
@@ -143,13 +143,13 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Says in the head how often the request has been sent, this time included.
-    pub(super) fn count_attempt(&mut self, attempt: u32) {
+    /// Puts another number into a field that is in the head.
+    pub(super) fn replace_number(&mut self, name: &'static str, number: u64) {
         match &mut self.head {
-            OutgoingHead::Http1(head) => count_attempt(head, attempt),
+            OutgoingHead::Http1(head) => replace_number(head, name, number),
             OutgoingHead::Http2(head) => {
-                if let Some(count) = head.headers_mut().get_mut(ATTEMPT_COUNT) {
-                    *count = attempt.into();
+                if let Some(value) = head.headers_mut().get_mut(name) {
+                    *value = number.into();
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Heads on their way through: what is dropped, what is added, in one place for every codec.
 
 mod answer;
+mod control;
 mod request;
 
 use http1::{ConnectionNames, Request};
@@ -9,7 +10,10 @@ use snapshot::RequestHead;
 use super::edits::Fields;
 
 pub(super) use answer::{AnswerFields, AnswerHead};
-pub(super) use request::{ATTEMPT_COUNT, Added, count_attempt, http2_request_head, write_request_head};
+pub(super) use control::after_prefix;
+pub(super) use request::{
+    ATTEMPT_COUNT, Added, EXPECTED_TIMEOUT, http2_request_head, replace_number, write_request_head,
+};
 
 /// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight.
 pub(super) struct Http1Head<'r, 'h, 'b> {

@@ -14,6 +14,7 @@ use super::{
     head::Added,
     substitute::RequestFacts,
     timeout,
+    wishes::{Retries, Wishes},
 };
 use crate::{balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View};
 
@@ -55,6 +56,8 @@ pub(super) struct Forwarding<'v> {
     pub(super) cluster: ClusterId,
     /// How the route sends it.
     pub(super) policy: &'v Forward,
+    /// When it is tried again, if ever.
+    pub(super) retries: Option<Retries<'v>>,
     /// From the request's end to the answer's.
     pub(super) timeout: Option<Duration>,
     /// Whether the client's own deadline (`grpc-timeout`) is what limits it.
@@ -69,9 +72,9 @@ impl<'v> Routed<'v> {
     }
 
     /// With the endpoint told how long it has, where there is a limit.
-    fn expecting(mut self, forward: &Forward) -> Self {
+    fn expecting(mut self) -> Self {
         if let Action::Forward(forwarding) = &mut self.action {
-            let of_try = forward.retries.as_ref().and_then(|policy| policy.per_try_timeout);
+            let of_try = forwarding.retries.as_ref().and_then(|policy| policy.per_try_timeout);
             if let Some(limit) = forwarding.timeout.into_iter().chain(of_try).min() {
                 forwarding.changes.get_or_insert_default().expect_within(limit);
             }
@@ -199,12 +202,19 @@ impl<H: RequestHead> Asked<'_, H> {
             Some((None, _)) => Action::Reply(LocalReply::NO_HEALTHY_UPSTREAM),
             Some((Some(lease), cluster)) => match lease.admit_request() {
                 Ok(lease) => {
-                    let (timeout, by_deadline) = timeout::of(forward, self.head, grpc);
+                    let wishes = Wishes::of(self.connection.direction, self.head);
+                    let wished = wishes.as_ref().and_then(|wishes| wishes.timeout);
+                    let (timeout, by_deadline) = match wished {
+                        Some(limit) => (Some(limit).filter(|limit| !limit.is_zero()), false),
+                        None => timeout::of(forward, self.head, grpc),
+                    };
+                    let retries = Retries::of(forward.retries.as_deref(), wishes.as_deref());
                     let changes = None;
                     Action::Forward(Forwarding {
                         lease,
                         cluster,
                         policy: forward,
+                        retries,
                         timeout,
                         by_deadline,
                         changes,
@@ -214,7 +224,7 @@ impl<H: RequestHead> Asked<'_, H> {
             },
         };
         let routed = Routed { cluster: Some(&target.name), ..Routed::new(action, grpc) };
-        let mut routed = self.change(routed, route, forward, target).expecting(forward);
+        let mut routed = self.change(routed, route, forward, target).expecting();
         if let Some(cookie) = cookie {
             routed.answer.get_or_insert_default().push_add("set-cookie", cookie.as_bytes());
         }

@@ -7,11 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use snapshot::{Forward, PathMatch, RetryCondition as On, RetryOn, RetryPolicy, RouteAction};
+use dataplane::Settings;
+use snapshot::{
+    Binding, Direction, Forward, PathMatch, RetryCondition as On, RetryOn, RetryPolicy, RouteAction,
+};
 
 use crate::{
     actions::with_routes,
-    support::{Client, Proxy, Upstream, free_address, retrying, route, to_cluster},
+    support::{
+        Client, Proxy, Upstream, free_address, gateway_draft, retrying, route, route_config, to_cluster,
+    },
 };
 
 fn policy(attempts: u32, conditions: &[On], statuses: &[u16]) -> RetryPolicy {
@@ -207,4 +212,68 @@ fn grpc_clients_set_their_own_deadline() {
         .send("POST /s/m HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ngrpc-timeout: 100m\r\ncontent-length: 0\r\n\r\n")
         .answer();
     assert_eq!((answer.status(), answer.field("grpc-status")), ("200", Some("4")));
+}
+
+/// A sidecar's side towards other services, with a limit and Istio's policy.
+fn sidecar(endpoint: SocketAddr) -> Proxy {
+    Proxy::start(Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[endpoint]);
+        draft.listeners[0].direction = Direction::Outbound;
+        draft.listeners[0].binding = Binding::Dialled(address);
+        let (timeout, retries) = (Some(Duration::from_secs(5)), Some(Arc::new(retrying())));
+        let forward = Forward { timeout, retries, ..to_cluster(Some(0)).into() };
+        let routes = vec![route(PathMatch::Any, RouteAction::Forward(forward))];
+        draft.route_configs = vec![route_config("*", routes)];
+        draft
+    })
+}
+
+#[test]
+fn applications_set_limits_of_time_for_their_own_calls() {
+    let (upstream, asked) = scripted(&["silence"]);
+    let proxy = sidecar(upstream.address);
+    let ask = |fields: &str| {
+        proxy.connect().send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n")).answer()
+    };
+    let answer = ask("x-envoy-upstream-rq-timeout-ms: 150");
+    assert_eq!((answer.status(), answer.text()), ("504", "upstream request timeout"));
+    let answer = ask("X-Envoy-Upstream-Rq-Per-Try-Timeout-Ms: 100");
+    assert_eq!(answer.status(), "504");
+    let asked = asked.lock().unwrap();
+    let told = |request: &String| {
+        let value = request.split_once("x-envoy-expected-rq-timeout-ms: ").unwrap().1.to_owned();
+        assert!(!request.to_lowercase().contains("x-envoy-upstream-rq"), "{request}");
+        value.split_once("\r\n").unwrap().0.to_owned()
+    };
+    assert_eq!(asked.iter().map(told).collect::<Vec<_>>(), ["150", "100"]);
+}
+
+#[test]
+fn applications_say_what_is_worth_another_try_and_each_is_told_the_time_left() {
+    let (upstream, asked) = scripted(&[UNAVAILABLE, UNAVAILABLE, UNAVAILABLE, OK]);
+    let proxy = sidecar(upstream.address);
+    let ask = "GET / HTTP/1.1\r\nhost: a\r\nx-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 3\r\n\r\n";
+    assert_eq!(proxy.connect().send(ask).answer().text(), "ok");
+    let asked = asked.lock().unwrap();
+    let left = |request: &String| {
+        let (_, rest) = request.split_once("x-envoy-expected-rq-timeout-ms: ").unwrap();
+        rest.split_once("\r\n").unwrap().0.parse::<u64>().unwrap()
+    };
+    let left: Vec<_> = asked.iter().map(left).collect();
+    assert!(left.len() == 4 && left[0] == 5000 && left.is_sorted_by(|a, b| a >= b), "{left:?}");
+    assert!(left[3] < 5000 && asked.iter().all(|request| !request.contains("retry-on")), "{asked:?}");
+}
+
+#[test]
+fn clients_of_gateways_cannot_set_limits_or_tries() {
+    let (upstream, asked) = scripted(&[UNAVAILABLE]);
+    let answer = proxy(&[upstream.address], None, None)
+        .connect()
+        .send(
+            "GET / HTTP/1.1\r\nhost: a\r\nx-envoy-retry-on: 5xx\r\nx-envoy-upstream-rq-timeout-ms: 1\r\n\r\n",
+        )
+        .answer();
+    assert_eq!(answer.text(), "busy");
+    let asked = asked.lock().unwrap();
+    assert!(asked.len() == 1 && !asked[0].contains("-timeout-ms"), "{asked:?}");
 }

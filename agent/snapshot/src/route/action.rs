@@ -164,6 +164,25 @@ pub struct RetryOn {
     pub statuses: Vec<u16>,
 }
 
+impl RetryOn {
+    /// Adds what `other` holds. Codes count only beside [`RetryCondition::RetriableStatusCodes`], as in Envoy.
+    pub fn merge(&mut self, other: &Self) {
+        self.conditions.extend(&other.conditions);
+        let mut seen = Vec::new();
+        self.conditions.retain(|condition| {
+            !seen.contains(condition) && {
+                seen.push(*condition);
+                true
+            }
+        });
+        if self.conditions.contains(&RetryCondition::RetriableStatusCodes) {
+            self.statuses.extend(&other.statuses);
+            self.statuses.sort_unstable();
+            self.statuses.dedup();
+        }
+    }
+}
+
 /// A named condition of Envoy's `retry_on`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "Envoy's own names")]
@@ -187,6 +206,43 @@ pub enum RetryCondition {
 }
 
 impl RetryCondition {
+    /// Every condition.
+    pub const ALL: [Self; 16] = [
+        Self::ServerError,
+        Self::GatewayError,
+        Self::Reset,
+        Self::ResetBeforeRequest,
+        Self::ConnectFailure,
+        Self::EnvoyRateLimited,
+        Self::Retriable4xx,
+        Self::RefusedStream,
+        Self::RetriableStatusCodes,
+        Self::RetriableHeaders,
+        Self::Http3PostConnectFailure,
+        Self::GrpcCancelled,
+        Self::GrpcDeadlineExceeded,
+        Self::GrpcInternal,
+        Self::GrpcResourceExhausted,
+        Self::GrpcUnavailable,
+    ];
+
+    /// The condition that Envoy has this word for.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|condition| condition.name() == name)
+    }
+
+    /// Whether it is about statuses of gRPC.
+    pub fn is_of_grpc(self) -> bool {
+        matches!(
+            self,
+            Self::GrpcCancelled
+                | Self::GrpcDeadlineExceeded
+                | Self::GrpcInternal
+                | Self::GrpcResourceExhausted
+                | Self::GrpcUnavailable
+        )
+    }
+
     /// Envoy's word for it.
     pub fn name(self) -> &'static str {
         match self {

@@ -83,7 +83,7 @@ fn retry_on(words: &str) -> RetryOn {
     for word in words.split(',').map(str::trim) {
         match word.parse::<u16>() {
             Ok(status) => on.statuses.push(status),
-            Err(_) => on.conditions.extend(condition(word)),
+            Err(_) => on.conditions.extend(RetryCondition::of_name(word)),
         }
     }
     on.statuses.sort_unstable();
@@ -92,28 +92,6 @@ fn retry_on(words: &str) -> RetryOn {
         on.conditions.push(RetryCondition::RetriableStatusCodes);
     }
     on
-}
-
-fn condition(word: &str) -> Option<RetryCondition> {
-    Some(match word {
-        "5xx" => RetryCondition::ServerError,
-        "gateway-error" => RetryCondition::GatewayError,
-        "reset" => RetryCondition::Reset,
-        "reset-before-request" => RetryCondition::ResetBeforeRequest,
-        "connect-failure" => RetryCondition::ConnectFailure,
-        "envoy-ratelimited" => RetryCondition::EnvoyRateLimited,
-        "retriable-4xx" => RetryCondition::Retriable4xx,
-        "refused-stream" => RetryCondition::RefusedStream,
-        "retriable-status-codes" => RetryCondition::RetriableStatusCodes,
-        "retriable-headers" => RetryCondition::RetriableHeaders,
-        "http3-post-connect-failure" => RetryCondition::Http3PostConnectFailure,
-        "cancelled" => RetryCondition::GrpcCancelled,
-        "deadline-exceeded" => RetryCondition::GrpcDeadlineExceeded,
-        "internal" => RetryCondition::GrpcInternal,
-        "resource-exhausted" => RetryCondition::GrpcResourceExhausted,
-        "unavailable" => RetryCondition::GrpcUnavailable,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -157,7 +135,7 @@ mod tests {
     #[test]
     fn every_word_that_is_read_has_a_meaning() {
         for word in resources::RETRY_ON {
-            assert!(condition(word).is_some(), "{word}");
+            assert!(RetryCondition::of_name(word).is_some(), "{word}");
         }
     }
 }

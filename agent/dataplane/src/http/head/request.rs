@@ -10,7 +10,7 @@ use ::http::uri;
 use http1::BodyLength;
 use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
 
-use super::{Changed, FieldSink};
+use super::{Changed, FieldSink, control};
 use crate::{connection::Connection, http::edits::RequestChanges, tls::ClientCertificate};
 
 /// What this proxy adds to a request, by the side of the workload it serves.
@@ -115,7 +115,7 @@ impl Added {
             21 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
             _ => false,
         };
-        own || (self.is_gateway() && is_control(name))
+        own || control::is_dropped(name, self.direction)
     }
 
     fn keeps_certificates(&self) -> bool {
@@ -227,39 +227,10 @@ fn write_values(out: &mut Vec<u8>, field: &str, request: &(impl RequestHead + ?S
     });
 }
 
-/// Whether a field tells proxies within the mesh what to do or what they did; from outside it is not believed.
-fn is_control(name: &str) -> bool {
-    const START: &[u8] = b"x-envoy-";
-    let (start, rest) = name.as_bytes().split_at_checked(START.len()).unwrap_or_default();
-    start.eq_ignore_ascii_case(START)
-        && CONTROLS.iter().any(|control| rest.eq_ignore_ascii_case(control.as_bytes()))
-}
-
-/// What Envoy removes from requests that come from outside, after `x-envoy-`.
-const CONTROLS: [&str; 19] = [
-    "decorator-operation",
-    "downstream-service-cluster",
-    "downstream-service-node",
-    "expected-rq-timeout-ms",
-    "external-address",
-    "force-trace",
-    "hedge-on-per-try-timeout",
-    "internal",
-    "ip-tags",
-    "max-retries",
-    "original-path",
-    "original-url",
-    "retriable-header-names",
-    "retriable-status-codes",
-    "retry-grpc-on",
-    "retry-on",
-    "upstream-alt-stat-name",
-    "upstream-rq-per-try-timeout-ms",
-    "upstream-rq-timeout-ms",
-];
-
 /// Says how often the request has been sent to an endpoint.
 pub(in crate::http) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
+/// Says how long the endpoint has for its answer, in milliseconds.
+pub(in crate::http) const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -286,13 +257,13 @@ pub(in crate::http) fn write_request_head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Puts another count of attempts into a head that [`write_request_head`] has written, whatever follows it.
-pub(in crate::http) fn count_attempt(head: &mut Vec<u8>, attempt: u32) {
-    let start = format!("\r\n{ATTEMPT_COUNT}: ");
+/// Puts another number into a field of a head that [`write_request_head`] has written, whatever follows it.
+pub(in crate::http) fn replace_number(head: &mut Vec<u8>, name: &str, number: u64) {
+    let start = format!("\r\n{name}: ");
     let Some(found) = head.windows(start.len()).position(|bytes| bytes == start.as_bytes()) else { return };
     let value = found + start.len();
     let len = head[value..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    head.splice(value..value + len, attempt.to_string().into_bytes());
+    head.splice(value..value + len, number.to_string().into_bytes());
 }
 
 /// The head of a request as it goes to an HTTP/2 upstream, or `None` when HTTP/2 cannot carry it.
@@ -418,7 +389,7 @@ mod tests {
     #[test]
     fn attempts_are_counted_in_a_head_that_is_written_already() {
         let mut head = b"GET / HTTP/1.1\r\nx-envoy-attempt-count: 9\r\n\r\nx-envoy-attempt-count: 9".to_vec();
-        count_attempt(&mut head, 10);
+        replace_number(&mut head, ATTEMPT_COUNT, 10);
         assert_eq!(head, b"GET / HTTP/1.1\r\nx-envoy-attempt-count: 10\r\n\r\nx-envoy-attempt-count: 9");
         let inbound =
             forwarded(Direction::Inbound, "GET / HTTP/1.1\r\nHost: a\r\nx-envoy-attempt-count: 2\r\n\r\n");

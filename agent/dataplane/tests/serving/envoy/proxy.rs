@@ -18,7 +18,7 @@ use crate::support::{
 pub(super) fn upstream() -> Upstream {
     Upstream::start(|mut client| {
         while let Some(head) = client.request_head() {
-            let path = head.split(['/', ' ']).nth(2).unwrap_or_default();
+            let path = head.split(' ').nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
             if path != "plain-unanswered" && read_body(&mut client, &head).is_none() {
                 return;
             }
@@ -190,6 +190,7 @@ fn routes() -> Vec<Route> {
         per_try_timeout: Some(Duration::from_millis(200)),
         ..retrying()
     };
+    let again = RetryPolicy { per_try_timeout: Some(Duration::from_millis(200)), ..busy.clone() };
     let delay = |abort: Option<AbortStatus>| {
         let delay = Some((Duration::from_millis(50), Share::ALL));
         Some(Box::new(Fault { delay, abort: abort.map(|status| (status, Share::ALL)) }))
@@ -205,6 +206,14 @@ fn routes() -> Vec<Route> {
         with("/timeout", |forward| forward.timeout = Some(Duration::from_millis(200))),
         with("/busy", |forward| forward.retries = Some(Arc::new(busy))),
         with("/try", |forward| forward.retries = Some(Arc::new(one_try))),
+        Route {
+            action: RouteAction::Forward(Forward {
+                retries: Some(Arc::new(retrying())),
+                ..to_cluster(Some(2)).into()
+            }),
+            ..forward("/again/refused", None)
+        },
+        with("/again", |forward| forward.retries = Some(Arc::new(again))),
         forward("/full", Some(3)),
         forward("/overflow", Some(4)),
         Route { fault: delay(Some(AbortStatus::Http(418))), ..forward("/delayed-abort", Some(0)) },

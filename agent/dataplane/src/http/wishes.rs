@@ -1,0 +1,183 @@
+//! What an application asks of its own sidecar for one call, in fields that Envoy's router knows.
+//!
+//! Only calls that leave the workload may ask. The fields go no further, and from elsewhere they are not believed.
+
+use std::{ops::Deref, rc::Rc, time::Duration};
+
+use snapshot::{Direction, RequestHead, RetryCondition, RetryOn, RetryPolicy};
+
+use super::head::after_prefix;
+
+/// What is asked for.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Wishes {
+    /// Limit for the whole request instead of the route's and of gRPC's; zero is none.
+    pub(super) timeout: Option<Duration>,
+    /// Limit for one try instead of the route's; zero is none.
+    per_try_timeout: Option<Duration>,
+    /// Tries after the first instead of the route's, if there is anything to try again for.
+    max_retries: Option<u32>,
+    /// Comes to what the route tries again for.
+    on: RetryOn,
+}
+
+impl Wishes {
+    /// What the fields of a request ask for, if anything.
+    pub(super) fn of(direction: Direction, request: &impl RequestHead) -> Option<Box<Self>> {
+        let mut wishes: Option<Box<Self>> = None;
+        if direction == Direction::Outbound {
+            request.visit_headers(&mut |name, value| {
+                if let Some(name) = after_prefix(name)
+                    && let Ok(value) = std::str::from_utf8(value)
+                {
+                    wishes.get_or_insert_default().take(name, value);
+                }
+            });
+        }
+        wishes.filter(|wishes| **wishes != Self::default())
+    }
+
+    /// Reads one field by what follows `x-envoy-` in its name. What is no number or no condition asks for nothing.
+    fn take(&mut self, name: &str, value: &str) {
+        let words = || value.split(',').map(str::trim);
+        let conditions = |of_grpc| {
+            let known = words().filter_map(RetryCondition::of_name);
+            known.filter(move |condition| condition.is_of_grpc() == of_grpc)
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "upstream-rq-timeout-ms" => self.timeout = milliseconds(value),
+            "upstream-rq-per-try-timeout-ms" => self.per_try_timeout = milliseconds(value),
+            "max-retries" => self.max_retries = value.trim().parse().ok(),
+            "retry-on" => self.on.conditions.extend(conditions(false)),
+            "retry-grpc-on" => self.on.conditions.extend(conditions(true)),
+            "retriable-status-codes" => self.on.statuses.extend(words().flat_map(str::parse::<u16>)),
+            _ => {}
+        }
+    }
+
+    fn changes_retries(&self) -> bool {
+        let Self { timeout: _, per_try_timeout, max_retries, on } = self;
+        per_try_timeout.is_some() || max_retries.is_some() || *on != RetryOn::default()
+    }
+
+    /// The route's policy with what is asked for.
+    fn applied_to(&self, of_route: Option<&RetryPolicy>) -> RetryPolicy {
+        let mut policy = of_route.cloned().unwrap_or_else(envoy_default);
+        policy.on.merge(&self.on);
+        if let Some(attempts) = self.max_retries.filter(|_| !policy.on.conditions.is_empty()) {
+            policy.attempts = attempts;
+        }
+        if let Some(limit) = self.per_try_timeout {
+            policy.per_try_timeout = Some(limit).filter(|limit| !limit.is_zero());
+        }
+        policy
+    }
+}
+
+fn milliseconds(value: &str) -> Option<Duration> {
+    value.trim().parse().ok().map(Duration::from_millis)
+}
+
+/// What Envoy does on routes that have no policy, once it has a condition.
+fn envoy_default() -> RetryPolicy {
+    RetryPolicy {
+        attempts: 1,
+        on: RetryOn::default(),
+        per_try_timeout: None,
+        backoff: Duration::from_millis(25),
+        avoid_previous_hosts: false,
+        remote_localities: false,
+    }
+}
+
+/// The retry policy of one request.
+#[derive(Clone, Debug)]
+pub(super) enum Retries<'v> {
+    OfRoute(&'v RetryPolicy),
+    /// The route's, and what the application asked for.
+    Asked(Rc<RetryPolicy>),
+}
+
+impl<'v> Retries<'v> {
+    pub(super) fn of(of_route: Option<&'v RetryPolicy>, wishes: Option<&Wishes>) -> Option<Self> {
+        match wishes.filter(|wishes| wishes.changes_retries()) {
+            None => of_route.map(Self::OfRoute),
+            Some(wishes) => Some(Self::Asked(Rc::new(wishes.applied_to(of_route)))),
+        }
+    }
+}
+
+impl Deref for Retries<'_> {
+    type Target = RetryPolicy;
+
+    fn deref(&self) -> &RetryPolicy {
+        match self {
+            Self::OfRoute(policy) => policy,
+            Self::Asked(policy) => policy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapshot::RetryCondition as On;
+
+    use super::*;
+    use crate::http::head::Http1Head;
+
+    fn wishes(direction: Direction, fields: &str) -> Option<Box<Wishes>> {
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n");
+        let mut slots = http1::HeaderSlots::new();
+        let parsed = http1::parse_request(head.as_bytes(), &http1::Limits::default(), &mut slots);
+        Wishes::of(direction, &Http1Head::new(&parsed.unwrap().unwrap()))
+    }
+
+    #[test]
+    fn only_the_application_may_ask() {
+        let field = "X-Envoy-Upstream-Rq-Timeout-Ms: 250";
+        assert_eq!(wishes(Direction::Outbound, field).unwrap().timeout, Some(Duration::from_millis(250)));
+        assert_eq!(wishes(Direction::Inbound, field), None);
+        assert_eq!(wishes(Direction::Gateway, field), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_asks_for_nothing() {
+        for fields in [
+            "x-envoy-upstream-rq-timeout-ms: soon",
+            "x-envoy-max-retries: -1",
+            "x-envoy-retry-on: cancelled, nonsense",
+            "x-envoy-retry-grpc-on: 5xx",
+            "x-envoy-attempt-count: 2",
+            "x-other: 1",
+        ] {
+            assert_eq!(wishes(Direction::Outbound, fields), None, "{fields}");
+        }
+    }
+
+    #[test]
+    fn conditions_come_to_those_of_the_route_and_the_number_takes_its_place() {
+        let of_route = RetryPolicy {
+            attempts: 2,
+            on: RetryOn { conditions: vec![On::ConnectFailure], statuses: Vec::new() },
+            ..envoy_default()
+        };
+        let asked = |fields, of_route| {
+            let wishes = wishes(Direction::Outbound, fields);
+            let policy = Retries::of(of_route, wishes.as_deref()).unwrap();
+            (policy.attempts, policy.on.clone())
+        };
+        let on = |conditions: &[On], statuses: &[u16]| RetryOn {
+            conditions: conditions.to_vec(),
+            statuses: statuses.to_vec(),
+        };
+        let both = asked("x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 7", Some(&of_route));
+        assert_eq!(both, (7, on(&[On::ConnectFailure, On::ServerError], &[])));
+        assert_eq!(asked("x-envoy-retry-on: reset", None), (1, on(&[On::Reset], &[])));
+        // A number of tries alone tries nothing again.
+        assert_eq!(asked("x-envoy-max-retries: 7", None), (1, on(&[], &[])));
+        let statuses = "x-envoy-retriable-status-codes: 502,429\r\nx-envoy-retry-on: retriable-status-codes";
+        assert_eq!(asked(statuses, None), (1, on(&[On::RetriableStatusCodes], &[429, 502])));
+        // Codes count only with their condition.
+        assert_eq!(asked("x-envoy-retriable-status-codes: 429", None), (1, on(&[], &[])));
+    }
+}
