@@ -25,7 +25,7 @@ use crate::{
     control::Control,
     interface::{self, Interface, Purpose},
     log_format, mesh,
-    metrics::{Metrics, Workload},
+    metrics::{self, Metrics},
     options::ProxyOptions,
     status::Status,
 };
@@ -112,7 +112,8 @@ fn interfaces(options: &ProxyOptions) -> Result<Vec<Interface>, BindError> {
 
 fn metrics(options: &ProxyOptions, plane: &DataPlane, log: Option<AccessLog>) -> Metrics {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let workload = Workload::new(&options.name, &options.namespace, &options.labels, variable);
+    let place = (options.namespace.as_str(), options.cluster_id.as_str());
+    let workload = metrics::own_workload(&options.name, place, &options.labels, variable);
     Metrics::new(plane.telemetry(), workload, log, options.application_metrics.clone())
 }
 
@@ -190,6 +191,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         ips: options.ips.clone(),
         labels: options.labels.clone(),
         locality: options.locality.clone(),
+        cluster_id: options.cluster_id.clone(),
         cluster_domain: options.cluster_domain.clone(),
         ports: (options.interception_mode != InterceptionMode::None).then(|| CapturePorts {
             outbound: options.outbound_port.number(),

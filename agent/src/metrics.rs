@@ -11,13 +11,14 @@ use std::{
 };
 
 use dataplane::{AccessLog, Counts, TelemetryReader};
+use snapshot::Workload;
 
 use crate::{
     agent_port::ApplicationMetrics,
     status::{State, Status},
 };
 
-pub(crate) use workload::Workload;
+pub(crate) use workload::own as own_workload;
 
 /// Where the numbers come from.
 #[derive(Debug)]

@@ -29,6 +29,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) were_ips_told: bool,
     pub(crate) labels: Labels,
     pub(crate) locality: Option<Locality>,
+    /// The cluster of Kubernetes it runs in, for metrics.
+    pub(crate) cluster_id: String,
     /// What follows `.svc.` in full service names.
     pub(crate) cluster_domain: String,
     pub(crate) workers: usize,
@@ -81,6 +83,7 @@ impl ProxyOptions {
                 || std::env::var(INSTANCE_IPS).is_ok_and(|ips| !ips.is_empty()),
             labels: labels(&args)?,
             locality: args.locality.as_deref().filter(|path| !path.is_empty()).map(Locality::of_path),
+            cluster_id: cluster_id(),
             cluster_domain: Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"))
                 .to_owned(),
             workers: args.concurrency.filter(|workers| *workers > 0).map_or_else(usable_cores, usize::from),
@@ -149,6 +152,12 @@ fn identity(given: Option<&Path>) -> Option<WorkloadIdentity> {
 }
 
 const IDENTITY_DIRECTORIES: [&str; 2] = ["/var/run/secrets/workload-spiffe-credentials", "/etc/certs"];
+
+/// `ISTIO_META_CLUSTER_ID`, else what Istio calls the only cluster of a mesh.
+fn cluster_id() -> String {
+    let told = std::env::var("ISTIO_META_CLUSTER_ID").ok();
+    told.filter(|id| !id.is_empty()).unwrap_or_else(|| "Kubernetes".to_owned())
+}
 
 fn host_name() -> String {
     nix::unistd::gethostname()

@@ -8,6 +8,7 @@ use std::{
     cell::Cell,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -24,6 +25,7 @@ use crate::{
     origin::{Client, ForClient, Origin},
     sys::Source,
     tcp,
+    telemetry::{Peer, PeerId},
     timer::Registered,
     tls::Session,
     view::View,
@@ -68,6 +70,8 @@ pub(crate) struct Connection {
     /// What the handshake came to, if TLS was terminated here.
     session: Option<Session>,
     http: Cell<Option<(u64, HttpConnections)>>,
+    /// Who the client is by the snapshot of a number, once it was asked for.
+    client: Cell<Option<(u64, PeerId)>>,
     /// The application at loopback, called from the client's own address and port.
     at_loopback: ForClient,
 }
@@ -116,6 +120,36 @@ impl Connection {
     /// What the handshake with the client came to, if TLS was terminated here.
     pub(crate) fn session(&self) -> Option<&Session> {
         self.session.as_ref()
+    }
+
+    /// Who the client of an inbound connection is, for the metrics: the workload at its address, else what its
+    /// certificate says.
+    pub(crate) fn client(&self) -> PeerId {
+        let worker = self.worker();
+        let view = worker.view();
+        if let Some((version, known)) = self.client.get()
+            && version == view.version
+        {
+            return known;
+        }
+        let shown = self.session().and_then(|session| session.client.as_ref());
+        let principal = shown.map(|shown| Arc::from(shown.principal()));
+        let peer = match (view.snapshot.workloads().at(self.peer.ip()), principal) {
+            (Some(known), principal) => Peer { principal, ..Peer::of(known, false) },
+            (None, Some(principal)) => Peer::of_principal(principal),
+            (None, None) => Peer::default(),
+        };
+        let id = worker.recorder.peers.id(peer);
+        self.client.set(Some((view.version, id)));
+        id
+    }
+
+    /// The other side of a call, for the metrics: the client's of inbound ones, else the endpoint's.
+    pub(crate) fn other_side(&self, endpoint: Option<PeerId>) -> PeerId {
+        match self.direction {
+            Direction::Inbound => self.client(),
+            Direction::Outbound | Direction::Gateway => endpoint.unwrap_or_default(),
+        }
     }
 
     /// The scheme of requests as the client sees it.

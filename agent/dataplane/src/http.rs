@@ -34,7 +34,7 @@ use crate::{
     access_log::{Entry, Recorded, Wanted},
     connection::Connection,
     failure::LocalReply,
-    telemetry::RequestKey,
+    telemetry::{PeerId, RequestKey},
     upstream::Lease,
 };
 
@@ -106,6 +106,8 @@ pub(crate) struct Outcome<'o> {
     upstream_protocol: Option<&'static str>,
     upstream: Option<SocketAddr>,
     upstream_local: Option<SocketAddr>,
+    /// Who the endpoint is, for the metrics.
+    endpoint: Option<PeerId>,
     cluster: Option<&'o str>,
     route: Option<&'o str>,
 }
@@ -120,7 +122,8 @@ impl<'o> Outcome<'o> {
 
     /// With the endpoint it went to, and our side of the connection.
     fn at(self, upstream: &Lease, local: Option<SocketAddr>) -> Self {
-        Self { upstream: Some(upstream.address), upstream_local: local, ..self }
+        let endpoint = Some(upstream.peer());
+        Self { upstream: Some(upstream.address), upstream_local: local, endpoint, ..self }
     }
 }
 
@@ -134,6 +137,7 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         status: outcome.status,
         flags: &flags,
         grpc: outcome.grpc.then_some(outcome.grpc_status),
+        peer: connection.other_side(outcome.endpoint),
     };
     connection.worker().recorder.request(key, duration, (outcome.received, outcome.sent));
     let Some(log) = &connection.worker().log else { return };

@@ -46,6 +46,8 @@ pub use loopback::LoopbackAnswers;
 pub use plane::{DataPlane, DrainTime, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
 pub use sys::original_destination;
-pub use telemetry::{ConnectionKey, ConnectionMeasures, Histogram, RequestKey, RequestMeasures, Telemetry};
+pub use telemetry::{
+    ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry,
+};
 pub use tls::{CertificateError, ContextError, check_authority, check_certificate};
 pub use worker::{Counts, InboundCapture, OriginalDestination, Settings};

@@ -113,7 +113,8 @@ pub(crate) struct Opaque {
 pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     let Opaque { connection, stream, dialled, first } = &mut *opaque;
     let worker = connection.worker();
-    let key = ConnectionKey { cluster: &*dialled.cluster, direction: connection.direction, flags: "" };
+    let peer = connection.other_side(Some(dialled.lease.peer()));
+    let key = ConnectionKey { cluster: &*dialled.cluster, direction: connection.direction, flags: "", peer };
     worker.recorder.connection(key, |measures| measures.opened += 1);
     let surroundings = (&**worker, &*connection.deadline, dialled.limits);
     let (transferred, result) =
@@ -172,7 +173,8 @@ struct Ended<'e> {
 fn log(connection: &Connection, ended: Ended<'_>) {
     let worker = connection.worker();
     let cluster = ended.cluster.unwrap_or_default();
-    let key = ConnectionKey { cluster, direction: connection.direction, flags: ended.flags };
+    let peer = connection.other_side(ended.dialled.map(|dialled| dialled.lease.peer()));
+    let key = ConnectionKey { cluster, direction: connection.direction, flags: ended.flags, peer };
     worker.recorder.connection(key, |measures| {
         // One that never got to an endpoint is counted here at both ends.
         measures.opened += u64::from(ended.dialled.is_none());

@@ -1,17 +1,23 @@
 //! What was served, by destination and outcome: the numbers behind Istio's standard metrics.
 //!
-//! Each worker counts for itself; whoever wants to know asks all of them and adds up. Keys come from the configuration
-//! and from small sets, never from a peer's bytes, and their number is bounded all the same.
+//! Each worker counts for itself; whoever wants to know asks all of them and adds up. Keys come from the configuration,
+//! from certificates and from small sets, and their number is bounded all the same.
+
+mod peers;
 
 use std::{
     cell::{Cell, RefCell},
     hash::Hash,
+    rc::Rc,
     time::Duration,
 };
 
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use snapshot::Direction;
+
+pub use peers::Peer;
+pub(crate) use peers::{PeerId, Peers};
 
 /// Keys that one worker keeps of a kind; what comes beyond them is only counted as lost.
 const MAX_KEYS: usize = 20_000;
@@ -27,9 +33,10 @@ pub struct Telemetry {
     pub lost: u64,
 }
 
-/// Requests that are counted together. `S` is text, owned or borrowed for a look-up.
+/// Requests that are counted together. `S` is text, owned or borrowed for a look-up; `P` the other side, which workers
+/// count by number.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct RequestKey<S = Box<str>> {
+pub struct RequestKey<S = Box<str>, P = Peer> {
     /// The cluster's name; empty when none was chosen.
     pub cluster: S,
     /// Which side of the workload served it.
@@ -40,22 +47,27 @@ pub struct RequestKey<S = Box<str>> {
     pub flags: S,
     /// `Some` for gRPC: the status of the call, or `None` when it is not known.
     pub grpc: Option<Option<u8>>,
+    /// Who called, for inbound requests; else who was called.
+    pub peer: P,
 }
 
 /// Opaque connections that are counted together.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct ConnectionKey<S = Box<str>> {
+pub struct ConnectionKey<S = Box<str>, P = Peer> {
     /// The cluster's name; empty when none was chosen.
     pub cluster: S,
     /// Which side of the workload served it.
     pub direction: Direction,
     /// Envoy's response flags; empty when there is nothing to say.
     pub flags: S,
+    /// Who called, for inbound connections; else who was called.
+    pub peer: P,
 }
 
-impl Equivalent<RequestKey> for RequestKey<&str> {
-    fn equivalent(&self, key: &RequestKey) -> bool {
+impl<P: Eq> Equivalent<RequestKey<Box<str>, P>> for RequestKey<&str, P> {
+    fn equivalent(&self, key: &RequestKey<Box<str>, P>) -> bool {
         self.status == key.status
+            && self.peer == key.peer
             && self.direction == key.direction
             && self.grpc == key.grpc
             && *self.cluster == *key.cluster
@@ -63,23 +75,40 @@ impl Equivalent<RequestKey> for RequestKey<&str> {
     }
 }
 
-impl Equivalent<ConnectionKey> for ConnectionKey<&str> {
-    fn equivalent(&self, key: &ConnectionKey) -> bool {
-        self.direction == key.direction && *self.cluster == *key.cluster && *self.flags == *key.flags
+impl<P: Eq> Equivalent<ConnectionKey<Box<str>, P>> for ConnectionKey<&str, P> {
+    fn equivalent(&self, key: &ConnectionKey<Box<str>, P>) -> bool {
+        self.direction == key.direction
+            && self.peer == key.peer
+            && *self.cluster == *key.cluster
+            && *self.flags == *key.flags
     }
 }
 
-impl RequestKey<&str> {
-    fn to_owned(self) -> RequestKey {
-        let Self { cluster, direction, status, flags, grpc } = self;
-        RequestKey { cluster: cluster.into(), direction, status, flags: flags.into(), grpc }
+impl RequestKey<&str, PeerId> {
+    fn to_owned(self) -> RequestKey<Box<str>, PeerId> {
+        let Self { cluster, direction, status, flags, grpc, peer } = self;
+        RequestKey { cluster: cluster.into(), direction, status, flags: flags.into(), grpc, peer }
     }
 }
 
-impl ConnectionKey<&str> {
-    fn to_owned(self) -> ConnectionKey {
-        let Self { cluster, direction, flags } = self;
-        ConnectionKey { cluster: cluster.into(), direction, flags: flags.into() }
+impl RequestKey<Box<str>, PeerId> {
+    fn with_peer(&self, peers: &Peers) -> RequestKey {
+        let Self { cluster, direction, status, flags, grpc, peer } = self.clone();
+        RequestKey { cluster, direction, status, flags, grpc, peer: peers.get(peer) }
+    }
+}
+
+impl ConnectionKey<&str, PeerId> {
+    fn to_owned(self) -> ConnectionKey<Box<str>, PeerId> {
+        let Self { cluster, direction, flags, peer } = self;
+        ConnectionKey { cluster: cluster.into(), direction, flags: flags.into(), peer }
+    }
+}
+
+impl ConnectionKey<Box<str>, PeerId> {
+    fn with_peer(&self, peers: &Peers) -> ConnectionKey {
+        let Self { cluster, direction, flags, peer } = self.clone();
+        ConnectionKey { cluster, direction, flags, peer: peers.get(peer) }
     }
 }
 
@@ -196,14 +225,21 @@ impl Telemetry {
 /// A worker's own counts.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    requests: RefCell<HashMap<RequestKey, RequestMeasures, RandomState>>,
-    connections: RefCell<HashMap<ConnectionKey, ConnectionMeasures, RandomState>>,
+    /// Who was met so far.
+    pub(crate) peers: Rc<Peers>,
+    requests: RefCell<HashMap<RequestKey<Box<str>, PeerId>, RequestMeasures, RandomState>>,
+    connections: RefCell<HashMap<ConnectionKey<Box<str>, PeerId>, ConnectionMeasures, RandomState>>,
     lost: Cell<u64>,
 }
 
 impl Recorder {
     /// Counts a request that has ended.
-    pub(crate) fn request(&self, key: RequestKey<&str>, duration: Duration, (received, sent): (u64, u64)) {
+    pub(crate) fn request(
+        &self,
+        key: RequestKey<&str, PeerId>,
+        duration: Duration,
+        (received, sent): (u64, u64),
+    ) {
         let mut requests = self.requests.borrow_mut();
         let has_room = requests.len() < MAX_KEYS;
         let measures = match requests.get_mut(&key) {
@@ -217,7 +253,11 @@ impl Recorder {
     }
 
     /// Counts something about opaque connections.
-    pub(crate) fn connection(&self, key: ConnectionKey<&str>, change: impl FnOnce(&mut ConnectionMeasures)) {
+    pub(crate) fn connection(
+        &self,
+        key: ConnectionKey<&str, PeerId>,
+        change: impl FnOnce(&mut ConnectionMeasures),
+    ) {
         let mut connections = self.connections.borrow_mut();
         let has_room = connections.len() < MAX_KEYS;
         match connections.get_mut(&key) {
@@ -231,11 +271,10 @@ impl Recorder {
 
     /// Everything counted so far.
     pub(crate) fn so_far(&self) -> Telemetry {
-        Telemetry {
-            requests: self.requests.borrow().clone(),
-            connections: self.connections.borrow().clone(),
-            lost: self.lost.get(),
-        }
+        let (requests, connections) = (self.requests.borrow(), self.connections.borrow());
+        let requests = requests.iter().map(|(key, sums)| (key.with_peer(&self.peers), sums.clone()));
+        let connections = connections.iter().map(|(key, sums)| (key.with_peer(&self.peers), *sums));
+        Telemetry { requests: requests.collect(), connections: connections.collect(), lost: self.lost.get() }
     }
 
     fn lose(&self) {
@@ -252,8 +291,12 @@ fn as_f64(bytes: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn key(cluster: &str, status: u16) -> RequestKey<&str> {
-        RequestKey { cluster, direction: Direction::Outbound, status, flags: "", grpc: None }
+    fn key(cluster: &str, status: u16) -> RequestKey<&str, PeerId> {
+        of_peer(cluster, status, PeerId::default())
+    }
+
+    fn of_peer<P>(cluster: &str, status: u16, peer: P) -> RequestKey<&str, P> {
+        RequestKey { cluster, direction: Direction::Outbound, status, flags: "", grpc: None, peer }
     }
 
     #[test]
@@ -266,10 +309,28 @@ mod tests {
         let mut sum = recorder.so_far();
         sum.add(recorder.so_far());
         assert_eq!(sum.requests.len(), 2);
-        let good = &sum.requests[&key("a", 200)];
+        let nobody = Peer::default;
+        let good = &sum.requests[&of_peer("a", 200, nobody())];
         assert_eq!((good.durations.count(), good.durations.counts[1]), (6, 6));
         assert!((good.durations.sum - 4.2).abs() < 1e-9 && good.response_bytes.counts[10] == 6);
-        assert_eq!(sum.requests[&key("a", 503)].durations.counts[19], 2);
+        assert_eq!(sum.requests[&of_peer("a", 503, nobody())].durations.counts[19], 2);
+    }
+
+    #[test]
+    fn requests_of_different_peers_are_counted_apart_in_all_workers() {
+        let peer = |name: &str| Peer::of_principal(name.into());
+        let sum = ["ab", "ba"].map(|met| {
+            let recorder = Recorder::default();
+            for name in met.chars() {
+                let id = recorder.peers.id(peer(&name.to_string()));
+                recorder.request(of_peer("c", 200, id), Duration::ZERO, (0, 0));
+            }
+            recorder.so_far()
+        });
+        let [mut sum, other] = sum;
+        sum.add(other);
+        let count = |name| sum.requests[&of_peer("c", 200, peer(name))].durations.count();
+        assert_eq!((sum.requests.len(), count("a"), count("b")), (2, 2, 2));
     }
 
     #[test]
@@ -292,7 +353,8 @@ mod tests {
     #[test]
     fn connections_are_counted_at_both_ends() {
         let recorder = Recorder::default();
-        let key = |flags| ConnectionKey { cluster: "c", direction: Direction::Inbound, flags };
+        let peer = PeerId::default();
+        let key = |flags| ConnectionKey { cluster: "c", direction: Direction::Inbound, flags, peer };
         recorder.connection(key(""), |measures| measures.opened += 1);
         recorder.connection(key("UF"), |measures| measures.closed += 1);
         assert_eq!(recorder.so_far().connections.len(), 2);

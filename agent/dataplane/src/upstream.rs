@@ -25,6 +25,7 @@ use crate::{
     cluster::Policy,
     health::{Sign, Watch},
     sys::Source,
+    telemetry::PeerId,
 };
 
 pub(crate) use self::{
@@ -46,6 +47,8 @@ pub(crate) struct Upstream {
     /// The same endpoint for the hosts of requests, where they cannot share connections.
     by_host: RefCell<HashMap<Box<str>, Rc<Self>, RandomState>>,
     policy: RefCell<Rc<Policy>>,
+    /// Who is there, for the metrics; `None` until it is asked under the snapshot in force.
+    peer: Cell<Option<PeerId>>,
     /// What the workers know of its health, if the cluster ejects outliers.
     watch: RefCell<Option<Watch>>,
     /// Share of the requests relative to the other endpoints.
@@ -96,6 +99,7 @@ impl Upstream {
             by_host: RefCell::default(),
             watch: RefCell::new(policy.watch(address)),
             policy: RefCell::new(policy),
+            peer: Cell::new(None),
             share: Cell::new(1.0),
             since: Instant::now(),
             active: Cell::new(0),
@@ -167,6 +171,13 @@ impl Upstream {
         }
         *self.watch.borrow_mut() = policy.watch(self.address);
         *self.policy.borrow_mut() = policy;
+        self.peer.set(None);
+    }
+
+    /// Whether it is spoken to in the mutual TLS of the mesh.
+    pub(crate) fn speaks_mutual_tls(&self) -> bool {
+        let policy = self.policy.borrow();
+        policy.tls.as_ref().is_some_and(|tls| tls.is_of_mesh() && tls.is_spoken_to(self.speaks_mesh_tls))
     }
 
     /// Requests and connections under way.

@@ -19,6 +19,7 @@ use crate::{
     live::Observed,
     origin::Origin,
     shared::{Permit, Resource, SharedClusters},
+    telemetry::{Peer, PeerId, Peers},
     tls::Contexts,
     upstream::{Lease, Upstream},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Surroundings {
     pub(crate) shared: SharedClusters,
     /// What names are resolved to.
     pub(crate) resolved: Arc<Resolutions>,
+    /// Whom this worker has met.
+    pub(crate) peers: Rc<Peers>,
 }
 
 impl View {
@@ -134,7 +137,16 @@ impl View {
         tried: &[SocketAddr],
     ) -> Option<Lease> {
         let described = self.snapshot.cluster(cluster);
-        self.cluster(cluster).pick(described, origin, choice, tried)
+        let picked = self.cluster(cluster).pick(described, origin, choice, tried)?;
+        picked.identify(|endpoint| self.peer(endpoint));
+        Some(picked)
+    }
+
+    /// Who is at an endpoint, as far as the snapshot knows.
+    fn peer(&self, endpoint: &Upstream) -> PeerId {
+        let known = self.snapshot.workloads().at(endpoint.address.ip());
+        let of = |known| self.surroundings.peers.id(Peer::of(known, endpoint.speaks_mutual_tls()));
+        known.map(of).unwrap_or_default()
     }
 
     /// A place among the retries of a cluster; none where the cluster does not count them.

@@ -75,7 +75,7 @@ pub use mesh_config::{
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;
 pub use peer_authentication::{MutualTlsMode, PeerAuthentication};
-pub use pod::{ContainerPort, Pod, locality};
+pub use pod::{ContainerPort, Controller, Pod, locality};
 pub use policy_scope::{PolicyScope, TargetRef};
 pub use read::{Document, ReadDefaults, Resource, read};
 pub use request_authentication::{ClaimToHeader, JwtHeader, JwtRule, RequestAuthentication};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    IpProtocol, Labels, Meta,
+    IpProtocol, Labels, Meta, Object,
     decode::{Fields, PortNumber, Shape},
     endpoint_slice::Address,
 };
@@ -21,14 +21,81 @@ pub struct Pod {
     pub is_host_network: bool,
     /// Ports of its containers, by which Services may name their `targetPort`.
     pub ports: Vec<ContainerPort>,
+    /// What made it (`metadata.ownerReferences`), and will make another in its place.
+    pub controller: Option<Controller>,
 }
 
 impl Shape for Pod {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        fields.ignore(&["apiVersion", "kind", "metadata"]);
+        fields.ignore(&["apiVersion", "kind"]);
+        let PodMetadata(controller) = fields.or_default("metadata");
         let PodSpec(spec) = fields.or_default("spec");
         let PodStatus(ips) = fields.or_default("status");
-        Self { ips, ..spec }
+        Self { ips, controller, ..spec }
+    }
+}
+
+impl Object<Pod> {
+    /// The name by which its workload is known: that of the Deployment, StatefulSet or CronJob that it belongs to, as
+    /// Istio works it out; its own when it belongs to nothing.
+    pub fn workload_name(&self) -> &str {
+        let labels = &self.meta.labels;
+        if let Some(name) = labels.get("service.istio.io/workload-name").filter(|name| !name.is_empty()) {
+            return name;
+        }
+        let Some(Controller { kind, name }) = &self.spec.controller else { return self.meta.name() };
+        let without_hash = |label: &str| name.strip_suffix(labels.get(label)?.as_str())?.strip_suffix('-');
+        let made_by = match kind.as_str() {
+            "ReplicaSet" => {
+                without_hash("pod-template-hash").or_else(|| without_hash("rollouts-pod-template-hash"))
+            }
+            "ReplicationController" => labels.get("deploymentconfig").map(String::as_str),
+            "Job" => without_schedule(name),
+            _ => None,
+        };
+        made_by.filter(|name| !name.is_empty()).unwrap_or(name)
+    }
+}
+
+/// The CronJob that has made a Job: the minutes since 1970 follow its name.
+fn without_schedule(job: &str) -> Option<&str> {
+    let (name, at) = job.rsplit_once('-')?;
+    ((8..=10).contains(&at.len()) && at.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
+/// What has made a pod.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Controller {
+    /// `ReplicaSet`, `StatefulSet`, `Job` and the like.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+#[derive(Default)]
+struct PodMetadata(Option<Controller>);
+
+impl Shape for PodMetadata {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore_rest();
+        let owners: Vec<Owner> = fields.or_default("ownerReferences");
+        Self(owners.into_iter().find(|owner| owner.is_controller).map(|owner| owner.controller))
+    }
+}
+
+#[derive(Default)]
+struct Owner {
+    controller: Controller,
+    is_controller: bool,
+}
+
+impl Shape for Owner {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore(&["apiVersion", "blockOwnerDeletion", "uid"]);
+        Self {
+            controller: Controller { kind: fields.required("kind"), name: fields.required("name") },
+            is_controller: fields.or_default("controller"),
+        }
     }
 }
 
@@ -76,6 +143,7 @@ impl Shape for PodSpec {
             service_account: fields.optional("serviceAccountName"),
             is_host_network: fields.or_default("hostNetwork"),
             ports: containers.into_iter().chain(init_containers).flat_map(|container| container.0).collect(),
+            controller: None,
         })
     }
 }
@@ -168,6 +236,33 @@ mod tests {
         assert_eq!(pod.spec.port_named("http", IpProtocol::Udp), None);
         assert_eq!(pod.spec.ports.len(), 2);
         assert_eq!(pod.meta.labels["app"], "web");
+    }
+
+    #[test]
+    fn workloads_are_named_after_what_makes_their_pods() {
+        let name = |labels: &str, owners: &str| {
+            let text = format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: web-1, labels: {labels}, ownerReferences: {owners}}}\n"
+            );
+            let Resource::Pod(pod) = testing::valid(&text) else { panic!("no Pod") };
+            pod.workload_name().to_owned()
+        };
+        let owned = |kind: &str, name: &str| {
+            format!(
+                "[{{kind: Node, name: n, uid: u}}, {{apiVersion: a/v1, kind: {kind}, name: {name}, controller: true}}]"
+            )
+        };
+        assert_eq!(name("{}", "[]"), "web-1");
+        assert_eq!(name("{}", "[{kind: Node, name: n1}]"), "web-1");
+        assert_eq!(name("{pod-template-hash: 7d4}", &owned("ReplicaSet", "web-7d4")), "web");
+        assert_eq!(name("{rollouts-pod-template-hash: 7d4}", &owned("ReplicaSet", "web-7d4")), "web");
+        assert_eq!(name("{}", &owned("ReplicaSet", "web-7d4")), "web-7d4");
+        assert_eq!(name("{}", &owned("StatefulSet", "db")), "db");
+        assert_eq!(name("{}", &owned("Job", "report-29412345")), "report");
+        assert_eq!(name("{}", &owned("Job", "report-2026")), "report-2026");
+        assert_eq!(name("{deploymentconfig: dc}", &owned("ReplicationController", "dc-1")), "dc");
+        let told = "{service.istio.io/workload-name: told}";
+        assert_eq!(name(told, &owned("StatefulSet", "db")), "told");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod path;
 mod request;
 mod route;
 mod tls;
+mod workload;
 
 use std::{collections::HashMap, net::SocketAddr};
 
@@ -58,6 +59,7 @@ pub use tls::{
     TlsContext, TlsContextId, TlsParameters, TlsVersion, TrustBundle, UpstreamTls, UpstreamTlsUse, Validity,
     Within, X509Error,
 };
+pub use workload::{KnownWorkload, Workload, Workloads};
 
 /// Position of a listener in [`Snapshot::listeners`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -88,6 +90,8 @@ pub struct Draft {
     pub tls_contexts: Vec<TlsContext>,
     /// Gateways that are for other proxies; only [`explain`] speaks of them.
     pub foreign_gateways: Vec<ForeignGateway>,
+    /// The workloads of the mesh by their addresses; only metrics speak of them.
+    pub workloads: Workloads,
 }
 
 impl Draft {
@@ -148,6 +152,11 @@ impl Snapshot {
     /// Gateways that are for other proxies.
     pub fn foreign_gateways(&self) -> &[ForeignGateway] {
         &self.draft.foreign_gateways
+    }
+
+    /// The workloads of the mesh by their addresses.
+    pub fn workloads(&self) -> &Workloads {
+        &self.draft.workloads
     }
 
     /// All ways to terminate TLS, in dump order.

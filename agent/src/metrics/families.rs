@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use dataplane::{ConnectionKey, ConnectionMeasures, Histogram, RequestKey, RequestMeasures, Telemetry};
-use snapshot::{Direction, Snapshot};
+use dataplane::{ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry};
+use snapshot::{AlternativeName, Direction, Snapshot, Workload};
 
-use super::workload::{UNKNOWN, Workload, escaped};
+use super::workload::{UNKNOWN, escaped, labels};
 
 /// The families that Istio's proxies have, those without a value included.
 pub(crate) fn istio(telemetry: &Telemetry, workload: &Workload, snapshot: Option<&Snapshot>) -> String {
@@ -74,23 +74,15 @@ fn histogram(
 
 /// What Istio's labels call the two sides of a request.
 struct Names<'n> {
-    own_as_source: String,
-    own_as_destination: String,
-    other_as_source: String,
-    other_as_destination: String,
+    own: &'n Workload,
+    /// The SPIFFE identity that this workload proves where TLS is mutual; empty when it has none.
+    own_principal: String,
     snapshot: Option<&'n Snapshot>,
 }
 
 impl<'n> Names<'n> {
-    fn new(workload: &Workload, snapshot: Option<&'n Snapshot>) -> Self {
-        let unknown = Workload::unknown();
-        Self {
-            own_as_source: workload.labels("source"),
-            own_as_destination: workload.labels("destination"),
-            other_as_source: unknown.labels("source"),
-            other_as_destination: unknown.labels("destination"),
-            snapshot,
-        }
+    fn new(own: &'n Workload, snapshot: Option<&'n Snapshot>) -> Self {
+        Self { own, own_principal: snapshot.and_then(own_principal).unwrap_or_default(), snapshot }
     }
 
     fn request(&self, key: &RequestKey) -> String {
@@ -98,26 +90,32 @@ impl<'n> Names<'n> {
         let status = key.grpc.flatten().map_or(String::new(), |status| status.to_string());
         format!(
             "{},request_protocol=\"{protocol}\",response_code=\"{}\",grpc_response_status=\"{status}\",{}",
-            self.sides(key.direction, &key.cluster),
+            self.sides(key.direction, &key.cluster, &key.peer),
             key.status,
-            outcome(key.direction, &key.flags),
+            outcome(key.direction, &key.flags, &key.peer),
         )
     }
 
     fn connection(&self, key: &ConnectionKey) -> String {
-        let sides = self.sides(key.direction, &key.cluster);
-        format!("{sides},request_protocol=\"tcp\",{}", outcome(key.direction, &key.flags))
+        let sides = self.sides(key.direction, &key.cluster, &key.peer);
+        format!("{sides},request_protocol=\"tcp\",{}", outcome(key.direction, &key.flags, &key.peer))
     }
 
     /// Reporter, source, destination and the service asked for.
-    fn sides(&self, direction: Direction, cluster: &str) -> String {
+    fn sides(&self, direction: Direction, cluster: &str, peer: &Peer) -> String {
+        let own = (self.own, peer.principal.as_ref().map_or("", |_| self.own_principal.as_str()));
+        let unknown = Workload::default();
+        let other = (peer.workload.as_deref().unwrap_or(&unknown), peer.principal.as_deref().unwrap_or(""));
         let (reporter, source, destination) = match direction {
-            Direction::Inbound => ("destination", &self.other_as_source, &self.own_as_destination),
-            Direction::Outbound | Direction::Gateway => {
-                ("source", &self.own_as_source, &self.other_as_destination)
-            }
+            Direction::Inbound => ("destination", other, own),
+            Direction::Outbound | Direction::Gateway => ("source", own, other),
         };
-        format!("reporter=\"{reporter}\",{source},{destination},{}", self.service(cluster))
+        format!(
+            "reporter=\"{reporter}\",{},{},{}",
+            labels("source", source.0, source.1),
+            labels("destination", destination.0, destination.1),
+            self.service(cluster)
+        )
     }
 
     fn service(&self, cluster: &str) -> String {
@@ -151,10 +149,23 @@ fn of_cluster_name(cluster: &str) -> (&str, &str, &str) {
     }
 }
 
-fn outcome(direction: Direction, flags: &str) -> String {
+/// The URI in the certificate that the workload shows its peers.
+fn own_principal(snapshot: &Snapshot) -> Option<String> {
+    let own = snapshot.secrets().into_iter().find(|secret| secret.name == "default")?.facts?;
+    own.names.into_iter().find_map(|name| match name {
+        AlternativeName::Uri(uri) => Some(uri),
+        _ => None,
+    })
+}
+
+fn outcome(direction: Direction, flags: &str, peer: &Peer) -> String {
     let flags = if flags.is_empty() { "-" } else { flags };
-    // Only the receiving side knows how the connection came to it.
-    let policy = if direction == Direction::Inbound { "none" } else { UNKNOWN };
+    // Istio lets only the receiving side say how the connection came to it.
+    let policy = match direction {
+        Direction::Inbound if peer.principal.is_some() => "mutual_tls",
+        Direction::Inbound => "none",
+        Direction::Outbound | Direction::Gateway => UNKNOWN,
+    };
     format!("response_flags=\"{}\",connection_security_policy=\"{policy}\"", escaped(flags))
 }
 
@@ -175,6 +186,44 @@ mod tests {
     }
 
     #[test]
+    fn both_sides_are_named_with_their_principals_where_tls_is_mutual() {
+        let own = Workload { name: "own".to_owned(), ..Workload::default() };
+        let names = Names { own: &own, own_principal: "spiffe://me".to_owned(), snapshot: None };
+        let workload = Some(Workload { name: "other".to_owned(), ..Workload::default() }.into());
+        let mutual = Peer { workload: workload.clone(), principal: Some("spiffe://other".into()) };
+        let told = |direction, peer: &Peer| {
+            let sides = names.sides(direction, "", peer);
+            let all = format!("{sides},{}", outcome(direction, "", peer));
+            let wanted = |pair: &&str| {
+                [
+                    "reporter",
+                    "source_workload=",
+                    "source_pr",
+                    "destination_workload=",
+                    "destination_pr",
+                    "conn",
+                ]
+                .iter()
+                .any(|start| pair.starts_with(start))
+            };
+            all.split(',').filter(wanted).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            told(Direction::Inbound, &mutual),
+            "reporter=\"destination\" source_workload=\"other\" source_principal=\"spiffe://other\" \
+             destination_workload=\"own\" destination_principal=\"spiffe://me\" \
+             connection_security_policy=\"mutual_tls\""
+        );
+        assert_eq!(
+            told(Direction::Outbound, &Peer { workload, principal: None }),
+            "reporter=\"source\" source_workload=\"own\" source_principal=\"unknown\" \
+             destination_workload=\"other\" destination_principal=\"unknown\" \
+             connection_security_policy=\"unknown\""
+        );
+        assert!(told(Direction::Inbound, &Peer::default()).ends_with("connection_security_policy=\"none\""));
+    }
+
+    #[test]
     fn requests_to_the_ports_of_a_service_are_one_line() {
         let mut telemetry = Telemetry::default();
         for port in [80, 81] {
@@ -185,12 +234,13 @@ mod tests {
                 status: 200,
                 flags: "".into(),
                 grpc: None,
+                peer: Peer::default(),
             };
             let mut measures = RequestMeasures::default();
             measures.durations.counts[2] = 2;
             telemetry.requests.insert(key, measures);
         }
-        let text = istio(&telemetry, &Workload::unknown(), None);
+        let text = istio(&telemetry, &Workload::default(), None);
         let totals: Vec<_> = text.lines().filter(|line| line.starts_with("istio_requests_total{")).collect();
         assert_eq!(totals.len(), 1, "{text}");
         assert!(totals[0].ends_with("} 4") && totals[0].contains("response_code=\"200\""), "{text}");

@@ -1,81 +1,39 @@
-//! What the metrics call this workload.
+//! What the metrics call the two sides of a call.
 
 use resources::Labels;
-
-/// The workload's names in Istio's labels.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Workload {
-    pub(crate) name: String,
-    pub(crate) namespace: String,
-    pub(crate) app: String,
-    pub(crate) version: String,
-    pub(crate) canonical_service: String,
-    pub(crate) canonical_revision: String,
-    pub(crate) cluster: String,
-    /// SPIFFE identity, when it has one.
-    pub(crate) principal: String,
-}
+use snapshot::Workload;
 
 /// What Istio writes where it knows nothing.
 pub(crate) const UNKNOWN: &str = "unknown";
 
-impl Workload {
-    /// Names as Istio works them out: `ISTIO_META_WORKLOAD_NAME` and `ISTIO_META_CLUSTER_ID` from the environment,
-    /// the rest from labels.
-    pub(crate) fn new(
-        pod: &str,
-        namespace: &str,
-        labels: &Labels,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Self {
-        let label = |names: &[&str]| names.iter().find_map(|name| labels.get(*name)).cloned();
-        let name = variable("ISTIO_META_WORKLOAD_NAME").unwrap_or_else(|| pod.to_owned());
-        let canonical = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
-        let revision =
-            label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]);
-        let unknown = || UNKNOWN.to_owned();
-        Self {
-            app: label(&["app"]).unwrap_or_else(unknown),
-            version: label(&["version"]).unwrap_or_else(unknown),
-            canonical_service: canonical.unwrap_or_else(|| name.clone()),
-            canonical_revision: revision.unwrap_or_else(|| "latest".to_owned()),
-            cluster: variable("ISTIO_META_CLUSTER_ID").unwrap_or_else(|| "Kubernetes".to_owned()),
-            principal: unknown(),
-            namespace: namespace.to_owned(),
-            name,
-        }
-    }
+/// This workload: named by `ISTIO_META_WORKLOAD_NAME`, else like its pod, the rest from labels as in Istio.
+pub(crate) fn own(
+    pod: &str,
+    (namespace, cluster): (&str, &str),
+    labels: &Labels,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Workload {
+    let name = variable("ISTIO_META_WORKLOAD_NAME").unwrap_or_else(|| pod.to_owned());
+    Workload { cluster, ..Workload::of_labels(&name, namespace, labels) }.to_owned()
+}
 
-    /// A workload nobody knows.
-    pub(crate) fn unknown() -> Self {
-        let unknown = || UNKNOWN.to_owned();
-        Self {
-            name: unknown(),
-            namespace: unknown(),
-            app: unknown(),
-            version: unknown(),
-            canonical_service: unknown(),
-            canonical_revision: unknown(),
-            cluster: unknown(),
-            principal: unknown(),
-        }
-    }
-
-    /// The labels of one side of a request, `source` or `destination`.
-    pub(crate) fn labels(&self, side: &str) -> String {
-        let pairs = [
-            ("workload", &self.name),
-            ("workload_namespace", &self.namespace),
-            ("principal", &self.principal),
-            ("app", &self.app),
-            ("version", &self.version),
-            ("canonical_service", &self.canonical_service),
-            ("canonical_revision", &self.canonical_revision),
-            ("cluster", &self.cluster),
-        ];
-        let pairs = pairs.map(|(name, value)| format!("{side}_{name}=\"{}\"", escaped(value)));
-        pairs.join(",")
-    }
+/// The labels of one side of a call, `source` or `destination`.
+pub(crate) fn labels(side: &str, workload: &Workload, principal: &str) -> String {
+    let pairs = [
+        ("workload", workload.name.as_str()),
+        ("workload_namespace", &workload.namespace),
+        ("principal", principal),
+        ("app", &workload.app),
+        ("version", &workload.version),
+        ("canonical_service", &workload.canonical_service),
+        ("canonical_revision", &workload.canonical_revision),
+        ("cluster", &workload.cluster),
+    ];
+    let pairs = pairs.map(|(name, value)| {
+        let value = if value.is_empty() { UNKNOWN } else { value };
+        format!("{side}_{name}=\"{}\"", escaped(value))
+    });
+    pairs.join(",")
 }
 
 /// A label's value as the text format wants it.
@@ -88,17 +46,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_come_from_labels_as_in_istio() {
-        let labels: Labels =
-            [("app", "reviews"), ("version", "v2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let workload = Workload::new("reviews-7d4-x", "prod", &labels, |_| None);
-        assert_eq!(
-            (workload.canonical_service.as_str(), workload.canonical_revision.as_str()),
-            ("reviews", "v2")
-        );
-        let nameless = Workload::new("pod", "prod", &Labels::new(), |name| Some(name.to_owned()));
-        assert_eq!((nameless.name.as_str(), nameless.app.as_str()), ("ISTIO_META_WORKLOAD_NAME", "unknown"));
-        assert_eq!(nameless.canonical_service, nameless.name);
+    fn the_own_name_is_told_or_that_of_the_pod() {
+        let told = own("pod", ("prod", "c1"), &Labels::new(), |name| Some(name.to_owned()));
+        assert_eq!((told.name.as_str(), told.cluster.as_str()), ("ISTIO_META_WORKLOAD_NAME", "c1"));
+        assert_eq!(own("pod", ("prod", "c1"), &Labels::new(), |_| None).canonical_service, "pod");
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_so() {
+        let workload = Workload { app: "a".to_owned(), ..Workload::default() };
+        let labels = labels("source", &workload, "");
+        assert!(labels.contains("source_app=\"a\",source_version=\"unknown\""), "{labels}");
+        assert!(labels.contains("source_principal=\"unknown\""), "{labels}");
     }
 
     #[test]

@@ -130,13 +130,8 @@ impl ClusterMaker<'_, '_> {
     /// One cluster for each port, and one for each subset of it; each once more for clients that name it themselves,
     /// which speak TLS to its endpoints on their own.
     fn of_service(&self, service: &KnownService<'_>) -> Vec<Cluster> {
-        let meta = service.meta();
-        let name = ServiceName {
-            host: service.host.clone(),
-            name: service.short_name().to_owned(),
-            namespace: meta.namespace().to_owned(),
-        };
-        let destination = self.destinations.of(&service.host, meta.namespace());
+        let name = service.name();
+        let destination = self.destinations.of(&service.host, service.meta().namespace());
         let mut clusters = Vec::new();
         for port in &service.ports {
             let subsets = destination.iter().flat_map(HostPolicy::subsets).map(Some);
@@ -293,7 +288,7 @@ fn to_workload(port: &InboundPort<'_>, mesh: &MeshOptions) -> Cluster {
         }
     };
     let name = inbound_name(port.number);
-    let mut cluster = Cluster { source, ..blank(name, discovery, mesh) };
+    let mut cluster = Cluster { source, service: port.service.clone(), ..blank(name, discovery, mesh) };
     apply(&Policy { connection_pool: port.pool, ..Policy::default() }, port.protocol, &mut cluster);
     cluster
 }

@@ -6,7 +6,7 @@ use resources::ForwardClientCertDetails;
 use snapshot::{
     Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway, ForwardClientCert,
     HttpConnections, Listener, NetworkFilter, PathNormalization, RouteConfig, RouteConfigId, Snapshot,
-    TcpProxy, TlsContext, TlsContextId, WeightedClusters,
+    TcpProxy, TlsContext, TlsContextId, WeightedClusters, Workloads,
 };
 
 use crate::{clusters::Clusters, proxy::MeshOptions};
@@ -63,7 +63,7 @@ impl DraftBuilder {
     }
 
     /// Sorts everything by name and makes the snapshot.
-    pub(crate) fn finish(mut self, clusters: Clusters) -> Snapshot {
+    pub(crate) fn finish(mut self, clusters: Clusters, workloads: Workloads) -> Snapshot {
         let (route_configs, table_place) = sorted(self.tables, RouteConfig::name);
         let (tls_contexts, tls_place) = sorted(self.tls_contexts, |context| &context.name);
         for listener in &mut self.listeners {
@@ -83,9 +83,8 @@ impl DraftBuilder {
             }
         }
         self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
-        let (listeners, clusters) = (self.listeners, clusters.list);
-        Draft { listeners, route_configs, clusters, tls_contexts, foreign_gateways: self.foreign_gateways }
-            .finish()
+        let (listeners, clusters, foreign_gateways) = (self.listeners, clusters.list, self.foreign_gateways);
+        Draft { listeners, route_configs, clusters, tls_contexts, foreign_gateways, workloads }.finish()
     }
 }
 

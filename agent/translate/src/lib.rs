@@ -24,6 +24,7 @@ mod sidecar_scope;
 mod surroundings;
 mod translator;
 mod visibility;
+mod workloads;
 mod wrong_tls;
 
 use resources::{Finding, ResourceSet};

@@ -23,6 +23,8 @@ pub struct Proxy {
     pub labels: Labels,
     /// Where the workload runs; `None` takes it from its labels or its Pod, when they tell.
     pub locality: Option<Locality>,
+    /// The cluster of Kubernetes it runs in, for metrics (`ISTIO_META_CLUSTER_ID`).
+    pub cluster_id: String,
     /// Last part of every service name: `cluster.local`.
     pub cluster_domain: String,
     /// Where captured connections arrive; `None` when nothing is captured (`interceptionMode: NONE`), so that only the
@@ -68,6 +70,7 @@ impl Proxy {
             ips: Vec::new(),
             labels: Labels::new(),
             locality: None,
+            cluster_id: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             ports: Some(CapturePorts::default()),
             identity: None,

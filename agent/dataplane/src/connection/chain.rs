@@ -86,6 +86,7 @@ async fn accepted(
         server_name: None,
         session: None,
         http: Cell::new(None),
+        client: Cell::new(None),
         at_loopback: ForClient::default(),
     };
     inspected(connection, stream, view).await

@@ -48,6 +48,11 @@ fn version(version: Option<ProtocolVersion>) -> &'static str {
 }
 
 impl ClientCertificate {
+    /// The identity it proves: the first of its URIs, empty when there is none.
+    pub(crate) fn principal(&self) -> &str {
+        self.uris.split(',').next().unwrap_or_default()
+    }
+
     fn of(shown: &CertificateDer<'_>, own_uris: &[String], whole: bool) -> Option<Self> {
         let facts = CertificateFacts::of(shown).ok()?;
         let element = element(shown, &facts, own_uris, whole);

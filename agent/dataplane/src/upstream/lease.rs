@@ -7,6 +7,7 @@ use crate::{
     failure::LocalReply,
     proxy_protocol::Announcement,
     shared::{Permit, Resource},
+    telemetry::PeerId,
     tls::Speaks,
 };
 
@@ -25,6 +26,18 @@ impl Lease {
     pub(super) fn new(upstream: &Rc<Upstream>) -> Self {
         upstream.active.set(upstream.active.get() + 1);
         Self { upstream: Rc::clone(upstream), for_host: None, request: None, announcement: None }
+    }
+
+    /// Notes who the endpoint is, unless that is known.
+    pub(crate) fn identify(&self, who: impl FnOnce(&Upstream) -> PeerId) {
+        if self.upstream.peer.get().is_none() {
+            self.upstream.peer.set(Some(who(&self.upstream)));
+        }
+    }
+
+    /// Who the endpoint is, for the metrics.
+    pub(crate) fn peer(&self) -> PeerId {
+        self.upstream.peer.get().unwrap_or_default()
     }
 
     /// Opens a new connection, unless the cluster has as many as it may.

@@ -72,7 +72,9 @@ pub(crate) async fn run(
             }
             Command::Publish { version, snapshot, tls, shared, done } => {
                 let resolved = Arc::clone(&resolved.borrow());
-                let next = worker.view().next(version, snapshot, Surroundings { tls, shared, resolved });
+                let peers = Rc::clone(&worker.recorder.peers);
+                let surroundings = Surroundings { tls, shared, resolved, peers };
+                let next = worker.view().next(version, snapshot, surroundings);
                 *worker.view.borrow_mut() = Rc::new(next);
                 _ = done.send(());
             }

@@ -12,12 +12,12 @@ use rustls::{
 };
 use snapshot::{
     Application, Certificate, ClientCertificates, Credential, Draft, FilterChain, FilterChainMatch,
-    NameMatch, PeerRules, TlsContext, TlsContextId, Transport,
+    KnownWorkload, NameMatch, PeerRules, TlsContext, TlsContextId, Transport, Workload,
 };
 
 use crate::{
     mutual::{Issued, Issuer},
-    support::{Client, Proxy, Upstream, http_chain, sidecar_draft, tcp_chain},
+    support::{Client, Proxy, Upstream, gateway_draft, http_chain, sidecar_draft, tcp_chain},
     tls::{Made, tls_draft},
 };
 
@@ -123,4 +123,68 @@ fn a_strict_port_takes_nothing_but_the_mesh() {
     assert!(ask(&proxy, &issuer, None, &["istio-http/1.1"]).is_err());
     assert_eq!(proxy.connect().send("GET / HTTP/1.1\r\nhost: a.com\r\n\r\n").rest(), b"");
     assert_eq!(web.connections(), 1);
+}
+
+#[test]
+fn metrics_name_the_client_by_its_certificate_and_its_address() {
+    static APPLICATION: OnceLock<SocketAddr> = OnceLock::new();
+    let issuer = Issuer::new();
+    let web = Upstream::echoing_heads();
+    APPLICATION.set(web.address).unwrap();
+    let settings =
+        Settings { original_destination: |_| Ok(APPLICATION.get().copied()), ..Settings::default() };
+    let mut own = None;
+    let mut proxy = Proxy::start(settings, |address| {
+        own = Some(address);
+        inbound(address, web.address, &issuer, false)
+    });
+    let peer = workload(&issuer, "spiffe://td/ns/b/sa/client");
+    ask(&proxy, &issuer, Some(&peer), &["istio-http/1.1", "istio"]).unwrap();
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    let mut draft = inbound(own.unwrap(), web.address, &issuer, false);
+    draft.workloads = [(own.unwrap().ip(), named("shop"))].into_iter().collect();
+    proxy.publish(draft);
+    ask(&proxy, &issuer, Some(&peer), &["istio-http/1.1", "istio"]).unwrap();
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+    let mut met: Vec<_> = telemetry
+        .requests
+        .keys()
+        .map(|key| {
+            let workload = key.peer.workload.as_deref();
+            let name = workload.map(|workload| (workload.name.as_str(), workload.namespace.as_str()));
+            (name, key.peer.principal.as_deref())
+        })
+        .collect();
+    met.sort_unstable();
+    let proved = Some("spiffe://td/ns/b/sa/client");
+    let shop = Some(("shop", ""));
+    assert_eq!(met, [(None, None), (Some(("", "b")), proved), (shop, None), (shop, proved)]);
+}
+
+/// A workload as the configuration knows it.
+pub(crate) fn named(name: &str) -> KnownWorkload {
+    let workload = Workload { name: name.to_owned(), ..Workload::default() };
+    KnownWorkload { workload: workload.into(), principal: "spiffe://td/ns/b/sa/known".into() }
+}
+
+#[test]
+fn metrics_name_the_endpoint_by_its_address() {
+    let web = Upstream::echoing_heads();
+    let mut proxy = Proxy::gateway(&[web.address]);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").status(), "200");
+    let mut draft = gateway_draft(proxy.address, &[web.address]);
+    draft.workloads = [(web.address.ip(), named("web"))].into_iter().collect();
+    proxy.publish(draft);
+    assert_eq!(client.get("/").status(), "200");
+    let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+    let mut met: Vec<_> = telemetry
+        .requests
+        .keys()
+        .map(|key| (key.peer.workload.as_ref().map(|workload| workload.name.as_str()), &key.peer.principal))
+        .collect();
+    met.sort_unstable();
+    // Nothing is proved in clear text.
+    assert_eq!(met, [(None, &None), (Some("web"), &None)]);
 }

@@ -57,6 +57,7 @@ fn a_gateway_is_dumped_under_istios_names() {
             ..TlsContext::default()
         }],
         foreign_gateways: Vec::new(),
+        ..Draft::default()
     };
     let version = DumpVersion { number: 7, last_updated: String::new() };
     let dump = config_dump(&draft.finish(), &version, &LiveClusters::default());

@@ -9,6 +9,7 @@ use resources::{
     ConnectionPool, Finding, InboundTrafficPolicy, IngressEndpoint, IngressListener, Path, Problem, Protocol,
     Rule, Severity,
 };
+use snapshot::ServiceName;
 
 use crate::{
     registry::{KnownService, Registry},
@@ -16,12 +17,14 @@ use crate::{
 };
 
 /// A port of the workload that a service or its Sidecar declares.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct InboundPort<'s> {
     /// The workload's port.
     pub(crate) number: u16,
     /// The service's port, which names the virtual host.
     pub(crate) service_port: u16,
+    /// The service that it is a port of, the oldest of several.
+    pub(crate) service: Option<ServiceName>,
     /// What is spoken; `None` is found out from the first bytes.
     pub(crate) protocol: Option<Protocol>,
     /// Where calls go.
@@ -70,6 +73,7 @@ fn of_services<'s>(
             let declared = InboundPort {
                 number,
                 service_port: port.number,
+                service: Some(service.name()),
                 protocol: port.protocol,
                 upstream: default_upstream(registry, number),
                 pool: scope.inbound_pool(),
@@ -107,6 +111,7 @@ fn of_sidecar<'s>(
         let port = InboundPort {
             number,
             service_port: number,
+            service: service_at(number, registry),
             protocol: listener.port.protocol,
             upstream,
             pool: listener.connection_pool.as_ref().or_else(|| scope.inbound_pool()),
@@ -115,6 +120,15 @@ fn of_sidecar<'s>(
         ports.entry(number).or_insert(port);
     }
     (ports, findings)
+}
+
+/// The oldest service of the workload that leads to one of its ports.
+fn service_at(number: u16, registry: &Registry<'_>) -> Option<ServiceName> {
+    let leads_there = |service: &&KnownService<'_>| {
+        let mut ports = service.ports.iter();
+        ports.any(|port| service.target_port(port, &registry.proxy.ips) == Some(number))
+    };
+    registry.of_workload().find(leads_there).map(KnownService::name)
 }
 
 /// Where a listener's calls go, or why they cannot.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use resources::{
     Finding, Location, Meta, Object, Path, Problem, Protocol, Rule, Service, ServiceEntry, Severity,
 };
-use snapshot::DnsResolution;
+use snapshot::{DnsResolution, ServiceName};
 
 use super::{KnownEndpoint, entry::EntryBackends, kubernetes::ServiceBackends};
 use crate::{proxy::Proxy, visibility};
@@ -102,6 +102,15 @@ impl<'s> KnownService<'s> {
         match self.origin {
             Origin::Kubernetes(object) => object.meta.name(),
             Origin::Entry(_) => &self.host,
+        }
+    }
+
+    /// The names that metrics have for it.
+    pub(crate) fn name(&self) -> ServiceName {
+        ServiceName {
+            host: self.host.clone(),
+            name: self.short_name().to_owned(),
+            namespace: self.meta().namespace().to_owned(),
         }
     }
 

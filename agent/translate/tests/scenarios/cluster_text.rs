@@ -22,6 +22,10 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
     if let Some(source) = cluster.source {
         write!(text, " from {} {}", source.v4, source.v6).unwrap();
     }
+    // Those of others have it in their names.
+    if let Some(service) = cluster.service.as_ref().filter(|_| cluster.name.starts_with("inbound|")) {
+        write!(text, " of {} ({}/{})", service.host, service.namespace, service.name).unwrap();
+    }
     if cluster.connect_timeout.as_secs() != 10 {
         write!(text, " connect={:?}", cluster.connect_timeout).unwrap();
     }

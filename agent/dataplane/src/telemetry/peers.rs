@@ -1,0 +1,117 @@
+//! Who is at the other side of a call, as numbers that are cheap to count by.
+
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+
+use foldhash::fast::RandomState;
+use snapshot::{KnownWorkload, Workload};
+
+/// The other side of a call.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Peer {
+    /// What it is called, as far as it is known.
+    pub workload: Option<Arc<Workload>>,
+    /// The SPIFFE identity that it has proved; empty when that is none, `None` without mutual TLS.
+    pub principal: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// What is known of a workload, which is spoken to in mutual TLS or not.
+    pub(crate) fn of(known: &KnownWorkload, is_mutual: bool) -> Self {
+        Self {
+            workload: Some(Arc::clone(&known.workload)),
+            principal: is_mutual.then(|| Arc::clone(&known.principal)),
+        }
+    }
+
+    /// One of whom nothing is known but what its certificate says.
+    pub(crate) fn of_principal(principal: Arc<str>) -> Self {
+        let in_namespace =
+            |namespace: &str| Arc::new(Workload { namespace: namespace.to_owned(), ..Workload::default() });
+        Self { workload: namespace_of(&principal).map(in_namespace), principal: Some(principal) }
+    }
+}
+
+/// The namespace in `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
+fn namespace_of(principal: &str) -> Option<&str> {
+    let mut parts = principal.strip_prefix("spiffe://")?.split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(_), Some("ns"), Some(namespace), Some("sa")) => Some(namespace),
+        _ => None,
+    }
+}
+
+/// A peer as one worker counts it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) struct PeerId(u32);
+
+/// The peers that one worker has met. The first is nobody.
+#[derive(Debug)]
+pub(crate) struct Peers(RefCell<Known>);
+
+#[derive(Debug)]
+struct Known {
+    list: Vec<Peer>,
+    ids: HashMap<Peer, PeerId, RandomState>,
+}
+
+/// Peers that one worker keeps apart; those beyond are nobody in particular. Identities come from certificates that an
+/// authority of the mesh has signed, and may still be many.
+const MAX_PEERS: usize = 10_000;
+
+impl Default for Peers {
+    fn default() -> Self {
+        let ids = HashMap::from_iter([(Peer::default(), PeerId::default())]);
+        Self(RefCell::new(Known { list: vec![Peer::default()], ids }))
+    }
+}
+
+impl Peers {
+    /// The number of a peer.
+    pub(crate) fn id(&self, peer: Peer) -> PeerId {
+        let mut known = self.0.borrow_mut();
+        if let Some(id) = known.ids.get(&peer) {
+            return *id;
+        }
+        let Ok(next) = u32::try_from(known.list.len()) else { return PeerId::default() };
+        if known.list.len() >= MAX_PEERS {
+            return PeerId::default();
+        }
+        known.list.push(peer.clone());
+        known.ids.insert(peer, PeerId(next));
+        PeerId(next)
+    }
+
+    /// Who has a number.
+    pub(super) fn get(&self, id: PeerId) -> Peer {
+        self.0.borrow().list[id.0 as usize].clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_peers_is_bounded() {
+        let peers = Peers::default();
+        let id = |number: usize| peers.id(Peer::of_principal(number.to_string().into()));
+        let first = id(0);
+        for number in 1..MAX_PEERS + 5 {
+            id(number);
+        }
+        assert_eq!((id(0), id(MAX_PEERS + 1)), (first, PeerId::default()));
+        assert_eq!(peers.get(first).principal.as_deref(), Some("0"));
+        assert_eq!(peers.get(PeerId::default()), Peer::default());
+    }
+
+    #[test]
+    fn identities_tell_the_namespace() {
+        let namespace = |principal: &str| {
+            Peer::of_principal(principal.into()).workload.map(|workload| workload.namespace.clone())
+        };
+        assert_eq!(namespace("spiffe://cluster.local/ns/prod/sa/web").as_deref(), Some("prod"));
+        for foreign in ["", "spiffe://cluster.local/web", "https://a/ns/prod/sa/web"] {
+            assert_eq!(namespace(foreign), None, "{foreign}");
+        }
+    }
+}
