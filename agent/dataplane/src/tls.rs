@@ -9,6 +9,7 @@ mod server;
 mod signatures;
 mod stream;
 mod upstream;
+mod words;
 
 pub use certificate::{CertificateError, check_authority, check_certificate};
 pub(crate) use hello::{Hello, Malformed as MalformedHello};
@@ -17,6 +18,7 @@ pub use server::ContextError;
 pub(crate) use server::{Cache, Contexts};
 pub(crate) use stream::TlsStream;
 pub(crate) use upstream::{Connector, Speaks, is_clear_text};
+pub(crate) use words::why;
 
 /// Fatal alerts that are sent before rustls has seen anything (RFC 8446 §6.2, RFC 6066 §3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

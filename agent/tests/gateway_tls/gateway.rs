@@ -1,43 +1,39 @@
-//! A gateway as a process with certificates on disk, and how it is asked.
+//! A gateway with certificates on disk, and how it is asked.
 
 use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    ops::Deref,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
     thread,
-    time::{Duration, Instant},
 };
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair,
     generate_simple_self_signed,
 };
-use tempfile::TempDir;
+
+use crate::agent::{Agent, directory, free_port};
 
 /// A running gateway; ended with the value.
 pub(crate) struct Gateway {
-    pub(crate) directory: TempDir,
-    process: Child,
+    agent: Agent,
     pub(crate) http: u16,
     pub(crate) https: u16,
     /// TLS passed on unopened to `https`.
     pub(crate) through: u16,
     /// TLS opened and its bytes relayed.
     pub(crate) opened: u16,
-    pub(crate) admin: u16,
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
+impl Deref for Gateway {
+    type Target = Agent;
+
+    fn deref(&self) -> &Agent {
+        &self.agent
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Writes `<name>.crt` and `<name>.key` for a host.
@@ -48,7 +44,7 @@ pub(crate) fn write_certificate(directory: &Path, name: &str, host: &str) {
 }
 
 /// A server that answers every request with 200 and the scheme it was told of.
-fn upstream() -> u16 {
+pub(crate) fn upstream() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -79,47 +75,26 @@ impl Gateway {
     /// Serves a.com and b.com with certificates of their own, c.com with a key that does not belong, and s.com from a
     /// Secret.
     pub(crate) fn start() -> Self {
-        let directory = TempDir::new().unwrap();
-        let [http, https, through, opened, admin, status, stats, agent] = [(); 8].map(|()| free_port());
+        let directory = directory();
+        let [http, https, through, opened] = [(); 4].map(|()| free_port());
         let certificates = directory.path().join("certs");
-        fs::create_dir(&certificates).unwrap();
         for (name, host) in [("a", "a.com"), ("b", "b.com"), ("c", "c.com"), ("s", "s.com"), ("m", "m.com")] {
             write_certificate(&certificates, name, host);
         }
         write_clients(&certificates);
         fs::copy(certificates.join("a.key"), certificates.join("c.key")).unwrap();
         let config = directory.path().join("config");
-        fs::create_dir(&config).unwrap();
         fs::write(config.join("all.yaml"), resources(&certificates, (http, https), upstream())).unwrap();
         fs::write(config.join("connections.yaml"), connections(&certificates, https, (through, opened)))
             .unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
-            .args(["proxy", "router", "--config-dir"])
-            .arg(&config)
-            .args(["--admin-port", &admin.to_string(), "--status-port", &status.to_string()])
-            .args(["--stats-port", &stats.to_string(), "--agent-port", &agent.to_string()])
-            .stderr(fs::File::create(directory.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let gateway = Self { directory, process, http, https, through, opened, admin };
+        let agent = Agent::start(directory, &[]);
+        let gateway = Self { agent, http, https, through, opened };
         gateway.await_port(https);
         gateway
     }
 
-    pub(crate) fn await_port(&self, port: u16) {
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "{}", self.log());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap()
-    }
-
     pub(crate) fn certificate(&self, name: &str) -> String {
-        self.directory.path().join("certs").join(format!("{name}.crt")).display().to_string()
+        self.certificates().join(format!("{name}.crt")).display().to_string()
     }
 
     /// Asks with curl, which trusts the certificate `trusted` only.
@@ -216,17 +191,4 @@ fn connections(certificates: &Path, https: u16, (through, opened): (u16, u16)) -
         files("m"),
         files("b"),
     )
-}
-
-pub(crate) fn has(program: &str) -> bool {
-    let found =
-        Command::new(program).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        eprintln!("skipped: there is no {program} here");
-    }
-    found
-}
-
-pub(crate) fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

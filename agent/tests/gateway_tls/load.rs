@@ -2,12 +2,12 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::Write,
     net::TcpStream,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -15,63 +15,13 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, client::Resumption, pki_types::CertificateDer,
+use rustls::ClientConnection;
+
+use crate::{
+    agent::{has, text},
+    authority::{Authority, ask, connect},
+    gateway::Gateway,
 };
-
-use crate::gateway::{Gateway, has, text};
-
-/// An authority whose certificates the clients here trust.
-struct Issuer(CertifiedIssuer<'static, KeyPair>);
-
-impl Issuer {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Certificate and key for a.com, PEM.
-    fn issue(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["a.com".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-
-    /// Clients that make a full handshake each time.
-    fn client(&self) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.0.der().to_vec())).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
-        config.resumption = Resumption::disabled();
-        Arc::new(config)
-    }
-}
-
-type Connection = StreamOwned<ClientConnection, TcpStream>;
-
-fn connect(config: &Arc<ClientConfig>, port: u16) -> Connection {
-    let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let session = ClientConnection::new(Arc::clone(config), "a.com".try_into().unwrap()).unwrap();
-    StreamOwned::new(session, tcp)
-}
-
-fn ask(connection: &mut Connection) -> Result<(), String> {
-    connection
-        .write_all(b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n")
-        .map_err(|error| format!("writing: {error}"))?;
-    let mut answer = Vec::new();
-    let mut byte = [0];
-    while !answer.ends_with(b"\r\n\r\nhttps") {
-        connection.read_exact(&mut byte).map_err(|error| format!("reading: {error}"))?;
-        answer.push(byte[0]);
-    }
-    if answer.starts_with(b"HTTP/1.1 200") { Ok(()) } else { Err(String::from_utf8(answer).unwrap()) }
-}
 
 /// How a certificate comes to be another one.
 #[derive(Clone, Copy)]
@@ -89,7 +39,7 @@ struct Volume {
 }
 
 impl Volume {
-    fn write(&mut self, (certificate, key): &(String, String), how: Replacing) {
+    fn write(&mut self, (certificate, key): (&str, &str), how: Replacing) {
         let Self { directory, turn } = self;
         *turn += 1;
         match how {
@@ -122,17 +72,17 @@ const CONNECTIONS_PER_SECOND: usize = 200;
 /// Replaces the certificate every second; nobody may notice.
 fn rotate(how: Replacing, times: usize) {
     let gateway = Gateway::start();
-    let issuer = Issuer::new();
+    let issuer = Authority::new();
     let mut volume = Volume { directory: gateway.directory.path().join("certs"), turn: 0 };
-    volume.write(&issuer.issue(), how);
+    volume.write(issuer.issue("a.com").pem(), how);
     let config = issuer.client();
     let start = Instant::now();
-    while ask(&mut connect(&config, gateway.https)).is_err() {
+    while ask(&mut connect(&config, gateway.https, "a.com"), "a.com").is_err() {
         assert!(start.elapsed() < Duration::from_secs(20), "{}", gateway.log());
         thread::sleep(Duration::from_millis(50));
     }
-    let mut old: Vec<_> = (0..5).map(|_| connect(&config, gateway.https)).collect();
-    old.iter_mut().for_each(|connection| ask(connection).unwrap());
+    let mut old: Vec<_> = (0..5).map(|_| connect(&config, gateway.https, "a.com")).collect();
+    old.iter_mut().for_each(|connection| ask(connection, "a.com").unwrap());
     let (done, served, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
@@ -140,7 +90,7 @@ fn rotate(how: Replacing, times: usize) {
                 while !done.load(Ordering::Relaxed) {
                     let next = Instant::now()
                         + Duration::from_secs(1) * CLIENTS as u32 / CONNECTIONS_PER_SECOND as u32;
-                    match ask(&mut connect(&config, gateway.https)) {
+                    match ask(&mut connect(&config, gateway.https, "a.com"), "a.com") {
                         Ok(()) => _ = served.fetch_add(1, Ordering::Relaxed),
                         Err(error) => failed.lock().unwrap().push(error),
                     }
@@ -151,9 +101,9 @@ fn rotate(how: Replacing, times: usize) {
         for turn in 0..times {
             match turn % 4 {
                 // What is no certificate, and a key that is not its own: the last good one stays.
-                1 => volume.write(&("junk".to_owned(), "junk".to_owned()), how),
-                3 => volume.write(&(issuer.issue().0, issuer.issue().1), how),
-                _ => volume.write(&issuer.issue(), how),
+                1 => volume.write(("junk", "junk"), how),
+                3 => volume.write((issuer.issue("a.com").pem().0, issuer.issue("a.com").pem().1), how),
+                _ => volume.write(issuer.issue("a.com").pem(), how),
             }
             thread::sleep(Duration::from_secs(1));
         }
@@ -162,7 +112,7 @@ fn rotate(how: Replacing, times: usize) {
     let (served, failed) = (served.into_inner(), failed.into_inner().unwrap());
     eprintln!("{served} connections during {times} changes, {} failed", failed.len());
     assert!(failed.is_empty(), "{failed:?}\n{}", gateway.log());
-    old.iter_mut().for_each(|connection| ask(connection).unwrap());
+    old.iter_mut().for_each(|connection| ask(connection, "a.com").unwrap());
     // A machine that is busy with other tests makes fewer.
     assert!(served > times * CONNECTIONS_PER_SECOND / 10, "{served}");
     let log = gateway.log();
@@ -195,7 +145,7 @@ fn two_thousand_half_handshakes_keep_nobody_from_being_served() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let gateway = Gateway::start();
     let hello = {
-        let config = Issuer::new().client();
+        let config = Authority::new().client();
         let mut session = ClientConnection::new(config, "a.com".try_into().unwrap()).unwrap();
         let mut hello = Vec::new();
         session.write_tls(&mut hello).unwrap();

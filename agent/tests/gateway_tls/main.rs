@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod agent;
+mod authority;
+mod bad_input;
 mod gateway;
 mod load;
 
@@ -9,11 +12,10 @@ use std::{
     fs,
     io::{Read, Write},
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use gateway::{Gateway, free_port, has, text, write_certificate};
+use agent::{free_port, has, openssl, text};
+use gateway::{Gateway, write_certificate};
 
 #[test]
 fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
@@ -50,15 +52,7 @@ fn clear_text_where_only_tls_is_served_is_named() {
     client.write_all(b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n").unwrap();
     // Closed, or reset for what was not read.
     _ = client.read_to_end(&mut Vec::new());
-    let start = Instant::now();
-    let told = loop {
-        let log = gateway.log();
-        if let Some(line) = log.lines().find(|line| line.contains("clear text refused")) {
-            break line.to_owned();
-        }
-        assert!(start.elapsed() < Duration::from_secs(5), "{log}");
-        thread::sleep(Duration::from_millis(50));
-    };
+    let told = gateway.log_line(&["clear text refused"]);
     let downstream = format!("downstream={}", client.local_addr().unwrap());
     assert!(told.contains(&downstream) && !told.contains("STRICT"), "{told}");
 }
@@ -156,13 +150,9 @@ fn a_certificate_replaced_on_disk_is_for_new_connections() {
         answer
     };
     assert!(ask().starts_with(b"HTTP/1.1 200"));
-    write_certificate(&gateway.directory.path().join("certs"), "a", "a.com");
-    let start = Instant::now();
+    write_certificate(&gateway.certificates(), "a", "a.com");
     // curl trusts the new certificate only.
-    while !gateway.curl(&gateway.https_url("a.com"), "a", &[]).status.success() {
-        assert!(start.elapsed() < Duration::from_secs(15), "{}", gateway.log());
-        thread::sleep(Duration::from_millis(50));
-    }
+    gateway.until(|| gateway.curl(&gateway.https_url("a.com"), "a", &[]).status.success());
     assert!(ask().starts_with(b"HTTP/1.1 200"));
     _ = old.kill();
     _ = old.wait();
@@ -175,14 +165,9 @@ fn a_certificate_of_the_first_version_of_x509_is_served() {
         return;
     }
     let gateway = Gateway::start();
-    let certificates = gateway.directory.path().join("certs");
-    let openssl = |arguments: &str| {
-        let arguments = arguments.split_whitespace();
-        let output = Command::new("openssl").args(arguments).current_dir(&certificates).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    openssl("req -newkey rsa:2048 -nodes -keyout new.key -subj /CN=version-one -out new.csr");
-    openssl("x509 -req -in new.csr -signkey new.key -out new.crt");
+    let certificates = gateway.certificates();
+    openssl(&certificates, "req -newkey rsa:2048 -nodes -keyout new.key -subj /CN=version-one -out new.csr");
+    openssl(&certificates, "x509 -req -in new.csr -signkey new.key -out new.crt");
     fs::rename(certificates.join("new.key"), certificates.join("a.key")).unwrap();
     fs::rename(certificates.join("new.crt"), certificates.join("a.crt")).unwrap();
     let shown = || {
@@ -193,11 +178,7 @@ fn a_certificate_of_the_first_version_of_x509_is_served() {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let start = Instant::now();
-    while !shown().contains("version-one") {
-        assert!(start.elapsed() < Duration::from_secs(15), "{}", gateway.log());
-        thread::sleep(Duration::from_millis(50));
-    }
+    gateway.until(|| shown().contains("version-one"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{
     inspect::{HelloError, inspect_hello},
     tcp,
     timer::Elapsed,
-    tls::{Alert, Hello},
+    tls::{self, Alert, Hello},
     transport::{DownstreamStream, Prefixed, Transport},
     view::View,
 };
@@ -192,20 +192,10 @@ impl Failure {
             Self::NoChain(_) => "no filter chain for this client hello".into(),
             Self::Hello(error) => error.to_string().into(),
             Self::Unserved(missing) => Cow::Borrowed(missing),
-            Self::Handshake(error) => in_words(&error.to_string()),
+            Self::Handshake(error) => tls::why(error).into(),
             Self::TooLong => "the client took too long".into(),
             Self::CrowdedOut => "newer handshakes needed its place".into(),
         }
-    }
-}
-
-/// What rustls says, but for what it says in its own terms.
-fn in_words(error: &str) -> Cow<'static, str> {
-    match error.contains("UnsupportedCertVersion") {
-        true => "the client's certificate is of X.509 version 1, which cannot be verified: issue it with extensions \
-                 (version 3)"
-            .into(),
-        false => error.to_owned().into(),
     }
 }
 

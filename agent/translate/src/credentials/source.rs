@@ -164,7 +164,8 @@ impl<'s> AuthoritySource<'s> {
     pub(super) fn shown(self) -> String {
         match self {
             Self::BesideSecret(name, _) | Self::Secret(name, _) => name.to_owned(),
-            Self::Files { certificates, .. } => certificates.to_owned(),
+            Self::Files { certificates, revocations: None } => certificates.to_owned(),
+            Self::Files { certificates, revocations: Some(list) } => format!("{certificates} with {list}"),
             Self::Workload(identity) => identity.roots.clone(),
         }
     }
