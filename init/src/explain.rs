@@ -34,7 +34,7 @@ pub(crate) struct Subject {
 impl Subject {
     /// What is printed about `packet`.
     pub(crate) fn explain(&self, packet: &Packet, output: Output) -> String {
-        let walk = simulate(packet, &self.rules, self.delivery);
+        let walk = simulate(packet, &self.rules, self.delivery.as_slice());
         match output {
             Output::Text => self.text(packet, &walk),
             Output::Json => format!("{:#}\n", self.json(packet, &walk)),
@@ -122,7 +122,9 @@ fn word(outcome: Outcome) -> &'static str {
 fn verdict(walk: &Walk<'_>) -> Value {
     let (target, port, mark) = match &walk.verdict {
         Verdict::Redirect(port) => ("REDIRECT", Some(port.number()), None),
-        Verdict::Tproxy { port, mark } => ("TPROXY", Some(port.number()), Some(*mark)),
+        Verdict::Tproxy { port, mark } | Verdict::TproxyRedirected { port, mark, .. } => {
+            ("TPROXY", Some(port.number()), Some(*mark))
+        }
         Verdict::Return => ("RETURN", None, None),
         Verdict::Accept => ("ACCEPT", None, None),
         Verdict::Drop => ("DROP", None, None),

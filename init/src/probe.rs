@@ -152,7 +152,7 @@ impl Probe {
         let [v4, v6] = &question.rules;
         let rules = if self.destination.is_ipv4() { v4 } else { v6 };
         let packet = self.packet(question.addresses);
-        let walk = simulate(&packet, rules, None);
+        let walk = simulate(&packet, rules, &[]);
         let wanted = match walk.verdict {
             Verdict::Redirect(port) => Some(port),
             _ => None,

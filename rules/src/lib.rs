@@ -26,3 +26,4 @@ pub mod ruleset;
 pub mod settings;
 pub mod simulate;
 pub mod transaction;
+mod transition;

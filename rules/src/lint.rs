@@ -247,7 +247,7 @@ mod tests {
             Packet::new(Direction::Out, Protocol::Tcp, "127.0.0.1:40000".parse().unwrap(), destination);
         packet.out_interface = Some("lo".to_owned());
         (packet.user, packet.group) = (Some(user), Some(group));
-        walk(&settings, &packet, &simulate(&packet, &rules, None))
+        walk(&settings, &packet, &simulate(&packet, &rules, &[]))
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
         let (from, to) = ("10.77.0.9:40000".parse().unwrap(), "10.77.0.2:8080".parse().unwrap());
         let told = |state| {
             let packet = Packet { state, ..Packet::new(Direction::In, Protocol::Tcp, from, to) };
-            walk(&settings, &packet, &simulate(&packet, &rules, None))
+            walk(&settings, &packet, &simulate(&packet, &rules, &[]))
         };
         let first = told(ConnectionState::New);
         assert!(first[0].contains("the same address, 10.77.0.9, but from another port"), "{first:?}");

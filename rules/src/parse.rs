@@ -97,13 +97,7 @@ impl Found {
 
     /// A family in which the kernel holds just these rules, as iptables would tell them.
     pub fn holding(rules: &RuleSet) -> Self {
-        let found = |rule: &Rule| FoundRule { text: render::rule(rule), rule: rule.clone(), counters: None };
-        let chain = |chain: &Chain| FoundChain {
-            name: chain.name.clone(),
-            policy: chain.name.is_built_in().then(|| "ACCEPT".to_owned()),
-            rules: chain.rules.iter().map(found).collect(),
-        };
-        let table = |table: &Table| FoundTable { chains: table.chains.iter().map(chain).collect() };
+        let table = FoundTable::holding;
         let tables = rules.tables.iter().map(|(name, contents)| (*name, table(contents))).collect();
         Self { tables, ..Self::nothing(rules.family) }
     }
@@ -216,6 +210,17 @@ impl Parser {
 }
 
 impl FoundTable {
+    /// A table that holds just these rules, as iptables would tell them.
+    pub(crate) fn holding(table: &Table) -> Self {
+        let found = |rule: &Rule| FoundRule { text: render::rule(rule), rule: rule.clone(), counters: None };
+        let chain = |chain: &Chain| FoundChain {
+            name: chain.name.clone(),
+            policy: chain.name.is_built_in().then(|| "ACCEPT".to_owned()),
+            rules: chain.rules.iter().map(found).collect(),
+        };
+        Self { chains: table.chains.iter().map(chain).collect() }
+    }
+
     fn declare(&mut self, declaration: &str) -> Result<(), &'static str> {
         let mut words = declaration.split_whitespace();
         let (Some(name), Some(policy)) = (words.next(), words.next()) else {

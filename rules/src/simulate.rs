@@ -2,7 +2,8 @@
 //!
 //! Outgoing: raw, mangle and nat OUTPUT, and what leaves by `lo` comes back in through raw and mangle PREROUTING, where
 //! translation has been decided already. Incoming: raw, mangle and nat PREROUTING. Translation is asked for the first
-//! packet of a connection only. MARK, CONNMARK and CT let the walk go on; the first zone stays.
+//! packet of a connection only. MARK, CONNMARK and CT let the walk go on; the first zone stays. TPROXY ends its table
+//! only, so a packet can be redirected after it.
 
 use std::fmt;
 
@@ -80,6 +81,15 @@ pub enum Verdict {
         /// The mark.
         mark: u32,
     },
+    /// Both: it goes to the transparent socket on `port`, which takes `redirected` for the port that was asked for.
+    TproxyRedirected {
+        /// The port of the socket.
+        port: Port,
+        /// The mark.
+        mark: u32,
+        /// The port redirected to.
+        redirected: Port,
+    },
     /// The first packet of a connection goes on as it is: the connection is not intercepted.
     Return,
     /// A packet goes on as it is: by a rule that says so, or as a later packet of its connection.
@@ -95,6 +105,9 @@ impl fmt::Display for Verdict {
         match self {
             Self::Redirect(port) => write!(f, "REDIRECT to port {port}"),
             Self::Tproxy { port, mark } => write!(f, "TPROXY to port {port} mark {mark}"),
+            Self::TproxyRedirected { port, mark, redirected } => {
+                write!(f, "TPROXY to port {port} mark {mark}, and REDIRECT to port {redirected}")
+            }
             Self::Return => f.write_str("RETURN (not intercepted)"),
             Self::Accept => f.write_str("ACCEPT"),
             Self::Drop => f.write_str("DROP"),
@@ -120,17 +133,17 @@ impl fmt::Display for Walk<'_> {
     }
 }
 
-/// Walks `packet` through `rules`. `delivery` is the routing rule of TPROXY, when there is one.
-pub fn simulate<'r>(packet: &Packet, rules: &'r RuleSet, delivery: Option<LocalDelivery>) -> Walk<'r> {
+/// Walks `packet` through `rules`. `deliveries` are the routing rules of TPROXY that there are.
+pub fn simulate<'r>(packet: &Packet, rules: &'r RuleSet, deliveries: &[LocalDelivery]) -> Walk<'r> {
     let mut walker = Walker::new(packet, rules);
     let verdict = match packet.direction {
         Direction::In => walker.incoming(),
-        Direction::Out => walker.outgoing(delivery),
+        Direction::Out => walker.outgoing(deliveries),
     };
     let mark = walker.packet.mark;
-    let captured = matches!(verdict, Verdict::Tproxy { .. } | Verdict::Redirect(_) | Verdict::Drop);
-    let delivered_by =
-        delivery.filter(|delivery| !captured && delivery.mark == mark).map(|delivery| delivery.table);
+    let on_its_way = matches!(verdict, Verdict::Return | Verdict::Accept | Verdict::Other(_));
+    let delivery = deliveries.iter().find(|delivery| on_its_way && delivery.mark == mark);
+    let delivered_by = delivery.map(|delivery| delivery.table);
     Walk {
         visits: walker.visits,
         verdict,
@@ -152,6 +165,8 @@ struct Walker<'r> {
     visits: Vec<Visit<'r>>,
     zone: Option<u16>,
     accepted: bool,
+    /// The transparent socket that has taken it.
+    socket: Option<Port>,
     certain: bool,
 }
 
@@ -167,20 +182,35 @@ enum End {
 
 impl<'r> Walker<'r> {
     fn new(packet: &Packet, rules: &'r RuleSet) -> Self {
-        Self { rules, packet: packet.clone(), visits: Vec::new(), zone: None, accepted: false, certain: true }
+        Self {
+            rules,
+            packet: packet.clone(),
+            visits: Vec::new(),
+            zone: None,
+            accepted: false,
+            socket: None,
+            certain: true,
+        }
     }
 
     fn incoming(&mut self) -> Verdict {
-        self.tables(&[TableName::Raw, TableName::Mangle, TableName::Nat], &ChainName::PREROUTING)
-            .unwrap_or_else(|| self.uncaptured())
+        let tables = [TableName::Raw, TableName::Mangle, TableName::Nat];
+        let decided = self.tables(&tables, &ChainName::PREROUTING);
+        match (decided, self.socket) {
+            (Some(Verdict::Redirect(redirected)), Some(port)) => {
+                Verdict::TproxyRedirected { port, mark: self.packet.mark, redirected }
+            }
+            (Some(decided), _) => decided,
+            (None, _) => self.uncaptured(),
+        }
     }
 
-    fn outgoing(&mut self, delivery: Option<LocalDelivery>) -> Verdict {
+    fn outgoing(&mut self, deliveries: &[LocalDelivery]) -> Verdict {
         let tables = [TableName::Raw, TableName::Mangle, TableName::Nat];
         if let Some(verdict) = self.tables(&tables, &ChainName::OUTPUT) {
             return verdict;
         }
-        if delivery.is_some_and(|delivery| delivery.mark == self.packet.mark) {
+        if deliveries.iter().any(|delivery| delivery.mark == self.packet.mark) {
             self.packet.out_interface = Some("lo".to_owned());
         }
         if self.packet.out_interface.as_deref() == Some("lo") {
@@ -192,7 +222,11 @@ impl<'r> Walker<'r> {
         self.uncaptured()
     }
 
+    /// No rule has decided against it, nor for another destination.
     fn uncaptured(&self) -> Verdict {
+        if let Some(port) = self.socket {
+            return Verdict::Tproxy { port, mark: self.packet.mark };
+        }
         let first = matches!(self.packet.state, ConnectionState::New | ConnectionState::Related);
         if first && !self.accepted { Verdict::Return } else { Verdict::Accept }
     }
@@ -248,7 +282,8 @@ impl<'r> Walker<'r> {
             Target::Redirect(port) => return Some(End::Final(Verdict::Redirect(*port))),
             Target::Tproxy { port, mark } => {
                 self.packet.mark = *mark;
-                return Some(End::Final(Verdict::Tproxy { port: *port, mark: *mark }));
+                self.socket = Some(*port);
+                return Some(End::Accept);
             }
             Target::Jump(name) => return self.jump(table, name, depth),
             Target::SetMark(mark) => self.packet.mark = *mark,

@@ -1,61 +1,94 @@
 //! Restore documents that turn what the kernel holds into what is wanted, without touching anything of others.
 //!
-//! One document per family, one COMMIT per table: a table changes in one step, so no packet ever sees half a table.
-//! Between two tables packets can meet the new one and the old other, and do for good if the writer is killed there: the
-//! order of the tables is such that traffic passes then, captured or not.
+//! One document per family, one COMMIT per table and step: a table changes in one step, so no packet ever sees half a
+//! table, and the steps are such that none ever sees a mixture of two sets of rules.
 
-use std::collections::BTreeSet;
-
-use crate::diff::planned;
-use crate::parse::{Found, FoundChain, FoundTable};
+use crate::parse::{Found, FoundChain, FoundRule, FoundTable};
 use crate::program::Program;
 use crate::render;
-use crate::ruleset::{Chain, ChainName, Family, RuleSet, TableName};
+use crate::ruleset::{Chain, ChainName, Family, RuleSet, Table, TableName};
+use crate::transition::{Content, steps};
 
 /// Puts `family`'s rules of `program` in place of whatever is ours in `found`.
 pub fn replace(program: &Program, family: Family, found: &Found) -> String {
     let wanted = program.rule_set(family);
-    let mut text = String::new();
-    let tables = wanted.tables.keys().chain(found.tables.keys()).copied().collect();
-    for table in in_order(tables, &wanted) {
-        let chains: Vec<_> = own_chains(&wanted, table);
-        let add = program.entries_of(family, table).map(render::command).collect();
-        change(&mut text, table, found.tables.get(&table), &wanted, chains, add);
-    }
-    text
+    change(found, &wanted, &wanted, |table| program.entries_of(family, table).map(render::command).collect())
 }
 
 /// Takes away whatever is ours in `found`. Empty when there is nothing.
 pub fn remove(found: &Found) -> String {
     let nothing = RuleSet::empty(found.family);
-    let mut text = String::new();
-    for (table, contents) in &found.tables {
-        change(&mut text, *table, Some(contents), &nothing, Vec::new(), Vec::new());
-    }
-    text
+    change(found, &nothing, &nothing, |_| Vec::new())
 }
 
 /// Takes away whatever is ours in `now`, and puts back what was ours in `before`, each rule where it stood.
 /// `program` tells which rules of built-in chains were planned.
 pub fn revert(program: &Program, now: &Found, before: &Found) -> String {
     let planned = program.rule_set(now.family);
-    let mut text = String::new();
-    let tables = now.tables.keys().chain(before.tables.keys()).copied().collect();
-    for table in in_order(tables, &before.rule_set()) {
+    change(now, &own(before, &planned), &planned, |table| {
         let was = before.tables.get(&table).map_or(&[][..], |table| &table.chains);
-        let chains = was.iter().map(|chain| chain.name.clone()).filter(ChainName::is_own).collect();
-        let add = was.iter().flat_map(|chain| put_back(&planned, table, chain)).collect();
-        change(&mut text, table, now.tables.get(&table), &planned, chains, add);
+        was.iter().flat_map(|chain| put_back(&planned, table, chain)).collect()
+    })
+}
+
+/// The document that makes `wanted` of what is ours in `found`; `add` says how the rules of a table are added.
+/// `planned` tells which rules of built-in chains are ours.
+fn change(
+    found: &Found,
+    wanted: &RuleSet,
+    planned: &RuleSet,
+    add: impl Fn(TableName) -> Vec<String>,
+) -> String {
+    let mut text = String::new();
+    let mut standing = found.tables.clone();
+    for step in steps(&own(found, planned), wanted) {
+        let table = step.table;
+        let existing = standing.get(&table);
+        match step.content {
+            Content::Wanted => {
+                let chains = wanted.tables.get(&table).map_or_else(Vec::new, own_chains);
+                section(&mut text, table, existing, planned, chains, add(table));
+            }
+            Content::Both(both) => {
+                section(&mut text, table, existing, planned, own_chains(&both), appended(&both));
+                standing.insert(table, FoundTable::holding(&both));
+            }
+        }
     }
     text
 }
 
+/// What is ours in `found`, by itself.
+fn own(found: &Found, planned: &RuleSet) -> RuleSet {
+    let own_part = |table: TableName, chain: &FoundChain| Chain {
+        name: chain.name.clone(),
+        rules: own_rules(planned, table, chain).map(|(_, found)| found.rule.clone()).collect(),
+    };
+    let has_some = |chain: &Chain| chain.name.is_own() || !chain.rules.is_empty();
+    let tables = found.tables.iter().map(|(name, table)| {
+        let chains = table.chains.iter().map(|chain| own_part(*name, chain)).filter(has_some).collect();
+        (*name, Table { chains })
+    });
+    let tables = tables.filter(|(_, table)| !table.chains.is_empty()).collect();
+    RuleSet { family: found.family, tables }
+}
+
+/// The rules of a chain that are ours, with their place in it.
+fn own_rules<'f>(
+    planned: &RuleSet,
+    table: TableName,
+    chain: &'f FoundChain,
+) -> impl Iterator<Item = (usize, &'f FoundRule)> {
+    let planned = crate::diff::planned(planned, table, &chain.name);
+    chain.rules.iter().enumerate().filter(move |(_, found)| found.is_own(&chain.name, &planned))
+}
+
 /// One table of a transaction: create or empty `chains`, delete stale rules, add rules, delete chains left over.
-fn change(
+fn section(
     text: &mut String,
     table: TableName,
     found: Option<&FoundTable>,
-    wanted: &RuleSet,
+    planned: &RuleSet,
     chains: Vec<ChainName>,
     add: Vec<String>,
 ) {
@@ -66,7 +99,7 @@ fn change(
         .filter(|name| name.is_own() && !chains.contains(name))
         .collect();
     let mut lines: Vec<_> = chains.iter().map(render::declaration).collect();
-    lines.extend(existing.iter().flat_map(|chain| deletions(wanted, table, chain)));
+    lines.extend(existing.iter().flat_map(|chain| deletions(planned, table, chain)));
     lines.extend(left_over.iter().map(|name| format!("-F {name}")));
     lines.extend(add);
     lines.extend(left_over.iter().map(|name| format!("-X {name}")));
@@ -76,68 +109,37 @@ fn change(
 }
 
 /// Deletes our rules from a chain that is not ours, in the words in which they were found.
-fn deletions(wanted: &RuleSet, table: TableName, chain: &FoundChain) -> Vec<String> {
+fn deletions(planned: &RuleSet, table: TableName, chain: &FoundChain) -> Vec<String> {
     if chain.name.is_own() {
         return Vec::new();
     }
-    let planned = planned(wanted, table, &chain.name);
-    let own = chain.rules.iter().filter(|found| found.is_own(&chain.name, &planned));
-    own.map(|found| format!("-D {} {}", chain.name, found.text).trim_end().to_owned()).collect()
+    let own = own_rules(planned, table, chain);
+    own.map(|(_, found)| format!("-D {} {}", chain.name, found.text).trim_end().to_owned()).collect()
 }
 
 /// Adds the rules of ours again that `chain` had, each at its old number.
-fn put_back(wanted: &RuleSet, table: TableName, chain: &FoundChain) -> Vec<String> {
-    let planned = planned(wanted, table, &chain.name);
-    let numbered = chain.rules.iter().enumerate();
-    let own = numbered.filter(|(_, found)| found.is_own(&chain.name, &planned));
+fn put_back(planned: &RuleSet, table: TableName, chain: &FoundChain) -> Vec<String> {
+    let own = own_rules(planned, table, chain);
     own.map(|(index, found)| format!("-I {} {} {}", chain.name, index + 1, found.text).trim_end().to_owned())
         .collect()
 }
 
-/// The order in which tables change on the way to `wanted`.
-///
-/// Zones of connection tracking come before DNS is redirected, and go after it: without them a query from a port that
-/// was used before leads past the proxy. TPROXY comes after redirection has let go of inbound connections, and goes
-/// before redirection takes them: a packet that meets both is dropped unless the proxy's socket is transparent.
-fn in_order(tables: BTreeSet<TableName>, wanted: &RuleSet) -> Vec<TableName> {
-    let captures_by_tproxy = !wanted.rules(TableName::Mangle, &ChainName::TPROXY).is_empty();
-    let has_zones = !wanted.rules(TableName::Raw, &ChainName::OUTPUT).is_empty();
-    let mut tables: Vec<_> = tables.into_iter().collect();
-    tables.sort_by_key(|table| match table {
-        TableName::Raw => {
-            if has_zones {
-                0
-            } else {
-                3
-            }
-        }
-        TableName::Mangle => {
-            if captures_by_tproxy {
-                3
-            } else {
-                1
-            }
-        }
-        TableName::Filter | TableName::Security => 1,
-        TableName::Nat => 2,
-    });
-    tables
+/// Adds the rules of a table, each behind the one before it.
+fn appended(table: &Table) -> Vec<String> {
+    let rules = table.chains.iter().flat_map(|chain| chain.rules.iter().map(move |rule| (&chain.name, rule)));
+    rules.map(|(name, rule)| format!("-A {name} {}", render::rule(rule)).trim_end().to_owned()).collect()
 }
 
-fn own_chains(wanted: &RuleSet, table: TableName) -> Vec<ChainName> {
-    let chains: &[Chain] = wanted.tables.get(&table).map_or(&[], |table| &table.chains);
-    chains.iter().map(|chain| chain.name.clone()).filter(|name| !name.is_built_in()).collect()
+fn own_chains(table: &Table) -> Vec<ChainName> {
+    table.chains.iter().map(|chain| chain.name.clone()).filter(|name| !name.is_built_in()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::{Facts, build};
-    use crate::flags::{FLAGS, Givens};
     use crate::parse::parse;
     use crate::program::{Ipv6, Spot};
     use crate::ruleset::{Rule, Target};
-    use crate::settings::Settings;
 
     const BEFORE: &str = "*nat\n:OUTPUT ACCEPT [0:0]\n:ISTIO_OLD - [0:0]\n-A OUTPUT -d 10.0.0.1/32 -j ACCEPT\n\
         -A OUTPUT -j ISTIO_OLD\n-A OUTPUT -m comment --comment \"ISTIO_OUTPUT\" -j RETURN\n-A ISTIO_OLD -j RETURN\nCOMMIT\n";
@@ -156,37 +158,6 @@ mod tests {
             replace(&program(), Family::V4, &found),
             "*nat\n:ISTIO_OUTPUT - [0:0]\n-D OUTPUT -j ISTIO_OLD\n-F ISTIO_OLD\n-A OUTPUT -j ISTIO_OUTPUT\n-X ISTIO_OLD\nCOMMIT\n"
         );
-    }
-
-    #[test]
-    fn no_cut_between_tables_captures_twice_or_redirects_dns_without_zones() {
-        use TableName::{Mangle, Nat, Raw};
-        let rules = |flags: &[&str]| {
-            let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-            let (givens, _) = Givens::scan(&flags, &Default::default(), FLAGS);
-            let (mut settings, _) = Settings::read(&givens).unwrap();
-            settings.fill_owners(1337);
-            build(&settings, &Facts { ipv6: Ipv6::Off(String::new()), dns_servers: Vec::new() })
-                .rule_set(Family::V4)
-        };
-        let redirect = rules(&["-i", "*", "-b", "*"]);
-        let dropping = rules(&["-i", "*", "-b", "*", "--drop-invalid"]);
-        let tproxy = rules(&["-i", "*", "-b", "*", "-m", "TPROXY"]);
-        let dns = rules(&["-i", "*", "-b", "*", "-m", "TPROXY", "--redirect-dns", "--capture-all-dns"]);
-        for (from, to, expected) in [
-            (&redirect, &tproxy, &[Nat, Mangle][..]),
-            (&tproxy, &redirect, &[Mangle, Nat]),
-            (&tproxy, &dropping, &[Mangle, Nat]),
-            (&redirect, &dns, &[Raw, Nat, Mangle]),
-            (&dns, &tproxy, &[Nat, Mangle, Raw]),
-            (&dns, &redirect, &[Mangle, Nat, Raw]),
-        ] {
-            let tables = from.tables.keys().chain(to.tables.keys()).copied().collect();
-            assert_eq!(in_order(tables, to), expected);
-        }
-        let removal = remove(&Found::holding(&dns));
-        let order: Vec<_> = removal.lines().filter_map(|line| line.strip_prefix('*')).collect();
-        assert_eq!(order, ["mangle", "nat", "raw"]);
     }
 
     #[test]

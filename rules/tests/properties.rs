@@ -195,7 +195,7 @@ proptest! {
     fn native_rules_decide_as_those_of_iptables((settings, facts) in settings(), packet in packet()) {
         let program = build(&settings, &facts);
         let (iptables, native) = (program.rule_set(Family::V4), nft::layout(&program).rule_set(Family::V4));
-        let [iptables, native] = [&iptables, &native].map(|rules| simulate(&packet, rules, None));
+        let [iptables, native] = [&iptables, &native].map(|rules| simulate(&packet, rules, &[]));
         prop_assert_eq!(&iptables.verdict, &native.verdict, "{}", packet);
         prop_assert_eq!((iptables.zone, iptables.mark), (native.zone, native.mark), "{}", packet);
     }
@@ -230,7 +230,7 @@ proptest! {
     fn the_proxys_own_traffic_to_others_is_never_captured((settings, facts) in settings(), packet in packet()) {
         let rules = build(&settings, &facts).rule_set(Family::V4);
         let proxy = Packet { user: Some(PROXY), group: Some(PROXY), out_interface: Some("eth0".to_owned()), ..packet };
-        let walk = simulate(&proxy, &rules, None);
+        let walk = simulate(&proxy, &rules, &[]);
         prop_assert!(matches!(walk.verdict, Verdict::Return | Verdict::Accept), "{}: {}", proxy, walk);
     }
 
@@ -240,14 +240,14 @@ proptest! {
         let source = SocketAddr::new(passthrough_source(Family::V4), 40000);
         let user = Some(PROXY);
         let inbound = Packet { source, user, group: user, out_interface: Some("lo".to_owned()), ..packet };
-        let walk = simulate(&inbound, &rules, None);
+        let walk = simulate(&inbound, &rules, &[]);
         prop_assert!(matches!(walk.verdict, Verdict::Return | Verdict::Accept), "{}: {}", inbound, walk);
     }
 
     #[test]
     fn a_walk_over_our_rules_is_certain_and_short((settings, facts) in settings(), packet in packet()) {
         let rules = build(&settings, &facts).rule_set(Family::V4);
-        let walk = simulate(&packet, &rules, None);
+        let walk = simulate(&packet, &rules, &[]);
         let all: usize = rules.tables.values().flat_map(|table| &table.chains).map(|chain| chain.rules.len()).sum();
         prop_assert!(walk.certain);
         // No chain of ours is entered twice in one table, so no rule is visited twice.

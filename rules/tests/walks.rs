@@ -55,7 +55,7 @@ impl Setting {
     /// Walks the packet, and compares the verdict and the purposes of the rules met.
     #[track_caller]
     fn walks(&self, packet: &Packet, met: &[Purpose], verdict: &str) {
-        let walk = simulate(packet, &self.rules, self.delivery);
+        let walk = simulate(packet, &self.rules, self.delivery.as_slice());
         assert_eq!(walk.to_string(), verdict, "{packet}");
         assert_eq!(purposes_met(&walk), met, "{packet}");
     }
@@ -412,7 +412,7 @@ fn walk_36_inbound_passthrough_by_tproxy() {
 fn walk_37_proxy_speaks_as_the_client() {
     let packet = Packet { mark: 1337, ..root_proxy("10.77.0.9", "10.77.0.2:8080", "lo") };
     let setting = tproxy();
-    let walk = simulate(&packet, &setting.rules, setting.delivery);
+    let walk = simulate(&packet, &setting.rules, setting.delivery.as_slice());
     assert_eq!(walk.connection_mark, 1337);
     setting.walks(
         &packet,

@@ -1,11 +1,13 @@
 //! Writing: a document for `-restore`, handed over as a whole before the program starts.
 //!
-//! The document and what the program says lie in memory that is no pipe to us. Whatever becomes of us, the program reads
-//! its document to the end and never waits for, or dies of, a reader that is gone.
+//! The document and what the program says lie in memory that is no pipe to us, and the program runs in a process group of
+//! its own. Whatever becomes of us, alone or with our group, the program reads its document to the end and never waits
+//! for, or dies of, a reader that is gone.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, anyhow};
@@ -30,7 +32,7 @@ pub(crate) struct Restore<'d> {
 impl<'d> Restore<'d> {
     /// Gives `document` to `-restore --noflush`, and does not wait for the end.
     ///
-    /// Each table in it changes in one step or not at all.
+    /// Each step in it is taken as a whole or not at all, and one after the other.
     pub(crate) fn start(
         flavour: Flavour,
         family: Family,
@@ -44,7 +46,7 @@ impl<'d> Restore<'d> {
         let (input, said) = (memory(document.as_bytes())?, memory(&[])?);
         let stderr = said.try_clone().context("cannot share memory with a program")?;
         let mut command = Command::new(path);
-        command.arg("--noflush").stdin(input).stdout(Stdio::null()).stderr(stderr);
+        command.arg("--noflush").stdin(input).stdout(Stdio::null()).stderr(stderr).process_group(0);
         // The nft flavour takes no lock.
         if flavour != Flavour::Nft {
             command.arg(format!("--wait={}", locking.seconds()));

@@ -245,13 +245,16 @@ fn captured_as_foretold(flags: &[&str], variables: &[(&str, &str)]) -> Option<us
     let world = World::new()?;
     let usual = ["-i", "*", "-b", "*", "-d", "15090,15021,15020", "--ipv6", "on"];
     world.pod.init_with(variables, &[&usual, flags].concat()).ok();
+    // TPROXY drops what finds no socket, before nat is asked.
+    let _sockets = ["0.0.0.0:15006", "[::]:15006"]
+        .map(|address| world.pod.start(&format!("transparent-listener {address}")));
     let mut captured = 0;
     for (family, cases) in [(Family::V4, ipv4_cases()), (Family::V6, ipv6_cases())] {
         let mut before = world.saved(family);
         let rules = before.rule_set();
         for case in cases {
             let packet = case.packet();
-            let walk = simulate(&packet, &rules, None);
+            let walk = simulate(&packet, &rules, &[]);
             let foretold: BTreeSet<Spot> = walk
                 .visits
                 .iter()
