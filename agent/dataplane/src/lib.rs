@@ -19,6 +19,7 @@ mod handshakes;
 mod health;
 mod http;
 mod inspect;
+mod linger;
 mod live;
 mod loopback;
 mod origin;

@@ -14,6 +14,7 @@ use crate::{
     buffer::PooledBuffer,
     handshakes::Handshaking,
     inspect::{HelloError, inspect_hello},
+    linger::linger,
     tcp,
     timer::Elapsed,
     tls::{self, Alert, Hello},
@@ -107,11 +108,17 @@ async fn chosen_over_tls(
     // In a box of its own: those who have said nothing yet should not hold room for it.
     let accepting = Box::pin(acceptor.accept(Prefixed::new(Some(first), stream), whole));
     let turns = handshaking.in_turn(accepting);
-    match waited(&connection, &handshaking, turns).await.and_then(|done| done.map_err(Failure::Handshake)) {
-        Ok((stream, session)) => {
+    match waited(&connection, &handshaking, turns).await {
+        Ok(Ok((stream, session))) => {
             connection.session = Some(session);
             drop(handshaking);
             chosen(connection, DownstreamStream::Tls(Box::new(stream)), view, (None, None)).await
+        }
+        Ok(Err((error, mut stream))) => {
+            tell(&connection, view, &Failure::Handshake(error));
+            // In TLS 1.3 the client may think that it is through, and send its request.
+            Box::pin(linger(&connection, &mut stream)).await;
+            None
         }
         Err(failure) => {
             tell(&connection, view, &failure);
@@ -161,11 +168,12 @@ async fn refuse(
     view: &View,
     failure: Failure,
 ) -> Option<Service> {
+    tell(connection, view, &failure);
     if let Some(alert) = failure.alert() {
         // The client may be gone, and few bytes always fit.
         _ = stream.write_all(&alert.record()).await;
+        Box::pin(linger(connection, stream)).await;
     }
-    tell(connection, view, &failure);
     None
 }
 

@@ -87,13 +87,15 @@ impl Acceptor {
     /// with the certificate itself.
     ///
     /// # Errors
-    /// The client and this server do not agree, or the connection failed; the client has been sent an alert.
+    /// The client and this server do not agree, or the connection failed. The client has been sent an alert; whether it
+    /// arrives is for whoever closes the stream.
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         self,
         stream: S,
         whole: bool,
-    ) -> io::Result<(TlsStream<S>, Session)> {
-        let stream = tokio_rustls::TlsAcceptor::from(self.config).accept(stream).await?;
+    ) -> Result<(TlsStream<S>, Session), (io::Error, S)> {
+        let accepting = tokio_rustls::TlsAcceptor::from(self.config).accept(stream);
+        let stream = accepting.into_fallible().await?;
         let session = Session::of(stream.get_ref().1, &self.own_uris, whole);
         Ok((TlsStream::new(stream), session))
     }

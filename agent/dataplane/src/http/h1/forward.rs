@@ -29,6 +29,7 @@ use crate::{
         record_answer,
         routing::Forwarding,
     },
+    linger::linger,
     upstream::Lease,
     view::View,
 };
@@ -217,7 +218,7 @@ impl Session<'_> {
         let whole = moved.is_ok() && sent.is_done();
         let next = if whole && answer.keep_alive { Next::Request } else { Next::Close };
         if moved.is_ok() && next == Next::Close {
-            self.linger().await;
+            linger(self.connection, self.stream).await;
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
         (next, Outcome { flags, details, sent: received, ..outcome })

@@ -1,10 +1,6 @@
 //! Answers of our own, and what HTTP/1 answers have in common.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, time::Instant};
 
 use http1::{BodyLength, Version};
 use tokio::io::AsyncWriteExt;
@@ -21,6 +17,7 @@ use crate::{
         pump::PumpError,
         record_answer,
     },
+    linger::linger,
     timer::Elapsed,
     transport::DownstreamStream,
 };
@@ -93,33 +90,11 @@ impl Session<'_> {
         match (written, lasting.keep_alive) {
             (Ok(()), true) => Next::Request,
             (Ok(()), false) => {
-                self.linger().await;
+                linger(self.connection, self.stream).await;
                 Next::Close
             }
             (Err(_), _) => Next::Close,
         }
-    }
-
-    /// Ends the connection so that the answer arrives: bytes still coming in would otherwise make the kernel reset
-    /// it (RFC 9112 §9.6).
-    pub(super) async fn linger(&mut self) {
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut buffer = self.connection.worker().buffers.small();
-        let stream = &mut *self.stream;
-        let discarding = async {
-            let mut left = LINGER_BYTES;
-            while let Ok(n @ 1..) = poll_fn(|cx| buffer.poll_fill(cx, stream)).await {
-                buffer.consume(n);
-                left = left.saturating_sub(n);
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        // Late or not, it is closed now.
-        _ = self.connection.deadline.within(LINGER, pin!(discarding)).await;
     }
 }
 
@@ -153,7 +128,3 @@ pub(super) async fn write_head(
     let written = connection.deadline.within(limit, pin!(stream.write_all(bytes))).await;
     written.map_err(|Elapsed| PumpError::Idle)?.map_err(|_| PumpError::Write)
 }
-
-/// What a client may still send after an answer that closes its connection, and for how long.
-const LINGER_BYTES: usize = 256 * 1024;
-const LINGER: Duration = Duration::from_secs(1);
