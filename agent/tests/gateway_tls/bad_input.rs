@@ -24,7 +24,7 @@ fn told(alert: AlertDescription) -> String {
 }
 
 /// A Gateway with one server for its own name.
-fn gateway(name: &str, port: u16, server: &str) -> String {
+pub(crate) fn gateway(name: &str, port: u16, server: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  servers:\n  \
          - {{port: {{number: {port}, name: https, protocol: HTTPS}}, hosts: [{name}.test], {server}}}\n---\n"
@@ -32,7 +32,7 @@ fn gateway(name: &str, port: u16, server: &str) -> String {
 }
 
 /// What leads requests of Gateways to an endpoint that answers with the scheme.
-fn routes(gateways: &[&str]) -> String {
+pub(crate) fn routes(gateways: &[&str]) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs}}\nspec: {{hosts: ['*'], \
          gateways: [{}], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n\

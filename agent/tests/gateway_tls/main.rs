@@ -5,8 +5,10 @@
 mod agent;
 mod authority;
 mod bad_input;
+mod documents;
 mod gateway;
 mod load;
+mod sessions;
 
 use std::{
     fs,

@@ -1,0 +1,237 @@
+//! A gateway as the documents have it, with its authorities, and the clients of its ports.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tempfile::TempDir;
+
+use crate::agent::{Agent, directory, free_port, openssl};
+
+/// Keys of the certificates.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Rsa,
+    Ecdsa,
+}
+
+impl Kind {
+    fn new_key(self) -> &'static str {
+        match self {
+            Self::Rsa => "-newkey rsa:2048",
+            Self::Ecdsa => "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1",
+        }
+    }
+
+    /// What `openssl s_client` says of the server's signature.
+    pub(super) fn signature(self) -> &'static str {
+        match self {
+            Self::Rsa => "Peer signature type: RSA-PSS",
+            Self::Ecdsa => "Peer signature type: ECDSA",
+        }
+    }
+}
+
+/// A directory in which certificates are made.
+pub(super) struct Site {
+    kind: Kind,
+    directory: TempDir,
+}
+
+impl Site {
+    /// With authorities `ca` and `other-ca`.
+    pub(super) fn new(kind: Kind) -> Self {
+        let site = Self { kind, directory: directory() };
+        for name in ["ca", "other-ca"] {
+            let key = kind.new_key();
+            site.openssl(&format!(
+                "req {key} -nodes -sha256 -keyout {name}.key -x509 -days 3655 -out {name}.crt -subj /O=istio/CN={name}"
+            ));
+        }
+        site
+    }
+
+    fn openssl(&self, arguments: &str) {
+        openssl(&self.directory.path().join("certs"), arguments);
+    }
+
+    /// Makes `<name>.crt` and `<name>.key` as the documents do.
+    pub(super) fn certificate(&self, name: &str, authority: &str, names: &str) {
+        let key = self.kind.new_key();
+        self.openssl(&format!(
+            "req {key} -nodes -sha256 -keyout {name}.key -out {name}.csr -subj /O=istio/CN={name}"
+        ));
+        let extensions = self.directory.path().join("certs/extfile.cnf");
+        fs::write(extensions, format!("subjectAltName = {names}\n")).unwrap();
+        self.openssl(&format!(
+            "x509 -req -days 3655 -in {name}.csr -CA {authority}.crt -CAkey {authority}.key -CAcreateserial \
+             -extfile extfile.cnf -out {name}.crt"
+        ));
+    }
+
+    /// `kubectl create secret tls`.
+    pub(super) fn tls_secret(&self, name: &str, certificate: &str) -> String {
+        self.secret(
+            name,
+            &[("tls.crt", &format!("{certificate}.crt")), ("tls.key", &format!("{certificate}.key"))],
+        )
+    }
+
+    /// `kubectl create secret generic --from-file`, with the authority of clients.
+    pub(super) fn generic_secret(&self, name: &str, certificate: &str, authority: &str) -> String {
+        let (certificate, key) = (format!("{certificate}.crt"), format!("{certificate}.key"));
+        self.secret(
+            name,
+            &[("tls.crt", &certificate), ("tls.key", &key), ("ca.crt", &format!("{authority}.crt"))],
+        )
+    }
+
+    fn secret(&self, name: &str, files: &[(&str, &str)]) -> String {
+        let mut yaml =
+            format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n");
+        for (key, file) in files {
+            let content = fs::read_to_string(self.directory.path().join("certs").join(file)).unwrap();
+            yaml += &format!("  {key}: |\n");
+            yaml.extend(content.lines().map(|line| format!("    {line}\n")));
+        }
+        yaml
+    }
+
+    /// Resources whose paths are those of the certificates here.
+    pub(super) fn mounted(&self, resources: &str) -> String {
+        resources.replace("/CERTS/", &format!("{}/certs/", self.directory.path().display()))
+    }
+
+    /// A Service whose endpoint terminates TLS itself.
+    pub(super) fn tls_endpoint(&self, certificate: &str, service: &str, port: u16) -> String {
+        let file = |ending: &str| self.directory.path().join(format!("certs/{certificate}.{ending}"));
+        let chain = CertificateDer::from_pem_file(file("crt")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_no_client_auth().with_single_cert(vec![chain], key).unwrap());
+        let endpoint = serving(move |stream| {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            answer(StreamOwned::new(session, stream));
+        });
+        service_at(service, port, endpoint)
+    }
+
+    /// Starts the gateway with the resources of a document.
+    pub(super) fn start(self, documents: &[&str]) -> Running {
+        let ports = [80, 443, 31400].map(|port| (port, free_port()));
+        let listed = ports.map(|(port, real)| format!("{{name: p{port}, port: {port}, targetPort: {real}}}"));
+        let mut resources = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: istio-ingressgateway}}\n\
+             spec: {{selector: {{istio: ingressgateway}}, ports: [{}]}}\n",
+            listed.join(", ")
+        );
+        let endpoint = serving(answer);
+        for (service, port) in [
+            ("webapp", 8080),
+            ("catalog", 80),
+            ("httpbin", 8000),
+            ("httpbin-a", 8000),
+            ("httpbin-b", 8000),
+            ("reviews", 9080),
+        ] {
+            resources += &service_at(service, port, endpoint);
+        }
+        for document in documents {
+            resources += &format!("---\n{document}");
+        }
+        fs::write(self.directory.path().join("config/all.yaml"), resources).unwrap();
+        let labels =
+            ["--labels", "istio=ingressgateway,app=my-ingress-gateway", "--namespace", "istio-system"];
+        let agent = Agent::start(self.directory, &labels);
+        let running = Running { agent, ports };
+        running.agent.log_line(&["published version=1"]);
+        running
+    }
+}
+
+/// A gateway that runs.
+pub(super) struct Running {
+    agent: Agent,
+    ports: [(u16, u16); 3],
+}
+
+impl Running {
+    /// Where a port of the Service leads.
+    pub(super) fn port(&self, declared: u16) -> u16 {
+        self.ports.iter().find(|(port, _)| *port == declared).unwrap().1
+    }
+
+    /// Runs curl among the certificates; names and ports are the Service's.
+    pub(super) fn curl(&self, arguments: &[&str]) -> Output {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "10"]).current_dir(self.agent.certificates());
+        for (port, real) in self.ports {
+            curl.args(["--connect-to", &format!(":{port}:127.0.0.1:{real}")]);
+        }
+        curl.args(arguments).output().unwrap()
+    }
+
+    /// Runs `openssl s_client` among the certificates.
+    pub(super) fn s_client(&self, port: u16, arguments: &[&str]) -> Output {
+        Command::new("openssl")
+            .args(["s_client", "-connect", &format!("127.0.0.1:{}", self.port(port))])
+            .args(arguments)
+            .current_dir(self.agent.certificates())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+}
+
+fn service_at(name: &str, port: u16, endpoint: u16) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{name: http, port: {port}}}]}}\n\
+         ---\napiVersion: v1\nkind: Endpoints\nmetadata: {{name: {name}}}\n\
+         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {endpoint}}}]}}]\n"
+    )
+}
+
+/// The port of an endpoint that does this with its connections.
+fn serving(serve: impl Fn(std::net::TcpStream) + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    port
+}
+
+/// Answers as httpbin does: `/status/<code>` with that code, all else with 200 and the head received.
+fn answer(mut stream: impl Read + Write) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while let Ok(1) = stream.read(&mut byte) {
+        head.push(byte[0]);
+        if head.ends_with(b"\r\n\r\n") {
+            let asked = String::from_utf8(std::mem::take(&mut head)).unwrap();
+            let path = asked.split(' ').nth(1).unwrap_or_default();
+            let (code, body) = match path.strip_prefix("/status/") {
+                Some(code) => (code, "-=[ teapot ]=-"),
+                None => ("200", asked.as_str()),
+            };
+            let length = body.len();
+            _ = stream.write_all(
+                format!("HTTP/1.1 {code} OK\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes(),
+            );
+        }
+    }
+}
