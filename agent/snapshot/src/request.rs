@@ -15,7 +15,8 @@ pub trait RequestHead {
     /// Path and query as they go upstream, starting with `/` (or `*` for OPTIONS).
     fn path_and_query(&self) -> &str;
 
-    /// First value of a header; the name is compared without case.
+    /// First value of a header; the name is compared without case. Cookies that HTTP/2 brings in several lines are one
+    /// (RFC 9113 §8.2.3).
     fn header(&self, name: &str) -> Option<&[u8]>;
 
     /// Calls `visit` for every header line in the order received, name as received.

@@ -77,7 +77,8 @@ fn served(port: &InboundPort<'_>, clusters: &Clusters, draft: &mut DraftBuilder)
     let opaque = tcp(clusters.only(&*cluster));
     let mut http = || {
         let host = format!("inbound|http|{}", port.service_port);
-        let retries = (port.protocol != Some(Protocol::Grpc)).then(inbound_retries);
+        let is_grpc = matches!(port.protocol, Some(Protocol::Grpc | Protocol::GrpcWeb));
+        let retries = (!is_grpc).then(inbound_retries);
         draft.add_table(http_table((&cluster, &host), clusters.only(&*cluster), retries))
     };
     match port.protocol {

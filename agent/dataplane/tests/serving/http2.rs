@@ -3,13 +3,14 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use dataplane::DrainTime;
+use dataplane::{DrainTime, Settings};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use snapshot::{HeaderMatch, PathMatch, Pattern, RouteAction, TextMatch};
 use tokio::net::TcpStream;
 
-use crate::support::{Proxy, Upstream, within};
+use crate::support::{Proxy, Upstream, gateway_draft, route, route_config, within};
 
 type Sender = http2::SendRequest<Full<Bytes>>;
 
@@ -55,6 +56,33 @@ fn requests_reach_an_http_1_endpoint_with_the_same_fields_as_from_http_1_clients
         }
     });
     assert_eq!(upstream.connections(), 1);
+}
+
+/// Browsers send each cookie in a line of its own.
+#[test]
+fn cookies_in_several_lines_are_matched_as_one() {
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let condition = TextMatch::Regex(Pattern::new("^(.*?;)?( ?user=jason)(;.*)?$").unwrap());
+        let jason = HeaderMatch { name: "cookie".to_owned(), condition, invert: false };
+        let answering = |text: &str| {
+            let action = RouteAction::DirectResponse { status: 200, body: text.to_owned() };
+            route(PathMatch::prefix("/"), action)
+        };
+        let mut own = answering("own");
+        own.matches.headers = vec![jason];
+        let mut draft = gateway_draft(address, &[]);
+        draft.route_configs = vec![route_config("*", vec![own, answering("other")])];
+        draft
+    });
+    with_client(proxy.address, async |mut sender| {
+        for (cookies, expected) in [(["a=1", "user=jason"], "own"), (["a=1", "b=jason"], "other")] {
+            let mut asked = request("GET", "/", b"");
+            for cookie in cookies {
+                asked.headers_mut().append("cookie", cookie.parse().unwrap());
+            }
+            assert_eq!(text(sender.send_request(asked).await.unwrap()).await, expected, "{cookies:?}");
+        }
+    });
 }
 
 #[test]

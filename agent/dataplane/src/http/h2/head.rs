@@ -1,6 +1,7 @@
 //! Heads of HTTP/2 messages, as routing and header code see them and as they are sent.
 
 use std::{
+    cell::OnceCell,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -15,12 +16,16 @@ use crate::{
 };
 
 /// An HTTP/2 request as routing and header code see it.
-pub(super) struct Http2Head<'p>(&'p Parts);
+pub(super) struct Http2Head<'p> {
+    parts: &'p Parts,
+    /// The lines of `cookie` as one, made when somebody asks for it and there are several.
+    cookie: OnceCell<Vec<u8>>,
+}
 
 impl<'p> Http2Head<'p> {
     /// The head, or the answer to one that cannot be served: HTTP/1.1 could not carry it, or it has too many fields.
     pub(super) fn new(parts: &'p Parts) -> Result<Self, LocalReply<'static>> {
-        let head = Self(parts);
+        let head = Self { parts, cookie: OnceCell::new() };
         let authority = head.authority();
         let fits_http1 = !authority.is_empty()
             && http1::is_valid_authority(authority.as_bytes())
@@ -29,6 +34,18 @@ impl<'p> Http2Head<'p> {
             0..=http1::MAX_HEADERS if fits_http1 && same_lengths(&parts.headers) => Ok(head),
             0..=http1::MAX_HEADERS => Err(LocalReply::BAD_REQUEST),
             _ => Err(LocalReply::TOO_MANY_FIELDS),
+        }
+    }
+
+    /// Cookies, which clients split for compression, in one line again (RFC 9113 §8.2.3).
+    fn cookie(&self) -> Option<&[u8]> {
+        let mut crumbs = self.parts.headers.get_all("cookie").iter().map(::http::HeaderValue::as_bytes);
+        match (crumbs.next()?, crumbs.next()) {
+            (only, None) => Some(only),
+            (first, Some(second)) => Some(self.cookie.get_or_init(|| {
+                let crumbs: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).collect();
+                crumbs.join(&b"; "[..])
+            })),
         }
     }
 }
@@ -42,38 +59,37 @@ fn same_lengths(fields: &HeaderMap) -> bool {
 
 impl RequestHead for Http2Head<'_> {
     fn method(&self) -> &str {
-        self.0.method.as_str()
+        self.parts.method.as_str()
     }
 
     // A Host field that differs is dropped: `:authority` is what the client asked for (RFC 9113 §8.3.1).
     fn authority(&self) -> &str {
-        let host = || self.0.headers.get("host").and_then(|host| host.to_str().ok());
-        self.0.uri.authority().map(::http::uri::Authority::as_str).or_else(host).unwrap_or_default()
+        let host = || self.parts.headers.get("host").and_then(|host| host.to_str().ok());
+        self.parts.uri.authority().map(::http::uri::Authority::as_str).or_else(host).unwrap_or_default()
     }
 
     fn path_and_query(&self) -> &str {
-        self.0.uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str)
+        self.parts.uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str)
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
-        self.0.headers.get(name).map(::http::HeaderValue::as_bytes)
+        match name {
+            name if name.eq_ignore_ascii_case("cookie") => self.cookie(),
+            name => self.parts.headers.get(name).map(::http::HeaderValue::as_bytes),
+        }
     }
 
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
-        for name in self.0.headers.keys() {
+        for name in self.parts.headers.keys() {
             match name.as_str() {
-                // Split for compression; one line again for HTTP/1.1 (RFC 9113 §8.2.3).
-                "cookie" => visit("cookie", &joined_cookies(&self.0.headers)),
+                "cookie" => self.cookie().into_iter().for_each(|cookie| visit("cookie", cookie)),
                 name if http1::is_hop_by_hop(name) => {}
-                name => self.0.headers.get_all(name).iter().for_each(|value| visit(name, value.as_bytes())),
+                name => {
+                    self.parts.headers.get_all(name).iter().for_each(|value| visit(name, value.as_bytes()));
+                }
             }
         }
     }
-}
-
-fn joined_cookies(headers: &HeaderMap) -> Vec<u8> {
-    let crumbs: Vec<&[u8]> = headers.get_all("cookie").iter().map(::http::HeaderValue::as_bytes).collect();
-    crumbs.join(&b"; "[..])
 }
 
 /// HTTP/2 frames tell where a body ends; HTTP/1.1 wants its length, or chunks.
