@@ -36,7 +36,8 @@ pub(crate) struct ClusterConnections {
     picker: RefCell<Picker>,
     /// Of the outliers, when the picker was made.
     generation: Cell<u64>,
-    /// Original destinations seen, for clusters without endpoints of their own.
+    /// Original destinations, and what names that were asked for stand for, seen by clusters without endpoints of their
+    /// own.
     original: RefCell<HashMap<UpstreamKey, Rc<Upstream>, RandomState>>,
 }
 
@@ -129,9 +130,18 @@ impl ClusterConnections {
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
-        if cluster.discovery == Discovery::OriginalDestination {
-            let untried = !tried.contains(&origin.destination);
-            return untried.then(|| self.original(origin).lease());
+        match &cluster.discovery {
+            Discovery::OriginalDestination => {
+                let untried = !tried.contains(&origin.destination);
+                return untried.then(|| self.original(origin).lease());
+            }
+            Discovery::DynamicDns(dynamic) => {
+                let port = dynamic.port.unwrap_or(origin.destination.port());
+                let addresses = origin.named?.addresses.iter().map(|ip| SocketAddr::new(*ip, port));
+                let untried = addresses.into_iter().find(|address| !tried.contains(address))?;
+                return Some(self.seen((untried, None)).lease());
+            }
+            Discovery::Endpoints(_) | Discovery::Dns(_) => {}
         }
         if self
             .policy
@@ -234,7 +244,11 @@ impl ClusterConnections {
 
     fn original(&self, Origin { destination, client, .. }: Origin<'_>) -> Rc<Upstream> {
         let client = client.map(|client| client.source.any_port());
-        let key = (destination, self.policy.source(destination.ip(), client));
+        self.seen((destination, self.policy.source(destination.ip(), client)))
+    }
+
+    /// An endpoint that only those who ask for it tell of.
+    fn seen(&self, key: UpstreamKey) -> Rc<Upstream> {
         let mut original = self.original.borrow_mut();
         if let Some(upstream) = original.get(&key) {
             return Rc::clone(upstream);

@@ -104,7 +104,7 @@ impl Connection {
             }),
             _ => None,
         };
-        Origin { peer: self.peer, destination: self.destination, client }
+        Origin { peer: self.peer, destination: self.destination, client, named: None }
     }
 
     /// Whether the client's bytes came encrypted and are decrypted here.

@@ -1,6 +1,8 @@
 //! Names that clusters stand for (ServiceEntry `resolution: DNS`), resolved on a thread of their own and asked again as
-//! their time to live says. What was resolved once stays until there is something newer.
+//! their time to live says. What was resolved once stays until there is something newer. The same thread resolves what
+//! requests ask for (`asked`).
 
+mod asked;
 mod schedule;
 
 use std::{
@@ -19,9 +21,17 @@ use hickory_resolver::{
     net::runtime::TokioRuntimeProvider,
 };
 use snapshot::{Discovery, Dns, DnsResolution, Endpoint, LocalityEndpoints, Snapshot};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
 
-use self::schedule::{News, Schedule};
+use self::{
+    asked::Question,
+    schedule::{News, Schedule},
+};
+
+pub(crate) use self::asked::{AskedNames, Named, Questions, Unnamed};
 
 /// What each name was resolved to; nothing when it was asked for in vain.
 #[derive(Debug, Default)]
@@ -107,7 +117,7 @@ impl Resolutions {
 }
 
 /// The names that `snapshot` wants resolved.
-pub(crate) fn names(snapshot: &Snapshot) -> Names {
+fn names(snapshot: &Snapshot) -> Names {
     let mut names = Names::new();
     for cluster in snapshot.clusters() {
         let Discovery::Dns(dns) = &cluster.discovery else { continue };
@@ -122,15 +132,32 @@ pub(crate) fn names(snapshot: &Snapshot) -> Names {
     names
 }
 
-/// The publisher's end: says which names are wanted. The thread starts with the first name and ends with this.
+/// Whether clusters of `snapshot` have the name that each request asks for resolved.
+fn resolves_on_request(snapshot: &Snapshot) -> bool {
+    snapshot.clusters().iter().any(|cluster| matches!(cluster.discovery, Discovery::DynamicDns(_)))
+}
+
+/// The publisher's end: says which names are wanted. The thread starts when it is first needed and ends with this.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     settings: NameSettings,
     wanted: watch::Sender<Names>,
     resolved: watch::Receiver<Arc<Resolutions>>,
+    questions: Questions,
     /// Until the thread has it.
-    sender: Option<watch::Sender<Arc<Resolutions>>>,
+    task: Option<Task>,
 }
+
+/// The thread's end.
+#[derive(Debug)]
+struct Task {
+    wanted: watch::Receiver<Names>,
+    resolved: watch::Sender<Arc<Resolutions>>,
+    questions: mpsc::Receiver<Question>,
+}
+
+/// Questions of workers that wait for the thread; more fail at once.
+const WAITING_QUESTIONS: usize = 1024;
 
 /// How long a publication waits for names that were never asked for, so that their clusters have endpoints when they
 /// are first used.
@@ -139,7 +166,15 @@ const WARMING: Duration = Duration::from_secs(5);
 impl Resolver {
     pub(crate) fn new(settings: NameSettings) -> Self {
         let (sender, resolved) = watch::channel(Arc::default());
-        Self { settings, wanted: watch::Sender::default(), resolved, sender: Some(sender) }
+        let (wanted, is_wanted) = watch::channel(Names::default());
+        let (questions, asked) = mpsc::channel(WAITING_QUESTIONS);
+        let task = Some(Task { wanted: is_wanted, resolved: sender, questions: asked });
+        Self { settings, wanted, resolved, questions, task }
+    }
+
+    /// Where names that requests ask for can be asked for.
+    pub(crate) fn questions(&self) -> Questions {
+        self.questions.clone()
     }
 
     /// Where results can be read.
@@ -147,15 +182,16 @@ impl Resolver {
         self.resolved.clone()
     }
 
-    /// Asks for these names from now on, and waits a little for new ones. `tell` is called, from the thread, after
-    /// each change of the results.
-    pub(crate) async fn want(&mut self, names: Names, tell: impl Fn() + Send + 'static) {
-        if names.is_empty() && self.sender.is_some() {
+    /// Asks for the names of `snapshot` from now on, and waits a little for new ones. `tell` is called, from the thread,
+    /// after each change of the results.
+    pub(crate) async fn want(&mut self, snapshot: &Snapshot, tell: impl Fn() + Send + 'static) {
+        let names = names(snapshot);
+        if names.is_empty() && self.task.is_some() && !resolves_on_request(snapshot) {
             return;
         }
         self.wanted.send_replace(names.clone());
-        if let Some(sender) = self.sender.take()
-            && let Err(error) = start(self.settings, self.wanted.subscribe(), sender, tell)
+        if let Some(task) = self.task.take()
+            && let Err(error) = start(self.settings, task, tell)
         {
             tracing::error!(%error, "names cannot be resolved; is there an /etc/resolv.conf?");
         }
@@ -166,19 +202,14 @@ impl Resolver {
     }
 }
 
-fn start(
-    settings: NameSettings,
-    wanted: watch::Receiver<Names>,
-    resolved: watch::Sender<Arc<Resolutions>>,
-    tell: impl Fn() + Send + 'static,
-) -> io::Result<()> {
+fn start(settings: NameSettings, task: Task, tell: impl Fn() + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let resolver = resolver(settings).map_err(io::Error::other)?;
     let lookup = move |name: Box<str>| {
         let resolver = resolver.clone();
         async move { ask(&resolver, &name).await }
     };
-    let run = move || runtime.block_on(run(wanted, resolved, lookup, tell));
+    let run = move || runtime.block_on(run(task, lookup, tell));
     std::thread::Builder::new().name("dns".to_owned()).spawn(run).map(drop)
 }
 
@@ -216,23 +247,26 @@ async fn ask(resolver: &TokioResolver, name: &str) -> Answer {
     Ok((addresses, answer.valid_until().saturating_duration_since(Instant::now())))
 }
 
-/// Questions under way at once.
+/// Questions under way at once: of clusters, and again of requests.
 const AT_ONCE: usize = 32;
 
 async fn run<F: Future<Output = Answer> + Send + 'static>(
-    mut wanted: watch::Receiver<Names>,
-    resolved: watch::Sender<Arc<Resolutions>>,
+    Task { mut wanted, resolved, mut questions }: Task,
     lookup: impl Fn(Box<str>) -> F,
     tell: impl Fn(),
 ) {
     let mut schedule = Schedule::default();
-    let mut asking = JoinSet::new();
+    let (mut asking, mut answering) = (JoinSet::new(), JoinSet::new());
+    let mut waiting: HashMap<Box<str>, Vec<oneshot::Sender<Answer>>, FixedState> = HashMap::default();
+    let named = |name: Box<str>| {
+        let answering = lookup(name.clone());
+        async move { (name, answering.await) }
+    };
     schedule.want(&wanted.borrow_and_update(), Instant::now());
     loop {
         let now = Instant::now();
         for name in schedule.due(now, AT_ONCE.saturating_sub(asking.len())) {
-            let answering = lookup(name.clone());
-            asking.spawn(async move { (name, answering.await) });
+            asking.spawn(named(name));
         }
         let wait = schedule.next_due().map_or(IDLE, |due| due.saturating_duration_since(now));
         tokio::select! {
@@ -247,6 +281,20 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
                 if news.changed {
                     resolved.send_replace(Arc::new(Resolutions(schedule.resolutions())));
                     tell();
+                }
+            }
+            // Workers may ask for one name at the same time.
+            Some(Question { name, answer }) = questions.recv(), if answering.len() < AT_ONCE => {
+                let askers = waiting.entry(name.clone()).or_default();
+                askers.push(answer);
+                if askers.len() == 1 {
+                    answering.spawn(named(name));
+                }
+            }
+            Some(Ok((name, answer))) = answering.join_next() => {
+                for asker in waiting.remove(&name).unwrap_or_default() {
+                    // One that has given up needs no answer.
+                    _ = asker.send(answer.clone());
                 }
             }
             () = tokio::time::sleep(wait) => {}

@@ -57,6 +57,9 @@ impl LocalReply<'static> {
     pub(crate) const NO_CLUSTER: Self = Self::new(503, "NC", "cluster_not_found", "");
     pub(crate) const NO_HEALTHY_UPSTREAM: Self =
         Self::new(503, "UH", "no_healthy_upstream", "no healthy upstream");
+    /// The name that was asked for has no address.
+    pub(crate) const NOT_RESOLVED: Self =
+        Self::new(503, "DF", "dns_resolution_failure", "DNS resolution failure");
     /// The cluster has as much under way as it may.
     pub(crate) const OVERFLOW: Self =
         Self::new(503, "UO", "upstream_reset_before_response_started{overflow}", reset!("overflow"));

@@ -53,7 +53,7 @@ impl Observed {
             for (address, counts) in endpoints {
                 known.endpoints.entry(*address).or_default().counts += *counts;
             }
-            if cluster.discovery == Discovery::OriginalDestination {
+            if !cluster.discovery.has_endpoints() {
                 known.localities = Some(seen(known));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
-use crate::{sys::Source, upstream::Upstream};
+use crate::{dns::Named, sys::Source, upstream::Upstream};
 
 /// Where a connection comes from and was going.
 #[derive(Clone, Copy)]
@@ -13,6 +13,8 @@ pub(crate) struct Origin<'c> {
     pub(crate) destination: SocketAddr,
     /// Its client, where the application is to see it.
     pub(crate) client: Option<Client<'c>>,
+    /// What it asks for by name, for clusters that have such names resolved.
+    pub(crate) named: Option<&'c Named>,
 }
 
 /// A client that the application is to see.

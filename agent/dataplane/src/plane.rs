@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    dns::{self, Resolver},
+    dns::Resolver,
     live,
     shared::SharedState,
     sockets::{BindError, Opened, Openings, Sockets},
@@ -95,7 +95,7 @@ impl DataPlane {
                 _ = worker.send(Command::Resolved);
             }
         };
-        self.resolver.want(dns::names(&snapshot), tell).await;
+        self.resolver.want(&snapshot, tell).await;
         let closed = self.sockets.close(&snapshot);
         self.tell_all(|done| Command::Close(closed.clone(), done)).await;
         self.tell_all(|done| Command::Publish {
@@ -225,10 +225,10 @@ impl WorkerThread {
 }
 
 fn start_worker(index: usize, settings: Settings, resolver: &Resolver) -> io::Result<WorkerThread> {
-    let resolved = resolver.resolved();
+    let resolver = (resolver.resolved(), resolver.questions());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (commands, received) = mpsc::unbounded_channel();
-    let run = move || LocalSet::new().block_on(&runtime, worker::run(settings, resolved, received));
+    let run = move || LocalSet::new().block_on(&runtime, worker::run(settings, resolver, received));
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
     Ok(WorkerThread { commands, thread })
 }

@@ -1,5 +1,7 @@
 //! Opaque connections: one upstream for the whole connection, bytes relayed both ways.
 
+use std::{rc::Rc, time::Instant};
+
 use snapshot::{ClusterId, HashKey, LoadBalancer, TcpProxy};
 
 use crate::{
@@ -7,7 +9,9 @@ use crate::{
     balance::{Choice, hash_address},
     buffer::PooledBuffer,
     connection::Connection,
+    dns::{Named, Unnamed},
     failure::LocalReply,
+    origin::Origin,
     relay::{Limits, RelayError, Transferred, relay},
     telemetry::ConnectionKey,
     tls::Speaks,
@@ -63,10 +67,15 @@ pub(crate) async fn dial(
     let target = proxy.clusters.pick(fastrand::u64(..));
     let cluster: ClusterName = target.name.as_str().into();
     let Some(id) = target.id else { return Err(NotDialled::new(LocalReply::NO_CLUSTER, cluster)) };
+    let named = match named(connection, view, id).await {
+        Ok(named) => named,
+        Err(reply) => return Err(NotDialled::new(reply, cluster)),
+    };
+    let origin = Origin { named: named.as_deref(), ..connection.origin() };
     let mut failed = NotDialled::new(LocalReply::NO_HEALTHY_UPSTREAM, cluster);
     let mut tried = Vec::new();
     while tried.len() < ATTEMPTS
-        && let Some(lease) = view.pick_untried(id, connection.origin(), choice(connection, view, id), &tried)
+        && let Some(lease) = view.pick_untried(id, origin, choice(connection, view, id), &tried)
     {
         match lease.connect(Speaks::Opaque).await {
             Ok(opened) => {
@@ -89,6 +98,25 @@ pub(crate) async fn dial(
         }
     }
     Err(failed)
+}
+
+/// The server name that the client asks for, where the cluster has such names resolved.
+async fn named(
+    connection: &Connection,
+    view: &View,
+    cluster: ClusterId,
+) -> Result<Option<Rc<Named>>, LocalReply<'static>> {
+    let names = &connection.worker().names;
+    let discovery = &view.snapshot.cluster(cluster).discovery;
+    loop {
+        let asked = connection.server_name().unwrap_or_default();
+        match names.wanted(discovery, asked, Instant::now()) {
+            Ok(named) => return Ok(named),
+            Err(Unnamed::Refused(reply)) => return Err(reply),
+            // Boxed: connections that need no name should not hold room for it.
+            Err(Unnamed::Unasked(name)) => Box::pin(names.resolve(&name)).await,
+        }
+    }
 }
 
 /// The only key that an opaque connection has is where it comes from.

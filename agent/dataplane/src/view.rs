@@ -91,7 +91,7 @@ impl View {
         let cluster = self.snapshot.cluster(id);
         let named = match &cluster.discovery {
             Discovery::Dns(dns) => Some(self.surroundings.resolved.localities(dns)),
-            Discovery::Endpoints(_) | Discovery::OriginalDestination => None,
+            Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => None,
         };
         Rc::new(ClusterConnections::new(cluster, (shared, named), old))
     }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn origin(destination: SocketAddr) -> Origin<'static> {
-        Origin { peer: "192.0.2.9:9".parse().unwrap(), destination, client: None }
+        Origin { peer: "192.0.2.9:9".parse().unwrap(), destination, client: None, named: None }
     }
 
     fn somewhere() -> Origin<'static> {

@@ -13,8 +13,16 @@ use std::{
 
 use self::clock::{Clock, DATE_LEN};
 use crate::{
-    access_log::LogBuffer, buffer::BufferPool, complaints::Complaints, handshakes::Handshakes,
-    http::Workspaces, pipe::Pipes, telemetry::Recorder, timer::Timers, view::View,
+    access_log::LogBuffer,
+    buffer::BufferPool,
+    complaints::Complaints,
+    dns::{AskedNames, Questions},
+    handshakes::Handshakes,
+    http::Workspaces,
+    pipe::Pipes,
+    telemetry::Recorder,
+    timer::Timers,
+    view::View,
 };
 
 pub(crate) use self::run::{Command, OpenedSocket, run};
@@ -34,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) complaints: Complaints,
     pub(crate) log: Option<LogBuffer>,
     pub(crate) recorder: Recorder,
+    /// Names that requests and connections ask for.
+    pub(crate) names: Rc<AskedNames>,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Vec<u8>>>,
     counts: Cell<Counts>,
@@ -52,7 +62,7 @@ const MAX_SCRATCH: usize = 64 * 1024;
 
 impl Worker {
     /// A worker without a view or tasks.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, questions: Questions) -> Self {
         let log = settings.access_log.clone().map(LogBuffer::new);
         Self {
             pipes: Rc::new(Pipes::new(settings.workers)),
@@ -64,6 +74,7 @@ impl Worker {
             timers: Timers::default(),
             log,
             recorder: Recorder::default(),
+            names: AskedNames::new(questions),
             view: RefCell::new(Rc::new(View::empty())),
             scratch: RefCell::default(),
             counts: Cell::default(),

@@ -110,6 +110,9 @@ pub enum OutboundTrafficPolicy {
     AllowAny,
     /// They are refused (`REGISTRY_ONLY`).
     RegistryOnly,
+    /// Requests go to what DNS says of the host that they ask for, anything else where it was going
+    /// (`ALLOW_ANY_DYNAMIC_DNS`, in MeshConfig only).
+    AllowAnyDynamicDns,
 }
 
 /// Where calls to the workload go (`InboundTrafficPolicy`).
@@ -263,7 +266,24 @@ struct OutboundTraffic(OutboundTrafficPolicy);
 
 impl Shape for OutboundTraffic {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        Self(fields.or_default("mode"))
+        fields.planned::<Anything>("tls");
+        let mode: Option<MeshOutbound> = fields.optional("mode");
+        Self(mode.unwrap_or_default().0)
+    }
+}
+
+/// A mode of the mesh, which has one more than a Sidecar.
+#[derive(Default)]
+struct MeshOutbound(OutboundTrafficPolicy);
+
+impl Decode for MeshOutbound {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let words = [
+            ("ALLOW_ANY", OutboundTrafficPolicy::AllowAny),
+            ("REGISTRY_ONLY", OutboundTrafficPolicy::RegistryOnly),
+            ("ALLOW_ANY_DYNAMIC_DNS", OutboundTrafficPolicy::AllowAnyDynamicDns),
+        ];
+        Self(word_of(node, &words, at, context))
     }
 }
 
@@ -337,6 +357,13 @@ mod tests {
     fn read(text: &str) -> (Option<MeshConfig>, Vec<String>) {
         let (config, findings) = MeshConfig::read("mesh.yaml", text);
         (config, findings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn names_of_any_host_may_be_looked_up_for_the_whole_mesh() {
+        let (config, findings) = read("outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n");
+        assert_eq!(config.unwrap().outbound_traffic_policy, OutboundTrafficPolicy::AllowAnyDynamicDns);
+        assert!(findings.is_empty(), "{findings:?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::tls::UpstreamTls;
+use crate::{HostName, HostPattern, tls::UpstreamTls};
 
 pub use balance::{HashFunction, HashKey, HashPolicy, LoadBalancer, SlowStart};
 pub use limits::{Connections, Http2KeepAlive, Keepalive, Limits, OutlierDetection, RetryBudget};
@@ -71,7 +71,7 @@ impl Cluster {
     pub fn localities(&self) -> &[LocalityEndpoints] {
         match &self.discovery {
             Discovery::Endpoints(localities) => localities,
-            Discovery::OriginalDestination | Discovery::Dns(_) => &[],
+            Discovery::OriginalDestination | Discovery::Dns(_) | Discovery::DynamicDns(_) => &[],
         }
     }
 
@@ -122,9 +122,16 @@ pub enum Discovery {
     OriginalDestination,
     /// What DNS says about some names, asked again as time goes by.
     Dns(Dns),
+    /// What DNS says about the name that each request or connection asks for.
+    DynamicDns(DynamicDns),
 }
 
 impl Discovery {
+    /// Whether the cluster has endpoints before anything is sent to it: listed, or names that are resolved all the time.
+    pub fn has_endpoints(&self) -> bool {
+        matches!(self, Self::Endpoints(_) | Self::Dns(_))
+    }
+
     /// Endpoints of one locality, alike in priority and weight.
     pub fn of_addresses(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         let endpoints: Vec<_> = addresses.into_iter().map(Endpoint::at).collect();
@@ -197,6 +204,23 @@ pub struct Dns {
     pub resolution: DnsResolution,
     /// The names, or addresses that need no asking.
     pub names: Vec<DnsName>,
+}
+
+/// Names that are looked up when they are asked for (ServiceEntry `DYNAMIC_DNS`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DynamicDns {
+    /// Those that may be; others have no endpoint.
+    pub hosts: HostPattern,
+    /// Port to connect to; `None` is the one that the client dialled.
+    pub port: Option<u16>,
+}
+
+impl DynamicDns {
+    /// The name to look up for an authority or server name; `None` when it is none of the cluster's.
+    pub fn name_of(&self, asked: &str) -> Option<HostName> {
+        let host = HostName::of_authority(asked);
+        (!host.as_str().is_empty() && self.hosts.covers(host.as_str())).then_some(host)
+    }
 }
 
 /// Which addresses of a name are used.

@@ -16,9 +16,9 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    Application, CameBy, ConnectionFacts, Elsewhere, FilterChain, ListenerId, LiveClusters, NetworkFilter,
-    NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId, Transport, VirtualHost,
-    WeightedClusters, match_route,
+    Application, CameBy, ClusterTarget, ConnectionFacts, Elsewhere, FilterChain, ListenerId, LiveClusters,
+    NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId, Transport,
+    VirtualHost, WeightedClusters, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -160,7 +160,8 @@ impl<'s> Walk<'s> {
                 "connection closed: nothing is served here (BlackHoleCluster)".to_owned()
             }
             NetworkFilter::Tcp(tcp) => {
-                let clusters = self.clusters(&tcp.clusters);
+                let asked = |_: &_| question.server_name.unwrap_or_default();
+                let clusters = self.clusters(&tcp.clusters, asked);
                 format!("TCP relayed to {clusters}; the bytes are not read as HTTP")
             }
             NetworkFilter::Http(http) => {
@@ -277,18 +278,24 @@ impl<'s> Walk<'s> {
         }
         match ending {
             action::Ending::Answered(verdict) => verdict,
-            action::Ending::Forwarded(clusters) => {
-                let clusters = self.clusters(clusters);
+            action::Ending::Forwarded(forward) => {
+                let asked = |target| forward.authority(target, request.authority());
+                let clusters = self.clusters(&forward.clusters, asked);
                 if clusters.starts_with("503") { clusters } else { format!("forwarded to {clusters}") }
             }
         }
     }
 
-    /// Describes the destinations; returns where it goes in words, or the answer when it goes nowhere.
-    fn clusters(&mut self, clusters: &WeightedClusters) -> String {
+    /// Describes the destinations; returns where it goes in words, or the answer when it goes nowhere. `asked` says by
+    /// what name a destination is asked for.
+    fn clusters<'c>(
+        &mut self,
+        clusters: &'c WeightedClusters,
+        asked: impl Fn(&'c ClusterTarget) -> &'c str,
+    ) -> String {
         let mut ends = Vec::new();
         for target in clusters.targets() {
-            let (step, end) = action::cluster((self.snapshot, self.live), target, clusters);
+            let (step, end) = action::cluster((self.snapshot, self.live), (target, clusters), asked(target));
             self.steps.push(step);
             ends.push(end);
         }

@@ -28,10 +28,10 @@ use foldhash::fast::FixedState;
 use chain_index::ChainIndex;
 
 pub use cluster::{
-    Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint, EndpointGroup, EndpointLevel,
-    EndpointPlan, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, Limits, LoadBalancer,
-    Locality, LocalityEndpoints, OutlierDetection, ProxyProtocol, RetryBudget, ServiceName, SlowStart,
-    SourceAddresses, UpstreamProtocol,
+    Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns, Endpoint, EndpointGroup,
+    EndpointLevel, EndpointPlan, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, Limits,
+    LoadBalancer, Locality, LocalityEndpoints, OutlierDetection, ProxyProtocol, RetryBudget, ServiceName,
+    SlowStart, SourceAddresses, UpstreamProtocol,
 };
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
 pub use elsewhere::Elsewhere;

@@ -155,7 +155,7 @@ pub(super) fn clusters(clusters: &[&Value]) -> String {
 
 fn cluster_row(cluster: &Value) -> [String; 6] {
     let name = text(&cluster["name"]);
-    let kind = text(&cluster["type"]).to_owned();
+    let kind = [&cluster["type"], &cluster["cluster_type"]["name"]].map(text).concat();
     let dash = || "-".to_owned();
     let or_dash = |text: &str| if text.is_empty() { dash() } else { text.to_owned() };
     match name.split('|').collect::<Vec<_>>().as_slice() {

@@ -173,3 +173,17 @@ fn headers_of_a_cluster_nobody_knows_are_told() {
     let text = explained(&(gateway(HTTP) + &rules(weighted)), &["GET", "http://a.com:8080/"]);
     assert!(text.contains("request header for this cluster `x-a` set to `b`"), "{text}");
 }
+
+#[test]
+fn names_that_are_looked_up_on_request_are_told_with_their_port_and_those_that_are_not_with_the_reason() {
+    let entry = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: any}, spec: {hosts: \
+                 ['*.b.com'], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8081}], resolution: \
+                 DYNAMIC_DNS}}\n---\n";
+    let to = |rewrite: &str| rules(&format!("{{{rewrite}route: [{{destination: {{host: '*.b.com'}}}}]}}"));
+    let at = ["GET", "http://a.com:8080/"];
+    let rewritten = explained(&(gateway(HTTP) + entry + &to("rewrite: {authority: x.b.com}, ")), &at);
+    assert!(rewritten.contains("what DNS says of x.b.com when it is asked for, on port 8081"), "{rewritten}");
+    let plain = explained(&(gateway(HTTP) + entry + &to("")), &at);
+    assert!(plain.contains("`a.com:8080` is none of its names, *.b.com"), "{plain}");
+    assert!(plain.ends_with("verdict: 503 UH no_healthy_upstream (outbound|80||*.b.com)\n"), "{plain}");
+}

@@ -7,10 +7,11 @@ use std::{
 };
 
 use foldhash::fast::FixedState;
-use resources::{Finding, Labels, Path, Protocol, ResourceSet, Subset};
+use resources::{Finding, Labels, OutboundTrafficPolicy, Path, Protocol, ResourceSet, Subset};
 use snapshot::{
-    Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, Endpoint,
-    Locality, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
+    Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns,
+    Endpoint, HostPattern, Locality, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls,
+    WeightedClusters,
 };
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol,
     },
     gateway::AutoPassthrough,
+    hosts::pattern,
     inbound::{self, InboundPort, Upstream},
     proxy::{MeshOptions, Proxy, ProxyKind},
     registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
@@ -27,6 +29,9 @@ use crate::{
 
 /// Where connections go whose destination nobody knows.
 pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
+
+/// Where requests go whose host nobody knows, where names are looked up.
+pub(crate) const ALLOW_ANY_DYNAMIC_DNS: &str = "AllowAnyDynamicDNSCluster";
 
 /// Where inbound connections go that no service declares.
 pub(crate) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
@@ -58,6 +63,9 @@ impl Clusters {
             let inbound = Some(SourceAddresses::INBOUND);
             list.push(original(PASSTHROUGH, None, mesh));
             list.push(original(INBOUND_PASSTHROUGH, inbound, mesh));
+            if scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns {
+                list.push(of_any_name(mesh));
+            }
             list.extend(inbound::ports(registry, scope).0.values().map(|port| to_workload(port, mesh)));
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
@@ -137,9 +145,8 @@ impl ClusterMaker<'_, '_> {
             let subsets = destination.iter().flat_map(HostPolicy::subsets).map(Some);
             for subset in std::iter::once(None).chain(subsets) {
                 let cluster = self.of_port((service, &name), port, subset, destination);
-                // Where clients of a gateway were going is the gateway.
-                let has_endpoints = cluster.discovery != Discovery::OriginalDestination;
-                if has_endpoints && service.is_in_mesh() && self.passed_on.admits(&name) {
+                // Where clients of a gateway were going is the gateway, and what they name is the cluster.
+                if cluster.discovery.has_endpoints() && service.is_in_mesh() && self.passed_on.admits(&name) {
                     let subset = subset.map_or("", |subset| subset.name.as_str());
                     let name = name_for_peers(port.number, subset, &service.host);
                     clusters.push(Cluster { name, tls: None, ..cluster.clone() });
@@ -226,6 +233,13 @@ impl ClusterMaker<'_, '_> {
             }
             Resolution::OriginalDestination => Discovery::OriginalDestination,
             Resolution::Dns(resolution) => self.resolved(endpoints, resolution, policy),
+            Resolution::DynamicDns => {
+                let hosts = pattern(&service.host);
+                let port = service.target_port(port, &[]);
+                hosts.map_or(Discovery::of_addresses([]), |hosts| {
+                    Discovery::DynamicDns(DynamicDns { hosts, port })
+                })
+            }
         }
     }
 
@@ -296,6 +310,12 @@ fn to_workload(port: &InboundPort<'_>, mesh: &MeshOptions) -> Cluster {
 fn original(name: &str, source: Option<SourceAddresses>, mesh: &MeshOptions) -> Cluster {
     let protocol = upstream_protocol(None, None);
     Cluster { source, protocol, ..blank(name, Discovery::OriginalDestination, mesh) }
+}
+
+/// To whatever name a request asks for, at the port that it was sent to.
+fn of_any_name(mesh: &MeshOptions) -> Cluster {
+    let discovery = Discovery::DynamicDns(DynamicDns { hosts: HostPattern::Any, port: None });
+    Cluster { protocol: upstream_protocol(None, None), ..blank(ALLOW_ANY_DYNAMIC_DNS, discovery, mesh) }
 }
 
 /// A cluster as the mesh has it where no DestinationRule says anything.

@@ -195,7 +195,13 @@ impl<'o, 's> Outbound<'o, 's> {
             });
         }
         if let Some(ports) = self.registry.proxy.ports {
-            draft.add_listener(self.capture_listener(ports.outbound));
+            let mut listener = self.capture_listener(ports.outbound);
+            if self.scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns {
+                let hosts = vec![self.unknown_host(At::captured(wildcard(ports.outbound)))];
+                let table = draft.add_table(RouteConfig::new(CATCHALL_HTTP, hosts));
+                listener.filter_chains.push(on_http(CATCHALL_HTTP, Vec::new(), table));
+            }
+            draft.add_listener(listener);
         }
     }
 
@@ -212,7 +218,9 @@ impl<'o, 's> Outbound<'o, 's> {
 
     fn unknown_destination(&self) -> NetworkFilter {
         match self.scope.outbound_policy() {
-            OutboundTrafficPolicy::AllowAny => tcp(self.passed_on()),
+            OutboundTrafficPolicy::AllowAny | OutboundTrafficPolicy::AllowAnyDynamicDns => {
+                tcp(self.passed_on())
+            }
             OutboundTrafficPolicy::RegistryOnly => NetworkFilter::Blackhole,
         }
     }
@@ -248,6 +256,9 @@ impl At {
 }
 
 const HTTP: u16 = 80;
+
+/// Requests to ports that no service has, where their hosts are looked up.
+const CATCHALL_HTTP: &str = "virtualOutbound-catchall-http";
 
 /// Ports on which servers are known to speak first, so that nothing may be found out from the first bytes.
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];

@@ -75,7 +75,7 @@ impl<'s> Registry<'s> {
             }
         }
         for object in entry::in_order(resources, proxy) {
-            findings.extend(entry::limits(object, proxy));
+            findings.extend(entry::limits(object));
             for host in 0..object.spec.hosts.len() {
                 registry.add(entry::known(object, host, &workloads, proxy), scope, findings);
             }

@@ -47,6 +47,11 @@ const DEFAULT_RATE: Duration = Duration::from_secs(60);
 /// A name that was never resolved is asked for again sooner, twice as late each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// How long an answer is used.
+pub(super) fn lifetime(ttl: Duration) -> Duration {
+    if ttl.is_zero() { DEFAULT_RATE } else { ttl.clamp(SHORTEST, LONGEST) }
+}
+
 impl Schedule {
     /// These names and no others from now on.
     pub(super) fn want(&mut self, names: &Names, now: Instant) {
@@ -101,7 +106,7 @@ impl Schedule {
 impl State {
     fn take(&mut self, mut addresses: Vec<IpAddr>, ttl: Duration, now: Instant) -> bool {
         self.failures = 0;
-        self.due = now + if ttl.is_zero() { DEFAULT_RATE } else { ttl.clamp(SHORTEST, LONGEST) };
+        self.due = now + lifetime(ttl);
         // Servers rotate their answers: that is a change only for who uses the first.
         let free = match self.purpose {
             DnsResolution::Strict => addresses.as_mut_slice(),

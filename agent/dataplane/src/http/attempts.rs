@@ -5,6 +5,7 @@ use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,7 +23,8 @@ use super::{
     wishes::Retries,
 };
 use crate::{
-    balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View, wrong_tls,
+    balance::Choice, connection::Connection, dns::Named, failure::LocalReply, origin::Origin,
+    upstream::Lease, view::View, wrong_tls,
 };
 
 /// What a request's tries share.
@@ -35,6 +37,8 @@ pub(super) struct Attempts<'a> {
     /// Tries after the first.
     again: u32,
     tried: Vec<SocketAddr>,
+    /// What the request asks for by name, where the cluster has that resolved.
+    named: Option<Rc<Named>>,
     /// Whether another try was wanted and none was left.
     exhausted: bool,
     /// When the request's body was through, if it was not at once.
@@ -88,6 +92,7 @@ impl<'a> Attempts<'a> {
             clock,
             again: 0,
             tried: Vec::new(),
+            named: forwarding.named.clone(),
             exhausted: false,
             body_ended: Cell::new(None),
         }
@@ -247,7 +252,7 @@ impl<'a> Attempts<'a> {
             self.tried.push(lease.address);
         }
         let choice = || Choice { draw: fastrand::u64(..), hash: None };
-        let origin = self.connection.origin();
+        let origin = Origin { named: self.named.as_deref(), ..self.connection.origin() };
         let another = self.view.pick_untried(cluster, origin, choice(), &self.tried);
         if let Some(another) = another.or_else(|| self.view.pick(cluster, origin, choice())) {
             lease.move_to(another);

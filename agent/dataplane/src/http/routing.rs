@@ -1,6 +1,9 @@
 //! From the head of a request to what is to be done with it: route, cross-origin rules, faults, action.
 
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use snapshot::{
     CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, RequestHead, Route, RouteAction,
@@ -16,7 +19,15 @@ use super::{
     timeout,
     wishes::{Retries, Wishes},
 };
-use crate::{balance::Choice, connection::Connection, failure::LocalReply, upstream::Lease, view::View};
+use crate::{
+    balance::Choice,
+    connection::Connection,
+    dns::{Named, Unnamed},
+    failure::LocalReply,
+    origin::Origin,
+    upstream::Lease,
+    view::View,
+};
 
 /// A request as its codec read it.
 pub(super) struct Asked<'r, H> {
@@ -64,7 +75,16 @@ pub(super) struct Forwarding<'v> {
     pub(super) by_deadline: bool,
     /// What the route changes in it, if anything.
     pub(super) changes: Option<Box<RequestChanges<'v>>>,
+    /// What it asks for by name, where the cluster has that resolved.
+    pub(super) named: Option<Rc<Named>>,
 }
+
+/// An endpoint, and the name it was picked for, if that was looked up.
+type Picked = (Lease, Option<Rc<Named>>);
+
+/// A name has to be resolved before the request can be routed.
+#[derive(Debug)]
+pub(super) struct Unresolved(pub(super) Box<str>);
 
 impl<'v> Routed<'v> {
     pub(super) fn reply(reply: LocalReply<'v>) -> Self {
@@ -96,29 +116,34 @@ impl<'v> Routed<'v> {
 }
 
 /// Finds the route for a request and picks an endpoint. `draw` decides among clusters and endpoints.
+///
+/// # Errors
+/// Nothing is known yet of the name that the request asks for; the worker's names are to resolve it.
 pub(super) fn route<'v, H: RequestHead>(
     asked: &Asked<'_, H>,
     view: &'v View,
     config: RouteConfigId,
     draw: u64,
-) -> Routed<'v> {
+) -> Result<Routed<'v>, Unresolved> {
     let (request, connection) = (asked.head, asked.connection);
     let grpc = is_grpc(request);
     if request.method() == "CONNECT" {
         // No route takes CONNECT unless it says so, and none can yet.
-        return Routed::reply(LocalReply::no_route(NoRoute::Route));
+        return Ok(Routed::reply(LocalReply::no_route(NoRoute::Route)));
     }
     let config = view.snapshot.route_config(config);
     let found = match match_route(request, asked.added.scheme() == "https", config) {
         Err(NoRoute::VirtualHost) => match connection.elsewhere(view, request) {
             Some(Elsewhere::SameRules(_, route)) => Ok(route),
-            Some(Elsewhere::OtherRules) => return Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc),
+            Some(Elsewhere::OtherRules) => {
+                return Ok(Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc));
+            }
             None => Err(NoRoute::VirtualHost),
         },
         found => found.map(|(_, route)| route),
     };
-    match found {
-        Ok(route) => asked.follow(view, route, (draw, grpc)),
+    Ok(match found {
+        Ok(route) => asked.follow(view, route, (draw, grpc))?,
         Err(NoRoute::TlsRequired) => {
             let action = match config.https_ports().location(request, connection.destination.port()) {
                 Some(location) => Action::Redirect(301, location),
@@ -127,11 +152,16 @@ pub(super) fn route<'v, H: RequestHead>(
             Routed::new(action, grpc)
         }
         Err(missing) => Routed::new(Action::Reply(LocalReply::no_route(missing)), grpc),
-    }
+    })
 }
 
 impl<H: RequestHead> Asked<'_, H> {
-    fn follow<'v>(&self, view: &'v View, route: &'v Route, (draw, grpc): (u64, bool)) -> Routed<'v> {
+    fn follow<'v>(
+        &self,
+        view: &'v View,
+        route: &'v Route,
+        (draw, grpc): (u64, bool),
+    ) -> Result<Routed<'v>, Unresolved> {
         let mut routed = Routed {
             route: route.name.as_deref(),
             ..match &route.action {
@@ -147,7 +177,7 @@ impl<H: RequestHead> Asked<'_, H> {
                     };
                     Routed::new(action, grpc)
                 }
-                RouteAction::Forward(forward) => self.forward(view, route, forward, (draw, grpc)),
+                RouteAction::Forward(forward) => self.forward(view, route, forward, (draw, grpc))?,
             }
         };
         if !matches!(route.action, RouteAction::Forward(_)) && route.headers.is_some() {
@@ -175,7 +205,7 @@ impl<H: RequestHead> Asked<'_, H> {
                 (routed.action, routed.delay) = (Action::Reply(LocalReply::PREFLIGHT), None);
             }
         }
-        routed
+        Ok(routed)
     }
 
     fn forward<'v>(
@@ -184,24 +214,15 @@ impl<H: RequestHead> Asked<'_, H> {
         route: &'v Route,
         forward: &'v Forward,
         (draw, grpc): (u64, bool),
-    ) -> Routed<'v> {
+    ) -> Result<Routed<'v>, Unresolved> {
         let target = forward.clusters.pick(draw);
+        let host = forward.authority(target, self.head.authority());
         let mut cookie = None;
-        let pick = |id| {
-            let balancer = &view.snapshot.cluster(id).load_balancer;
-            let (peer, local) = (self.added.remote(self.connection.peer), self.connection.destination);
-            let affinity = affinity::of(self.head, balancer, (peer, local));
-            cookie = affinity.cookie;
-            let choice = Choice { draw: draw.rotate_left(17), hash: affinity.hash };
-            let rewritten = forward.rewrite.as_deref().and_then(|rewrite| rewrite.authority.as_deref());
-            let host = target.authority.as_deref().or(rewritten).unwrap_or(self.head.authority());
-            (view.pick(id, self.connection.origin(), choice).map(|lease| lease.for_host(host)), id)
-        };
-        let action = match target.id.map(pick) {
+        let action = match target.id {
             None => Action::Reply(LocalReply::NO_CLUSTER),
-            Some((None, _)) => Action::Reply(LocalReply::NO_HEALTHY_UPSTREAM),
-            Some((Some(lease), cluster)) => match lease.admit_request() {
-                Ok(lease) => {
+            Some(cluster) => match self.pick(view, (cluster, host, draw), &mut cookie)? {
+                Err(reply) => Action::Reply(reply),
+                Ok((lease, named)) => {
                     let wishes = Wishes::of(self.connection.direction, self.head);
                     let wished = wishes.as_ref().and_then(|wishes| wishes.timeout);
                     let (timeout, by_deadline) = match wished {
@@ -209,18 +230,18 @@ impl<H: RequestHead> Asked<'_, H> {
                         None => timeout::of(forward, self.head, grpc),
                     };
                     let retries = Retries::of(forward.retries.as_deref(), wishes.as_deref());
-                    let changes = None;
+                    let (policy, changes) = (forward, None);
                     Action::Forward(Forwarding {
                         lease,
                         cluster,
-                        policy: forward,
+                        policy,
                         retries,
                         timeout,
                         by_deadline,
                         changes,
+                        named,
                     })
                 }
-                Err(reply) => Action::Reply(reply),
             },
         };
         let routed = Routed { cluster: Some(&target.name), ..Routed::new(action, grpc) };
@@ -228,7 +249,31 @@ impl<H: RequestHead> Asked<'_, H> {
         if let Some(cookie) = cookie {
             routed.answer.get_or_insert_default().push_add("set-cookie", cookie.as_bytes());
         }
-        routed
+        Ok(routed)
+    }
+
+    /// Picks an endpoint for a request to `host`, or says what is answered instead; `cookie` is what the client is to
+    /// bring along next time.
+    fn pick(
+        &self,
+        view: &View,
+        (cluster, host, draw): (ClusterId, &str, u64),
+        cookie: &mut Option<String>,
+    ) -> Result<Result<Picked, LocalReply<'static>>, Unresolved> {
+        let described = view.snapshot.cluster(cluster);
+        let names = &self.connection.worker().names;
+        let named = match names.wanted(&described.discovery, host, self.start) {
+            Ok(named) => named,
+            Err(Unnamed::Unasked(name)) => return Err(Unresolved(name)),
+            Err(Unnamed::Refused(reply)) => return Ok(Err(reply)),
+        };
+        let (peer, local) = (self.added.remote(self.connection.peer), self.connection.destination);
+        let affinity = affinity::of(self.head, &described.load_balancer, (peer, local));
+        *cookie = affinity.cookie;
+        let choice = Choice { draw: draw.rotate_left(17), hash: affinity.hash };
+        let origin = Origin { named: named.as_deref(), ..self.connection.origin() };
+        let picked = view.pick(cluster, origin, choice).ok_or(LocalReply::NO_HEALTHY_UPSTREAM);
+        Ok(picked.and_then(|lease| lease.for_host(host).admit_request()).map(|lease| (lease, named)))
     }
 
     /// With the changes that the route and the destination make.

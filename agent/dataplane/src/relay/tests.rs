@@ -6,6 +6,10 @@ use tokio::{
 use super::*;
 use crate::worker::Settings;
 
+fn worker() -> Worker {
+    Worker::new(Settings::default(), tokio::sync::mpsc::channel(1).0)
+}
+
 async fn connected() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (dialled, accepted) =
@@ -44,7 +48,7 @@ const BULK_BYTES: usize = 8 * 1024 * 1024;
 
 #[test]
 fn bulk_arrives_whole_through_a_pipe_and_half_closes() {
-    let worker = Worker::new(Settings::default());
+    let worker = worker();
     let client = async |mut stream: TcpStream| {
         stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
         stream.shutdown().await.unwrap();
@@ -66,7 +70,7 @@ fn bulk_arrives_whole_through_a_pipe_and_half_closes() {
 
 #[test]
 fn bulk_is_copied_when_there_is_no_pipe() {
-    let worker = Worker::new(Settings::default());
+    let worker = worker();
     let lent: Vec<_> = std::iter::from_fn(|| worker.pipes.lend()).collect();
     let client = async |mut stream: TcpStream| stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
     let server = async |mut stream: TcpStream| {
@@ -81,7 +85,7 @@ fn bulk_is_copied_when_there_is_no_pipe() {
 
 #[test]
 fn small_talk_never_takes_a_pipe() {
-    let worker = Worker::new(Settings::default());
+    let worker = worker();
     let client = async |mut stream: TcpStream| {
         let mut answer = [0; 1000];
         for _ in 0..2000 {
@@ -100,7 +104,7 @@ fn small_talk_never_takes_a_pipe() {
 
 #[test]
 fn a_receiver_that_stops_reading_holds_one_pipe_and_gets_everything_later() {
-    let worker = Worker::new(Settings::default());
+    let worker = worker();
     let client = async |mut stream: TcpStream| stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
     let server = async |mut stream: TcpStream| {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -119,7 +123,7 @@ fn a_relay_ends_when_it_was_silent_or_has_lasted_long_enough() {
         (Limits { idle: second, duration: None }, "idle"),
         (Limits { idle: None, duration: second }, "expired"),
     ] {
-        let worker = std::rc::Rc::new(Worker::new(Settings::default()));
+        let worker = std::rc::Rc::new(worker());
         let ticking = std::rc::Rc::clone(&worker);
         let client = async |mut stream: TcpStream| {
             for _ in 0..3 {

@@ -16,8 +16,14 @@ use tokio::{
 
 use super::{Counts, DRAINING_PATIENCE, Settings, Worker};
 use crate::{
-    accept, dns::Resolutions, live::Observed, shared::SharedClusters, telemetry::Telemetry, timer::TICK,
-    tls::Contexts, view::Surroundings,
+    accept,
+    dns::{Questions, Resolutions},
+    live::Observed,
+    shared::SharedClusters,
+    telemetry::Telemetry,
+    timer::TICK,
+    tls::Contexts,
+    view::Surroundings,
 };
 
 /// What a worker is told.
@@ -57,10 +63,10 @@ pub(crate) struct OpenedSocket {
 /// Runs a worker until every sender of `commands` is gone.
 pub(crate) async fn run(
     settings: Settings,
-    resolved: watch::Receiver<Arc<Resolutions>>,
+    (resolved, questions): (watch::Receiver<Arc<Resolutions>>, Questions),
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let worker = Rc::new(Worker::new(settings));
+    let worker = Rc::new(Worker::new(settings, questions));
     let mut accepting = Accepting::default();
     let ticking = spawn_local(keep_time(Rc::clone(&worker)));
     while let Some(command) = commands.recv().await {
@@ -141,6 +147,7 @@ async fn keep_time(worker: Rc<Worker>) {
         if tick == 0 {
             worker.view().sweep(now);
             worker.pipes.sweep();
+            worker.names.sweep(now);
         }
     }
 }

@@ -15,18 +15,30 @@ use dataplane::{NameSettings, Settings};
 /// Addresses of the one name there is; none answers that there is no such name.
 type Zone = Arc<Mutex<Vec<Ipv4Addr>>>;
 
-/// Answers every question for A records with what the zone holds, good for a second, and others with nothing.
-fn name_server(zone: &Zone) -> SocketAddr {
+/// Answers every question for A records with the addresses of its name, good for a second, and others with nothing.
+pub(crate) fn name_server(zone: impl Fn(&str) -> Vec<Ipv4Addr> + Send + 'static) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let zone = Arc::clone(zone);
     thread::spawn(move || {
         let mut bytes = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-            _ = socket.send_to(&answer(&bytes[..length], &zone.lock().unwrap()), from);
+            let question = &bytes[..length];
+            _ = socket.send_to(&answer(question, &zone(&name_in(question))), from);
         }
     });
     address
+}
+
+/// The name that is asked for, with a dot after each label.
+fn name_in(question: &[u8]) -> String {
+    let (mut name, mut rest) = (String::new(), &question[12..]);
+    while let Some((length @ 1.., labels)) = rest.split_first() {
+        let (label, after) = labels.split_at(usize::from(*length));
+        name += std::str::from_utf8(label).unwrap();
+        name.push('.');
+        rest = after;
+    }
+    name
 }
 
 fn answer(question: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
@@ -55,13 +67,19 @@ fn draft(address: SocketAddr, port: u16, resolution: DnsResolution) -> Draft {
     draft
 }
 
-fn gateway(zone: &Zone, port: u16, resolution: DnsResolution) -> Proxy {
-    let names = NameSettings { server: Some(name_server(zone)), ..NameSettings::default() };
-    let settings = Settings { names, ..Settings::default() };
-    Proxy::start(settings, |address| draft(address, port, resolution))
+/// Settings by which this server resolves names.
+pub(crate) fn asking(server: SocketAddr) -> Settings {
+    let names = NameSettings { server: Some(server), ..NameSettings::default() };
+    Settings { names, ..Settings::default() }
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+fn gateway(zone: &Zone, port: u16, resolution: DnsResolution) -> Proxy {
+    let zone = Arc::clone(zone);
+    let server = name_server(move |_| zone.lock().unwrap().clone());
+    Proxy::start(asking(server), |address| draft(address, port, resolution))
+}
+
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(10), "{what}");

@@ -30,6 +30,15 @@ fn request(method: &str, path: &str, body: &'static [u8]) -> Request<Full<Bytes>
     Request::builder().method(method).uri(uri).body(Full::new(Bytes::from_static(body))).unwrap()
 }
 
+/// Status and body of the answer to a request for `host`.
+pub(crate) fn get(address: SocketAddr, host: &str) -> (u16, String) {
+    with_client(address, async |mut sender| {
+        let uri = format!("http://{host}/");
+        let response = sender.send_request(Request::get(uri).body(Full::default()).unwrap()).await.unwrap();
+        (response.status().as_u16(), text(response).await)
+    })
+}
+
 async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }

@@ -7,6 +7,7 @@ mod client_cert;
 mod clients;
 mod clusters;
 mod dns;
+mod dynamic_names;
 mod envoy;
 mod floods;
 mod handshakes;

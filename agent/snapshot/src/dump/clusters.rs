@@ -14,15 +14,18 @@ use crate::{
 pub(super) fn cluster(cluster: &Cluster) -> Value {
     let mut dump = json!({
         "name": cluster.name,
-        "type": discovery_type(&cluster.discovery),
         "lb_policy": policy(cluster),
         "connect_timeout": seconds(cluster.connect_timeout),
     });
+    if let Some(built_in) = discovery_type(&cluster.discovery) {
+        dump["type"] = built_in.into();
+    }
     match &cluster.discovery {
         Discovery::Endpoints(_) => {
             dump["eds_cluster_config"] = json!({"service_name": cluster.name, "eds_config": {"ads": {}}});
         }
         Discovery::OriginalDestination => {}
+        Discovery::DynamicDns(_) => dump["cluster_type"] = dynamic_forward_proxy(),
         Discovery::Dns(dns) => {
             dump["load_assignment"] =
                 json!({"cluster_name": cluster.name, "endpoints": names_by_locality(dns)});
@@ -83,7 +86,7 @@ pub(super) fn assignment(cluster: &Cluster, live: &LiveClusters) -> Option<Value
     let localities = match &cluster.discovery {
         Discovery::Endpoints(localities) => localities,
         Discovery::Dns(_) => live.found(cluster)?,
-        Discovery::OriginalDestination => return None,
+        Discovery::OriginalDestination | Discovery::DynamicDns(_) => return None,
     };
     let of_locality = |group: &LocalityEndpoints| {
         let endpoints = group.endpoints.iter();
@@ -114,19 +117,26 @@ fn endpoint(endpoint: &Endpoint, is_ejected: bool) -> Value {
     })
 }
 
-fn discovery_type(discovery: &Discovery) -> &'static str {
-    match discovery {
+/// The type among those that Envoy has built in; none for an extension.
+fn discovery_type(discovery: &Discovery) -> Option<&'static str> {
+    Some(match discovery {
         Discovery::Endpoints(_) => "EDS",
         Discovery::OriginalDestination => "ORIGINAL_DST",
         Discovery::Dns(dns) => match dns.resolution {
             DnsResolution::Strict => "STRICT_DNS",
             DnsResolution::Logical => "LOGICAL_DNS",
         },
-    }
+        Discovery::DynamicDns(_) => return None,
+    })
+}
+
+fn dynamic_forward_proxy() -> Value {
+    let config = "type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
+    json!({"name": "envoy.clusters.dynamic_forward_proxy", "typed_config": {"@type": config}})
 }
 
 fn policy(cluster: &Cluster) -> &'static str {
-    if cluster.discovery == Discovery::OriginalDestination {
+    if !cluster.discovery.has_endpoints() {
         return "CLUSTER_PROVIDED";
     }
     match &cluster.load_balancer {

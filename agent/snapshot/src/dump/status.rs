@@ -158,7 +158,7 @@ fn hostname(cluster: &Cluster) -> &str {
             [only] => &only.host,
             _ => "",
         },
-        Discovery::Endpoints(_) | Discovery::OriginalDestination => "",
+        Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => "",
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) enum Ending<'r> {
     /// The proxy answers itself.
     Answered(String),
     /// Sent to one of these.
-    Forwarded(&'r WeightedClusters),
+    Forwarded(&'r Forward),
 }
 
 /// What happens to the request on the way, in order, and how it ends.
@@ -46,7 +46,7 @@ pub(super) fn describe<'r>(
         RouteAction::Redirect(redirect) => Ending::Answered(describe_redirect(redirect, request, came_by)),
         RouteAction::Forward(forward) => {
             describe_forward(forward, request, &mut effects);
-            Ending::Forwarded(&forward.clusters)
+            Ending::Forwarded(forward)
         }
     };
     (effects, ending)
@@ -160,11 +160,12 @@ fn describe_redirect(redirect: &Redirect, request: &impl RequestHead, came_by: C
     }
 }
 
-/// A destination and its endpoints; the text says where a request for it ends.
+/// A destination and its endpoints; the text says where a request for it ends. `asked` is the host or server name that
+/// is asked for.
 pub(super) fn cluster(
     (snapshot, live): (&Snapshot, &LiveClusters),
-    target: &ClusterTarget,
-    all: &WeightedClusters,
+    (target, all): (&ClusterTarget, &WeightedClusters),
+    asked: &str,
 ) -> (Step, String) {
     let name = target.name.as_str();
     let mut because: Vec<String> = share(target, all).into_iter().collect();
@@ -184,7 +185,7 @@ pub(super) fn cluster(
         describe_headers(" for this cluster", headers, &mut because);
     }
     let mut step = Step { because, ..Step::chosen("cluster", name, "") };
-    let end = endpoints::describe(cluster, live, &mut step);
+    let end = endpoints::describe(cluster, (live, asked), &mut step);
     (step, end)
 }
 

@@ -9,12 +9,23 @@ use crate::{Cluster, Discovery, Dns, EndpointLevel, EndpointPlan, LiveClusters, 
 const SHOWN: usize = 10;
 
 /// Says in `step` who may be picked and who not; returns where a request ends.
-pub(super) fn describe(cluster: &Cluster, live: &LiveClusters, step: &mut Step) -> String {
+pub(super) fn describe(cluster: &Cluster, (live, asked): (&LiveClusters, &str), step: &mut Step) -> String {
     let name = &cluster.name;
     match &cluster.discovery {
         Discovery::OriginalDestination => {
             step.because.push("the endpoint is the address the client dialled".to_owned());
             format!("{name} (original destination)")
+        }
+        Discovery::DynamicDns(dynamic) => {
+            let port = dynamic.port.map_or("the port the client dialled".to_owned(), |p| format!("port {p}"));
+            let Some(host) = dynamic.name_of(asked) else {
+                step.because.push(format!("`{asked}` is none of its names, {}", dynamic.hosts));
+                return format!("503 UH no_healthy_upstream ({name})");
+            };
+            let host = host.as_str();
+            step.because
+                .push(format!("the endpoint is what DNS says of {host} when it is asked for, on {port}"));
+            format!("{name} (resolved by DNS: {host})")
         }
         Discovery::Dns(dns) => {
             step.because.push(format!("endpoints are what DNS says of {}", names(dns)));
@@ -130,7 +141,7 @@ mod tests {
             live.entry("c").endpoints.entry(*address).or_default().is_ejected = true;
         }
         let mut step = Step { because: Vec::new(), ..Step::chosen("cluster", "c", "") };
-        let end = describe(&cluster, &live, &mut step);
+        let end = describe(&cluster, (&live, ""), &mut step);
         (step, end)
     }
 

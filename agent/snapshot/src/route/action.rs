@@ -46,6 +46,14 @@ impl From<WeightedClusters> for Forward {
     }
 }
 
+impl Forward {
+    /// The host that a request for `asked` is for once it goes to `target`.
+    pub fn authority<'f>(&'f self, target: &'f ClusterTarget, asked: &'f str) -> &'f str {
+        let rewritten = self.rewrite.as_deref().and_then(|rewrite| rewrite.authority.as_deref());
+        target.authority.as_deref().or(rewritten).unwrap_or(asked)
+    }
+}
+
 /// Changes to path and authority of a forwarded request (VirtualService `rewrite`).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rewrite {

@@ -19,7 +19,8 @@ pub(crate) fn apply(policy: &Policy<'_>, protocol: Option<Protocol>, cluster: &m
     let http = policy.connection_pool.map(|pool| &pool.http);
     cluster.protocol = upstream_protocol(protocol, http);
     if let Some(balancer) = policy.load_balancer {
-        if balancer.simple == Some(SimpleLb::Passthrough) {
+        let is_dynamic = matches!(cluster.discovery, Discovery::DynamicDns(_));
+        if balancer.simple == Some(SimpleLb::Passthrough) && !is_dynamic {
             cluster.discovery = Discovery::OriginalDestination;
         }
         cluster.load_balancer = load_balancer(balancer);

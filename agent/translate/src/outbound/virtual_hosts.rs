@@ -5,7 +5,7 @@ use snapshot::{HostPattern, Route, RouteAction, RouteList, RouteMatch, VirtualHo
 
 use super::{At, HTTP, Outbound};
 use crate::{
-    clusters::outbound_name,
+    clusters::{ALLOW_ANY_DYNAMIC_DNS, outbound_name},
     hosts::{HostIndex, ip_host, pattern, service_domains},
     registry::{Alias, KnownService, Origin, Reached},
     routes::default_route,
@@ -100,6 +100,10 @@ impl Outbound<'_, '_> {
         let (name, route) = match policy {
             OutboundTrafficPolicy::AllowAny => {
                 ("allow_any", default_route("allow_any", self.passed_on(), None))
+            }
+            OutboundTrafficPolicy::AllowAnyDynamicDns => {
+                let named = self.clusters.only(ALLOW_ANY_DYNAMIC_DNS);
+                ("allow_any", default_route("allow_any", named, None))
             }
             OutboundTrafficPolicy::RegistryOnly => {
                 let action = RouteAction::DirectResponse { status: 502, body: String::new() };

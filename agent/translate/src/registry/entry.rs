@@ -69,7 +69,8 @@ fn resolution(written: resources::Resolution, proxy: &Proxy) -> Resolution {
         resources::Resolution::Static => Resolution::Listed,
         resources::Resolution::Dns => Resolution::Dns(DnsResolution::Strict),
         resources::Resolution::DnsRoundRobin => Resolution::Dns(DnsResolution::Logical),
-        resources::Resolution::None | resources::Resolution::DynamicDns => match proxy.kind {
+        resources::Resolution::DynamicDns => Resolution::DynamicDns,
+        resources::Resolution::None => match proxy.kind {
             ProxyKind::Sidecar => Resolution::OriginalDestination,
             // Who comes to a gateway was on the way to nowhere else.
             ProxyKind::Router => Resolution::Listed,
@@ -159,20 +160,12 @@ fn endpoint<'s>(entry: &'s WorkloadEntry, port: &KnownPort<'_>) -> Option<KnownE
 }
 
 /// What of a ServiceEntry is done otherwise than it says.
-pub(super) fn limits(object: &Object<ServiceEntry>, proxy: &Proxy) -> Vec<Finding> {
+pub(super) fn limits(object: &Object<ServiceEntry>) -> Vec<Finding> {
     let spec = Path::ROOT.field("spec");
     let mut findings = Vec::new();
     let mut say = |at: &Path<'_>, problem: Problem, meta: &Meta| {
         findings.push(meta.finding(Severity::Warning, Rule::NotSupported, at, problem));
     };
-    if object.spec.resolution == resources::Resolution::DynamicDns {
-        let so = match proxy.kind {
-            ProxyKind::Sidecar => "connections go to the address that the application asked for",
-            ProxyKind::Router => "requests are answered 503",
-        };
-        let problem = Problem::new(format!("is not supported yet: {so}")).found("DYNAMIC_DNS");
-        say(&spec.field("resolution"), problem.remedy("name the hosts and use DNS"), &object.meta);
-    }
     let endpoints = spec.field("endpoints");
     for (index, endpoint) in object.spec.endpoints.iter().enumerate() {
         if let Some(WorkloadAddress::Unix(path)) = &endpoint.address {

@@ -74,6 +74,8 @@ pub(crate) enum Resolution {
     OriginalDestination,
     /// By name.
     Dns(DnsResolution),
+    /// By the name that each request or connection asks for.
+    DynamicDns,
 }
 
 #[derive(Debug)]

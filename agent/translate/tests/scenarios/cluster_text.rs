@@ -10,6 +10,10 @@ use snapshot::{
 pub(crate) fn cluster(cluster: &Cluster) -> String {
     let mut text = match &cluster.discovery {
         Discovery::OriginalDestination => format!("{} original-destination", cluster.name),
+        Discovery::DynamicDns(dynamic) => {
+            let port = dynamic.port.map_or("its own port".to_owned(), |port| port.to_string());
+            format!("{} dynamic dns [{}:{port}]", cluster.name, dynamic.hosts)
+        }
         Discovery::Dns(dns) => {
             let names: Vec<_> = dns.names.iter().map(name).collect();
             format!("{} {:?} dns [{}]", cluster.name, dns.resolution, names.join(" "))

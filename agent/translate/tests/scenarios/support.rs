@@ -57,6 +57,9 @@ pub(crate) fn proxy(line: &str) -> Proxy {
             None if word == "registry-only" => {
                 proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
             }
+            None if word == "any-dynamic-dns" => {
+                proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::AllowAnyDynamicDns;
+            }
             None if word == "inbound-localhost" => {
                 proxy.mesh.inbound_traffic_policy = InboundTrafficPolicy::Localhost;
             }

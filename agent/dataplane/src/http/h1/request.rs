@@ -17,7 +17,7 @@ use crate::{
         exchange::UpstreamVersion,
         head::{Added, Http1Head, http2_request_head, write_request_head},
         log, record_request,
-        routing::{Action, Asked, Routed, route},
+        routing::{Action, Asked, Routed, Unresolved, route},
     },
     timer::Elapsed,
     view::View,
@@ -37,10 +37,16 @@ struct Request<'v> {
 }
 
 /// What became of looking for a head in the received bytes.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and a box would cost an allocation"
+)]
 enum Parsed<'v> {
     Incomplete,
     Request(Request<'v>),
     Malformed(LocalReply<'static>),
+    /// A name has to be resolved first.
+    Unresolved(Box<str>),
     /// The chain that served this connection is gone.
     Unserved,
 }
@@ -57,9 +63,10 @@ impl Session<'_> {
             }
             let view = self.connection.worker().view();
             let mut out = self.connection.worker().scratch();
-            let next = match self.parse(&view, &mut out) {
+            let next = match self.parse_named(&view, &mut out).await {
                 Parsed::Incomplete => None,
-                Parsed::Unserved => Some(Next::Close),
+                // It never is, once it has been resolved.
+                Parsed::Unserved | Parsed::Unresolved(_) => Some(Next::Close),
                 Parsed::Malformed(reply) => Some(self.refuse(&reply).await),
                 Parsed::Request(request) => Some(self.serve_parsed(&view, request, &mut out).await),
             };
@@ -94,10 +101,21 @@ impl Session<'_> {
         }
     }
 
+    /// Parses the head and routes it, when the name that it asks for is known where that matters.
+    async fn parse_named<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
+        let start = Instant::now();
+        loop {
+            match self.parse(view, out, start) {
+                // Boxed: requests that need no name should not hold room for it.
+                Parsed::Unresolved(name) => Box::pin(self.connection.worker().names.resolve(&name)).await,
+                parsed => return parsed,
+            }
+        }
+    }
+
     /// Parses the head, routes it, and writes into `out` what goes to the chosen endpoint. All that borrows from the
     /// received bytes begins and ends here.
-    fn parse<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
-        let start = Instant::now();
+    fn parse<'v>(&mut self, view: &'v View, out: &mut Vec<u8>, start: Instant) -> Parsed<'v> {
         let Some(received) = self.received.as_mut() else { return Parsed::Incomplete };
         let mut slots = HeaderSlots::new();
         let parsed = match http1::parse_request(received.filled(), &LIMITS, &mut slots) {
@@ -106,15 +124,19 @@ impl Session<'_> {
             Ok(Some(parsed)) => parsed,
         };
         let Some(http) = self.connection.http(view) else { return Parsed::Unserved };
-        self.connection.worker().count(|counts| counts.requests += 1);
         let head = Http1Head::new(&parsed);
         let Ok(head) = Normalized::new(&head, http.path_normalization) else {
+            self.connection.worker().count(|counts| counts.requests += 1);
             return Parsed::Malformed(LocalReply::BAD_PATH);
         };
         let added = Added::new(self.connection, &http, &head);
         let protocol = parsed.version.as_str();
         let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
-        let mut routed = route(&asked, view, http.route_config, fastrand::u64(..));
+        let mut routed = match route(&asked, view, http.route_config, fastrand::u64(..)) {
+            Ok(routed) => routed,
+            Err(Unresolved(name)) => return Parsed::Unresolved(name),
+        };
+        self.connection.worker().count(|counts| counts.requests += 1);
         record_request(self.connection, self.line, &head, (protocol, &added, &routed));
         let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
         let mut http2_head = None;

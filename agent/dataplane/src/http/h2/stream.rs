@@ -28,7 +28,7 @@ use crate::{
         mirror::{self, Copied},
         pump::{Pump, PumpError},
         record_answer, record_request,
-        routing::{Action, Asked, Forwarding, Routed, route},
+        routing::{Action, Asked, Forwarding, Routed, Unresolved, route},
     },
     upstream::Lease,
     view::View,
@@ -61,8 +61,15 @@ pub(super) async fn serve(
     let mut line = Recorded::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());
-    let prepared = prepare(connection, (&parts, length, start), &view, (&mut line, &mut out));
-    let (routed, http2_head) = prepared.unwrap_or_else(|reply| (Routed::reply(reply), None));
+    let prepared = loop {
+        match prepare(connection, (&parts, length, start), &view, (&mut line, &mut out)) {
+            // Boxed: requests that need no name should not hold room for it.
+            Err(Unprepared::Unresolved(name)) => Box::pin(worker.names.resolve(&name)).await,
+            Err(Unprepared::Refused(reply)) => break (Routed::reply(reply), None),
+            Ok(prepared) => break prepared,
+        }
+    };
+    let (routed, http2_head) = prepared;
     let Routed { action, cluster, route, answer, delay, grpc } = routed;
     let method = Method::of(parts.method.as_str());
     let changes = answer.as_deref();
@@ -86,20 +93,35 @@ pub(super) async fn serve(
 
 const CLIENT_GONE: &str = LocalReply::CLIENT_GONE.flags;
 
+/// Why a request has no route yet, or none at all.
+enum Unprepared {
+    /// A name has to be resolved first.
+    Unresolved(Box<str>),
+    /// What the client is answered.
+    Refused(LocalReply<'static>),
+}
+
+impl From<LocalReply<'static>> for Unprepared {
+    fn from(reply: LocalReply<'static>) -> Self {
+        Self::Refused(reply)
+    }
+}
+
 /// Routes a request, notes it for the log and writes its head for the endpoint: into `out` for one that speaks HTTP/1.1,
-/// else returned. Fails with the answer to a request that cannot be routed at all.
+/// else returned.
 fn prepare<'v>(
     connection: &Connection,
     (parts, length, start): (&Parts, BodyLength, Instant),
     view: &'v View,
     (line, out): (&mut Recorded, &mut Vec<u8>),
-) -> Result<(Routed<'v>, Option<::http::Request<()>>), LocalReply<'static>> {
+) -> Result<(Routed<'v>, Option<::http::Request<()>>), Unprepared> {
     let head = Http2Head::new(parts)?;
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
     let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
     let added = Added::new(connection, &http, &head);
     let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start };
-    let routed = route(&asked, view, http.route_config, fastrand::u64(..));
+    let routed = route(&asked, view, http.route_config, fastrand::u64(..))
+        .map_err(|Unresolved(name)| Unprepared::Unresolved(name))?;
     record_request(connection, line, &head, ("HTTP/2", &added, &routed));
     let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
     let changes = forwarding.changes.as_deref();
