@@ -116,11 +116,33 @@ impl ClusterConnections {
         choice: Choice,
         tried: &[SocketAddr],
     ) -> Option<Lease> {
-        let announcement = self
-            .policy
-            .proxy_protocol
-            .map(|version| Announcement { version, addresses: Some((origin.peer, origin.destination)) });
-        Some(self.pick_silent(cluster, origin, choice, tried)?.announcing(announcement))
+        Some(self.pick_silent(cluster, origin, choice, tried)?.announcing(self.announcement(origin)))
+    }
+
+    /// As [`Self::pick`], of a priority that none of `asked` is of.
+    pub(crate) fn pick_elsewhere(
+        &self,
+        cluster: &Cluster,
+        origin: Origin<'_>,
+        (choice, asked): (Choice, &[SocketAddr]),
+    ) -> Option<Lease> {
+        let localities = self.localities(cluster);
+        let has_asked = |locality: &&LocalityEndpoints| {
+            locality.endpoints.iter().any(|endpoint| asked.contains(&endpoint.address))
+        };
+        let left: Vec<u32> = localities.iter().filter(has_asked).map(|locality| locality.priority).collect();
+        let priorities: Vec<u32> =
+            localities.iter().flat_map(|place| place.endpoints.iter().map(|_| place.priority)).collect();
+        let usable =
+            |position: usize| !left.contains(&priorities[position]) && !self.endpoints[position].is_ejected();
+        let picker = Picker::new((localities, &cluster.load_balancer), usable, 0);
+        let picked = &self.endpoints[picker.pick(choice, self.endpoints.as_slice())?];
+        Some(picked.lease().announcing(self.announcement(origin)))
+    }
+
+    fn announcement(&self, origin: Origin<'_>) -> Option<Announcement> {
+        let addresses = Some((origin.peer, origin.destination));
+        self.policy.proxy_protocol.map(|version| Announcement { version, addresses })
     }
 
     fn pick_silent(

@@ -94,8 +94,8 @@ pub(crate) struct Outcome<'o> {
     grpc_status: Option<u8>,
     /// Whether a fault held the request up (`DI`).
     delayed: bool,
-    /// Whether another try was wanted and none was left (`URX`).
-    exhausted: bool,
+    /// Why no further try was made though one was wanted: `URX` none was left, `UO` too many were under way.
+    unretried: &'static str,
     received: u64,
     sent: u64,
     /// From the request's head to its end, and to the head of the answer.
@@ -173,13 +173,12 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
 /// The flags in the order in which Envoy sets them: a fault delays first, and that tries are spent is known before the
 /// answer to give.
 fn flags(outcome: &Outcome<'_>) -> Cow<'static, str> {
-    if !outcome.delayed && !outcome.exhausted {
+    if !outcome.delayed && outcome.unretried.is_empty() {
         return outcome.flags.into();
     }
-    let (delayed, exhausted) = (outcome.delayed.then_some("DI"), outcome.exhausted.then_some("URX"));
-    let last = Some(outcome.flags).filter(|flags| !flags.is_empty());
-    let flags: Vec<_> = [delayed, exhausted, last].into_iter().flatten().collect();
-    flags.join(",").into()
+    let delayed = if outcome.delayed { "DI" } else { "" };
+    let set = [delayed, outcome.unretried, outcome.flags].into_iter().filter(|flag| !flag.is_empty());
+    set.collect::<Vec<_>>().join(",").into()
 }
 
 /// Copies what the log shows of a request as it goes up, if the log is on.

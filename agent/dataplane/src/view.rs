@@ -149,6 +149,16 @@ impl View {
         known.map(of).unwrap_or_default()
     }
 
+    /// Picks an endpoint of a priority that none of those asked already is of, or `None` when there is no such endpoint.
+    pub(crate) fn pick_elsewhere(
+        &self,
+        cluster: ClusterId,
+        origin: Origin<'_>,
+        (choice, asked): (Choice, &[SocketAddr]),
+    ) -> Option<Lease> {
+        self.cluster(cluster).pick_elsewhere(self.snapshot.cluster(cluster), origin, (choice, asked))
+    }
+
     /// A place among the retries of a cluster; none where the cluster does not count them.
     ///
     /// # Errors
@@ -180,7 +190,7 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use snapshot::{Cluster, Discovery};
+    use snapshot::{Cluster, Discovery, Endpoint};
 
     use super::*;
     use crate::cluster::MAX_ORIGINAL;
@@ -230,6 +240,28 @@ mod tests {
             tried.dedup();
             assert_eq!(tried.len(), 3);
         }
+    }
+
+    #[test]
+    fn other_priorities_are_those_of_which_nobody_was_asked() {
+        let place = |priority: u32, addresses: &[&str]| snapshot::LocalityEndpoints {
+            priority,
+            endpoints: addresses.iter().map(|address| Endpoint::at(address.parse().unwrap())).collect(),
+            ..Default::default()
+        };
+        let near = ["10.0.0.1:80", "10.0.0.2:80"];
+        let places = vec![place(0, &near), place(1, &["10.0.1.1:80"]), place(2, &["10.0.2.1:80"])];
+        let cluster = Cluster::new("a", Discovery::Endpoints(places));
+        let draft = Draft { clusters: vec![cluster], ..Draft::default() };
+        let view = View::empty().next(1, Arc::new(draft.finish()), Default::default());
+        let elsewhere = |asked: &[&str]| {
+            let asked: Vec<_> = asked.iter().map(|address| address.parse().unwrap()).collect();
+            let lease = view.pick_elsewhere(ClusterId(0), somewhere(), (drawn(5), &asked));
+            lease.map(|lease| lease.address.to_string())
+        };
+        assert_eq!(elsewhere(&near[..1]).as_deref(), Some("10.0.1.1:80"));
+        assert_eq!(elsewhere(&["10.0.0.2:80", "10.0.1.1:80"]).as_deref(), Some("10.0.2.1:80"));
+        assert_eq!(elsewhere(&["10.0.0.2:80", "10.0.1.1:80", "10.0.2.1:80"]), None);
     }
 
     #[test]

@@ -36,11 +36,14 @@ pub(super) struct Attempts<'a> {
     clock: Clock,
     /// Tries after the first.
     again: u32,
+    /// Endpoints not to be asked again while there are others.
     tried: Vec<SocketAddr>,
     /// What the request asks for by name, where the cluster has that resolved.
     named: Option<Rc<Named>>,
-    /// Whether another try was wanted and none was left.
-    exhausted: bool,
+    /// Every endpoint asked, where the policy leaves those priorities that have been.
+    asked: Vec<SocketAddr>,
+    /// The flag that says why no further try was made, if one was wanted.
+    unretried: &'static str,
     /// When the request's body was through, if it was not at once.
     body_ended: Cell<Option<Instant>>,
 }
@@ -93,7 +96,8 @@ impl<'a> Attempts<'a> {
             again: 0,
             tried: Vec::new(),
             named: forwarding.named.clone(),
-            exhausted: false,
+            asked: Vec::new(),
+            unretried: "",
             body_ended: Cell::new(None),
         }
     }
@@ -111,7 +115,7 @@ impl<'a> Attempts<'a> {
     ) -> Outcome<'o> {
         let request_time = self.body_ended.get().map_or(Duration::ZERO, |at| at.into_std() - start);
         Outcome {
-            exhausted: self.exhausted,
+            unretried: self.unretried,
             attempts: self.again + 1,
             request_time: ended.then_some(request_time),
             upstream_protocol: outcome.upstream_local.map(|_| version.as_str()),
@@ -210,11 +214,14 @@ impl<'a> Attempts<'a> {
     ) -> bool {
         let Some(policy) = self.policy.clone() else { return false };
         if self.again >= policy.attempts {
-            self.exhausted = policy.attempts > 0;
+            self.unretried = if policy.attempts > 0 { "URX" } else { "" };
             return false;
         }
         // Held until the next try is about to begin; a try itself counts as a request.
-        let Ok(_permit) = self.view.admit_retry(request.cluster) else { return false };
+        let Ok(_permit) = self.view.admit_retry(request.cluster) else {
+            self.unretried = "UO";
+            return false;
+        };
         if !body.rewind() {
             return false;
         }
@@ -253,6 +260,16 @@ impl<'a> Attempts<'a> {
         }
         let choice = || Choice { draw: fastrand::u64(..), hash: None };
         let origin = Origin { named: self.named.as_deref(), ..self.connection.origin() };
+        if policy.remote_localities {
+            self.asked.push(lease.address);
+            let elsewhere = retry::leaves_priorities_of(&self.asked);
+            if !elsewhere.is_empty()
+                && let Some(remote) = self.view.pick_elsewhere(cluster, origin, (choice(), elsewhere))
+            {
+                lease.move_to(remote);
+                return;
+            }
+        }
         let another = self.view.pick_untried(cluster, origin, choice(), &self.tried);
         if let Some(another) = another.or_else(|| self.view.pick(cluster, origin, choice())) {
             lease.move_to(another);

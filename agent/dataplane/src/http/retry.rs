@@ -1,6 +1,6 @@
 //! Whether a request is worth another try (`retries`), by Envoy's conditions. Pure: what happened goes in.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use snapshot::{RetryCondition as On, RetryPolicy};
 
@@ -71,6 +71,13 @@ pub(super) fn backoff(policy: &RetryPolicy, number: u32, draw: u64) -> Duration 
     let whole = policy.backoff.saturating_mul(1 << number.saturating_sub(1).min(10)).min(longest);
     let nanoseconds = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(draw % nanoseconds.max(1))
+}
+
+/// Those of the endpoints asked whose priorities the next try leaves (`retryRemoteLocalities`): after every second try,
+/// which is the pace that Istio gives Envoy.
+pub(super) fn leaves_priorities_of(asked: &[SocketAddr]) -> &[SocketAddr] {
+    const PACE: usize = 2;
+    &asked[..asked.len() - asked.len() % PACE]
 }
 
 fn has(policy: &RetryPolicy, condition: On) -> bool {

@@ -9,7 +9,8 @@ use std::{
 
 use dataplane::Settings;
 use snapshot::{
-    Binding, Direction, Forward, PathMatch, RetryCondition as On, RetryOn, RetryPolicy, RouteAction,
+    Binding, Direction, Discovery, Endpoint, Forward, LocalityEndpoints, PathMatch, RetryCondition as On,
+    RetryOn, RetryPolicy, RouteAction,
 };
 
 use crate::{
@@ -139,6 +140,31 @@ fn another_endpoint_is_tried_and_the_one_that_failed_avoided() {
         assert_eq!(client.get("/").text(), "ok");
     }
     assert!(!asked_bad.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_third_try_leaves_the_locality_where_the_policy_says_so() {
+    let (near, _) = scripted(&[UNAVAILABLE]);
+    let (far, _) = scripted(&[OK]);
+    let place = |priority, address| LocalityEndpoints {
+        priority,
+        endpoints: vec![Endpoint::at(address)],
+        ..LocalityEndpoints::default()
+    };
+    let status = |remote_localities| {
+        let policy = RetryPolicy { remote_localities, ..policy(2, &[On::ServerError], &[]) };
+        let proxy = Proxy::start(Settings::default(), |address| {
+            let mut draft = gateway_draft(address, &[]);
+            let places = vec![place(0, near.address), place(1, far.address)];
+            draft.clusters[0].discovery = Discovery::Endpoints(places);
+            let forward = Forward { retries: Some(Arc::new(policy)), ..to_cluster(Some(0)).into() };
+            let routes = vec![route(PathMatch::Any, RouteAction::Forward(forward))];
+            draft.route_configs = vec![route_config("*", routes)];
+            draft
+        });
+        proxy.connect().get("/").status().to_owned()
+    };
+    assert_eq!((status(true).as_str(), status(false).as_str()), ("200", "503"));
 }
 
 #[test]

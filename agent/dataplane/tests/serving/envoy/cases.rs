@@ -54,6 +54,8 @@ pub(super) const LAST: &[&str] = &[
     "GET /again/try HTTP/1.1\nhost: test\nconnection: close\n\n",
     "GET /again/busy HTTP/1.1\nhost: test\nconnection: close\n\n",
     "POST /again/close HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\nconnection: close\n\n",
+    "GET /again/overflow/busy HTTP/1.1\nhost: test\nconnection: close\n\n",
+    "GET /again/overflow/close HTTP/1.1\nhost: test\nconnection: close\n\n",
     "GET /delayed HTTP/1.1\nhost: test\nconnection: close\n\n",
     "GET /delayed-abort HTTP/1.1\nhost: test\nconnection: close\n\n",
     "POST /grpc-fault HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\nconnection: close\n\n",

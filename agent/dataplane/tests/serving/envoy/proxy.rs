@@ -129,6 +129,8 @@ pub(super) fn postern([upstream, refused, full]: [SocketAddr; 3]) -> (Proxy, tem
         let policy = HashPolicy { key, function: HashFunction::Ring { minimum_size: 1024 } };
         let load_balancer = LoadBalancer::ConsistentHash(policy);
         draft.clusters.push(Cluster { load_balancer, ..cluster("hashed", endpoints(&[upstream])) });
+        let limits = Limits { max_retries: Some(0), ..Limits::default() };
+        draft.clusters.push(Cluster { limits, ..cluster("once", endpoints(&[upstream])) });
         draft.route_configs = vec![route_config("test", routes())];
         draft
     });
@@ -191,6 +193,7 @@ fn routes() -> Vec<Route> {
         ..retrying()
     };
     let again = RetryPolicy { per_try_timeout: Some(Duration::from_millis(200)), ..busy.clone() };
+    let overflowing = RetryPolicy { attempts: 2, ..busy.clone() };
     let delay = |abort: Option<AbortStatus>| {
         let delay = Some((Duration::from_millis(50), Share::ALL));
         Some(Box::new(Fault { delay, abort: abort.map(|status| (status, Share::ALL)) }))
@@ -212,6 +215,13 @@ fn routes() -> Vec<Route> {
                 ..to_cluster(Some(2)).into()
             }),
             ..forward("/again/refused", None)
+        },
+        Route {
+            action: RouteAction::Forward(Forward {
+                retries: Some(Arc::new(overflowing)),
+                ..to_cluster(Some(6)).into()
+            }),
+            ..forward("/again/overflow", None)
         },
         with("/again", |forward| forward.retries = Some(Arc::new(again))),
         forward("/full", Some(3)),
