@@ -25,12 +25,35 @@ use crate::{
     tls::Speaks,
 };
 
-/// Requests that share one connection; further ones get another. It keeps what one broken connection costs small, and
-/// with the windows below no request is ever kept from its answer by others whose clients do not read.
-const MAX_STREAMS: usize = 100;
-/// Bytes an endpoint may send ahead of the client, per request: what one request can make us hold.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+/// How many requests share a connection, and how many bytes its endpoint may send ahead of their clients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Sharing {
+    /// Further requests get another connection.
+    streams: u32,
+    /// Bytes for each request: what one can make us hold.
+    stream_window: u32,
+}
+
+impl Sharing {
+    /// What DestinationRules that say nothing have. It keeps what one broken connection costs small.
+    const DEFAULT: Self = Self { streams: 100, stream_window: 256 * 1024 };
+    /// What HTTP/2 begins with (RFC 9113 §6.9.2).
+    const SMALLEST_WINDOW: u32 = 65_535;
+
+    /// For `maxConcurrentStreams`. More requests than usual share the window of as many as are usual, as far as that
+    /// leaves each as much as any peer counts on.
+    fn of(asked: Option<u32>) -> Self {
+        let usual = Self::DEFAULT;
+        let streams = asked.unwrap_or(usual.streams).clamp(1, i32::MAX as u32 / Self::SMALLEST_WINDOW);
+        let share = usual.connection_window() / streams;
+        Self { streams, stream_window: share.clamp(Self::SMALLEST_WINDOW, usual.stream_window) }
+    }
+
+    /// Room for all requests at once: no request is ever kept from its answer by others whose clients do not read.
+    const fn connection_window(self) -> u32 {
+        self.streams * self.stream_window
+    }
+}
 /// Bytes of requests that wait for the endpoint, per connection.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Size of an answer's head, Envoy's default.
@@ -53,6 +76,8 @@ struct Shared {
     idle_since: Cell<Instant>,
     /// Requests it may still take.
     left: Cell<u32>,
+    /// Requests it may carry at once.
+    max_streams: usize,
     policy: Rc<Policy>,
     /// Its place among the connections of a cluster that limits them.
     _slot: Option<Slot>,
@@ -114,7 +139,8 @@ impl Upstream {
         let announcement = version.map(|version| Announcement { version, addresses: None });
         let connected = self.connect_as(Speaks::Http2, announcement).await?;
         let policy = self.policy();
-        match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream)).await {
+        let sharing = Sharing::of(policy.connections.max_concurrent_streams);
+        match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing)).await {
             Ok(Ok((sender, connection))) => Ok(Shared {
                 sender,
                 local: connected.local,
@@ -123,6 +149,7 @@ impl Upstream {
                 ended: drive(connection, (self.address, connected.open), policy.connections.http2_keepalive),
                 idle_since: Cell::new(Instant::now()),
                 left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
+                max_streams: sharing.streams as usize,
                 policy,
                 _slot: connected.slot,
             }),
@@ -135,10 +162,13 @@ impl Upstream {
 type Connection = client::Connection<UpstreamStream, Bytes>;
 
 /// Exchanges settings. A peer that sends none does not speak HTTP/2.
-async fn handshake(stream: UpstreamStream) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
+async fn handshake(
+    stream: UpstreamStream,
+    sharing: Sharing,
+) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
     let (sender, mut connection) = client::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(sharing.stream_window)
+        .initial_connection_window_size(sharing.connection_window())
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
         .enable_push(false)
@@ -234,15 +264,9 @@ impl Shared {
             && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
-    /// Requests it may carry at once.
-    fn max_streams(&self) -> usize {
-        let asked = self.policy.connections.max_concurrent_streams;
-        asked.map_or(MAX_STREAMS, |limit| (limit as usize).clamp(1, MAX_STREAMS))
-    }
-
     fn has_room(&self) -> bool {
         // A peer that takes none at all for now is waited for by one request per connection.
-        self.streams.get() < self.sender.current_max_send_streams().clamp(1, self.max_streams())
+        self.streams.get() < self.sender.current_max_send_streams().clamp(1, self.max_streams)
     }
 }
 
@@ -284,5 +308,20 @@ impl Dialling {
             }
             self.done.notified().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_requests_of_a_connection_fit_its_window() {
+        let of = |asked| Sharing::of(asked);
+        assert_eq!(of(None), Sharing::DEFAULT);
+        assert_eq!(of(Some(1)), Sharing { streams: 1, stream_window: 256 * 1024 });
+        assert_eq!(of(Some(200)), Sharing { streams: 200, stream_window: 128 * 1024 });
+        assert_eq!(of(Some(10_000)), Sharing { streams: 10_000, stream_window: 65_535 });
+        assert!(of(Some(u32::MAX)).connection_window() <= i32::MAX as u32);
     }
 }

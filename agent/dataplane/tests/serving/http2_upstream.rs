@@ -407,6 +407,48 @@ fn a_limited_connection_carries_one_request_after_the_other_and_is_then_replaced
 }
 
 #[test]
+fn many_requests_share_a_connection_without_keeping_each_other_from_their_answers() {
+    const STREAMS: u32 = 160;
+    let upstream = Http2Upstream::start(async |request: Request<RecvStream>, respond| match request.uri() {
+        uri if uri.path() == "/large" => large(respond).await,
+        _ => echo(request, respond).await,
+    });
+    let proxy = Proxy::start(dataplane::Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft.clusters[0].connections.max_concurrent_streams = Some(STREAMS);
+        draft
+    });
+    // Clients that never read fill the windows of their requests.
+    let unread: Vec<_> = (1..STREAMS)
+        .map(|_| {
+            let mut client = proxy.connect();
+            client.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
+            client.exactly(1);
+            client
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    assert_eq!((unread.len() as u32, upstream.connections()), (STREAMS - 1, 1));
+}
+
+/// Answers with more than anybody takes who does not read.
+async fn large(mut respond: SendResponse<Bytes>) {
+    let mut to = respond.send_response(Response::new(()), false).unwrap();
+    // The client goes away at the end of its test.
+    let mut left = 16 * 1024 * 1024;
+    while left > 0 {
+        to.reserve_capacity(left);
+        let Some(Ok(room)) = poll_fn(|cx| to.poll_capacity(cx)).await else { return };
+        left -= room.min(left);
+        if to.send_data(Bytes::from(vec![b'a'; room]), left == 0).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_connection_that_answers_no_pings_ends_with_its_requests() {
     // Settings, and then not a word more.
     let upstream = Upstream::start(|mut client| {
