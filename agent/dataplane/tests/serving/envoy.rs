@@ -2,6 +2,7 @@
 //! What Envoy said is recorded; `scripts/compare-envoy` asks a real one, and with `UPDATE_GOLDEN=1` records it anew.
 
 mod cases;
+mod http2;
 mod program;
 mod proxy;
 
@@ -16,7 +17,7 @@ use std::{
 };
 
 use self::{
-    cases::{CASES, GONE, LAST},
+    cases::{CASES, GONE, HTTP2, LAST},
     program::Envoy,
     proxy::{Full, postern, upstream},
 };
@@ -27,8 +28,14 @@ const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/serving/envoy
 
 #[test]
 fn answers_forwarded_requests_and_log_lines_are_those_of_envoy() {
-    let (upstream, refused, full) = (upstream(), free_address(), Full::new());
-    let addresses = [upstream.address, refused, full.address];
+    let (upstream, full) = (upstream(), Full::new());
+    let frames = http2::BEHAVIOURS.map(http2::Behaviour::start);
+    let addresses = Addresses {
+        upstream: upstream.address,
+        refused: free_address(),
+        full: full.address,
+        frames: frames.each_ref().map(|upstream| upstream.address),
+    };
     if let Some(program) = std::env::var_os("ENVOY") {
         let envoy = Envoy::start(Command::new(program), addresses);
         let answers = answers(envoy.address, &envoy.log).join("");
@@ -48,6 +55,16 @@ fn answers_forwarded_requests_and_log_lines_are_those_of_envoy() {
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
+/// Where both proxies send requests.
+#[derive(Clone, Copy)]
+struct Addresses {
+    upstream: SocketAddr,
+    refused: SocketAddr,
+    full: SocketAddr,
+    /// Endpoints of HTTP/2, by what they do.
+    frames: [SocketAddr; http2::BEHAVIOURS.len()],
+}
+
 /// Ends what is recorded of a case.
 const END: &str = "\n====\n";
 
@@ -55,17 +72,30 @@ const END: &str = "\n====\n";
 fn answers(proxy: SocketAddr, log: &Path) -> Vec<String> {
     let many = format!("GET /plain HTTP/1.1\nhost: test\n{}\n", "x-a: 1\n".repeat(101));
     let huge = format!("GET /plain HTTP/1.1\nhost: test\nx-a: {}\n\n", "a".repeat(61 * 1024));
-    let last = LAST.iter().copied().chain([&many[..], &huge[..]]).map(|case| (case, true));
-    let cases: Vec<_> = CASES.iter().map(|case| (*case, false)).chain(last).collect();
+    let last = LAST.iter().copied().chain([&many[..], &huge[..]]).map(|case| (case, Asked::Last));
+    let over_http2 = HTTP2.iter().map(|case| (*case, Asked::OverHttp2));
+    let first = CASES.iter().map(|case| (*case, Asked::First));
+    let cases: Vec<_> = first.chain(last).chain(over_http2).collect();
     let asked: Vec<_> = cases.iter().map(|case| ask(proxy, *case)).collect();
     let ports: Vec<_> = asked.iter().map(|(_, port)| *port).collect();
     let lines = lines(log, &ports);
-    let told = |((case, _), (answer, port)): (&(&str, bool), (String, u16))| {
+    let told = |((case, how), (answer, port)): (&(&str, Asked), (String, u16))| {
         let line = comparable_line(&lines[&port], &answer);
         let asked = case.lines().next().unwrap_or_default();
+        let asked = if *how == Asked::OverHttp2 { asked.replace("/1.1", "/2") } else { asked.to_owned() };
         format!("{asked}\n\n{}\n\n{line}{END}", answer.trim_end())
     };
     cases.iter().zip(asked).map(told).collect()
+}
+
+/// How a case is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    /// On a connection that goes on.
+    First,
+    /// On one that ends with it.
+    Last,
+    OverHttp2,
 }
 
 /// Lines of both access logs; the client's port tells whose it is.
@@ -111,10 +141,14 @@ fn lines(log: &Path, ports: &[u16]) -> HashMap<u16, String> {
 }
 
 /// An answer in a form that can be compared, and the client's port.
-fn ask(address: SocketAddr, (case, last): (&str, bool)) -> (String, u16) {
+fn ask(address: SocketAddr, (case, how): (&str, Asked)) -> (String, u16) {
+    if how == Asked::OverHttp2 {
+        let (answer, port) = http2::ask(address, case);
+        return (shown_bytes(answer.into_bytes()), port);
+    }
     let mut client = Client::connect(address);
     let port = client.0.local_addr().unwrap().port();
-    if !last {
+    if how == Asked::First {
         return (shown(client.send(case.replace('\n', "\r\n")).answer()), port);
     }
     let (said, rest) = case.split_once("\n\n").unwrap();
@@ -127,10 +161,13 @@ fn ask(address: SocketAddr, (case, last): (&str, bool)) -> (String, u16) {
             _ => {}
         }
     }
-    let mut answer = client.rest_or_reset();
+    (shown_bytes(client.rest_or_reset()), port)
+}
+
+fn shown_bytes(mut answer: Vec<u8>) -> String {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
     let body = answer.split_off(end);
-    (shown(Answer { head: String::from_utf8(answer).unwrap(), body }), port)
+    shown(Answer { head: String::from_utf8(answer).unwrap(), body })
 }
 
 /// The order of fields and what differs each time are left out.

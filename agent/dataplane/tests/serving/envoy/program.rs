@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::LOGGED;
+use super::{Addresses, LOGGED};
 use crate::support::free_address;
 
 /// A running Envoy.
@@ -22,13 +22,17 @@ pub(super) struct Envoy {
 }
 
 impl Envoy {
-    pub(super) fn start(mut program: Command, [upstream, refused, full]: [SocketAddr; 3]) -> Self {
+    pub(super) fn start(mut program: Command, addresses: Addresses) -> Self {
         let address = free_address();
         let directory = tempfile::tempdir().unwrap();
         let [file, log] = ["envoy.yaml", "log"].map(|name| directory.path().join(name));
         fs::write(&log, "").unwrap();
-        let ports =
+        let Addresses { upstream, refused, full, frames } = addresses;
+        let named =
             [("<GATEWAY>", address), ("<UPSTREAM>", upstream), ("<REFUSED>", refused), ("<FULL>", full)];
+        let frames = (0..).zip(frames).map(|(number, address)| (format!("<FRAMES {number}>"), address));
+        let ports: Vec<_> =
+            named.map(|(name, address)| (name.to_owned(), address)).into_iter().chain(frames).collect();
         let config =
             CONFIG.replace("<LOGGED>", &format!("{LOGGED:?}")).replace("<LOG>", log.to_str().unwrap());
         let config = ports

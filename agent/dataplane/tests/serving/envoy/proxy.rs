@@ -6,11 +6,11 @@ use dataplane::{AccessLog, LogFormat, Settings};
 use snapshot::{
     AbortStatus, Cluster, CorsPolicy, Edits, Fault, Format, Forward, HashFunction, HashKey, HashPolicy,
     HeaderEdits, Limits, LoadBalancer, PathMatch, PathRewrite, Redirect, RetryCondition, RetryOn,
-    RetryPolicy, Rewrite, Route, RouteAction, Share, TextMatch,
+    RetryPolicy, Rewrite, Route, RouteAction, Share, TextMatch, UpstreamProtocol,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::LOGGED;
+use super::{Addresses, LOGGED};
 use crate::support::{
     Client, Proxy, Upstream, cluster, endpoints, gateway_draft, retrying, route, route_config, to_cluster,
 };
@@ -32,6 +32,10 @@ pub(super) fn upstream() -> Upstream {
                 "cut" => {
                     client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
                     return;
+                }
+                "stall" => {
+                    client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
+                    thread::sleep(Duration::from_secs(3));
                 }
                 "cut-chunks" => {
                     client.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n");
@@ -106,11 +110,14 @@ impl Full {
 }
 
 /// This proxy with the routes that [`CONFIG`] has for Envoy, and its access log.
-pub(super) fn postern([upstream, refused, full]: [SocketAddr; 3]) -> (Proxy, tempfile::NamedTempFile) {
+pub(super) fn postern(addresses: Addresses) -> (Proxy, tempfile::NamedTempFile) {
+    let Addresses { upstream, refused, full, frames } = addresses;
     let log = tempfile::NamedTempFile::new().unwrap();
     let format = LogFormat::text(&Format::parse(LOGGED).unwrap());
     let access_log = Some(AccessLog::open(log.path()).unwrap().with_format(format));
-    let proxy = Proxy::start(Settings { access_log, ..Settings::default() }, |address| {
+    // Envoy has it on one route.
+    let idle_timeout = Duration::from_millis(500);
+    let proxy = Proxy::start(Settings { access_log, idle_timeout, ..Settings::default() }, |address| {
         let mut draft = gateway_draft(address, &[upstream]);
         draft.clusters.push(cluster("empty", endpoints(&[])));
         draft.clusters.push(cluster("refused", endpoints(&[refused])));
@@ -131,6 +138,10 @@ pub(super) fn postern([upstream, refused, full]: [SocketAddr; 3]) -> (Proxy, tem
         draft.clusters.push(Cluster { load_balancer, ..cluster("hashed", endpoints(&[upstream])) });
         let limits = Limits { max_retries: Some(0), ..Limits::default() };
         draft.clusters.push(Cluster { limits, ..cluster("once", endpoints(&[upstream])) });
+        for address in frames {
+            let protocol = UpstreamProtocol::Http2;
+            draft.clusters.push(Cluster { protocol, ..cluster("frames", endpoints(&[address])) });
+        }
         draft.route_configs = vec![route_config("test", routes())];
         draft
     });
@@ -157,6 +168,9 @@ fn edits(remove: &str, set: (&str, &str), add: &[(&str, &str)]) -> Edits {
     let add = add.iter().copied().map(value).collect();
     Edits { remove: vec![remove.to_owned()], set: vec![value(set)], add }
 }
+
+/// The first of the clusters of HTTP/2.
+const FRAMES: u32 = 7;
 
 fn routes() -> Vec<Route> {
     let request = edits(
@@ -224,6 +238,7 @@ fn routes() -> Vec<Route> {
             ..forward("/again/overflow", None)
         },
         with("/again", |forward| forward.retries = Some(Arc::new(again))),
+        forward("/idle", Some(0)),
         forward("/full", Some(3)),
         forward("/overflow", Some(4)),
         Route { fault: delay(Some(AbortStatus::Http(418))), ..forward("/delayed-abort", Some(0)) },
@@ -239,6 +254,13 @@ fn routes() -> Vec<Route> {
         forward("/empty", Some(1)),
         forward("/refused", Some(2)),
         forward("/unknown", None),
+        route(PathMatch::prefix("/blocked"), direct(502, "")),
+        route(PathMatch::prefix("/forbidden"), direct(403, "no")),
+        forward("/frames/0", Some(FRAMES)),
+        forward("/frames/1", Some(FRAMES + 1)),
+        forward("/frames/2", Some(FRAMES + 2)),
+        forward("/frames/3", Some(FRAMES + 3)),
+        forward("/frames/4", Some(FRAMES + 4)),
         route(PathMatch::prefix("/direct"), direct(418, "tea")),
         route(PathMatch::prefix("/nothing"), direct(204, "")),
         route(PathMatch::prefix("/redirect"), RouteAction::Redirect(redirect)),
