@@ -1,6 +1,6 @@
 //! A client's HTTP connection between its requests: what is left of it while nobody asks for anything.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, pin::pin};
 
 use crate::{
     access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
@@ -44,19 +44,22 @@ impl Downstream {
             connection.deadline.idle_within(patience, receive).await.ok()?.ok()?;
         }
         let received = received.as_mut()?;
-        loop {
-            let bytes = received.filled();
-            if bytes.starts_with(HTTP2_PREFACE) {
-                return Some(Spoken::Http2);
+        let reading = async {
+            loop {
+                let bytes = received.filled();
+                if bytes.starts_with(HTTP2_PREFACE) {
+                    return Some(Spoken::Http2);
+                }
+                if !bytes.is_empty() && !HTTP2_PREFACE.starts_with(bytes) {
+                    return Some(Spoken::Http1);
+                }
+                if poll_fn(|cx| received.poll_fill(cx, stream)).await.ok()? == 0 {
+                    return None;
+                }
             }
-            if !bytes.is_empty() && !HTTP2_PREFACE.starts_with(bytes) {
-                return Some(Spoken::Http1);
-            }
-            let fill = poll_fn(|cx| received.poll_fill(cx, stream));
-            if connection.deadline.within(worker.settings.head_timeout, fill).await.ok()?.ok()? == 0 {
-                return None;
-            }
-        }
+        };
+        // One limit for all of it, however it is cut to pieces.
+        connection.deadline.within(worker.settings.head_timeout, pin!(reading)).await.ok()?
     }
 
     /// Waits, without a buffer, for the first bytes of a request. `None` when the connection is to be closed.

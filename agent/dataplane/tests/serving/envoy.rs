@@ -183,9 +183,10 @@ fn shown(Answer { head, body }: Answer) -> String {
 
 fn comparable(head: &str) -> String {
     let mut lines = head.trim_end().lines();
-    // Reason phrases mean nothing.
+    // Reason phrases mean nothing, and which version of HTTP/1 an answer names neither.
     let first = lines.next().unwrap_or_default();
-    let first = first.strip_prefix("HTTP/1.1 ").map_or(first, |status| &status[..3]);
+    let status = first.strip_prefix("HTTP/1.1 ").or(first.strip_prefix("HTTP/1.0 "));
+    let first = status.map_or(first, |status| &status[..3]);
     let mut fields: Vec<_> = lines
         .map(|line| {
             let (name, value) = line.split_once(": ").unwrap_or((line, ""));

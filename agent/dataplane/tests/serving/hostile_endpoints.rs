@@ -39,6 +39,20 @@ fn sent(noticed: &Receiver<usize>) -> usize {
 }
 
 #[test]
+fn bodies_that_break_their_framing_arrive_as_far_as_they_go() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    for rest in ["4\r\nhalf\r\n0\r\nno field\r\n\r\n", "4\r\nhalf\r\nnonsense\r\n", "4\r\nhalf, and more"] {
+        let answer: &'static str = format!("{head}{rest}").leak();
+        let upstream = Upstream::answering(answer.as_bytes());
+        let proxy = impatient(&upstream);
+        let answer = proxy.connect().send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").rest_or_reset();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{rest:?}: {answer:?}");
+        assert!(answer.ends_with("\r\n\r\n4\r\nhalf\r\n"), "{rest:?}: {answer:?}");
+    }
+}
+
+#[test]
 fn trailers_without_end() {
     let beginning = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n";
     let (upstream, noticed) = endless(beginning, "x-more: more\r\n");

@@ -2,7 +2,7 @@
 //! with a reason.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     thread,
     time::{Duration, Instant},
 };
@@ -184,6 +184,22 @@ fn a_head_that_drips_in_for_too_long_is_answered_and_closed() {
     }
     assert!(start.elapsed() < PATIENCE, "nobody minds");
     assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn a_preface_that_drips_in_has_one_time_as_a_whole() {
+    let upstream = Upstream::echoing_heads();
+    let settings = Settings { head_timeout: Duration::from_millis(500), ..Settings::default() };
+    let proxy = hurried(settings, &upstream);
+    let mut client = proxy.connect();
+    client.0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    // Far longer than the limit, in pauses shorter than it.
+    let whole = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r";
+    let let_go = whole.iter().position(|byte| {
+        client.send([*byte]);
+        !matches!(client.0.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    });
+    assert!(let_go.is_some_and(|after| after < whole.len() - 1), "nobody minds: {let_go:?}");
 }
 
 #[test]

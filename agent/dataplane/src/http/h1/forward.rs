@@ -200,7 +200,10 @@ impl Session<'_> {
                 let answered = exchange.answered.get_or_insert_with(|| buffers.small());
                 let moved = match body.stage(answered, out) {
                     Ok(()) => in_time(deadline, self.move_bodies(&mut exchange, sent, &mut body, out)).await,
-                    Err(error) => Err(PumpError::Body(error)),
+                    // The client gets what came before the break, and then no end.
+                    Err(error) => {
+                        write_whole(self.connection, self.stream, out).await.and(Err(PumpError::Body(error)))
+                    }
                 };
                 if moved.is_ok() && sent.is_done() && answer.reusable {
                     exchange.release(forward.lease());

@@ -123,6 +123,10 @@ impl Session<'_> {
             Err(error) => return Parsed::Malformed(LocalReply::malformed(error)),
             Ok(Some(parsed)) => parsed,
         };
+        // HTTP/1.0 knows requests without; as in Envoy there is nobody to send them to.
+        if parsed.authority().is_none() {
+            return Parsed::Malformed(LocalReply::malformed(http1::RequestError::MissingHost));
+        }
         let Some(http) = self.connection.http(view) else { return Parsed::Unserved };
         let head = Http1Head::new(&parsed);
         let Ok(head) = Normalized::new(&head, http.path_normalization) else {

@@ -33,6 +33,10 @@ pub(super) fn upstream() -> Upstream {
                     client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
                     return;
                 }
+                "cut-trailers" => {
+                    let chunks = "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n";
+                    client.send(format!("HTTP/1.1 200 OK\r\n{chunks}not a field\r\n\r\n"));
+                }
                 "stall" => {
                     client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
                     thread::sleep(Duration::from_secs(3));
@@ -206,7 +210,8 @@ fn routes() -> Vec<Route> {
         per_try_timeout: Some(Duration::from_millis(200)),
         ..retrying()
     };
-    let again = RetryPolicy { per_try_timeout: Some(Duration::from_millis(200)), ..busy.clone() };
+    let again = busy.clone();
+    let slow = RetryPolicy { per_try_timeout: Some(Duration::from_millis(200)), ..busy.clone() };
     let overflowing = RetryPolicy { attempts: 2, ..busy.clone() };
     let delay = |abort: Option<AbortStatus>| {
         let delay = Some((Duration::from_millis(50), Share::ALL));
@@ -237,6 +242,7 @@ fn routes() -> Vec<Route> {
             }),
             ..forward("/again/overflow", None)
         },
+        with("/again/try", |forward| forward.retries = Some(Arc::new(slow))),
         with("/again", |forward| forward.retries = Some(Arc::new(again))),
         forward("/idle", Some(0)),
         forward("/full", Some(3)),
