@@ -188,9 +188,15 @@ impl Asked {
 
     /// How the connection reaches the proxy, and where the address of it comes from when it is not given.
     fn entry(&self, snapshot: &Snapshot) -> (Entry, Option<Step>) {
-        let captures = |direction| snapshot.listeners().iter().any(|l| l.direction == direction);
+        let any = |wanted: &dyn Fn(&snapshot::Listener) -> bool| snapshot.listeners().iter().any(wanted);
+        let is_gateway = any(&|listener| listener.direction == Direction::Gateway);
+        let captures = any(&|listener| {
+            listener.direction == Direction::Outbound && matches!(listener.binding, Binding::Socket(_))
+        });
+        let is_dialled =
+            |port| any(&|listener| matches!(listener.binding, Binding::Dialled(at) if at.port() == port));
         let port = self.listener.unwrap_or(self.port);
-        if captures(Direction::Gateway) || !captures(Direction::Outbound) {
+        if is_gateway || !captures || self.listener.is_some_and(is_dialled) {
             return (Entry::Port(self.listener.unwrap_or_else(|| real_port(snapshot, port))), None);
         }
         let host: Option<IpAddr> = self.host.parse().ok();

@@ -17,7 +17,7 @@ pub(crate) use self::policy::{Overflow, Policy, Slot};
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
     loopback,
-    origin::Origin,
+    origin::{Client, Origin},
     proxy_protocol::Announcement,
     shared::SharedCluster,
     sys::Source,
@@ -154,8 +154,8 @@ impl ClusterConnections {
     ) -> Option<Lease> {
         match &cluster.discovery {
             Discovery::OriginalDestination => {
-                let untried = !tried.contains(&origin.destination);
-                return untried.then(|| self.original(origin).lease());
+                let destination = origin.original_destination().filter(|to| !tried.contains(to))?;
+                return Some(self.original(destination, origin.client).lease());
             }
             Discovery::DynamicDns(dynamic) => {
                 let port = dynamic.port.unwrap_or(origin.destination.port());
@@ -264,7 +264,7 @@ impl ClusterConnections {
         Some(made)
     }
 
-    fn original(&self, Origin { destination, client, .. }: Origin<'_>) -> Rc<Upstream> {
+    fn original(&self, destination: SocketAddr, client: Option<Client<'_>>) -> Rc<Upstream> {
         let client = client.map(|client| client.source.any_port());
         self.seen((destination, self.policy.source(destination.ip(), client)))
     }

@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// The original destination of a captured connection, else the local address.
     pub(crate) destination: SocketAddr,
+    /// Whether that is the original destination.
+    is_captured: bool,
     pub(crate) direction: Direction,
     pub(crate) accepted: Instant,
     /// Address of the listener that accepted it.
@@ -104,7 +106,8 @@ impl Connection {
             }),
             _ => None,
         };
-        Origin { peer: self.peer, destination: self.destination, client, named: None }
+        let Self { peer, destination, is_captured, .. } = *self;
+        Origin { peer, destination, is_captured, client, named: None }
     }
 
     /// Whether the client's bytes came encrypted and are decrypted here.

@@ -11,7 +11,7 @@ use crate::{
     connection::Connection,
     dns::{Named, Unnamed},
     failure::LocalReply,
-    origin::Origin,
+    origin::{Origin, tell_if_unknown},
     relay::{Limits, RelayError, Transferred, relay},
     telemetry::ConnectionKey,
     tls::Speaks,
@@ -96,6 +96,9 @@ pub(crate) async fn dial(
                 tried.push(lease.address);
             }
         }
+    }
+    if tried.is_empty() {
+        tell_if_unknown(connection, view, id);
     }
     Err(failed)
 }

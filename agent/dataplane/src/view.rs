@@ -206,7 +206,8 @@ mod tests {
     }
 
     fn origin(destination: SocketAddr) -> Origin<'static> {
-        Origin { peer: "192.0.2.9:9".parse().unwrap(), destination, client: None, named: None }
+        let peer = "192.0.2.9:9".parse().unwrap();
+        Origin { peer, destination, is_captured: true, client: None, named: None }
     }
 
     fn somewhere() -> Origin<'static> {

@@ -37,7 +37,7 @@ pub struct Question<'q, R> {
 /// How the connection reached the proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Entry {
-    /// Directly: a gateway's port.
+    /// Directly: a gateway's port, or one that a sidecar's clients dial.
     Port(u16),
     /// Captured on its way out of the workload to this address.
     Outbound(SocketAddr),
@@ -106,7 +106,8 @@ pub fn explain<R: RequestHead>(
     snapshot: &Snapshot,
     live: &LiveClusters,
 ) -> Explanation {
-    let mut walk = Walk { snapshot, live, steps: Vec::new(), destination: UNKNOWN };
+    let is_captured = !matches!(question.entry, Entry::Port(_));
+    let mut walk = Walk { snapshot, live, steps: Vec::new(), destination: UNKNOWN, is_captured };
     let verdict = walk.connection(question);
     Explanation { steps: walk.steps, verdict }
 }
@@ -120,6 +121,8 @@ struct Walk<'s> {
     steps: Vec<Step>,
     /// What the client dialled.
     destination: SocketAddr,
+    /// Whether the client dialled somebody else than the proxy.
+    is_captured: bool,
 }
 
 /// The table that serves a connection, and where it was found.
@@ -295,7 +298,9 @@ impl<'s> Walk<'s> {
     ) -> String {
         let mut ends = Vec::new();
         for target in clusters.targets() {
-            let (step, end) = action::cluster((self.snapshot, self.live), (target, clusters), asked(target));
+            let known = (self.snapshot, self.live);
+            let asked = (self.is_captured, asked(target));
+            let (step, end) = action::cluster(known, (target, clusters), asked);
             self.steps.push(step);
             ends.push(end);
         }

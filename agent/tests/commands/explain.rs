@@ -187,3 +187,17 @@ fn names_that_are_looked_up_on_request_are_told_with_their_port_and_those_that_a
     assert!(plain.contains("`a.com:8080` is none of its names, *.b.com"), "{plain}");
     assert!(plain.ends_with("verdict: 503 UH no_healthy_upstream (outbound|80||*.b.com)\n"), "{plain}");
 }
+
+#[test]
+fn who_dials_a_sidecar_itself_was_on_the_way_to_nowhere_else() {
+    let yaml = "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: s, namespace: shop}, spec: {egress: [\
+                {port: {number: 9080, protocol: HTTP, name: http}, bind: 127.0.0.1, captureMode: NONE, \
+                hosts: ['*/a.com']}, {hosts: ['*/*']}]}}\n---\n\
+                {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a, namespace: shop}, spec: {\
+                hosts: [a.com], ports: [{number: 9080, name: http, protocol: HTTP}, {number: 8080, name: b, protocol: HTTP}], \
+                resolution: NONE}}\n";
+    let dialled = verdict(yaml, &["GET", "http://a.com:9080/", "--listener", "9080"]);
+    assert_eq!(dialled, "503 UH no_healthy_upstream (outbound|9080||a.com)");
+    let captured = verdict(yaml, &["GET", "http://a.com:8080/"]);
+    assert!(captured.starts_with("forwarded to outbound|8080||a.com"), "{captured}");
+}

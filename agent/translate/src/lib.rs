@@ -23,6 +23,7 @@ mod rules;
 mod sidecar_scope;
 mod surroundings;
 mod translator;
+mod uncaptured;
 mod visibility;
 mod workloads;
 mod wrong_tls;

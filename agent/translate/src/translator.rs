@@ -6,7 +6,7 @@ use crate::{
     Credentials, Proxy, ProxyKind, Translation, clusters::Clusters, credentials::Contexts,
     destinations::Destinations, draft::DraftBuilder, gateway, inbound, mutual_tls::MutualTls, outbound,
     references, registry::Registry, rules::Rules, sidecar_scope::SidecarScope, surroundings::Surroundings,
-    workloads::workloads, wrong_tls,
+    uncaptured, workloads::workloads, wrong_tls,
 };
 
 /// Translates again and again for one proxy, quickly where little has changed.
@@ -63,6 +63,7 @@ impl Translator {
         findings.extend(references::check(resources, (&registry, &rules, &destinations)));
         findings.extend(wrong_tls::check(&registry, &destinations));
         let snapshot = draft.finish(clusters, workloads(resources, proxy));
+        findings.extend(uncaptured::check(resources, &snapshot));
         self.rules = rules;
         Translation { snapshot, findings: in_order(findings) }
     }

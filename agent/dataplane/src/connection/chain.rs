@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::{
     Connection,
-    destination::{Refusal, destination},
+    destination::{Refusal, destination, is_captured},
     handshake,
 };
 use crate::{
@@ -78,6 +78,7 @@ async fn accepted(
         admitted,
         peer,
         destination,
+        is_captured: is_captured(accepting),
         direction: accepting.direction,
         accepted: Instant::now(),
         listener,

@@ -20,6 +20,11 @@ pub(super) enum Refusal {
     Unknown(io::Error),
 }
 
+/// Whether connections to a listener were on their way to somebody else, and somewhere else may be found for them.
+pub(super) fn is_captured(accepting: &Listener) -> bool {
+    accepting.direction != Direction::Gateway && !matches!(accepting.binding, Binding::Dialled(_))
+}
+
 /// The original destination of a captured connection, else the local address.
 pub(super) fn destination(
     worker: &Worker,
@@ -28,7 +33,7 @@ pub(super) fn destination(
     accepting: &Listener,
 ) -> Result<SocketAddr, Refusal> {
     let local = || stream.local_addr().map_err(Refusal::Unknown);
-    if accepting.direction == Direction::Gateway || matches!(accepting.binding, Binding::Dialled(_)) {
+    if !is_captured(accepting) {
         return local();
     }
     if accepting.direction == Direction::Inbound

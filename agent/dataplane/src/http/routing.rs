@@ -24,7 +24,7 @@ use crate::{
     connection::Connection,
     dns::{Named, Unnamed},
     failure::LocalReply,
-    origin::Origin,
+    origin::{Origin, tell_if_unknown},
     upstream::Lease,
     view::View,
 };
@@ -272,7 +272,10 @@ impl<H: RequestHead> Asked<'_, H> {
         *cookie = affinity.cookie;
         let choice = Choice { draw: draw.rotate_left(17), hash: affinity.hash };
         let origin = Origin { named: named.as_deref(), ..self.connection.origin() };
-        let picked = view.pick(cluster, origin, choice).ok_or(LocalReply::NO_HEALTHY_UPSTREAM);
+        let picked = view.pick(cluster, origin, choice).ok_or_else(|| {
+            tell_if_unknown(self.connection, view, cluster);
+            LocalReply::NO_HEALTHY_UPSTREAM
+        });
         Ok(picked.and_then(|lease| lease.for_host(host).admit_request()).map(|lease| (lease, named)))
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{Client, Proxy, Upstream, free_address, sidecar_draft};
 use dataplane::Settings;
-use snapshot::{Binding, Listener};
+use snapshot::{Binding, Direction, Discovery, Listener};
 
 // One per test that needs one: `Settings::original_destination` is a plain function.
 static SPEAKS_FIRST: OnceLock<SocketAddr> = OnceLock::new();
@@ -114,6 +114,26 @@ fn connections_to_the_proxy_itself_are_refused() {
         sidecar(&[], |stream| Ok(Some(SocketAddr::from(([10, 0, 0, 1], stream.local_addr()?.port())))));
     assert!(looped.connect().rest().is_empty());
     assert_eq!(looped.runtime.block_on(looped.plane.counts()).looped, 1);
+}
+
+#[test]
+fn whoever_dials_the_proxy_itself_is_not_sent_back_to_it() {
+    for direction in [Direction::Gateway, Direction::Outbound] {
+        let proxy = Proxy::start(Settings::default(), |address| {
+            let mut draft = sidecar_draft(address, &[]);
+            draft.clusters[0].discovery = Discovery::OriginalDestination;
+            draft.listeners[0].direction = direction;
+            draft.listeners[0].binding = match direction {
+                Direction::Outbound => Binding::Dialled(address),
+                Direction::Gateway | Direction::Inbound => Binding::Socket(address),
+            };
+            draft
+        });
+        assert!(proxy.connect().send(b"\x00opaque").rest().is_empty());
+        let answer = proxy.connect().get("/original");
+        assert_eq!((answer.status(), answer.text()), ("503", "no healthy upstream"));
+        assert_eq!(proxy.runtime.block_on(proxy.plane.counts()).connections, 2, "{direction:?}");
+    }
 }
 
 #[test]

@@ -161,11 +161,11 @@ fn describe_redirect(redirect: &Redirect, request: &impl RequestHead, came_by: C
 }
 
 /// A destination and its endpoints; the text says where a request for it ends. `asked` is the host or server name that
-/// is asked for.
+/// is asked for; `is_captured` whether the client was on its way to somebody else.
 pub(super) fn cluster(
     (snapshot, live): (&Snapshot, &LiveClusters),
     (target, all): (&ClusterTarget, &WeightedClusters),
-    asked: &str,
+    (is_captured, asked): (bool, &str),
 ) -> (Step, String) {
     let name = target.name.as_str();
     let mut because: Vec<String> = share(target, all).into_iter().collect();
@@ -185,7 +185,7 @@ pub(super) fn cluster(
         describe_headers(" for this cluster", headers, &mut because);
     }
     let mut step = Step { because, ..Step::chosen("cluster", name, "") };
-    let end = endpoints::describe(cluster, (live, asked), &mut step);
+    let end = endpoints::describe(cluster, live, (is_captured, asked), &mut step);
     (step, end)
 }
 

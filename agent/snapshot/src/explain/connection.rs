@@ -1,7 +1,5 @@
 //! Which listener and filter chain a connection meets, and whether its TLS handshake can succeed.
 
-use std::net::SocketAddr;
-
 use super::{Entry, Question, Rejected, SHOWN, Step, Walk, reasons};
 use crate::{
     Application, Binding, ClientCertificates, ConnectionFacts, Direction, FilterChain, Listener, ListenerId,
@@ -39,21 +37,21 @@ impl<'s> Walk<'s> {
     }
 
     fn on_port(&self, port: u16) -> Option<ListenerId> {
-        self.bound(|listener, at| at.port() == port && listener.direction == Direction::Gateway)
+        let listeners = (0..).map(ListenerId).zip(self.snapshot.listeners());
+        let mut dialled = listeners.filter(|(_, listener)| match listener.binding {
+            Binding::Socket(at) => at.port() == port && listener.direction == Direction::Gateway,
+            Binding::Dialled(at) => at.port() == port,
+            Binding::Captured(_) => false,
+        });
+        dialled.next().map(|(id, _)| id)
     }
 
     /// The listener that captures one direction.
     fn of(&self, direction: Direction) -> Option<ListenerId> {
-        self.bound(|listener, _| listener.direction == direction)
-    }
-
-    /// The first listener with a socket of its own that is wanted.
-    fn bound(&self, wanted: impl Fn(&Listener, SocketAddr) -> bool) -> Option<ListenerId> {
         let listeners = (0..).map(ListenerId).zip(self.snapshot.listeners());
-        let mut bound = listeners.filter(|(_, listener)| match listener.binding {
-            Binding::Socket(at) => wanted(listener, at),
-            Binding::Dialled(_) | Binding::Captured(_) => false,
-        });
+        let is_bound = |listener: &Listener| matches!(listener.binding, Binding::Socket(_));
+        let mut bound =
+            listeners.filter(|(_, listener)| is_bound(listener) && listener.direction == direction);
         bound.next().map(|(id, _)| id)
     }
 

@@ -9,9 +9,19 @@ use crate::{Cluster, Discovery, Dns, EndpointLevel, EndpointPlan, LiveClusters, 
 const SHOWN: usize = 10;
 
 /// Says in `step` who may be picked and who not; returns where a request ends.
-pub(super) fn describe(cluster: &Cluster, (live, asked): (&LiveClusters, &str), step: &mut Step) -> String {
+pub(super) fn describe(
+    cluster: &Cluster,
+    live: &LiveClusters,
+    (is_captured, asked): (bool, &str),
+    step: &mut Step,
+) -> String {
     let name = &cluster.name;
     match &cluster.discovery {
+        Discovery::OriginalDestination if !is_captured => {
+            let because = "the endpoint is the address the client dialled, and that is the proxy itself";
+            step.because.push(because.to_owned());
+            format!("503 UH no_healthy_upstream ({name})")
+        }
         Discovery::OriginalDestination => {
             step.because.push("the endpoint is the address the client dialled".to_owned());
             format!("{name} (original destination)")
@@ -141,7 +151,7 @@ mod tests {
             live.entry("c").endpoints.entry(*address).or_default().is_ejected = true;
         }
         let mut step = Step { because: Vec::new(), ..Step::chosen("cluster", "c", "") };
-        let end = describe(&cluster, (&live, ""), &mut step);
+        let end = describe(&cluster, &live, (true, ""), &mut step);
         (step, end)
     }
 
