@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::Context;
 use dataplane::{
-    AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, NameFamilies, NameSettings, Settings,
+    AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, NameFamilies, NameSettings,
+    PeerMetadata, Settings,
 };
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
@@ -17,6 +18,7 @@ use nix::{
 };
 use resources::{InboundTrafficPolicy, MeshConfig, ReadDefaults};
 use rules::ports::{PROXY_ID, Port, TPROXY_MARK};
+use snapshot::Workload;
 use sources::{Directories, Source};
 use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, certificate_paths};
 
@@ -111,10 +113,25 @@ fn interfaces(options: &ProxyOptions) -> Result<Vec<Interface>, BindError> {
 }
 
 fn metrics(options: &ProxyOptions, plane: &DataPlane, log: Option<AccessLog>) -> Metrics {
+    Metrics::new(plane.telemetry(), workload(options), log, options.application_metrics.clone())
+}
+
+fn workload(options: &ProxyOptions) -> Workload {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let place = (options.namespace.as_str(), options.cluster_id.as_str());
-    let workload = metrics::own_workload(&options.name, place, &options.labels, variable);
-    Metrics::new(plane.telemetry(), workload, log, options.application_metrics.clone())
+    metrics::own_workload(&options.name, place, &options.labels, variable)
+}
+
+/// What proxies of the mesh are told of this one, under the name that Istio gives a proxy.
+fn peer_metadata(options: &ProxyOptions) -> PeerMetadata {
+    let kind = match options.kind {
+        ProxyKind::Sidecar => "sidecar",
+        ProxyKind::Router => "router",
+    };
+    let ProxyOptions { name, namespace, cluster_domain, .. } = options;
+    let ip = options.ips.first().map_or_else(|| "0.0.0.0".to_owned(), ToString::to_string);
+    let id = format!("{kind}~{ip}~{name}.{namespace}~{namespace}.svc.{cluster_domain}");
+    PeerMetadata::new(&workload(options), id)
 }
 
 fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Result<Settings> {
@@ -137,6 +154,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
             Some(Duration::ZERO) => FOR_EVER,
             Some(limit) => limit,
         },
+        peer_metadata: Some(peer_metadata(options)),
         gateway_trusted_proxies: mesh.gateway_trusted_proxies,
         names: NameSettings { server: None, families: name_families(options) },
         ..Settings::default()

@@ -5,7 +5,7 @@ mod destination;
 mod handshake;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -14,14 +14,14 @@ use std::{
 
 use snapshot::{
     Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, ListenerId,
-    NetworkFilter, RequestHead, Transport as TransportProtocol,
+    NetworkFilter, RequestHead, Transport as TransportProtocol, Workload,
 };
 use tokio::net::TcpStream;
 
 use self::chain::Service;
 use crate::{
     accept::Admitted,
-    http,
+    http::{self, PEER_METADATA, PEER_METADATA_ID, PeerMetadata},
     origin::{Client, ForClient, Origin},
     sys::Source,
     tcp,
@@ -52,6 +52,14 @@ pub(crate) fn serve(
     }
 }
 
+/// What a client says of itself and asks, as proxies of the mesh do.
+#[derive(Default)]
+struct Introduction {
+    /// Whether it wants to know who answers.
+    asks: bool,
+    workload: Option<Arc<Workload>>,
+}
+
 /// What is known of a connection for its whole life.
 pub(crate) struct Connection {
     admitted: Admitted,
@@ -72,6 +80,8 @@ pub(crate) struct Connection {
     /// What the handshake came to, if TLS was terminated here.
     session: Option<Session>,
     http: Cell<Option<(u64, HttpConnections)>>,
+    /// What the client has said of itself with its first request.
+    introduction: OnceCell<Introduction>,
     /// Who the client is by the snapshot of a number, once it was asked for.
     client: Cell<Option<(u64, PeerId)>>,
     /// The application at loopback, called from the client's own address and port.
@@ -125,8 +135,28 @@ impl Connection {
         self.session.as_ref()
     }
 
+    /// Takes in how the client of an inbound connection introduces itself with its first request.
+    pub(crate) fn introduce(&self, request: &impl RequestHead) {
+        if self.direction != Direction::Inbound || self.introduction.get().is_some() {
+            return;
+        }
+        let said = request.header(PEER_METADATA);
+        let asks = said.is_some() || request.header(PEER_METADATA_ID).is_some();
+        // What it says counts only beside what it proves.
+        let proved = said.filter(|_| self.session().is_some_and(|session| session.client.is_some()));
+        let workload = proved.and_then(PeerMetadata::read).map(Arc::new);
+        _ = self.introduction.set(Introduction { asks, workload });
+        self.client.set(None);
+    }
+
+    /// What the client of an inbound connection is told of the workload, if it asks.
+    pub(crate) fn introduction(&self) -> Option<&PeerMetadata> {
+        self.introduction.get().filter(|said| said.asks)?;
+        self.worker().metadata.as_deref()
+    }
+
     /// Who the client of an inbound connection is, for the metrics: the workload at its address, else what its
-    /// certificate says.
+    /// certificate says and what it says itself.
     pub(crate) fn client(&self) -> PeerId {
         let worker = self.worker();
         let view = worker.view();
@@ -139,7 +169,10 @@ impl Connection {
         let principal = shown.map(|shown| Arc::from(shown.principal()));
         let peer = match (view.snapshot.workloads().at(self.peer.ip()), principal) {
             (Some(known), principal) => Peer { principal, ..Peer::of(known, false) },
-            (None, Some(principal)) => Peer::of_principal(principal),
+            (None, Some(principal)) => {
+                let introduced = self.introduction.get().and_then(|said| said.workload.as_ref());
+                Peer::of_principal(principal, introduced)
+            }
             (None, None) => Peer::default(),
         };
         let id = worker.recorder.peers.id(peer);

@@ -14,6 +14,7 @@ mod h2;
 mod head;
 mod kept;
 mod mirror;
+mod peer_metadata;
 mod pump;
 mod retry;
 mod routing;
@@ -38,6 +39,8 @@ use crate::{
     upstream::Lease,
 };
 
+pub use self::peer_metadata::PeerMetadata;
+pub(crate) use self::peer_metadata::{PEER_METADATA, PEER_METADATA_ID};
 pub(crate) use self::{downstream::Downstream, h1::Workspaces};
 
 /// Serves a connection whose chain says HTTP, in the version the client speaks.

@@ -43,6 +43,7 @@ mod wrong_tls;
 
 pub use access_log::{AccessLog, JsonFormat, LogFormat};
 pub use dns::{NameFamilies, NameSettings};
+pub use http::PeerMetadata;
 pub use loopback::LoopbackAnswers;
 pub use plane::{DataPlane, DrainTime, Published, TelemetryReader};
 pub use sockets::{BindError, listen};

@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn requests_of_different_peers_are_counted_apart_in_all_workers() {
-        let peer = |name: &str| Peer::of_principal(name.into());
+        let peer = |name: &str| Peer::of_principal(name.into(), None);
         let sum = ["ab", "ba"].map(|met| {
             let recorder = Recorder::default();
             for name in met.chars() {

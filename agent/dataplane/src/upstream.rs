@@ -174,6 +174,11 @@ impl Upstream {
         self.peer.set(None);
     }
 
+    /// Whether a proxy of the mesh stands before it.
+    pub(crate) fn is_in_mesh(&self) -> bool {
+        self.speaks_mesh_tls
+    }
+
     /// Whether it is spoken to in the mutual TLS of the mesh.
     pub(crate) fn speaks_mutual_tls(&self) -> bool {
         let policy = self.policy.borrow();

@@ -18,7 +18,7 @@ use crate::{
     complaints::Complaints,
     dns::{AskedNames, Questions},
     handshakes::Handshakes,
-    http::Workspaces,
+    http::{PeerMetadata, Workspaces},
     pipe::Pipes,
     telemetry::Recorder,
     timer::Timers,
@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     pub(crate) recorder: Recorder,
     /// Names that requests and connections ask for.
     pub(crate) names: Rc<AskedNames>,
+    /// What other proxies of the mesh are told of the workload.
+    pub(crate) metadata: Option<Rc<PeerMetadata>>,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Vec<u8>>>,
     counts: Cell<Counts>,
@@ -68,6 +70,7 @@ impl Worker {
             pipes: Rc::new(Pipes::new(settings.workers)),
             handshakes: Handshakes::new(settings.max_handshakes),
             complaints: Complaints::default(),
+            metadata: settings.peer_metadata.clone().map(Rc::new),
             settings,
             buffers: Rc::default(),
             workspaces: Workspaces::default(),

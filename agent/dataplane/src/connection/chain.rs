@@ -1,6 +1,13 @@
 //! A connection from accept to its filter chain: original destination, listener, inspection, chain.
 
-use std::{cell::Cell, io, net::SocketAddr, pin::pin, rc::Rc, time::Instant};
+use std::{
+    cell::{Cell, OnceCell},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    time::Instant,
+};
 
 use snapshot::{Application, Direction, Inspection, NetworkFilter, Transport as TransportProtocol};
 use tokio::net::TcpStream;
@@ -87,6 +94,7 @@ async fn accepted(
         server_name: None,
         session: None,
         http: Cell::new(None),
+        introduction: OnceCell::new(),
         client: Cell::new(None),
         at_loopback: ForClient::default(),
     };

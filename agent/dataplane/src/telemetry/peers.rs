@@ -23,10 +23,13 @@ impl Peer {
         }
     }
 
-    /// One of whom nothing is known but what its certificate says.
-    pub(crate) fn of_principal(principal: Arc<str>) -> Self {
-        let in_namespace =
-            |namespace: &str| Arc::new(Workload { namespace: namespace.to_owned(), ..Workload::default() });
+    /// One of whom nothing is known but what its certificate says, and what it says itself: that counts only for the
+    /// namespace it has proved to be of.
+    pub(crate) fn of_principal(principal: Arc<str>, introduced: Option<&Arc<Workload>>) -> Self {
+        let in_namespace = |namespace: &str| match introduced {
+            Some(workload) if workload.namespace == namespace => Arc::clone(workload),
+            _ => Arc::new(Workload { namespace: namespace.to_owned(), ..Workload::default() }),
+        };
         Self { workload: namespace_of(&principal).map(in_namespace), principal: Some(principal) }
     }
 }
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn the_number_of_peers_is_bounded() {
         let peers = Peers::default();
-        let id = |number: usize| peers.id(Peer::of_principal(number.to_string().into()));
+        let id = |number: usize| peers.id(Peer::of_principal(number.to_string().into(), None));
         let first = id(0);
         for number in 1..MAX_PEERS + 5 {
             id(number);
@@ -107,11 +110,22 @@ mod tests {
     #[test]
     fn identities_tell_the_namespace() {
         let namespace = |principal: &str| {
-            Peer::of_principal(principal.into()).workload.map(|workload| workload.namespace.clone())
+            Peer::of_principal(principal.into(), None).workload.map(|workload| workload.namespace.clone())
         };
         assert_eq!(namespace("spiffe://cluster.local/ns/prod/sa/web").as_deref(), Some("prod"));
         for foreign in ["", "spiffe://cluster.local/web", "https://a/ns/prod/sa/web"] {
             assert_eq!(namespace(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn what_a_peer_says_counts_only_for_its_own_namespace() {
+        let said = |namespace: &str| {
+            let workload =
+                Workload { name: "web".to_owned(), namespace: namespace.to_owned(), ..Workload::default() };
+            let peer = Peer::of_principal("spiffe://td/ns/prod/sa/web".into(), Some(&workload.into()));
+            peer.workload.unwrap().name.clone()
+        };
+        assert_eq!((said("prod").as_str(), said("bank").as_str()), ("web", ""));
     }
 }

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::net::TcpStream;
 
-use crate::{access_log::AccessLog, dns::NameSettings, loopback::LoopbackAnswers};
+use crate::{access_log::AccessLog, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers};
 
 /// Asks where a captured connection was going; see [`crate::original_destination`]. Tests put their own here.
 pub type OriginalDestination = fn(&TcpStream) -> io::Result<Option<SocketAddr>>;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// How names of endpoints are resolved.
     pub names: NameSettings,
+    /// What other proxies of the mesh are told of the workload, for their metrics.
+    pub peer_metadata: Option<PeerMetadata>,
     /// Where the access log goes, if it is on.
     pub access_log: Option<AccessLog>,
 }
@@ -72,6 +74,7 @@ impl Default for Settings {
             handshake_timeout: Duration::from_secs(15),
             max_handshakes: 1024,
             names: NameSettings::default(),
+            peer_metadata: None,
             access_log: None,
         }
     }

@@ -5,14 +5,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use dataplane::Settings;
+use dataplane::{PeerMetadata, Settings};
 use rcgen::SanType;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs, pki_types::ServerName,
 };
 use snapshot::{
-    Application, Certificate, ClientCertificates, Credential, Draft, FilterChain, FilterChainMatch,
-    KnownWorkload, NameMatch, PeerRules, TlsContext, TlsContextId, Transport, Workload,
+    Application, Certificate, ClientCertificates, Credential, Discovery, Draft, FilterChain,
+    FilterChainMatch, KnownWorkload, NameMatch, PeerRules, TlsContext, TlsContextId, Transport, Workload,
 };
 
 use crate::{
@@ -63,6 +63,15 @@ fn inbound(address: SocketAddr, app: SocketAddr, issuer: &Issuer, strict: bool) 
 
 /// Asks over TLS; the server's certificate is not looked at by name, as between proxies.
 fn ask(proxy: &Proxy, issuer: &Issuer, shown: Option<&Issued>, protocols: &[&str]) -> Result<String, String> {
+    ask_with("", proxy, issuer, (shown, protocols))
+}
+
+fn ask_with(
+    fields: &str,
+    proxy: &Proxy,
+    issuer: &Issuer,
+    (shown, protocols): (Option<&Issued>, &[&str]),
+) -> Result<String, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(issuer.der()).unwrap();
@@ -78,8 +87,8 @@ fn ask(proxy: &Proxy, issuer: &Issuer, shown: Option<&Issued>, protocols: &[&str
     let tcp: TcpStream = Client::connect(proxy.address).0;
     let session = ClientConnection::new(Arc::new(config), ServerName::try_from("a.com").unwrap()).unwrap();
     let mut stream = StreamOwned::new(session, tcp);
-    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n")
-        .map_err(|e| e.to_string())?;
+    let request = format!("GET / HTTP/1.1\r\nhost: a.com\r\n{fields}\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).map_err(|e| e.to_string())?;
     let mut first = [0; 12];
     std::io::Read::read_exact(&mut stream, &mut first).map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&first).into_owned())
@@ -187,4 +196,63 @@ fn metrics_name_the_endpoint_by_its_address() {
     met.sort_unstable();
     // Nothing is proved in clear text.
     assert_eq!(met, [(None, &None), (Some("web"), &None)]);
+}
+
+fn introduced(name: &str, namespace: &str) -> PeerMetadata {
+    let [name, namespace] = [name, namespace].map(str::to_owned);
+    PeerMetadata::new(
+        &Workload { name, namespace, ..Workload::default() },
+        "sidecar~10.0.0.1~pod.a~a.svc.cluster.local",
+    )
+}
+
+#[test]
+fn clients_of_the_mesh_introduce_themselves_and_are_answered_in_kind() {
+    static APPLICATION: OnceLock<SocketAddr> = OnceLock::new();
+    let issuer = Issuer::new();
+    let web = Upstream::echoing_heads();
+    APPLICATION.set(web.address).unwrap();
+    let settings = Settings {
+        original_destination: |_| Ok(APPLICATION.get().copied()),
+        peer_metadata: Some(introduced("web", "a")),
+        ..Settings::default()
+    };
+    let proxy = Proxy::start(settings, |address| inbound(address, web.address, &issuer, false));
+    let peer = workload(&issuer, "spiffe://td/ns/b/sa/client");
+    for namespace in ["b", "forged"] {
+        let said = introduced("client", namespace).to_string();
+        let shown = (Some(&peer), &["istio-http/1.1"][..]);
+        assert_eq!(ask_with(&said, &proxy, &issuer, shown).unwrap(), "HTTP/1.1 200");
+    }
+    let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+    let met = telemetry.requests.keys().filter_map(|key| key.peer.workload.as_ref());
+    let mut met: Vec<_> = met.map(|peer| (peer.name.as_str(), peer.namespace.as_str())).collect();
+    met.sort_unstable();
+    assert_eq!(met, [("", "b"), ("client", "b")]);
+    // Who asks in clear text is told, too; the application sees nothing of it.
+    let said = introduced("client", "b").to_string();
+    let answer = proxy.connect().send(format!("GET / HTTP/1.1\r\nhost: a.com\r\n{said}\r\n")).answer();
+    assert!(answer.head.contains(&introduced("web", "a").to_string()), "{}", answer.head);
+    assert!(!String::from_utf8_lossy(&answer.body).contains("peer-metadata"), "{answer:?}");
+    assert!(!proxy.connect().get("/").head.contains("peer-metadata"));
+}
+
+#[test]
+fn endpoints_of_the_mesh_are_told_who_calls_and_no_others() {
+    let web = Upstream::echoing_heads();
+    let settings = || Settings { peer_metadata: Some(introduced("web", "a")), ..Settings::default() };
+    let ask = |in_mesh: bool| {
+        let proxy = Proxy::start(settings(), |address| {
+            let mut draft = gateway_draft(address, &[web.address]);
+            if let Discovery::Endpoints(localities) = &mut draft.clusters[0].discovery {
+                localities[0].endpoints[0].speaks_mesh_tls = in_mesh;
+            }
+            draft
+        });
+        let said = "GET / HTTP/1.1\r\nhost: a.com\r\nx-envoy-peer-metadata: forged\r\n\r\n";
+        String::from_utf8(proxy.connect().send(said).answer().body).unwrap()
+    };
+    let (inside, outside) = (ask(true), ask(false));
+    assert!(inside.contains(&introduced("web", "a").to_string()) && !inside.contains("forged"), "{inside}");
+    assert!(!outside.contains("peer-metadata"), "{outside}");
 }

@@ -133,7 +133,7 @@ impl Session<'_> {
             self.connection.worker().count(|counts| counts.requests += 1);
             return Parsed::Malformed(LocalReply::BAD_PATH);
         };
-        let added = Added::new(self.connection, &http, &head);
+        let mut added = Added::new(self.connection, &http, &head);
         let protocol = parsed.version.as_str();
         let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
         let mut routed = match route(&asked, view, http.route_config, fastrand::u64(..)) {
@@ -145,6 +145,7 @@ impl Session<'_> {
         let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
         let mut http2_head = None;
         if let Action::Forward(forwarding) = &routed.action {
+            added.introduce(self.connection, &forwarding.lease);
             let changes = forwarding.changes.as_deref();
             let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
             match UpstreamVersion::of(protocol, UpstreamVersion::Http1) {

@@ -118,12 +118,13 @@ fn prepare<'v>(
     let head = Http2Head::new(parts)?;
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
     let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
-    let added = Added::new(connection, &http, &head);
+    let mut added = Added::new(connection, &http, &head);
     let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start };
     let routed = route(&asked, view, http.route_config, fastrand::u64(..))
         .map_err(|Unresolved(name)| Unprepared::Unresolved(name))?;
     record_request(connection, line, &head, ("HTTP/2", &added, &routed));
     let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
+    added.introduce(connection, &forwarding.lease);
     let changes = forwarding.changes.as_deref();
     let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
     match UpstreamVersion::of(protocol, UpstreamVersion::Http2) {

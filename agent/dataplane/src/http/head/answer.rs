@@ -10,7 +10,7 @@ use super::{Changed, FieldSink, visit_end_to_end};
 use crate::{
     connection::Connection,
     failure::LocalReply,
-    http::{edits::AnswerChanges, substitute::AnswerFacts},
+    http::{PEER_METADATA, PEER_METADATA_ID, PeerMetadata, edits::AnswerChanges, substitute::AnswerFacts},
 };
 
 const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
@@ -113,18 +113,20 @@ impl AnswerHead<'_> {
 pub(in crate::http) struct AnswerFields<'c> {
     server: &'static str,
     date: [u8; 29],
+    /// What a client in the mesh is told of the workload.
+    introduction: Option<&'c PeerMetadata>,
     /// What the route changes.
     changes: Option<&'c AnswerChanges<'c>>,
 }
 
 impl<'c> AnswerFields<'c> {
-    pub(in crate::http) fn of(connection: &Connection, changes: Option<&'c AnswerChanges<'c>>) -> Self {
+    pub(in crate::http) fn of(connection: &'c Connection, changes: Option<&'c AnswerChanges<'c>>) -> Self {
         // Istio overwrites the server field at gateways and towards callers; its outbound side keeps Envoy's name.
         let server = match connection.direction {
             Direction::Outbound => "envoy",
             Direction::Inbound | Direction::Gateway => "istio-envoy",
         };
-        Self { server, date: connection.worker().date(), changes }
+        Self { server, date: connection.worker().date(), introduction: connection.introduction(), changes }
     }
 
     /// Writes the fields of an upstream's answer, without its framing. `service_time` is how long it took to come.
@@ -159,6 +161,8 @@ impl<'c> AnswerFields<'c> {
                     false
                 }
                 6 => name.eq_ignore_ascii_case("server"),
+                21 => name.eq_ignore_ascii_case(PEER_METADATA),
+                24 => name.eq_ignore_ascii_case(PEER_METADATA_ID),
                 14 => !keeps_length && name.eq_ignore_ascii_case("content-length"),
                 29 => name.eq_ignore_ascii_case(SERVICE_TIME),
                 _ => false,
@@ -172,6 +176,9 @@ impl<'c> AnswerFields<'c> {
             sink.field("date", &self.date);
         }
         sink.field("server", self.server.as_bytes());
+        if let Some(introduction) = self.introduction {
+            introduction.write(sink);
+        }
     }
 
     /// Writes the fields of an answer of our own.
@@ -230,12 +237,13 @@ mod tests {
 
     #[test]
     fn answers_get_server_date_and_service_time_and_lose_hop_by_hop_fields() {
-        let head =
-            "HTTP/1.1 200 OK\r\nServer: nginx\r\nConnection: close\r\nX-A: 1\r\nContent-Length: 2\r\n\r\n";
+        let head = "HTTP/1.1 200 OK\r\nServer: nginx\r\nConnection: close\r\nX-A: 1\r\nX-Envoy-Peer-Metadata: a\r\n\
+             X-Envoy-Peer-Metadata-Id: b\r\nContent-Length: 2\r\n\r\n";
         let mut slots = http1::HeaderSlots::new();
         let limits = http1::Limits::default();
         let response = http1::parse_response(head.as_bytes(), &limits, "GET", &mut slots).unwrap().unwrap();
-        let fields = AnswerFields { server: "istio-envoy", date: [b'D'; 29], changes: None };
+        let fields =
+            AnswerFields { server: "istio-envoy", date: [b'D'; 29], introduction: None, changes: None };
         let mut out = Vec::new();
         fields.write_response(
             &mut out,
@@ -258,7 +266,7 @@ mod tests {
         let limits = http1::Limits::default();
         let response = http1::parse_response(head.as_bytes(), &limits, "HEAD", &mut slots).unwrap().unwrap();
         let mut out = Vec::new();
-        let fields = AnswerFields { server: "envoy", date: [b'D'; 29], changes: None };
+        let fields = AnswerFields { server: "envoy", date: [b'D'; 29], introduction: None, changes: None };
         fields.write_response(
             &mut out,
             &AnswerHead::Http1(&response),

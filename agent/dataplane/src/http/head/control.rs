@@ -15,6 +15,7 @@ pub(super) fn is_dropped(name: &str, direction: Direction) -> bool {
     let Some(rest) = after_prefix(name) else { return false };
     let among = |names: &[&str]| names.iter().any(|name| rest.eq_ignore_ascii_case(name));
     among(&OF_ROUTERS)
+        || among(&OF_PROXIES)
         || match direction {
             Direction::Gateway => among(&OF_THE_MESH),
             // The application has no use for it.
@@ -43,6 +44,9 @@ const OF_ROUTERS: [&str; 16] = [
     "upstream-stream-duration-ms",
 ];
 
+/// By which proxies of the mesh introduce themselves to the next one: applications have no use for it, and may not say it.
+const OF_PROXIES: [&str; 2] = ["peer-metadata", "peer-metadata-id"];
+
 /// What Envoy removes of requests from outside the mesh, too.
 const OF_THE_MESH: [&str; 6] = [
     DECORATOR_OPERATION,
@@ -68,7 +72,8 @@ mod tests {
         assert_eq!(dropped("X-Envoy-Upstream-Rq-Timeout-Ms"), [true; 3]);
         assert_eq!(dropped("x-envoy-original-path"), [false, false, true]);
         assert_eq!(dropped("x-envoy-decorator-operation"), [false, true, true]);
-        for kept in ["x-envoy-attempt-count", "x-envoy-peer-metadata", "x-retry-on", "x-envoy-", "é-envoy"] {
+        assert_eq!(dropped("x-envoy-peer-metadata-id"), [true; 3]);
+        for kept in ["x-envoy-attempt-count", "x-retry-on", "x-envoy-", "é-envoy"] {
             assert_eq!(dropped(kept), [false; 3], "{kept}");
         }
     }

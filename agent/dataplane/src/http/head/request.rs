@@ -11,7 +11,12 @@ use http1::BodyLength;
 use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
 
 use super::{Changed, FieldSink, control};
-use crate::{connection::Connection, http::edits::RequestChanges, tls::ClientCertificate};
+use crate::{
+    connection::Connection,
+    http::{PeerMetadata, edits::RequestChanges},
+    tls::ClientCertificate,
+    upstream::Upstream,
+};
 
 /// What this proxy adds to a request, by the side of the workload it serves.
 pub(in crate::http) struct Added {
@@ -26,6 +31,8 @@ pub(in crate::http) struct Added {
     /// Present when the client sent none, or one that is not trusted.
     request_id: Option<[u8; UUID_LEN]>,
     client_certificate: CertificateField,
+    /// What a proxy of the mesh before the endpoint is told of the workload.
+    introduction: Option<Rc<PeerMetadata>>,
 }
 
 /// What becomes of `x-forwarded-client-cert`.
@@ -86,7 +93,24 @@ impl Added {
             client = forwarded_client(request, proxies).unwrap_or(peer);
             scheme = forwarded_scheme(request).unwrap_or(scheme);
         }
-        Self { direction, scheme, peer, client, has_trusted_proxies, request_id, client_certificate }
+        connection.introduce(request);
+        Self {
+            direction,
+            scheme,
+            peer,
+            client,
+            has_trusted_proxies,
+            request_id,
+            client_certificate,
+            introduction: None,
+        }
+    }
+
+    /// Introduces the workload to the proxy of the mesh that stands before an endpoint, if one does.
+    pub(in crate::http) fn introduce(&mut self, connection: &Connection, endpoint: &Upstream) {
+        if self.direction != Direction::Inbound && endpoint.is_in_mesh() {
+            self.introduction.clone_from(&connection.worker().metadata);
+        }
     }
 
     /// The client's address; without its port when other proxies tell it.
@@ -190,6 +214,9 @@ impl Added {
         }
         if self.counts_attempts() {
             sink.field(ATTEMPT_COUNT, b"1");
+        }
+        if let Some(introduction) = &self.introduction {
+            introduction.write(sink);
         }
     }
 
@@ -367,6 +394,7 @@ mod tests {
             request_id: (direction == Direction::Gateway || head.header(REQUEST_ID).is_none())
                 .then(|| uuid_v4(0)),
             client_certificate: CertificateField::Removed,
+            introduction: None,
         };
         let mut out = Vec::new();
         write_request_head(&mut out, &head, &added, request.body, (None, None));

@@ -7,7 +7,7 @@ pub(super) const CASES: &[&str] = &[
      x-envoy-upstream-rq-timeout-ms: 1\nx-envoy-unknown: 1\nx-envoy-internal: true\n\
      x-envoy-external-address: 1.1.1.1\nx-envoy-original-path: /o\nx-envoy-decorator-operation: o\n\
      x-envoy-attempt-count: 7\nx-envoy-expected-rq-timeout-ms: 9\nx-envoy-ip-tags: t\n\
-     x-envoy-force-trace: 1\nx-envoy-peer-metadata: m\nx-client-trace-id: c\n\n",
+     x-envoy-force-trace: 1\nx-client-trace-id: c\n\n",
     "GET /rewrite/a?b=/rewrite/ HTTP/1.1\nhost: test\n\n",
     "GET /whole/a?b HTTP/1.1\nhost: test\n\n",
     "GET /headers HTTP/1.1\nhost: test\nx-gone: 1\nx-set: old\nx-kept: k\n\n",
