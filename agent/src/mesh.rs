@@ -91,7 +91,9 @@ pub(crate) fn options(mesh: &MeshConfig) -> MeshOptions {
         auto_mtls: mesh.enable_auto_mtls.unwrap_or(defaults.auto_mtls),
         mesh_mtls: mesh.mesh_mtls.clone(),
         tls_defaults: mesh.tls_defaults.clone(),
-        trust_domain: mesh.trust_domain.clone().unwrap_or_else(|| defaults.trust_domain.clone()),
+        trust_domain: (mesh.trust_domain.clone().filter(|name| !name.is_empty()))
+            .unwrap_or_else(|| defaults.trust_domain.clone()),
+        trust_domain_aliases: mesh.trust_domain_aliases.clone(),
         ..defaults
     }
 }

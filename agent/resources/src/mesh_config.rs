@@ -2,6 +2,7 @@
 
 mod forward_client_cert;
 mod tls;
+mod trust_domains;
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,6 +55,8 @@ pub struct MeshConfig {
     pub tls_defaults: MeshTls,
     /// The trust domain of the mesh (`trustDomain`), if it is written.
     pub trust_domain: Option<String>,
+    /// Further trust domains whose identities are those of the mesh (`trustDomainAliases`).
+    pub trust_domain_aliases: Vec<String>,
 }
 
 /// What is done to the path of a request before it is matched.
@@ -202,6 +205,17 @@ impl Shape for MeshConfig {
             mesh_mtls: fields.or_default("meshMTLS"),
             tls_defaults: fields.or_default("tlsDefaults"),
             trust_domain: fields.optional("trustDomain"),
+            trust_domain_aliases: fields.or_default("trustDomainAliases"),
+        }
+    }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        if let Some(name) = self.trust_domain.as_deref().filter(|name| !name.is_empty()) {
+            trust_domains::check(name, &at.field("trustDomain"), context);
+        }
+        let aliases = at.field("trustDomainAliases");
+        for (index, name) in self.trust_domain_aliases.iter().enumerate() {
+            trust_domains::check(name, &aliases.index(index), context);
         }
     }
 }
@@ -452,6 +466,20 @@ mod tests {
             (&*config.tls_defaults.cipher_suites, &*config.tls_defaults.ecdh_curves),
             (&["A".to_owned()][..], &["P-256".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn trust_domains_are_names() {
+        let (config, findings) = read("trustDomain: td1\ntrustDomainAliases: [td2, cluster.local]\n");
+        assert_eq!((config.unwrap().trust_domain_aliases.len(), findings), (2, vec![]));
+        for (text, at) in [
+            ("trustDomain: spiffe://td1\n", "trustDomain: is not a trust domain (found `spiffe://td1`;"),
+            ("trustDomainAliases: [td1, td2/ns]\n", "trustDomainAliases[1]: is not a trust domain"),
+            ("trustDomainAliases: ['']\n", "trustDomainAliases[0]: is not a trust domain"),
+        ] {
+            let (config, findings) = read(text);
+            assert!(config.is_none() && findings[0].contains(at), "{text}: {findings:?}");
+        }
     }
 
     #[test]

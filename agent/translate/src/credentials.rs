@@ -151,7 +151,8 @@ impl<'c> Contexts<'c> {
         };
         let (mut credential, wrong) = self.loader.credential(CredentialSource::Workload(identity));
         let (authority, wrong_authority) = self.loader.authority(AuthoritySource::Workload(identity));
-        let names = vec![NameMatch::Prefix(format!("spiffe://{}/", self.proxy.mesh.trust_domain))];
+        let domains = self.proxy.mesh.trust_domains();
+        let names = domains.iter().map(|domain| NameMatch::Prefix(format!("spiffe://{domain}/"))).collect();
         let clients = ClientCertificates::Required(PeerRules { authority, names, ..PeerRules::default() });
         let dates = self.dates_of(&credential, ("mode", &CredentialSource::Workload(identity).shown()));
         let mut unusable: Vec<_> = wrong.into_iter().chain(wrong_authority).chain(dates).collect();

@@ -139,6 +139,8 @@ pub struct MeshOptions {
     pub scope_gateways_to_namespace: bool,
     /// The trust domain of the mesh: what its SPIFFE identities begin with (`trustDomain`).
     pub trust_domain: String,
+    /// Further trust domains whose identities count as those of the mesh (`trustDomainAliases`).
+    pub trust_domain_aliases: Vec<String>,
     /// Whether pods that speak the mesh's mutual TLS are spoken to in it without a rule (`enableAutoMtls`).
     pub auto_mtls: bool,
     /// Versions and algorithms of the mesh's mutual TLS (`meshMTLS`).
@@ -164,12 +166,26 @@ impl Default for MeshOptions {
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
             trust_domain: "cluster.local".to_owned(),
+            trust_domain_aliases: Vec::new(),
             auto_mtls: true,
             mesh_mtls: MeshTls::default(),
             tls_defaults: MeshTls::default(),
             gateway_forward_client_cert: None,
             inbound_forward_client_cert: None,
         }
+    }
+}
+
+impl MeshOptions {
+    /// The trust domains that peers may be of, each once, the mesh's own first.
+    pub(crate) fn trust_domains(&self) -> Vec<&str> {
+        let mut domains = vec![self.trust_domain.as_str()];
+        for alias in &self.trust_domain_aliases {
+            if !domains.contains(&alias.as_str()) {
+                domains.push(alias);
+            }
+        }
+        domains
     }
 }
 

@@ -115,10 +115,9 @@ impl Contexts<'_> {
         }
         let parameters = self.mesh_parameters(&mut credential, &mut unusable);
         let UpstreamPort { host, namespace, subset, port, names, accounts, .. } = port;
-        let peers = format!("spiffe://{}/ns/{namespace}/", self.proxy.mesh.trust_domain);
-        let of_accounts = accounts.iter().map(|name| NameMatch::Exact(format!("{peers}sa/{name}")));
-        let anybody = accounts.is_empty().then(|| NameMatch::Prefix(peers.clone()));
-        let names = of_accounts.chain(anybody).chain(exactly(names)).collect();
+        let domains = self.proxy.mesh.trust_domains();
+        let of_mesh = domains.into_iter().flat_map(|domain| peers_in(domain, namespace, accounts));
+        let names = of_mesh.chain(exactly(names)).collect();
         let tls = UpstreamTls {
             endpoints,
             server_name: ServerNameSource::Fixed(name_for_peers(port, subset, host)),
@@ -131,6 +130,16 @@ impl Contexts<'_> {
     }
 }
 
+/// Who the endpoints of a service may be in a trust domain: one of the accounts, or anybody of its namespace when these
+/// are not known.
+fn peers_in(domain: &str, namespace: &str, accounts: &BTreeSet<&str>) -> Vec<NameMatch> {
+    let peers = format!("spiffe://{domain}/ns/{namespace}/");
+    if accounts.is_empty() {
+        return vec![NameMatch::Prefix(peers)];
+    }
+    accounts.iter().map(|name| NameMatch::Exact(format!("{peers}sa/{name}"))).collect()
+}
+
 fn exactly(names: &[String]) -> impl Iterator<Item = NameMatch> {
     names.iter().cloned().map(NameMatch::Exact)
 }
@@ -138,12 +147,33 @@ fn exactly(names: &[String]) -> impl Iterator<Item = NameMatch> {
 #[cfg(test)]
 mod tests {
     use resources::ResourceSet;
+    use snapshot::ClientCertificates;
 
     use super::*;
     use crate::{
         credentials::Credentials,
         proxy::{Proxy, ProxyKind, WorkloadIdentity},
     };
+
+    #[test]
+    fn peers_may_be_of_any_trust_domain_of_the_mesh() {
+        let (resources, accounts) = (ResourceSet::default(), BTreeSet::from(["web"]));
+        let mut proxy = Proxy::new(ProxyKind::Sidecar, "ns");
+        proxy.identity = Some(WorkloadIdentity::in_directory("/certs"));
+        proxy.mesh.trust_domain_aliases = ["old", "cluster.local", "old"].map(str::to_owned).to_vec();
+        let mut contexts = Contexts::new(&resources, &Credentials::UNSEEN, &proxy);
+        let (names, accounts) = (&[], &accounts);
+        let (host, namespace, subset) = ("a.ns.svc.cluster.local", "ns", "");
+        let port = UpstreamPort { host, namespace, subset, port: 80, is_in_mesh: true, names, accounts };
+        let tls = contexts.of_upstream(None, port).0.unwrap();
+        let ServerCheck::Authority(_, names) = &tls.check else { panic!("{tls:?}") };
+        let of = |domain: &str| format!("spiffe://{domain}/ns/ns/sa/web");
+        assert_eq!(*names, [NameMatch::Exact(of("cluster.local")), NameMatch::Exact(of("old"))]);
+        let (context, _) = contexts.of_mesh();
+        let ClientCertificates::Required(rules) = context.clients else { panic!("{:?}", context.clients) };
+        let of = |domain: &str| NameMatch::Prefix(format!("spiffe://{domain}/"));
+        assert_eq!(rules.names, [of("cluster.local"), of("old")]);
+    }
 
     #[test]
     fn tls_is_spoken_unasked_only_where_the_mesh_says_so() {
