@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 
+use crate::{connection::Connection, upstream::Lease};
+
 /// What may still be said, and how often nothing was.
 pub(crate) struct Complaints {
     left: Cell<u32>,
@@ -37,6 +39,20 @@ impl Complaints {
     pub(crate) fn tick(&self) {
         self.left.set((self.left.get() + 1).min(AT_ONCE));
     }
+}
+
+/// Warns of what goes wrong between a cluster and its endpoint, if something may be said now.
+pub(crate) fn warn(connection: &Connection, lease: &Lease, what: &str) {
+    let Some(unsaid) = connection.worker().complaints.admit() else { return };
+    let policy = lease.policy();
+    tracing::warn!(
+        cluster = &*policy.name,
+        destination_rule = policy.destination_rule.as_deref(),
+        upstream = %lease.address,
+        server_name = connection.server_name(),
+        unsaid = (unsaid > 0).then_some(unsaid),
+        "{what}"
+    );
 }
 
 #[cfg(test)]

@@ -126,7 +126,10 @@ impl LocalReply<'static> {
             ConnectError::NotHttp2(_) => Self::UPSTREAM_PROTOCOL_ERROR,
             ConnectError::Overflow => Self::OVERFLOW,
             // Envoy's word for a handshake that fails is that of any failed connection.
-            ConnectError::Failed(_) | ConnectError::Tls(_) | ConnectError::ClearText => Self::new(
+            ConnectError::Failed(_)
+            | ConnectError::Tls(_)
+            | ConnectError::ClearText
+            | ConnectError::TunnelRefused(_) => Self::new(
                 503,
                 "UF",
                 "upstream_reset_before_response_started{remote_connection_failure}",

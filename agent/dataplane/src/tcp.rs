@@ -8,6 +8,7 @@ use crate::{
     access_log::Entry,
     balance::{Choice, hash_address},
     buffer::PooledBuffer,
+    complaints,
     connection::Connection,
     dns::{Named, Unnamed},
     failure::LocalReply,
@@ -91,6 +92,11 @@ pub(crate) async fn dial(
             Err(error) => {
                 tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
                 wrong_tls::tell_if_clear_text(connection, &lease, &error);
+                if let ConnectError::TunnelRefused(answer) = &error {
+                    let far_end = lease.policy().tunnel.as_deref().unwrap_or_default().to_owned();
+                    let what = format!("the proxy at the endpoint opens no tunnel to {far_end}: {answer}");
+                    complaints::warn(connection, &lease, &what);
+                }
                 failed.reply = LocalReply::connect_failed(&error);
                 failed.transport_failure = error.transport_failure();
                 tried.push(lease.address);

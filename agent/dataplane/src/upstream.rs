@@ -5,6 +5,7 @@ mod http2;
 mod lease;
 mod stream;
 mod tally;
+mod tunnel;
 
 use std::{
     cell::{Cell, RefCell},

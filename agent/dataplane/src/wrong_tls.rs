@@ -2,6 +2,7 @@
 //! clear text.
 
 use crate::{
+    complaints::warn,
     connection::Connection,
     transport::MaybeTls,
     upstream::{ConnectError, Lease, UpstreamConnection},
@@ -31,17 +32,4 @@ pub(crate) fn tell_if_clear_text(connection: &Connection, lease: &Lease, error: 
              the endpoint's port for TLS",
         );
     }
-}
-
-fn warn(connection: &Connection, lease: &Lease, what: &str) {
-    let Some(unsaid) = connection.worker().complaints.admit() else { return };
-    let policy = lease.policy();
-    tracing::warn!(
-        cluster = &*policy.name,
-        destination_rule = policy.destination_rule.as_deref(),
-        upstream = %lease.address,
-        server_name = connection.server_name(),
-        unsaid = (unsaid > 0).then_some(unsaid),
-        "{what}"
-    );
 }

@@ -43,6 +43,8 @@ pub struct Cluster {
     pub connections: Connections,
     /// PROXY protocol header sent first on every connection.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Where proxies at the endpoints are asked to take opaque connections, `<host>:<port>`.
+    pub tunnel: Option<String>,
     /// TLS to the endpoints; `None` speaks clear text.
     pub tls: Option<Arc<UpstreamTls>>,
 }
@@ -63,6 +65,7 @@ impl Cluster {
             limits: Limits::default(),
             connections: Connections::default(),
             proxy_protocol: None,
+            tunnel: None,
             tls: None,
         }
     }

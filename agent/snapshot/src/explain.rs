@@ -165,6 +165,11 @@ impl<'s> Walk<'s> {
             NetworkFilter::Tcp(tcp) => {
                 let asked = |_: &_| question.server_name.unwrap_or_default();
                 let clusters = self.clusters(&tcp.clusters, asked);
+                let known = tcp.clusters.targets().iter().filter_map(|target| target.id);
+                for far_end in known.filter_map(|id| self.snapshot.cluster(id).tunnel.as_deref()) {
+                    let because = "the endpoint is asked for it by CONNECT (tunnel)";
+                    self.steps.push(Step::chosen("tunnel", far_end, because));
+                }
                 format!("TCP relayed to {clusters}; the bytes are not read as HTTP")
             }
             NetworkFilter::Http(http) => {

@@ -29,6 +29,8 @@ pub(crate) struct Policy {
     pub(crate) connect_timeout: Duration,
     pub(crate) connections: Connections,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    /// The far end of a tunnel that opaque connections go through, `<host>:<port>`.
+    pub(crate) tunnel: Option<Box<str>>,
     limits: Limits,
     usage: Option<Arc<Usage>>,
     pub(super) outliers: Option<Arc<Outliers>>,
@@ -73,6 +75,7 @@ impl Policy {
             connect_timeout: cluster.connect_timeout,
             connections: cluster.connections,
             proxy_protocol: cluster.proxy_protocol,
+            tunnel: cluster.tunnel.as_deref().map(Box::from),
             limits: cluster.limits,
             usage: shared.usage,
             outliers: shared.outliers,

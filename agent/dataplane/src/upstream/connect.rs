@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Instant};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{Upstream, UpstreamStream, tally::Open};
+use super::{Upstream, UpstreamStream, tally::Open, tunnel};
 use crate::{
     cluster::{Policy, Slot},
     health::Sign,
@@ -40,6 +40,8 @@ pub(crate) enum ConnectError {
     Tls(#[source] io::Error),
     #[error("TLS handshake failed: the endpoint answers in clear text")]
     ClearText,
+    #[error("no tunnel through the proxy at the endpoint: {0}")]
+    TunnelRefused(String),
     #[error("the cluster has as many connections or waiting requests as it may")]
     Overflow,
     #[error("the endpoint does not speak HTTP/2: {0}")]
@@ -57,6 +59,7 @@ impl ConnectError {
             Self::Tls(error) => format!("TLS_error: {error}"),
             Self::ClearText => "TLS_error: the endpoint answers in clear text".to_owned(),
             Self::NotHttp2(error) => format!("not HTTP/2: {error}"),
+            Self::TunnelRefused(answer) => format!("tunnel refused: {answer}"),
             Self::Timeout | Self::Overflow => return None,
         };
         // It stands among values that blanks part.
@@ -75,6 +78,7 @@ impl ConnectError {
             Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
             Self::Tls(error) => Self::Tls(io::Error::new(error.kind(), error.to_string())),
             Self::ClearText => Self::ClearText,
+            Self::TunnelRefused(answer) => Self::TunnelRefused(answer.clone()),
             Self::Overflow => Self::Overflow,
             Self::NotHttp2(error) => Self::NotHttp2(error.clone()),
         }
@@ -133,14 +137,17 @@ impl Upstream {
             }
             let local = stream.local_addr().ok();
             let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
-            let Some(connector) = connector else { return Ok((UpstreamStream::Tcp(stream), local)) };
+            let through = policy.tunnel.as_deref().filter(|_| matches!(speaks, Speaks::Opaque));
+            let Some(connector) = connector else {
+                return tunnelled(UpstreamStream::Tcp(stream), through, local).await;
+            };
             // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
             let handshake = Box::pin(connector.connect(stream, (self.address, self.host.as_deref()), speaks));
             let stream = handshake.await.map_err(|error| match is_clear_text(&error) {
                 true => ConnectError::ClearText,
                 false => ConnectError::Tls(error),
             })?;
-            Ok((UpstreamStream::Tls(Box::new(stream)), local))
+            tunnelled(UpstreamStream::Tls(Box::new(stream)), through, local).await
         };
         let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
         let (stream, local) = connected
@@ -167,6 +174,19 @@ impl Upstream {
             (connected, _) => connected,
         }
     }
+}
+
+/// The connection once it leads to the far end of a tunnel, where there is to be one.
+async fn tunnelled(
+    mut stream: UpstreamStream,
+    far_end: Option<&str>,
+    local: Option<SocketAddr>,
+) -> Result<(UpstreamStream, Option<SocketAddr>), ConnectError> {
+    if let Some(far_end) = far_end {
+        // In a box of its own: hardly any connection goes through a tunnel.
+        Box::pin(tunnel::open(&mut stream, far_end)).await?;
+    }
+    Ok((stream, local))
 }
 
 fn is_taken(error: &io::Error) -> bool {

@@ -24,3 +24,4 @@ mod sni;
 mod strict;
 mod support;
 mod tls;
+mod tunnel;

@@ -152,9 +152,9 @@ fn every_block_is_read() {
         ..TrafficPolicy::default()
     };
     assert_eq!(read, expected);
-    let tunnel = policy("tunnel: {protocol: POST, targetHost: a.com, targetPort: 443}").tunnel.unwrap();
+    let tunnel = policy("tunnel: {protocol: CONNECT, targetHost: a.com, targetPort: 443}").tunnel.unwrap();
     let expected =
-        Tunnel { protocol: TunnelProtocol::Post, target_host: "a.com".to_owned(), target_port: 443 };
+        Tunnel { protocol: TunnelProtocol::Connect, target_host: "a.com".to_owned(), target_port: 443 };
     assert_eq!(tunnel, expected);
 }
 

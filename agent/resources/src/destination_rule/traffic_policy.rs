@@ -41,7 +41,7 @@ impl Shape for TrafficPolicy {
             outlier_detection: fields.optional("outlierDetection"),
             tls: fields.optional("tls"),
             port_level: fields.or_default("portLevelSettings"),
-            tunnel: fields.planned("tunnel"),
+            tunnel: fields.optional("tunnel"),
             proxy_protocol: fields.optional::<ProxyProtocolObject>("proxyProtocol").map(|object| object.0),
             retry_budget: fields.optional("retryBudget"),
         }
@@ -154,6 +154,10 @@ impl Shape for Tunnel {
         if !is_address && !host::is_dns_name(&self.target_host) {
             let problem = Problem::new("is no host").found(&self.target_host);
             context.error(&at.field("targetHost"), problem.expected("a host name or an IP address"));
+        }
+        if self.protocol == TunnelProtocol::Post {
+            let problem = Problem::new("is not supported yet, so there is no tunnel").found("POST");
+            context.warning(crate::Rule::NotSupported, &at.field("protocol"), problem.remedy("use CONNECT"));
         }
     }
 }

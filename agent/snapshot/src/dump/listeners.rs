@@ -121,7 +121,14 @@ fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
                 },
             },
         }),
-        NetworkFilter::Tcp(tcp) => tcp_proxy(destination(&tcp.clusters)),
+        NetworkFilter::Tcp(tcp) => {
+            let mut config = destination(&tcp.clusters);
+            let known = tcp.clusters.targets().iter().filter_map(|target| target.id);
+            if let Some(far_end) = known.filter_map(|id| snapshot.cluster(id).tunnel.as_ref()).next() {
+                config["tunneling_config"] = json!({"hostname": far_end});
+            }
+            tcp_proxy(config)
+        }
         NetworkFilter::Blackhole => tcp_proxy(json!({"cluster": "BlackHoleCluster"})),
     }
 }

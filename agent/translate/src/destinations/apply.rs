@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use resources::{
     ConnectionPool, ConsistentHash, H2Upgrade, HashAlgorithm, HashKey as WrittenKey, HttpPool, Protocol,
-    SimpleLb, TcpPool,
+    SimpleLb, TcpPool, Tunnel, TunnelProtocol,
 };
 use snapshot::{
     Cluster, Discovery, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, LoadBalancer,
@@ -34,9 +34,18 @@ pub(crate) fn apply(policy: &Policy<'_>, protocol: Option<Protocol>, cluster: &m
         resources::ProxyProtocol::V1 => ProxyProtocol::V1,
         resources::ProxyProtocol::V2 => ProxyProtocol::V2,
     });
+    cluster.tunnel = policy.tunnel.filter(|tunnel| tunnel.protocol == TunnelProtocol::Connect).map(far_end);
     cluster.limits.retry_budget = policy
         .retry_budget
         .map(|budget| RetryBudget { percent: budget.percent, minimum: budget.min_retry_concurrency });
+}
+
+/// `<host>:<port>`, IPv6 addresses in brackets.
+fn far_end(Tunnel { target_host, target_port, .. }: &Tunnel) -> String {
+    match target_host.contains(':') {
+        true => format!("[{target_host}]:{target_port}"),
+        false => format!("{target_host}:{target_port}"),
+    }
 }
 
 /// What is spoken to the endpoints of a port.
