@@ -1,4 +1,4 @@
-//! The agent's port (15020): metrics of proxy and application together, readiness, quitting.
+//! The agent's port (15020): metrics of proxy and application together, probes, readiness, draining, quitting.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use crate::{
     admin,
     interface::{Answer, Caller, Known, exposition, text},
+    probes::Probes,
 };
 
 /// Where the application's own metrics are, as injection says it in `ISTIO_PROMETHEUS_ANNOTATIONS`.
@@ -58,19 +59,25 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/stats/prometheus") => merged(known).await,
         (&Method::GET, "/healthz/ready") => admin::ready(&known.status),
-        (&Method::POST, "/quitquitquit") if !is_from_pod(request) => {
+        (_, path) if Probes::serve(path) => known.probes.answer(request).await,
+        (&Method::POST, "/quitquitquit" | "/drain") if !is_from_pod(request) => {
             text(StatusCode::FORBIDDEN, "only requests from localhost may end the proxy\n")
+        }
+        (&Method::POST, "/drain") => {
+            known.status.drain();
+            text(StatusCode::OK, "OK\n")
         }
         (&Method::POST, "/quitquitquit") => {
             known.status.quit();
             text(StatusCode::OK, "OK\n")
         }
-        (_, "/stats/prometheus" | "/healthz/ready" | "/quitquitquit") => {
+        (_, "/stats/prometheus" | "/healthz/ready" | "/quitquitquit" | "/drain") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "wrong method\n")
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "no such path; GET /stats/prometheus, GET /healthz/ready and POST /quitquitquit are the ones\n",
+            "no such path; GET /stats/prometheus, GET /healthz/ready, POST /drain, POST /quitquitquit and the probes of \
+             the application are the ones\n",
         ),
     }
 }

@@ -57,7 +57,8 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let status = Arc::new(Status::default());
     runtime.spawn(directories.run(publisher));
     let metrics = metrics(&options, &plane, settings.access_log);
-    let known = Arc::new(interface::Known { status: Arc::clone(&status), metrics });
+    let known =
+        Arc::new(interface::Known { status: Arc::clone(&status), metrics, probes: options.probes.clone() });
     for interface in interfaces {
         runtime.spawn(interface.serve(Arc::clone(&known)));
     }

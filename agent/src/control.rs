@@ -87,6 +87,11 @@ impl Control {
                     let update = updates.borrow().clone();
                     update.iter().for_each(|update| self.look_again(update));
                 }
+                () = status.drain_asked() => {
+                    tracing::info!("draining, until told to end");
+                    self.status.start_draining();
+                    self.plane.start_draining();
+                }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = status.quit_asked() => break,

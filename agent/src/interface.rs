@@ -22,7 +22,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{admin, agent_port, metrics::Metrics, status::Status};
+use crate::{admin, agent_port, metrics::Metrics, probes::Probes, status::Status};
 
 /// An answer with its whole body.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -43,7 +43,7 @@ pub(crate) enum Purpose {
     Readiness,
     /// The proxy's metrics.
     Metrics,
-    /// Metrics of proxy and application together, readiness, quitting.
+    /// Metrics of proxy and application together, the application's probes, readiness, draining, quitting.
     Agent,
 }
 
@@ -62,7 +62,9 @@ impl Purpose {
         match self {
             Self::Admin => Duration::from_secs(600),
             Self::Readiness => Duration::from_secs(10),
-            Self::Metrics | Self::Agent => Duration::from_secs(60),
+            Self::Metrics => Duration::from_secs(60),
+            // Hooks of the pod's life may take as long.
+            Self::Agent => Duration::from_secs(600),
         }
     }
 }
@@ -72,6 +74,8 @@ impl Purpose {
 pub(crate) struct Known {
     pub(crate) status: Arc<Status>,
     pub(crate) metrics: Metrics,
+    /// The application's, which the kubelet sends here.
+    pub(crate) probes: Probes,
 }
 
 impl Interface {

@@ -19,6 +19,7 @@ mod mesh;
 mod metrics;
 mod offline;
 mod options;
+mod probes;
 mod readiness;
 mod status;
 mod validate;

@@ -16,6 +16,7 @@ use translate::{Proxy, ProxyKind, WorkloadIdentity};
 use crate::{
     agent_port::{ApplicationMetrics, PROMETHEUS_ANNOTATIONS},
     cli::{self, InterceptionMode, ProxyArgs, Role},
+    probes::{APP_PROBERS, Probes},
 };
 
 /// Settings of a proxy.
@@ -43,6 +44,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) agent_port: Port,
     /// Where the application's own metrics are.
     pub(crate) application_metrics: Option<ApplicationMetrics>,
+    /// The application's probes, which the kubelet sends to the agent's port.
+    pub(crate) probes: Probes,
     pub(crate) config_dirs: Vec<PathBuf>,
     pub(crate) mesh_config: Option<PathBuf>,
     /// Where the workload's own certificate is, if it has one.
@@ -75,10 +78,13 @@ impl ProxyOptions {
             Role::Router(args) => (ProxyKind::Router, args),
         };
         require_distinct_ports(kind, &args)?;
+        let ips = addresses(&args)?;
+        let probes = std::env::var(APP_PROBERS).unwrap_or_default();
         Ok(Self {
             kind,
             name: args.name.clone().unwrap_or_else(host_name),
-            ips: addresses(&args)?,
+            probes: Probes::read(&probes, &ips, args.agent_port.number()).map_err(WrongUsage)?,
+            ips,
             were_ips_told: !args.ip.is_empty()
                 || std::env::var(INSTANCE_IPS).is_ok_and(|ips| !ips.is_empty()),
             labels: labels(&args)?,

@@ -20,6 +20,7 @@ pub(crate) struct Status {
     refused: Mutex<Vec<String>>,
     draining: AtomicBool,
     quit: Notify,
+    drain: Notify,
 }
 
 /// The snapshot in force and what was noticed about the resources it came from.
@@ -58,6 +59,7 @@ impl Default for Status {
             refused: Mutex::default(),
             draining: AtomicBool::default(),
             quit: Notify::default(),
+            drain: Notify::default(),
         }
     }
 }
@@ -113,6 +115,16 @@ impl Status {
 
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the control loop to let connections end, and to serve on until it is told to end.
+    pub(crate) fn drain(&self) {
+        self.drain.notify_one();
+    }
+
+    /// Resolves when [`Self::drain`] was called.
+    pub(crate) async fn drain_asked(&self) {
+        self.drain.notified().await;
     }
 
     /// Asks the control loop to end the proxy as SIGTERM would.

@@ -7,6 +7,8 @@ mod draining;
 mod explain;
 #[path = "commands/live.rs"]
 mod live;
+#[path = "commands/probes.rs"]
+mod probes;
 #[path = "commands/readiness.rs"]
 mod readiness;
 #[path = "commands/validate.rs"]
@@ -116,6 +118,10 @@ impl Running {
             .env(
                 "ISTIO_PROMETHEUS_ANNOTATIONS",
                 format!(r#"{{"scrape":"true","port":"{stats}","path":"/stats/prometheus"}}"#),
+            )
+            .env(
+                "ISTIO_KUBE_APP_PROBERS",
+                format!(r#"{{"/app-health/shop/livez":{{"tcpSocket":{{"port":{stats}}}}}}}"#),
             )
             // Names are resolved to addresses of the families it has.
             .env("INSTANCE_IPS", "127.0.0.1")

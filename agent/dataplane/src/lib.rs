@@ -51,5 +51,5 @@ pub use sys::original_destination;
 pub use telemetry::{
     ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry,
 };
-pub use tls::{CertificateError, ContextError, check_authority, check_certificate};
+pub use tls::{CertificateError, ContextError, check_authority, check_certificate, connect_unverified};
 pub use worker::{Counts, InboundCapture, OriginalDestination, Settings};

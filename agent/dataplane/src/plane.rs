@@ -149,12 +149,15 @@ impl DataPlane {
         TelemetryReader(self.workers.iter().map(|worker| worker.commands.downgrade()).collect())
     }
 
+    /// Lets connections end as [`Self::drain`] does, for as long as the proxy runs.
+    pub fn start_draining(&self) {
+        self.workers.iter().for_each(|worker| worker.tell(Command::Drain));
+    }
+
     /// Lets connections end: idle ones are closed, answers say `connection: close`. Returns when the minimum is over
     /// and none is left, or at the limit; true when none is left. New connections are still served meanwhile.
     pub async fn drain(&self, DrainTime { minimum, limit }: DrainTime) -> bool {
-        for worker in &self.workers {
-            worker.tell(Command::Drain);
-        }
+        self.start_draining();
         let start = Instant::now();
         tokio::time::sleep(minimum.min(limit)).await;
         while self.counts().await.active_connections > 0 {

@@ -17,6 +17,7 @@ pub(crate) use peer::{ClientCertificate, Session};
 pub use server::ContextError;
 pub(crate) use server::{Cache, Contexts};
 pub(crate) use stream::TlsStream;
+pub use upstream::connect_unverified;
 pub(crate) use upstream::{Connector, Speaks, is_clear_text};
 pub(crate) use words::why;
 

@@ -91,3 +91,15 @@ fn a_second_signal_ends_the_minimum() {
     running.terminate();
     running.ended_within(Duration::from_secs(3));
 }
+
+#[test]
+fn whoever_asks_to_drain_gets_a_proxy_that_serves_on_until_it_is_told_to_end() {
+    let (mut running, port) = gateway(&["--minimum-drain-duration", "0"]);
+    assert_eq!(printed(&["request", "POST", "/drain", "--admin", &running.agent]), "OK\n");
+    eventually("readiness ends", Duration::from_secs(2), || running.ready().starts_with("DRAINING"));
+    thread::sleep(Duration::from_secs(2));
+    let answer = answer(port).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 410 ") && answer.contains("connection: close\r\n"), "{answer}");
+    running.terminate();
+    running.ended_within(Duration::from_secs(3));
+}

@@ -17,9 +17,13 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use snapshot::{
-    NameMatch, PeerRules, ServerCheck, ServerNameSource, TrustBundle, UpstreamTls, UpstreamTlsUse,
+    NameMatch, PeerRules, ServerCheck, ServerNameSource, TlsParameters, TrustBundle, UpstreamTls,
+    UpstreamTlsUse,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use super::{
     certificate::roots,
@@ -120,6 +124,28 @@ impl Connector {
             self.configs[speaks as usize].get_or_init(|| client_config(&self.settings, speaks, has_name));
         config.clone()
     }
+}
+
+/// Speaks TLS to whoever is at `address`, whatever certificate they show.
+///
+/// # Errors
+/// They do not speak TLS, or the connection failed.
+pub async fn connect_unverified(
+    stream: TcpStream,
+    address: SocketAddr,
+) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send> {
+    let settings = UpstreamTls {
+        endpoints: UpstreamTlsUse::All,
+        server_name: ServerNameSource::Authority,
+        check: ServerCheck::Unverified,
+        credential: None,
+        of_mesh: false,
+        parameters: TlsParameters::default(),
+    };
+    let config = client_config(&settings, Speaks::Http1, false).map_err(io::Error::other)?;
+    let name = ServerName::IpAddress(address.ip().into());
+    let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+    connected.map(TlsStream::new)
 }
 
 /// Whether a handshake failed because what the endpoint said is no TLS at all.
