@@ -217,7 +217,11 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             inbound: options.inbound_port.number(),
         }),
         identity: options.identity.clone(),
-        mesh: MeshOptions { tcp_idle_timeout: tcp_idle_timeout(options), ..mesh::options(mesh) },
+        mesh: MeshOptions {
+            tcp_idle_timeout: tcp_idle_timeout(options),
+            scope_gateways_to_namespace: options.scope_gateways_to_namespace,
+            ..mesh::options(mesh)
+        },
         ..Proxy::new(options.kind, options.namespace.as_str())
     }
 }

@@ -144,9 +144,10 @@ impl Control {
         let (now, mut findings) =
             mesh::among(resources).unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
         if let Some(now) = now {
-            // That one is the pod's own.
-            let tcp_idle_timeout = self.proxy.mesh.tcp_idle_timeout;
-            self.proxy.mesh = MeshOptions { tcp_idle_timeout, ..mesh::options(&now) };
+            // These are the pod's own.
+            let MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, .. } = self.proxy.mesh;
+            self.proxy.mesh =
+                MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, ..mesh::options(&now) };
             findings.extend(mesh::needs_restart(start, &now));
         }
         findings

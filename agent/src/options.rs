@@ -53,6 +53,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) drain: DrainTime,
     /// How long connections may have nothing to do; `None` leaves it to the defaults, zero means for ever.
     pub(crate) idle_timeout: Option<Duration>,
+    /// Whether only Gateways of this workload's own namespace are served.
+    pub(crate) scope_gateways_to_namespace: bool,
     /// Flags given that nothing here acts on.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -106,6 +108,7 @@ impl ProxyOptions {
             identity: identity(args.identity_dir.as_deref()),
             drain: DrainTime { minimum: args.minimum_drain_duration, limit: args.drain_duration },
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
+            scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok())?,
             without_effect: args.without_effect.given(),
             namespace: args.namespace,
         })
@@ -146,6 +149,18 @@ fn idle_timeout(written: Option<String>) -> Result<Option<Duration>, WrongUsage>
     let Some(text) = written.filter(|text| !text.is_empty()) else { return Ok(None) };
     let wrong = |expected| WrongUsage(format!("invalid {IDLE_TIMEOUT} `{text}`: {expected}"));
     cli::duration(&text).map(Some).map_err(wrong)
+}
+
+/// Variable by which Istio's control plane is told so.
+const SCOPE_GATEWAYS: &str = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE";
+
+/// A switch as Go reads one from the environment; off when absent.
+fn switch(name: &str, written: Option<String>) -> Result<bool, WrongUsage> {
+    match written.as_deref() {
+        None | Some("" | "0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
+        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
+        Some(other) => Err(WrongUsage(format!("invalid {name} `{other}`: expected `true` or `false`"))),
+    }
 }
 
 /// The workload's certificate in the directory given, else where Istio and SPIRE mount it.
@@ -289,6 +304,16 @@ mod tests {
         assert_eq!((idle_timeout(None), of("")), (Ok(None), Ok(None)));
         assert_eq!(of("1h30m"), Ok(Some(Duration::from_secs(5400))));
         assert!(of("soon").unwrap_err().0.starts_with("invalid ISTIO_META_IDLE_TIMEOUT `soon`: expected a"));
+    }
+
+    #[test]
+    fn switches_are_on_off_or_wrong() {
+        let of = |text: &str| switch("S", Some(text.to_owned()));
+        assert_eq!(
+            (switch("S", None), of(""), of("false"), of("true")),
+            (Ok(false), Ok(false), Ok(false), Ok(true))
+        );
+        assert_eq!(of("yes").unwrap_err().0, "invalid S `yes`: expected `true` or `false`");
     }
 
     #[test]

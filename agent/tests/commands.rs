@@ -92,6 +92,10 @@ impl Running {
     }
 
     fn start_with(directory: &Path, flags: &[&str]) -> Self {
+        Self::start_told(directory, flags, &[])
+    }
+
+    fn start_told(directory: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let [admin, status, stats, agent] = [(); 4].map(|()| free_port().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
             .args([
@@ -125,6 +129,7 @@ impl Running {
             )
             // Names are resolved to addresses of the families it has.
             .env("INSTANCE_IPS", "127.0.0.1")
+            .envs(variables.iter().copied())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -348,4 +353,19 @@ fn what_cannot_be_answered_says_why() {
     assert!(code == Some(2) && error.contains("possible values: listeners, routes"), "{error}");
     let (code, error) = said(&["wait", "--timeout", "200ms", "--status", &nobody]);
     assert!(code == Some(1) && error.contains("not ready within 200ms"), "{error}");
+}
+
+#[test]
+fn gateways_of_other_namespaces_are_left_out_where_the_mesh_wants_it_so() {
+    let (directory, _) = shop();
+    let file = directory.path().join("shop.yaml");
+    let yaml = fs::read_to_string(&file).unwrap();
+    fs::write(&file, yaml.replacen("namespace: shop", "namespace: elsewhere", 1)).unwrap();
+    for (scoped, listeners) in [("false", 1), ("true", 0)] {
+        let variables = [("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", scoped)];
+        let running = Running::start_told(directory.path(), &[], &variables);
+        printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+        let table = printed(&["config", "listeners", "--admin", &running.admin]);
+        assert_eq!(table.lines().count() - 1, listeners, "{scoped}: {table}");
+    }
 }
