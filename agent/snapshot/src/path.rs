@@ -69,6 +69,10 @@ impl<R: RequestHead> RequestHead for Normalized<'_, R> {
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
         self.request.visit_headers(visit);
     }
+
+    fn lines(&self, name: &str) -> usize {
+        self.request.lines(name)
+    }
 }
 
 /// The normal form of a path, with its query as it came; borrowed when it is in its normal form already.

@@ -22,6 +22,13 @@ pub trait RequestHead {
     /// Calls `visit` for every header line in the order received, name as received.
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8]));
 
+    /// How many lines a header has; the name is compared without case.
+    fn lines(&self, name: &str) -> usize {
+        let mut lines = 0;
+        self.visit_headers(&mut |line, _| lines += usize::from(line.eq_ignore_ascii_case(name)));
+        lines
+    }
+
     /// Path without the query, which is what routes match.
     fn path(&self) -> &str {
         let whole = self.path_and_query();

@@ -3,6 +3,7 @@
 mod answer;
 mod control;
 mod request;
+mod seen;
 
 use http1::{ConnectionNames, Request};
 use snapshot::RequestHead;
@@ -14,6 +15,7 @@ pub(super) use control::after_prefix;
 pub(super) use request::{
     ATTEMPT_COUNT, Added, EXPECTED_TIMEOUT, http2_request_head, replace_number, write_request_head,
 };
+pub(super) use seen::Seen;
 
 /// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight.
 pub(super) struct Http1Head<'r, 'h, 'b> {

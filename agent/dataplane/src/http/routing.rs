@@ -14,7 +14,7 @@ use super::{
     affinity, cors,
     edits::{AnswerChanges, RequestChanges},
     fault::Injected,
-    head::Added,
+    head::{Added, Seen},
     substitute::RequestFacts,
     timeout,
     wishes::{Retries, Wishes},
@@ -132,8 +132,9 @@ pub(super) fn route<'v, H: RequestHead>(
         return Ok(Routed::reply(LocalReply::no_route(NoRoute::Route)));
     }
     let config = view.snapshot.route_config(config);
-    let found = match match_route(request, asked.added.scheme() == "https", config) {
-        Err(NoRoute::VirtualHost) => match connection.elsewhere(view, request) {
+    let seen = Seen::new(request, asked.added);
+    let found = match match_route(&seen, asked.added.scheme() == "https", config) {
+        Err(NoRoute::VirtualHost) => match connection.elsewhere(view, &seen) {
             Some(Elsewhere::SameRules(_, route)) => Ok(route),
             Some(Elsewhere::OtherRules) => {
                 return Ok(Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc));

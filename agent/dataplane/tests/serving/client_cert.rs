@@ -5,12 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use dataplane::{LogFormat, Settings};
 use rcgen::SanType;
 use rustls::{ClientConnection, StreamOwned};
-use snapshot::{ClientCertificates, Direction, Draft, ForwardClientCert, NetworkFilter, PeerRules};
+use snapshot::{
+    ClientCertificates, Direction, Draft, ForwardClientCert, HeaderMatch, NetworkFilter, Pattern, PeerRules,
+    Route, RouteAction, RouteMatch, TextMatch,
+};
 
 use crate::{
     handshakes::Lines,
     mutual::{Issued, Issuer, config},
-    support::{Client, Proxy, Upstream},
+    support::{Client, Proxy, Upstream, route_config},
     tls::{Made, make, tls_draft},
 };
 
@@ -87,4 +90,66 @@ fn what_a_client_says_of_itself_counts_only_as_envoy_lets_it() {
     // Workloads are not told the certificate itself.
     let [inbound] = &told(SanitizeSet, Direction::Inbound, Some(&client), &issuer)[..] else { panic!() };
     assert!(inbound.starts_with("Hash=") && !inbound.contains("Cert="), "{inbound}");
+}
+
+/// The answer of the first route of which a condition on a header holds, else 404.
+fn routed(
+    (field, condition): (&str, TextMatch),
+    forward: ForwardClientCert,
+    shown: Option<&Issued>,
+    issuer: &Issuer,
+) -> String {
+    let server = make(&["a.com"]);
+    let proxy = serve((&server, issuer), &Lines::default(), |draft| {
+        let NetworkFilter::Http(http) = &mut draft.listeners[0].filter_chains[0].filter else { panic!() };
+        http.forward_client_cert = forward;
+        let headers = vec![HeaderMatch { name: field.to_owned(), condition, invert: false }];
+        let matches = RouteMatch { headers, ..RouteMatch::default() };
+        let action = RouteAction::DirectResponse { status: 200, body: String::new() };
+        draft.route_configs = vec![route_config("*", vec![Route::new(matches, action)])];
+    });
+    let session = ClientConnection::new(Arc::new(config(&[&server.der], shown)), "a.com".try_into().unwrap());
+    let mut client = Client(StreamOwned::new(session.unwrap(), Client::connect(proxy.address).0));
+    let said = "x-forwarded-client-cert: Hash=1\r\nx-forwarded-proto: http\r\nx-forwarded-for: 10.1.1.1\r\n\
+                x-envoy-external-address: 10.1.1.1\r\n";
+    let answer = client.send(format!("GET / HTTP/1.1\r\nhost: a.com\r\n{said}\r\n")).answer();
+    answer.status().to_owned()
+}
+
+#[test]
+fn no_route_is_had_by_claiming_what_another_is() {
+    use ForwardClientCert::{AlwaysForwardOnly, AppendForward, ForwardOnly, Sanitize, SanitizeSet};
+    let issuer = Issuer::new();
+    let client = issuer.client("c.com");
+    let (claimed, whole) = (|| TextMatch::Prefix("Hash=1".to_owned()), || TextMatch::Present);
+    let expression = |text: &str| TextMatch::Regex(Pattern::new(text).unwrap());
+    let certificate = "x-forwarded-client-cert";
+    for (condition, forward, shown, expected) in [
+        // Who shows none is told of to nobody.
+        (whole(), SanitizeSet, None, "404"),
+        (whole(), AppendForward, None, "404"),
+        (whole(), ForwardOnly, None, "404"),
+        (claimed(), AlwaysForwardOnly, None, "200"),
+        // Who shows one is who it proves to be.
+        (claimed(), SanitizeSet, Some(&client), "404"),
+        (expression("Hash=.*;DNS=c.com"), SanitizeSet, Some(&client), "200"),
+        (expression("Hash=1,Hash=.*;DNS=c.com"), AppendForward, Some(&client), "200"),
+        (claimed(), ForwardOnly, Some(&client), "200"),
+        (whole(), Sanitize, Some(&client), "404"),
+    ] {
+        let shows = shown.is_some();
+        let found = routed((certificate, condition.clone()), forward, shown, &issuer);
+        assert_eq!(found, expected, "{condition:?} {forward:?} {shows}");
+    }
+    for (field, value, expected) in [
+        ("X-Forwarded-Proto", "https", "200"),
+        ("x-forwarded-proto", "http", "404"),
+        ("x-forwarded-for", "10.1.1.1,127.0.0.1", "200"),
+        ("x-forwarded-for", "10.1.1.1", "404"),
+        ("x-envoy-external-address", "127.0.0.1", "200"),
+        ("x-envoy-external-address", "10.1.1.1", "404"),
+    ] {
+        let condition = TextMatch::Exact(value.to_owned());
+        assert_eq!(routed((field, condition), SanitizeSet, None, &issuer), expected, "{field}: {value}");
+    }
 }

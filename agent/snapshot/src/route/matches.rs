@@ -193,23 +193,19 @@ impl HeaderMatch {
 
 /// Shows `then` the value of a header; several lines are joined with `,`, which alone costs an allocation.
 fn with_header<R>(request: &impl RequestHead, name: &str, then: impl FnOnce(Option<&[u8]>) -> R) -> R {
-    let mut joined: Option<Vec<u8>> = None;
-    let mut lines = 0;
+    if request.lines(name) < 2 {
+        return then(request.header(name));
+    }
+    let mut joined = Vec::new();
     request.visit_headers(&mut |line, value| {
-        if !line.eq_ignore_ascii_case(name) {
-            return;
-        }
-        lines += 1;
-        if lines > 1 {
-            let joined = joined.get_or_insert_with(|| request.header(name).unwrap_or_default().to_vec());
-            joined.push(b',');
+        if line.eq_ignore_ascii_case(name) {
+            if !joined.is_empty() {
+                joined.push(b',');
+            }
             joined.extend_from_slice(value);
         }
     });
-    match joined {
-        Some(value) => then(Some(&value)),
-        None => then(request.header(name)),
-    }
+    then(Some(&joined))
 }
 
 /// Condition on the first value of a query parameter, as it was sent (not percent-decoded).

@@ -142,6 +142,15 @@ impl Added {
         own || control::is_dropped(name, self.direction)
     }
 
+    /// Whether what a field of [`TOLD_OF_CLIENTS`] says of the client is for this proxy to say.
+    pub(super) fn says(&self, field: &str, request: &impl RequestHead) -> bool {
+        match field {
+            FORWARDED_PROTO => self.says_scheme() || request.header(field).is_none(),
+            FORWARDED_CLIENT_CERT => !self.keeps_certificates(),
+            _ => self.is_gateway(),
+        }
+    }
+
     fn keeps_certificates(&self) -> bool {
         matches!(self.client_certificate, CertificateField::Kept)
     }
@@ -262,7 +271,10 @@ const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
+pub(super) const FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// Fields about the client that are not for the client to write where it is not trusted.
+pub(super) const TOLD_OF_CLIENTS: [&str; 4] =
+    [FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, EXTERNAL_ADDRESS];
 
 /// Appends the head of a request as it goes to an HTTP/1.1 upstream.
 ///
