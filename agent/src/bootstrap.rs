@@ -220,6 +220,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         mesh: MeshOptions {
             tcp_idle_timeout: tcp_idle_timeout(options),
             scope_gateways_to_namespace: options.scope_gateways_to_namespace,
+            mirrors_mark_host: options.mirrors_mark_host,
             ..mesh::options(mesh)
         },
         ..Proxy::new(options.kind, options.namespace.as_str())

@@ -145,9 +145,14 @@ impl Control {
             mesh::among(resources).unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
         if let Some(now) = now {
             // These are the pod's own.
-            let MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, .. } = self.proxy.mesh;
-            self.proxy.mesh =
-                MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, ..mesh::options(&now) };
+            let MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, mirrors_mark_host, .. } =
+                self.proxy.mesh;
+            self.proxy.mesh = MeshOptions {
+                tcp_idle_timeout,
+                scope_gateways_to_namespace,
+                mirrors_mark_host,
+                ..mesh::options(&now)
+            };
             findings.extend(mesh::needs_restart(start, &now));
         }
         findings

@@ -55,6 +55,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) idle_timeout: Option<Duration>,
     /// Whether only Gateways of this workload's own namespace are served.
     pub(crate) scope_gateways_to_namespace: bool,
+    /// Whether mirrored requests are told by their host.
+    pub(crate) mirrors_mark_host: bool,
     /// Flags given that nothing here acts on.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -108,7 +110,8 @@ impl ProxyOptions {
             identity: identity(args.identity_dir.as_deref()),
             drain: DrainTime { minimum: args.minimum_drain_duration, limit: args.drain_duration },
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
-            scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok())?,
+            scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
+            mirrors_mark_host: !switch(PLAIN_MIRRORS, std::env::var(PLAIN_MIRRORS).ok(), true)?,
             without_effect: args.without_effect.given(),
             namespace: args.namespace,
         })
@@ -151,13 +154,15 @@ fn idle_timeout(written: Option<String>) -> Result<Option<Duration>, WrongUsage>
     cli::duration(&text).map(Some).map_err(wrong)
 }
 
-/// Variable by which Istio's control plane is told so.
+/// Variables by which Istio's control plane is told so.
 const SCOPE_GATEWAYS: &str = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE";
+const PLAIN_MIRRORS: &str = "DISABLE_SHADOW_HOST_SUFFIX";
 
-/// A switch as Go reads one from the environment; off when absent.
-fn switch(name: &str, written: Option<String>) -> Result<bool, WrongUsage> {
+/// A switch as Go reads one from the environment.
+fn switch(name: &str, written: Option<String>, default: bool) -> Result<bool, WrongUsage> {
     match written.as_deref() {
-        None | Some("" | "0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
+        None | Some("") => Ok(default),
+        Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
         Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
         Some(other) => Err(WrongUsage(format!("invalid {name} `{other}`: expected `true` or `false`"))),
     }
@@ -308,10 +313,10 @@ mod tests {
 
     #[test]
     fn switches_are_on_off_or_wrong() {
-        let of = |text: &str| switch("S", Some(text.to_owned()));
+        let of = |text: &str| switch("S", Some(text.to_owned()), false);
         assert_eq!(
-            (switch("S", None), of(""), of("false"), of("true")),
-            (Ok(false), Ok(false), Ok(false), Ok(true))
+            (switch("S", None, true), of(""), of("false"), of("true")),
+            (Ok(true), Ok(false), Ok(false), Ok(true))
         );
         assert_eq!(of("yes").unwrap_err().0, "invalid S `yes`: expected `true` or `false`");
     }

@@ -137,6 +137,9 @@ pub struct MeshOptions {
     pub root_namespace: String,
     /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
     pub scope_gateways_to_namespace: bool,
+    /// Whether `-shadow` is appended to the host of mirrored requests, as before Istio had a switch for it
+    /// (`DISABLE_SHADOW_HOST_SUFFIX=false`).
+    pub mirrors_mark_host: bool,
     /// The trust domain of the mesh: what its SPIFFE identities begin with (`trustDomain`).
     pub trust_domain: String,
     /// Further trust domains whose identities count as those of the mesh (`trustDomainAliases`).
@@ -165,6 +168,7 @@ impl Default for MeshOptions {
             tcp_idle_timeout: Some(Duration::from_secs(3600)),
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
+            mirrors_mark_host: false,
             trust_domain: "cluster.local".to_owned(),
             trust_domain_aliases: Vec::new(),
             auto_mtls: true,

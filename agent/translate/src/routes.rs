@@ -112,8 +112,9 @@ impl<'c> RouteContext<'c> {
         let mirrors = rule.http().mirrors.iter().filter_map(|mirror| {
             let percent = mirror.percentage.map_or(100.0, |percentage| percentage.value);
             let share = Share::of_percent(percent);
-            (percent > 0.0)
-                .then(|| Mirror { target: self.target(&mirror.destination, 1, &rule.owner), share })
+            let target = || self.target(&mirror.destination, 1, &rule.owner);
+            let marks_host = self.registry.proxy.mesh.mirrors_mark_host;
+            (percent > 0.0).then(|| Mirror { target: target(), share, marks_host })
         });
         mirrors.collect()
     }

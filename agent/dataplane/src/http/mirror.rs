@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use http1::BodyLength;
 use snapshot::{ClusterId, Forward};
@@ -29,7 +30,44 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) enum Copied {
     /// Head and body.
     Http1(Vec<u8>),
-    Http2(Box<::http::Request<()>>, Bytes),
+    Http2(Box<::http::Request<()>>, Bytes, Option<HeaderMap>),
+}
+
+impl Copied {
+    /// With a host that tells that it is a copy.
+    fn with_marked_host(mut self) -> Self {
+        match &mut self {
+            Self::Http1(bytes) => mark_host(bytes),
+            Self::Http2(head, ..) => {
+                let mut target = head.uri().clone().into_parts();
+                let marked = target.authority.as_ref().and_then(|host| marked(host.as_str()).parse().ok());
+                target.authority = marked.or(target.authority);
+                if let Ok(target) = ::http::Uri::from_parts(target) {
+                    *head.uri_mut() = target;
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Marks the host in a head that `write_request_head` has written: it is the first field.
+fn mark_host(head: &mut Vec<u8>) {
+    const START: &[u8] = b"\r\nhost: ";
+    let Some(line) = head.windows(START.len()).position(|bytes| bytes == START) else { return };
+    let start = line + START.len();
+    let len = head[start..].iter().take_while(|byte| **byte != b'\r').count();
+    let host = String::from_utf8_lossy(&head[start..start + len]);
+    let marked = marked(&host);
+    head.splice(start..start + len, marked.into_bytes());
+}
+
+/// As Envoy does it: before the port, if there is one.
+fn marked(authority: &str) -> String {
+    match authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some((host, port)) => format!("{host}-shadow:{port}"),
+        None => format!("{authority}-shadow"),
+    }
 }
 
 /// Sends copies of a request to the mirrors of its route, each by its share, and does not wait for them.
@@ -49,7 +87,8 @@ pub(super) fn send(
         if worker.mirroring.get() >= MAX_COPIES {
             return;
         }
-        let copy = Copy { place: Place::new(worker), lease, cluster, method, copied: copied() };
+        let copied = if mirror.marks_host { copied().with_marked_host() } else { copied() };
+        let copy = Copy { place: Place::new(worker), lease, cluster, method, copied };
         tokio::task::spawn_local(async move {
             // Whatever becomes of it, nobody waits for it.
             _ = tokio::time::timeout(LIMIT, copy.carry()).await;
@@ -67,11 +106,11 @@ struct Copy {
 
 impl Copy {
     async fn carry(mut self) -> Option<()> {
-        let (head, body) = match &mut self.copied {
-            Copied::Http1(bytes) => (OutgoingHead::Http1(bytes), Bytes::new()),
-            Copied::Http2(head, body) => (OutgoingHead::Http2(head), body.clone()),
+        let (head, bytes, trailers) = match &mut self.copied {
+            Copied::Http1(bytes) => (OutgoingHead::Http1(bytes), Bytes::new(), None),
+            Copied::Http2(head, body, trailers) => (OutgoingHead::Http2(head), body.clone(), trailers.take()),
         };
-        let mut body = Body { done: body.is_empty(), bytes: body };
+        let mut body = Body { done: bytes.is_empty() && trailers.is_none(), bytes, trailers };
         let (method, cluster, bodiless) = (self.method, self.cluster, body.done);
         let request = Outgoing { head, method, cluster, bodiless };
         let link = Link::acquire(&self.lease, request.version()).await.ok()?;
@@ -120,6 +159,7 @@ impl Drop for Place {
 /// A body that is all there.
 struct Body {
     bytes: Bytes,
+    trailers: Option<HeaderMap>,
     done: bool,
 }
 
@@ -127,7 +167,12 @@ impl RequestBody for Body {
     fn poll_send(&mut self, _: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
         if let (false, Uplink::Http2(to)) = (self.done, to) {
             self.done = true;
-            return Poll::Ready(to.send_data(self.bytes.clone(), true).map_err(|_| PumpError::Write));
+            let sent = to.send_data(self.bytes.clone(), self.trailers.is_none());
+            let sent = sent.and_then(|()| match &self.trailers {
+                Some(trailers) => to.send_trailers(trailers.clone()),
+                None => Ok(()),
+            });
+            return Poll::Ready(sent.map_err(|_| PumpError::Write));
         }
         Poll::Ready(Ok(()))
     }
@@ -137,11 +182,32 @@ impl RequestBody for Body {
     }
 
     fn rewind(&mut self) -> bool {
-        self.done = self.bytes.is_empty();
+        self.done = self.bytes.is_empty() && self.trailers.is_none();
         true
     }
 
     fn sent(&self) -> Sent<'_> {
         Sent { bytes: &[], trailers: None, ended: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_marked_before_their_port() {
+        let mark = |authority: &str| {
+            let mut head =
+                format!("GET / HTTP/1.1\r\nhost: {authority}\r\nx: 1\r\n\r\n\r\nhost: b").into_bytes();
+            mark_host(&mut head);
+            String::from_utf8(head).unwrap()
+        };
+        assert_eq!(mark("a.com"), "GET / HTTP/1.1\r\nhost: a.com-shadow\r\nx: 1\r\n\r\n\r\nhost: b");
+        assert!(mark("a.com:8080").contains("\r\nhost: a.com-shadow:8080\r\n"));
+        let head = ::http::Request::builder().uri("http://a.com:8080/b?c").body(()).unwrap();
+        let copied = Copied::Http2(Box::new(head), Bytes::new(), None).with_marked_host();
+        let Copied::Http2(head, ..) = copied else { panic!("another version") };
+        assert_eq!(head.uri(), "http://a.com-shadow:8080/b?c");
     }
 }

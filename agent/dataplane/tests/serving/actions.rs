@@ -308,7 +308,8 @@ fn mirrors_get_whole_copies_and_nobody_waits_for_them() {
             authority: None,
             headers: None,
         };
-        let forward = Forward { mirrors: vec![Mirror { target, share }], ..forward() };
+        let mirrors = vec![Mirror { target, share, marks_host: true }];
+        let forward = Forward { mirrors, ..forward() };
         Proxy::start(Settings::default(), |address| {
             let mut draft = gateway_draft(address, &[upstream.address]);
             draft.clusters.push(cluster("mirror", endpoints(&[mirror.address])));
@@ -329,7 +330,7 @@ fn mirrors_get_whole_copies_and_nobody_waits_for_them() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let seen = copies.lock().unwrap().clone();
-    assert!(seen[0].starts_with("GET /bodiless HTTP/1.1\r\nhost: test\r\n"), "{seen:?}");
+    assert!(seen[0].starts_with("GET /bodiless HTTP/1.1\r\nhost: test-shadow\r\n"), "{seen:?}");
     assert!(seen[1].ends_with("\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"), "{seen:?}");
     assert_eq!(proxy(Share::of_percent(0.0)).connect().get("/").text(), "ok");
     assert_eq!(copies.lock().unwrap().len(), 2);

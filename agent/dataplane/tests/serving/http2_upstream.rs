@@ -15,11 +15,11 @@ use bytes::Bytes;
 use dataplane::{AccessLog, LogFormat};
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Request, Response};
-use snapshot::{Format, UpstreamProtocol};
+use snapshot::{Format, Forward, Mirror, PathMatch, RouteAction, Share, UpstreamProtocol};
 
 use crate::{
     http2::{bodiless, with_raw_client},
-    support::{Proxy, Upstream, gateway_draft},
+    support::{Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, to_cluster},
 };
 
 /// A server that answers every stream with `answer` and counts connections.
@@ -151,6 +151,45 @@ fn trailers_pass_both_ways_between_http_2_peers() {
         assert!(text.ends_with("hello"), "{text}");
         assert_eq!(trailers.unwrap()["grpc-status"], "0");
     });
+}
+
+#[test]
+fn mirrors_get_trailers_too() {
+    let (told, seen) = std::sync::mpsc::channel();
+    let mirror = Http2Upstream::start(move |request: Request<RecvStream>, mut respond| {
+        let told = told.clone();
+        async move {
+            let authority = request.uri().authority().unwrap().to_string();
+            told.send((authority, received(request.into_body()).await)).unwrap();
+            respond.send_response(Response::new(()), true).unwrap();
+        }
+    });
+    let upstream = Http2Upstream::start(echo);
+    let proxy = Proxy::start(dataplane::Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft.clusters.push(cluster("mirror", endpoints(&[mirror.address])));
+        let target = to_cluster(Some(1)).targets()[0].clone();
+        let mirrors = vec![Mirror { target, share: Share::ALL, marks_host: false }];
+        let forward = Forward { mirrors, ..to_cluster(Some(0)).into() };
+        let routes = vec![route(PathMatch::Any, RouteAction::Forward(forward))];
+        draft.route_configs = vec![route_config("*", routes)];
+        draft
+    });
+    with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let mut asked = bodiless("POST", "http://test/");
+        asked.headers_mut().extend(fields(&[("te", "trailers")]));
+        let (response, mut body) = sender.send_request(asked, false).unwrap();
+        body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        body.send_trailers(fields(&[("x-sum", "3")])).unwrap();
+        received(response.await.unwrap().into_body()).await;
+    });
+    let (authority, (body, trailers)) = seen.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(
+        (authority.as_str(), &body[..], trailers),
+        ("test", &b"hello"[..], Some(fields(&[("x-sum", "3")])))
+    );
 }
 
 #[test]

@@ -137,7 +137,13 @@ fn forward(forward: &Forward) -> Value {
         }
     }
     if !forward.mirrors.is_empty() {
-        let mirror = |mirror: &crate::Mirror| json!({"cluster": mirror.target.name, "runtime_fraction": {"default_value": share(mirror.share)}});
+        let mirror = |mirror: &crate::Mirror| {
+            json!({
+                "cluster": mirror.target.name,
+                "runtime_fraction": {"default_value": share(mirror.share)},
+                "disable_shadow_host_suffix_append": !mirror.marks_host,
+            })
+        };
         dump["request_mirror_policies"] = forward.mirrors.iter().map(mirror).collect();
     }
     dump

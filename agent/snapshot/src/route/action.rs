@@ -325,6 +325,8 @@ pub struct Mirror {
     pub target: ClusterTarget,
     /// How many requests are copied.
     pub share: Share,
+    /// Whether copies are told by their host, which gets `-shadow` at its end.
+    pub marks_host: bool,
 }
 
 /// Changes to the headers of requests and answers (VirtualService `headers`).

@@ -109,7 +109,7 @@ impl Session<'_> {
     fn mirror(&self, forward: &Forward<'_>, head: &[u8], sent: &Pump) {
         let body = sent.sent().bytes;
         let copied = || match &forward.http2_head {
-            Some(head) => Copied::Http2(head.clone(), Bytes::copy_from_slice(body)),
+            Some(head) => Copied::Http2(head.clone(), Bytes::copy_from_slice(body), None),
             None => Copied::Http1([head, body].concat()),
         };
         mirror::send(self.connection, forward.view, forward.forwarding.policy, forward.asked.method, copied);

@@ -21,7 +21,7 @@ use crate::{
         Method, Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
         edits::AnswerChanges,
-        exchange::{Broken, Exchange, Outgoing, OutgoingHead, UpstreamVersion, body_outcome},
+        exchange::{Broken, Exchange, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome},
         frames::{FramePump, grpc_status},
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
@@ -217,9 +217,11 @@ impl Stream<'_> {
 
     /// Copies the request, which is through, to the mirrors of its route.
     fn mirror(&self, forward: &Forward<'_>, head: &[u8]) {
-        let body = forward.upload.sent().bytes;
+        let Sent { bytes: body, trailers, .. } = forward.upload.sent();
         let copied = || match &forward.http2_head {
-            Some(head) => Copied::Http2(Box::new(head.clone()), Bytes::copy_from_slice(body)),
+            Some(head) => {
+                Copied::Http2(Box::new(head.clone()), Bytes::copy_from_slice(body), trailers.cloned())
+            }
             None => Copied::Http1([head, body].concat()),
         };
         mirror::send(self.connection, forward.view, forward.forwarding.policy, self.method, copied);
