@@ -212,8 +212,8 @@ impl Upstream {
     /// readable. Bytes or an end of stream on an idle connection both make it useless.
     pub(crate) fn checkout(&self) -> Option<UpstreamConnection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { mut connection, .. }) = idle.pop() {
-            if connection.is_quiet() {
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if connection.is_quiet() && !connection.is_about_to_end(since) {
                 connection.reused = true;
                 connection.requests += 1;
                 return Some(connection);
@@ -272,6 +272,7 @@ impl Upstream {
         self.idle.borrow_mut().retain_mut(|idle| {
             now.duration_since(idle.since) < limit
                 && !idle.connection.is_too_old(&policy, now)
+                && !idle.connection.is_about_to_end(idle.since)
                 && idle.connection.is_quiet()
         });
     }

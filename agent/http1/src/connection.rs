@@ -2,7 +2,7 @@
 
 use httparse::Header;
 
-use crate::fields::list_elements;
+use crate::fields::{list_elements, parse_decimal};
 use crate::head::HeadError;
 use crate::write::is_field_name;
 
@@ -102,6 +102,14 @@ impl ConnectionOptions {
     }
 }
 
+/// The seconds in `timeout=5, max=100`, the value of `Keep-Alive`: so long the server keeps an idle connection.
+pub(crate) fn idle_timeout(value: &[u8]) -> Option<u64> {
+    list_elements(value).find_map(|parameter| {
+        let (name, seconds) = parameter.split_at_checked("timeout=".len())?;
+        name.eq_ignore_ascii_case(b"timeout=").then(|| parse_decimal(seconds))?
+    })
+}
+
 /// An option that is no field name nominates nothing, and the fields that are dropped anyway need no mention.
 fn is_nomination(option: &[u8]) -> bool {
     let known = option.eq_ignore_ascii_case(b"close") || std::str::from_utf8(option).is_ok_and(is_hop_by_hop);
@@ -192,6 +200,22 @@ mod tests {
         let value = names.join(",");
         let nominated = connection_names(&[header("connection", &value)]);
         assert!(names.iter().all(|name| nominated.contains(name)));
+    }
+
+    #[test]
+    fn an_idle_timeout_is_read_wherever_it_stands() {
+        for (value, seconds) in [
+            ("timeout=5", Some(5)),
+            ("max=100, Timeout=72", Some(72)),
+            ("timeout=0", Some(0)),
+            ("timeout=", None),
+            ("timeout=5s", None),
+            ("timeout=99999999999999999999", None),
+            ("max=3", None),
+            ("5", None),
+        ] {
+            assert_eq!(idle_timeout(value.as_bytes()), seconds, "{value}");
+        }
     }
 
     #[test]

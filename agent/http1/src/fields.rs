@@ -2,7 +2,7 @@
 
 use httparse::Header;
 
-use crate::connection::ConnectionOptions;
+use crate::connection::{ConnectionOptions, idle_timeout};
 use crate::framing::{Framing, FramingError};
 use crate::head::HeadError;
 
@@ -11,6 +11,8 @@ use crate::head::HeadError;
 pub(crate) struct Fields<'b> {
     pub(crate) framing: Framing,
     pub(crate) connection: ConnectionOptions,
+    /// Seconds, of `Keep-Alive`.
+    pub(crate) idle_timeout: Option<u64>,
     pub(crate) host: Option<&'b [u8]>,
     pub(crate) several_hosts: bool,
     pub(crate) expect_continue: bool,
@@ -50,6 +52,7 @@ impl<'b> Fields<'b> {
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 self.connection.take(value).map_err(FieldsError::Head)?;
             }
+            10 if name.eq_ignore_ascii_case(b"keep-alive") => self.idle_timeout = idle_timeout(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.framing.content_length(value).map_err(FieldsError::Framing)?;
             }

@@ -1,5 +1,7 @@
 //! Response heads (RFC 9112 §4, §6.3).
 
+use std::time::Duration;
+
 use httparse::{Header, ParserConfig, Status};
 
 use crate::fields::{Fields, FieldsError};
@@ -24,6 +26,8 @@ pub struct Response<'h, 'b> {
     pub body: BodyLength,
     /// Whether the connection can carry another exchange. False also when it was switched to another protocol.
     pub keep_alive: bool,
+    /// How long the server keeps the connection while nothing is asked, where it tells so (`Keep-Alive: timeout`).
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Response<'_, '_> {
@@ -128,7 +132,8 @@ impl<'b> StatusLine<'b> {
         let stays_http =
             status != 101 && !is_tunnel(status, request_method) && body != BodyLength::UntilClose;
         let keep_alive = persists && stays_http && !fields.connection.close;
-        Ok(Response { status, reason, version, headers, head_len, body, keep_alive })
+        let idle_timeout = fields.idle_timeout.map(Duration::from_secs);
+        Ok(Response { status, reason, version, headers, head_len, body, keep_alive, idle_timeout })
     }
 }
 

@@ -1,6 +1,10 @@
 //! Connections to an endpoint, and how they come about.
 
-use std::{io, net::SocketAddr, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -23,6 +27,8 @@ pub(crate) struct UpstreamConnection {
     /// Requests it has been used for.
     pub(super) requests: u32,
     pub(super) since: Instant,
+    /// How long its server keeps it while it is idle, as it said last.
+    idle_timeout: Option<Duration>,
     /// Its place among the connections of a cluster that limits them.
     pub(super) slot: Option<Slot>,
     /// Counts it as open.
@@ -159,7 +165,16 @@ impl Upstream {
             })?;
         self.observe(Sign::Connected);
         let since = Instant::now();
-        Ok(UpstreamConnection { stream, local, reused: false, requests: 1, since, slot, open })
+        Ok(UpstreamConnection {
+            stream,
+            local,
+            reused: false,
+            requests: 1,
+            since,
+            idle_timeout: None,
+            slot,
+            open,
+        })
     }
 
     /// Connects from the source, or from a port of the kernel's choice where the one that was chosen has a connection to
@@ -197,6 +212,20 @@ impl UpstreamConnection {
     /// Whether the peer has neither sent anything nor closed.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.stream.is_quiet()
+    }
+
+    /// Takes what an answer says of how long the server keeps the connection.
+    pub(crate) fn learn_idle_timeout(&mut self, told: Option<Duration>) {
+        self.idle_timeout = told.or(self.idle_timeout);
+    }
+
+    /// Whether its server may be closing it, idle since `since`: a request that is sent then is lost. It is left to
+    /// the server for the last second, or half of the time when that is less.
+    pub(super) fn is_about_to_end(&self, since: Instant) -> bool {
+        self.idle_timeout.is_some_and(|limit| {
+            let margin = Duration::from_secs(1).min(limit / 2);
+            since.elapsed() >= limit - margin
+        })
     }
 
     pub(super) fn is_too_old(&self, policy: &Policy, now: Instant) -> bool {

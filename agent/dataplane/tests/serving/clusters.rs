@@ -67,6 +67,22 @@ fn at_once(proxy: &Proxy, requests: usize) -> Vec<(String, bool)> {
     answers.map(|answer| (answer.status().to_owned(), answer.field("x-envoy-overloaded").is_some())).collect()
 }
 
+/// `Keep-Alive: timeout` of an endpoint that closes idle connections.
+#[test]
+fn connections_that_their_server_is_about_to_close_are_not_used_again() {
+    let connections = |answer| {
+        let upstream = Upstream::answering(answer);
+        let proxy = gateway(&[upstream.address], |_| {});
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/").status(), "200");
+        thread::sleep(Duration::from_millis(700));
+        assert_eq!(client.get("/").status(), "200");
+        upstream.connections()
+    };
+    assert_eq!(connections(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nKeep-Alive: timeout=1\r\n\r\n"), 2);
+    assert_eq!(connections(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nKeep-Alive: timeout=9\r\n\r\n"), 1);
+}
+
 #[test]
 fn requests_over_the_limit_are_answered_503_overflow() {
     let slow = slow();

@@ -49,6 +49,7 @@ impl Http1Exchange {
                 let parsed = ::http1::parse_response(answered.filled(), &LIMITS, method, &mut slots);
                 if let Some(response) = parsed.map_err(|_| Broken::Protocol)? {
                     let (taken, head_len) = (take(&AnswerHead::Http1(&response)), response.head_len);
+                    self.upstream.learn_idle_timeout(response.idle_timeout);
                     answered.consume(head_len);
                     return Ok(taken);
                 }
