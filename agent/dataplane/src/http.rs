@@ -103,7 +103,7 @@ pub(crate) struct Outcome<'o> {
     sent: u64,
     /// From the request's head to its end, and to the head of the answer.
     request_time: Option<Duration>,
-    service_time: Option<Duration>,
+    began: Option<Duration>,
     /// How often an endpoint was asked.
     attempts: u32,
     upstream_protocol: Option<&'static str>,
@@ -156,7 +156,7 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         received: outcome.received,
         sent: outcome.sent,
         request_ended: outcome.request_time,
-        answer_began: outcome.service_time,
+        answer_began: outcome.began,
         grpc_status: outcome.grpc_status,
         // Envoy counts the try for which it found no endpoint.
         attempts: outcome.attempts.max(matches!(outcome.flags, "UH" | "UO").into()),

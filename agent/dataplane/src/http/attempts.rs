@@ -44,8 +44,18 @@ pub(super) struct Attempts<'a> {
     asked: Vec<SocketAddr>,
     /// The flag that says why no further try was made, if one was wanted.
     unretried: &'static str,
+    /// When the request's head was there.
+    begun: std::time::Instant,
     /// When the request's body was through, if it was not at once.
     body_ended: Cell<Option<Instant>>,
+}
+
+/// Whose answer it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answerer {
+    pub(super) address: SocketAddr,
+    /// When the whole request was with us; `None` when the answer has come before that.
+    pub(super) asked: Option<std::time::Instant>,
 }
 
 /// Why there is no answer: what the client gets instead, if it is still there, and our side of the last connection.
@@ -76,7 +86,7 @@ impl<'a> Attempts<'a> {
         connection: &'a Connection,
         view: &'a View,
         forwarding: &Forwarding<'a>,
-        grpc: bool,
+        (grpc, begun): (bool, std::time::Instant),
     ) -> Self {
         let policy = forwarding.retries.clone();
         let clock = Clock {
@@ -98,6 +108,7 @@ impl<'a> Attempts<'a> {
             named: forwarding.named.clone(),
             asked: Vec::new(),
             unretried: "",
+            begun,
             body_ended: Cell::new(None),
         }
     }
@@ -135,7 +146,7 @@ impl<'a> Attempts<'a> {
         lease: &mut Lease,
         request: &mut Outgoing<'_>,
         body: &mut impl RequestBody,
-        mut take: impl FnMut(&AnswerHead<'_>, SocketAddr) -> T,
+        mut take: impl FnMut(&AnswerHead<'_>, Answerer) -> T,
     ) -> Result<(Exchange, T), Unanswered> {
         loop {
             self.clock.begin_try();
@@ -165,7 +176,7 @@ impl<'a> Attempts<'a> {
         lease: &Lease,
         request: &Outgoing<'_>,
         body: &mut impl RequestBody,
-        (take, local): (&mut impl FnMut(&AnswerHead<'_>, SocketAddr) -> T, &mut Option<SocketAddr>),
+        (take, local): (&mut impl FnMut(&AnswerHead<'_>, Answerer) -> T, &mut Option<SocketAddr>),
     ) -> Result<(Exchange, T, bool), Broken> {
         let (policy, grpc) = (self.policy.clone(), self.grpc);
         let done = Cell::new(body.is_done());
@@ -180,9 +191,10 @@ impl<'a> Attempts<'a> {
         );
         *local = exchange.local();
         let mut watched = Watched { body, done: &done, ended: &self.body_ended };
+        let answerer = answerer(lease, (&done, self.begun, &self.body_ended));
         let mut taking = |head: &AnswerHead<'_>| {
             let covered = policy.as_ref().is_some_and(|policy| retry::covers_answer(policy, grpc, head));
-            (take(head, lease.address), covered && !head.is_interim())
+            (take(head, answerer()), covered && !head.is_interim())
         };
         let asking = exchange.ask(request, lease, &mut watched, &mut taking, self.again > 0);
         let asked = self.clock.limit(&done, asking).await;
@@ -196,11 +208,13 @@ impl<'a> Attempts<'a> {
         exchange: &mut Exchange,
         (lease, request): (&Lease, &Outgoing<'_>),
         body: &mut impl RequestBody,
-        take: impl FnMut(&AnswerHead<'_>) -> T,
+        mut take: impl FnMut(&AnswerHead<'_>, Answerer) -> T,
     ) -> Result<T, Broken> {
         let done = Cell::new(body.is_done());
         let mut body = Watched { body, done: &done, ended: &self.body_ended };
-        self.clock.limit(&done, exchange.next_head(request, lease, &mut body, take)).await?
+        let answerer = answerer(lease, (&done, self.begun, &self.body_ended));
+        let taking = |head: &AnswerHead<'_>| take(head, answerer());
+        self.clock.limit(&done, exchange.next_head(request, lease, &mut body, taking)).await?
     }
 
     /// Gets ready for another try, if there is to be one: not when all are used up, or too many are under way in the
@@ -274,6 +288,19 @@ impl<'a> Attempts<'a> {
         if let Some(another) = another.or_else(|| self.view.pick(cluster, origin, choice())) {
             lease.move_to(another);
         }
+    }
+}
+
+/// Tells at any time who answers: a request that is `done` has `begun` and `ended` at the same time unless its body came
+/// later.
+fn answerer(
+    lease: &Lease,
+    (done, begun, ended): (&Cell<bool>, std::time::Instant, &Cell<Option<Instant>>),
+) -> impl Fn() -> Answerer {
+    let address = lease.address;
+    move || {
+        let ended = ended.get().map_or(begun, Instant::into_std);
+        Answerer { address, asked: done.get().then_some(ended) }
     }
 }
 

@@ -13,7 +13,7 @@ use snapshot::{
 use super::{
     affinity, cors,
     edits::{AnswerChanges, RequestChanges},
-    fault::Injected,
+    fault,
     head::{Added, Seen},
     substitute::RequestFacts,
     timeout,
@@ -37,6 +37,8 @@ pub(super) struct Asked<'r, H> {
     /// `HTTP/1.1` and the like.
     pub(super) protocol: &'static str,
     pub(super) start: Instant,
+    /// Whether a fault has delayed it already.
+    pub(super) delayed: bool,
 }
 
 /// What is to be done with a request, and the names that the log has for it.
@@ -46,8 +48,6 @@ pub(super) struct Routed<'v> {
     pub(super) route: Option<&'v str>,
     /// What the route changes in the answer, whoever gives it.
     pub(super) answer: Option<Box<AnswerChanges<'v>>>,
-    /// Waits so long before the action.
-    pub(super) delay: Option<Duration>,
     /// Whether answers of our own take the form of gRPC.
     pub(super) grpc: bool,
 }
@@ -82,9 +82,27 @@ pub(super) struct Forwarding<'v> {
 /// An endpoint, and the name it was picked for, if that was looked up.
 type Picked = (Lease, Option<Rc<Named>>);
 
-/// A name has to be resolved before the request can be routed.
+/// What has to happen before a request can be routed. No endpoint is picked until then.
 #[derive(Debug)]
-pub(super) struct Unresolved(pub(super) Box<str>);
+pub(super) enum Before {
+    /// The name that it asks for is resolved.
+    Resolve(Box<str>),
+    /// The delay that a fault injects passes.
+    Delay(Duration),
+}
+
+impl Before {
+    /// Lets it happen; `delayed` becomes true when that was a delay.
+    pub(super) async fn happen(self, connection: &Connection, delayed: &mut bool) {
+        match self {
+            Self::Resolve(name) => connection.worker().names.resolve(&name).await,
+            Self::Delay(delay) => {
+                *delayed = true;
+                tokio::time::sleep(delay).await;
+            }
+        }
+    }
+}
 
 impl<'v> Routed<'v> {
     pub(super) fn reply(reply: LocalReply<'v>) -> Self {
@@ -111,20 +129,20 @@ impl<'v> Routed<'v> {
     }
 
     fn new(action: Action<'v>, grpc: bool) -> Self {
-        Self { action, cluster: None, route: None, answer: None, delay: None, grpc }
+        Self { action, cluster: None, route: None, answer: None, grpc }
     }
 }
 
 /// Finds the route for a request and picks an endpoint. `draw` decides among clusters and endpoints.
 ///
 /// # Errors
-/// Nothing is known yet of the name that the request asks for; the worker's names are to resolve it.
+/// What has to happen first.
 pub(super) fn route<'v, H: RequestHead>(
     asked: &Asked<'_, H>,
     view: &'v View,
     config: RouteConfigId,
     draw: u64,
-) -> Result<Routed<'v>, Unresolved> {
+) -> Result<Routed<'v>, Before> {
     let (request, connection) = (asked.head, asked.connection);
     let grpc = is_grpc(request);
     if request.method() == "CONNECT" {
@@ -162,7 +180,14 @@ impl<H: RequestHead> Asked<'_, H> {
         view: &'v View,
         route: &'v Route,
         (draw, grpc): (u64, bool),
-    ) -> Result<Routed<'v>, Unresolved> {
+    ) -> Result<Routed<'v>, Before> {
+        let cors = route.cors.as_deref().map(|policy| cors::judge(policy, self.head));
+        let fault = route.fault.as_deref().filter(|_| !matches!(cors, Some(cors::Verdict::Preflight(_))));
+        if let Some(delay) = fault.and_then(|fault| fault::delay(fault, fastrand::u64(..)))
+            && !self.delayed
+        {
+            return Err(Before::Delay(delay));
+        }
         let mut routed = Routed {
             route: route.name.as_deref(),
             ..match &route.action {
@@ -187,14 +212,10 @@ impl<H: RequestHead> Asked<'_, H> {
             let changes = AnswerChanges::of([route.headers.as_deref(), None], &facts, &none);
             routed.answer = (!changes.is_empty()).then(|| Box::new(changes));
         }
-        if let Some(fault) = &route.fault {
-            let Injected { delay, abort } = Injected::draw(fault, [fastrand::u64(..), fastrand::u64(..)]);
-            routed.delay = delay;
-            if let Some(abort) = abort {
-                routed.action = Action::Reply(LocalReply::fault(abort));
-            }
+        if let Some(abort) = fault.and_then(|fault| fault::abort(fault, fastrand::u64(..))) {
+            routed.action = Action::Reply(LocalReply::fault(abort));
         }
-        match route.cors.as_deref().map(|policy| cors::judge(policy, self.head)) {
+        match cors {
             None | Some(cors::Verdict::Unconcerned) => {}
             Some(cors::Verdict::Allowed(lines)) => {
                 routed.answer.get_or_insert_default().push_set(lines);
@@ -203,7 +224,7 @@ impl<H: RequestHead> Asked<'_, H> {
                 let mut answer = AnswerChanges::default();
                 answer.push_set(lines);
                 routed.answer = Some(Box::new(answer));
-                (routed.action, routed.delay) = (Action::Reply(LocalReply::PREFLIGHT), None);
+                routed.action = Action::Reply(LocalReply::PREFLIGHT);
             }
         }
         Ok(routed)
@@ -215,7 +236,7 @@ impl<H: RequestHead> Asked<'_, H> {
         route: &'v Route,
         forward: &'v Forward,
         (draw, grpc): (u64, bool),
-    ) -> Result<Routed<'v>, Unresolved> {
+    ) -> Result<Routed<'v>, Before> {
         let target = forward.clusters.pick(draw);
         let host = forward.authority(target, self.head.authority());
         let mut cookie = None;
@@ -260,12 +281,12 @@ impl<H: RequestHead> Asked<'_, H> {
         view: &View,
         (cluster, host, draw): (ClusterId, &str, u64),
         cookie: &mut Option<String>,
-    ) -> Result<Result<Picked, LocalReply<'static>>, Unresolved> {
+    ) -> Result<Result<Picked, LocalReply<'static>>, Before> {
         let described = view.snapshot.cluster(cluster);
         let names = &self.connection.worker().names;
         let named = match names.wanted(&described.discovery, host, self.start) {
             Ok(named) => named,
-            Err(Unnamed::Unasked(name)) => return Err(Unresolved(name)),
+            Err(Unnamed::Unasked(name)) => return Err(Before::Resolve(name)),
             Err(Unnamed::Refused(reply)) => return Ok(Err(reply)),
         };
         let (peer, local) = (self.added.remote(self.connection.peer), self.connection.destination);

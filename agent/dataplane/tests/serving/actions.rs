@@ -208,9 +208,35 @@ fn an_injected_delay_comes_before_the_answer() {
         &[upstream.address],
     );
     let start = Instant::now();
-    assert_eq!(proxy.connect().get("/").status(), "200");
+    let answer = proxy.connect().get("/");
+    assert_eq!(answer.status(), "200");
     let waited = start.elapsed();
     assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&waited), "{waited:?}");
+    let service_time: u64 = answer.field("x-envoy-upstream-service-time").unwrap().parse().unwrap();
+    assert!(service_time < 300, "the delay is not the endpoint's: {service_time}");
+}
+
+#[test]
+fn a_delayed_request_takes_no_place_among_those_of_its_cluster() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        draft.clusters[0].limits.max_requests = Some(1);
+        let delay = Some((Duration::from_millis(600), Share::ALL));
+        let delayed = route(PathMatch::prefix("/"), RouteAction::Forward(forward()));
+        let delayed = Route { fault: Some(Box::new(Fault { delay, abort: None })), ..delayed };
+        draft.route_configs = vec![route_config("*", vec![delayed])];
+        draft
+    });
+    let mut clients: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        // Far enough from each other to be alone once the delay is over.
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().status(), "200");
+    }
 }
 
 #[test]

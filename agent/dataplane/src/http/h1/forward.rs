@@ -39,6 +39,8 @@ pub(super) struct Forward<'v> {
     pub(super) view: &'v View,
     pub(super) forwarding: Forwarding<'v>,
     pub(super) start: Instant,
+    /// When it was ready to be sent, but for the rest of its body.
+    pub(super) begun: Instant,
     pub(super) body: BodyLength,
     pub(super) asked: Answering<'v>,
     /// Whether the client's offer to switch protocols was passed on.
@@ -65,8 +67,12 @@ impl Session<'_> {
         head: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
         let mut sent = Pump::new(forward.body, forward.body);
-        let mut attempts =
-            Attempts::new(self.connection, forward.view, &forward.forwarding, forward.asked.grpc);
+        let mut attempts = Attempts::new(
+            self.connection,
+            forward.view,
+            &forward.forwarding,
+            (forward.asked.grpc, forward.begun),
+        );
         let policy = forward.forwarding.policy;
         if attempts.keeps_body() || !policy.mirrors.is_empty() {
             sent.keep();
@@ -150,8 +156,7 @@ impl Session<'_> {
         };
         body.await_more();
         let lease = &mut forward.forwarding.lease;
-        let mut take =
-            |head: &AnswerHead<'_>, upstream| write_answer(out, head, (start, upstream), lasting, &fields);
+        let mut take = |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), lasting, &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, &mut take).await?;
         let local = exchange.local();
         let unanswered = |broken: Broken| Unanswered::new(&broken, local);
@@ -159,8 +164,7 @@ impl Session<'_> {
             let written = write_whole(self.connection, body.stream, out).await;
             written.map_err(|_| unanswered(Broken::Downstream))?;
             body.await_more();
-            let upstream = lease.address;
-            let take = |head: &AnswerHead<'_>| write_answer(out, head, (start, upstream), lasting, &fields);
+            let take = |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), lasting, &fields);
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;
         }
@@ -183,7 +187,7 @@ impl Session<'_> {
     ) -> (Next, Outcome<'static>) {
         let outcome = Outcome {
             status: answer.status,
-            service_time: Some(answer.service_time),
+            began: Some(answer.began),
             ..Outcome::default().at(forward.lease(), exchange.local())
         };
         record_answer(self.connection, self.line, |name| field_of(out, name));

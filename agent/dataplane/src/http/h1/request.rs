@@ -17,7 +17,7 @@ use crate::{
         exchange::UpstreamVersion,
         head::{Added, Http1Head, http2_request_head, write_request_head},
         log, record_request,
-        routing::{Action, Asked, Routed, Unresolved, route},
+        routing::{Action, Asked, Before, Routed, route},
     },
     timer::Elapsed,
     view::View,
@@ -34,19 +34,17 @@ struct Request<'v> {
     /// The head as it goes up, for an endpoint that speaks HTTP/2.
     http2_head: Option<Box<::http::Request<()>>>,
     routed: Routed<'v>,
+    /// Whether a fault has delayed it.
+    delayed: bool,
 }
 
 /// What became of looking for a head in the received bytes.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once, and a box would cost an allocation"
-)]
 enum Parsed<'v> {
     Incomplete,
     Request(Request<'v>),
     Malformed(LocalReply<'static>),
-    /// A name has to be resolved first.
-    Unresolved(Box<str>),
+    /// Something has to happen first.
+    Before(Before),
     /// The chain that served this connection is gone.
     Unserved,
 }
@@ -63,10 +61,10 @@ impl Session<'_> {
             }
             let view = self.connection.worker().view();
             let mut out = self.connection.worker().scratch();
-            let next = match self.parse_named(&view, &mut out).await {
+            let next = match self.parse_ready(&view, &mut out).await {
                 Parsed::Incomplete => None,
-                // It never is, once it has been resolved.
-                Parsed::Unserved | Parsed::Unresolved(_) => Some(Next::Close),
+                // What has to happen first has.
+                Parsed::Unserved | Parsed::Before(_) => Some(Next::Close),
                 Parsed::Malformed(reply) => Some(self.refuse(&reply).await),
                 Parsed::Request(request) => Some(self.serve_parsed(&view, request, &mut out).await),
             };
@@ -101,13 +99,13 @@ impl Session<'_> {
         }
     }
 
-    /// Parses the head and routes it, when the name that it asks for is known where that matters.
-    async fn parse_named<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
-        let start = Instant::now();
+    /// Parses the head and routes it, as soon as what has to happen first has.
+    async fn parse_ready<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
+        let (start, mut delayed) = (Instant::now(), false);
         loop {
-            match self.parse(view, out, start) {
-                // Boxed: requests that need no name should not hold room for it.
-                Parsed::Unresolved(name) => Box::pin(self.connection.worker().names.resolve(&name)).await,
+            match self.parse(view, out, (start, delayed)) {
+                // Boxed: other requests should not hold room for it.
+                Parsed::Before(before) => Box::pin(before.happen(self.connection, &mut delayed)).await,
                 parsed => return parsed,
             }
         }
@@ -115,7 +113,12 @@ impl Session<'_> {
 
     /// Parses the head, routes it, and writes into `out` what goes to the chosen endpoint. All that borrows from the
     /// received bytes begins and ends here.
-    fn parse<'v>(&mut self, view: &'v View, out: &mut Vec<u8>, start: Instant) -> Parsed<'v> {
+    fn parse<'v>(
+        &mut self,
+        view: &'v View,
+        out: &mut Vec<u8>,
+        (start, delayed): (Instant, bool),
+    ) -> Parsed<'v> {
         let Some(received) = self.received.as_mut() else { return Parsed::Incomplete };
         let mut slots = HeaderSlots::new();
         let parsed = match http1::parse_request(received.filled(), &LIMITS, &mut slots) {
@@ -135,10 +138,11 @@ impl Session<'_> {
         };
         let mut added = Added::new(self.connection, &http, &head);
         let protocol = parsed.version.as_str();
-        let asked = Asked { connection: self.connection, head: &head, added: &added, protocol, start };
+        let asked =
+            Asked { connection: self.connection, head: &head, added: &added, protocol, start, delayed };
         let mut routed = match route(&asked, view, http.route_config, fastrand::u64(..)) {
             Ok(routed) => routed,
-            Err(Unresolved(name)) => return Parsed::Unresolved(name),
+            Err(before) => return Parsed::Before(before),
         };
         self.connection.worker().count(|counts| counts.requests += 1);
         record_request(self.connection, self.line, &head, (protocol, &added, &routed));
@@ -172,6 +176,7 @@ impl Session<'_> {
             upgrade: upgrade.is_some(),
             http2_head,
             routed,
+            delayed,
         };
         let head_len = parsed.head_len;
         received.consume(head_len);
@@ -179,12 +184,10 @@ impl Session<'_> {
     }
 
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
-        let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed } = request;
+        let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed, delayed } =
+            request;
         let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
-        let Routed { action, cluster, route, answer, delay, grpc } = routed;
-        if let Some(delay) = delay {
-            tokio::time::sleep(delay).await;
-        }
+        let Routed { action, cluster, route, answer, grpc } = routed;
         let asked = Answering { lasting, method, grpc, changes: answer.as_deref() };
         // What is answered without reading the body leaves what follows on the connection in doubt.
         let unread = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
@@ -200,11 +203,11 @@ impl Session<'_> {
                 (next, Outcome::reply(&reply, method))
             }
             Action::Forward(forwarding) => {
-                let forward = Forward { view, forwarding, start, body, asked, upgrade, http2_head };
+                let begun = if delayed { Instant::now() } else { start };
+                let forward = Forward { view, forwarding, start, begun, body, asked, upgrade, http2_head };
                 self.forward(forward, out).await
             }
         };
-        let delayed = delay.is_some();
         log(self.connection, start, self.line, &Outcome { cluster, route, grpc, delayed, ..outcome });
         next
     }

@@ -2,7 +2,6 @@
 
 use std::{
     cell::OnceCell,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,10 @@ use snapshot::RequestHead;
 
 use crate::{
     failure::LocalReply,
-    http::head::{AnswerFields, AnswerHead},
+    http::{
+        attempts::Answerer,
+        head::{AnswerFields, AnswerHead},
+    },
 };
 
 /// An HTTP/2 request as routing and header code see it.
@@ -107,7 +109,8 @@ pub(super) fn body_length(fields: &HeaderMap, ended: bool) -> BodyLength {
 pub(super) struct Answer {
     pub(super) interim: bool,
     pub(super) status: u16,
-    pub(super) service_time: Duration,
+    /// How long after the request's first byte it began.
+    pub(super) began: Duration,
     fields: HeaderMap,
     pub(super) body: BodyLength,
     /// Whether the endpoint's connection can carry another request.
@@ -117,15 +120,16 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(
         head: &AnswerHead<'_>,
-        (start, upstream): (Instant, SocketAddr),
+        (start, from): (Instant, Answerer),
         added: &AnswerFields<'_>,
     ) -> Self {
-        let (service_time, body) = (start.elapsed(), head.body());
+        let (now, body) = (Instant::now(), head.body());
         let mut fields = HeaderMap::with_capacity(head.field_count() + 4);
         if head.is_interim() {
             head.write_end_to_end(&mut fields);
         } else {
-            added.write_response(&mut fields, head, (service_time, upstream));
+            let service_time = from.asked.map(|asked| now - asked);
+            added.write_response(&mut fields, head, (service_time, from.address));
         }
         match body {
             // The end of the frames says as much; gRPC answers without a body have no length.
@@ -134,7 +138,7 @@ impl Answer {
             _ => {}
         }
         let (interim, status, reusable) = (head.is_interim(), head.status(), head.keep_alive());
-        Self { interim, status, service_time, fields, body, reusable }
+        Self { interim, status, began: now - start, fields, body, reusable }
     }
 
     /// The head as it is sent; its fields are given away.

@@ -3,7 +3,12 @@
 mod bodies;
 mod sending;
 
-use std::{future::poll_fn, task::Poll, time::Instant};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+    time::Instant,
+};
 
 use ::http::request::Parts;
 use bytes::Bytes;
@@ -28,7 +33,7 @@ use crate::{
         mirror::{self, Copied},
         pump::{Pump, PumpError},
         record_answer, record_request,
-        routing::{Action, Asked, Forwarding, Routed, Unresolved, route},
+        routing::{Action, Asked, Before, Forwarding, Routed, route},
     },
     upstream::Lease,
     view::View,
@@ -51,7 +56,7 @@ pub(super) enum Ended {
 pub(super) async fn serve(
     connection: &Connection,
     request: ::http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Bytes>,
 ) -> Ended {
     let start = Instant::now();
     let worker = connection.worker();
@@ -61,33 +66,39 @@ pub(super) async fn serve(
     let mut line = Recorded::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());
+    let (mut delayed, mut gone) = (false, false);
     let prepared = loop {
-        match prepare(connection, (&parts, length, start), &view, (&mut line, &mut out)) {
-            // Boxed: requests that need no name should not hold room for it.
-            Err(Unprepared::Unresolved(name)) => Box::pin(worker.names.resolve(&name)).await,
+        match prepare(connection, (&parts, length), (start, delayed), &view, (&mut line, &mut out)) {
+            Ok((routed, _)) if gone => {
+                break (Routed { action: Action::Reply(LocalReply::CLIENT_GONE), ..routed }, None);
+            }
+            Err(Unprepared::Before(_)) if gone => break (Routed::reply(LocalReply::CLIENT_GONE), None),
+            Err(Unprepared::Before(before)) => {
+                // Boxed: other requests should not hold room for it.
+                let happening = Box::pin(before.happen(connection, &mut delayed));
+                gone |= is_reset_while(&mut respond, happening).await;
+            }
             Err(Unprepared::Refused(reply)) => break (Routed::reply(reply), None),
             Ok(prepared) => break prepared,
         }
     };
     let (routed, http2_head) = prepared;
-    let Routed { action, cluster, route, answer, delay, grpc } = routed;
+    let Routed { action, cluster, route, answer, grpc } = routed;
     let method = Method::of(parts.method.as_str());
     let changes = answer.as_deref();
     let mut stream = Stream { connection, respond, start, method, grpc, changes, line: &mut line };
-    if let Some(delay) = delay {
-        tokio::time::sleep(delay).await;
-    }
     let outcome = match action {
         Action::Reply(reply) => stream.reply(&reply),
         Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)),
         Action::Forward(forwarding) => {
             let upload = FramePump::new(body, length);
-            let mut forward = Forward { view: &view, forwarding, upload, length, http2_head };
+            let begun = if delayed { Instant::now() } else { start };
+            let mut forward = Forward { view: &view, forwarding, begun, upload, length, http2_head };
             stream.forward(&mut forward, &mut out).await
         }
     };
     worker.recycle(out);
-    log(connection, start, &line, &Outcome { cluster, route, grpc, delayed: delay.is_some(), ..outcome });
+    log(connection, start, &line, &Outcome { cluster, route, grpc, delayed, ..outcome });
     if outcome.flags == CLIENT_GONE { Ended::Reset } else { Ended::Answered }
 }
 
@@ -95,8 +106,8 @@ const CLIENT_GONE: &str = LocalReply::CLIENT_GONE.flags;
 
 /// Why a request has no route yet, or none at all.
 enum Unprepared {
-    /// A name has to be resolved first.
-    Unresolved(Box<str>),
+    /// Something has to happen first.
+    Before(Before),
     /// What the client is answered.
     Refused(LocalReply<'static>),
 }
@@ -107,11 +118,30 @@ impl From<LocalReply<'static>> for Unprepared {
     }
 }
 
+impl From<Before> for Unprepared {
+    fn from(before: Before) -> Self {
+        Self::Before(before)
+    }
+}
+
+/// Awaits `future`; whether the client has taken the request back before it was ready.
+async fn is_reset_while(
+    respond: &mut SendResponse<Bytes>,
+    mut future: Pin<Box<impl Future<Output = ()>>>,
+) -> bool {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(false),
+        Poll::Pending => respond.poll_reset(cx).map(|_| true),
+    })
+    .await
+}
+
 /// Routes a request, notes it for the log and writes its head for the endpoint: into `out` for one that speaks HTTP/1.1,
 /// else returned.
 fn prepare<'v>(
     connection: &Connection,
-    (parts, length, start): (&Parts, BodyLength, Instant),
+    (parts, length): (&Parts, BodyLength),
+    (start, delayed): (Instant, bool),
     view: &'v View,
     (line, out): (&mut Recorded, &mut Vec<u8>),
 ) -> Result<(Routed<'v>, Option<::http::Request<()>>), Unprepared> {
@@ -119,9 +149,8 @@ fn prepare<'v>(
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
     let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
     let mut added = Added::new(connection, &http, &head);
-    let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start };
-    let routed = route(&asked, view, http.route_config, fastrand::u64(..))
-        .map_err(|Unresolved(name)| Unprepared::Unresolved(name))?;
+    let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start, delayed };
+    let routed = route(&asked, view, http.route_config, fastrand::u64(..))?;
     record_request(connection, line, &head, ("HTTP/2", &added, &routed));
     let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
     added.introduce(connection, &forwarding.lease);
@@ -160,6 +189,8 @@ struct Stream<'c> {
 struct Forward<'v> {
     view: &'v View,
     forwarding: Forwarding<'v>,
+    /// When it was ready to be sent, but for the rest of its body.
+    begun: Instant,
     upload: FramePump,
     length: BodyLength,
     /// The head as it goes up, for an endpoint that speaks HTTP/2.
@@ -179,7 +210,8 @@ impl Forward<'_> {
 impl Stream<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     async fn forward(&mut self, forward: &mut Forward<'_>, head: &mut Vec<u8>) -> Outcome<'static> {
-        let mut attempts = Attempts::new(self.connection, forward.view, &forward.forwarding, self.grpc);
+        let mut attempts =
+            Attempts::new(self.connection, forward.view, &forward.forwarding, (self.grpc, forward.begun));
         if attempts.keeps_body() || !forward.forwarding.policy.mirrors.is_empty() {
             forward.upload.keep();
         }
@@ -245,15 +277,14 @@ impl Stream<'_> {
         let patience = Patience::new(self.connection.worker());
         let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, patience };
         let lease = &mut forward.forwarding.lease;
-        let take = |head: &AnswerHead<'_>, upstream| Answer::new(head, (start, upstream), &fields);
+        let take = |head: &AnswerHead<'_>, from| Answer::new(head, (start, from), &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, take).await?;
         let local = exchange.local();
         let unanswered = |broken: Broken| Unanswered::new(&broken, local);
         while answer.interim {
             let sent = body.respond.send_informational(answer.head());
             sent.map_err(|_| unanswered(Broken::Downstream))?;
-            let upstream = lease.address;
-            let take = |head: &AnswerHead<'_>| Answer::new(head, (start, upstream), &fields);
+            let take = |head: &AnswerHead<'_>, from| Answer::new(head, (start, from), &fields);
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;
         }
@@ -272,13 +303,13 @@ impl Stream<'_> {
         mut answer: Answer,
         outcome: Outcome<'static>,
     ) -> Outcome<'static> {
-        let (status, service_time) = (answer.status, Some(answer.service_time));
+        let (status, began) = (answer.status, Some(answer.began));
         let head = answer.head();
         let trailers_only = grpc_status(head.headers());
         record_answer(self.connection, self.line, field_in(head.headers()));
         let Ok(mut client) = self.respond.send_response(head, answer.body.is_empty()) else {
             let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
-            return Outcome { status, service_time, flags, details, ..outcome };
+            return Outcome { status, began, flags, details, ..outcome };
         };
         let upload = &mut forward.upload;
         let (moved, sent, grpc_status) = match exchange {
@@ -304,7 +335,7 @@ impl Stream<'_> {
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
         let grpc_status = trailers_only.or(grpc_status);
-        Outcome { status, service_time, flags, details, sent, grpc_status, ..outcome }
+        Outcome { status, began, flags, details, sent, grpc_status, ..outcome }
     }
 
     /// An answer of our own.

@@ -129,12 +129,13 @@ impl<'c> AnswerFields<'c> {
         Self { server, date: connection.worker().date(), introduction: connection.introduction(), changes }
     }
 
-    /// Writes the fields of an upstream's answer, without its framing. `service_time` is how long it took to come.
+    /// Writes the fields of an upstream's answer, without its framing. `service_time` is how long it took to come
+    /// once the whole request was here; an answer that came before tells none, as in Envoy.
     pub(in crate::http) fn write_response(
         &self,
         sink: &mut impl FieldSink,
         response: &AnswerHead<'_>,
-        (service_time, upstream): (Duration, SocketAddr),
+        (service_time, upstream): (Option<Duration>, SocketAddr),
     ) {
         let field = |name: &str| response.field(name);
         let changed = self.changes.map(|changes| {
@@ -151,7 +152,12 @@ impl<'c> AnswerFields<'c> {
         sink.finish();
     }
 
-    fn write_received(&self, sink: &mut impl FieldSink, response: &AnswerHead<'_>, service_time: Duration) {
+    fn write_received(
+        &self,
+        sink: &mut impl FieldSink,
+        response: &AnswerHead<'_>,
+        service_time: Option<Duration>,
+    ) {
         let keeps_length = response.keeps_length();
         let mut has_date = false;
         response.visit(|name, value| {
@@ -171,7 +177,9 @@ impl<'c> AnswerFields<'c> {
                 sink.field(name, value);
             }
         });
-        sink.field(SERVICE_TIME, itoa::Buffer::new().format(service_time.as_millis()).as_bytes());
+        if let Some(time) = service_time {
+            sink.field(SERVICE_TIME, itoa::Buffer::new().format(time.as_millis()).as_bytes());
+        }
         if !has_date {
             sink.field("date", &self.date);
         }
@@ -248,7 +256,7 @@ mod tests {
         fields.write_response(
             &mut out,
             &AnswerHead::Http1(&response),
-            (Duration::from_millis(7), ([10, 0, 0, 1], 80).into()),
+            (Some(Duration::from_millis(7)), ([10, 0, 0, 1], 80).into()),
         );
         assert_eq!(
             String::from_utf8(out).unwrap(),
@@ -267,11 +275,7 @@ mod tests {
         let response = http1::parse_response(head.as_bytes(), &limits, "HEAD", &mut slots).unwrap().unwrap();
         let mut out = Vec::new();
         let fields = AnswerFields { server: "envoy", date: [b'D'; 29], introduction: None, changes: None };
-        fields.write_response(
-            &mut out,
-            &AnswerHead::Http1(&response),
-            (Duration::ZERO, ([10, 0, 0, 1], 80).into()),
-        );
+        fields.write_response(&mut out, &AnswerHead::Http1(&response), (None, ([10, 0, 0, 1], 80).into()));
         assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));
     }
 }

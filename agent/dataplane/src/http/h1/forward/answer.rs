@@ -1,14 +1,12 @@
 //! The head of an answer on its way to an HTTP/1 client.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use http1::BodyLength;
 
 use crate::http::{
     SWITCHING_PROTOCOLS,
+    attempts::Answerer,
     h1::reply::Lasting,
     head::{AnswerFields, AnswerHead, FieldSink},
 };
@@ -18,7 +16,8 @@ use crate::http::{
 pub(super) struct Answer {
     pub(super) interim: bool,
     pub(super) status: u16,
-    pub(super) service_time: Duration,
+    /// How long after the request's first byte it began.
+    pub(super) began: Duration,
     pub(super) body: BodyLength,
     pub(super) framing: BodyLength,
     /// Whether the endpoint's connection can carry another request.
@@ -31,11 +30,11 @@ pub(super) struct Answer {
 pub(super) fn write_answer(
     out: &mut Vec<u8>,
     head: &AnswerHead<'_>,
-    (start, upstream): (Instant, SocketAddr),
+    (start, from): (Instant, Answerer),
     lasting: Lasting,
     fields: &AnswerFields<'_>,
 ) -> Answer {
-    let service_time = start.elapsed();
+    let now = Instant::now();
     let (status, body) = (head.status(), head.body());
     let framing = lasting.framing(body);
     out.clear();
@@ -43,7 +42,8 @@ pub(super) fn write_answer(
         lasting.write_interim(out, head);
     } else {
         http1::write_status_line(out, status);
-        fields.write_response(out, head, (service_time, upstream));
+        let service_time = from.asked.map(|asked| now - asked);
+        fields.write_response(out, head, (service_time, from.address));
         if status == SWITCHING_PROTOCOLS {
             out.field("connection", b"upgrade");
             out.field("upgrade", head.upgrade().unwrap_or_default());
@@ -54,7 +54,7 @@ pub(super) fn write_answer(
     Answer {
         interim: head.is_interim(),
         status,
-        service_time,
+        began: now - start,
         body,
         framing,
         reusable: head.keep_alive(),
