@@ -136,13 +136,14 @@ fn peer_metadata(options: &ProxyOptions) -> PeerMetadata {
 }
 
 fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Result<Settings> {
-    let open_log = |file: &String| {
+    let open_log = |file: &str| {
         AccessLog::open(Path::new(file))
             .with_context(|| format!("cannot open the access log `{file}` (accessLogFile)"))
     };
     let format = log_format::read(mesh)?;
-    let access_log = mesh.access_log_file.as_ref().map(open_log).transpose()?;
-    let access_log = access_log.map(|log| log.with_format(format));
+    // Telemetry may ask for a log that the mesh has not got.
+    let file = mesh.access_log_file.as_deref().unwrap_or("/dev/stdout");
+    let access_log = Some(open_log(file)?.with_format(format));
     let max_connections = connection_limit(raise_open_files(), options.workers);
     Ok(Settings {
         workers: options.workers,

@@ -14,13 +14,14 @@ use std::{
 
 use snapshot::{
     Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, ListenerId,
-    NetworkFilter, RequestHead, Transport as TransportProtocol, Workload,
+    LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, Workload,
 };
 use tokio::net::TcpStream;
 
 use self::chain::Service;
 use crate::{
     accept::Admitted,
+    access_log::{Entry, LogBuffer},
     http::{self, PEER_METADATA, PEER_METADATA_ID, PeerMetadata},
     origin::{Client, ForClient, Origin},
     sys::Source,
@@ -186,6 +187,24 @@ impl Connection {
             Direction::Inbound => self.client(),
             Direction::Outbound | Direction::Gateway => endpoint.unwrap_or_default(),
         }
+    }
+
+    /// The access log, where it tells anything of connections like this one.
+    pub(crate) fn log(&self) -> Option<&LogBuffer> {
+        self.worker().log_of(self.direction)
+    }
+
+    /// Whether the access log tells of a call that has ended so.
+    pub(crate) fn is_logged(&self, entry: &Entry<'_>) -> bool {
+        let facts = LogFacts {
+            status: Some(entry.status).filter(|status| *status != 0),
+            grpc_status: entry.grpc_status,
+            details: entry.details,
+            received: entry.received,
+            sent: entry.sent,
+            is_mutual_tls: self.session().is_some_and(|session| session.client.is_some()),
+        };
+        self.worker().view().snapshot.access_logging().of(self.direction).holds(&facts)
     }
 
     /// The scheme of requests as the client sees it.

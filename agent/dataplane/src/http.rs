@@ -143,8 +143,8 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         peer: connection.other_side(outcome.endpoint),
     };
     connection.worker().recorder.request(key, duration, (outcome.received, outcome.sent));
-    let Some(log) = &connection.worker().log else { return };
-    log.record(&Entry {
+    let Some(log) = connection.log() else { return };
+    let entry = Entry {
         start: connection.wall_time(start),
         duration,
         request: Some(line),
@@ -170,7 +170,10 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         server_name: connection.server_name(),
         session: connection.session(),
         route: outcome.route,
-    });
+    };
+    if connection.is_logged(&entry) {
+        log.record(&entry);
+    }
 }
 
 /// The flags in the order in which Envoy sets them: a fault delays first, and that tries are spent is known before the
@@ -191,7 +194,7 @@ fn record_request(
     request: &impl RequestHead,
     (protocol, added, routed): (&'static str, &head::Added, &routing::Routed<'_>),
 ) {
-    let Some(log) = &connection.worker().log else { return };
+    let Some(log) = connection.log() else { return };
     line.start(protocol);
     line.set_client(added.remote(connection.peer));
     let changes = routed.changes();
@@ -202,7 +205,7 @@ fn record_request(
 
 /// Copies what the log shows of an answer as the client gets it; `field` looks one up.
 fn record_answer<'a>(connection: &Connection, line: &mut Recorded, field: impl Fn(&str) -> Option<&'a [u8]>) {
-    if let Some(log) = &connection.worker().log {
+    if let Some(log) = connection.log() {
         line.begin_answer();
         record(line, &log.slots().answer, field);
     }
@@ -214,7 +217,7 @@ fn record_trailers<'a>(
     line: &mut Recorded,
     field: impl Fn(&str) -> Option<&'a [u8]>,
 ) {
-    if let Some(log) = &connection.worker().log {
+    if let Some(log) = connection.log() {
         line.begin_trailers();
         record(line, &log.slots().trailers, field);
     }
@@ -228,7 +231,7 @@ fn record<'a>(line: &mut Recorded, wanted: &[Wanted], field: impl Fn(&str) -> Op
 
 /// Whether the log shows trailers.
 fn wants_trailers(connection: &Connection) -> bool {
-    connection.worker().log.as_ref().is_some_and(|log| !log.slots().trailers.is_empty())
+    connection.log().is_some_and(|log| !log.slots().trailers.is_empty())
 }
 
 /// Writes a field as the endpoint gets it, if there is one.

@@ -191,7 +191,7 @@ pub(crate) fn log_refused(connection: &Connection) {
 /// Logs a connection whose TLS handshake came to nothing, as Envoy does where its listeners log: blanks in the reason
 /// would end the field.
 pub(crate) fn log_handshake(connection: &Connection, reason: &str) {
-    if connection.worker().log.is_some() {
+    if connection.log().is_some() {
         record(connection, &Ended { termination: &reason.replace(' ', "_"), ..Ended::default() });
     }
 }
@@ -223,8 +223,8 @@ fn log(connection: &Connection, ended: Ended<'_>) {
 }
 
 fn record(connection: &Connection, ended: &Ended<'_>) {
-    let Some(log) = &connection.worker().log else { return };
-    log.record(&Entry {
+    let Some(log) = connection.log() else { return };
+    let entry = Entry {
         start: connection.wall_time(connection.accepted),
         duration: connection.accepted.elapsed(),
         request: None,
@@ -249,5 +249,8 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         server_name: connection.server_name(),
         session: connection.session(),
         route: None,
-    });
+    };
+    if connection.is_logged(&entry) {
+        log.record(&entry);
+    }
 }

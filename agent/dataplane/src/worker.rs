@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use snapshot::{Direction, Logged};
+
 use self::clock::{Clock, DATE_LEN};
 use crate::{
     access_log::LogBuffer,
@@ -90,6 +92,12 @@ impl Worker {
     /// What to serve from. Hold it for one request, not longer.
     pub(crate) fn view(&self) -> Rc<View> {
         Rc::clone(&self.view.borrow())
+    }
+
+    /// The access log, where it tells anything of calls of this side.
+    pub(crate) fn log_of(&self, direction: Direction) -> Option<&LogBuffer> {
+        let view = self.view.borrow();
+        self.log.as_ref().filter(|_| *view.snapshot.access_logging().of(direction) != Logged::Nothing)
     }
 
     /// Whether connections should end as soon as they can.

@@ -88,8 +88,8 @@ pub use sidecar::{
     SidecarOutbound, SidecarPort,
 };
 pub use telemetry::{
-    AccessLogging, CustomTag, MetricMatch, MetricOverride, Metrics, ProviderName, TagOverride, Telemetry,
-    Tracing, WorkloadMode,
+    AccessLogger, AccessLogging, CustomTag, MetricMatch, MetricOverride, Metrics, ProviderName, TagOverride,
+    Telemetry, Tracing, WorkloadMode,
 };
 pub use virtual_service::{
     CorsPolicy, Delegate, Destination, DirectResponse, Fault, FaultAbort, FaultDelay, GRPC_STATUS,

@@ -35,8 +35,8 @@ impl Shape for Telemetry {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self {
             scope: PolicyScope::read(fields),
-            tracing: fields.or_default("tracing"),
-            metrics: fields.or_default("metrics"),
+            tracing: fields.planned("tracing").unwrap_or_default(),
+            metrics: fields.planned("metrics").unwrap_or_default(),
             access_logging: fields.or_default("accessLogging"),
         }
     }
@@ -52,7 +52,7 @@ pub struct AccessLogging {
     /// Which side of calls is logged (`match.mode`).
     pub mode: WorkloadMode,
     /// Names of the providers that write; empty means the mesh's default.
-    pub providers: Vec<ProviderName>,
+    pub providers: Vec<AccessLogger>,
     /// Whether nothing is logged; absent means as the next wider Telemetry says.
     pub disabled: Option<bool>,
     /// CEL expression that decides what is logged; absent means all.
@@ -114,6 +114,28 @@ impl Shape for Filter {
     }
 }
 
+/// Who writes an access log (`ProviderRef`).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AccessLogger(pub String);
+
+impl AccessLogger {
+    /// Whether it is the log that every proxy of Istio has.
+    pub fn is_own(&self) -> bool {
+        self.0 == "envoy"
+    }
+}
+
+impl Shape for AccessLogger {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        let ProviderName(name) = ProviderName::read(fields);
+        Self(name)
+    }
+
+    fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        ProviderName(self.0.clone()).check(at, context);
+    }
+}
+
 /// Name of an extension provider of the mesh (`ProviderRef`).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ProviderName(pub String);
@@ -147,9 +169,17 @@ mod tests {
     }
 
     fn telemetry(spec: &str) -> Telemetry {
-        let Resource::Telemetry(object) = testing::valid_without_effect(&text(spec)) else {
-            panic!("no Telemetry")
-        };
+        let Resource::Telemetry(object) = testing::valid(&text(spec)) else { panic!("no Telemetry") };
+        object.spec.clone()
+    }
+
+    /// With a warning for what is not supported yet.
+    fn of_the_future(spec: &str) -> Telemetry {
+        let mut document = testing::document(&text(spec));
+        let said: Vec<_> = document.findings.iter().map(ToString::to_string).collect();
+        assert!(said[0].contains("spec.tracing: is not supported yet"), "{said:#?}");
+        assert!(said[1].contains("spec.metrics: is not supported yet") && said.len() == 2, "{said:#?}");
+        let Some(Resource::Telemetry(object)) = document.resources.pop() else { panic!("no Telemetry") };
         object.spec.clone()
     }
 
@@ -161,7 +191,7 @@ mod tests {
         );
         let log = &read.access_logging[0];
         assert_eq!((log.mode, log.disabled), (WorkloadMode::Server, Some(true)));
-        assert_eq!(log.providers, [ProviderName("envoy".to_owned())]);
+        assert!(log.providers[0].is_own());
         assert_eq!(log.filter.as_deref(), Some("response.code >= 400"));
         for spec in ["", "{}", "{accessLogging: [{}]}"] {
             telemetry(spec);
@@ -170,7 +200,7 @@ mod tests {
 
     #[test]
     fn traces_and_metrics_are_read() {
-        let read = telemetry(
+        let read = of_the_future(
             "{tracing: [{match: {mode: CLIENT}, providers: [{name: otel}], randomSamplingPercentage: 12.5, \
              disableSpanReporting: false, customTags: {a: {literal: {value: x}}, b: {environment: {name: N, \
              defaultValue: y}}, c: {header: {name: h}}, d: {formatter: {value: '%PROTOCOL%'}}}, \

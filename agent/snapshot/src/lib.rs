@@ -5,6 +5,7 @@
 //! a look-up needs either, it is an argument.
 #![forbid(unsafe_code)]
 
+mod access_logging;
 mod chain_index;
 mod cluster;
 mod dump;
@@ -27,6 +28,7 @@ use foldhash::fast::FixedState;
 
 use chain_index::ChainIndex;
 
+pub use access_logging::{AccessLogging, LogFacts, LogFilter, LogFilterError, Logged};
 pub use cluster::{
     Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns, Endpoint, EndpointGroup,
     EndpointLevel, EndpointPlan, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, Limits,
@@ -92,6 +94,8 @@ pub struct Draft {
     pub foreign_gateways: Vec<ForeignGateway>,
     /// The workloads of the mesh by their addresses; only metrics speak of them.
     pub workloads: Workloads,
+    /// What is written into the access log.
+    pub access_logging: AccessLogging,
 }
 
 impl Draft {
@@ -157,6 +161,11 @@ impl Snapshot {
     /// The workloads of the mesh by their addresses.
     pub fn workloads(&self) -> &Workloads {
         &self.draft.workloads
+    }
+
+    /// What is written into the access log.
+    pub fn access_logging(&self) -> &AccessLogging {
+        &self.draft.access_logging
     }
 
     /// All ways to terminate TLS, in dump order.

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use resources::ForwardClientCertDetails;
 use snapshot::{
-    Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway, ForwardClientCert,
-    HttpConnections, Listener, NetworkFilter, PathNormalization, RouteConfig, RouteConfigId, Snapshot,
-    TcpProxy, TlsContext, TlsContextId, WeightedClusters, Workloads,
+    AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
+    ForwardClientCert, HttpConnections, Listener, NetworkFilter, PathNormalization, RouteConfig,
+    RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, WeightedClusters, Workloads,
 };
 
 use crate::{clusters::Clusters, proxy::MeshOptions};
@@ -23,6 +23,8 @@ pub(crate) struct DraftBuilder {
     tables: Vec<RouteConfig>,
     tls_contexts: Vec<TlsContext>,
     foreign_gateways: Vec<ForeignGateway>,
+    /// What is written into the access log.
+    pub(crate) access_logging: AccessLogging,
 }
 
 impl DraftBuilder {
@@ -83,8 +85,16 @@ impl DraftBuilder {
             }
         }
         self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
-        let (listeners, clusters, foreign_gateways) = (self.listeners, clusters.list, self.foreign_gateways);
-        Draft { listeners, route_configs, clusters, tls_contexts, foreign_gateways, workloads }.finish()
+        Draft {
+            listeners: self.listeners,
+            route_configs,
+            clusters: clusters.list,
+            tls_contexts,
+            foreign_gateways: self.foreign_gateways,
+            workloads,
+            access_logging: self.access_logging,
+        }
+        .finish()
     }
 }
 

@@ -5,6 +5,7 @@
 //! they arrived; what is wrong costs only itself and becomes a [`Finding`].
 #![forbid(unsafe_code)]
 
+mod access_logging;
 mod clusters;
 mod credentials;
 mod destinations;

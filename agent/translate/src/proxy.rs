@@ -133,6 +133,8 @@ pub struct MeshOptions {
     /// How long opaque connections may be silent where no DestinationRule says it (`ISTIO_META_IDLE_TIMEOUT`); `None` for
     /// ever.
     pub tcp_idle_timeout: Option<Duration>,
+    /// Whether there is an access log where no Telemetry asks for one (`accessLogFile`).
+    pub access_log: bool,
     /// Namespace whose DestinationRules and Sidecar are the last resort (`rootNamespace`).
     pub root_namespace: String,
     /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
@@ -166,6 +168,7 @@ impl Default for MeshOptions {
             default_retries: None,
             connect_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Some(Duration::from_secs(3600)),
+            access_log: true,
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
             mirrors_mark_host: false,

@@ -1,6 +1,7 @@
 //! A whole data plane on loopback, with fake upstreams and clients that speak raw bytes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod access_logging;
 mod actions;
 mod captured;
 mod client_cert;

@@ -82,7 +82,6 @@ pub(crate) fn no_effect(kind: Kind) -> Option<&'static str> {
         Kind::AuthorizationPolicy | Kind::RequestAuthentication => {
             Some("is not enforced yet: requests it would deny are let through")
         }
-        Kind::Telemetry => Some("is not supported yet and has no effect"),
         _ => None,
     }
 }
