@@ -2,6 +2,7 @@
 
 mod certificate;
 mod clients;
+mod first_version;
 mod hello;
 mod peer;
 mod provider;

@@ -5,7 +5,8 @@
 //! | --- | --- | --- |
 //! | "Istio in Action" notes, and its chapter 4 | TLS by credential, redirect to https | `webapp_is_served_by_https_and_redirected_to_it` |
 //! | the same | mutual TLS by a generic Secret | `webapp_asks_for_certificates` |
-//! | the same | several hosts with credentials of their own | `each_host_has_its_own_certificate` |
+//! | Istio's "Secure Gateways" | mutual TLS with a client's certificate by `openssl x509 -req` alone | `clients_need_no_extensions` |
+//! | "Istio in Action" notes | several hosts with credentials of their own | `each_host_has_its_own_certificate` |
 //! | the same | SNI passthrough on 31400 | `simple_sni_1_is_passed_on_unopened` |
 //! | "Controlling Istio traffic with Gateways" | TLS for one host, by address, with openssl's own authority | `httpbin_is_served_by_address` |
 //! | the same | mutual TLS for one host, `subjectAltNames` | `httpbin_knows_its_client_by_name` |
@@ -95,6 +96,34 @@ fn webapp_asks_for_certificates() {
         // Port 80 goes on serving clear text.
         let clear = site.curl(&["-w", "%{http_code}", "http://webapp.istioinaction.io/api/catalog"]);
         assert!(text(&clear).ends_with("200"), "{clear:?}");
+    });
+}
+
+#[test]
+fn clients_need_no_extensions() {
+    for_each_kind(|kind| {
+        let site = Site::new(kind);
+        site.certificate_without_extensions("webapp", "ca");
+        site.certificate_without_extensions("client", "ca");
+        site.certificate_without_extensions("stranger", "other-ca");
+        let secret = site.generic_secret("webapp-credential-mtls", "webapp", "ca");
+        let site = site.start(&[MUTUAL, &secret]);
+        for version in ["1.2", "1.3"] {
+            let ask = |name: &str| {
+                let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+                let shown = ["--cert", &certificate, "--key", &key, "--tls-max", version];
+                let url = "https://webapp.istioinaction.io/api/catalog";
+                text(&site.curl(&[&["-k", "-w", "%{http_code}"], &shown[..], &[url]].concat()))
+            };
+            let served = ask("client");
+            // What the endpoint is told of it.
+            assert!(served.ends_with("200"), "{version}: {served}");
+            assert!(
+                served.contains("x-forwarded-client-cert: Hash=") && served.contains("CN=client"),
+                "{served}"
+            );
+            assert!(ask("stranger").contains("alert unknown ca"), "{version}");
+        }
     });
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
-    DistinguishedName, Error,
+    DistinguishedName, Error, RootCertStore,
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, UnixTime},
     server::{
@@ -16,6 +16,7 @@ use snapshot::{CertificateFacts, ClientCertificates, PeerRules, TrustBundle};
 
 use super::{
     certificate::{CertificateError, roots},
+    first_version,
     signatures::signatures,
 };
 
@@ -35,7 +36,8 @@ pub(super) fn verifier(
     };
     let Some(bundle) = &rules.authority.bundle else { return Ok(None) };
     let chain = chain_verifier(bundle, provider, mandatory)?;
-    Ok(Some(Arc::new(ByRules { chain, rules: rules.clone(), algorithms })))
+    let of_first_version = bundle.revocations.is_empty().then(|| roots(bundle)).transpose()?;
+    Ok(Some(Arc::new(ByRules { chain, of_first_version, rules: rules.clone(), algorithms })))
 }
 
 /// Verifies that certificates come from an authority and are not revoked by it.
@@ -87,6 +89,8 @@ pub(super) fn check_rules(certificate: &CertificateDer<'_>, rules: &PeerRules) -
 #[derive(Debug)]
 struct ByRules {
     chain: Arc<dyn ClientCertVerifier>,
+    /// Authorities of certificates of X.509 version 1; `None` where a revocation list would have to be kept to.
+    of_first_version: Option<RootCertStore>,
     rules: PeerRules,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -110,9 +114,14 @@ impl ClientCertVerifier for ByRules {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chain.verify_client_cert(certificate, intermediates, now)?;
+        match (self.chain.verify_client_cert(certificate, intermediates, now), &self.of_first_version) {
+            (Err(error), Some(authorities)) if first_version::is_cause(&error) => {
+                first_version::verify(certificate, authorities, (now, &self.algorithms))?;
+            }
+            (verified, _) => _ = verified?,
+        }
         check_rules(certificate, &self.rules)?;
-        Ok(verified)
+        Ok(ClientCertVerified::assertion())
     }
 
     signatures!();

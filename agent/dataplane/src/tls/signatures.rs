@@ -10,7 +10,19 @@ macro_rules! signatures {
             certificate: &rustls::pki_types::CertificateDer<'_>,
             signature: &rustls::DigitallySignedStruct,
         ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
+            let verified =
+                rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms);
+            match verified {
+                Err(error) if super::first_version::is_cause(&error) => {
+                    super::first_version::verify_tls12_signature(
+                        message,
+                        certificate,
+                        signature,
+                        &self.algorithms,
+                    )
+                }
+                verified => verified,
+            }
         }
 
         fn verify_tls13_signature(
@@ -19,7 +31,19 @@ macro_rules! signatures {
             certificate: &rustls::pki_types::CertificateDer<'_>,
             signature: &rustls::DigitallySignedStruct,
         ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+            let verified =
+                rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms);
+            match verified {
+                Err(error) if super::first_version::is_cause(&error) => {
+                    super::first_version::verify_tls13_signature(
+                        message,
+                        certificate,
+                        signature,
+                        &self.algorithms,
+                    )
+                }
+                verified => verified,
+            }
         }
 
         fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {

@@ -4,6 +4,8 @@ use std::io;
 
 use rustls::{AlertDescription as Alert, CertificateError, Error, PeerIncompatible as Incompatible};
 
+use super::first_version;
+
 /// The reason; what rustls says where that is as good.
 pub(crate) fn why(error: &io::Error) -> String {
     let known = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
@@ -18,6 +20,10 @@ pub(crate) fn why(error: &io::Error) -> String {
 fn in_words(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::NoCertificatesPresented => "the client shows no certificate, and one is required",
+        error if first_version::is_cause(error) => {
+            "the client's certificate is of X.509 version 1, of which only those are verified that an authority has \
+             issued itself and keeps no revocation list of: issue it with extensions (version 3)"
+        }
         Error::InvalidCertificate(wrong) => return certificate(wrong),
         Error::PeerIncompatible(why) => match why {
             Incompatible::Tls12NotOffered
@@ -62,13 +68,6 @@ fn certificate(wrong: &CertificateError) -> Option<&'static str> {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the client's certificate is not for clients (extended key usage)"
         }
-        CertificateError::Other(other) if other.to_string() == FIRST_VERSION => {
-            "the client's certificate is of X.509 version 1, which cannot be verified: issue it with extensions \
-             (version 3)"
-        }
         _ => return None,
     })
 }
-
-/// What webpki, of which only rustls knows the types, calls a certificate without extensions.
-const FIRST_VERSION: &str = "UnsupportedCertVersion";

@@ -78,6 +78,18 @@ impl Site {
         ));
     }
 
+    /// Makes `<name>.crt` and `<name>.key` as Istio's own example does: without extensions, and so of X.509 version 1.
+    pub(super) fn certificate_without_extensions(&self, name: &str, authority: &str) {
+        let key = self.kind.new_key();
+        self.openssl(&format!(
+            "req -out {name}.csr {key} -nodes -keyout {name}.key -subj /CN={name}/O=organization"
+        ));
+        self.openssl(&format!(
+            "x509 -req -sha256 -days 365 -CA {authority}.crt -CAkey {authority}.key -set_serial 1 -in {name}.csr \
+             -out {name}.crt"
+        ));
+    }
+
     /// `kubectl create secret tls`.
     pub(super) fn tls_secret(&self, name: &str, certificate: &str) -> String {
         self.secret(
