@@ -69,8 +69,8 @@ pub use gateway::{
 };
 pub use kind::Kind;
 pub use mesh_config::{
-    AccessLogEncoding, AccessLogFormat, ForwardClientCertDetails, InboundTrafficPolicy, MeshConfig, MeshTls,
-    OutboundTrafficPolicy, PathNormalization,
+    AccessLogEncoding, AccessLogFormat, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy,
+    MeshConfig, MeshTls, OutboundTrafficPolicy, PathNormalization,
 };
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;

@@ -1,5 +1,6 @@
 //! Istio's mesh-wide settings, as far as one proxy needs them.
 
+mod default_traffic_policy;
 mod forward_client_cert;
 mod tls;
 mod trust_domains;
@@ -13,6 +14,7 @@ use crate::{
     yaml::{self, Node},
 };
 
+pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use forward_client_cert::ForwardClientCertDetails;
 pub use tls::MeshTls;
 
@@ -31,6 +33,8 @@ pub struct MeshConfig {
     pub inbound_traffic_policy: InboundTrafficPolicy,
     /// `defaultHttpRetryPolicy`: how requests are retried where no rule says it.
     pub default_http_retry_policy: Option<Retries>,
+    /// `defaultTrafficPolicy`: what DestinationRules are laid over.
+    pub default_traffic_policy: DefaultTrafficPolicy,
     /// `connectTimeout`: how long connecting to an endpoint may take; absent means 10 s.
     pub connect_timeout: Option<Duration>,
     /// `rootNamespace`; absent means `istio-system`.
@@ -198,6 +202,7 @@ impl Shape for MeshConfig {
             outbound_traffic_policy,
             inbound_traffic_policy,
             default_http_retry_policy: fields.optional("defaultHttpRetryPolicy"),
+            default_traffic_policy: fields.or_default("defaultTrafficPolicy"),
             connect_timeout: fields.optional("connectTimeout"),
             root_namespace: fields.optional("rootNamespace"),
             path_normalization,
@@ -371,6 +376,16 @@ mod tests {
     fn read(text: &str) -> (Option<MeshConfig>, Vec<String>) {
         let (config, findings) = MeshConfig::read("mesh.yaml", text);
         (config, findings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_default_traffic_policy_has_two_blocks() {
+        let text = "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 5}}, outlierDetection: {}, tls: {}}";
+        let (config, findings) = read(text);
+        let policy = config.unwrap().default_traffic_policy;
+        assert_eq!(policy.connection_pool.unwrap().tcp.max_connections, Some(5));
+        assert!(policy.outlier_detection.is_some());
+        assert!(matches!(&findings[..], [only] if only.contains("defaultTrafficPolicy.tls")), "{findings:?}");
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The clusters of a snapshot, by name.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use foldhash::fast::FixedState;
-use resources::{Finding, Labels, OutboundTrafficPolicy, Path, Protocol, ResourceSet, Subset};
+use resources::{
+    ConnectionPool, Finding, Labels, OutboundTrafficPolicy, OutlierDetection, Path, Protocol, ResourceSet,
+    Subset,
+};
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns,
     Endpoint, HostPattern, Locality, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls,
@@ -16,9 +20,7 @@ use snapshot::{
 
 use crate::{
     credentials::{Contexts, Unusable, UpstreamPort},
-    destinations::{
-        Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in, upstream_protocol,
-    },
+    destinations::{Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in},
     gateway::AutoPassthrough,
     hosts::pattern,
     inbound::{self, InboundPort, Upstream},
@@ -164,8 +166,14 @@ impl ClusterMaker<'_, '_> {
         subset: Option<&Subset>,
         destination: Option<HostPolicy<'_>>,
     ) -> Cluster {
-        let policy =
+        let written =
             destination.map(|destination| destination.policy(subset, port.number)).unwrap_or_default();
+        let mesh = &self.proxy.mesh.default_traffic_policy;
+        let pool = over(written.connection_pool, mesh.connection_pool.as_ref(), ConnectionPool::over);
+        let detection =
+            over(written.outlier_detection, mesh.outlier_detection.as_ref(), OutlierDetection::over);
+        let policy =
+            Policy { connection_pool: pool.as_deref(), outlier_detection: detection.as_deref(), ..written };
         let mut endpoints = service.endpoints(port);
         endpoints.retain(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
         let accounts = accounts(&endpoints, policy.tls.is_some());
@@ -303,19 +311,35 @@ fn to_workload(port: &InboundPort<'_>, mesh: &MeshOptions) -> Cluster {
     };
     let name = inbound_name(port.number);
     let mut cluster = Cluster { source, service: port.service.clone(), ..blank(name, discovery, mesh) };
-    apply(&Policy { connection_pool: port.pool, ..Policy::default() }, port.protocol, &mut cluster);
+    let of_mesh = mesh.default_traffic_policy.connection_pool.as_ref();
+    let pool = over(port.pool, of_mesh, ConnectionPool::over);
+    apply(&Policy { connection_pool: pool.as_deref(), ..Policy::default() }, port.protocol, &mut cluster);
     cluster
 }
 
+/// What is written, with what it leaves out as the mesh has it.
+fn over<'w, T: Clone>(
+    written: Option<&'w T>,
+    mesh: Option<&'w T>,
+    laid_over: impl Fn(&T, &T) -> T,
+) -> Option<Cow<'w, T>> {
+    match (written, mesh) {
+        (Some(written), Some(mesh)) => Some(Cow::Owned(laid_over(written, mesh))),
+        (one, other) => one.or(other).map(Cow::Borrowed),
+    }
+}
+
 fn original(name: &str, source: Option<SourceAddresses>, mesh: &MeshOptions) -> Cluster {
-    let protocol = upstream_protocol(None, None);
-    Cluster { source, protocol, ..blank(name, Discovery::OriginalDestination, mesh) }
+    let mut cluster = Cluster { source, ..blank(name, Discovery::OriginalDestination, mesh) };
+    let connection_pool = mesh.default_traffic_policy.connection_pool.as_ref();
+    apply(&Policy { connection_pool, ..Policy::default() }, None, &mut cluster);
+    cluster
 }
 
 /// To whatever name a request asks for, at the port that it was sent to.
 fn of_any_name(mesh: &MeshOptions) -> Cluster {
     let discovery = Discovery::DynamicDns(DynamicDns { hosts: HostPattern::Any, port: None });
-    Cluster { protocol: upstream_protocol(None, None), ..blank(ALLOW_ANY_DYNAMIC_DNS, discovery, mesh) }
+    Cluster { discovery, ..original(ALLOW_ANY_DYNAMIC_DNS, None, mesh) }
 }
 
 /// A cluster as the mesh has it where no DestinationRule says anything.

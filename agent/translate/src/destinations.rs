@@ -17,7 +17,7 @@ use crate::{
     visibility::{self, Reach},
 };
 
-pub(crate) use apply::{apply, upstream_protocol};
+pub(crate) use apply::apply;
 pub(crate) use layers::Policy;
 pub(crate) use locality::{Group, Near, arranged};
 use merge::Merged;

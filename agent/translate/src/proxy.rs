@@ -3,8 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use resources::{
-    CaptureMode, ForwardClientCertDetails, InboundTrafficPolicy, Labels, MeshTls, OutboundTrafficPolicy,
-    PathNormalization, Retries,
+    CaptureMode, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy, Labels, MeshTls,
+    OutboundTrafficPolicy, PathNormalization, Retries,
 };
 use snapshot::Locality;
 
@@ -128,6 +128,8 @@ pub struct MeshOptions {
     pub path_normalization: PathNormalization,
     /// How requests are retried where no rule says it (`defaultHttpRetryPolicy`); `None` is Istio's default.
     pub default_retries: Option<Retries>,
+    /// What DestinationRules are laid over (`defaultTrafficPolicy`).
+    pub default_traffic_policy: DefaultTrafficPolicy,
     /// How long connecting to an endpoint may take (`connectTimeout`).
     pub connect_timeout: Duration,
     /// How long opaque connections may be silent where no DestinationRule says it (`ISTIO_META_IDLE_TIMEOUT`); `None` for
@@ -166,6 +168,7 @@ impl Default for MeshOptions {
             inbound_traffic_policy: InboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             default_retries: None,
+            default_traffic_policy: DefaultTrafficPolicy::default(),
             connect_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Some(Duration::from_secs(3600)),
             access_log: true,

@@ -18,6 +18,14 @@ pub struct ConnectionPool {
     pub http: HttpPool,
 }
 
+impl ConnectionPool {
+    /// These settings, with what they leave out taken from `base`.
+    #[must_use]
+    pub fn over(&self, base: &Self) -> Self {
+        Self { tcp: self.tcp.over(&base.tcp), http: self.http.over(&base.http) }
+    }
+}
+
 impl Shape for ConnectionPool {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let tcp: Option<TcpPool> = fields.optional("tcp");
@@ -42,6 +50,18 @@ pub struct TcpPool {
     pub max_connection_duration: Option<Duration>,
     /// Longest silence of a connection; one hour when absent, zero for no limit.
     pub idle_timeout: Option<Duration>,
+}
+
+impl TcpPool {
+    fn over(&self, base: &Self) -> Self {
+        Self {
+            max_connections: self.max_connections.or(base.max_connections),
+            connect_timeout: self.connect_timeout.or(base.connect_timeout),
+            tcp_keepalive: self.tcp_keepalive.clone().or_else(|| base.tcp_keepalive.clone()),
+            max_connection_duration: self.max_connection_duration.or(base.max_connection_duration),
+            idle_timeout: self.idle_timeout.or(base.idle_timeout),
+        }
+    }
 }
 
 impl Shape for TcpPool {
@@ -100,6 +120,27 @@ pub struct HttpPool {
     pub max_concurrent_streams: Option<u32>,
     /// HTTP/2 PINGs.
     pub http2_keepalive: Option<HttpKeepalive>,
+}
+
+impl HttpPool {
+    fn over(&self, base: &Self) -> Self {
+        // The two exclude each other, so that saying one of them says both.
+        let says_protocol = self.use_client_protocol || self.h2_upgrade_policy != H2Upgrade::Default;
+        let protocol = if says_protocol { self } else { base };
+        Self {
+            http1_max_pending_requests: self.http1_max_pending_requests.or(base.http1_max_pending_requests),
+            http2_max_requests: self.http2_max_requests.or(base.http2_max_requests),
+            max_requests_per_connection: self
+                .max_requests_per_connection
+                .or(base.max_requests_per_connection),
+            max_retries: self.max_retries.or(base.max_retries),
+            idle_timeout: self.idle_timeout.or(base.idle_timeout),
+            h2_upgrade_policy: protocol.h2_upgrade_policy,
+            use_client_protocol: protocol.use_client_protocol,
+            max_concurrent_streams: self.max_concurrent_streams.or(base.max_concurrent_streams),
+            http2_keepalive: self.http2_keepalive.clone().or_else(|| base.http2_keepalive.clone()),
+        }
+    }
 }
 
 impl Shape for HttpPool {

@@ -31,6 +31,29 @@ pub struct OutlierDetection {
     pub http_error_codes: Vec<u32>,
 }
 
+impl OutlierDetection {
+    /// These settings, with what they leave out taken from `base`.
+    #[must_use]
+    pub fn over(&self, base: &Self) -> Self {
+        let codes = if self.http_error_codes.is_empty() { base } else { self };
+        let percent = if self.min_health_percent == 0 { base } else { self };
+        Self {
+            consecutive_5xx_errors: self.consecutive_5xx_errors.or(base.consecutive_5xx_errors),
+            consecutive_gateway_errors: self.consecutive_gateway_errors.or(base.consecutive_gateway_errors),
+            split_external_local_origin_errors: self.split_external_local_origin_errors
+                || base.split_external_local_origin_errors,
+            consecutive_local_origin_failures: self
+                .consecutive_local_origin_failures
+                .or(base.consecutive_local_origin_failures),
+            interval: self.interval.or(base.interval),
+            base_ejection_time: self.base_ejection_time.or(base.base_ejection_time),
+            max_ejection_percent: self.max_ejection_percent.or(base.max_ejection_percent),
+            min_health_percent: percent.min_health_percent,
+            http_error_codes: codes.http_error_codes.clone(),
+        }
+    }
+}
+
 impl Shape for OutlierDetection {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let _: Option<i32> = fields.deprecated("consecutiveErrors", "consecutive5xxErrors");

@@ -159,6 +159,26 @@ fn every_block_is_read() {
 }
 
 #[test]
+fn what_a_block_leaves_out_is_taken_from_the_one_beneath() {
+    let pool = |text: &str| policy(&format!("connectionPool: {text}")).connection_pool.unwrap();
+    let base = pool(
+        "{tcp: {maxConnections: 1, connectTimeout: 1s}, http: {useClientProtocol: true, maxRetries: 2}}",
+    );
+    let same = pool("{tcp: {maxConnections: 5}}").over(&base);
+    assert_eq!((same.tcp.max_connections, same.tcp.connect_timeout), (Some(5), Some(Duration::from_secs(1))));
+    assert!(same.http.use_client_protocol && same.http.max_retries == Some(2));
+    // These exclude each other.
+    let upgraded = pool("{http: {h2UpgradePolicy: UPGRADE}}").over(&base).http;
+    assert_eq!((upgraded.use_client_protocol, upgraded.h2_upgrade_policy), (false, H2Upgrade::Upgrade));
+    let outliers = |text: &str| policy(&format!("outlierDetection: {text}")).outlier_detection.unwrap();
+    let base =
+        outliers("{consecutive5xxErrors: 1, minHealthPercent: 20, outlierDetectionHttpErrorCodes: [429]}");
+    let over = outliers("{consecutive5xxErrors: 0, interval: 1s}").over(&base);
+    assert_eq!((over.consecutive_5xx_errors, over.min_health_percent), (Some(0), 20));
+    assert_eq!((over.http_error_codes, over.interval), (vec![429], Some(Duration::from_secs(1))));
+}
+
+#[test]
 fn defaults_are_istios() {
     let budget = policy("retryBudget: {}").retry_budget.unwrap();
     assert_eq!((budget.percent, budget.min_retry_concurrency), (20.0, 3));

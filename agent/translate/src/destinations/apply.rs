@@ -49,7 +49,7 @@ fn far_end(Tunnel { target_host, target_port, .. }: &Tunnel) -> String {
 }
 
 /// What is spoken to the endpoints of a port.
-pub(crate) fn upstream_protocol(port: Option<Protocol>, http: Option<&HttpPool>) -> UpstreamProtocol {
+fn upstream_protocol(port: Option<Protocol>, http: Option<&HttpPool>) -> UpstreamProtocol {
     let upgrade = http.map_or(H2Upgrade::Default, |http| http.h2_upgrade_policy);
     let as_client = http.is_some_and(|http| http.use_client_protocol);
     match port {

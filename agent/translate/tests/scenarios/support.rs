@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use resources::{CertificateFiles, InboundTrafficPolicy, Labels, OutboundTrafficPolicy, ResourceSet};
+use resources::{
+    CertificateFiles, DefaultTrafficPolicy, InboundTrafficPolicy, Labels, OutboundTrafficPolicy, ResourceSet,
+};
 use snapshot::{
     Binding, Certificate, ClientCertificates, FilterChain, NetworkFilter, PeerRules, Snapshot, TlsContext,
     TlsParameters,
@@ -57,6 +59,9 @@ pub(crate) fn proxy(line: &str) -> Proxy {
             None if word == "registry-only" => {
                 proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
             }
+            None if word == "default-traffic-policy" => {
+                proxy.mesh.default_traffic_policy = default_traffic_policy();
+            }
             None if word == "any-dynamic-dns" => {
                 proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::AllowAnyDynamicDns;
             }
@@ -67,6 +72,13 @@ pub(crate) fn proxy(line: &str) -> Proxy {
         }
     }
     proxy
+}
+
+/// One of everything that can be told apart in a cluster.
+fn default_traffic_policy() -> DefaultTrafficPolicy {
+    let text = "defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 3s, maxConnections: 100}, \
+                http: {http2MaxRequests: 50}}, outlierDetection: {consecutive5xxErrors: 7, interval: 2s}}";
+    resources::MeshConfig::read("mesh.yaml", text).0.unwrap().default_traffic_policy
 }
 
 fn label(text: &str) -> (String, String) {
