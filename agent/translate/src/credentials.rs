@@ -119,6 +119,9 @@ impl<'c> Contexts<'c> {
     pub(crate) fn doubts_about(&mut self, tls: &ServerTls, hosts: &[&str]) -> Vec<Unusable> {
         let sources = CredentialSource::of_server(tls);
         let mut told: Vec<_> = sources.iter().filter_map(|source| self.loader.misplaced(*source)).collect();
+        let asks_clients = matches!(tls.mode, TlsMode::Mutual | TlsMode::OptionalMutual);
+        let authority = AuthoritySource::of_server(tls).filter(|_| asks_clients && !tls.insecure_skip_verify);
+        told.extend(authority.and_then(|source| self.loader.misplaced_authority(source)));
         let Some(now) = self.loader.now() else { return told };
         for source in sources {
             let (credential, _) = self.loader.credential(source);

@@ -204,6 +204,13 @@ impl<'c> Loader<'c> {
         self.secret(name, field).err().filter(|_| may_tell)
     }
 
+    /// The same for CA certificates: told for the Secret that is looked at first.
+    pub(super) fn misplaced_authority(&self, source: AuthoritySource<'_>) -> Option<Unusable> {
+        let (names, field) = (source.secrets(), source.field());
+        let is_found = names.iter().any(|name| self.secret(name, field).is_ok());
+        self.misplaced(CredentialSource::Secret(names.first().filter(|_| !is_found)?, field))
+    }
+
     fn secret_certificate(&self, name: &str, field: &'static str) -> Result<Certificate, Unusable> {
         let secret = self.secret(name, field)?;
         let missing = || {

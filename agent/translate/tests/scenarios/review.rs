@@ -228,6 +228,38 @@ fn a_secret_of_another_namespace_is_named_where_the_gateways_is_known() {
 }
 
 #[test]
+fn a_ca_secret_of_another_namespace_is_named_like_others() {
+    let found = |tls: &str, secrets: &[(&str, &str)]| {
+        let gateway = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: gw, namespace: edge}}, spec: {{selector: \
+             {{app: edge}}, servers: [{{port: {{number: 8443, name: https, protocol: HTTPS}}, hosts: ['*'], \
+             tls: {{{tls}, credentialName: cert}}}}]}}}}\n---\n"
+        );
+        let service = "{apiVersion: v1, kind: Service, metadata: {name: edge, namespace: edge}, spec: {clusterIP: \
+                       10.0.0.1, selector: {app: edge}, ports: [{name: https, port: 8443}]}}\n";
+        let secret = |(name, namespace): &(&str, &str)| {
+            format!(
+                "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: {name}, namespace: {namespace}}}, type: Opaque}}\n"
+            )
+        };
+        let found = reviewed_text(&(gateway + service + &secrets.iter().map(secret).collect::<String>()));
+        found.into_iter().filter(|finding| finding.contains("there is no such Secret")).collect::<Vec<_>>()
+    };
+    let told = |field: &str, name: &str| {
+        format!(
+            "{field}: there is no such Secret in namespace `edge` (found `{name}`; the one in namespace `apps` is not \
+             looked at: it belongs beside the gateway's pod)"
+        )
+    };
+    let beside = found("mode: MUTUAL", &[("cert-cacert", "apps")]);
+    assert!(beside.len() == 1 && beside[0].ends_with(&told("credentialName", "cert-cacert")), "{beside:#?}");
+    let named = found("mode: OPTIONAL_MUTUAL, caCertCredentialName: ca", &[("ca", "apps")]);
+    assert!(named.len() == 1 && named[0].ends_with(&told("caCertCredentialName", "ca")), "{named:#?}");
+    assert!(found("mode: SIMPLE", &[("cert-cacert", "apps")]).is_empty(), "clients are not asked");
+    assert!(found("mode: MUTUAL", &[("cert-cacert", "apps"), ("cert-cacert", "edge")]).is_empty());
+}
+
+#[test]
 fn a_rule_that_has_the_subset_but_does_not_count_is_named() {
     let found = |metadata: &str, spec: &str| {
         let text = format!(
