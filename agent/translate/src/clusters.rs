@@ -193,7 +193,7 @@ impl ClusterMaker<'_, '_> {
                 subset: subset_name,
                 port: port.number,
                 is_in_mesh: service.is_in_mesh(),
-                names: service.certificate_names(),
+                names: service.certificate_names,
                 accounts: &accounts,
             },
         );

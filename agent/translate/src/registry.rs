@@ -90,11 +90,16 @@ impl<'s> Registry<'s> {
             return;
         }
         let same = self.by_host.entry(service.host.clone()).or_default();
-        if let Some(first) = same.first().map(|index| &self.services[*index]) {
+        if let Some(first) = same.first().copied() {
+            let first = &mut self.services[first];
             if matches!(first.origin, Origin::Kubernetes(_)) {
                 findings.push(decorates(&service, first));
+                if adds_names(&service, first) {
+                    first.certificate_names = service.certificate_names;
+                }
                 return;
             }
+            let first = &self.services[same[0]];
             let owners = same.iter().map(|index| &self.services[*index]);
             let taken: HashSet<u16> = owners.flat_map(|o| o.ports.iter().map(|port| port.number)).collect();
             let (lost, kept): (Vec<_>, Vec<_>) =
@@ -172,10 +177,18 @@ impl<'s> Registry<'s> {
 
 const MOST_ALIASES: usize = 8;
 
+/// Whether a ServiceEntry tells of names of a Service: all that it can add, in its own namespace, as in Istio. Another
+/// namespace must not say who serves; of several it is the first.
+fn adds_names(entry: &KnownService<'_>, service: &KnownService<'_>) -> bool {
+    let is_at_home = entry.meta().namespace() == service.meta().namespace();
+    is_at_home && !entry.certificate_names.is_empty() && service.certificate_names.is_empty()
+}
+
 fn decorates(service: &KnownService<'_>, first: &KnownService<'_>) -> Finding {
     let (meta, owner) = (service.meta(), first.meta());
+    let added = if adds_names(service, first) { " but for `subjectAltNames`" } else { "" };
     let problem =
-        Problem::new(format!("is the name of {} ({}), which stays as it is", owner.id, owner.place()));
+        Problem::new(format!("is the name of {} ({}), which stays as it is{added}", owner.id, owner.place()));
     let problem = problem.found(&service.host).remedy("give the ServiceEntry a name of its own");
     let spec = Path::ROOT.field("spec");
     meta.finding(Severity::Warning, Rule::Conflict, &spec.field("hosts"), problem)

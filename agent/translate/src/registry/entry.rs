@@ -60,6 +60,7 @@ pub(super) fn known<'s>(
         ports: tcp.map(port).collect(),
         reached,
         resolution: resolution(spec.resolution, proxy),
+        certificate_names: &spec.subject_alt_names,
         backends: Backends::Entry(EntryBackends::new(object, workloads)),
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn known<'s>(
         ports: tcp.map(port).collect(),
         reached,
         resolution,
+        certificate_names: &[],
         backends: Backends::Service(backends),
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct KnownService<'s> {
     pub(crate) ports: Vec<KnownPort<'s>>,
     pub(crate) reached: Reached,
     pub(crate) resolution: Resolution,
+    /// Names that the certificates of its endpoints may carry, where something says any.
+    pub(crate) certificate_names: &'s [String],
     pub(super) backends: Backends<'s>,
 }
 
@@ -121,14 +123,6 @@ impl<'s> KnownService<'s> {
         match self.origin {
             Origin::Kubernetes(_) => true,
             Origin::Entry(object) => object.spec.location == Location::MeshInternal,
-        }
-    }
-
-    /// Names that the certificates of its endpoints may carry, where it says any.
-    pub(crate) fn certificate_names(&self) -> &'s [String] {
-        match self.origin {
-            Origin::Kubernetes(_) => &[],
-            Origin::Entry(object) => &object.spec.subject_alt_names,
         }
     }
 
