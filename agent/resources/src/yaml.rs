@@ -1,18 +1,39 @@
-//! YAML and JSON text to a tree of nodes with positions; the only user of the YAML crate (in [`whole`]).
+//! YAML and JSON text to a tree of nodes with positions; the only user of the crates for them (in [`whole`] and
+//! [`json`]).
 //!
 //! Scalars stay text: what they mean depends on the field they are read into. A broken document costs only itself:
 //! reading goes on at the next `---`.
 
+mod builder;
 mod hint;
+mod json;
 mod pieces;
 mod whole;
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, iter};
 
 use crate::finding::Problem;
 
 pub(crate) use pieces::Piece;
-pub(crate) use whole::documents;
+
+/// Reads documents one after the other; empty ones are skipped.
+///
+/// As long as they are JSON they are read as that; from the first that is anything else on all are read as YAML.
+pub(crate) fn documents<'t>(
+    text: impl Into<Piece<'t>>,
+) -> impl Iterator<Item = Result<Node<'t>, SyntaxError>> {
+    let mut json = json::Documents::new(text.into());
+    let mut yaml = None;
+    let next = move || {
+        if yaml.is_none()
+            && let Some(node) = json.next()
+        {
+            return Some(Ok(node));
+        }
+        yaml.get_or_insert_with(|| whole::Documents::new(json.rest())).next()
+    };
+    iter::from_fn(next).filter(|document| !document.as_ref().is_ok_and(Node::is_null))
+}
 
 /// A value and where it is written.
 #[derive(Clone, Debug)]

@@ -25,11 +25,17 @@ impl<'t> Piece<'t> {
         pieces
     }
 
+    /// The first document, and those behind.
+    pub(super) fn first_document(self) -> (Self, Self) {
+        let nothing = &self.text[self.text.len()..];
+        self.cut(0).unwrap_or((self, Self { text: nothing, ..self }))
+    }
+
     /// Cuts where the first document begins that is at least so many bytes away.
     fn cut(self, bytes: usize) -> Option<(Self, Self)> {
         let from = (bytes..).find(|at| self.text.is_char_boundary(*at) || *at >= self.text.len())?;
-        let mut marked = self.text.get(from..)?.match_indices(MARKER).map(|(at, _)| from + at);
-        let end = marked.find(|at| begins_document(self.text, *at))?;
+        let mut lines = self.text.get(from..)?.match_indices('\n').map(|(at, _)| from + at);
+        let end = lines.find(|at| begins_document(self.text, *at))?;
         let (text, behind) = self.text.split_at(end + 1);
         let lines = u32::try_from(text.matches('\n').count()).unwrap_or(u32::MAX);
         let lines_before = self.lines_before.saturating_add(lines);
@@ -43,12 +49,12 @@ impl<'t> From<&'t str> for Piece<'t> {
     }
 }
 
-/// Whether the marker there begins a document, which no directives stand before.
-fn begins_document(text: &str, marker: usize) -> bool {
-    let after = text.as_bytes().get(marker + MARKER.len());
-    let line_before = text[..marker].rsplit('\n').next().unwrap_or_default();
-    after.is_none_or(u8::is_ascii_whitespace) && !line_before.starts_with('%')
+/// Whether the line after this one's end begins a document, which no directives stand before.
+fn begins_document(text: &str, line_end: usize) -> bool {
+    let Some(after) = text[line_end + 1..].strip_prefix(MARKER) else { return false };
+    let line_before = text[..line_end].rsplit('\n').next().unwrap_or_default();
+    after.bytes().next().is_none_or(|byte| byte.is_ascii_whitespace()) && !line_before.starts_with('%')
 }
 
 /// Begins a document, when white space or nothing follows; within a value it cannot stand at the beginning of a line.
-const MARKER: &str = "\n---";
+pub(super) const MARKER: &str = "---";

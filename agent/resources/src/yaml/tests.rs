@@ -33,6 +33,108 @@ fn yaml_and_json_give_the_same_tree() {
     assert_eq!(shown(&only(json)), "{a:{b:[1,'x'],c:'é/'}}");
 }
 
+/// The documents that are read as JSON, and those read as other YAML after them.
+fn split(text: &str) -> (usize, usize) {
+    let mut json = json::Documents::new(Piece::from(text));
+    (json.by_ref().count(), whole::Documents::new(json.rest()).count())
+}
+
+/// All documents with every position, as far as one is broken.
+fn by_yaml_alone(text: &str) -> Vec<String> {
+    let good = whole::Documents::new(Piece::from(text)).map_while(Result::ok);
+    good.filter(|node| !node.is_null()).map(|node| format!("{node:?}")).collect()
+}
+
+fn by_both(text: &str) -> Vec<String> {
+    documents(text).map_while(Result::ok).map(|node| format!("{node:?}")).collect()
+}
+
+#[test]
+fn json_is_read_as_json_until_something_else_comes() {
+    let text =
+        "{\"a\": 1}\n--- {\"b\": [true, null]}\n---\n{\n \"c\": \"\\n\"\n}\n---\nd: 1\n---\n{\"e\": 1}\n";
+    assert_eq!(split(text), (3, 2));
+    assert_eq!(by_both(text), by_yaml_alone(text));
+    assert_eq!(by_both(text).len(), 5);
+}
+
+#[test]
+fn what_json_alone_would_read_otherwise_is_read_as_yaml() {
+    for text in [
+        "{a: 1}",
+        "{\"a\": 1, }",
+        "{\"a\": 1} # one",
+        "{\"a\": \"x\n  y\"}",
+        "{\"a\": 1}\n...\n{\"a\": 1}",
+        "{\"\u{e9}\": 1}",
+        "{\"a\": 1,\r\n\"b\": 2}",
+        "---{\"a\": 1}",
+        "{\"a\": &b 1, \"c\": *b}",
+        "{\"a\": 1}\n%YAML 1.2\n---\n{\"b\": 1}",
+    ] {
+        assert_eq!(split(text).0, 0, "{text}");
+        assert_eq!(by_both(text), by_yaml_alone(text), "{text}");
+    }
+}
+
+#[test]
+fn mistakes_in_json_are_told_as_those_of_yaml() {
+    let deep = |depth| format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let twice = "{\"a\": 1}\n---\n{\"b\": 1, \"b\": 2}".to_owned();
+    let (open, no_colon) = ("{\"a\": 1}\n---\n{\"b\": [}".to_owned(), "\n\n{\"a\" 1}".to_owned());
+    for text in [twice, open, no_colon, deep(100), deep(5_000)] {
+        let told = |text: &str| {
+            let error = whole::Documents::new(Piece::from(text)).find_map(Result::err).unwrap();
+            format!("{}:{}: {}", error.position.line, error.position.column, error.problem)
+        };
+        assert_eq!(refused(&text), told(&text));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn json_comes_to_the_same_read_either_way(parts in proptest::collection::vec(proptest::sample::select(PARTS), 0..24)) {
+        let list = format!("{{\"a\": [{}]}}", parts.join(","));
+        let members = parts.iter().enumerate().map(|(at, part)| format!(" \"k{at}\"\n:{part}"));
+        let object = format!("{{{}}}", members.collect::<Vec<_>>().join(",\t"));
+        let text = format!("{list}\n---\n\n{object}\n---\n{list}");
+        assert_eq!(split(&text), (3, 0), "{text}");
+        assert_eq!(by_both(&text), by_yaml_alone(&text), "{text}");
+    }
+
+    #[test]
+    fn whatever_looks_like_json_comes_to_the_same(text in "(\\{\"a\":|[0-9{}\\[\\]\",:\\\\ntrue.e \n-]|\n---\n){0,40}") {
+        let yaml = by_yaml_alone(&text);
+        let both = by_both(&text);
+        assert_eq!(&both[..yaml.len().min(both.len())], &yaml[..], "{text}");
+    }
+}
+
+/// Values of JSON, of every kind and in every notation.
+const PARTS: &[&str] = &[
+    "0",
+    "-1",
+    "1.5e3",
+    "true",
+    "false",
+    "null",
+    "\"\"",
+    "\"x\"",
+    "\"null\"",
+    "\"a b # c: d\"",
+    "\"---\"",
+    "{}",
+    "[]",
+    " [1, 2]",
+    "{\"a\": {}}",
+    "\n  {\"a\": [\"b\"]}",
+    "\"\\\"\"",
+    "\"\\\\\\/\\b\\f\\n\\r\\t\"",
+    "\"\\u00e9\\u0041\"",
+    "\"\\ud83d\\ude00\"",
+    "\t1\n",
+];
+
 #[test]
 fn positions_count_from_one_in_characters() {
     let node = only("é: 1\nb:\n  - é: x\n");
