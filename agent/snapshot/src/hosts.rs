@@ -130,6 +130,24 @@ impl<T> Default for HostTable<T> {
 }
 
 impl<T: Copy> HostTable<T> {
+    /// An empty table that need not grow for these patterns.
+    pub(crate) fn with_room<'p>(patterns: impl Iterator<Item = &'p HostPattern>) -> Self {
+        let (mut exact, mut suffix) = (0, 0);
+        for pattern in patterns {
+            match pattern {
+                HostPattern::Exact(_) => exact += 1,
+                HostPattern::Suffix(_) => suffix += 1,
+                HostPattern::Any => {}
+            }
+        }
+        let hasher = FixedState::default();
+        Self {
+            exact: HashMap::with_capacity_and_hasher(exact, hasher.clone()),
+            suffix: HashMap::with_capacity_and_hasher(suffix, hasher),
+            any: None,
+        }
+    }
+
     /// Adds a pattern. The first value of a pattern stays: returns `false` when it was there already.
     pub fn insert(&mut self, pattern: &HostPattern, value: T) -> bool {
         match pattern {

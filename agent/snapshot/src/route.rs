@@ -45,7 +45,7 @@ pub struct RouteConfig {
 impl RouteConfig {
     /// Makes the table. A domain that two virtual hosts claim belongs to the first.
     pub fn new(name: impl Into<String>, virtual_hosts: Vec<VirtualHost>) -> Self {
-        let mut by_host = HostTable::default();
+        let mut by_host = HostTable::with_room(virtual_hosts.iter().flat_map(|host| &host.domains));
         for (index, host) in (0..).zip(&virtual_hosts) {
             for domain in &host.domains {
                 by_host.insert(domain, index);

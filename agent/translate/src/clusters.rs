@@ -89,7 +89,7 @@ impl Clusters {
 
 /// `outbound|<port>|<subset>|<host>`.
 pub(crate) fn outbound_name(port: u16, subset: &str, host: &str) -> String {
-    format!("outbound|{port}|{subset}|{host}")
+    ["outbound|", itoa::Buffer::new().format(port), "|", subset, "|", host].concat()
 }
 
 /// `outbound_.<port>_.<subset>_.<host>`: how proxies of the mesh name a cluster to each other, as a server name.

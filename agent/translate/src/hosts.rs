@@ -19,7 +19,12 @@ pub(crate) fn full_name(host: &str, namespace: &str, proxy: &Proxy) -> String {
 
 /// `<name>.<namespace>.svc.<domain>`.
 pub(crate) fn service_host(name: &str, namespace: &str, proxy: &Proxy) -> String {
-    format!("{name}.{namespace}.svc.{}", proxy.cluster_domain)
+    [name, ".", namespace, ".svc.", &proxy.cluster_domain].concat()
+}
+
+/// `<host>:<port>`.
+pub(crate) fn host_and_port(host: &str, port: u16) -> String {
+    [host, ":", itoa::Buffer::new().format(port)].concat()
 }
 
 /// The names that calls from `proxy` may use for a service, the full one first.
@@ -29,14 +34,17 @@ pub(crate) fn service_domains(
     ips: &[IpAddr],
     proxy: &Proxy,
 ) -> Vec<HostPattern> {
-    let mut domains = vec![service_host(name, namespace, proxy)];
-    if namespace == proxy.namespace {
+    let is_own = namespace == proxy.namespace;
+    let mut domains = Vec::with_capacity(3 + usize::from(is_own) + ips.len());
+    domains.push(service_host(name, namespace, proxy));
+    if is_own {
         domains.push(name.to_owned());
     }
-    domains.push(format!("{name}.{namespace}"));
-    domains.push(format!("{name}.{namespace}.svc"));
+    domains.push([name, ".", namespace].concat());
+    domains.push([name, ".", namespace, ".svc"].concat());
     domains.extend(ips.iter().map(|ip| ip_host(*ip)));
-    domains.into_iter().map(|domain| HostPattern::Exact(domain.to_ascii_lowercase())).collect()
+    domains.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
+    domains.into_iter().map(HostPattern::Exact).collect()
 }
 
 /// The pattern of a host as a resource writes it; IPv6 addresses get the brackets they have in a request.

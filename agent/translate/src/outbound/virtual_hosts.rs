@@ -6,7 +6,7 @@ use snapshot::{HostPattern, Route, RouteAction, RouteList, RouteMatch, VirtualHo
 use super::{At, HTTP, Outbound};
 use crate::{
     clusters::{ALLOW_ANY_DYNAMIC_DNS, outbound_name},
-    hosts::{HostIndex, ip_host, pattern, service_domains},
+    hosts::{HostIndex, host_and_port, ip_host, pattern, service_domains},
     registry::{Alias, KnownService, Origin, Reached},
     routes::default_route,
 };
@@ -20,7 +20,7 @@ impl Outbound<'_, '_> {
             let domains = self.domains_of_alias(alias);
             match pattern(name).and_then(|name| self.routes(&name, port)) {
                 None => hosts[0].domains.extend(domains),
-                Some(routes) => hosts.push(virtual_host(format!("{name}:{port}"), domains, routes)),
+                Some(routes) => hosts.push(virtual_host(host_and_port(name, port), domains, routes)),
             }
         }
         let narrower = pattern(&service.host).map(|host| self.rules.within(&host)).unwrap_or_default();
@@ -28,7 +28,7 @@ impl Outbound<'_, '_> {
             let (Some(domain), Some(routes)) = (pattern(name), self.context(port).routes(vs)) else {
                 continue;
             };
-            hosts.push(virtual_host(format!("{name}:{port}"), vec![domain], routes));
+            hosts.push(virtual_host(host_and_port(name, port), vec![domain], routes));
         }
         hosts
     }
@@ -41,7 +41,7 @@ impl Outbound<'_, '_> {
             vec![default_route("default", clusters, self.default_retries.clone())].into()
         };
         let routes = name.as_ref().and_then(|name| self.routes(name, port)).unwrap_or_else(default);
-        virtual_host(format!("{}:{port}", service.host), self.domains(service), routes)
+        virtual_host(host_and_port(&service.host, port), self.domains(service), routes)
     }
 
     fn routes(&self, name: &HostPattern, port: u16) -> Option<RouteList> {
@@ -72,6 +72,9 @@ impl Outbound<'_, '_> {
 
     /// Hosts of VirtualServices that are no service are served on port 80 only, as in Istio.
     pub(super) fn add_hosts_of_no_service(&mut self) {
+        if self.rules.hosts.is_empty() {
+            return;
+        }
         let mut services = HostIndex::default();
         for host in self.registry.services.iter().filter_map(|service| pattern(&service.host)) {
             services.insert(&host, ());
@@ -81,7 +84,7 @@ impl Outbound<'_, '_> {
             let known = self.registry.service(self.registry.resolve(host)).is_some();
             let Some(domain) = pattern(host).filter(|domain| !known && !is_served(domain)) else { continue };
             let Some(routes) = self.context(HTTP).routes(vs) else { continue };
-            self.others.push(virtual_host(format!("{host}:{HTTP}"), vec![domain], routes));
+            self.others.push(virtual_host(host_and_port(host, HTTP), vec![domain], routes));
         }
         self.others.sort_by(|a, b| a.name.cmp(&b.name));
         // Without capture they are served beside a service's socket, or not at all.
