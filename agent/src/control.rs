@@ -141,9 +141,9 @@ impl Control {
     /// Takes in what the resources say of the mesh; says what is wrong with it. Refused settings change nothing.
     fn follow_mesh(&mut self, resources: &ResourceSet) -> Vec<Finding> {
         let Some(start) = &self.mesh_at_start else { return Vec::new() };
-        let (now, mut findings) =
-            mesh::among(resources).unwrap_or_else(|| (Some(MeshConfig::default()), Vec::new()));
-        if let Some(now) = now {
+        let reading = mesh::among(resources).unwrap_or_default();
+        let mut findings = reading.findings.clone();
+        if let Some(now) = reading.whole() {
             // These are the pod's own.
             let MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, mirrors_mark_host, .. } =
                 self.proxy.mesh;
@@ -151,9 +151,9 @@ impl Control {
                 tcp_idle_timeout,
                 scope_gateways_to_namespace,
                 mirrors_mark_host,
-                ..mesh::options(&now)
+                ..mesh::options(now)
             };
-            findings.extend(mesh::needs_restart(start, &now));
+            findings.extend(mesh::needs_restart(start, now));
         }
         findings
     }

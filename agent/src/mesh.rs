@@ -3,20 +3,29 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use resources::{Files, Finding, MeshConfig, Problem, ReadDefaults, ResourceSet, Rule, Severity};
+use resources::{
+    Files, Finding, MeshConfig, MeshReading, Problem, ReadDefaults, ResourceSet, Rule, Severity,
+};
 use translate::MeshOptions;
 
 use crate::control::report;
 
-/// The settings in a file, or those of the resources in some directories, or the defaults.
+/// The settings in a file, or what can be read of those among the resources in some directories, or the defaults.
 ///
 /// # Errors
 /// The file cannot be read or is refused. What is wrong among the resources is told when they are translated.
 pub(crate) fn at_start(file: Option<&Path>, directories: &[PathBuf]) -> anyhow::Result<MeshConfig> {
-    match file {
-        Some(file) => of_file(file),
-        None => Ok(among(&config_maps(directories)).and_then(|(config, _)| config).unwrap_or_default()),
+    if let Some(file) = file {
+        return of_file(file);
     }
+    let reading = among(&config_maps(directories)).unwrap_or_default();
+    if reading.whole().is_none() {
+        tracing::error!(
+            outbound_traffic_policy = ?reading.config.outbound_traffic_policy,
+            "something in the mesh configuration cannot be read, as told below: the rest of it holds"
+        );
+    }
+    Ok(reading.config)
 }
 
 /// # Errors
@@ -24,14 +33,16 @@ pub(crate) fn at_start(file: Option<&Path>, directories: &[PathBuf]) -> anyhow::
 pub(crate) fn of_file(path: &Path) -> anyhow::Result<MeshConfig> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
-    let (config, findings) = MeshConfig::read(&path.display().to_string(), &text);
-    findings.iter().for_each(report);
-    config.with_context(|| format!("`{}` given by --mesh-config is refused, see above", path.display()))
+    let reading = MeshConfig::read(&path.display().to_string(), &text);
+    reading.findings.iter().for_each(report);
+    reading
+        .whole()
+        .cloned()
+        .with_context(|| format!("`{}` given by --mesh-config is refused, see above", path.display()))
 }
 
-/// The settings in ConfigMap `istio-system/istio`, which the installation of Istio writes; without them when they are
-/// refused.
-pub(crate) fn among(resources: &ResourceSet) -> Option<(Option<MeshConfig>, Vec<Finding>)> {
+/// The settings in ConfigMap `istio-system/istio`, which the installation of Istio writes.
+pub(crate) fn among(resources: &ResourceSet) -> Option<MeshReading> {
     let namespace = MeshOptions::default().root_namespace;
     let mut maps = resources.config_maps().iter();
     let map = maps.find(|map| map.meta.name() == "istio" && map.meta.namespace() == namespace)?;

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use resources::{Files, Finding, Labels, ReadDefaults, ResourceSet, Severity};
+use resources::{Files, Finding, Labels, MeshConfig, ReadDefaults, ResourceSet, Severity};
 use snapshot::Snapshot;
 use translate::{Proxy, ProxyKind, translate};
 
@@ -64,15 +64,18 @@ impl Target {
             validate::read(&directory.display().to_string(), &mut files)?;
         }
         let (set, findings) = files.resources();
-        let proxy = workload.proxy(&set)?;
+        let of_mesh =
+            if workload.mesh_config.is_none() { mesh::among(&set) } else { None }.unwrap_or_default();
+        let proxy = workload.proxy(&set, of_mesh.config)?;
         let translation = translate(&set, &bootstrap::resources_alone(), &proxy);
-        report_errors(findings.iter().chain(&translation.findings));
+        report_errors(findings.iter().chain(&of_mesh.findings).chain(&translation.findings));
         Ok(translation.snapshot)
     }
 }
 
 impl Workload {
-    fn proxy(&self, set: &ResourceSet) -> anyhow::Result<Proxy> {
+    /// `of_mesh` is what the resources say of the mesh.
+    fn proxy(&self, set: &ResourceSet, of_mesh: MeshConfig) -> anyhow::Result<Proxy> {
         let kind = match self.role {
             Some(RoleName::Router) => ProxyKind::Router,
             Some(RoleName::Sidecar) => ProxyKind::Sidecar,
@@ -89,7 +92,7 @@ impl Workload {
         };
         let mesh = match &self.mesh_config {
             Some(file) => mesh::of_file(file)?,
-            None => mesh::among(set).and_then(|(config, _)| config).unwrap_or_default(),
+            None => of_mesh,
         };
         Ok(Proxy {
             ips: self.ip.clone(),

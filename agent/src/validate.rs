@@ -15,7 +15,7 @@ use translate::Proxy;
 
 use report::Format;
 
-use crate::bootstrap;
+use crate::{bootstrap, mesh};
 
 #[derive(Args, Debug)]
 pub(crate) struct ValidateArgs {
@@ -75,6 +75,8 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
     findings.extend(translate::review(&set, &bootstrap::resources_alone(), domain));
     let mut findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
+    // The mesh configuration has fields that are nothing to a proxy.
+    findings.extend(mesh::among(&set).unwrap_or_default().findings);
     findings.sort_by_cached_key(|finding| {
         let place = finding.place.clone();
         (place.as_ref().map(|place| order.get(&*place.file).copied()), place)

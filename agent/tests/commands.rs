@@ -7,6 +7,8 @@ mod draining;
 mod explain;
 #[path = "commands/live.rs"]
 mod live;
+#[path = "commands/mesh.rs"]
+mod mesh;
 #[path = "commands/probes.rs"]
 mod probes;
 #[path = "commands/readiness.rs"]
@@ -96,17 +98,13 @@ impl Running {
     }
 
     fn start_told(directory: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_as("router", directory, flags, variables)
+    }
+
+    fn start_as(role: &str, directory: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let [admin, status, stats, agent] = [(); 4].map(|()| free_port().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
-            .args([
-                "proxy",
-                "router",
-                "--labels",
-                "istio=ingressgateway",
-                "--namespace",
-                "shop",
-                "--config-dir",
-            ])
+            .args(["proxy", role, "--labels", "istio=ingressgateway", "--namespace", "shop", "--config-dir"])
             .arg(directory)
             .args([
                 "--admin-port",

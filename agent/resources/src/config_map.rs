@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Finding, MeshConfig, Object, Path, Place,
+    MeshConfig, MeshReading, Object, Path, Place,
     decode::{Fields, Shape},
 };
 
@@ -27,17 +27,17 @@ const MESH: &str = "mesh";
 impl MeshConfig {
     /// The mesh-wide settings in Istio's own ConfigMap, as [`MeshConfig::read`] reads them; `None` when it has none.
     /// Findings name the place in the file of the ConfigMap.
-    pub fn of_config_map(map: &Object<ConfigMap>) -> Option<(Option<Self>, Vec<Finding>)> {
+    pub fn of_config_map(map: &Object<ConfigMap>) -> Option<MeshReading> {
         let text = map.spec.data.get(MESH)?;
         let data = Path::ROOT.field("data");
         let start = map.meta.place_of(&data.key(MESH));
-        let (config, mut findings) = Self::read(&start.file, text);
-        for finding in &mut findings {
+        let mut reading = Self::read(&start.file, text);
+        for finding in &mut reading.findings {
             finding.place = finding.place.as_ref().map(|place| within(&start, place));
             finding.resource = Some(map.meta.id.clone());
             finding.path = format!("data[{MESH}]: {}", finding.path);
         }
-        Some((config, findings))
+        Some(reading)
     }
 }
 
@@ -59,9 +59,9 @@ mod tests {
         let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
                     data:\n  meshNetworks: 'networks: {}'\n  mesh: |-\n    outboundTrafficPolicy:\n      mode: REGISTRY_ONLY\n";
         let Resource::ConfigMap(map) = testing::valid(text) else { panic!("no ConfigMap") };
-        let (config, findings) = MeshConfig::of_config_map(&map).unwrap();
-        assert_eq!(config.unwrap().outbound_traffic_policy, OutboundTrafficPolicy::RegistryOnly);
-        assert!(findings.is_empty(), "{findings:?}");
+        let reading = MeshConfig::of_config_map(&map).unwrap();
+        assert_eq!(reading.config.outbound_traffic_policy, OutboundTrafficPolicy::RegistryOnly);
+        assert!(reading.findings.is_empty(), "{:?}", reading.findings);
     }
 
     #[test]
@@ -69,9 +69,9 @@ mod tests {
         let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
                     data:\n  mesh: |-\n    accessLogFile: ''\n    outboundTrafficPolicy:\n      mode: NONE\n";
         let Resource::ConfigMap(map) = testing::valid(text) else { panic!("no ConfigMap") };
-        let (config, findings) = MeshConfig::of_config_map(&map).unwrap();
-        assert_eq!(config, None);
-        let told = findings[0].to_string();
+        let reading = MeshConfig::of_config_map(&map).unwrap();
+        assert_eq!(reading.whole(), None);
+        let told = reading.findings[0].to_string();
         let expected =
             "test.yaml:8:13: ConfigMap istio-system/istio: data[mesh]: outboundTrafficPolicy.mode:";
         assert!(told.starts_with(expected), "{told}");

@@ -2,20 +2,22 @@
 
 mod default_traffic_policy;
 mod forward_client_cert;
+mod reading;
 mod tls;
 mod trust_domains;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{
     Path, Retries,
-    decode::{Context, Decode, Fields, Findings, Shape, word, word_of},
-    finding::{Finding, Place, Problem, Rule, Severity},
-    yaml::{self, Node},
+    decode::{Context, Decode, Fields, Shape, word, word_of},
+    finding::Place,
+    yaml::Node,
 };
 
 pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use forward_client_cert::ForwardClientCertDetails;
+pub use reading::MeshReading;
 pub use tls::MeshTls;
 
 /// The part of Istio's `MeshConfig` that this proxy acts on.
@@ -130,47 +132,6 @@ pub enum InboundTrafficPolicy {
     Passthrough,
     /// To the loopback address (`LOCALHOST`), as releases before 1.10 did.
     Localhost,
-}
-
-impl MeshConfig {
-    /// Reads a YAML or JSON text holding one `MeshConfig`; `source_name` is what findings call it. An empty text is
-    /// the default.
-    ///
-    /// `None` when a finding is an error. Fields that are not acted on are warned about.
-    pub fn read(source_name: &str, text: &str) -> (Option<Self>, Vec<Finding>) {
-        let file: Arc<str> = source_name.into();
-        let mut findings = Findings::default();
-        let mut config = Some(Self::default());
-        for (index, document) in yaml::documents(text).enumerate() {
-            config = match document {
-                Ok(node) if index == 0 => decode(&node, &file, &mut findings),
-                Ok(node) => {
-                    let place = Place::whole(file.clone()).at(node.position);
-                    findings.push(refused(
-                        place,
-                        Problem::new("more than one document").expected("one MeshConfig"),
-                    ));
-                    None
-                }
-                Err(error) => {
-                    findings.push(refused(Place::whole(file.clone()).at(error.position), error.problem));
-                    None
-                }
-            };
-        }
-        (config, findings.into_list(&file))
-    }
-}
-
-fn decode(node: &Node<'_>, file: &Arc<str>, findings: &mut Findings) -> Option<MeshConfig> {
-    let mut context = Context::new(file, findings, node.position);
-    let config = MeshConfig::decode(node, &Path::ROOT, &mut context);
-    (!context.refused).then_some(config)
-}
-
-fn refused(place: Place, problem: Problem) -> Finding {
-    let (severity, rule) = (Severity::Error, Rule::Syntax);
-    Finding { severity, rule, place: Some(place), resource: None, path: String::new(), problem }
 }
 
 /// Fields of the interface that other proxies act on and this one does not yet.
@@ -374,8 +335,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Option<MeshConfig>, Vec<String>) {
-        let (config, findings) = MeshConfig::read("mesh.yaml", text);
-        (config, findings.iter().map(ToString::to_string).collect())
+        let reading = MeshConfig::read("mesh.yaml", text);
+        let findings = reading.findings.iter().map(ToString::to_string).collect();
+        (reading.whole().cloned(), findings)
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(crate) fn proxy(line: &str) -> Proxy {
 fn default_traffic_policy() -> DefaultTrafficPolicy {
     let text = "defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 3s, maxConnections: 100}, \
                 http: {http2MaxRequests: 50}}, outlierDetection: {consecutive5xxErrors: 7, interval: 2s}}";
-    resources::MeshConfig::read("mesh.yaml", text).0.unwrap().default_traffic_policy
+    resources::MeshConfig::read("mesh.yaml", text).whole().unwrap().default_traffic_policy.clone()
 }
 
 fn label(text: &str) -> (String, String) {

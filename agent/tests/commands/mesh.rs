@@ -1,0 +1,66 @@
+//! Mesh-wide settings among the resources with a mistake in them.
+
+use std::{fs, path::Path, time::Duration};
+
+use tempfile::TempDir;
+
+use super::{Running, agent, eventually, free_port, offline, printed, with};
+
+const BAD: &str = "accessLogEncoding: XML";
+const WORD: &str = "mesh.yaml:6:24: ConfigMap istio-system/istio: data[mesh]: accessLogEncoding: is not a known word (found `XML`";
+
+fn write(directory: &Path, mode: &str, rest: &str) {
+    let yaml = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n    \
+         {rest}\n    outboundTrafficPolicy: {{mode: {mode}}}\n"
+    );
+    fs::write(directory.join("mesh.yaml"), yaml).unwrap();
+}
+
+/// The last line of what `explain` says of a call to a host that nobody knows.
+fn verdict(target: &[String]) -> String {
+    let text = printed(&with(&["explain", "request", "GET", "http://unknown.example.com/"], target));
+    text.lines().last().unwrap().to_owned()
+}
+
+const CLOSED: &str = "verdict: connection closed: nothing is served here (BlackHoleCluster)";
+const OPEN: &str = "verdict: TCP relayed to PassthroughCluster";
+
+#[test]
+fn a_mistake_is_told_by_validate_and_beside_what_would_be_served() {
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), "REGISTRY_ONLY", BAD);
+    let checked = agent(&["validate", directory.path().to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.code() == Some(3) && told.contains(WORD), "{told}");
+    let target = offline(&directory);
+    let shown = agent(&with(&["config", "listeners"], &target));
+    assert!(String::from_utf8_lossy(&shown.stderr).contains(WORD), "{shown:?}");
+    assert_eq!(verdict(&target), CLOSED);
+    // A policy that nobody can read opens nothing.
+    write(directory.path(), "REGISTRI_ONLY", "");
+    assert_eq!(verdict(&target), CLOSED);
+    write(directory.path(), "ALLOW_ANY", BAD);
+    assert!(verdict(&target).starts_with(OPEN));
+}
+
+#[test]
+fn a_mistake_costs_only_its_field_at_the_start_and_nothing_later() {
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), "REGISTRY_ONLY", BAD);
+    let [outbound, inbound] = [(); 2].map(|()| free_port().to_string());
+    let flags = ["--outbound-port", &outbound, "--inbound-port", &inbound];
+    let running = Running::start_as("sidecar", directory.path(), &flags, &[]);
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let live = ["--admin".to_owned(), running.admin.clone()];
+    let findings = || printed(&with(&["request", "GET", "/findings"], &live));
+    assert!(findings().contains(WORD), "{}", findings());
+    assert_eq!(verdict(&live), CLOSED);
+    write(directory.path(), "ALLOW_ANY", "");
+    eventually("it is mended", Duration::from_secs(10), || verdict(&live).starts_with(OPEN));
+    assert!(!findings().contains("accessLogEncoding"), "{}", findings());
+    // Broken again, the last good settings stay.
+    write(directory.path(), "REGISTRY_ONLY", BAD);
+    eventually("it is read again", Duration::from_secs(10), || findings().contains(WORD));
+    assert!(verdict(&live).starts_with(OPEN), "{}", verdict(&live));
+}
