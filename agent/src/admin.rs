@@ -1,84 +1,78 @@
 //! The admin interface (15000, loopback), in Envoy's paths.
 
+mod certs;
+mod commands;
+mod config_dump;
+mod query;
+mod stats;
+
 use std::time::SystemTime;
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Bytes;
+use regex::Regex;
 use serde_json::json;
 use snapshot::{Binding, DumpVersion};
 
+use self::{commands::Command, query::Query};
 use crate::{
     explain::{self, Asked},
-    interface::{Answer, Known, exposition, json, text},
+    interface::{Answer, Known, json, text},
     status::{State, Status},
 };
 
 /// Answers a request to the admin interface.
 pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
     let status = &*known.status;
-    let query = request.uri().query().unwrap_or_default();
-    match (request.method(), request.uri().path()) {
-        (&Method::GET, "/") => text(StatusCode::OK, INDEX),
-        (&Method::GET, "/config_dump") => config_dump(query, known).await,
-        (&Method::GET, "/clusters") => clusters(query, known).await,
-        (&Method::GET, "/findings") => findings(status),
-        (&Method::GET, "/listeners") => listeners(query, status),
-        (&Method::GET, "/ready") => ready(status),
-        (&Method::GET, "/server_info") => server_info(status),
-        (&Method::GET, "/stats" | "/stats/prometheus") => exposition(known.metrics.text(status).await),
-        (&Method::POST, "/explain") => explain(request, known).await,
-        (&Method::POST, "/logging") => logging(query),
-        (&Method::POST, "/quitquitquit") => {
-            status.quit();
-            text(StatusCode::OK, "OK\n")
-        }
-        (_, path) if PATHS.contains(&path) => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; GET / lists the paths\n")
-        }
-        _ => text(StatusCode::NOT_FOUND, "no such path; GET / lists them\n"),
+    let query = &Query::parse(request.uri().query());
+    let path = request.uri().path();
+    let Some(command) = Command::at(path) else {
+        return text(StatusCode::NOT_FOUND, format!("invalid path. {}", commands::list()));
+    };
+    // As in Envoy: what only reads may be asked by any method.
+    if command.changes && request.method() != Method::POST {
+        let problem = format!("Method {} not allowed, POST required.", request.method());
+        return text(StatusCode::METHOD_NOT_ALLOWED, problem);
+    }
+    match path {
+        "/certs" => certificates(status),
+        "/clusters" => clusters(query, known).await,
+        "/config_dump" => config_dump(query, known).await,
+        "/drain_listeners" => done(|| status.drain()),
+        "/explain" => explain(request, query, known).await,
+        "/findings" => findings(status),
+        "/healthcheck/fail" => done(|| status.fail_health_check(true)),
+        "/healthcheck/ok" => done(|| status.fail_health_check(false)),
+        "/listeners" => listeners(query, status),
+        "/logging" => logging(query),
+        "/quitquitquit" => done(|| status.quit()),
+        "/ready" => ready(status),
+        "/server_info" => server_info(status),
+        "/stats" => stats::answer(known.metrics.text(status).await, query, "text"),
+        "/stats/prometheus" => stats::answer(known.metrics.text(status).await, query, "prometheus"),
+        _ => text(StatusCode::OK, commands::list()),
     }
 }
 
-/// Paths that exist, for whoever asks with another method.
-const PATHS: [&str; 12] = [
-    "/",
-    "/clusters",
-    "/config_dump",
-    "/explain",
-    "/findings",
-    "/listeners",
-    "/logging",
-    "/quitquitquit",
-    "/ready",
-    "/server_info",
-    "/stats",
-    "/stats/prometheus",
-];
+fn done(change: impl FnOnce()) -> Answer {
+    change();
+    text(StatusCode::OK, "OK\n")
+}
 
-const INDEX: &str = "\
-GET  /config_dump    listeners, routes and clusters in force, in Envoy's form; ?include_eds adds endpoints
-GET  /clusters       endpoints with their health and what was sent to them; ?format=json
-POST /explain        where a request goes and why; `postern-agent explain request` asks it
-GET  /findings       everything wrong or surprising in the resources, one per line
-GET  /listeners      addresses listened on; ?format=json
-POST /logging        ?level=debug, or a list such as ?level=info,dataplane=debug
-GET  /ready          LIVE when the proxy serves
-GET  /server_info    version and state
-GET  /stats/prometheus  metrics
-POST /quitquitquit   drain and exit
-";
-
-/// Endpoints are dumped only when asked for, as in Envoy: there may be many.
-async fn config_dump(query: &str, known: &Known) -> Answer {
-    let Some(published) = known.status.published() else { return json(&serde_json::json!({"configs": []})) };
+async fn config_dump(query: &Query, known: &Known) -> Answer {
+    let Some(published) = known.status.published() else { return json(&json!({"configs": []})) };
     let version = DumpVersion { number: published.version, last_updated: timestamp(published.at) };
-    let mut dump =
-        snapshot::config_dump(&published.snapshot, &version, &known.metrics.reader.clusters().await);
-    let wanted = query.split('&').any(|pair| pair == "include_eds" || pair.starts_with("include_eds="));
-    if let Some(configs) = dump["configs"].as_array_mut().filter(|_| !wanted) {
-        configs.retain(|config| config.get("dynamic_endpoint_configs").is_none());
+    let dump = snapshot::config_dump(&published.snapshot, &version, &known.metrics.reader.clusters().await);
+    match config_dump::selected(dump, query) {
+        Ok(dump) => json(&dump),
+        Err((status, problem)) => text(status, problem),
     }
-    json(&dump)
+}
+
+fn certificates(status: &Status) -> Answer {
+    let Some(published) = status.published() else { return json(&json!({"certificates": []})) };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    json(&certs::certificates(&published.snapshot, i64::try_from(now).unwrap_or(i64::MAX)))
 }
 
 /// `2026-01-02T03:04:05.678Z`.
@@ -87,7 +81,7 @@ fn timestamp(at: SystemTime) -> String {
 }
 
 /// Answers `postern-agent explain` from the snapshot in force.
-async fn explain(request: &Request<Bytes>, known: &Known) -> Answer {
+async fn explain(request: &Request<Bytes>, query: &Query, known: &Known) -> Answer {
     let Some(published) = known.status.published() else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "nothing is served yet\n");
     };
@@ -97,7 +91,7 @@ async fn explain(request: &Request<Bytes>, known: &Known) -> Answer {
             return text(StatusCode::BAD_REQUEST, format!("the question is not understood: {error}\n"));
         }
     };
-    let in_json = wants_json(request.uri().query().unwrap_or_default());
+    let in_json = wants_json(query);
     let live = known.metrics.reader.clusters().await;
     text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot, &live), in_json))
 }
@@ -111,9 +105,12 @@ fn findings(status: &Status) -> Answer {
 
 fn server_info(status: &Status) -> Answer {
     let version = status.published().map_or(0, |published| published.version);
-    json(&serde_json::json!({
+    let uptime = format!("{}s", status.uptime().as_secs());
+    json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "state": status.state().name(),
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
         "snapshot": version,
     }))
 }
@@ -130,20 +127,41 @@ pub(crate) fn ready(status: &Status) -> Answer {
     }
 }
 
-fn wants_json(query: &str) -> bool {
-    query.split('&').any(|pair| pair == "format=json")
+/// Any other format is as good as none, as in Envoy.
+fn wants_json(query: &Query) -> bool {
+    query.get("format") == Some("json")
 }
 
-async fn clusters(query: &str, known: &Known) -> Answer {
+async fn clusters(query: &Query, known: &Known) -> Answer {
     let Some(published) = known.status.published() else { return text(StatusCode::OK, "") };
+    let names = match query.get("filter").map(Regex::new).transpose() {
+        Ok(names) => names,
+        Err(error) => {
+            return text(StatusCode::BAD_REQUEST, format!("Invalid re2 regex: {}\n", last_line(&error)));
+        }
+    };
+    let is_wanted = |name: &str| names.as_ref().is_none_or(|names| names.is_match(name));
     let live = known.metrics.reader.clusters().await;
-    match wants_json(query) {
-        true => json(&snapshot::cluster_statuses(&published.snapshot, &live)),
-        false => text(StatusCode::OK, snapshot::cluster_lines(&published.snapshot, &live)),
+    if !wants_json(query) {
+        let lines = snapshot::cluster_lines(&published.snapshot, &live);
+        let wanted =
+            lines.split_inclusive('\n').filter(|line| is_wanted(line.split("::").next().unwrap_or_default()));
+        return text(StatusCode::OK, wanted.collect::<String>());
     }
+    let mut statuses = snapshot::cluster_statuses(&published.snapshot, &live);
+    if let Some(list) = statuses["cluster_statuses"].as_array_mut() {
+        list.retain(|status| status["name"].as_str().is_some_and(is_wanted));
+    }
+    json(&statuses)
 }
 
-fn listeners(query: &str, status: &Status) -> Answer {
+/// The reason of an error about a regular expression, which shows the expression first.
+fn last_line(error: &regex::Error) -> String {
+    let all = error.to_string();
+    all.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+fn listeners(query: &Query, status: &Status) -> Answer {
     let Some(published) = status.published() else { return text(StatusCode::OK, "") };
     let bound = published.snapshot.listeners().iter().filter_map(|listener| match listener.binding {
         Binding::Socket(at) | Binding::Dialled(at) => Some((&listener.name, at)),
@@ -162,8 +180,8 @@ fn listeners(query: &str, status: &Status) -> Answer {
 }
 
 /// Changes what is logged while the proxy runs.
-fn logging(query: &str) -> Answer {
-    let Some(levels) = query.split('&').find_map(|pair| pair.strip_prefix("level=")) else {
+fn logging(query: &Query) -> Answer {
+    let Some(levels) = query.get("level") else {
         return text(StatusCode::BAD_REQUEST, "expected ?level=LEVELS, such as ?level=debug\n");
     };
     match crate::logging::set_levels(levels) {

@@ -166,7 +166,7 @@ pub(crate) fn exposition(metrics: String) -> Answer {
 
 /// A plain text.
 pub(crate) fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
-    answer(code, "text/plain", body.into())
+    answer(code, "text/plain; charset=UTF-8", body.into())
 }
 
 /// A JSON document.

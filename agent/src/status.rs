@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use snapshot::Snapshot;
@@ -19,6 +19,9 @@ pub(crate) struct Status {
     waiting: Mutex<Option<String>>,
     refused: Mutex<Vec<String>>,
     draining: AtomicBool,
+    /// Whether the proxy was told to say that it is not ready.
+    unhealthy: AtomicBool,
+    started: Instant,
     quit: Notify,
     drain: Notify,
 }
@@ -58,6 +61,8 @@ impl Default for Status {
             waiting: Mutex::new(Some("the configuration has not been read yet".to_owned())),
             refused: Mutex::default(),
             draining: AtomicBool::default(),
+            unhealthy: AtomicBool::default(),
+            started: Instant::now(),
             quit: Notify::default(),
             drain: Notify::default(),
         }
@@ -66,7 +71,7 @@ impl Default for Status {
 
 impl Status {
     pub(crate) fn state(&self) -> State {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.draining.load(Ordering::Relaxed) || self.unhealthy.load(Ordering::Relaxed) {
             return State::Draining;
         }
         if self.waiting().is_none() { State::Live } else { State::PreInitializing }
@@ -113,6 +118,16 @@ impl Status {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
+    /// Says that the proxy is not ready although it serves (Envoy's `/healthcheck/fail`), or takes that back.
+    pub(crate) fn fail_health_check(&self, fails: bool) {
+        self.unhealthy.store(fails, Ordering::Relaxed);
+    }
+
+    /// How long the proxy has run.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -153,6 +168,10 @@ mod tests {
         assert_eq!(status.waits_for(None), None);
         assert_eq!(status.state(), State::Live);
         assert_eq!(status.waits_for(wrong), None);
+        assert_eq!(status.state(), State::Live);
+        status.fail_health_check(true);
+        assert_eq!(status.state(), State::Draining);
+        status.fail_health_check(false);
         assert_eq!(status.state(), State::Live);
         status.start_draining();
         assert_eq!(status.state(), State::Draining);

@@ -1,6 +1,8 @@
 //! `config`, `explain`, `wait` and `request`, from a directory and from a running agent: both must say the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "commands/admin.rs"]
+mod admin;
 #[path = "commands/draining.rs"]
 mod draining;
 #[path = "commands/explain.rs"]

@@ -1,0 +1,57 @@
+//! The admin interface, in the words that a real Envoy has for the same requests.
+
+use serde_json::Value;
+
+use crate::{Running, agent, printed, shop};
+
+#[test]
+fn the_admin_interface_answers_as_envoy_does() {
+    let (directory, _) = shop();
+    let running = Running::start(directory.path());
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let ask = |method: &str, path: &str| {
+        let output = agent(&["request", method, path, "--admin", &running.admin]);
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let get = |path: &str| ask("GET", path).1;
+    assert!(get("/help").starts_with("admin commands are:\n  /: "), "{}", get("/help"));
+    let (found, said) = ask("GET", "/nonsense");
+    assert!(!found && said.starts_with("invalid path. admin commands are:\n"), "{said}");
+    for path in ["/quitquitquit", "/logging?level=debug", "/healthcheck/fail", "/drain_listeners"] {
+        assert_eq!(ask("GET", path), (false, "Method GET not allowed, POST required.".to_owned()));
+    }
+    assert_eq!(get("/config_dump?resource=nonsense"), "nonsense not found in config dump");
+    let dump =
+        |query: &str| -> Value { serde_json::from_str(&get(&format!("/config_dump?{query}"))).unwrap() };
+    let listeners = dump("resource=dynamic_listeners&mask=name");
+    assert!(
+        listeners["configs"][0]["name"].is_string() && listeners["configs"][0].get("active_state").is_none()
+    );
+    let names: Vec<&str> =
+        listeners["configs"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    let first = names[0];
+    assert_eq!(
+        dump(&format!("resource=dynamic_listeners&name_regex={first}"))["configs"].as_array().unwrap().len(),
+        1
+    );
+    // Another format is as good as none.
+    assert_eq!(get("/listeners?format=xml"), get("/listeners"));
+    assert_eq!(get("/clusters?filter=^nothing$"), "");
+    assert_eq!(get("/stats?filter=postern_live$"), "postern_live: 1\n");
+    let stats: Value = serde_json::from_str(&get("/stats?format=json&filter=^postern_live$")).unwrap();
+    assert_eq!(stats["stats"][0]["value"], 1);
+    assert!(get("/stats?format=prometheus").contains("\npostern_live 1\n"));
+    let info: Value = serde_json::from_str(&get("/server_info")).unwrap();
+    assert!(
+        info["state"] == "LIVE" && info["uptime_current_epoch"].as_str().unwrap().ends_with('s'),
+        "{info}"
+    );
+    let certificates: Value = serde_json::from_str(&get("/certs")).unwrap();
+    assert!(certificates["certificates"].is_array(), "{certificates}");
+    assert_eq!(ask("POST", "/healthcheck/fail"), (true, "OK\n".to_owned()));
+    assert_eq!(get("/ready"), "DRAINING\n");
+    let probe = agent(&["request", "GET", "/healthz/ready", "--admin", &running.status]);
+    assert!(!probe.status.success(), "{probe:?}");
+    assert_eq!(ask("POST", "/healthcheck/ok"), (true, "OK\n".to_owned()));
+    assert_eq!(ask("POST", "/ready"), (true, "LIVE\n".to_owned()));
+}
