@@ -14,8 +14,7 @@ use resources::{
 };
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns,
-    Endpoint, HostPattern, Locality, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls,
-    WeightedClusters,
+    Endpoint, HostPattern, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
 };
 
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     gateway::AutoPassthrough,
     hosts::pattern,
     inbound::{self, InboundPort, Upstream},
+    own_place::OwnPlace,
     proxy::{MeshOptions, Proxy, ProxyKind},
     registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
     sidecar_scope::SidecarScope,
@@ -54,10 +54,10 @@ impl Clusters {
     ) -> Self {
         let proxy = registry.proxy;
         let mesh = &proxy.mesh;
-        let own_locality = own_locality(resources, proxy);
+        let own_place = OwnPlace::new(resources, registry);
         let tls = RefCell::new((contexts, findings));
         let passed_on = AutoPassthrough::new(resources, proxy);
-        let maker = ClusterMaker { proxy, own_locality, destinations, passed_on, tls };
+        let maker = ClusterMaker { proxy, own_place, destinations, passed_on, tls };
         let known = |service: &&KnownService<'_>| scope.knows(service.meta().namespace(), &service.host);
         let services = registry.services.iter().filter(known);
         let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
@@ -105,17 +105,6 @@ pub(crate) fn inbound_name(port: u16) -> String {
     format!("inbound|{port}||")
 }
 
-/// Where the proxy's workload runs: as it was told, else as its labels or those of its Pod say.
-fn own_locality(resources: &ResourceSet, proxy: &Proxy) -> Option<Locality> {
-    let of_pod = || {
-        let mut pods = resources.pods().iter().filter(|pod| !pod.spec.is_host_network);
-        let own = pods.find(|pod| pod.spec.ips.iter().any(|ip| proxy.ips.contains(ip)))?;
-        own.meta.locality().as_deref().map(Locality::of_path)
-    };
-    let of_labels = || resources::locality(&proxy.labels).as_deref().map(Locality::of_path);
-    proxy.locality.clone().or_else(of_labels).or_else(of_pod)
-}
-
 fn says_mesh_tls(labels: &Labels) -> bool {
     labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio")
 }
@@ -129,7 +118,7 @@ fn accounts<'e>(endpoints: &[KnownEndpoint<'e>], has_rule: bool) -> BTreeSet<&'e
 
 struct ClusterMaker<'m, 'c> {
     proxy: &'m Proxy,
-    own_locality: Option<Locality>,
+    own_place: OwnPlace,
     destinations: &'m Destinations<'m>,
     /// The services whose clusters clients name themselves.
     passed_on: AutoPassthrough<'m>,
@@ -295,7 +284,7 @@ impl ClusterMaker<'_, '_> {
     }
 
     fn arranged<E: Ord>(&self, near: Vec<Near<'_, E>>, policy: &Policy<'_>) -> Vec<Group<E>> {
-        arranged(near, policy, (self.own_locality.as_ref(), &self.proxy.labels))
+        arranged(near, policy, &self.own_place.caller(self.proxy))
     }
 }
 

@@ -4,6 +4,7 @@ mod apply;
 mod layers;
 mod locality;
 mod merge;
+mod zones;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,7 +20,7 @@ use crate::{
 
 pub(crate) use apply::apply;
 pub(crate) use layers::Policy;
-pub(crate) use locality::{Group, Near, arranged};
+pub(crate) use locality::{Caller, Group, Near, arranged};
 use merge::Merged;
 
 /// The DestinationRules that a proxy sees, found by service.

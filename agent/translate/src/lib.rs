@@ -15,6 +15,7 @@ mod hosts;
 mod inbound;
 mod mutual_tls;
 mod outbound;
+mod own_place;
 mod proxy;
 mod references;
 mod registry;

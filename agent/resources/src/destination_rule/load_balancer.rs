@@ -34,7 +34,7 @@ impl Shape for LoadBalancer {
             simple: fields.optional::<WrittenSimple>("simple").and_then(|written| written.0),
             consistent_hash: fields.optional("consistentHash"),
             locality: fields.optional("localityLbSetting"),
-            zone_aware: fields.planned("zoneAwareLbSetting"),
+            zone_aware: fields.optional("zoneAwareLbSetting"),
             warmup: warmup.or(old.map(|duration| Warmup { duration: duration.get(), ..Warmup::default() })),
         }
     }

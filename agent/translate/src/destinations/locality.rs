@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use resources::{Failover, Labels, LocalityLb};
 use snapshot::Locality;
 
-use super::Policy;
+use super::{Policy, zones::zoned};
 
 /// An endpoint, or the name of some, with what its nearness is judged by.
 #[derive(Clone, Debug)]
@@ -26,6 +26,15 @@ pub(crate) struct Group<E> {
     pub(crate) endpoints: Vec<E>,
 }
 
+/// Who calls.
+pub(crate) struct Caller<'c> {
+    /// Where the proxy's workload runs, if that is known.
+    pub(crate) locality: Option<&'c Locality>,
+    pub(crate) labels: &'c Labels,
+    /// Instances of the workload by zone, in its region.
+    pub(crate) instances: &'c BTreeMap<String, u64>,
+}
+
 /// Endpoints by locality, with the priorities and weights that they have for a proxy at `own`.
 ///
 /// As in Istio, `distribute` acts by itself, while preferring what is near needs outlier detection: only that tells
@@ -33,13 +42,17 @@ pub(crate) struct Group<E> {
 pub(crate) fn arranged<E: Ord>(
     endpoints: Vec<Near<'_, E>>,
     policy: &Policy<'_>,
-    (own, labels): (Option<&Locality>, &Labels),
+    caller: &Caller<'_>,
 ) -> Vec<Group<E>> {
     let balancer = policy.load_balancer;
     let setting = balancer.and_then(|balancer| balancer.locality.as_ref());
-    let is_off = setting.is_some_and(|setting| setting.enabled == Some(false))
-        || balancer.is_some_and(|balancer| balancer.zone_aware.is_some());
-    let Some(own) = own.filter(|_| !is_off) else { return grouped(endpoints, |_| 0) };
+    let zones = balancer.and_then(|balancer| balancer.zone_aware.as_ref());
+    let enabled = zones.and_then(|zones| zones.enabled).or(setting.and_then(|setting| setting.enabled));
+    let own = caller.locality.filter(|_| enabled != Some(false));
+    let Some(own) = own else { return grouped(endpoints, |_| 0) };
+    if let Some(zones) = zones {
+        return zoned(endpoints, zones, (own, caller));
+    }
     if let Some(to) = setting.and_then(|setting| shares(setting, own)) {
         return distributed(grouped(endpoints, |_| 0), to);
     }
@@ -50,12 +63,15 @@ pub(crate) fn arranged<E: Ord>(
     let failover = setting.map(|setting| setting.failover.as_slice()).unwrap_or_default();
     contiguous(grouped(endpoints, |near| match by_label {
         [] => distance(own, &near.locality, failover),
-        by_label => unmatched(by_label, labels, near.labels),
+        by_label => unmatched(by_label, caller.labels, near.labels),
     }))
 }
 
 /// Groups of one priority and locality, nearest first.
-fn grouped<E: Ord>(endpoints: Vec<Near<'_, E>>, priority: impl Fn(&Near<'_, E>) -> u32) -> Vec<Group<E>> {
+pub(super) fn grouped<E: Ord>(
+    endpoints: Vec<Near<'_, E>>,
+    priority: impl Fn(&Near<'_, E>) -> u32,
+) -> Vec<Group<E>> {
     let mut groups: BTreeMap<(u32, Locality), Vec<E>> = BTreeMap::new();
     for near in endpoints {
         groups.entry((priority(&near), near.locality)).or_default().push(near.endpoint);
@@ -69,7 +85,7 @@ fn grouped<E: Ord>(endpoints: Vec<Near<'_, E>>, priority: impl Fn(&Near<'_, E>) 
 }
 
 /// Numbers the priorities from 0 without gaps.
-fn contiguous<E>(mut groups: Vec<Group<E>>) -> Vec<Group<E>> {
+pub(super) fn contiguous<E>(mut groups: Vec<Group<E>>) -> Vec<Group<E>> {
     let mut written: Vec<u32> = groups.iter().map(|group| group.priority).collect();
     written.dedup();
     for group in &mut groups {
@@ -80,7 +96,7 @@ fn contiguous<E>(mut groups: Vec<Group<E>>) -> Vec<Group<E>> {
 }
 
 /// How far away a locality is: the same subzone 0, zone 1, region 2, elsewhere 3; 4 when another region takes over.
-fn distance(own: &Locality, other: &Locality, failover: &[Failover]) -> u32 {
+pub(super) fn distance(own: &Locality, other: &Locality, failover: &[Failover]) -> u32 {
     if own.region != other.region {
         let taker = failover.iter().find(|failover| failover.from == own.region);
         return if taker.is_none_or(|taker| taker.to == other.region) { 3 } else { 4 };
@@ -93,7 +109,7 @@ fn distance(own: &Locality, other: &Locality, failover: &[Failover]) -> u32 {
 }
 
 /// How many labels remain from the first one on that proxy and endpoint do not share.
-fn unmatched(wanted: &[String], own: &Labels, labels: Option<&Labels>) -> u32 {
+pub(super) fn unmatched(wanted: &[String], own: &Labels, labels: Option<&Labels>) -> u32 {
     let shared = |wanted: &String| {
         let (name, value) = match wanted.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -156,7 +172,9 @@ mod tests {
         };
         let endpoints = localities.iter().map(|locality| near(locality)).collect();
         let own = Locality::of_path("r/a/1");
-        let groups = arranged(endpoints, &policy, (Some(&own), &Labels::new()));
+        let (labels, instances) = (Labels::new(), BTreeMap::new());
+        let caller = Caller { locality: Some(&own), labels: &labels, instances: &instances };
+        let groups = arranged(endpoints, &policy, &caller);
         let text = |g: &Group<u8>| {
             let Locality { region, zone, sub_zone } = &g.locality;
             format!("{} {region}/{zone}/{sub_zone} {:?}", g.priority, g.weight)
