@@ -210,6 +210,7 @@ impl Control {
             tracing::info!("every listener is open now");
         }
         let obstacle = self.unfit.clone().or_else(|| readiness::deaf(snapshot, &refused));
+        let obstacle = obstacle.or_else(|| readiness::anonymous(snapshot));
         self.status.set_refused(texts.iter().cloned().collect());
         if let Some(waited_for) = self.status.waits_for(obstacle) {
             tracing::error!("not ready: {waited_for}");

@@ -1,11 +1,12 @@
-//! When the proxy is ready: the first configuration is read, something of it is valid, and listeners are open.
+//! When the proxy is ready: the first configuration is read, something of it is valid, listeners are open, and the
+//! workload's own certificate is there where peers of the mesh ask for it.
 //!
 //! An empty configuration is as good as any, as in Istio. One of which nothing is valid is not: a pod that serves
 //! nothing because of a typing error must not replace one that serves.
 
 use dataplane::BindError;
 use resources::{Finding, Kind, ResourceSet, Severity};
-use snapshot::{Binding, Snapshot};
+use snapshot::{Binding, Direction, Snapshot};
 
 /// Why a configuration is not fit to serve; `None` when it is.
 pub(crate) fn unfit(resources: &ResourceSet, findings: &[&Finding], snapshot: &Snapshot) -> Option<String> {
@@ -35,4 +36,21 @@ pub(crate) fn deaf(snapshot: &Snapshot, refused: &[BindError]) -> Option<String>
     let wanted = snapshot.listeners().iter().filter(own_socket).count();
     let first = refused.first().filter(|_| refused.len() >= wanted)?;
     Some(format!("no listener could be opened: {first}"))
+}
+
+/// Why peers of the mesh are refused that should be served; `None` when none are.
+///
+/// A gateway that has been given no certificate of its own has other servers, and does not wait for it.
+pub(crate) fn anonymous(snapshot: &Snapshot) -> Option<String> {
+    let chains = snapshot.listeners().iter().flat_map(|listener| {
+        let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+        chains.map(|chain| (listener.direction, chain))
+    });
+    let mut missing = chains.filter_map(|(direction, chain)| {
+        let context = snapshot.tls_context(chain.tls?);
+        let waits = direction == Direction::Inbound || !context.credentials.is_empty();
+        context.missing.as_ref().filter(|_| context.is_of_workload() && waits)
+    });
+    let missing = missing.next()?;
+    Some(format!("the workload has no certificate, by which peers of the mesh know it: {missing}"))
 }

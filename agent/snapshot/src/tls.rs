@@ -37,6 +37,16 @@ pub struct TlsContext {
     pub parameters: TlsParameters,
 }
 
+impl TlsContext {
+    /// Name of the workload's own credential, Istio's.
+    pub const WORKLOAD: &str = "default";
+
+    /// Whether it proves who the workload is, to peers of the mesh.
+    pub fn is_of_workload(&self) -> bool {
+        self.name.split('#').next() == Some(Self::WORKLOAD)
+    }
+}
+
 /// What is asked of clients by way of certificates.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum ClientCertificates {

@@ -2,9 +2,10 @@
 
 use std::{fs, net::TcpListener, time::Duration};
 
+use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
 
-use super::{Running, agent, eventually, printed, shop};
+use super::{Running, agent, eventually, free_port, printed, shop};
 
 /// What the readiness interface answers at last: the words of `wait` when it gives up, nothing when it need not.
 fn obstacle(running: &Running) -> String {
@@ -52,4 +53,39 @@ fn a_gateway_that_no_client_can_reach_waits_for_its_port() {
     drop(other);
     let is_ready = || agent(&["wait", "--timeout", "1s", "--status", &running.status]).status.success();
     eventually("the port is taken again", Duration::from_secs(10), is_ready);
+}
+
+#[test]
+fn a_workload_that_must_be_known_waits_for_its_certificate() {
+    let (directory, identity) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let ports = [free_port(), free_port()].map(|port| port.to_string());
+    let flags = ["--outbound-port", &ports[0], "--inbound-port", &ports[1]];
+    let of_identity = ["--identity-dir", identity.path().to_str().unwrap()];
+    let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: all}\n\
+                  spec: {mtls: {mode: STRICT}}\n";
+    fs::write(directory.path().join("strict.yaml"), strict).unwrap();
+    let nowhere = Running::start_as("sidecar", directory.path(), &flags, &[]);
+    let told = obstacle(&nowhere);
+    for part in ["the workload has no certificate", "cert-chain.pem", "--identity-dir"] {
+        assert!(told.contains(part), "no `{part}` in {told}");
+    }
+    drop(nowhere);
+    let running = Running::start_as("sidecar", directory.path(), &[&flags[..], &of_identity].concat(), &[]);
+    let told = obstacle(&running);
+    assert!(told.contains("the workload has no certificate") && told.contains("cannot be read"), "{told}");
+    let certificate = generate_simple_self_signed(["shop.local".to_owned()]).unwrap();
+    let pem = certificate.cert.pem();
+    for (name, content) in [
+        ("cert-chain.pem", &pem),
+        ("root-cert.pem", &pem),
+        ("key.pem", &certificate.signing_key.serialize_pem()),
+    ] {
+        fs::write(identity.path().join(name), content).unwrap();
+    }
+    let is_ready = || agent(&["wait", "--timeout", "1s", "--status", &running.status]).status.success();
+    eventually("the certificate is there", Duration::from_secs(20), is_ready);
+    drop(running);
+    // Where nobody must show a certificate none is waited for.
+    fs::write(directory.path().join("strict.yaml"), strict.replace("STRICT", "PERMISSIVE")).unwrap();
+    assert_eq!(obstacle(&Running::start_as("sidecar", directory.path(), &flags, &[])), "");
 }

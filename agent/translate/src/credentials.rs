@@ -145,7 +145,7 @@ impl<'c> Contexts<'c> {
     /// The workload's own certificate, shown to peers of the same trust domain and asked of them.
     fn of_mesh(&mut self) -> (TlsContext, Vec<Unusable>) {
         let alpn = ALPN.map(str::to_owned).to_vec();
-        let name = "default".to_owned();
+        let name = TlsContext::WORKLOAD.to_owned();
         let Some(identity) = self.proxy.identity.as_ref() else {
             let context = TlsContext { name, alpn, ..TlsContext::default() };
             // Whoever looks at resources alone has no workload, and so no place where its identity could be.

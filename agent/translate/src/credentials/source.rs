@@ -1,6 +1,7 @@
 //! Where certificates and authorities come from, as servers and rules name them.
 
 use resources::{ClientTls, ServerTls};
+use snapshot::TlsContext;
 
 use crate::proxy::WorkloadIdentity;
 
@@ -74,7 +75,7 @@ impl<'s> CredentialSource<'s> {
         match self {
             Self::Secret(name, _) => format!("{KUBERNETES}{name}"),
             Self::Files { certificate, key } => format!("file-cert:{certificate}~{key}"),
-            Self::Workload(_) => "default".to_owned(),
+            Self::Workload(_) => TlsContext::WORKLOAD.to_owned(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use resources::{ClientTls, ClientTlsMode};
 use snapshot::{
-    Authority, Credential, NameMatch, ServerCheck, ServerNameSource, TlsParameters, UpstreamTls,
+    Authority, Credential, NameMatch, ServerCheck, ServerNameSource, TlsContext, TlsParameters, UpstreamTls,
     UpstreamTlsUse,
 };
 
@@ -102,7 +102,7 @@ impl Contexts<'_> {
     ) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
         let mut unusable = Vec::new();
         let (mut credential, mut authority) =
-            (Credential { name: "default".to_owned(), certificate: None }, Authority::default());
+            (Credential { name: TlsContext::WORKLOAD.to_owned(), certificate: None }, Authority::default());
         match self.proxy.identity.as_ref() {
             // Whoever looks at resources alone has no workload, and so no place where its identity could be.
             None => unusable.extend(self.loader.looks_at_files().then(no_identity)),
