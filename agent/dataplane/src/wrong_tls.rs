@@ -1,5 +1,7 @@
-//! Names the mistakes of TLS origination, which neither end can tell: TLS within TLS, and TLS to an endpoint that speaks
-//! clear text.
+//! Names the mistakes with TLS that neither end can tell: TLS within TLS, TLS to an endpoint that speaks clear text, and
+//! TLS of clients where HTTP is served in clear text.
+
+use snapshot::Direction;
 
 use crate::{
     complaints::warn,
@@ -32,4 +34,29 @@ pub(crate) fn tell_if_clear_text(connection: &Connection, lease: &Lease, error: 
              the endpoint's port for TLS",
         );
     }
+}
+
+/// Says when what a client sends in the place of a request in clear text is TLS.
+pub(crate) fn tell_if_client_hello(connection: &Connection, received: &[u8]) {
+    // A handshake record of any version (RFC 8446 §5.1).
+    if connection.is_over_tls() || !received.starts_with(&[22, 3]) {
+        return;
+    }
+    let Some(unsaid) = connection.worker().complaints.admit() else { return };
+    let remedy = match connection.direction {
+        Direction::Gateway => "ask by http, or give the server protocol HTTPS and `tls`",
+        Direction::Inbound => {
+            "name the port `https` or `tls` if the application speaks TLS itself; if the client is of the mesh, \
+             `mtls.mode: DISABLE` in a PeerAuthentication keeps it out"
+        }
+        Direction::Outbound => {
+            "name the port `https` or `tls`, not for HTTP, if its clients speak TLS themselves"
+        }
+    };
+    tracing::info!(
+        downstream = %connection.peer,
+        destination = %connection.destination,
+        unsaid = (unsaid > 0).then_some(unsaid),
+        "TLS refused: HTTP is served in clear text here; {remedy}"
+    );
 }

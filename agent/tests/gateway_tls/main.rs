@@ -60,6 +60,26 @@ fn clear_text_where_only_tls_is_served_is_named() {
 }
 
 #[test]
+fn tls_where_only_clear_text_is_served_is_named() {
+    if !has("curl") {
+        return;
+    }
+    let gateway = Gateway::start();
+    let resolve = format!("a.com:{}:127.0.0.1", gateway.http);
+    let refused = gateway.curl(&format!("https://a.com:{}/", gateway.http), "a", &["--resolve", &resolve]);
+    assert!(!refused.status.success(), "{refused:?}");
+    let told = gateway.log_line(&["TLS refused: HTTP is served in clear text here"]);
+    assert!(told.contains(&format!("destination=127.0.0.1:{}", gateway.http)), "{told}");
+    // Other junk is not taken for it.
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", gateway.http)).unwrap();
+    client.write_all(b"\x16\x16\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    _ = client.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(gateway.log().matches("TLS refused").count(), 1, "{}", gateway.log());
+}
+
+#[test]
 fn tls_where_there_is_tls_already_or_none_is_named_with_the_rule_that_asks_for_it() {
     if !has("curl") {
         return;

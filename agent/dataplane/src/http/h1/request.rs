@@ -21,6 +21,7 @@ use crate::{
     },
     timer::Elapsed,
     view::View,
+    wrong_tls,
 };
 
 /// What a parsed head asks for.
@@ -123,7 +124,10 @@ impl Session<'_> {
         let mut slots = HeaderSlots::new();
         let parsed = match http1::parse_request(received.filled(), &LIMITS, &mut slots) {
             Ok(None) => return Parsed::Incomplete,
-            Err(error) => return Parsed::Malformed(LocalReply::malformed(error)),
+            Err(error) => {
+                wrong_tls::tell_if_client_hello(self.connection, received.filled());
+                return Parsed::Malformed(LocalReply::malformed(error));
+            }
             Ok(Some(parsed)) => parsed,
         };
         // HTTP/1.0 knows requests without; as in Envoy there is nobody to send them to.
