@@ -2,7 +2,12 @@
 
 use std::{
     io::{self, IsTerminal, Write, stderr},
-    sync::OnceLock,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    },
+    time::{Duration, Instant},
 };
 
 use tracing_subscriber::{
@@ -61,16 +66,133 @@ fn parse(levels: &str, origin: &str) -> Result<EnvFilter, String> {
     })
 }
 
+/// From now on a thread of its own writes the lines, so that nobody who logs waits for whoever reads them: a worker
+/// that waited would serve nobody.
+///
+/// # Errors
+/// The thread cannot be started.
+pub(crate) fn write_behind() -> io::Result<()> {
+    // Set once, by the one proxy there is.
+    _ = BEHIND.set(Behind::start(stderr())?);
+    Ok(())
+}
+
+/// Waits until what was logged so far is written, for a second at most.
+pub(crate) fn finish() {
+    _ = BEHIND.get().map(Behind::finish);
+}
+
+static BEHIND: OnceLock<Behind> = OnceLock::new();
+
+/// Lines on their way to a thread that writes them.
+struct Behind {
+    queue: SyncSender<Line>,
+    lost: Arc<AtomicU64>,
+}
+
+enum Line {
+    Text(Box<[u8]>),
+    /// Says that everything before it is written.
+    Last(Sender<()>),
+}
+
+/// Lines that wait for the writer; more are lost, and counted.
+const QUEUE: usize = 4096;
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
+impl Behind {
+    fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        let write = move || write_lines(lines, output, &counted);
+        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        Ok(Self { queue, lost })
+    }
+
+    fn push(&self, text: &[u8]) {
+        if self.queue.try_send(Line::Text(text.into())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn finish(&self) {
+        let end = Instant::now() + LAST_WRITE;
+        let (done, written) = channel();
+        while self.queue.try_send(Line::Last(done.clone())).is_err() {
+            if Instant::now() > end {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn write_lines(lines: Receiver<Line>, mut output: impl Write, lost: &AtomicU64) {
+    for line in lines {
+        match line {
+            // A log that nobody takes must not end the proxy.
+            Line::Text(text) => _ = output.write_all(&text),
+            Line::Last(done) => _ = done.send(()),
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(lost, "lines of this log are lost, because nobody read it in time");
+        }
+    }
+}
+
 /// Standard error, for as long as anybody reads it: a log nobody takes must not end the proxy.
 struct Lenient;
 
 impl Write for Lenient {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        _ = stderr().write_all(bytes);
+        match BEHIND.get() {
+            Some(behind) => behind.push(bytes),
+            None => _ = stderr().write_all(bytes),
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says when it is written to, and waits until it is let go on.
+    struct Stuck(Sender<Vec<u8>>, Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            _ = self.0.send(bytes.to_vec());
+            _ = self.1.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_beyond_the_queue_are_lost_and_counted() {
+        let (said, written) = channel();
+        let (go_on, stuck) = channel();
+        let behind = Behind::start(Stuck(said, stuck)).unwrap();
+        behind.push(b"first");
+        assert_eq!(written.recv().unwrap(), b"first");
+        for _ in 0..QUEUE + 3 {
+            behind.push(b"line");
+        }
+        assert_eq!(behind.lost.load(Ordering::Relaxed), 3);
+        drop(go_on);
+        behind.finish();
+        assert_eq!(behind.lost.load(Ordering::Relaxed), 0, "it is told");
+        assert_eq!(written.try_iter().count(), QUEUE);
     }
 }

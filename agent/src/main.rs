@@ -67,7 +67,13 @@ fn proxy(role: Role) -> ExitCode {
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    done(bootstrap::run(options))
+    if let Err(error) = logging::write_behind() {
+        tracing::error!(%error, "cannot start the thread that writes the log");
+        return ExitCode::FAILURE;
+    }
+    let code = done(bootstrap::run(options));
+    logging::finish();
+    code
 }
 
 fn done(result: anyhow::Result<()>) -> ExitCode {

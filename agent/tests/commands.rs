@@ -104,6 +104,15 @@ impl Running {
     }
 
     fn start_as(role: &str, directory: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_logging(role, directory, (flags, variables), Stdio::null())
+    }
+
+    fn start_logging(
+        role: &str,
+        directory: &Path,
+        (flags, variables): (&[&str], &[(&str, &str)]),
+        log: Stdio,
+    ) -> Self {
         let [admin, status, stats, agent] = [(); 4].map(|()| free_port().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
             .args(["proxy", role, "--labels", "istio=ingressgateway", "--namespace", "shop", "--config-dir"])
@@ -130,7 +139,7 @@ impl Running {
             // Names are resolved to addresses of the families it has.
             .env("INSTANCE_IPS", "127.0.0.1")
             .envs(variables.iter().copied())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let [admin, status, stats, agent] =

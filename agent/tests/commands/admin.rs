@@ -1,8 +1,10 @@
 //! The admin interface, in the words that a real Envoy has for the same requests.
 
+use std::io::{Read, Write};
+
 use serde_json::Value;
 
-use crate::{Running, agent, printed, shop};
+use super::{Running, agent, printed, shop};
 
 #[test]
 fn the_admin_interface_answers_as_envoy_does() {
@@ -54,4 +56,23 @@ fn the_admin_interface_answers_as_envoy_does() {
     assert!(!probe.status.success(), "{probe:?}");
     assert_eq!(ask("POST", "/healthcheck/ok"), (true, "OK\n".to_owned()));
     assert_eq!(ask("POST", "/ready"), (true, "LIVE\n".to_owned()));
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let (directory, _) = shop();
+    let (mut log, mut full) = std::io::pipe().unwrap();
+    full.write_all(&vec![b'\n'; 64 << 10]).unwrap();
+    let mut running = Running::start_logging("router", directory.path(), (&[], &[]), full.into());
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    printed(&["request", "POST", "/logging?level=debug", "--admin", &running.admin]);
+    let reading = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text
+    });
+    printed(&["request", "POST", "/quitquitquit", "--admin", &running.admin]);
+    assert!(running.process.wait().unwrap().success());
+    let text = reading.join().unwrap();
+    assert!(text.contains("published") && text.contains("stopped"), "{}", text.trim());
 }
