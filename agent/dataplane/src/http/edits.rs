@@ -153,7 +153,8 @@ struct List<'v> {
 }
 
 impl<'v> AnswerChanges<'v> {
-    /// The changes of `lists`, in their order, to the answer to a request that goes up with `changes`.
+    /// The changes of `lists`, in their order, to the answer to a request that goes up with `changes`. It always names
+    /// us as its server, as in Envoy.
     pub(super) fn of(
         lists: [Option<&'v HeaderEdits>; 2],
         request: &RequestFacts<'_>,
@@ -162,6 +163,7 @@ impl<'v> AnswerChanges<'v> {
         let list = |edits: &'v Edits| List {
             remove: removals(edits).collect(),
             values: values(edits)
+                .filter(|(_, name, _)| *name != "server")
                 .map(|(change, name, format)| (change, name, Value::of(format, request, changes)))
                 .collect(),
         };

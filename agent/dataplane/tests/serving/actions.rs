@@ -116,7 +116,7 @@ fn direct_responses_carry_body_and_the_routes_headers() {
     let answer = proxy.connect().get("/json?a");
     assert_eq!((answer.status(), answer.text()), ("503", "{}"));
     assert_eq!(answer.field("content-type"), Some("application/json"));
-    assert_eq!((answer.field("x-path"), answer.field("server")), (Some("/json?a"), None));
+    assert_eq!((answer.field("x-path"), answer.field("server")), (Some("/json?a"), Some("istio-envoy")));
     let answer = proxy.connect().get("/");
     assert_eq!((answer.field("content-type"), answer.text()), (Some("text/plain"), "{}"));
 }
@@ -174,6 +174,24 @@ fn headers_of_answers_are_changed_by_destination_and_route() {
     assert_eq!(single.field("x-up"), Some(upstream.address.to_string().as_str()));
     let weighted = answer(vec![target(1), ClusterTarget { weight: 0, ..target(1) }]);
     assert_eq!((weighted.field("x-who"), weighted.field("x-b")), (Some("route"), Some("b")));
+}
+
+#[test]
+fn routes_change_neither_the_name_of_the_server_nor_that_there_is_a_date() {
+    let upstream = Upstream::answering(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nserver: app\r\ndate: of upstream\r\n\r\n",
+    );
+    let answer = |remove: &[&str], set: &[(&str, &str)]| {
+        let response = edits(remove, set, &[]);
+        let headers = Some(Box::new(HeaderEdits { response, ..HeaderEdits::default() }));
+        let forwarding = route(PathMatch::Any, RouteAction::Forward(forward()));
+        with_routes(&[upstream.address], vec![Route { headers, ..forwarding }]).connect().get("/")
+    };
+    let removed = answer(&["date", "server"], &[]);
+    assert!(removed.field("date").is_some_and(|date| date.ends_with("GMT")), "{:?}", removed.field("date"));
+    assert_eq!(removed.field("server"), Some("istio-envoy"));
+    let set = answer(&[], &[("server", "mine"), ("date", "never")]);
+    assert_eq!((set.field("server"), set.field("date")), (Some("istio-envoy"), Some("never")));
 }
 
 fn faulty(fault: Fault, endpoints: &[SocketAddr]) -> Proxy {

@@ -6,7 +6,7 @@ use ::http::HeaderMap;
 use http1::{BodyLength, Response};
 use snapshot::Direction;
 
-use super::{Changed, FieldSink, visit_end_to_end};
+use super::{Changed, FieldSink, Fields, visit_end_to_end};
 use crate::{
     connection::Connection,
     failure::LocalReply,
@@ -147,17 +147,28 @@ impl<'c> AnswerFields<'c> {
                 field: &field,
             })
         });
-        let mut sink = Changed { sink, changed: changed.as_ref() };
-        self.write_received(&mut sink, response, service_time);
-        sink.finish();
+        let mut changing = Changed { sink, changed: changed.as_ref() };
+        let has_date = self.write_received(&mut changing, response, service_time);
+        changing.finish();
+        self.write_own(sink, has_date, changed.as_ref());
     }
 
+    /// Writes what no route changes, as in Envoy: the name of the server, and a date where there is none.
+    fn write_own(&self, sink: &mut impl FieldSink, has_date: bool, changed: Option<&Fields<'_>>) {
+        let keeps_date = has_date && !changed.is_some_and(|fields| fields.drops("date"));
+        if !keeps_date && changed.is_none_or(|fields| fields.first("date").is_none()) {
+            sink.field("date", &self.date);
+        }
+        sink.field("server", self.server.as_bytes());
+    }
+
+    /// Whether there is a date among them.
     fn write_received(
         &self,
         sink: &mut impl FieldSink,
         response: &AnswerHead<'_>,
         service_time: Option<Duration>,
-    ) {
+    ) -> bool {
         let keeps_length = response.keeps_length();
         let mut has_date = false;
         response.visit(|name, value| {
@@ -180,17 +191,14 @@ impl<'c> AnswerFields<'c> {
         if let Some(time) = service_time {
             sink.field(SERVICE_TIME, itoa::Buffer::new().format(time.as_millis()).as_bytes());
         }
-        if !has_date {
-            sink.field("date", &self.date);
-        }
-        sink.field("server", self.server.as_bytes());
         if let Some(introduction) = self.introduction {
             introduction.write(sink);
         }
+        has_date
     }
 
     /// Writes the fields of an answer of our own.
-    pub(in crate::http) fn write_local(&self, sink: &mut impl FieldSink, reply: &LocalReply<'_>) {
+    pub(in crate::http) fn write_local(&self, to: &mut impl FieldSink, reply: &LocalReply<'_>) {
         let field = |name: &str| (name == "location").then(|| reply.location.map(Vec::from)).flatten();
         let facts = AnswerFacts {
             status: reply.status,
@@ -200,7 +208,7 @@ impl<'c> AnswerFields<'c> {
             field: &field,
         };
         let changed = self.changes.map(|changes| changes.finish(&facts));
-        let mut sink = Changed { sink, changed: changed.as_ref() };
+        let mut sink = Changed { sink: &mut *to, changed: changed.as_ref() };
         if reply.flags == LocalReply::OVERFLOW.flags {
             sink.field("x-envoy-overloaded", b"true");
         }
@@ -217,9 +225,8 @@ impl<'c> AnswerFields<'c> {
             let length = reply.sent_body().len();
             sink.sink.field("content-length", itoa::Buffer::new().format(length).as_bytes());
         }
-        sink.field("date", &self.date);
-        sink.field("server", self.server.as_bytes());
         sink.finish();
+        self.write_own(to, false, changed.as_ref());
     }
 }
 
