@@ -1,6 +1,7 @@
 //! Picks an endpoint of a cluster (DestinationRule `loadBalancer`). Pure: how busy endpoints are, the time and random
 //! numbers are given.
 
+mod alias;
 mod hash;
 mod turns;
 
@@ -16,6 +17,7 @@ use snapshot::{
 
 pub(crate) use self::hash::{hash_address, hash_key};
 use self::{
+    alias::AliasTable,
     hash::{HashTable, Member},
     turns::Turns,
 };
@@ -38,7 +40,8 @@ pub(crate) struct Picker {
 }
 
 enum Policy {
-    LeastRequest,
+    /// By level and group of the plan; none where all weights are equal.
+    LeastRequest(Vec<Vec<AliasTable>>),
     /// By level and group of the plan.
     RoundRobin(Vec<Vec<RefCell<Turns>>>),
     Random,
@@ -80,7 +83,9 @@ impl Picker {
         let first = weights.next();
         let uniform = weights.all(|weight| Some(weight) == first) && slow_start(balancer).is_none();
         let policy = match balancer {
-            LoadBalancer::LeastRequest(_) => Policy::LeastRequest,
+            LoadBalancer::LeastRequest(_) => {
+                Policy::LeastRequest(if uniform { Vec::new() } else { by_weight(&plan, localities) })
+            }
             LoadBalancer::RoundRobin(_) => Policy::RoundRobin(turns(&plan)),
             LoadBalancer::Random => Policy::Random,
             LoadBalancer::ConsistentHash(policy) => Policy::Hash(policy.function, hashed(&plan, localities)),
@@ -102,7 +107,11 @@ impl Picker {
                 let share = |index: usize| load.share(members[index] as usize);
                 turns[level][group].borrow_mut().next(self.uniform, choice.draw, share)
             }
-            Policy::LeastRequest => self.least_request(members, choice.draw, load),
+            Policy::LeastRequest(_) if self.uniform || members.len() < 2 => {
+                let active = |index: usize| f64::from(load.active(members[index] as usize));
+                least_busy(members.len(), active, choice.draw)
+            }
+            Policy::LeastRequest(tables) => less_busy(members, &tables[level][group], choice.draw, load),
             Policy::Random | Policy::Hash(..) => (choice.draw >> 16) as usize % members.len().max(1),
         };
         members.get(index).map(|position| *position as usize)
@@ -112,20 +121,14 @@ impl Picker {
     pub(crate) fn candidates(&self) -> impl Iterator<Item = usize> {
         self.plan.members().map(|position| position as usize)
     }
+}
 
-    /// The less busy of two drawn at random (power of two choices), each drawn by its share.
-    fn least_request(&self, members: &[u32], draw: u64, load: &(impl Load + ?Sized)) -> usize {
-        let position = |index: usize| members[index] as usize;
-        if self.uniform || members.len() < 2 {
-            return least_busy(members.len(), |index| f64::from(load.active(position(index))), draw);
-        }
-        let share = |index: usize| load.share(position(index)).max(f64::MIN_POSITIVE);
-        let most = (0..members.len()).map(share).fold(0.0, f64::max);
-        let first = drawn_by_share(members.len(), |index| share(index) / most, draw);
-        let second = drawn_by_share(members.len(), |index| share(index) / most, !draw);
-        let busy = |index: usize| f64::from(load.active(position(index))) / share(index);
-        if busy(second) < busy(first) { second } else { first }
-    }
+/// The less busy of two drawn at random (power of two choices), each drawn by its share.
+fn less_busy(members: &[u32], table: &AliasTable, draw: u64, load: &(impl Load + ?Sized)) -> usize {
+    let share = |index: usize| load.share(members[index] as usize).max(f64::MIN_POSITIVE);
+    let (first, second) = (drawn_by_share(table, share, draw), drawn_by_share(table, share, !draw));
+    let busy = |index: usize| f64::from(load.active(members[index] as usize)) / share(index);
+    if busy(second) < busy(first) { second } else { first }
 }
 
 /// The setting for new endpoints, if there is one.
@@ -144,6 +147,15 @@ pub(crate) fn warmth(age: Duration, setting: &SlowStart) -> f64 {
     let time = age.as_secs_f64().max(1.0) / setting.window.as_secs_f64();
     let warmth = time.min(1.0).powf(setting.aggression.recip());
     warmth.max(setting.minimum_percent / 100.0)
+}
+
+fn by_weight(plan: &EndpointPlan, localities: &[LocalityEndpoints]) -> Vec<Vec<AliasTable>> {
+    let endpoints = localities.iter().flat_map(|locality| &locality.endpoints);
+    let weights: Vec<u32> = endpoints.map(|endpoint| endpoint.weight).collect();
+    let table = |group: &EndpointGroup| {
+        AliasTable::new(group.members.iter().map(|position| weights[*position as usize]))
+    };
+    plan.levels.iter().map(|level| level.groups.iter().map(table).collect()).collect()
 }
 
 fn turns(plan: &EndpointPlan) -> Vec<Vec<RefCell<Turns>>> {
@@ -183,13 +195,15 @@ fn least_busy(endpoints: usize, active: impl Fn(usize) -> f64, draw: u64) -> usi
     if active(second) < active(first) { second } else { first }
 }
 
-/// Draws until one is taken with the probability of its share, 0–1; so often that the heaviest ends it in practice.
-fn drawn_by_share(endpoints: usize, share: impl Fn(usize) -> f64, mut draw: u64) -> usize {
+/// Draws by weight until one is taken with the probability that its share is of its weight: less than the whole while it
+/// is warming up.
+fn drawn_by_share(table: &AliasTable, share: impl Fn(usize) -> f64, mut draw: u64) -> usize {
     let mut drawn = 0;
     for _ in 0..32 {
         draw = mix(draw);
-        drawn = (draw >> 32) as usize % endpoints;
-        if f64::from((draw & 0xffff_ffff) as u32) < share(drawn) * f64::from(u32::MAX) {
+        drawn = table.draw(draw);
+        let chance = f64::from((mix(!draw) >> 32) as u32) / f64::from(u32::MAX);
+        if chance * table.weight(drawn) <= share(drawn) {
             break;
         }
     }
