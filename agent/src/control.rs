@@ -73,15 +73,7 @@ impl Control {
         loop {
             let retry = !self.known.refused.is_empty();
             tokio::select! {
-                changed = updates.changed() => {
-                    if changed.is_err() {
-                        bail!("the configuration source has ended");
-                    }
-                    let update = updates.borrow_and_update().clone();
-                    if let Some(update) = update {
-                        self.take(&update).await?;
-                    }
-                }
+                changed = self.follow(&mut updates) => changed?,
                 () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again(),
                 _ = hourly.tick() => {
                     let update = updates.borrow().clone();
@@ -99,13 +91,45 @@ impl Control {
         }
         tracing::info!(minimum = ?drain.minimum, limit = ?drain.limit, "draining");
         self.status.start_draining();
-        tokio::select! {
-            ended = self.plane.drain(drain) => tracing::info!(all_connections_ended = ended, "stopped"),
-            _ = terminate.recv() => tracing::info!("stopped at once, asked a second time"),
-            _ = interrupt.recv() => tracing::info!("stopped at once, asked a second time"),
+        let (mut drained, mut is_followed) = (Box::pin(self.plane.drain(drain)), true);
+        loop {
+            tokio::select! {
+                ended = &mut drained => {
+                    tracing::info!(all_connections_ended = ended, "stopped");
+                    break;
+                }
+                // Endpoints go on coming and going while the last requests are served.
+                changed = self.follow(&mut updates), if is_followed => if let Err(error) = changed {
+                    tracing::error!("the configuration is no longer followed: {error:#}");
+                    is_followed = false;
+                },
+                _ = terminate.recv() => {
+                    tracing::info!("stopped at once, asked a second time");
+                    break;
+                }
+                _ = interrupt.recv() => {
+                    tracing::info!("stopped at once, asked a second time");
+                    break;
+                }
+            }
         }
         self.plane.stop();
         Ok(())
+    }
+
+    /// Waits for a change of the resources and publishes it.
+    ///
+    /// # Errors
+    /// Their source has ended, or a sidecar cannot open its capture ports.
+    async fn follow(&mut self, updates: &mut Updates) -> anyhow::Result<()> {
+        if updates.changed().await.is_err() {
+            bail!("the configuration source has ended");
+        }
+        let update = updates.borrow_and_update().clone();
+        match update {
+            Some(update) => self.take(&update).await,
+            None => Ok(()),
+        }
     }
 
     /// Translates a change and publishes what came of it.

@@ -151,22 +151,27 @@ impl DataPlane {
 
     /// Lets connections end as [`Self::drain`] does, for as long as the proxy runs.
     pub fn start_draining(&self) {
-        self.workers.iter().for_each(|worker| worker.tell(Command::Drain));
+        self.workers.iter().for_each(|worker| worker.tell(Command::Drain(None)));
     }
 
-    /// Lets connections end: idle ones are closed, answers say `connection: close`. Returns when the minimum is over
-    /// and none is left, or at the limit; true when none is left. New connections are still served meanwhile.
-    pub async fn drain(&self, DrainTime { minimum, limit }: DrainTime) -> bool {
-        self.start_draining();
+    /// Lets connections end: idle ones are closed, answers say `connection: close`. What is returned is ready when the
+    /// minimum is over and none is left, or at the limit; true when none is left. New connections are still served
+    /// meanwhile, and snapshots may be published.
+    pub fn drain(&self, DrainTime { minimum, limit }: DrainTime) -> impl Future<Output = bool> + use<> {
         let start = Instant::now();
-        tokio::time::sleep(minimum.min(limit)).await;
-        while self.counts().await.active_connections > 0 {
-            if start.elapsed() >= limit {
-                return false;
+        let ending = start + minimum.min(limit);
+        self.workers.iter().for_each(|worker| worker.tell(Command::Drain(Some(ending))));
+        let telemetry = self.telemetry();
+        async move {
+            tokio::time::sleep_until(ending.into()).await;
+            while telemetry.counts().await.active_connections > 0 {
+                if start.elapsed() >= limit {
+                    return false;
+                }
+                tokio::time::sleep(DRAIN_CHECK).await;
             }
-            tokio::time::sleep(DRAIN_CHECK).await;
+            true
         }
-        true
     }
 
     /// Ends the workers and with them whatever connections are left.

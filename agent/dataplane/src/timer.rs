@@ -27,6 +27,7 @@ impl Timers {
     pub(crate) fn register(&self) -> Registered {
         let deadline = Rc::new(Deadline {
             now: Rc::clone(&self.now),
+            made: self.now.get(),
             due: Cell::new(NEVER),
             idle: Cell::new(false),
             waker: RefCell::default(),
@@ -41,10 +42,16 @@ impl Timers {
         self.wake_where(|deadline| deadline.due.get() <= self.now.get());
     }
 
-    /// Ends the wait of every connection that is idle, so that it notices a drain.
-    pub(crate) fn wake_idle(&self) {
+    /// Ticks so far.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Ends the wait of every connection that is idle, so that it notices a drain, but for those that are made after
+    /// some tick.
+    pub(crate) fn wake_idle(&self, made_until: u64) {
         self.wake_where(|deadline| {
-            let idle = deadline.idle.get();
+            let idle = deadline.idle.get() && deadline.made <= made_until;
             if idle {
                 deadline.due.set(0);
             }
@@ -91,6 +98,8 @@ impl Drop for Registered {
 /// When a connection has waited long enough.
 pub(crate) struct Deadline {
     now: Rc<Cell<u64>>,
+    /// The tick that the connection was made in.
+    made: u64,
     due: Cell<u64>,
     idle: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -201,8 +210,15 @@ mod tests {
         let mut busy = pin!(busy.within(hour, std::future::pending::<()>()));
         let mut idle = pin!(idle.idle_within(hour, std::future::pending::<()>()));
         assert_eq!((poll(busy.as_mut()), poll(idle.as_mut())), (Poll::Pending, Poll::Pending));
-        timers.wake_idle();
+        timers.tick();
+        let later = timers.register();
+        let mut later = pin!(later.idle_within(hour, std::future::pending::<()>()));
+        assert_eq!(poll(later.as_mut()), Poll::Pending);
+        timers.wake_idle(0);
         assert_eq!((poll(busy.as_mut()), poll(idle.as_mut())), (Poll::Pending, Poll::Ready(Err(Elapsed))));
+        assert_eq!(poll(later.as_mut()), Poll::Pending, "made after that");
+        timers.wake_idle(1);
+        assert_eq!(poll(later.as_mut()), Poll::Ready(Err(Elapsed)));
     }
 
     #[test]

@@ -51,13 +51,25 @@ pub(crate) struct Worker {
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Vec<u8>>>,
     counts: Cell<Counts>,
-    draining: Cell<bool>,
+    draining: Cell<Draining>,
     clock: Cell<Clock>,
     /// Copies of requests under way.
     pub(crate) mirroring: Cell<usize>,
 }
 
-/// New connections are served while draining, but not waited for.
+/// Whether connections are to end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Draining {
+    #[default]
+    No,
+    /// Each after its next answer. New ones are served as ever: whoever makes one has not heard of the drain.
+    Serving,
+    /// The proxy waits for nothing but the last of them.
+    Ending,
+}
+
+/// How long connections that were idle when a drain began have for a request that is on its way, and new ones for their
+/// first when the proxy waits for the last connection.
 const DRAINING_PATIENCE: Duration = Duration::from_secs(1);
 
 // Writing vectors kept for later requests, and how large one may have grown to be kept.
@@ -83,7 +95,7 @@ impl Worker {
             view: RefCell::new(Rc::new(View::empty())),
             scratch: RefCell::default(),
             counts: Cell::default(),
-            draining: Cell::new(false),
+            draining: Cell::default(),
             clock: Cell::new(Clock::now()),
             mirroring: Cell::new(0),
         }
@@ -102,12 +114,15 @@ impl Worker {
 
     /// Whether connections should end as soon as they can.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.draining.get() != Draining::No
     }
 
     /// How long a connection that has not asked anything yet may stay that way.
     pub(crate) fn patience(&self) -> Duration {
-        if self.is_draining() { DRAINING_PATIENCE } else { self.settings.keep_alive }
+        match self.draining.get() {
+            Draining::No | Draining::Serving => self.settings.keep_alive,
+            Draining::Ending => DRAINING_PATIENCE,
+        }
     }
 
     /// Changes the counts.

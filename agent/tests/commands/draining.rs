@@ -1,6 +1,7 @@
 //! The end of a proxy that is asked to end.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::TcpStream,
     process::Command,
@@ -102,4 +103,20 @@ fn whoever_asks_to_drain_gets_a_proxy_that_serves_on_until_it_is_told_to_end() {
     assert!(answer.starts_with("HTTP/1.1 410 ") && answer.contains("connection: close\r\n"), "{answer}");
     running.terminate();
     running.ended_within(Duration::from_secs(3));
+}
+
+#[test]
+fn changes_are_followed_while_draining() {
+    let (directory, port) = shop();
+    let mut running = Running::start_with(directory.path(), &["--minimum-drain-duration", "4s"]);
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    running.terminate();
+    eventually("readiness ends", Duration::from_secs(2), || running.ready().starts_with("DRAINING"));
+    let file = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let changed = fs::read_to_string(&file).unwrap().replace("status: 410", "status: 418");
+    fs::write(&file, changed).unwrap();
+    eventually("the new rules", Duration::from_secs(3), || {
+        answer(port).unwrap().starts_with("HTTP/1.1 418 ")
+    });
+    running.ended_within(Duration::from_secs(6));
 }

@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use super::{Counts, DRAINING_PATIENCE, Settings, Worker};
+use super::{Counts, DRAINING_PATIENCE, Draining, Settings, Worker};
 use crate::{
     accept,
     dns::{Questions, Resolutions},
@@ -42,8 +42,8 @@ pub(crate) enum Command {
     Resolved,
     /// Accept on these too.
     Open(Vec<OpenedSocket>),
-    /// Let connections end.
-    Drain,
+    /// Let connections end, and from then on wait for none that says nothing, if that is known.
+    Drain(Option<Instant>),
     /// Tell the counts.
     Count(oneshot::Sender<Counts>),
     /// Tell what was served.
@@ -89,9 +89,9 @@ pub(crate) async fn run(
                 *worker.view.borrow_mut() = Rc::new(next);
             }
             Command::Open(sockets) => sockets.into_iter().for_each(|socket| accepting.open(&worker, socket)),
-            Command::Drain => {
-                worker.draining.set(true);
-                spawn_local(end_idle(Rc::clone(&worker)));
+            Command::Drain(ending) => {
+                worker.draining.set(Draining::Serving);
+                spawn_local(end_idle(Rc::clone(&worker), ending));
             }
             Command::Count(answer) => _ = answer.send(worker.counts.get()),
             Command::Observe(answer) => _ = answer.send(worker.view().observed()),
@@ -102,10 +102,17 @@ pub(crate) async fn run(
     worker.tick();
 }
 
-/// Lets idle connections end, a little later: a request that is on its way is answered, with `connection: close`.
-async fn end_idle(worker: Rc<Worker>) {
+/// Lets idle connections end, a little later: a request that is on its way is answered, with `connection: close`. Those
+/// that are made from now on end when nobody is waited for any more.
+async fn end_idle(worker: Rc<Worker>, ending: Option<Instant>) {
+    let began = worker.timers.now();
     tokio::time::sleep(DRAINING_PATIENCE).await;
-    worker.timers.wake_idle();
+    worker.timers.wake_idle(began);
+    if let Some(ending) = ending {
+        tokio::time::sleep_until(ending.into()).await;
+        worker.draining.set(Draining::Ending);
+        worker.timers.wake_idle(u64::MAX);
+    }
 }
 
 /// The tasks that accept, by the address they accept on.

@@ -3,7 +3,7 @@
 use std::{net::Shutdown, thread, time::Duration};
 
 use crate::support::{Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster, within};
-use dataplane::Settings;
+use dataplane::{DrainTime, Settings};
 use snapshot::{PathMatch, RouteAction};
 
 #[test]
@@ -431,6 +431,28 @@ fn a_silent_connection_made_while_draining_does_not_hold_it() {
         assert_eq!(busy.answer().field("connection"), Some("close"));
     });
     assert!(proxy.runtime.block_on(proxy.plane.drain(within(8))));
+    late.join().unwrap();
+}
+
+#[test]
+fn new_connections_may_be_silent_until_the_minimum_of_a_drain_is_over() {
+    let upstream = Upstream::answering(OLD);
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let second = Duration::from_secs(1);
+    let address = proxy.address;
+    let late = thread::spawn(move || {
+        thread::sleep(second * 3 / 4);
+        let (mut slow, mut silent) =
+            (crate::support::Client::connect(address), crate::support::Client::connect(address));
+        thread::sleep(second * 2);
+        let answer = slow.get("/");
+        assert_eq!((answer.text(), answer.field("connection")), ("old", Some("close")));
+        assert!(silent.rest().is_empty());
+    });
+    let start = std::time::Instant::now();
+    let drain = DrainTime { minimum: second * 4, limit: second * 20 };
+    assert!(proxy.runtime.block_on(proxy.plane.drain(drain)), "nobody holds it");
+    assert!(start.elapsed() < second * 8, "after {:?}", start.elapsed());
     late.join().unwrap();
 }
 
