@@ -24,11 +24,12 @@ use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, certif
 
 use crate::{
     cli::InterceptionMode,
-    control::Control,
+    control::{Control, FollowedMesh},
     interface::{self, Interface, Purpose},
     log_format, mesh,
     metrics::{self, Metrics},
     options::ProxyOptions,
+    proxy_config,
     status::Status,
 };
 
@@ -38,7 +39,8 @@ use crate::{
 /// What cannot be done without: a configuration directory, a port of the sidecar's own, a thread.
 pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     warn_of_surprises(&options);
-    let mesh = mesh::at_start(options.mesh_config.as_deref(), &options.config_dirs)?;
+    let own = proxy_config::own()?;
+    let mesh = mesh::at_start(options.mesh_config.as_deref(), &options.config_dirs)?.with_proxy_config(&own);
     let defaults = ReadDefaults { namespace: options.namespace.as_str().into() };
     let directories = Directories::open(options.config_dirs.clone(), defaults)?;
     let known = proxy(&options, &mesh);
@@ -63,7 +65,7 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
         runtime.spawn(interface.serve(Arc::clone(&known)));
     }
     let proxy = proxy(&options, &mesh);
-    let followed = options.mesh_config.is_none().then_some(mesh);
+    let followed = options.mesh_config.is_none().then_some(FollowedMesh { at_start: mesh, own });
     let control = Control::new(proxy, followed, plane, status);
     runtime.block_on(control.run(updates, options.drain))
 }

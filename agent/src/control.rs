@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use dataplane::{BindError, DataPlane, DrainTime};
-use resources::{Finding, MeshConfig, ResourceSet, Severity};
+use resources::{Finding, MeshConfig, ProxyConfig, ResourceSet, Severity};
 use snapshot::Snapshot;
 use sources::{Update, Updates};
 use tokio::{
@@ -33,8 +33,16 @@ pub(crate) struct Control {
     known: Known,
     /// Why the configuration is not fit to serve, until it once was.
     unfit: Option<String>,
-    /// The mesh-wide settings at the start, when those among the resources are followed.
-    mesh_at_start: Option<MeshConfig>,
+    /// When the mesh-wide settings among the resources are followed.
+    followed: Option<FollowedMesh>,
+}
+
+/// Mesh-wide settings among the resources, of which some are taken in at the start only.
+pub(crate) struct FollowedMesh {
+    /// As they were at the start.
+    pub(crate) at_start: MeshConfig,
+    /// What the pod says of its own proxy.
+    pub(crate) own: ProxyConfig,
 }
 
 /// Complaints already made, so that one is made once and not with every change of something else.
@@ -50,15 +58,15 @@ const BIND_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 impl Control {
-    /// `mesh_at_start` is what the resources said of the mesh at the start; `None` when it is not for them to say.
+    /// `followed` is `None` when what holds in the mesh is not for the resources to say.
     pub(crate) fn new(
         proxy: Proxy,
-        mesh_at_start: Option<MeshConfig>,
+        followed: Option<FollowedMesh>,
         plane: DataPlane,
         status: Arc<Status>,
     ) -> Self {
         let (translator, known, unfit) = Default::default();
-        Self { proxy, translator, plane, status, known, unfit, mesh_at_start }
+        Self { proxy, translator, plane, status, known, unfit, followed }
     }
 
     /// Runs until it is told to end and the connections have ended.
@@ -164,10 +172,10 @@ impl Control {
 
     /// Takes in what the resources say of the mesh; says what is wrong with it. Refused settings change nothing.
     fn follow_mesh(&mut self, resources: &ResourceSet) -> Vec<Finding> {
-        let Some(start) = &self.mesh_at_start else { return Vec::new() };
+        let Some(FollowedMesh { at_start, own }) = &self.followed else { return Vec::new() };
         let reading = mesh::among(resources).unwrap_or_default();
         let mut findings = reading.findings.clone();
-        if let Some(now) = reading.whole() {
+        if let Some(now) = reading.whole().map(|now| now.clone().with_proxy_config(own)) {
             // These are the pod's own.
             let MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, mirrors_mark_host, .. } =
                 self.proxy.mesh;
@@ -175,9 +183,9 @@ impl Control {
                 tcp_idle_timeout,
                 scope_gateways_to_namespace,
                 mirrors_mark_host,
-                ..mesh::options(now)
+                ..mesh::options(&now)
             };
-            findings.extend(mesh::needs_restart(start, now));
+            findings.extend(mesh::needs_restart(at_start, &now));
         }
         findings
     }

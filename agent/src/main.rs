@@ -20,6 +20,7 @@ mod metrics;
 mod offline;
 mod options;
 mod probes;
+mod proxy_config;
 mod readiness;
 mod status;
 mod validate;

@@ -240,7 +240,7 @@ fn labels(args: &ProxyArgs) -> Result<Labels, WrongUsage> {
     {
         return json_labels(&json);
     }
-    file_labels(Path::new(LABELS_FILE))
+    downward_api(Path::new(LABELS_FILE))
 }
 
 const METAJSON_LABELS: &str = "ISTIO_METAJSON_LABELS";
@@ -266,12 +266,16 @@ fn json_labels(json: &str) -> Result<Labels, WrongUsage> {
     })
 }
 
-fn file_labels(path: &Path) -> Result<Labels, WrongUsage> {
+/// Labels or annotations of the pod, as Kubernetes writes them into a file; none where there is no such file.
+///
+/// # Errors
+/// A line is not `key="value"`.
+pub(crate) fn downward_api(path: &Path) -> Result<Labels, WrongUsage> {
     // Only pods have the file.
     let Ok(text) = std::fs::read_to_string(path) else { return Ok(Labels::new()) };
     let label = |(index, line): (usize, &str)| {
         let place = format!("{}:{}", path.display(), index + 1);
-        let wrong = || WrongUsage(format!("{place}: invalid label `{line}`: expected `key=\"value\"`"));
+        let wrong = || WrongUsage(format!("{place}: invalid line `{line}`: expected `key=\"value\"`"));
         let (key, quoted) = line.split_once('=').ok_or_else(wrong)?;
         let value = serde_json::from_str(quoted).map_err(|_| wrong())?;
         Ok((key.to_owned(), value))
@@ -295,12 +299,12 @@ mod tests {
     fn labels_of_the_downward_api_are_read_with_their_quotes() {
         let directory = std::env::temp_dir().join(format!("postern-labels-{}", std::process::id()));
         std::fs::write(&directory, "app=\"web\"\nversion=\"a\\\"b\"\n").unwrap();
-        let labels = file_labels(&directory).unwrap();
+        let labels = downward_api(&directory).unwrap();
         std::fs::write(&directory, "app\n").unwrap();
-        let wrong = file_labels(&directory).unwrap_err().0;
+        let wrong = downward_api(&directory).unwrap_err().0;
         std::fs::remove_file(&directory).unwrap();
         assert_eq!((labels["app"].as_str(), labels["version"].as_str()), ("web", "a\"b"));
-        assert!(wrong.contains(":1: invalid label `app`"), "{wrong}");
+        assert!(wrong.contains(":1: invalid line `app`"), "{wrong}");
     }
 
     #[test]

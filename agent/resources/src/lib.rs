@@ -70,7 +70,7 @@ pub use gateway::{
 pub use kind::Kind;
 pub use mesh_config::{
     AccessLogEncoding, AccessLogFormat, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy,
-    MeshConfig, MeshReading, MeshTls, OutboundTrafficPolicy, PathNormalization,
+    MeshConfig, MeshReading, MeshTls, OutboundTrafficPolicy, PathNormalization, ProxyConfig,
 };
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;

@@ -2,6 +2,7 @@
 
 mod default_traffic_policy;
 mod forward_client_cert;
+mod proxy_config;
 mod reading;
 mod tls;
 mod trust_domains;
@@ -17,6 +18,7 @@ use crate::{
 
 pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use forward_client_cert::ForwardClientCertDetails;
+pub use proxy_config::ProxyConfig;
 pub use reading::MeshReading;
 pub use tls::MeshTls;
 
@@ -151,12 +153,8 @@ impl Shape for MeshConfig {
         let access_log_encoding = fields.or_default("accessLogEncoding");
         let format: Option<AccessLogFormat> = fields.optional("accessLogFormat");
         let InboundTraffic(inbound_traffic_policy) = fields.or_default("inboundTrafficPolicy");
-        let ProxyConfig { gateway_topology, proxy_headers } = fields.or_default("defaultConfig");
-        Self {
-            gateway_proxy_protocol: gateway_topology.proxy_protocol,
-            gateway_trusted_proxies: gateway_topology.trusted_proxies,
-            gateway_forward_client_cert: gateway_topology.forward_client_cert,
-            inbound_forward_client_cert: proxy_headers.forwarded_client_cert,
+        let of_proxies: ProxyConfig = fields.or_default("defaultConfig");
+        let written = Self {
             access_log_file,
             access_log_encoding,
             access_log_format: format.filter(|format| !format.text.is_empty()),
@@ -172,7 +170,9 @@ impl Shape for MeshConfig {
             tls_defaults: fields.or_default("tlsDefaults"),
             trust_domain: fields.optional("trustDomain"),
             trust_domain_aliases: fields.or_default("trustDomainAliases"),
-        }
+            ..Self::default()
+        };
+        written.with_proxy_config(&of_proxies)
     }
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
@@ -183,51 +183,6 @@ impl Shape for MeshConfig {
         for (index, name) in self.trust_domain_aliases.iter().enumerate() {
             trust_domains::check(name, &aliases.index(index), context);
         }
-    }
-}
-
-#[derive(Default)]
-struct ProxyConfig {
-    gateway_topology: GatewayTopology,
-    proxy_headers: ProxyHeaders,
-}
-
-impl Shape for ProxyConfig {
-    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let (gateway_topology, proxy_headers) =
-            (fields.or_default("gatewayTopology"), fields.or_default("proxyHeaders"));
-        fields.planned_rest();
-        Self { gateway_topology, proxy_headers }
-    }
-}
-
-#[derive(Default)]
-struct GatewayTopology {
-    proxy_protocol: bool,
-    trusted_proxies: u32,
-    forward_client_cert: Option<ForwardClientCertDetails>,
-}
-
-impl Shape for GatewayTopology {
-    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let proxy_protocol = fields.optional::<Anything>("proxyProtocol").is_some();
-        let forward_client_cert::Written(forward_client_cert) = fields.or_default("forwardClientCertDetails");
-        let trusted_proxies = fields.or_default("numTrustedProxies");
-        fields.planned_rest();
-        Self { proxy_protocol, trusted_proxies, forward_client_cert }
-    }
-}
-
-#[derive(Default)]
-struct ProxyHeaders {
-    forwarded_client_cert: Option<ForwardClientCertDetails>,
-}
-
-impl Shape for ProxyHeaders {
-    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let forward_client_cert::Written(forwarded_client_cert) = fields.or_default("forwardedClientCert");
-        fields.planned_rest();
-        Self { forwarded_client_cert }
     }
 }
 

@@ -1,6 +1,6 @@
 //! When a proxy says that it is ready, and what it says before.
 
-use std::{fs, net::TcpListener, time::Duration};
+use std::{fs, net::TcpListener, process::Command, time::Duration};
 
 use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
@@ -88,4 +88,34 @@ fn a_workload_that_must_be_known_waits_for_its_certificate() {
     // Where nobody must show a certificate none is waited for.
     fs::write(directory.path().join("strict.yaml"), strict.replace("STRICT", "PERMISSIVE")).unwrap();
     assert_eq!(obstacle(&Running::start_as("sidecar", directory.path(), &flags, &[])), "");
+}
+
+#[test]
+fn a_pod_has_settings_of_its_own_proxy() {
+    let (directory, port) = shop();
+    let variables = [("PROXY_CONFIG", r#"{"concurrency":2,"gatewayTopology":{"proxyProtocol":{}}}"#)];
+    let running = Running::start_told(directory.path(), &[], &variables);
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let url = format!("http://127.0.0.1:{port}/gone");
+    let asked = |flags: &[&str]| {
+        let curl = Command::new("curl").args(["-s", "-H", "Host: www.shop.com", &url]).args(flags).output();
+        curl.unwrap().status.success()
+    };
+    assert!(asked(&["--haproxy-protocol"]) && !asked(&[]), "the mesh asks for no PROXY header, the pod does");
+}
+
+#[test]
+fn settings_of_the_pod_that_cannot_be_read_keep_the_proxy_from_starting() {
+    let output = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
+        .args(["proxy", "router", "--config-dir", "/tmp"])
+        .env("PROXY_CONFIG", r#"{"gatewayTopology": {"numTrustedProxies": -1}}"#)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("PROXY_CONFIG:1:") && told.contains(": gatewayTopology.numTrustedProxies: "),
+        "{told}"
+    );
+    assert!(told.contains("PROXY_CONFIG is refused, see above"), "{told}");
 }

@@ -7,7 +7,7 @@ use crate::{
     Path,
     decode::{Context, Decode, Findings},
     finding::{Finding, Place, Problem, Rule, Severity},
-    yaml::{self, Node},
+    yaml,
 };
 
 /// Mesh-wide settings as far as they could be read.
@@ -32,23 +32,7 @@ impl MeshConfig {
     /// Reads a YAML or JSON text holding one `MeshConfig`; `source_name` is what findings call it. An empty text is
     /// the default. Fields that are not acted on are warned about.
     pub fn read(source_name: &str, text: &str) -> MeshReading {
-        let file: Arc<str> = source_name.into();
-        let mut findings = Findings::default();
-        let mut config = Self::default();
-        for (index, document) in yaml::documents(text).enumerate() {
-            match document {
-                Ok(node) if index == 0 => config = decode(&node, &file, &mut findings),
-                Ok(node) => {
-                    let place = Place::whole(file.clone()).at(node.position);
-                    let problem = Problem::new("more than one document").expected("one MeshConfig");
-                    findings.push(refused(place, problem));
-                }
-                Err(error) => {
-                    findings.push(refused(Place::whole(file.clone()).at(error.position), error.problem));
-                }
-            }
-        }
-        let findings = findings.into_list(&file);
+        let (mut config, findings) = document::<Self>(&source_name.into(), text, "one MeshConfig");
         if findings.iter().any(leaves_calls_open) {
             config.outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
         }
@@ -62,8 +46,25 @@ fn leaves_calls_open(finding: &Finding) -> bool {
         && (finding.path.is_empty() || finding.path.starts_with("outboundTrafficPolicy"))
 }
 
-fn decode(node: &Node<'_>, file: &Arc<str>, findings: &mut Findings) -> MeshConfig {
-    MeshConfig::decode(node, &Path::ROOT, &mut Context::new(file, findings, node.position))
+/// What a text holds, and what is wrong with it. An empty text is the default.
+pub(super) fn document<T: Decode>(file: &Arc<str>, text: &str, expected: &str) -> (T, Vec<Finding>) {
+    let mut findings = Findings::default();
+    let mut read = T::default();
+    for (index, document) in yaml::documents(text).enumerate() {
+        match document {
+            Ok(node) if index == 0 => {
+                read = T::decode(&node, &Path::ROOT, &mut Context::new(file, &mut findings, node.position));
+            }
+            Ok(node) => {
+                let place = Place::whole(file.clone()).at(node.position);
+                findings.push(refused(place, Problem::new("more than one document").expected(expected)));
+            }
+            Err(error) => {
+                findings.push(refused(Place::whole(file.clone()).at(error.position), error.problem));
+            }
+        }
+    }
+    (read, findings.into_list(file))
 }
 
 fn refused(place: Place, problem: Problem) -> Finding {
