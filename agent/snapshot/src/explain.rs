@@ -214,6 +214,9 @@ impl<'s> Walk<'s> {
         let mut step =
             Step::chosen("virtual host", host.name.as_str(), reasons::host(host, request.authority()));
         step.because.push(table);
+        if host.require_tls && !over_tls && host.is_exempt(request.path()) {
+            step.because.push("its path is exempt from the redirect to https".to_owned());
+        }
         step.rejected = reasons::less_specific_hosts(config, host, request.authority());
         self.steps.push(step);
         match found {

@@ -105,8 +105,20 @@ pub struct VirtualHost {
     /// Whether requests that came in clear text are redirected to https, whatever the routes say
     /// (`httpsRedirect`).
     pub require_tls: bool,
+    /// Beginnings of paths that are served in clear text all the same, as authorities ask for when they issue
+    /// certificates (ACME, RFC 8555 §8.3).
+    pub tls_exempt: Vec<String>,
     /// Tried in order; the first that matches is taken.
     pub routes: RouteList,
+}
+
+impl VirtualHost {
+    /// Whether a path is served in clear text although the host requires TLS. One that another reader might take for a
+    /// path elsewhere is not.
+    pub fn is_exempt(&self, path: &str) -> bool {
+        let is_plain = || !path.contains("..") && !path.contains(['\\', '%']);
+        self.tls_exempt.iter().any(|exempt| path.starts_with(exempt)) && is_plain()
+    }
 }
 
 /// What to do with requests that satisfy `matches`.
@@ -156,7 +168,7 @@ pub fn match_route<'s>(
 ) -> Result<(&'s VirtualHost, &'s Route), NoRoute> {
     let position = config.position(request.authority()).ok_or(NoRoute::VirtualHost)?;
     let host = &config.virtual_hosts[position];
-    if host.require_tls && !over_tls {
+    if host.require_tls && !over_tls && !host.is_exempt(request.path()) {
         return Err(NoRoute::TlsRequired);
     }
     host.routes.first(request, over_tls).map(|route| (host, route)).ok_or(NoRoute::Route)
@@ -177,6 +189,7 @@ mod tests {
             name: format!("{domain}:80"),
             domains: vec![domain.parse().unwrap()],
             require_tls: domain == "tls.com",
+            tls_exempt: vec!["/.well-known/".to_owned()],
             routes: routes.into(),
         };
         RouteConfig::new(
@@ -190,6 +203,16 @@ mod tests {
                 host("tls.com", vec![route(PathMatch::exact("/"), 204)]),
             ],
         )
+    }
+
+    #[test]
+    fn exempt_paths_are_served_in_clear_text() {
+        let found = |path| match_route(&Get("tls.com", path), false, &config()).map(|_| ());
+        // The host has no rule for it.
+        assert_eq!(found("/.well-known/acme"), Err(NoRoute::Route));
+        for path in ["/", "/.well-known", "/.well-known/../", "/.well-known/%2e%2e/", "/.well-known/\\x"] {
+            assert_eq!(found(path), Err(NoRoute::TlsRequired), "{path}");
+        }
     }
 
     fn status(request: &Get) -> Result<u16, NoRoute> {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod auto_passthrough;
+mod exempt;
 mod https_ports;
 mod passthrough;
 mod servers;
@@ -9,7 +10,7 @@ mod shadow;
 mod tls;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -111,8 +112,11 @@ impl Gateway<'_, '_> {
                 // A host without any rules is redirected too.
                 let own = server.server().hosts.iter().filter_map(|host| pattern(&host.host));
                 let ruled = server.attached.iter().map(|attached| attached.host.clone());
+                let exempt = exempt::paths(server, findings);
                 for host in own.chain(ruled) {
-                    hosts.entry(host).or_insert_with(empty).require_tls = true;
+                    let rules = hosts.entry(host).or_insert_with(empty);
+                    rules.require_tls = true;
+                    rules.tls_exempt.extend(exempt.iter().cloned());
                 }
             }
             for Attached { vs, host, .. } in &server.attached {
@@ -162,6 +166,7 @@ struct HostRules<'c> {
     /// Declared port of the first server that has the host.
     port: u16,
     require_tls: bool,
+    tls_exempt: BTreeSet<String>,
     /// Of each VirtualService, in the order in which they count.
     routes: Vec<RouteList>,
     contributors: Contributors<'c>,
@@ -180,7 +185,8 @@ impl HostRules<'_> {
             }
         };
         let name = format!("{host}:{}", self.port);
-        VirtualHost { name, domains: vec![host], require_tls: self.require_tls, routes }
+        let (require_tls, tls_exempt) = (self.require_tls, self.tls_exempt.into_iter().collect());
+        VirtualHost { name, domains: vec![host], require_tls, tls_exempt, routes }
     }
 }
 
@@ -190,6 +196,7 @@ fn blackhole(port: u16) -> VirtualHost {
         name: format!("blackhole:{port}"),
         domains: vec![HostPattern::Any],
         require_tls: false,
+        tls_exempt: Vec::new(),
         routes: vec![].into(),
     }
 }

@@ -101,6 +101,7 @@ fn http_table(
             name: host.to_owned(),
             domains: vec![HostPattern::Any],
             require_tls: false,
+            tls_exempt: Vec::new(),
             routes,
         }],
     )

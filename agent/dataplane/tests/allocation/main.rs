@@ -138,8 +138,13 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
     let action = RouteAction::Forward(WeightedClusters::new(vec![target]).expect("a destination").into());
     let route = Route::new(RouteMatch::on_path(PathMatch::prefix("/api/")), action);
     let domains = vec!["svc.default".parse().expect("a host")];
-    let host =
-        VirtualHost { name: "svc".to_owned(), domains, require_tls: false, routes: vec![route].into() };
+    let host = VirtualHost {
+        name: "svc".to_owned(),
+        domains,
+        require_tls: false,
+        tls_exempt: Vec::new(),
+        routes: vec![route].into(),
+    };
     let filter = NetworkFilter::Http(HttpConnections::new(RouteConfigId(0)));
     Draft {
         listeners: vec![Listener {

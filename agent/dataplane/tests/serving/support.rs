@@ -109,6 +109,7 @@ pub(crate) fn route_config(domain: &str, routes: impl Into<RouteList>) -> RouteC
         name: format!("{domain}:80"),
         domains: vec![domain.parse().unwrap()],
         require_tls: false,
+        tls_exempt: Vec::new(),
         routes: routes.into(),
     };
     RouteConfig::new("http.80", vec![host])

@@ -338,6 +338,7 @@ fn clear_text_is_redirected_to_https() {
         let mut draft = gateway_draft(address, &[upstream.address]);
         let mut hosts = draft.route_configs[0].virtual_hosts().to_vec();
         hosts[0].require_tls = true;
+        hosts[0].tls_exempt = vec!["/.well-known/acme-challenge/".to_owned()];
         draft.route_configs[0] = snapshot::RouteConfig::new("http.80", hosts);
         draft
     });
@@ -349,6 +350,8 @@ fn clear_text_is_redirected_to_https() {
         assert_eq!(answer.field("location"), Some("https://a.com/a?b=c"));
     }
     assert_eq!(upstream.connections(), 0);
+    let challenge = "GET /.well-known/acme-challenge/x HTTP/1.1\r\nhost: a.com\r\n\r\n";
+    assert_eq!(client.send(challenge).answer().status(), "200");
 }
 
 #[test]

@@ -119,5 +119,5 @@ impl Outbound<'_, '_> {
 }
 
 fn virtual_host(name: String, domains: Vec<HostPattern>, routes: RouteList) -> VirtualHost {
-    VirtualHost { name, domains, require_tls: false, routes }
+    VirtualHost { name, domains, require_tls: false, tls_exempt: Vec::new(), routes }
 }

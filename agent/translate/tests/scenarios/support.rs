@@ -131,7 +131,11 @@ pub(crate) fn text(snapshot: &Snapshot) -> String {
         }
         for host in table.virtual_hosts() {
             let domains: Vec<_> = host.domains.iter().map(ToString::to_string).collect();
-            let redirected = if host.require_tls { " https-only" } else { "" };
+            let redirected = match (host.require_tls, host.tls_exempt.join(",")) {
+                (false, _) => String::new(),
+                (true, exempt) if exempt.is_empty() => " https-only".to_owned(),
+                (true, exempt) => format!(" https-only-but:{exempt}"),
+            };
             writeln!(out, "  host {} [{}]{redirected}", host.name, domains.join(" ")).unwrap();
             host.routes.iter().for_each(|r| writeln!(out, "    {}", route(snapshot, r)).unwrap());
         }
