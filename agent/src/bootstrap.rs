@@ -28,6 +28,7 @@ use crate::{
     interface::{self, Interface, Purpose},
     log_format, mesh,
     metrics::{self, Metrics},
+    name_server::NameServer,
     options::ProxyOptions,
     proxy_config,
     status::Status,
@@ -55,8 +56,12 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the control runtime")?;
-    let (publisher, updates) = sources::channel();
     let status = Arc::new(Status::default());
+    if let Some(servers) = &options.name_servers {
+        let server = NameServer::open(options.dns_port.number(), servers.clone(), Arc::clone(&status))?;
+        server.start().context("cannot start the thread that answers DNS")?;
+    }
+    let (publisher, updates) = sources::channel();
     runtime.spawn(directories.run(publisher));
     let metrics = metrics(&options, &plane, settings.access_log);
     let known =
@@ -220,6 +225,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             inbound: options.inbound_port.number(),
         }),
         identity: options.identity.clone(),
+        answers_dns: options.name_servers.is_some(),
         mesh: MeshOptions {
             tcp_idle_timeout: tcp_idle_timeout(options),
             scope_gateways_to_namespace: options.scope_gateways_to_namespace,

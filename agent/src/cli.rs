@@ -125,6 +125,9 @@ pub(crate) struct ProxyArgs {
     /// Port that inbound connections are redirected to.
     #[arg(long, value_name = "PORT", default_value_t = Port::INBOUND)]
     pub(crate) inbound_port: Port,
+    /// Port on loopback that the workload's questions about names are redirected to, where `ISTIO_META_DNS_CAPTURE` is on.
+    #[arg(long, value_name = "PORT", default_value_t = Port::DNS)]
+    pub(crate) dns_port: Port,
     /// Port of the admin interface.
     #[arg(long, value_name = "PORT", default_value = "15000")]
     pub(crate) admin_port: Port,

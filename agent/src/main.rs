@@ -17,6 +17,7 @@ mod log_format;
 mod logging;
 mod mesh;
 mod metrics;
+mod name_server;
 mod offline;
 mod options;
 mod probes;

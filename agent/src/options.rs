@@ -16,6 +16,7 @@ use translate::{Proxy, ProxyKind, WorkloadIdentity};
 use crate::{
     agent_port::{ApplicationMetrics, PROMETHEUS_ANNOTATIONS},
     cli::{self, InterceptionMode, ProxyArgs, Role},
+    name_server::{DNS_SERVERS, Servers},
     probes::{APP_PROBERS, Probes},
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct ProxyOptions {
     pub(crate) workers: usize,
     pub(crate) outbound_port: Port,
     pub(crate) inbound_port: Port,
+    pub(crate) dns_port: Port,
     pub(crate) interception_mode: InterceptionMode,
     pub(crate) admin: SocketAddr,
     pub(crate) status_port: Port,
@@ -57,6 +59,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) scope_gateways_to_namespace: bool,
     /// Whether mirrored requests are told by their host.
     pub(crate) mirrors_mark_host: bool,
+    /// Whom to ask about other names, where the workload's questions about names come here.
+    pub(crate) name_servers: Option<Servers>,
     /// Flags given that nothing here acts on.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -99,6 +103,7 @@ impl ProxyOptions {
             workers: args.concurrency.filter(|workers| *workers > 0).map_or_else(usable_cores, usize::from),
             outbound_port: args.outbound_port,
             inbound_port: args.inbound_port,
+            dns_port: args.dns_port,
             interception_mode: args.interception_mode,
             admin: SocketAddr::new(args.admin_address, args.admin_port.number()),
             status_port: args.status_port,
@@ -112,6 +117,7 @@ impl ProxyOptions {
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
             scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
             mirrors_mark_host: !switch(PLAIN_MIRRORS, std::env::var(PLAIN_MIRRORS).ok(), true)?,
+            name_servers: name_servers(kind)?,
             without_effect: args.without_effect.given(),
             namespace: args.namespace,
         })
@@ -127,7 +133,11 @@ fn require_distinct_ports(kind: ProxyKind, args: &ProxyArgs) -> Result<(), Wrong
         ("--agent-port", args.agent_port),
     ];
     if kind == ProxyKind::Sidecar {
-        ports.extend([("--outbound-port", args.outbound_port), ("--inbound-port", args.inbound_port)]);
+        ports.extend([
+            ("--outbound-port", args.outbound_port),
+            ("--inbound-port", args.inbound_port),
+            ("--dns-port", args.dns_port),
+        ]);
     }
     for (index, (flag, port)) in ports.iter().enumerate() {
         if let Some((other, _)) = ports[..index].iter().find(|(_, earlier)| earlier == port) {
@@ -157,6 +167,35 @@ fn idle_timeout(written: Option<String>) -> Result<Option<Duration>, WrongUsage>
 /// Variables by which Istio's control plane is told so.
 const SCOPE_GATEWAYS: &str = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE";
 const PLAIN_MIRRORS: &str = "DISABLE_SHADOW_HOST_SUFFIX";
+
+/// The pod's name servers, where the interception rules send the workload's questions here.
+fn name_servers(kind: ProxyKind) -> Result<Option<Servers>, WrongUsage> {
+    if kind != ProxyKind::Sidecar || !switch(DNS_CAPTURE, std::env::var(DNS_CAPTURE).ok(), false)? {
+        return Ok(None);
+    }
+    let resolv_conf = std::fs::read_to_string(RESOLV_CONF).map_err(|error| {
+        WrongUsage(format!(
+            "cannot read {RESOLV_CONF}: {error}; {DNS_CAPTURE} needs the pod's name servers: mount it, or unset the \
+             variable"
+        ))
+    })?;
+    let instead = std::env::var(DNS_SERVERS).ok();
+    let servers = Servers::read(&resolv_conf, instead.as_deref()).map_err(WrongUsage)?;
+    if std::env::var(DNS_AUTO_ALLOCATE)
+        .is_ok_and(|value| switch(DNS_AUTO_ALLOCATE, Some(value), false) == Ok(true))
+    {
+        tracing::warn!(
+            "{DNS_AUTO_ALLOCATE} has no effect: ServiceEntries without `addresses` get none; write them where TCP \
+             services share a port"
+        );
+    }
+    Ok(Some(servers))
+}
+
+/// Variables by which Istio's `proxyMetadata` switches DNS on, for the rules and for the proxy.
+const DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
+const DNS_AUTO_ALLOCATE: &str = "ISTIO_META_DNS_AUTO_ALLOCATE";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A switch as Go reads one from the environment.
 fn switch(name: &str, written: Option<String>, default: bool) -> Result<bool, WrongUsage> {

@@ -98,6 +98,12 @@ impl Status {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The snapshot alone.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.as_ref().map(|published| Arc::clone(&published.snapshot))
+    }
+
     pub(crate) fn publish(&self, published: Published) {
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Some(published);
     }

@@ -23,6 +23,7 @@ pub struct AgentSetup {
     identity: Option<[(&'static str, String); 3]>,
     tproxy: bool,
     uid: u32,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// A running agent; killed on drop.
@@ -71,6 +72,12 @@ impl AgentSetup {
     /// With `--interception-mode TPROXY`, as root in the proxy's group: what Istio's injector asks for then.
     pub fn tproxy(mut self) -> Self {
         (self.tproxy, self.uid) = (true, 0);
+        self
+    }
+
+    /// With a variable of the environment.
+    pub fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
         self
     }
 
@@ -132,15 +139,15 @@ impl AgentSetup {
         if self.tproxy {
             command.args(["--interception-mode", "TPROXY"]);
         }
-        command.env_remove("RUST_LOG");
+        command.env_remove("RUST_LOG").envs(self.variables.iter().map(|(name, value)| (name, value)));
         let process = Process::spawn(pod.namespace(), "agent", pod.dir(), command)?;
         Ok(Agent { process, pod, config })
     }
 
     fn new(kind: &'static str, labels: &str) -> Self {
         let mesh = "accessLogFile: /dev/stdout\n".into();
-        let (labels, files) = (labels.into(), Vec::new());
-        Self { kind, labels, mesh, files, identity: None, tproxy: false, uid: PROXY_ID }
+        let (labels, files, variables) = (labels.into(), Vec::new(), Vec::new());
+        Self { kind, labels, mesh, files, identity: None, tproxy: false, uid: PROXY_ID, variables }
     }
 }
 

@@ -116,7 +116,7 @@ fn strip_port(authority: &str) -> &str {
 }
 
 /// Finds the value of the most specific pattern that covers a host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HostTable<T> {
     exact: HashMap<Box<str>, T, FixedState>,
     suffix: HashMap<Box<str>, T, FixedState>,

@@ -16,6 +16,7 @@ mod format;
 mod hosts;
 mod listener;
 mod live;
+mod names;
 mod path;
 mod request;
 mod route;
@@ -46,6 +47,7 @@ pub use format::{Format, FormatError, GrpcStatusForm, Moment, Operator, Piece, S
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
 pub use listener::{Binding, Direction, Listener};
 pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
+pub use names::NameTable;
 pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
 pub use route::{
@@ -96,6 +98,8 @@ pub struct Draft {
     pub workloads: Workloads,
     /// What is written into the access log.
     pub access_logging: AccessLogging,
+    /// What names of services stand for; empty where nobody asks the proxy.
+    pub names: NameTable,
 }
 
 impl Draft {
@@ -166,6 +170,11 @@ impl Snapshot {
     /// What is written into the access log.
     pub fn access_logging(&self) -> &AccessLogging {
         &self.draft.access_logging
+    }
+
+    /// What names of services stand for; empty where nobody asks the proxy.
+    pub fn names(&self) -> &NameTable {
+        &self.draft.names
     }
 
     /// All ways to terminate TLS, in dump order.

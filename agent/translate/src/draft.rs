@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::ForwardClientCertDetails;
 use snapshot::{
     AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
-    ForwardClientCert, HttpConnections, Listener, NetworkFilter, PathNormalization, RouteConfig,
+    ForwardClientCert, HttpConnections, Listener, NameTable, NetworkFilter, PathNormalization, RouteConfig,
     RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, WeightedClusters, Workloads,
 };
 
@@ -65,7 +65,7 @@ impl DraftBuilder {
     }
 
     /// Sorts everything by name and makes the snapshot.
-    pub(crate) fn finish(mut self, clusters: Clusters, workloads: Workloads) -> Snapshot {
+    pub(crate) fn finish(mut self, clusters: Clusters, workloads: Workloads, names: NameTable) -> Snapshot {
         let (route_configs, table_place) = sorted(self.tables, RouteConfig::name);
         let (tls_contexts, tls_place) = sorted(self.tls_contexts, |context| &context.name);
         for listener in &mut self.listeners {
@@ -92,6 +92,7 @@ impl DraftBuilder {
             tls_contexts,
             foreign_gateways: self.foreign_gateways,
             workloads,
+            names,
             access_logging: self.access_logging,
         }
         .finish()

@@ -14,6 +14,7 @@ mod gateway;
 mod hosts;
 mod inbound;
 mod mutual_tls;
+mod names;
 mod outbound;
 mod own_place;
 mod proxy;

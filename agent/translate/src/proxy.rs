@@ -30,6 +30,8 @@ pub struct Proxy {
     /// Where captured connections arrive; `None` when nothing is captured (`interceptionMode: NONE`), so that only the
     /// listeners of a Sidecar resource are served, each at a socket of its own.
     pub ports: Option<CapturePorts>,
+    /// Whether the workload's questions about names come to the proxy (`ISTIO_META_DNS_CAPTURE`).
+    pub answers_dns: bool,
     /// Where the workload's own certificate is, if it has one.
     pub identity: Option<WorkloadIdentity>,
     /// Settings of the whole mesh.
@@ -73,6 +75,7 @@ impl Proxy {
             cluster_id: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             ports: Some(CapturePorts::default()),
+            answers_dns: false,
             identity: None,
             mesh: MeshOptions::default(),
         }

@@ -5,7 +5,7 @@ use resources::{Finding, ResourceSet};
 use crate::{
     Credentials, Proxy, ProxyKind, Translation, access_logging::access_logging, clusters::Clusters,
     credentials::Contexts, destinations::Destinations, draft::DraftBuilder, gateway, inbound,
-    mutual_tls::MutualTls, outbound, references, registry::Registry, rules::Rules,
+    mutual_tls::MutualTls, names::names, outbound, references, registry::Registry, rules::Rules,
     sidecar_scope::SidecarScope, surroundings::Surroundings, uncaptured, workloads::workloads, wrong_tls,
 };
 
@@ -63,7 +63,7 @@ impl Translator {
         }
         findings.extend(references::check(resources, (&registry, &rules, &destinations)));
         findings.extend(wrong_tls::check(&registry, &destinations));
-        let snapshot = draft.finish(clusters, workloads(resources, proxy));
+        let snapshot = draft.finish(clusters, workloads(resources, proxy), names(&registry, &scope));
         findings.extend(uncaptured::check(resources, &snapshot));
         self.rules = rules;
         Translation { snapshot, findings: in_order(findings) }

@@ -1,0 +1,102 @@
+//! Questions that the snapshot answers.
+
+use std::net::IpAddr;
+
+use hickory_resolver::proto::{
+    op::{Edns, Message, MessageType, OpCode, ResponseCode},
+    rr::{
+        DNSClass, Name, RData, Record, RecordType,
+        rdata::{A, AAAA, CNAME},
+    },
+};
+use snapshot::NameTable;
+
+use super::ask::Transport;
+
+/// How long answers may be used, in seconds; Istio's.
+const TTL: u32 = 30;
+/// Bytes of an answer in one datagram, however much the client would take: larger ones are cut into pieces on their way.
+const MAX_ANSWER: u16 = 1232;
+
+/// A question about one name.
+pub(super) struct Question(Message);
+
+impl Question {
+    /// Reads a message; `None` when it is no question.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let message = Message::from_vec(bytes).ok()?;
+        (message.metadata.message_type == MessageType::Query).then_some(Self(message))
+    }
+
+    /// The answer, if it is about addresses of a service. `search` is what the client's resolver adds to short names
+    /// first: a service's name with it is answered with the service's, which saves the client the rest of its search.
+    pub(super) fn answer(&self, table: &NameTable, search: Option<&str>, over: Transport) -> Option<Vec<u8>> {
+        let [query] = &*self.0.queries else { return None };
+        let is_asked = query.query_class == DNSClass::IN && self.0.metadata.op_code == OpCode::Query;
+        if !is_asked || !matches!(query.query_type, RecordType::A | RecordType::AAAA) {
+            return None;
+        }
+        let name = query.name.to_ascii().to_ascii_lowercase();
+        let name = name.trim_end_matches('.');
+        let (addresses, alias) = match table.addresses(name) {
+            Some(addresses) => (addresses, None),
+            None => {
+                let short = name.strip_suffix(search?)?;
+                (table.addresses(short)?, Some(Name::from_ascii(format!("{short}.")).ok()?))
+            }
+        };
+        let is_asked_for = |ip: &&IpAddr| ip.is_ipv4() == (query.query_type == RecordType::A);
+        let mut found: Vec<IpAddr> = addresses.iter().filter(is_asked_for).copied().collect();
+        // Clients take the first: not always the same.
+        let turn = fastrand::usize(..found.len().max(1));
+        found.rotate_left(turn);
+        let owner = alias.clone().unwrap_or_else(|| query.name.clone());
+        let mut answer = self.begun();
+        if let Some(alias) = alias {
+            let alias = RData::CNAME(CNAME(alias));
+            answer.add_answer(Record::from_rdata(query.name.clone(), TTL, alias));
+        }
+        for ip in found {
+            let data = match ip {
+                IpAddr::V4(ip) => RData::A(A(ip)),
+                IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
+            };
+            answer.add_answer(Record::from_rdata(owner.clone(), TTL, data));
+        }
+        self.fitting(answer, over)
+    }
+
+    fn begun(&self) -> Message {
+        let mut answer = Message::response(self.0.metadata.id, OpCode::Query);
+        answer.metadata.authoritative = true;
+        answer.metadata.recursion_available = true;
+        answer.metadata.recursion_desired = self.0.metadata.recursion_desired;
+        answer.add_queries(self.0.queries.iter().cloned());
+        if self.0.edns.is_some() {
+            let mut edns = Edns::new();
+            edns.set_max_payload(MAX_ANSWER);
+            answer.set_edns(edns);
+        }
+        answer
+    }
+
+    /// As bytes; one that is too large for a datagram tells the client to connect.
+    fn fitting(&self, answer: Message, over: Transport) -> Option<Vec<u8>> {
+        let bytes = answer.to_vec().ok()?;
+        let room = usize::from(self.0.max_payload().min(MAX_ANSWER));
+        match over {
+            Transport::Udp if bytes.len() > room => answer.truncate().to_vec().ok(),
+            Transport::Udp | Transport::Tcp => Some(bytes),
+        }
+    }
+}
+
+/// Says that nobody could be asked.
+pub(super) fn failure(asked: &[u8]) -> Vec<u8> {
+    let Some(Question(asked)) = Question::read(asked) else { return Vec::new() };
+    let mut answer = Message::error_msg(asked.metadata.id, asked.metadata.op_code, ResponseCode::ServFail);
+    answer.metadata.recursion_desired = asked.metadata.recursion_desired;
+    answer.metadata.recursion_available = true;
+    answer.add_queries(asked.queries);
+    answer.to_vec().unwrap_or_default()
+}
