@@ -38,7 +38,8 @@ pub(crate) struct RequestArgs {
     method: String,
     /// Whole URL: `http://reviews:9080/v1`. With https the host is the server name of the client hello.
     url: Uri,
-    /// Header of the request; may be repeated. `Host` replaces the URL's host as far as routing is concerned.
+    /// Header of the request; may be repeated. `Host` replaces the URL's host as far as routing is concerned. What the
+    /// proxy itself says of clients, such as `x-forwarded-client-cert`, is to be given as the proxy says it.
     #[arg(short = 'H', long = "header", value_name = "K: V", value_parser = header)]
     headers: Vec<(String, String)>,
     /// Port of the proxy that the client connects to, when it is not the URL's.
