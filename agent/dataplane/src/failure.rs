@@ -200,6 +200,13 @@ impl<'a> LocalReply<'a> {
         }
     }
 
+    /// The same for a client of gRPC-Web, as Envoy's filter leaves it: with its own status, and the body as the message
+    /// of one of gRPC.
+    pub(crate) fn for_grpc_web(self) -> Self {
+        let status = self.grpc_status.unwrap_or_else(|| http_to_grpc(self.status));
+        Self { grpc_status: (!self.body.is_empty()).then_some(status), ..self }
+    }
+
     /// The body as it is sent.
     pub(crate) fn sent_body(&self) -> &'a str {
         if self.grpc_status.is_some() { "" } else { self.body }

@@ -9,6 +9,7 @@ mod edits;
 mod exchange;
 mod fault;
 mod frames;
+mod grpc_web;
 mod h1;
 mod h2;
 mod head;

@@ -97,6 +97,8 @@ pub struct HttpConnections {
     pub path_normalization: PathNormalization,
     /// What endpoints are told of clients' certificates.
     pub forward_client_cert: ForwardClientCert,
+    /// Whether gRPC-Web becomes gRPC on its way to endpoints of HTTP/2.
+    pub grpc_web: bool,
 }
 
 /// What becomes of `x-forwarded-client-cert` on the way to endpoints, in Envoy's words. But for the last a field that
@@ -133,7 +135,7 @@ impl HttpConnections {
     /// Served by this route table, in Istio's default way.
     pub fn new(route_config: RouteConfigId) -> Self {
         let (path_normalization, forward_client_cert) = Default::default();
-        Self { route_config, path_normalization, forward_client_cert }
+        Self { route_config, path_normalization, forward_client_cert, grpc_web: false }
     }
 }
 

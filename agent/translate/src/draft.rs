@@ -126,6 +126,14 @@ pub(crate) fn chain(name: impl Into<String>, filter: NetworkFilter) -> FilterCha
 }
 
 /// Bytes to these clusters.
+/// The filter of a port whose protocol is GRPC-WEB, if it is one.
+pub(crate) fn bridging_grpc_web(mut filter: NetworkFilter, is_wanted: bool) -> NetworkFilter {
+    if let NetworkFilter::Http(http) = &mut filter {
+        http.grpc_web = is_wanted;
+    }
+    filter
+}
+
 pub(crate) fn tcp(clusters: WeightedClusters) -> NetworkFilter {
     NetworkFilter::Tcp(TcpProxy { clusters })
 }

@@ -14,13 +14,13 @@ use std::{
     sync::Arc,
 };
 
-use resources::{Finding, GatewayRef, Object, ResourceSet};
+use resources::{Finding, GatewayRef, Object, Protocol, ResourceSet};
 use snapshot::{Direction, HostPattern, HttpsPorts, Route, RouteConfig, RouteList, VirtualHost};
 
 use crate::{
     clusters::Clusters,
     credentials::Contexts,
-    draft::{DraftBuilder, chain, socket_listener, tcp},
+    draft::{DraftBuilder, bridging_grpc_web, chain, socket_listener, tcp},
     hosts::pattern,
     registry::Registry,
     routes::{RouteContext, is_catch_all},
@@ -81,7 +81,8 @@ impl Gateway<'_, '_> {
         if port.servers.iter().any(SelectedServer::redirects_to_https) {
             table = table.with_https_ports(Arc::clone(&self.https));
         }
-        let table = draft.add_table(table);
+        let is_grpc_web = |server: &SelectedServer<'_>| server.server().port.protocol == Protocol::GrpcWeb;
+        let table = bridging_grpc_web(draft.add_table(table), port.servers.iter().any(is_grpc_web));
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
         listener.filter_chains.push(chain(address.listener_name(), table));
         draft.add_listener(listener);

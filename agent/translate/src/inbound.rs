@@ -16,7 +16,7 @@ use asked::{Asked, Served};
 use crate::{
     clusters::{Clusters, INBOUND_PASSTHROUGH, inbound_name},
     credentials::Contexts,
-    draft::{DraftBuilder, chain, dialled_listener, socket_listener, tcp, wildcard},
+    draft::{DraftBuilder, bridging_grpc_web, chain, dialled_listener, socket_listener, tcp, wildcard},
     mutual_tls::MutualTls,
     registry::Registry,
     routes::default_route,
@@ -79,7 +79,8 @@ fn served(port: &InboundPort<'_>, clusters: &Clusters, draft: &mut DraftBuilder)
         let host = format!("inbound|http|{}", port.service_port);
         let is_grpc = matches!(port.protocol, Some(Protocol::Grpc | Protocol::GrpcWeb));
         let retries = (!is_grpc).then(inbound_retries);
-        draft.add_table(http_table((&cluster, &host), clusters.only(&*cluster), retries))
+        let table = draft.add_table(http_table((&cluster, &host), clusters.only(&*cluster), retries));
+        bridging_grpc_web(table, port.protocol == Some(Protocol::GrpcWeb))
     };
     match port.protocol {
         Some(protocol) if protocol.is_http() => Served::Http(http()),

@@ -8,7 +8,11 @@ mod connections;
 mod mesh_rules;
 mod virtual_hosts;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use resources::{Finding, GatewayRef, OutboundTrafficPolicy, Problem, ResourceSet, Rule};
@@ -20,8 +24,8 @@ use snapshot::{
 use crate::{
     clusters::{Clusters, PASSTHROUGH, outbound_name},
     draft::{
-        DraftBuilder, address_name, captured_listener, chain, dialled_listener, socket_listener, tcp,
-        wildcard,
+        DraftBuilder, address_name, bridging_grpc_web, captured_listener, chain, dialled_listener,
+        socket_listener, tcp, wildcard,
     },
     registry::{KnownEndpoint, KnownPort, KnownService, Reached, Registry},
     routes::RouteContext,
@@ -51,6 +55,7 @@ pub(crate) fn build(
         http,
         others,
         http_at,
+        grpc_web: BTreeSet::new(),
         bound,
         findings,
     };
@@ -77,6 +82,8 @@ struct Outbound<'o, 's> {
     others: Vec<VirtualHost>,
     /// Where the shared table of a port is served, when not on every address.
     http_at: BTreeMap<u16, At>,
+    /// Ports of which some service says GRPC-WEB.
+    grpc_web: BTreeSet<u16>,
     /// Connections that are not to a shared table, by where they come in.
     bound: BTreeMap<At, Bound<'o, 's>>,
     findings: &'o mut Vec<Finding>,
@@ -115,6 +122,9 @@ impl<'o, 's> Outbound<'o, 's> {
         let hosts = self.virtual_hosts(service, port.number);
         self.http.entry(port.number).or_default().extend(hosts);
         self.http_at.insert(port.number, place);
+        if port.protocol == Some(resources::Protocol::GrpcWeb) {
+            self.grpc_web.insert(port.number);
+        }
     }
 
     /// Chains at every address that the port is reached at.
@@ -181,6 +191,7 @@ impl<'o, 's> Outbound<'o, 's> {
             let at = self.http_at.get(&port).copied().unwrap_or(At::captured(wildcard(port)));
             hosts.push(self.unknown_host(at));
             let table = draft.add_table(RouteConfig::new(port.to_string(), hosts));
+            let table = bridging_grpc_web(table, self.grpc_web.contains(&port));
             let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at.address));
             bound.chains.insert(0, on_http(&address_name(at.address), Vec::new(), table));
         }

@@ -130,6 +130,11 @@ impl<'v> RequestChanges<'v> {
         self.fields.take(Change::Set, EXPECTED_TIMEOUT, milliseconds);
     }
 
+    /// Makes it a call of gRPC.
+    pub(super) fn speak_grpc(&mut self) {
+        self.fields.take(Change::Set, "content-type", b"application/grpc".to_vec());
+    }
+
     /// The new path and query.
     pub(super) fn path(&self) -> Option<&str> {
         self.path.as_deref()

@@ -12,7 +12,12 @@ use h2::{RecvStream, SendStream};
 use http1::{BodyError, BodyLength};
 use tokio::io::AsyncWrite;
 
-use super::{exchange::Sent, kept::Kept, pump::PumpError};
+use super::{
+    exchange::Sent,
+    grpc_web::{GrpcWeb, NotBase64, Unbase64},
+    kept::Kept,
+    pump::PumpError,
+};
 use crate::buffer::LARGE;
 
 /// A body under way that comes in frames. One that comes as bytes is a [`Pump`](super::pump::Pump).
@@ -35,6 +40,10 @@ pub(super) struct FramePump {
     pub(super) grpc_status: Option<u8>,
     keeps_trailers: bool,
     kept_trailers: Option<HeaderMap>,
+    /// How a client of gRPC-Web gets it.
+    grpc_web: Option<GrpcWeb>,
+    /// Undoes base64, if there is any.
+    unbase64: Option<Box<Unbase64>>,
 }
 
 impl FramePump {
@@ -54,6 +63,44 @@ impl FramePump {
             grpc_status: None,
             keeps_trailers: false,
             kept_trailers: None,
+            grpc_web: None,
+            unbase64: None,
+        }
+    }
+
+    /// Sends it as a client of gRPC-Web gets it: with trailers as part of the body.
+    pub(super) fn encode(&mut self, grpc_web: Option<GrpcWeb>) {
+        self.grpc_web = grpc_web;
+    }
+
+    /// Takes it for base64, which its receiver does not want.
+    pub(super) fn unbase64(&mut self) {
+        self.unbase64 = Some(Box::default());
+    }
+
+    /// Counts what was received, unless it is sent as something else.
+    fn count(&mut self, received: usize) {
+        if self.grpc_web.is_none() {
+            self.data += received as u64;
+        }
+    }
+
+    /// A frame in place of trailers, if that is how they go.
+    fn trailer_frame(&mut self, trailers: &HeaderMap) -> Option<Bytes> {
+        let frame = self.grpc_web?.trailers(trailers);
+        self.data += frame.len() as u64;
+        Some(frame)
+    }
+
+    fn converted(&mut self, data: Bytes) -> Result<Bytes, PumpError> {
+        match (&mut self.unbase64, self.grpc_web) {
+            (Some(text), _) => text.decode_last_if(self.ended, &data).map_err(|NotBase64| PumpError::Text),
+            (None, Some(web)) => {
+                let encoded = web.encoded(data);
+                self.data += encoded.len() as u64;
+                Ok(encoded)
+            }
+            (None, None) => Ok(data),
         }
     }
 
@@ -137,8 +184,9 @@ impl FramePump {
             let sent = match ready!(self.from.poll_data(cx)) {
                 Some(Ok(data)) => {
                     release(&mut self.from, data.len());
-                    self.data += data.len() as u64;
+                    self.count(data.len());
                     self.ended = self.from.is_end_stream();
+                    let data = self.converted(data)?;
                     self.kept.note(&data);
                     to.send_data(data, self.ended)
                 }
@@ -151,9 +199,12 @@ impl FramePump {
                             self.kept.note_trailers(&trailers);
                             self.grpc_status = grpc_status(&trailers);
                             self.kept_trailers = self.keeps_trailers.then(|| trailers.clone());
-                            to.send_trailers(trailers)
+                            match self.trailer_frame(&trailers) {
+                                Some(frame) => to.send_data(frame, true),
+                                None => to.send_trailers(trailers),
+                            }
                         }
-                        None => to.send_data(Bytes::new(), true),
+                        None => to.send_data(self.converted(Bytes::new())?, true),
                     }
                 }
             };
@@ -166,11 +217,22 @@ impl FramePump {
     fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
         while !self.ended && self.framed.len() < LARGE {
             match ready!(self.from.poll_data(cx)) {
-                Some(Ok(data)) => self.take(&data),
+                Some(Ok(data)) => {
+                    release(&mut self.from, data.len());
+                    self.count(data.len());
+                    let data = self.converted(data)?;
+                    self.take(&data);
+                }
                 Some(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
                 None => {
                     // Trailers have no place in a body of known length, and HTTP/1 peers rarely want them.
-                    ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
+                    let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
+                    if let Some(trailers) = trailers
+                        && let Some(frame) = self.trailer_frame(&trailers)
+                    {
+                        self.grpc_status = grpc_status(&trailers);
+                        self.take(&frame);
+                    }
                     self.end()?;
                 }
             }
@@ -189,9 +251,7 @@ impl FramePump {
         Ok(())
     }
 
-    fn take(&mut self, data: &Bytes) {
-        release(&mut self.from, data.len());
-        self.data += data.len() as u64;
+    fn take(&mut self, data: &[u8]) {
         if self.chunks {
             http1::write_chunk(&mut self.framed, data);
         } else {

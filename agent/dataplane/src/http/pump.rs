@@ -12,7 +12,12 @@ use h2::SendStream;
 use http1::{BodyDecoder, BodyError, BodyLength};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{exchange::Sent, frames::poll_room, kept::Kept};
+use super::{
+    exchange::Sent,
+    frames::poll_room,
+    grpc_web::{NotBase64, Unbase64},
+    kept::Kept,
+};
 use crate::buffer::{BufferPool, PooledBuffer, SMALL};
 
 /// A body under way.
@@ -31,6 +36,8 @@ pub(super) struct Pump {
     /// Whether the receiver stopped taking it; the body is then never done.
     abandoned: bool,
     kept: Kept,
+    /// Undoes base64 on the way into frames, if there is any.
+    unbase64: Option<Box<Unbase64>>,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
 }
@@ -42,6 +49,8 @@ pub(super) enum PumpError {
     Read,
     /// The sender broke its framing, or closed too early.
     Body(BodyError),
+    /// A body of gRPC-Web is to be base64, and is not.
+    Text,
     /// The receiver's connection failed.
     Write,
     /// Nothing has moved for too long.
@@ -64,8 +73,14 @@ impl Pump {
             ended: from.is_empty(),
             abandoned: false,
             kept: Kept::default(),
+            unbase64: None,
             data: 0,
         }
+    }
+
+    /// Takes the body for base64, which frames do not have.
+    pub(super) fn unbase64(&mut self) {
+        self.unbase64 = Some(Box::default());
     }
 
     /// Keeps what is sent, for another receiver.
@@ -152,7 +167,7 @@ impl Pump {
             if buffer.is_empty() {
                 ready!(self.poll_read(cx, (buffer, pool), from))?;
             }
-            let data = self.next_data(buffer).map_err(PumpError::Body)?;
+            let data = self.next_data(buffer)?;
             if !data.is_empty() || self.ended {
                 self.kept.note(&data);
                 to.send_data(data, self.ended).map_err(|_| PumpError::Write)?;
@@ -161,16 +176,19 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    fn next_data(&mut self, buffer: &mut PooledBuffer) -> Result<Bytes, BodyError> {
+    fn next_data(&mut self, buffer: &mut PooledBuffer) -> Result<Bytes, PumpError> {
         if self.ended {
             return Ok(Bytes::new());
         }
-        let decoded = self.decoder.decode(buffer.filled())?;
+        let decoded = self.decoder.decode(buffer.filled()).map_err(PumpError::Body)?;
         let data = Bytes::copy_from_slice(&buffer.filled()[decoded.data]);
         buffer.consume(decoded.consumed);
         self.data += data.len() as u64;
         self.ended = decoded.done;
-        Ok(data)
+        match &mut self.unbase64 {
+            Some(text) => text.decode_last_if(self.ended, &data).map_err(|NotBase64| PumpError::Text),
+            None => Ok(data),
+        }
     }
 
     fn poll_write<W: AsyncWrite + Unpin>(

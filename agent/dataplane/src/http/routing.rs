@@ -7,13 +7,14 @@ use std::{
 
 use snapshot::{
     CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, RequestHead, Route, RouteAction,
-    RouteConfigId, match_route,
+    RouteConfigId, UpstreamProtocol, match_route,
 };
 
 use super::{
     affinity, cors,
     edits::{AnswerChanges, RequestChanges},
     fault,
+    grpc_web::GrpcWeb,
     head::{Added, Seen},
     substitute::RequestFacts,
     timeout,
@@ -36,6 +37,8 @@ pub(super) struct Asked<'r, H> {
     pub(super) added: &'r Added,
     /// `HTTP/1.1` and the like.
     pub(super) protocol: &'static str,
+    /// The forms of bodies, if it is of gRPC-Web and that is to become gRPC.
+    pub(super) grpc_web: Option<GrpcWeb>,
     pub(super) start: Instant,
     /// Whether a fault has delayed it already.
     pub(super) delayed: bool,
@@ -50,6 +53,8 @@ pub(super) struct Routed<'v> {
     pub(super) answer: Option<Box<AnswerChanges<'v>>>,
     /// Whether answers of our own take the form of gRPC.
     pub(super) grpc: bool,
+    /// The forms of bodies, where gRPC-Web becomes gRPC.
+    pub(super) grpc_web: Option<GrpcWeb>,
 }
 
 pub(super) enum Action<'v> {
@@ -129,7 +134,19 @@ impl<'v> Routed<'v> {
     }
 
     fn new(action: Action<'v>, grpc: bool) -> Self {
-        Self { action, cluster: None, route: None, answer: None, grpc }
+        Self { action, cluster: None, route: None, answer: None, grpc, grpc_web: None }
+    }
+
+    /// As for a client of gRPC-Web. Endpoints of HTTP/1 have no trailers to tell it of, so they get what it says.
+    fn bridged(self, web: GrpcWeb, view: &View) -> Self {
+        let mut bridged = Self { grpc_web: Some(web), ..self };
+        if let Action::Forward(forwarding) = &mut bridged.action {
+            if view.snapshot.cluster(forwarding.cluster).protocol != UpstreamProtocol::Http2 {
+                return Self { grpc: false, grpc_web: None, ..bridged };
+            }
+            forwarding.changes.get_or_insert_default().speak_grpc();
+        }
+        bridged
     }
 }
 
@@ -144,7 +161,7 @@ pub(super) fn route<'v, H: RequestHead>(
     draw: u64,
 ) -> Result<Routed<'v>, Before> {
     let (request, connection) = (asked.head, asked.connection);
-    let grpc = is_grpc(request);
+    let grpc = asked.grpc_web.is_some() || is_grpc(request);
     if request.method() == "CONNECT" {
         // No route takes CONNECT unless it says so, and none can yet.
         return Ok(Routed::reply(LocalReply::no_route(NoRoute::Route)));
@@ -161,7 +178,7 @@ pub(super) fn route<'v, H: RequestHead>(
         },
         found => found.map(|(_, route)| route),
     };
-    Ok(match found {
+    let routed = match found {
         Ok(route) => asked.follow(view, route, (draw, grpc))?,
         Err(NoRoute::TlsRequired) => {
             let action = match config.https_ports().location(request, connection.destination.port()) {
@@ -171,6 +188,10 @@ pub(super) fn route<'v, H: RequestHead>(
             Routed::new(action, grpc)
         }
         Err(missing) => Routed::new(Action::Reply(LocalReply::no_route(missing)), grpc),
+    };
+    Ok(match asked.grpc_web {
+        Some(web) => routed.bridged(web, view),
+        None => routed,
     })
 }
 

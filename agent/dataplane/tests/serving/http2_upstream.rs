@@ -89,7 +89,7 @@ fn gateway(upstream: SocketAddr, protocol: UpstreamProtocol) -> Proxy {
     })
 }
 
-async fn received(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
+pub(crate) async fn received(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.unwrap();
@@ -108,7 +108,7 @@ async fn send_all(to: &mut SendStream<Bytes>, mut data: Bytes) {
     }
 }
 
-fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+pub(crate) fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{address, routes::destination};
 use crate::{
     Application, Direction, PathNormalization, Snapshot, Transport,
-    filter_chain::{FilterChain, NetworkFilter},
+    filter_chain::{FilterChain, HttpConnections, NetworkFilter},
     listener::{Binding, Listener},
     tls::{ClientCertificates, REDACTED, TlsContext},
 };
@@ -102,11 +102,23 @@ const HTTP_CONNECTION_MANAGER: &str =
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const TCP_PROXY: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 
+/// Those that tell what becomes of requests; what others do in Envoy is part of the routes here.
+fn http_filters(http: &HttpConnections) -> Value {
+    const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
+    let filter = |name: &str, kind: &str| {
+        json!({"name": format!("envoy.filters.http.{name}"),
+            "typed_config": {"@type": format!("{FILTERS}.{name}.v3.{kind}")}})
+    };
+    let web = http.grpc_web.then(|| filter("grpc_web", "GrpcWeb"));
+    web.into_iter().chain([filter("router", "Router")]).collect()
+}
+
 fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
     match filter {
         NetworkFilter::Http(http) => json!({
             "name": "envoy.filters.network.http_connection_manager",
             "typed_config": {
+                "http_filters": http_filters(http),
                 "@type": HTTP_CONNECTION_MANAGER,
                 "rds": {"route_config_name": snapshot.route_config(http.route_config).name()},
                 "forward_client_cert_details": http.forward_client_cert.name(),

@@ -167,7 +167,10 @@ fn chain(snapshot: &Snapshot, chain: &FilterChain) -> String {
         write!(text, " tls={}", snapshot.tls_context(tls).name).unwrap();
     }
     let filter = match &chain.filter {
-        NetworkFilter::Http(http) => format!("routes {}", snapshot.route_config(http.route_config).name()),
+        NetworkFilter::Http(http) => {
+            let bridges = if http.grpc_web { ", gRPC-Web bridged" } else { "" };
+            format!("routes {}{bridges}", snapshot.route_config(http.route_config).name())
+        }
         NetworkFilter::Tcp(tcp) => format!("tcp {}", targets(snapshot, &tcp.clusters)),
         NetworkFilter::Blackhole => "blackhole".to_owned(),
     };

@@ -70,7 +70,7 @@ impl From<PumpError> for Broken {
     fn from(error: PumpError) -> Self {
         match error {
             PumpError::Read | PumpError::Body(BodyError::Truncated) => Self::Downstream,
-            PumpError::Body(_) => Self::Body,
+            PumpError::Body(_) | PumpError::Text => Self::Body,
             PumpError::Write => Self::Closed,
             PumpError::Idle => Self::Idle,
             PumpError::Late => Self::Late(Late::Whole),
@@ -86,7 +86,9 @@ pub(in crate::http) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'st
         Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
         Err(PumpError::Late) => ("UT", "response_timeout"),
         Err(PumpError::Read) => ("UC", "upstream_reset_after_response_started{connection_termination}"),
-        Err(PumpError::Body(_)) => ("UPE", "upstream_reset_after_response_started{protocol_error}"),
+        Err(PumpError::Body(_) | PumpError::Text) => {
+            ("UPE", "upstream_reset_after_response_started{protocol_error}")
+        }
     };
     Outcome { flags, details, ..Outcome::default() }
 }

@@ -67,6 +67,9 @@ impl Session<'_> {
         head: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
         let mut sent = Pump::new(forward.body, forward.body);
+        if forward.asked.grpc_web.is_some_and(|web| web.asks_in_text) {
+            sent.unbase64();
+        }
         let mut attempts = Attempts::new(
             self.connection,
             forward.view,
@@ -139,6 +142,7 @@ impl Session<'_> {
     ) -> Result<(Exchange, Answer), Unanswered> {
         let worker = self.connection.worker();
         let fields = AnswerFields::of(self.connection, forward.asked.changes);
+        let fields = fields.for_grpc_web(forward.asked.grpc_web);
         let (start, lasting) = (forward.start, forward.asked.lasting);
         let mut request = Outgoing {
             head: forward.http2_head.as_deref_mut().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
@@ -217,7 +221,8 @@ impl Session<'_> {
             // In a box of its own: other connections should not hold room for it.
             Exchange::Http2(exchange) => {
                 let mut received = 0;
-                let moving = self.move_frames(exchange, sent, (answer.framing, &mut received), out);
+                let form = (answer.framing, answer.grpc_web);
+                let moving = self.move_frames(exchange, sent, (form, &mut received), out);
                 let moved = Box::pin(in_time(deadline, moving)).await;
                 (moved, received)
             }
@@ -250,9 +255,9 @@ impl Session<'_> {
         reply: &LocalReply<'static>,
         local: Option<SocketAddr>,
     ) -> (Next, Outcome<'static>) {
-        let Answering { lasting, grpc, .. } = forward.asked;
+        let Answering { lasting, .. } = forward.asked;
         let lasting = Lasting { keep_alive: lasting.keep_alive && forward.body.is_empty(), ..lasting };
-        let reply = &reply.for_client(grpc);
+        let reply = &forward.asked.form_of(*reply);
         let mut out = self.connection.worker().scratch();
         let next = self.reply(reply, Answering { lasting, ..forward.asked }, &mut out).await;
         self.connection.worker().recycle(out);

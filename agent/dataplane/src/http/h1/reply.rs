@@ -12,6 +12,7 @@ use crate::{
     http::{
         Method, Outcome,
         edits::AnswerChanges,
+        grpc_web::GrpcWeb,
         head::{AnswerFields, FieldSink},
         log,
         pump::PumpError,
@@ -29,8 +30,17 @@ pub(super) struct Answering<'a> {
     pub(super) method: Method,
     /// Whether answers of our own take the form of gRPC.
     pub(super) grpc: bool,
+    /// The forms of bodies, where gRPC-Web becomes gRPC.
+    pub(super) grpc_web: Option<GrpcWeb>,
     /// What the route changes in it.
     pub(super) changes: Option<&'a AnswerChanges<'a>>,
+}
+
+impl Answering<'_> {
+    /// An answer of our own in the form that the client gets.
+    pub(super) fn form_of<'r>(&self, reply: LocalReply<'r>) -> LocalReply<'r> {
+        if self.grpc_web.is_some() { reply.for_grpc_web() } else { reply.for_client(self.grpc) }
+    }
 }
 
 /// Whether the client's connection goes on, and how that is said in its version.
@@ -63,7 +73,8 @@ impl Session<'_> {
         let mut out = self.connection.worker().scratch();
         let lasting = Lasting { keep_alive: false, version: Version::Http11 };
         let start = Instant::now();
-        let answering = Answering { lasting, method: Method::Other, grpc: false, changes: None };
+        let answering =
+            Answering { lasting, method: Method::Other, grpc: false, grpc_web: None, changes: None };
         self.line.start(Version::Http11.as_str());
         let next = self.reply(reply, answering, &mut out).await;
         log(self.connection, start, self.line, &Outcome::reply(reply, Method::Other));
@@ -73,13 +84,13 @@ impl Session<'_> {
     pub(super) async fn reply(
         &mut self,
         reply: &LocalReply<'_>,
-        Answering { lasting, method, changes, .. }: Answering<'_>,
+        Answering { lasting, method, changes, grpc_web, .. }: Answering<'_>,
         out: &mut Vec<u8>,
     ) -> Next {
         self.connection.worker().count(|counts| counts.local_replies += 1);
         out.clear();
         http1::write_status_line(out, reply.status);
-        AnswerFields::of(self.connection, changes).write_local(out, reply);
+        AnswerFields::of(self.connection, changes).for_grpc_web(grpc_web).write_local(out, reply);
         lasting.write(out);
         out.extend_from_slice(b"\r\n");
         if method != Method::Head {

@@ -15,6 +15,7 @@ use crate::{
     http::{
         LIMITS, Method, Outcome,
         exchange::UpstreamVersion,
+        grpc_web::GrpcWeb,
         head::{Added, Http1Head, http2_request_head, write_request_head},
         log, record_request,
         routing::{Action, Asked, Before, Routed, route},
@@ -142,8 +143,9 @@ impl Session<'_> {
         };
         let mut added = Added::new(self.connection, &http, &head);
         let protocol = parsed.version.as_str();
-        let asked =
-            Asked { connection: self.connection, head: &head, added: &added, protocol, start, delayed };
+        let grpc_web = http.grpc_web.then(|| GrpcWeb::of(&head)).flatten();
+        let connection = self.connection;
+        let asked = Asked { connection, head: &head, added: &added, protocol, grpc_web, start, delayed };
         let mut routed = match route(&asked, view, http.route_config, fastrand::u64(..)) {
             Ok(routed) => routed,
             Err(before) => return Parsed::Before(before),
@@ -162,8 +164,11 @@ impl Session<'_> {
                 }
                 UpstreamVersion::Http2 => {
                     upgrade = None;
-                    http2_head =
-                        http2_request_head(&head, &added, parsed.body, (changes, false)).map(Box::new);
+                    let (body, trailers) = match routed.grpc_web {
+                        Some(web) => (web.request_body(parsed.body), true),
+                        None => (parsed.body, false),
+                    };
+                    http2_head = http2_request_head(&head, &added, body, (changes, trailers)).map(Box::new);
                     if http2_head.is_none() {
                         routed = Routed::reply(LocalReply::BAD_REQUEST);
                     }
@@ -191,18 +196,18 @@ impl Session<'_> {
         let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed, delayed } =
             request;
         let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
-        let Routed { action, cluster, route, answer, grpc } = routed;
-        let asked = Answering { lasting, method, grpc, changes: answer.as_deref() };
+        let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
+        let asked = Answering { lasting, method, grpc, grpc_web, changes: answer.as_deref() };
         // What is answered without reading the body leaves what follows on the connection in doubt.
         let unread = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
         let (next, outcome) = match action {
             Action::Reply(reply) => {
-                let reply = reply.for_client(grpc);
+                let reply = asked.form_of(reply);
                 let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
                 (next, Outcome::reply(&reply, method))
             }
             Action::Redirect(status, location) => {
-                let reply = LocalReply::redirect(status, &location).for_client(grpc);
+                let reply = asked.form_of(LocalReply::redirect(status, &location));
                 let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
                 (next, Outcome::reply(&reply, method))
             }

@@ -13,6 +13,7 @@ use crate::{
     failure::LocalReply,
     http::{
         attempts::Answerer,
+        grpc_web::GrpcWeb,
         head::{AnswerFields, AnswerHead},
     },
 };
@@ -115,6 +116,8 @@ pub(super) struct Answer {
     pub(super) body: BodyLength,
     /// Whether the endpoint's connection can carry another request.
     pub(super) reusable: bool,
+    /// How the body changes on its way.
+    pub(super) grpc_web: Option<GrpcWeb>,
 }
 
 impl Answer {
@@ -124,6 +127,8 @@ impl Answer {
         added: &AnswerFields<'_>,
     ) -> Self {
         let (now, body) = (Instant::now(), head.body());
+        let grpc_web = added.converts(head);
+        let body = grpc_web.map_or(body, |web| web.answer_body(body));
         let mut fields = HeaderMap::with_capacity(head.field_count() + 4);
         if head.is_interim() {
             head.write_end_to_end(&mut fields);
@@ -138,7 +143,7 @@ impl Answer {
             _ => {}
         }
         let (interim, status, reusable) = (head.is_interim(), head.status(), head.keep_alive());
-        Self { interim, status, began: now - start, fields, body, reusable }
+        Self { interim, status, began: now - start, fields, body, reusable, grpc_web }
     }
 
     /// The head as it is sent; its fields are given away.

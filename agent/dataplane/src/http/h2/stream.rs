@@ -28,6 +28,7 @@ use crate::{
         edits::AnswerChanges,
         exchange::{Broken, Exchange, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome},
         frames::{FramePump, grpc_status},
+        grpc_web::GrpcWeb,
         head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
         log,
         mirror::{self, Copied},
@@ -83,15 +84,18 @@ pub(super) async fn serve(
         }
     };
     let (routed, http2_head) = prepared;
-    let Routed { action, cluster, route, answer, grpc } = routed;
+    let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
     let method = Method::of(parts.method.as_str());
     let changes = answer.as_deref();
-    let mut stream = Stream { connection, respond, start, method, grpc, changes, line: &mut line };
+    let mut stream = Stream { connection, respond, start, method, grpc, grpc_web, changes, line: &mut line };
     let outcome = match action {
         Action::Reply(reply) => stream.reply(&reply),
         Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)),
         Action::Forward(forwarding) => {
-            let upload = FramePump::new(body, length);
+            let mut upload = FramePump::new(body, length);
+            if grpc_web.is_some_and(|web| web.asks_in_text) {
+                upload.unbase64();
+            }
             let begun = if delayed { Instant::now() } else { start };
             let mut forward = Forward { view: &view, forwarding, begun, upload, length, http2_head };
             stream.forward(&mut forward, &mut out).await
@@ -149,7 +153,9 @@ fn prepare<'v>(
     let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
     let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
     let mut added = Added::new(connection, &http, &head);
-    let asked = Asked { connection, head: &head, added: &added, protocol: "HTTP/2", start, delayed };
+    let grpc_web = http.grpc_web.then(|| GrpcWeb::of(&head)).flatten();
+    let protocol = "HTTP/2";
+    let asked = Asked { connection, head: &head, added: &added, protocol, grpc_web, start, delayed };
     let routed = route(&asked, view, http.route_config, fastrand::u64(..))?;
     record_request(connection, line, &head, ("HTTP/2", &added, &routed));
     let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
@@ -162,7 +168,11 @@ fn prepare<'v>(
             Ok((routed, None))
         }
         UpstreamVersion::Http2 => {
-            let head = http2_request_head(&head, &added, length, (changes, takes_trailers(parts)));
+            let (length, trailers) = match routed.grpc_web {
+                Some(web) => (web.request_body(length), true),
+                None => (length, takes_trailers(parts)),
+            };
+            let head = http2_request_head(&head, &added, length, (changes, trailers));
             Ok((routed, Some(head.ok_or(LocalReply::BAD_REQUEST)?)))
         }
     }
@@ -180,6 +190,8 @@ struct Stream<'c> {
     method: Method,
     /// Whether answers of our own take the form of gRPC.
     grpc: bool,
+    /// The forms of bodies, where gRPC-Web becomes gRPC.
+    grpc_web: Option<GrpcWeb>,
     /// What the route changes in the answer.
     changes: Option<&'c AnswerChanges<'c>>,
     line: &'c mut Recorded,
@@ -266,7 +278,7 @@ impl Stream<'_> {
         attempts: &mut Attempts<'_>,
         head: &mut Vec<u8>,
     ) -> Result<(Exchange, Answer), Unanswered> {
-        let fields = AnswerFields::of(self.connection, self.changes);
+        let fields = AnswerFields::of(self.connection, self.changes).for_grpc_web(self.grpc_web);
         let start = self.start;
         let mut request = Outgoing {
             head: forward.http2_head.as_mut().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
@@ -324,7 +336,7 @@ impl Stream<'_> {
             }
             Exchange::Http2(exchange) => {
                 let (mut sent, mut status) = (0, None);
-                let passed = (answer.body, &mut sent, &mut status);
+                let passed = ((answer.body, answer.grpc_web), &mut sent, &mut status);
                 let moving = self.move_frames(exchange, upload, passed, &mut client);
                 let moved = Box::pin(in_time(deadline, moving)).await;
                 (moved, sent, status)
@@ -341,8 +353,12 @@ impl Stream<'_> {
     /// An answer of our own.
     fn reply(&mut self, reply: &LocalReply<'_>) -> Outcome<'static> {
         self.connection.worker().count(|counts| counts.local_replies += 1);
-        let reply = reply.for_client(self.grpc);
-        let head = local_head(&reply, &AnswerFields::of(self.connection, self.changes));
+        let reply = match self.grpc_web {
+            Some(_) => reply.for_grpc_web(),
+            None => reply.for_client(self.grpc),
+        };
+        let fields = AnswerFields::of(self.connection, self.changes).for_grpc_web(self.grpc_web);
+        let head = local_head(&reply, &fields);
         let body = if self.method == Method::Head { "" } else { reply.sent_body() };
         record_answer(self.connection, self.line, field_in(head.headers()));
         // When the client is gone nobody reads it.

@@ -10,7 +10,10 @@ use super::{Changed, FieldSink, Fields, visit_end_to_end};
 use crate::{
     connection::Connection,
     failure::LocalReply,
-    http::{PEER_METADATA, PEER_METADATA_ID, PeerMetadata, edits::AnswerChanges, substitute::AnswerFacts},
+    http::{
+        PEER_METADATA, PEER_METADATA_ID, PeerMetadata, edits::AnswerChanges, grpc_web::GrpcWeb,
+        substitute::AnswerFacts,
+    },
 };
 
 const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
@@ -117,6 +120,8 @@ pub(in crate::http) struct AnswerFields<'c> {
     introduction: Option<&'c PeerMetadata>,
     /// What the route changes.
     changes: Option<&'c AnswerChanges<'c>>,
+    /// How a client of gRPC-Web gets what is gRPC.
+    grpc_web: Option<GrpcWeb>,
 }
 
 impl<'c> AnswerFields<'c> {
@@ -126,7 +131,19 @@ impl<'c> AnswerFields<'c> {
             Direction::Outbound => "envoy",
             Direction::Inbound | Direction::Gateway => "istio-envoy",
         };
-        Self { server, date: connection.worker().date(), introduction: connection.introduction(), changes }
+        let (date, introduction) = (connection.worker().date(), connection.introduction());
+        Self { server, date, introduction, changes, grpc_web: None }
+    }
+
+    /// For a client of gRPC-Web, if it is one whose calls become gRPC.
+    pub(in crate::http) fn for_grpc_web(self, grpc_web: Option<GrpcWeb>) -> Self {
+        Self { grpc_web, ..self }
+    }
+
+    /// How the body of an endpoint's answer changes on its way, if it does: other protocols than gRPC pass.
+    pub(in crate::http) fn converts(&self, response: &AnswerHead<'_>) -> Option<GrpcWeb> {
+        let web = self.grpc_web?;
+        response.field("content-type").is_some_and(|kind| kind.starts_with(GRPC)).then_some(web)
     }
 
     /// Writes the fields of an upstream's answer, without its framing. `service_time` is how long it took to come
@@ -178,6 +195,13 @@ impl<'c> AnswerFields<'c> {
                     false
                 }
                 6 => name.eq_ignore_ascii_case("server"),
+                12 => self.grpc_web.is_some_and(|web| {
+                    let replaced = name.eq_ignore_ascii_case("content-type") && value.starts_with(GRPC);
+                    if replaced {
+                        sink.field(name, web.content_type());
+                    }
+                    replaced
+                }),
                 21 => name.eq_ignore_ascii_case(PEER_METADATA),
                 24 => name.eq_ignore_ascii_case(PEER_METADATA_ID),
                 14 => !keeps_length && name.eq_ignore_ascii_case("content-length"),
@@ -216,9 +240,16 @@ impl<'c> AnswerFields<'c> {
             sink.field("location", location.as_bytes());
         }
         match reply.grpc_status {
-            Some(status) => write_grpc_status(&mut sink, status, reply.body),
-            None if reply.body.is_empty() => {}
-            None => sink.field("content-type", b"text/plain"),
+            Some(status) => {
+                let kind = self.grpc_web.map_or(GRPC, GrpcWeb::content_type);
+                write_grpc_status(&mut sink, kind, (status, reply.body));
+            }
+            None => {
+                let kind = if reply.body.is_empty() { None } else { Some(&b"text/plain"[..]) };
+                if let Some(kind) = self.grpc_web.map(GrpcWeb::content_type).or(kind) {
+                    sink.field("content-type", kind);
+                }
+            }
         }
         // RFC 9110 §8.6: no length where there can be no body.
         if reply.status != 204 {
@@ -230,8 +261,11 @@ impl<'c> AnswerFields<'c> {
     }
 }
 
-fn write_grpc_status(sink: &mut impl FieldSink, status: u8, message: &str) {
-    sink.field("content-type", b"application/grpc");
+/// The content type of gRPC, and what those begin with that name a format.
+const GRPC: &[u8] = b"application/grpc";
+
+fn write_grpc_status(sink: &mut impl FieldSink, content_type: &[u8], (status, message): (u8, &str)) {
+    sink.field("content-type", content_type);
     sink.field("grpc-status", itoa::Buffer::new().format(status).as_bytes());
     if !message.is_empty() {
         sink.field_with("grpc-message", |out| {
@@ -257,8 +291,13 @@ mod tests {
         let mut slots = http1::HeaderSlots::new();
         let limits = http1::Limits::default();
         let response = http1::parse_response(head.as_bytes(), &limits, "GET", &mut slots).unwrap().unwrap();
-        let fields =
-            AnswerFields { server: "istio-envoy", date: [b'D'; 29], introduction: None, changes: None };
+        let fields = AnswerFields {
+            server: "istio-envoy",
+            date: [b'D'; 29],
+            introduction: None,
+            changes: None,
+            grpc_web: None,
+        };
         let mut out = Vec::new();
         fields.write_response(
             &mut out,
@@ -281,7 +320,13 @@ mod tests {
         let limits = http1::Limits::default();
         let response = http1::parse_response(head.as_bytes(), &limits, "HEAD", &mut slots).unwrap().unwrap();
         let mut out = Vec::new();
-        let fields = AnswerFields { server: "envoy", date: [b'D'; 29], introduction: None, changes: None };
+        let fields = AnswerFields {
+            server: "envoy",
+            date: [b'D'; 29],
+            introduction: None,
+            changes: None,
+            grpc_web: None,
+        };
         fields.write_response(&mut out, &AnswerHead::Http1(&response), (None, ([10, 0, 0, 1], 80).into()));
         assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));
     }

@@ -90,6 +90,13 @@ pub(super) const HTTP2: &[&str] = &[
     "POST /frames/0 HTTP/1.1\nhost: test\ncontent-type: application/grpc\n\n",
     "POST /frames/1 HTTP/1.1\nhost: test\ncontent-type: application/grpc\n\n",
     "POST /frames/2 HTTP/1.1\nhost: test\ncontent-type: application/grpc\n\n",
+    "POST /frames/5 HTTP/1.1\nhost: test\ncontent-type: application/grpc\n\n",
+    "POST /frames/5 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web+proto\naccept: application/grpc-web+proto\ncontent-length: 4\n\nAAAA",
+    "POST /frames/5 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web-text\naccept: application/grpc-web-text\ncontent-length: 8\n\nAAAAAAA=",
+    "POST /frames/5 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web-text\ncontent-length: 8\n\nAAAAAAA=",
+    "POST /empty HTTP/1.1\nhost: test\ncontent-type: application/grpc-web+proto\naccept: application/grpc-web+proto\ncontent-length: 4\n\nAAAA",
+    "POST /frames/0 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web-text\naccept: application/grpc-web-text\ncontent-length: 8\n\nAAAAAAA=",
+    "POST / HTTP/1.1\nhost: test\ncontent-type: application/grpc-web+proto\n\n",
 ];
 
 /// Requests that end their connection, or that break off themselves; `~` is a pause, and the end of the client's bytes
@@ -119,6 +126,12 @@ pub(super) const LAST: &[&str] = &[
     "POST /idle/plain HTTP/1.1\nhost: test\ncontent-length: 9\n\nhalf",
     "POST /idle/plain HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 9\n\nhalf",
     "GET /idle/stall HTTP/1.1\nhost: test\nconnection: close\n\n",
+    "POST /frames/5 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web+proto\naccept: application/grpc-web+proto\ncontent-length: 4\nconnection: close\n\nAAAA",
+    "POST /frames/5 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web-text\naccept: application/grpc-web-text\ncontent-length: 8\nconnection: close\n\nAAAAAAA=",
+    "POST /frames/5 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web-text\ncontent-length: 8\nconnection: close\n\nAAAAAAA=",
+    "POST /empty HTTP/1.1\nhost: test\ncontent-type: application/grpc-web+proto\naccept: application/grpc-web+proto\ncontent-length: 4\nconnection: close\n\nAAAA",
+    "POST /frames/0 HTTP/1.1\nhost: test\ncontent-type: application/grpc-web-text\naccept: application/grpc-web-text\ncontent-length: 8\nconnection: close\n\nAAAAAAA=",
+    "POST / HTTP/1.1\nhost: test\ncontent-type: application/grpc-web+proto\ncontent-length: 0\nconnection: close\n\n",
     "GET /delayed HTTP/1.1\nhost: test\nconnection: close\n\n",
     "GET /delayed-abort HTTP/1.1\nhost: test\nconnection: close\n\n",
     "POST /grpc-fault HTTP/1.1\nhost: test\ncontent-type: application/grpc\ncontent-length: 0\nconnection: close\n\n",

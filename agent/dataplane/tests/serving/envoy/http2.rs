@@ -19,20 +19,29 @@ pub(super) enum Behaviour {
     TalksNonsense,
     /// Closes the connection.
     Closes,
+    /// Answers a gRPC call with a message and its status.
+    AnswersGrpc,
 }
 
-pub(super) const BEHAVIOURS: [Behaviour; 5] = [
+pub(super) const BEHAVIOURS: [Behaviour; 6] = [
     Behaviour::Resets(2),
     Behaviour::Resets(7),
     Behaviour::AnswersWithoutStatus,
     Behaviour::TalksNonsense,
     Behaviour::Closes,
+    Behaviour::AnswersGrpc,
 ];
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const END_OF_HEAD: u8 = 4;
 const END_OF_STREAM_AND_HEAD: u8 = 5;
+/// Fields by their place in HPACK's static table, or as literals that nobody remembers.
+const STATUS_200: u8 = 0x80 | 8;
+const CONTENT_TYPE: u8 = 0x40 | 31;
+const NEW_NAME: u8 = 0;
 
 impl Behaviour {
     /// An endpoint that does it, frame by frame: a library would not.
@@ -59,6 +68,14 @@ impl Behaviour {
                 }
                 Self::TalksNonsense => client.send([0xff; 64]),
                 Self::Closes => return None,
+                Self::AnswersGrpc => {
+                    let head = [&[STATUS_200, CONTENT_TYPE, 16][..], b"application/grpc"].concat();
+                    let status = [&[NEW_NAME, 11][..], b"grpc-status", &[1], b"0"].concat();
+                    client
+                        .send(frame(HEADERS, END_OF_HEAD, stream, &head))
+                        .send(frame(DATA, 0, stream, b"\0\0\0\0\x02hi"))
+                        .send(frame(HEADERS, END_OF_STREAM_AND_HEAD, stream, &status))
+                }
             };
         }
     }
@@ -117,5 +134,9 @@ async fn answer(sender: h2::client::SendRequest<Bytes>, case: &str) -> Result<St
     while let Some(data) = from.data().await {
         body.extend_from_slice(&data?);
     }
-    Ok(shown + "\r\n" + std::str::from_utf8(&body).unwrap())
+    if let Some(trailers) = from.trailers().await? {
+        body.extend_from_slice(format!("{trailers:?}").as_bytes());
+    }
+    let body = String::from_utf8(body).unwrap_or_else(|bytes| bytes.as_bytes().escape_ascii().to_string());
+    Ok(shown + "\r\n" + &body)
 }

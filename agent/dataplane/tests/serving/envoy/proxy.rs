@@ -5,8 +5,8 @@ use std::{io::Read, net::SocketAddr, sync::Arc, thread, time::Duration};
 use dataplane::{AccessLog, LogFormat, Settings};
 use snapshot::{
     AbortStatus, Cluster, CorsPolicy, Edits, Fault, Format, Forward, HashFunction, HashKey, HashPolicy,
-    HeaderEdits, Limits, LoadBalancer, PathMatch, PathRewrite, Redirect, RetryCondition, RetryOn,
-    RetryPolicy, Rewrite, Route, RouteAction, Share, TextMatch, UpstreamProtocol,
+    HeaderEdits, Limits, LoadBalancer, NetworkFilter, PathMatch, PathRewrite, Redirect, RetryCondition,
+    RetryOn, RetryPolicy, Rewrite, Route, RouteAction, Share, TextMatch, UpstreamProtocol,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -146,6 +146,10 @@ pub(super) fn postern(addresses: Addresses) -> (Proxy, tempfile::NamedTempFile) 
             let protocol = UpstreamProtocol::Http2;
             draft.clusters.push(Cluster { protocol, ..cluster("frames", endpoints(&[address])) });
         }
+        let NetworkFilter::Http(http) = &mut draft.listeners[0].filter_chains[0].filter else {
+            panic!("no HTTP")
+        };
+        http.grpc_web = true;
         draft.route_configs = vec![route_config("test", routes())];
         draft
     });
@@ -267,6 +271,7 @@ fn routes() -> Vec<Route> {
         forward("/frames/2", Some(FRAMES + 2)),
         forward("/frames/3", Some(FRAMES + 3)),
         forward("/frames/4", Some(FRAMES + 4)),
+        forward("/frames/5", Some(FRAMES + 5)),
         route(PathMatch::prefix("/direct"), direct(418, "tea")),
         route(PathMatch::prefix("/nothing"), direct(204, "")),
         route(PathMatch::prefix("/redirect"), RouteAction::Redirect(redirect)),

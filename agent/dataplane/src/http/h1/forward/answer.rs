@@ -7,6 +7,7 @@ use http1::BodyLength;
 use crate::http::{
     SWITCHING_PROTOCOLS,
     attempts::Answerer,
+    grpc_web::GrpcWeb,
     h1::reply::Lasting,
     head::{AnswerFields, AnswerHead, FieldSink},
 };
@@ -23,6 +24,8 @@ pub(super) struct Answer {
     /// Whether the endpoint's connection can carry another request.
     pub(super) reusable: bool,
     pub(super) keep_alive: bool,
+    /// How the body changes on its way.
+    pub(super) grpc_web: Option<GrpcWeb>,
 }
 
 /// Writes into `out` what the client gets of a head: all of an interim one; of a final one all but the `connection`
@@ -36,6 +39,8 @@ pub(super) fn write_answer(
 ) -> Answer {
     let now = Instant::now();
     let (status, body) = (head.status(), head.body());
+    let grpc_web = fields.converts(head);
+    let body = grpc_web.map_or(body, |web| web.answer_body(body));
     let framing = lasting.framing(body);
     out.clear();
     if head.is_interim() {
@@ -59,6 +64,7 @@ pub(super) fn write_answer(
         framing,
         reusable: head.keep_alive(),
         keep_alive: false,
+        grpc_web,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
         Outcome,
         exchange::{Http1Exchange, Http2Exchange, Uplink},
         frames::FramePump,
+        grpc_web::GrpcWeb,
         h1::{
             Next, Session,
             reply::{write_head, write_whole},
@@ -51,11 +52,12 @@ impl Session<'_> {
         &mut self,
         exchange: Http2Exchange,
         sent: &mut Pump,
-        (framing, passed): (BodyLength, &mut u64),
+        ((framing, grpc_web), passed): ((BodyLength, Option<GrpcWeb>), &mut u64),
         out: &mut Vec<u8>,
     ) -> Result<(), PumpError> {
         let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
         let mut body = FramePump::new(from, framing);
+        body.encode(grpc_web);
         poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await?;
         write_head(self.connection, self.stream, out).await?;
         self.while_moving(sent, |cx, mut sending| {

@@ -16,6 +16,7 @@ use super::{
 use crate::http::{
     exchange::{Http1Exchange, Http2Exchange, Uplink},
     frames::FramePump,
+    grpc_web::GrpcWeb,
     pump::{Pump, PumpError},
     record_trailers, wants_trailers,
 };
@@ -46,11 +47,12 @@ impl Stream<'_> {
         &mut self,
         exchange: Http2Exchange,
         upload: &mut FramePump,
-        (length, sent, status): (BodyLength, &mut u64, &mut Option<u8>),
+        ((length, grpc_web), sent, status): ((BodyLength, Option<GrpcWeb>), &mut u64, &mut Option<u8>),
         client: &mut SendStream<Bytes>,
     ) -> Result<(), PumpError> {
         let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
         let mut body = FramePump::new(from, length);
+        body.encode(grpc_web);
         if wants_trailers(self.connection) {
             body.keep_trailers();
         }
