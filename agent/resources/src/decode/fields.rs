@@ -253,9 +253,15 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
             return self.report_misnamed(missing, only);
         }
         for member in unknown {
-            let meant = did_you_mean(&member.key, self.known.iter().copied());
-            let problem = Problem::new("is not a field of this object");
-            let problem = problem.meant_or_expected(meant, || one_of(&self.known));
+            let problem = match &*member.key {
+                "" | "~" | "null" => Problem::new("has no name: YAML reads nothing, `~` and `null` as null")
+                    .remedy("put the name of the field before the `:`"),
+                key => {
+                    let meant = did_you_mean(key, self.known.iter().copied());
+                    let problem = Problem::new("is not a field of this object");
+                    problem.meant_or_expected(meant, || one_of(&self.known))
+                }
+            };
             let (at, position) = (self.at.field(&member.key), Some(member.key_position));
             let severity = if self.strict { Severity::Error } else { Severity::Warning };
             self.context.refused |= self.strict;

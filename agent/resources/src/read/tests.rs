@@ -150,6 +150,10 @@ fn metadata_is_checked() {
         ("{name: a, labels: {b: 'c*'}}", "metadata.labels[b]: is not a label value"),
         ("{name: a, creationTimestamp: yesterday}", "metadata.creationTimestamp: is not a timestamp"),
         ("{name: a, lables: {}}", "did you mean `labels`?"),
+        (
+            "{name: a, ~: b}",
+            "metadata.~: has no name: YAML reads nothing, `~` and `null` as null (put the name of",
+        ),
     ] {
         let findings = findings(&SERVICE.replace("{name: web}", metadata));
         assert_eq!(findings.len(), 1, "{metadata}: {findings:#?}");

@@ -241,6 +241,27 @@ impl HttpMatch {
         self.headers.keys().chain(self.without_headers.keys()).any(|name| name.starts_with(CLAIMS))
     }
 
+    /// Warns of what no path is or begins with.
+    fn check_uri(&self, at: &Path<'_>, context: &mut Context<'_>) {
+        let (field, text) = match &self.uri {
+            Some(StringMatch::Exact(text)) => ("exact", text),
+            Some(StringMatch::Prefix(text)) => ("prefix", text),
+            Some(StringMatch::Regex(_) | StringMatch::Present) | None => return,
+        };
+        let never = |why: &str| Problem::new(format!("can never match: {why}")).found(text);
+        let problem = match text.find(|c: char| c.is_ascii_whitespace() || matches!(c, '?' | '#')) {
+            Some(position) => match &text[position..=position] {
+                "?" => never("the path ends before the `?`").remedy("use `queryParams` for what follows"),
+                "#" => never("clients keep what follows a `#` to themselves").remedy("leave it out"),
+                _ => never("clients write a blank as `%20`").remedy("write it so, too"),
+            },
+            // That is what OPTIONS may ask for.
+            None if text.is_empty() || text.starts_with('/') || text == "*" => return,
+            None => never("every path begins with `/`").remedy(format!("write `/{text}`")),
+        };
+        context.warning(Rule::Invalid, &at.field(field), problem);
+    }
+
     fn check_header_conditions(&self, at: &Path<'_>, context: &mut Context<'_>) {
         for (field, conditions) in [("headers", &self.headers), ("withoutHeaders", &self.without_headers)] {
             let at = at.field(field);
@@ -306,6 +327,7 @@ impl Shape for HttpMatch {
                 context.error(&at.field(name).field("regex"), problem);
             }
         }
+        self.check_uri(&at.field("uri"), context);
         self.check_header_conditions(at, context);
         check_source(&self.source_labels, self.source_namespace.as_deref(), at, context);
     }

@@ -52,6 +52,14 @@ pub(super) fn check_prefixes(rule: &HttpRoute, at: &Path<'_>, context: &mut Cont
         Some(_) => None,
     });
     let of_all = rule.matches.is_empty().then_some("/");
+    let rewrite = at.field("rewrite");
+    let at = rewrite.field("uri");
+    if !uri.is_empty() && !uri.starts_with('/') {
+        let problem = Problem::new("is no path: every path begins with `/`").found(uri);
+        context.warning(Rule::Invalid, &at, problem.remedy(format!("write `/{uri}`")));
+        return;
+    }
+    let mut remedies = Vec::new();
     for prefix in prefixes.chain(of_all) {
         let remedy = match (prefix.ends_with('/'), uri.ends_with('/')) {
             (false, true) => format!("match prefix `{prefix}/` instead, and `{prefix}` exactly"),
@@ -59,9 +67,13 @@ pub(super) fn check_prefixes(rule: &HttpRoute, at: &Path<'_>, context: &mut Cont
             _ => continue,
         };
         let tail = if prefix.ends_with('/') { "x" } else { "/x" };
+        // One remedy is said once, for the first prefix that needs it.
+        if remedies.contains(&remedy) {
+            continue;
+        }
         let problem = Problem::new(format!("makes `{uri}{tail}` of `{prefix}{tail}`"));
-        let rewrite = at.field("rewrite");
-        context.warning(Rule::Invalid, &rewrite.field("uri"), problem.found(uri).remedy(remedy));
+        context.warning(Rule::Invalid, &at, problem.found(uri).remedy(remedy.clone()));
+        remedies.push(remedy);
     }
 }
 

@@ -125,6 +125,25 @@ fn conditions_on_text_are_exactly_one() {
 }
 
 #[test]
+fn paths_that_no_request_has_are_named() {
+    let with = |uri: &str| rule(&format!("match: [{{uri: {uri}}}], {ROUTE}"));
+    for (uri, wrong) in [
+        (
+            r#"{exact: "a b"}"#,
+            "uri.exact: can never match: clients write a blank as `%20` (found `a b`; write it so, too",
+        ),
+        ("{prefix: /a?b}", "uri.prefix: can never match: the path ends before the `?`"),
+        (r#"{exact: "/a#b"}"#, "can never match: clients keep what follows a `#` to themselves"),
+        ("{prefix: api}", "every path begins with `/` (found `api`; write `/api`)"),
+    ] {
+        assert_one(&with(uri), wrong);
+    }
+    for uri in ["{exact: '*'}", "{prefix: /}", "{exact: /a%20b}", "{regex: 'api'}", "{exact: /ü}"] {
+        assert!(findings(&with(uri)).is_empty(), "{uri}");
+    }
+}
+
+#[test]
 fn every_match_and_action_is_read_without_a_word() {
     for field in [
         "timeout: 5s",
