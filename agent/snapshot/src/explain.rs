@@ -9,6 +9,7 @@ mod endpoints;
 mod reasons;
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
@@ -16,9 +17,9 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    Application, CameBy, ClusterTarget, ConnectionFacts, Elsewhere, FilterChain, ListenerId, LiveClusters,
-    NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId, Transport,
-    VirtualHost, WeightedClusters, match_route,
+    Application, CameBy, ClusterTarget, ConnectionFacts, Elsewhere, FilterChain, HostPattern, ListenerId,
+    LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId,
+    Transport, VirtualHost, WeightedClusters, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -76,6 +77,17 @@ pub struct ForeignGateway {
     pub ports: Vec<u16>,
     /// Why it is not for this one.
     pub because: String,
+}
+
+/// A VirtualService that a gateway takes no rules from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UnservedRules {
+    /// `VirtualService namespace/name`.
+    pub name: String,
+    /// The hosts that it has rules for.
+    pub hosts: Vec<HostPattern>,
+    /// Why they do not count.
+    pub because: Cow<'static, str>,
 }
 
 /// A candidate that was not taken.
@@ -207,7 +219,9 @@ impl<'s> Walk<'s> {
         let Some(host) = config.select_virtual_host(request.authority()) else {
             let mut step =
                 Step::nothing("virtual host", format!("{table} has none for `{}`", request.authority()));
-            step.rejected = config.virtual_hosts().iter().take(SHOWN).map(reasons::other_host).collect();
+            let others = config.virtual_hosts().iter().map(reasons::other_host);
+            step.rejected =
+                reasons::unserved(self.snapshot, request.authority()).chain(others).take(SHOWN).collect();
             self.steps.push(step);
             return self.elsewhere(request, served);
         };

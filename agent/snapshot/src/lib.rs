@@ -38,7 +38,7 @@ pub use cluster::{
 };
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
 pub use elsewhere::Elsewhere;
-pub use explain::{Entry, Explanation, ForeignGateway, Question, Rejected, Step, explain};
+pub use explain::{Entry, Explanation, ForeignGateway, Question, Rejected, Step, UnservedRules, explain};
 pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections,
     Inspection, NetworkFilter, TcpProxy, Transport,
@@ -94,6 +94,8 @@ pub struct Draft {
     pub tls_contexts: Vec<TlsContext>,
     /// Gateways that are for other proxies; only [`explain`] speaks of them.
     pub foreign_gateways: Vec<ForeignGateway>,
+    /// VirtualServices that a gateway takes no rules from; only [`explain`] speaks of them.
+    pub unserved_rules: Vec<UnservedRules>,
     /// The workloads of the mesh by their addresses; only metrics speak of them.
     pub workloads: Workloads,
     /// What is written into the access log.
@@ -155,6 +157,11 @@ impl Snapshot {
     /// All clusters, in dump order.
     pub fn clusters(&self) -> &[Cluster] {
         &self.draft.clusters
+    }
+
+    /// VirtualServices that a gateway takes no rules from.
+    pub fn unserved_rules(&self) -> &[UnservedRules] {
+        &self.draft.unserved_rules
     }
 
     /// Gateways that are for other proxies.

@@ -201,3 +201,38 @@ fn who_dials_a_sidecar_itself_was_on_the_way_to_nowhere_else() {
     let captured = verdict(yaml, &["GET", "http://a.com:8080/"]);
     assert!(captured.starts_with("forwarded to outbound|8080||a.com"), "{captured}");
 }
+
+#[test]
+fn a_host_that_is_not_served_names_the_rules_that_wanted_it_and_why_they_do_not_count() {
+    let rules = |name: &str, host: &str, rest: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: {name}}}, \
+             spec: {{hosts: ['{host}'], {rest}, http: [{ANSWER}]}}}}\n---\n"
+        )
+    };
+    let all = gateway(HTTP)
+        + &rules("served", "a.com", "gateways: [edge]")
+        + &rules("mesh", "b.com", "gateways: [mesh]")
+        + &rules("foreign", "*.b.com", "gateways: [inner, mesh]")
+        + &rules("narrow", "c.com", "gateways: [edge]")
+        + &rules("hidden, namespace: other", "d.com", "gateways: [shop/edge], exportTo: [.]");
+    for (host, name, because) in [
+        ("b.com", "shop/mesh", "it is for sidecars only: `gateways` names no Gateway"),
+        (
+            "x.b.com",
+            "shop/foreign",
+            "none of its `gateways` (shop/inner) is a Gateway whose `selector` selects this proxy",
+        ),
+        (
+            "C.com",
+            "shop/narrow",
+            "no server of Gateway shop/edge admits any of its hosts (`servers[].hosts`)",
+        ),
+        ("d.com", "other/hidden", "it is not exported to the gateway's namespace (`exportTo`)"),
+    ] {
+        let text = explained(&all, &["GET", &format!("http://{host}:8080/")]);
+        let line = format!("not VirtualService {name}: {because}\n");
+        assert!(text.contains(&line), "{host}: {text}");
+        assert_eq!(text.matches("not VirtualService").count(), 1, "{text}");
+    }
+}

@@ -6,7 +6,7 @@ use resources::ForwardClientCertDetails;
 use snapshot::{
     AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
     ForwardClientCert, HttpConnections, Listener, NameTable, NetworkFilter, PathNormalization, RouteConfig,
-    RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, WeightedClusters, Workloads,
+    RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, UnservedRules, WeightedClusters, Workloads,
 };
 
 use crate::{clusters::Clusters, proxy::MeshOptions};
@@ -23,6 +23,7 @@ pub(crate) struct DraftBuilder {
     tables: Vec<RouteConfig>,
     tls_contexts: Vec<TlsContext>,
     foreign_gateways: Vec<ForeignGateway>,
+    unserved_rules: Vec<UnservedRules>,
     /// What is written into the access log.
     pub(crate) access_logging: AccessLogging,
 }
@@ -43,6 +44,10 @@ impl DraftBuilder {
 
     pub(crate) fn add_foreign_gateways(&mut self, gateways: impl Iterator<Item = ForeignGateway>) {
         self.foreign_gateways.extend(gateways);
+    }
+
+    pub(crate) fn add_unserved_rules(&mut self, rules: Vec<UnservedRules>) {
+        self.unserved_rules.extend(rules);
     }
 
     pub(crate) fn add_listener(&mut self, listener: Listener) {
@@ -91,6 +96,7 @@ impl DraftBuilder {
             clusters: clusters.list,
             tls_contexts,
             foreign_gateways: self.foreign_gateways,
+            unserved_rules: self.unserved_rules,
             workloads,
             names,
             access_logging: self.access_logging,

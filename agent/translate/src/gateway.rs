@@ -8,6 +8,7 @@ mod passthrough;
 mod servers;
 mod shadow;
 mod tls;
+mod unserved;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -44,6 +45,7 @@ pub(crate) fn build(
         findings.extend(servers::not_selected(resources, registry.proxy));
     }
     draft.add_foreign_gateways(servers::foreign(resources, registry.proxy));
+    draft.add_unserved_rules(unserved::unserved(resources, &servers, registry.proxy));
     let ports = servers::by_port(servers, registry, findings);
     let gateway = Gateway { registry, clusters, rules, https: Arc::new(https_ports::of(&ports)) };
     for (address, port) in ports {

@@ -5,7 +5,8 @@ use std::{fmt::Display, net::SocketAddr};
 use super::{Entry, Rejected, SHOWN};
 use crate::{
     Application, Binding, ConnectionFacts, FilterChainMatch, HeaderMatch, HostName, HostPattern, Listener,
-    Mismatch, PathMatch, RequestHead, Route, RouteConfig, RouteMatch, TextMatch, Transport, VirtualHost,
+    Mismatch, PathMatch, RequestHead, Route, RouteConfig, RouteMatch, Snapshot, TextMatch, Transport,
+    VirtualHost,
 };
 
 pub(super) fn captured(listener: &Listener, to: SocketAddr) -> String {
@@ -141,6 +142,17 @@ pub(super) fn less_specific_hosts(
             because: format!("its domain `{domain}` is less specific, or comes later"),
         })
         .collect()
+}
+
+/// The VirtualServices that would have a host served, with why they do not.
+pub(super) fn unserved<'s>(
+    snapshot: &'s Snapshot,
+    authority: &str,
+) -> impl Iterator<Item = Rejected> + use<'s> {
+    let asked = HostName::of_authority(authority);
+    let wanted = snapshot.unserved_rules().iter();
+    let wanted = wanted.filter(move |rules| rules.hosts.iter().any(|host| host.covers(asked.as_str())));
+    wanted.map(|rules| Rejected { name: rules.name.clone(), because: rules.because.to_string() })
 }
 
 pub(super) fn other_host(host: &VirtualHost) -> Rejected {
