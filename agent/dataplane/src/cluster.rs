@@ -185,11 +185,16 @@ impl ClusterConnections {
         {
             return Some(for_client.lease());
         }
-        if !tried.contains(&picked.address) {
+        if !tried.contains(&picked.address) && !picked.has_refused() {
             return Some(picked.lease());
         }
-        let mut others = picker.candidates().map(|position| &self.endpoints[position]);
-        Some(others.find(|endpoint| !tried.contains(&endpoint.address))?.lease())
+        let untried = || {
+            let candidates = picker.candidates().map(|position| &self.endpoints[position]);
+            candidates.filter(|endpoint| !tried.contains(&endpoint.address))
+        };
+        let taking = || untried().filter(|endpoint| !endpoint.has_refused());
+        let drawn = usize::try_from(choice.draw >> 32).unwrap_or_default() % taking().count().max(1);
+        Some(taking().nth(drawn).or_else(|| untried().next())?.lease())
     }
 
     fn renew_picker(&self, cluster: &Cluster) {

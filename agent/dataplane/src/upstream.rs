@@ -89,6 +89,10 @@ const MAX_HOSTS: usize = 64;
 /// Idle connections kept per endpoint and worker; more are closed instead.
 const MAX_IDLE: usize = 256;
 
+/// How long an endpoint that has refused a connection is asked only if all have: until it is tried again, and in
+/// Kubernetes most often is found to be gone for good.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+
 impl Upstream {
     pub(crate) fn new(target: Target, policy: Rc<Policy>) -> Self {
         let Target { address, source, speaks_mesh_tls } = target;
@@ -297,6 +301,13 @@ impl Upstream {
         if self.watch.borrow().as_ref().is_some_and(|watch| watch.observe(sign)) {
             tracing::info!(upstream = %self.address, cluster = self.policy.borrow().name, "ejected for its failures");
         }
+    }
+
+    /// Whether it has refused a connection a moment ago: it is asked only if all have. Where a rule ejects outliers its
+    /// counts decide instead.
+    pub(crate) fn has_refused(&self) -> bool {
+        let lately = |at: Instant| at.elapsed() < REFUSED_FOR;
+        self.tally.refused.get().is_some_and(lately) && self.watch.borrow().is_none()
     }
 
     /// Whether it is left alone for its failures.

@@ -77,6 +77,12 @@ impl ConnectError {
         matches!(self, Self::Overflow)
     }
 
+    /// Whether nobody is there to take connections.
+    fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable};
+        matches!(self, Self::Failed(error) if matches!(error.kind(), ConnectionRefused | HostUnreachable))
+    }
+
     /// The same for another who waited for the connection.
     pub(super) fn again(&self) -> Self {
         match self {
@@ -159,10 +165,14 @@ impl Upstream {
         let (stream, local) = connected
             .map_err(|_| ConnectError::Timeout)
             .and_then(|connected| connected)
-            .inspect_err(|_| {
+            .inspect_err(|error| {
                 self.tally.connect_failures.add(1);
+                if error.is_refusal() {
+                    self.tally.refused.set(Some(Instant::now()));
+                }
                 self.observe(Sign::LocalFailure);
             })?;
+        self.tally.refused.set(None);
         self.observe(Sign::Connected);
         let since = Instant::now();
         Ok(UpstreamConnection {

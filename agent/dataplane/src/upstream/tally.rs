@@ -1,6 +1,6 @@
-//! What a worker has sent to one endpoint, for the admin interface.
+//! What a worker has sent to one endpoint, for the admin interface, and whether that was refused.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, time::Instant};
 
 use snapshot::EndpointCounts;
 
@@ -17,6 +17,8 @@ pub(super) struct Tally {
     successes: Count,
     pub(super) timeouts: Count,
     pub(super) requests: Count,
+    /// When it last refused a connection, unless it has taken one since.
+    pub(super) refused: Cell<Option<Instant>>,
 }
 
 /// A number that several hold.
@@ -75,8 +77,9 @@ impl Tally {
     }
 
     pub(super) fn counts(&self) -> EndpointCounts {
-        let Self { open, connect_failures, connections, errors, waiting, successes, timeouts, requests } =
-            self;
+        let Self {
+            open, connect_failures, connections, errors, waiting, successes, timeouts, requests, ..
+        } = self;
         EndpointCounts {
             cx_active: open.0.get(),
             cx_connect_fail: connect_failures.0.get(),

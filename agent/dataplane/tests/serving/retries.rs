@@ -303,3 +303,31 @@ fn clients_of_gateways_cannot_set_limits_or_tries() {
     let asked = asked.lock().unwrap();
     assert!(asked.len() == 1 && !asked[0].contains("-timeout-ms"), "{asked:?}");
 }
+
+#[test]
+fn an_endpoint_that_refuses_is_asked_again_only_after_a_while_or_when_all_do() {
+    let (dead, alive) = (free_address(), Upstream::answering(OK.as_bytes()));
+    let proxy = proxy(&[dead, alive.address], None, None);
+    let mut client = proxy.connect();
+    let mut refused = |requests: u32| (0..requests).filter(|_| client.get("/").status() == "503").count();
+    // Without a memory of it, half of the requests would go there.
+    assert_eq!(refused(40), 1);
+    thread::sleep(Duration::from_millis(2100));
+    assert_eq!(refused(40), 1, "it is tried again");
+    drop(alive);
+}
+
+#[test]
+fn when_every_endpoint_refuses_each_is_asked() {
+    let dead = free_address();
+    let proxy = proxy(&[dead], None, None);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").status(), "503");
+    let listener = std::net::TcpListener::bind(dead).unwrap();
+    thread::spawn(move || {
+        let mut client = Client(listener.accept().unwrap().0);
+        client.request_head();
+        client.send(OK);
+    });
+    assert_eq!(client.get("/").status(), "200", "it takes connections again");
+}
