@@ -230,6 +230,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             tcp_idle_timeout: tcp_idle_timeout(options),
             scope_gateways_to_namespace: options.scope_gateways_to_namespace,
             mirrors_mark_host: options.mirrors_mark_host,
+            default_retries_spare_others: options.default_retries_spare_others,
             ..mesh::options(mesh)
         },
         ..Proxy::new(options.kind, options.namespace.as_str())

@@ -177,12 +177,18 @@ impl Control {
         let mut findings = reading.findings.clone();
         if let Some(now) = reading.whole().map(|now| now.clone().with_proxy_config(own)) {
             // These are the pod's own.
-            let MeshOptions { tcp_idle_timeout, scope_gateways_to_namespace, mirrors_mark_host, .. } =
-                self.proxy.mesh;
+            let MeshOptions {
+                tcp_idle_timeout,
+                scope_gateways_to_namespace,
+                mirrors_mark_host,
+                default_retries_spare_others,
+                ..
+            } = self.proxy.mesh;
             self.proxy.mesh = MeshOptions {
                 tcp_idle_timeout,
                 scope_gateways_to_namespace,
                 mirrors_mark_host,
+                default_retries_spare_others,
                 ..mesh::options(&now)
             };
             findings.extend(mesh::needs_restart(at_start, &now));

@@ -59,6 +59,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) scope_gateways_to_namespace: bool,
     /// Whether mirrored requests are told by their host.
     pub(crate) mirrors_mark_host: bool,
+    /// Whether retries that no rule asks for leave out requests that may not be made twice.
+    pub(crate) default_retries_spare_others: bool,
     /// Whom to ask about other names, where the workload's questions about names come here.
     pub(crate) name_servers: Option<Servers>,
     /// Flags given that nothing here acts on.
@@ -117,6 +119,11 @@ impl ProxyOptions {
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
             scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
             mirrors_mark_host: !switch(PLAIN_MIRRORS, std::env::var(PLAIN_MIRRORS).ok(), true)?,
+            default_retries_spare_others: switch(
+                ONLY_IDEMPOTENT,
+                std::env::var(ONLY_IDEMPOTENT).ok(),
+                false,
+            )?,
             name_servers: name_servers(kind)?,
             without_effect: args.without_effect.given(),
             namespace: args.namespace,
@@ -167,6 +174,8 @@ fn idle_timeout(written: Option<String>) -> Result<Option<Duration>, WrongUsage>
 /// Variables by which Istio's control plane is told so.
 const SCOPE_GATEWAYS: &str = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE";
 const PLAIN_MIRRORS: &str = "DISABLE_SHADOW_HOST_SUFFIX";
+/// Ours.
+const ONLY_IDEMPOTENT: &str = "RETRY_ONLY_IDEMPOTENT";
 
 /// The pod's name servers, where the interception rules send the workload's questions here.
 fn name_servers(kind: ProxyKind) -> Result<Option<Servers>, WrongUsage> {

@@ -133,6 +133,8 @@ pub struct MeshOptions {
     pub default_retries: Option<Retries>,
     /// What DestinationRules are laid over (`defaultTrafficPolicy`).
     pub default_traffic_policy: DefaultTrafficPolicy,
+    /// Whether those retries leave out requests that may not be made twice (`RETRY_ONLY_IDEMPOTENT`).
+    pub default_retries_spare_others: bool,
     /// How long connecting to an endpoint may take (`connectTimeout`).
     pub connect_timeout: Duration,
     /// How long opaque connections may be silent where no DestinationRule says it (`ISTIO_META_IDLE_TIMEOUT`); `None` for
@@ -171,6 +173,7 @@ impl Default for MeshOptions {
             inbound_traffic_policy: InboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             default_retries: None,
+            default_retries_spare_others: false,
             default_traffic_policy: DefaultTrafficPolicy::default(),
             connect_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Some(Duration::from_secs(3600)),

@@ -14,7 +14,7 @@ use snapshot::{LoadBalancer, RetryPolicy};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    Outcome,
+    Method, Outcome,
     exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, Sent, Uplink, UpstreamVersion},
     head::{ATTEMPT_COUNT, AnswerHead, EXPECTED_TIMEOUT},
     pump::PumpError,
@@ -154,21 +154,28 @@ impl<'a> Attempts<'a> {
             match self.ask_once(lease, request, body, (&mut take, &mut local)).await {
                 Ok((exchange, answer, false)) => return Ok((exchange, answer)),
                 Ok((exchange, answer, true)) => {
-                    if !self.prepare(lease, request, body, false).await {
+                    let spared = self.spares(request.method);
+                    if spared || !self.prepare(lease, request, body, false).await {
                         return Ok((exchange, answer));
                     }
                 }
                 Err(broken) => {
                     let covered =
                         self.policy.as_ref().is_some_and(|policy| retry::covers_failure(policy, &broken));
+                    let spared = retry::may_have_acted(&broken) && self.spares(request.method);
                     let unconnected = matches!(broken, Broken::Connect(_));
-                    if !(covered && self.prepare(lease, request, body, unconnected).await) {
+                    if spared || !(covered && self.prepare(lease, request, body, unconnected).await) {
                         let unanswered = Unanswered::new(&broken, local);
                         return Err(if self.again > 0 { unanswered.retried() } else { unanswered });
                     }
                 }
             }
         }
+    }
+
+    /// Whether the policy leaves out requests of this method once an endpoint may have acted upon them.
+    fn spares(&self, method: Method) -> bool {
+        method == Method::Other && self.policy.as_ref().is_some_and(|policy| policy.only_idempotent)
     }
 
     async fn ask_once<T>(

@@ -50,6 +50,11 @@ pub(super) fn covers_failure(policy: &RetryPolicy, failure: &Broken) -> bool {
     }
 }
 
+/// Whether an endpoint may have acted upon a request that ended so.
+pub(super) fn may_have_acted(failure: &Broken) -> bool {
+    !matches!(failure, Broken::Connect(_) | Broken::Refused)
+}
+
 /// Whether the policy may ask for another try after the endpoint has seen the request, so that its body is kept.
 pub(super) fn keeps_body(policy: &RetryPolicy, grpc: bool) -> bool {
     let after_the_body = |condition: &On| match condition {
@@ -101,6 +106,7 @@ mod tests {
             backoff: Duration::from_millis(25),
             avoid_previous_hosts: true,
             remote_localities: false,
+            only_idempotent: false,
         }
     }
 

@@ -87,6 +87,7 @@ fn envoy_default() -> RetryPolicy {
         backoff: Duration::from_millis(25),
         avoid_previous_hosts: false,
         remote_localities: false,
+        only_idempotent: false,
     }
 }
 

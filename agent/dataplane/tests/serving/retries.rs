@@ -109,6 +109,24 @@ fn a_connection_that_ends_without_an_answer_is_a_reset() {
 }
 
 #[test]
+fn requests_that_may_not_be_made_twice_are_spared_where_that_is_asked_for() {
+    let tries = |method: &str, only_idempotent| {
+        let (upstream, asked) = scripted(&[UNAVAILABLE, "close", OK]);
+        let policy = RetryPolicy { only_idempotent, ..policy(2, &[On::ServerError], &[]) };
+        let proxy = proxy(&[upstream.address], None, Some(policy));
+        proxy.connect().send(format!("{method} / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")).answer();
+        asked.lock().unwrap().len()
+    };
+    assert_eq!((tries("PUT", true), tries("POST", true), tries("POST", false)), (3, 1, 3));
+    // Nobody has seen what could not be sent.
+    let (good, _) = scripted(&[OK]);
+    let policy = RetryPolicy { only_idempotent: true, ..retrying() };
+    let proxy = proxy(&[free_address(), good.address], None, Some(policy));
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    assert!((0..10).all(|_| proxy.connect().send(post).answer().status() == "200"));
+}
+
+#[test]
 fn bodies_that_come_in_pieces_are_repeated_whole_up_to_a_mebibyte() {
     let chunks = |proxy: &Proxy, size: usize| {
         let mut client = proxy.connect();

@@ -92,6 +92,7 @@ pub(crate) fn retrying() -> RetryPolicy {
         backoff: Duration::from_millis(25),
         avoid_previous_hosts: true,
         remote_localities: false,
+        only_idempotent: false,
     }
 }
 

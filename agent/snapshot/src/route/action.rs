@@ -161,6 +161,9 @@ pub struct RetryPolicy {
     pub avoid_previous_hosts: bool,
     /// Whether other localities are tried early (`retryRemoteLocalities`).
     pub remote_localities: bool,
+    /// Whether requests that an endpoint may have acted upon are sent again only when that does no harm, by their method
+    /// (RFC 9110 §9.2.2).
+    pub only_idempotent: bool,
 }
 
 /// Outcomes that are worth another try (Envoy's `retry_on`).

@@ -37,15 +37,20 @@ fn policy(attempts: u32, conditions: Vec<RetryCondition>) -> RetryPolicy {
         backoff: BACKOFF,
         avoid_previous_hosts: true,
         remote_localities: false,
+        only_idempotent: false,
     }
 }
 
 /// What is done where a rule says nothing, on generated routes too: what the mesh says, else what Istio does.
 pub(crate) fn default_retries(mesh: &MeshOptions) -> Option<Arc<RetryPolicy>> {
-    match &mesh.default_retries {
-        Some(written) => written_policy(written),
-        None => Some(DEFAULT.clone()),
-    }
+    let policy = match &mesh.default_retries {
+        Some(written) => written_policy(written)?,
+        None => DEFAULT.clone(),
+    };
+    Some(match mesh.default_retries_spare_others {
+        true => Arc::new(RetryPolicy { only_idempotent: true, ..RetryPolicy::clone(&policy) }),
+        false => policy,
+    })
 }
 
 /// What Istio does on calls to the workload, except on gRPC ports.
@@ -74,6 +79,7 @@ fn written_policy(written: &Retries) -> Option<Arc<RetryPolicy>> {
         backoff: written.backoff.filter(|time| *time > Duration::ZERO).unwrap_or(BACKOFF),
         avoid_previous_hosts: written.retry_ignore_previous_hosts.unwrap_or(true),
         remote_localities: written.retry_remote_localities.unwrap_or_default(),
+        only_idempotent: false,
     }))
 }
 
@@ -121,6 +127,14 @@ mod tests {
         let policy = of_rule(Some(&written(1, None)), default.as_ref()).unwrap();
         assert_eq!((policy.attempts, policy.on.statuses.len()), (1, 0));
         assert_eq!(default_retries(&mesh(written(0, None))), None);
+        // The switch is for what no rule asks for.
+        let spared = MeshOptions { default_retries_spare_others: true, ..mesh(written(5, Some("503"))) };
+        let default = default_retries(&spared);
+        let asked = of_rule(Some(&written(1, None)), default.as_ref()).unwrap();
+        assert_eq!(
+            (of_rule(None, default.as_ref()).unwrap().only_idempotent, asked.only_idempotent),
+            (true, false)
+        );
     }
 
     #[test]
