@@ -3,6 +3,7 @@
 //! requests ask for (`asked`).
 
 mod asked;
+mod resolutions;
 mod schedule;
 
 use std::{
@@ -20,7 +21,7 @@ use hickory_resolver::{
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
 };
-use snapshot::{Discovery, Dns, DnsResolution, Endpoint, LocalityEndpoints, Snapshot};
+use snapshot::{Discovery, DnsResolution, Snapshot};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -31,11 +32,10 @@ use self::{
     schedule::{News, Schedule},
 };
 
-pub(crate) use self::asked::{AskedNames, Named, Questions, Unnamed};
-
-/// What each name was resolved to; nothing when it was asked for in vain.
-#[derive(Debug, Default)]
-pub(crate) struct Resolutions(HashMap<Box<str>, Arc<[IpAddr]>, FixedState>);
+pub(crate) use self::{
+    asked::{AskedNames, Named, Questions, Unnamed},
+    resolutions::Resolutions,
+};
 
 /// Names to be resolved, and what for. One that several clusters use is for the more exacting of them.
 pub(crate) type Names = BTreeMap<Box<str>, DnsResolution>;
@@ -74,47 +74,6 @@ impl NameFamilies {
 
 /// A name's addresses and how long they may be used.
 type Answer = Result<(Vec<IpAddr>, Duration), String>;
-
-impl Resolutions {
-    /// Whether all of `names` were asked for, successfully or not.
-    pub(crate) fn cover(&self, names: &Names) -> bool {
-        names.keys().all(|name| self.0.contains_key(name))
-    }
-
-    /// The endpoints that a cluster's names stand for now.
-    pub(crate) fn localities(&self, dns: &Dns) -> Vec<LocalityEndpoints> {
-        let mut localities: Vec<LocalityEndpoints> = Vec::new();
-        for name in &dns.names {
-            let literal = name.host.parse().ok();
-            let resolved = self.0.get(name.host.as_str()).map(|addresses| &**addresses).unwrap_or_default();
-            let used = match dns.resolution {
-                DnsResolution::Strict => resolved.len(),
-                DnsResolution::Logical => 1,
-            };
-            let addresses = literal.iter().chain(resolved.iter().take(used));
-            let endpoints = addresses
-                .map(|ip| Endpoint { weight: name.weight, ..Endpoint::at(SocketAddr::new(*ip, name.port)) });
-            let known = localities
-                .iter_mut()
-                .find(|known| known.locality == name.locality && known.priority == name.priority);
-            match known {
-                Some(known) => known.endpoints.extend(endpoints),
-                None => localities.push(LocalityEndpoints {
-                    locality: name.locality.clone(),
-                    priority: name.priority,
-                    weight: name.locality_weight,
-                    endpoints: endpoints.collect(),
-                }),
-            }
-        }
-        for locality in &mut localities {
-            // Several names may stand for one address.
-            locality.endpoints.sort();
-            locality.endpoints.dedup_by_key(|endpoint| endpoint.address);
-        }
-        localities
-    }
-}
 
 /// The names that `snapshot` wants resolved.
 fn names(snapshot: &Snapshot) -> Names {
@@ -322,49 +281,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
-    use snapshot::{DnsName, Locality};
-
     use super::*;
-
-    fn name(host: &str, port: u16, priority: u32) -> DnsName {
-        let (host, locality) = (host.to_owned(), Locality::default());
-        DnsName { host, port, weight: 1, locality, priority, locality_weight: None }
-    }
-
-    fn resolutions(known: &[(&str, &[&str])]) -> Resolutions {
-        let parsed = |addresses: &[&str]| addresses.iter().map(|address| address.parse().unwrap()).collect();
-        Resolutions(known.iter().map(|(name, addresses)| ((*name).into(), parsed(addresses))).collect())
-    }
-
-    fn addresses(localities: &[LocalityEndpoints]) -> Vec<(u32, Vec<String>)> {
-        let texts = |locality: &LocalityEndpoints| {
-            locality.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect()
-        };
-        localities.iter().map(|locality| (locality.priority, texts(locality))).collect()
-    }
-
-    #[test]
-    fn names_become_endpoints_by_priority() {
-        let known = resolutions(&[("a.com", &["10.0.0.1", "10.0.0.2"]), ("b.com", &["10.0.0.2", "fd00::1"])]);
-        let names = vec![
-            name("a.com", 80, 0),
-            name("b.com", 80, 0),
-            name("b.com", 81, 1),
-            name("10.9.9.9", 82, 1),
-            name("unknown.com", 80, 2),
-        ];
-        let strict = Dns { resolution: DnsResolution::Strict, names };
-        assert_eq!(
-            addresses(&known.localities(&strict)),
-            [
-                (0, vec!["10.0.0.1:80".to_owned(), "10.0.0.2:80".into(), "[fd00::1]:80".into()]),
-                (1, vec!["10.0.0.2:81".into(), "10.9.9.9:82".into(), "[fd00::1]:81".into()]),
-                (2, vec![]),
-            ]
-        );
-        let logical = Dns { resolution: DnsResolution::Logical, names: vec![name("a.com", 80, 0)] };
-        assert_eq!(addresses(&known.localities(&logical)), [(0, vec!["10.0.0.1:80".to_owned()])]);
-    }
 
     #[test]
     fn the_families_are_those_the_workload_has() {
@@ -374,14 +291,5 @@ mod tests {
         assert_eq!(of(&["fd00::1"]), NameFamilies::V6First);
         assert_eq!(of(&["10.0.0.1", "fd00::1"]), NameFamilies::Both);
         assert_eq!(of(&[]), NameFamilies::V4First);
-    }
-
-    #[test]
-    fn coverage_counts_names_asked_in_vain() {
-        let known = resolutions(&[("a.com", &[])]);
-        let named =
-            |names: &[&str]| names.iter().map(|name| ((*name).into(), DnsResolution::Strict)).collect();
-        assert!(known.cover(&named(&["a.com"])));
-        assert!(!known.cover(&named(&["a.com", "b.com"])));
     }
 }
