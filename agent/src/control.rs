@@ -176,12 +176,13 @@ impl Control {
         let reading = mesh::among(resources).unwrap_or_default();
         let mut findings = reading.findings.clone();
         if let Some(now) = reading.whole().map(|now| now.clone().with_proxy_config(own)) {
-            // These are the pod's own.
+            // These are the pod's own, or taken in at the start only.
             let MeshOptions {
                 tcp_idle_timeout,
                 scope_gateways_to_namespace,
                 mirrors_mark_host,
                 default_retries_spare_others,
+                trusted_proxies,
                 ..
             } = self.proxy.mesh;
             self.proxy.mesh = MeshOptions {
@@ -189,6 +190,7 @@ impl Control {
                 scope_gateways_to_namespace,
                 mirrors_mark_host,
                 default_retries_spare_others,
+                trusted_proxies,
                 ..mesh::options(&now)
             };
             findings.extend(mesh::needs_restart(at_start, &now));

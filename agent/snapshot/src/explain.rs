@@ -17,9 +17,9 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    Application, CameBy, ClusterTarget, ConnectionFacts, Elsewhere, FilterChain, HostPattern, ListenerId,
-    LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId,
-    Transport, VirtualHost, WeightedClusters, match_route,
+    Application, CameBy, ClusterTarget, ConnectionFacts, Direction, Elsewhere, FilterChain, HostPattern,
+    ListenerId, LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot,
+    TlsContextId, Transport, VirtualHost, WeightedClusters, match_route,
 };
 
 /// A connection and a request on it, as a client would make them.
@@ -212,8 +212,25 @@ impl<'s> Walk<'s> {
         self.routed(request, served)
     }
 
+    /// Whether the client came by https, to this proxy or to those before it that are believed.
+    fn came_by_https(&mut self, request: &impl RequestHead, served: &Served<'s>) -> bool {
+        let over_tls = served.tls.is_some();
+        let is_gateway = self.snapshot.listener(served.listener).direction == Direction::Gateway;
+        let believed = is_gateway && self.snapshot.trusted_proxies() > 0;
+        let told = request.header("x-forwarded-proto").filter(|_| believed);
+        let (scheme, is_https) = match told.map(<[u8]>::to_ascii_lowercase).as_deref() {
+            Some(b"https") => ("https", true),
+            Some(b"http") => ("http", false),
+            _ => return over_tls,
+        };
+        let because =
+            "x-forwarded-proto is believed: there are proxies before the gateway (numTrustedProxies)";
+        self.steps.push(Step::chosen("scheme", scheme, because));
+        is_https
+    }
+
     fn routed(&mut self, request: &impl RequestHead, served: &Served<'s>) -> String {
-        let (config, over_tls) = (served.config, served.tls.is_some());
+        let (config, over_tls) = (served.config, self.came_by_https(request, served));
         let table = format!("route table {}", config.name());
         let found = match_route(request, over_tls, config);
         let Some(host) = config.select_virtual_host(request.authority()) else {

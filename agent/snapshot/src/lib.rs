@@ -100,6 +100,8 @@ pub struct Draft {
     pub workloads: Workloads,
     /// What is written into the access log.
     pub access_logging: AccessLogging,
+    /// Proxies before gateways that are believed; only [`explain()`] asks for them here.
+    pub trusted_proxies: u32,
     /// What names of services stand for; empty where nobody asks the proxy.
     pub names: NameTable,
 }
@@ -172,6 +174,11 @@ impl Snapshot {
     /// The workloads of the mesh by their addresses.
     pub fn workloads(&self) -> &Workloads {
         &self.draft.workloads
+    }
+
+    /// Proxies before gateways that are believed (`numTrustedProxies`).
+    pub fn trusted_proxies(&self) -> u32 {
+        self.draft.trusted_proxies
     }
 
     /// What is written into the access log.

@@ -113,6 +113,29 @@ fn a_redirect_to_https_tells_where() {
 }
 
 #[test]
+fn proxies_before_the_gateway_are_believed_about_the_scheme() {
+    let redirecting =
+        "{port: {number: 8080, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}";
+    let mesh = |proxies: u32| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  \
+             mesh: '{{defaultConfig: {{gatewayTopology: {{numTrustedProxies: {proxies}}}}}}}'\n"
+        )
+    };
+    let told = |proxies: u32, scheme: &str| {
+        let resources = gateway(redirecting) + &rules(ANSWER) + &mesh(proxies);
+        let header = format!("x-forwarded-proto: {scheme}");
+        explained(&resources, &["GET", "http://a.com:8080/", "-H", &header])
+    };
+    let believed = told(1, "HTTPS");
+    assert!(believed.contains("x-forwarded-proto is believed"), "{believed}");
+    assert!(believed.contains("verdict: 200 "), "{believed}");
+    for (proxies, scheme) in [(0, "https"), (1, "http"), (1, "gopher")] {
+        assert!(told(proxies, scheme).contains("verdict: 301 redirect"), "{proxies} {scheme}");
+    }
+}
+
+#[test]
 fn faults_and_preflights_are_answered_before_anything_is_sent() {
     let fault = |share: u32| {
         let rule = format!(

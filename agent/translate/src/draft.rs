@@ -26,6 +26,8 @@ pub(crate) struct DraftBuilder {
     unserved_rules: Vec<UnservedRules>,
     /// What is written into the access log.
     pub(crate) access_logging: AccessLogging,
+    /// Proxies before gateways that are believed.
+    trusted_proxies: u32,
 }
 
 impl DraftBuilder {
@@ -39,7 +41,13 @@ impl DraftBuilder {
         let inbound = mesh.inbound_forward_client_cert.unwrap_or(ForwardClientCertDetails::AppendForward);
         let gateway = mesh.gateway_forward_client_cert.unwrap_or(ForwardClientCertDetails::SanitizeSet);
         let (inbound_certificates, gateway_certificates) = (forward(inbound), forward(gateway));
-        Self { path_normalization, inbound_certificates, gateway_certificates, ..Self::default() }
+        Self {
+            path_normalization,
+            inbound_certificates,
+            gateway_certificates,
+            trusted_proxies: mesh.trusted_proxies,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn add_foreign_gateways(&mut self, gateways: impl Iterator<Item = ForeignGateway>) {
@@ -100,6 +108,7 @@ impl DraftBuilder {
             workloads,
             names,
             access_logging: self.access_logging,
+            trusted_proxies: self.trusted_proxies,
         }
         .finish()
     }

@@ -140,6 +140,8 @@ pub struct MeshOptions {
     /// How long opaque connections may be silent where no DestinationRule says it (`ISTIO_META_IDLE_TIMEOUT`); `None` for
     /// ever.
     pub tcp_idle_timeout: Option<Duration>,
+    /// Proxies before gateways that are believed (`numTrustedProxies`).
+    pub trusted_proxies: u32,
     /// Whether there is an access log where no Telemetry asks for one (`accessLogFile`).
     pub access_log: bool,
     /// Namespace whose DestinationRules and Sidecar are the last resort (`rootNamespace`).
@@ -177,6 +179,7 @@ impl Default for MeshOptions {
             default_traffic_policy: DefaultTrafficPolicy::default(),
             connect_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Some(Duration::from_secs(3600)),
+            trusted_proxies: 0,
             access_log: true,
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
