@@ -32,7 +32,7 @@ fn h2spec_finds_only_what_is_known() {
 }
 
 /// Answers every request of a connection with a small body.
-fn upstream() -> u16 {
+pub(crate) fn upstream() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {

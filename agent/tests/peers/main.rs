@@ -7,6 +7,7 @@
 
 mod gateway;
 mod h2spec;
+mod system_calls;
 
 use std::{
     env,
