@@ -3,7 +3,7 @@
 use crate::{
     Labels, Path,
     decode::{Context, Fields, Shape},
-    finding::Problem,
+    finding::{Problem, Rule},
 };
 
 /// Header changes on the way there and back (`Headers`).
@@ -27,6 +27,13 @@ impl Shape for Headers {
                 let problem = Problem::new("sets the authority twice, as `Host` and as `:authority`");
                 context.error(&request.field(field), problem.expected("one of them"));
             }
+        }
+        if self.request.set.keys().any(|name| is_authority(name))
+            && let Some(name) = self.request.add.keys().find(|name| is_authority(name))
+        {
+            let problem = Problem::new("has no effect, because `set` sets the authority").found(name);
+            let add = request.field("add");
+            context.warning(Rule::Conflict, &add.key(name), problem.remedy("remove one of the two"));
         }
         let response = at.field("response");
         for (field, map) in [("set", &self.response.set), ("add", &self.response.add)] {
