@@ -4,7 +4,7 @@ use std::{fmt::Write, rc::Rc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rustls::{ProtocolVersion, ServerConnection, pki_types::CertificateDer};
+use rustls::{CipherSuite, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
 use snapshot::{AlternativeName, CertificateFacts};
 
 /// What a handshake with a client came to.
@@ -12,6 +12,8 @@ use snapshot::{AlternativeName, CertificateFacts};
 pub(crate) struct Session {
     /// In Envoy's words: `TLSv1.3`.
     pub(crate) version: &'static str,
+    /// The cipher suite, in Envoy's words: `TLS_AES_256_GCM_SHA384`, `ECDHE-RSA-AES128-GCM-SHA256`.
+    pub(crate) cipher: &'static str,
     /// Whether the client and we agreed on HTTP/2.
     pub(crate) is_http2: bool,
     /// What the client has shown, if anything.
@@ -36,7 +38,24 @@ impl Session {
         let shown = session.peer_certificates().and_then(|chain| chain.first());
         let client = shown.and_then(|shown| ClientCertificate::of(shown, own_uris, whole)).map(Rc::new);
         let is_http2 = session.alpn_protocol() == Some(b"h2");
-        Self { version: version(session.protocol_version()), is_http2, client }
+        let cipher = session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite()));
+        Self { version: version(session.protocol_version()), cipher, is_http2, client }
+    }
+}
+
+/// The name that Envoy has for a suite; empty for one that is never agreed to.
+fn cipher(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        _ => "",
     }
 }
 
@@ -144,6 +163,15 @@ mod tests {
             not_after: 0,
             names,
             public_key: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_cipher_suite_has_the_name_by_which_it_is_configured() {
+        let configured = snapshot::CipherSuite::NAMES.map(|(name, _)| name);
+        for suite in rustls::crypto::aws_lc_rs::default_provider().cipher_suites {
+            let name = cipher(suite.suite());
+            assert!(configured.contains(&name) || name.starts_with("TLS_"), "{suite:?}: {name}");
         }
     }
 

@@ -39,7 +39,7 @@ fn told(
         .answer();
     let logged = lines.with("TLSv1.3");
     let uri = if shown.is_some() { "spiffe://td/ns/a/sa/b" } else { "-" };
-    assert!(logged.ends_with(&format!(" {uri}")), "{logged}");
+    assert!(logged.starts_with("TLSv1.3 TLS_AES_") && logged.ends_with(&format!(" {uri}")), "{logged}");
     let head = answer.text();
     let fields = head.lines().filter_map(|line| line.split_once(": "));
     let told = fields.filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-client-cert"));
@@ -48,7 +48,9 @@ fn told(
 
 fn serve((server, issuer): (&Made, &Issuer), lines: &Lines, change: impl FnOnce(&mut Draft)) -> Proxy {
     let upstream = Upstream::echoing_heads();
-    let format = snapshot::Format::parse("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_URI_SAN%").unwrap();
+    let format =
+        snapshot::Format::parse("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %DOWNSTREAM_PEER_URI_SAN%")
+            .unwrap();
     let settings = lines.settings();
     let settings = Settings {
         access_log: settings.access_log.map(|log| log.with_format(LogFormat::text(&format))),

@@ -61,6 +61,8 @@ pub enum Operator {
     DownstreamPeerSubject,
     DownstreamPeerUriSan,
     DownstreamTlsVersion,
+    /// `%DOWNSTREAM_TLS_CIPHER%`.
+    DownstreamTlsCipher,
     RequestedServerName,
     RouteName,
     Hostname,
@@ -175,7 +177,7 @@ const OTHER_MOMENTS: [&str; 7] =
     ["US_CX_BEG", "US_CX_END", "US_HS_END", "US_TX_BEG", "US_TX_END", "US_RX_END", "DS_TX_BEG"];
 
 /// Operators without argument.
-const PLAIN: [(&str, Operator); 46] = [
+const PLAIN: [(&str, Operator); 47] = [
     ("PROTOCOL", Operator::Protocol),
     ("UPSTREAM_PROTOCOL", Operator::UpstreamProtocol),
     ("RESPONSE_CODE", Operator::ResponseCode),
@@ -217,6 +219,7 @@ const PLAIN: [(&str, Operator); 46] = [
     ("DOWNSTREAM_PEER_SUBJECT", Operator::DownstreamPeerSubject),
     ("DOWNSTREAM_PEER_URI_SAN", Operator::DownstreamPeerUriSan),
     ("DOWNSTREAM_TLS_VERSION", Operator::DownstreamTlsVersion),
+    ("DOWNSTREAM_TLS_CIPHER", Operator::DownstreamTlsCipher),
     ("REQUESTED_SERVER_NAME", Operator::RequestedServerName),
     ("ROUTE_NAME", Operator::RouteName),
     ("HOSTNAME", Operator::Hostname),
@@ -230,7 +233,7 @@ fn plain(name: &str) -> Option<Operator> {
 }
 
 /// What Envoy knows and this proxy does not: filters it has not got, and what it does not measure.
-const UNAVAILABLE: [&str; 52] = [
+const UNAVAILABLE: [&str; 51] = [
     "ACCESS_LOG_TYPE",
     "BYTES_RETRANSMITTED",
     "CEL",
@@ -253,7 +256,6 @@ const UNAVAILABLE: [&str; 52] = [
     "DOWNSTREAM_PEER_FINGERPRINT_256",
     "DOWNSTREAM_PEER_ISSUER",
     "DOWNSTREAM_PEER_SERIAL",
-    "DOWNSTREAM_TLS_CIPHER",
     "DOWNSTREAM_TLS_SESSION_ID",
     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
     "DOWNSTREAM_WIRE_BYTES_SENT",

@@ -103,6 +103,7 @@ impl Entry<'_> {
                 put(Some(self.downstream_direct_remote.ip()), out);
             }
             Operator::DownstreamRemotePort => put(Some(self.downstream_remote.port()), out),
+            Operator::DownstreamTlsCipher => text(self.session.map(|session| session.cipher), out),
             Operator::DownstreamTlsVersion => text(self.session.map(|session| session.version), out),
             // Distinguished names are escaped already.
             Operator::DownstreamPeerSubject => text(self.client().map(|shown| &*shown.subject), out),
