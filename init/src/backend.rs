@@ -22,6 +22,13 @@ pub(crate) enum Means {
     Nftables,
 }
 
+impl Means {
+    /// Whether writing waits for the lock of iptables.
+    pub(crate) fn takes_lock(self) -> bool {
+        matches!(self, Self::Iptables(Flavour::Legacy | Flavour::Plain))
+    }
+}
+
 impl std::fmt::Display for Means {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -164,9 +171,20 @@ fn by_force(flavour: Flavour, look: Look) -> Result<Backend> {
     if let Err(unusable) = &state[0] {
         bail!("the iptables asked for with --force-iptables-binary cannot be used: {unusable}");
     }
-    let rival = holds_own_chain(&native_state(holdings)).then_some(Means::Nftables);
+    let rival = other_iptables(flavour, holdings.as_ref())
+        .or_else(|| holds_own_chain(&native_state(holdings)).then_some(Means::Nftables));
     let means = Means::Iptables(flavour);
     Ok(Backend { means, reason: "--force-iptables-binary", state, untried, rival })
+}
+
+/// The other kind of iptables, if it holds chains of ours. It is asked only where the kernel has tables of its kind.
+fn other_iptables(flavour: Flavour, holdings: Result<&Holdings, &Unusable>) -> Option<Means> {
+    let (other, has_tables) = match flavour {
+        Flavour::Legacy => (Flavour::Nft, holdings.is_ok_and(|found| found.tables_of_iptables)),
+        _ => (Flavour::Legacy, legacy_tables() != Legacy::None),
+    };
+    let holds = has_tables && installed(other) && holds_own_chain(&iptables::save(other));
+    holds.then_some(Means::Iptables(other))
 }
 
 /// Native nftables because it was asked for.

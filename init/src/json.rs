@@ -6,6 +6,8 @@ use rules::render;
 use rules::ruleset::{Family, RuleSet};
 use serde_json::{Value, json};
 
+use crate::backend::Means;
+
 /// What a dry run prints, as one object.
 pub(crate) fn dry_run(program: &Program, remarks: impl Fn(Family) -> Vec<String>) -> String {
     let v6 = match &program.ipv6 {
@@ -21,7 +23,7 @@ pub(crate) fn dry_run_native(script: &str, commands: Vec<String>) -> String {
 }
 
 /// What `check` finds, as one object.
-pub(crate) fn check(rules: &[Difference], routes: &[String]) -> String {
+pub(crate) fn check(rules: &[Difference], routes: &[String], rival: Option<Means>) -> String {
     let chains = rules.iter().flat_map(|difference| {
         difference.chains.iter().map(|chain| {
             let lines: Vec<_> = chain.lines.iter().map(difference_line).collect();
@@ -34,8 +36,9 @@ pub(crate) fn check(rules: &[Difference], routes: &[String]) -> String {
         })
     });
     let chains: Vec<_> = chains.collect();
-    let same = chains.is_empty() && routes.is_empty();
-    line(&json!({ "same": same, "chains": chains, "routes": routes }))
+    let same = chains.is_empty() && routes.is_empty() && rival.is_none();
+    let rival = rival.map(|rival| rival.to_string());
+    line(&json!({ "same": same, "chains": chains, "routes": routes, "rival": rival }))
 }
 
 fn difference_line(line: &Line) -> Value {

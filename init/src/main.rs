@@ -20,6 +20,7 @@ mod privileges;
 mod probe;
 mod run;
 mod sockets;
+mod stop;
 mod sys;
 mod watch;
 

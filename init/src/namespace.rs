@@ -2,12 +2,14 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::stop::Stop;
 
 /// The network namespace of this process, as a file.
 pub(crate) const CURRENT: &str = "/proc/self/ns/net";
@@ -65,23 +67,24 @@ pub(crate) struct Lock {
 ///
 /// Programs started from here on hold it with us: when we are killed while one is still writing, the next of us waits
 /// until that one is done.
-pub(crate) fn lock(wait: Duration) -> Result<Lock> {
+///
+/// # Errors
+/// Somebody asked us to stop meanwhile, or it is not to be had within `wait`.
+pub(crate) fn lock(wait: Duration, stop: &Stop) -> Result<Lock> {
     let file = File::open(CURRENT).with_context(|| format!("cannot open {CURRENT}: is /proc mounted?"))?;
-    let deadline = Instant::now() + wait;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return share_with_children(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => bail!(
-                "another postern-init has been changing this network namespace for {} seconds: wait for it, or raise \
-                 --lock-wait",
-                wait.as_secs_f64()
-            ),
-            Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock {CURRENT}")),
-        }
+    let is_ours = stop.try_until(wait, "another postern-init", || match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error).context(format!("cannot lock {CURRENT}")),
+    })?;
+    if !is_ours {
+        bail!(
+            "another postern-init has been changing this network namespace for {} seconds: wait for it, or raise \
+             --lock-wait",
+            wait.as_secs_f64()
+        );
     }
+    share_with_children(file)
 }
 
 fn share_with_children(file: File) -> Result<Lock> {

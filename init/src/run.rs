@@ -14,6 +14,7 @@ use crate::backend::{self, Backend, Look, Means};
 use crate::cli::{self, Command, Invocation, Output};
 use crate::failure::Failure;
 use crate::netlink::Selector;
+use crate::stop::Stop;
 use crate::{facts, json, namespace, netlink, privileges};
 
 use survey::{Survey, explanation};
@@ -179,9 +180,11 @@ fn install(mut settings: Settings, options: &Options, output: Output) -> Result<
     privileges::require_net_admin()?;
     privileges::keep_needed(options.run_validation);
     let plan = Plan::make(settings, options)?;
-    let lock = namespace::lock(options.lock_wait)?;
-    let plan = apply::apply(plan, options)?;
+    let stop = Stop::listen()?;
+    let lock = namespace::lock(options.lock_wait, &stop)?;
+    let plan = apply::apply(plan, options, &stop)?;
     drop(lock);
+    drop(stop);
     if options.run_validation {
         return validate::validate(&plan, options, output);
     }

@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::poll::{PollFd, PollFlags};
 use rules::flags::{Flag, Givens, Takes};
 use rules::invalid::{Invalid, Problem};
 use rules::settings::duration;
 
 use crate::nftables::NETFILTER;
+use crate::stop::{self, Stop};
 
 pub(crate) mod metrics;
 
@@ -76,7 +74,7 @@ const USUAL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Waits for the next reason to look.
 pub(crate) struct Notices {
-    signals: SignalFd,
+    stop: Stop,
     changes: Option<Socket>,
 }
 
@@ -95,46 +93,39 @@ const NFTABLES_GROUP: u32 = 7;
 impl Notices {
     /// Listens from now on. SIGTERM and SIGINT no longer end the process by themselves.
     pub(crate) fn open() -> Result<Self> {
-        let asked_to_stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-        asked_to_stop.thread_block().context("cannot block signals")?;
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals = SignalFd::with_flags(&asked_to_stop, flags).context("cannot listen for signals")?;
+        let stop = Stop::listen()?;
         let changes = subscribe();
         if let Err(error) = &changes {
             tracing::warn!(
                 "the kernel does not tell of changes, so looking goes by the clock alone: {error:#}"
             );
         }
-        Ok(Self { signals, changes: changes.ok() })
+        Ok(Self { stop, changes: changes.ok() })
     }
 
     /// Waits until something happened, but no longer than `most`.
     pub(crate) fn wait(&self, most: Duration) -> Result<Reason> {
-        let mut descriptors = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let mut descriptors = vec![self.stop.descriptor()];
         descriptors
             .extend(self.changes.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-        Self::poll(&mut descriptors, most)?;
+        stop::wait(&mut descriptors, most)?;
         self.forget_changes();
         self.reason()
     }
 
     /// Lets this much time pass, whatever changes meanwhile.
     pub(crate) fn pause(&self, time: Duration) -> Result<Reason> {
-        Self::poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], time)?;
+        stop::wait(&mut [self.stop.descriptor()], time)?;
         self.reason()
     }
 
-    fn poll(descriptors: &mut [PollFd<'_>], most: Duration) -> Result<()> {
-        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
-        match poll(descriptors, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error).context("cannot wait for changes"),
-        }
+    fn reason(&self) -> Result<Reason> {
+        Ok(if self.stop.is_asked()? { Reason::Stop } else { Reason::Look })
     }
 
-    fn reason(&self) -> Result<Reason> {
-        let stop = self.signals.read_signal().context("cannot read signals")?.is_some();
-        Ok(if stop { Reason::Stop } else { Reason::Look })
+    /// Requests to stop, for whoever has to wait while looking.
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Drops what the kernel has told so far; how much it was does not matter.

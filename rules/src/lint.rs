@@ -71,6 +71,15 @@ fn contradictions(settings: &Settings, givens: &Givens) -> Vec<String> {
             settings.proxy_uids[0]
         ));
     }
+    if settings.outbound_port == settings.inbound_port {
+        warnings.push(format!(
+            "port {} in {} is that of {}, too: the proxy cannot tell what the application sends from what others send to \
+             it: expected two ports, for example 15001 and 15006",
+            settings.outbound_port,
+            flags::OUTBOUND_PORT.name(),
+            flags::INBOUND_PORT.name()
+        ));
+    }
     if settings.tproxy_mark == PROXY_LOOP_MARK && settings.mode == InterceptionMode::Tproxy {
         warnings.push(format!(
             "mark {PROXY_LOOP_MARK} in --istio-inbound-tproxy-mark is the one that tells the proxy's calls to its own \
@@ -210,6 +219,8 @@ mod tests {
     #[test]
     fn contradictions_are_told() {
         assert!(warnings(&["-u", "1337,1338"])[0].contains("1337"));
+        let same = &warnings(&["-p", "15001", "-z", "15001"])[0];
+        assert!(same.contains("--envoy-port") && same.contains("--inbound-capture-port"), "{same}");
         assert!(warnings(&["-m", "TPROXY", "-t", "1338"])[0].contains("1338"));
         assert!(warnings(&["--redirect-dns", "-k", "tap0"])[0].contains("not captured"));
     }

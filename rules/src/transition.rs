@@ -242,3 +242,61 @@ impl Names {
         fresh
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::{Facts, build};
+    use crate::flags::{FLAGS, Givens};
+    use crate::program::Ipv6;
+    use crate::ruleset::Family;
+    use crate::settings::Settings;
+
+    fn rules(flags: &[&str]) -> RuleSet {
+        if flags.is_empty() {
+            return RuleSet::empty(Family::V4);
+        }
+        let flags: Vec<_> =
+            [&["-i", "*", "-b", "*"], flags].concat().into_iter().map(str::to_owned).collect();
+        let (givens, _) = Givens::scan(&flags, &Default::default(), FLAGS);
+        let (mut settings, options) = Settings::read(&givens).unwrap();
+        settings.fill_owners(1337);
+        let dns_servers = options.dns_servers.unwrap_or_default();
+        build(&settings, &Facts { ipv6: Ipv6::Off(String::new()), dns_servers }).rule_set(Family::V4)
+    }
+
+    /// The steps in words, such as `nat/both mangle nat`.
+    fn way(from: &[&str], to: &[&str]) -> String {
+        let word = |step: Step| match step.content {
+            Content::Wanted => step.table.to_string(),
+            Content::Both(_) => format!("{}/both", step.table),
+        };
+        steps(&rules(from), &rules(to)).into_iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn no_way_has_more_steps_than_it_needs() {
+        const REDIRECT: &[&str] = &["-m", "REDIRECT"];
+        const TPROXY: &[&str] = &["-m", "TPROXY"];
+        const DNS: &[&str] = &["--redirect-dns", "--dns-servers", "10.0.0.1"];
+        for (from, to, expected) in [
+            (&[][..], REDIRECT, "nat"),
+            (REDIRECT, &[], "nat"),
+            (REDIRECT, &["-p", "1"], "nat"),
+            (REDIRECT, &["--drop-invalid"], "mangle"),
+            (REDIRECT, REDIRECT, "nat"),
+            (&[], TPROXY, "nat mangle"),
+            (TPROXY, &[], "mangle nat"),
+            (REDIRECT, TPROXY, "nat/both mangle nat"),
+            (TPROXY, REDIRECT, "nat/both mangle nat"),
+            (TPROXY, &["-m", "TPROXY", "-z", "1", "-t", "7"], "nat/both mangle nat"),
+            (TPROXY, &["-m", "TPROXY", "-d", "80"], "mangle"),
+            (REDIRECT, DNS, "raw nat"),
+            (DNS, REDIRECT, "nat raw"),
+            (DNS, &["--redirect-dns", "--dns-servers", "10.0.0.2"], "raw/both nat raw"),
+            (DNS, DNS, "nat raw"),
+        ] {
+            assert_eq!(way(from, to), expected, "{from:?} to {to:?}");
+        }
+    }
+}

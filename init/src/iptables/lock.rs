@@ -1,11 +1,15 @@
 //! The lock of legacy iptables: which file it is, how long to wait for it, and who holds it.
 
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Result, anyhow};
 use nix::unistd::{AccessFlags, access};
 use rules::settings::Options;
+
+use crate::stop::Stop;
 
 /// The variable that names the lock file, from iptables 1.8.6 on.
 pub(crate) const VARIABLE: &str = "XTABLES_LOCKFILE";
@@ -58,15 +62,42 @@ impl Locking {
         Self { wait: options.lock_wait, file }
     }
 
+    /// Waits until nobody holds the lock, so that no program has to wait for it that cannot be stopped.
+    ///
+    /// # Errors
+    /// Somebody asked us to stop meanwhile, or somebody holds it all the time.
+    pub(crate) fn wait_until_free(&self, stop: &Stop) -> Result<()> {
+        // What cannot be opened is for iptables to complain of; what is not there nobody holds.
+        let Ok(file) = File::open(self.path()) else { return Ok(()) };
+        let is_free = stop.try_until(self.wait, "the lock of iptables", || {
+            Ok(!matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        })?;
+        if is_free { Ok(()) } else { Err(self.not_had()) }
+    }
+
+    /// Why there is no going on without it.
+    pub(super) fn not_had(&self) -> anyhow::Error {
+        let holder =
+            self.holder().map_or_else(|| "another program".to_owned(), |pid| format!("process {pid}"));
+        anyhow!(
+            "the lock of iptables was not to be had within {} seconds: {holder} holds it; wait for it, or raise \
+             --lock-wait",
+            self.seconds()
+        )
+    }
+
+    fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(USUAL))
+    }
+
     /// The seconds to wait, as iptables takes them.
     pub(crate) fn seconds(&self) -> f64 {
         self.wait.as_secs_f64().ceil().max(1.0)
     }
 
     /// The process that holds the lock, as far as it can be seen from here.
-    pub(crate) fn holder(&self) -> Option<u32> {
-        let file = self.file.as_deref().unwrap_or(Path::new(USUAL));
-        let inode = std::fs::metadata(file).ok()?.ino();
+    fn holder(&self) -> Option<u32> {
+        let inode = std::fs::metadata(self.path()).ok()?.ino();
         holder_in(&std::fs::read_to_string("/proc/locks").ok()?, inode)
     }
 }

@@ -68,13 +68,7 @@ impl<'d> Restore<'d> {
         let said = self.said().unwrap_or_default();
         let text = one_line(&said);
         if status.code() == Some(4) && text.contains("holding") && text.contains("lock") {
-            let holder =
-                locking.holder().map_or_else(|| "another program".to_owned(), |pid| format!("process {pid}"));
-            return anyhow!(
-                "{program} did not get the lock of iptables within {} seconds: {holder} holds it; wait for it, or \
-                 raise --lock-wait ({text})",
-                locking.seconds()
-            );
+            return locking.not_had().context(format!("{program} said: {text}"));
         }
         let line = failed_line(&text).and_then(|number| document.lines().nth(number.checked_sub(1)?));
         let place = line.map_or_else(String::new, |line| format!(" the line `{line}`"));

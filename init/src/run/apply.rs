@@ -12,22 +12,26 @@ use super::survey::warn_of_shadows;
 use super::{Plan, choose_backend, explanation, readable};
 use crate::backend::{Backend, Look, Means};
 use crate::nftables;
+use crate::stop::Stop;
 
 /// Makes the kernel hold exactly the wanted rules; changes nothing when it does already.
 /// Returns what is in force now: without IPv6, should that have turned out to be unusable.
-pub(super) fn apply(plan: Plan, options: &Options) -> Result<Plan> {
+pub(super) fn apply(plan: Plan, options: &Options, stop: &Stop) -> Result<Plan> {
     let backend = choose_backend(options, Look::Quick)?;
     if !backend.untried {
-        return apply_by(backend, plan, options);
+        return apply_by(backend, plan, options, stop);
     }
     // Programs that have not been tried yet may turn out not to work; what does is then found by trying.
-    apply_by(backend, plan.clone(), options).or_else(|error| {
+    apply_by(backend, plan.clone(), options, stop).or_else(|error| {
+        if stop.is_asked()? {
+            return Err(error);
+        }
         tracing::debug!("looking more closely after: {error:#}");
-        apply_by(choose_backend(options, Look::Close)?, plan, options)
+        apply_by(choose_backend(options, Look::Close)?, plan, options, stop)
     })
 }
 
-fn apply_by(backend: Backend, plan: Plan, options: &Options) -> Result<Plan> {
+fn apply_by(backend: Backend, plan: Plan, options: &Options, stop: &Stop) -> Result<Plan> {
     let Backend { means, untried, .. } = backend;
     let (plan, found) = readable(plan.held_by(means), backend.state)?;
     let differences = plan.differences(&found);
@@ -46,7 +50,9 @@ fn apply_by(backend: Backend, plan: Plan, options: &Options) -> Result<Plan> {
         );
     }
     let written = match means {
-        Means::Iptables(flavour) => Writer::new(&plan, options, flavour, &found, untried).write(&differences),
+        Means::Iptables(flavour) => {
+            Writer::new(&plan, options, flavour, &found, untried).write(&differences, stop)
+        }
         Means::Nftables => write_natively(&plan, &found),
     };
     let now = written.inspect_err(|_| routes.take_back())?;

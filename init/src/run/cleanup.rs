@@ -12,6 +12,7 @@ use crate::facts::passthrough_v6;
 use crate::iptables::lock::Locking;
 use crate::iptables::{Flavour, Restore};
 use crate::netlink::{Delivery, Routing, Selector};
+use crate::stop::Stop;
 use crate::{backend, namespace, nftables, privileges};
 
 /// Removes rules from everything that holds some, then addresses and routes. Goes on when one step fails, and
@@ -19,10 +20,15 @@ use crate::{backend, namespace, nftables, privileges};
 pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> {
     privileges::require_net_admin()?;
     privileges::keep_needed(false);
-    let _lock = namespace::lock(options.lock_wait)?;
+    let stop = Stop::listen()?;
+    let _lock = namespace::lock(options.lock_wait, &stop)?;
+    let holders = backend::holders();
+    if holders.iter().any(|(means, _)| means.takes_lock()) {
+        Locking::new(options).wait_until_free(&stop)?;
+    }
     let mut failures = Vec::new();
     let mut removed = false;
-    for (means, state) in backend::holders() {
+    for (means, state) in holders {
         removed = true;
         let results = match means {
             Means::Nftables => vec![nftables::run(&encode::remove())],

@@ -9,8 +9,10 @@ use rules::transaction;
 
 use super::Plan;
 use super::apply::confirmed;
+use crate::backend::Means;
 use crate::iptables::lock::Locking;
 use crate::iptables::{self, Flavour, Restore};
+use crate::stop::Stop;
 use crate::{legacy, nftables};
 
 pub(super) struct Writer<'a> {
@@ -36,8 +38,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes both families, and returns what the kernel holds then.
-    pub(super) fn write(&self, differences: &[Difference]) -> Result<[Found; 2]> {
+    pub(super) fn write(&self, differences: &[Difference], stop: &Stop) -> Result<[Found; 2]> {
         let documents = self.documents(differences);
+        if Means::Iptables(self.flavour).takes_lock() {
+            self.locking.wait_until_free(stop)?;
+        }
         let started: Vec<_> =
             documents.iter().map(|(family, document)| self.start(*family, document)).collect();
         let finished: Vec<_> = started.into_iter().map(|restore| restore.and_then(Restore::finish)).collect();

@@ -9,7 +9,7 @@ use rules::parse::Found;
 use rules::settings::{Options, Settings};
 
 use super::{Plan, readable, routes};
-use crate::backend::{self, Backend, Look};
+use crate::backend::{self, Backend, Look, Means};
 use crate::cli::Output;
 use crate::failure::Failure;
 use crate::{facts, json, privileges, sockets};
@@ -23,9 +23,9 @@ pub(super) fn check(mut settings: Settings, options: &Options, output: Output) -
     sockets::warn_of_shared_user(&survey.plan.settings);
     let text = match output {
         Output::Text => survey.explanation(),
-        Output::Json => json::check(&survey.rules, &survey.routes),
+        Output::Json => json::check(&survey.rules, &survey.routes, survey.rival),
     };
-    if survey.is_in_sync() { Ok(text) } else { Err(Failure::Differs(text)) }
+    if survey.is_exact() { Ok(text) } else { Err(Failure::Differs(text)) }
 }
 
 /// The wanted rules beside what the kernel holds.
@@ -36,6 +36,8 @@ pub(super) struct Survey {
     rules: Vec<Difference>,
     /// Differences in addresses and routes, one line each.
     routes: Vec<String>,
+    /// What else holds chains of ours.
+    rival: Option<Means>,
 }
 
 impl Survey {
@@ -43,23 +45,31 @@ impl Survey {
     pub(super) fn make(plan: Plan, options: &Options) -> Result<Self> {
         let backend = backend::choose(options, Look::Close)?;
         warn_of_rival(&backend);
+        let rival = backend.rival;
         let (plan, found) = readable(plan.held_by(backend.means), backend.state)?;
         let rules = plan.differences(&found);
         let routes = routes::differences(&plan)?;
-        Ok(Self { plan, found, rules, routes })
+        Ok(Self { plan, found, rules, routes, rival })
     }
 
-    /// Whether the kernel holds what is wanted.
+    /// Whether what holds our rules holds what is wanted.
     pub(super) fn is_in_sync(&self) -> bool {
         self.rules.is_empty() && self.routes.is_empty()
     }
 
+    /// Whether it does, and nothing else holds rules of ours.
+    pub(super) fn is_exact(&self) -> bool {
+        self.is_in_sync() && self.rival.is_none()
+    }
+
     /// The result for people.
     pub(super) fn explanation(&self) -> String {
+        let rival = self.rival.map(|rival| format!("{rival} holds chains of ours as well: {REMEDY}\n"));
         if self.is_in_sync() {
-            return "the kernel holds exactly these rules\n".to_owned();
+            return rival.unwrap_or_else(|| "the kernel holds exactly these rules\n".to_owned());
         }
         let mut text = explanation(&self.rules);
+        text.extend(rival);
         for line in &self.routes {
             text.push_str(line);
             text.push('\n');
@@ -89,12 +99,15 @@ pub(super) fn warn_of_shadows(plan: &Plan, found: &[Found; 2]) {
     }
 }
 
+/// What to do about two kinds of rules.
+const REMEDY: &str = "packets meet both kinds; run --cleanup once, then install again";
+
 /// Two kinds of rules with chains of ours capture a packet twice over, and only one of them is kept up to date.
 pub(super) fn warn_of_rival(backend: &Backend) {
     if let Some(rival) = backend.rival {
         tracing::warn!(
             chosen = %backend.means, other = %rival,
-            "two kinds of rules hold chains of ours: run --cleanup once, then install again"
+            "another kind of rules holds chains of ours as well: {REMEDY}"
         );
     }
 }

@@ -48,7 +48,7 @@ fn compare_rules(plan: &Plan, options: &Options, report: &mut Report) {
         return report.line(Word::Note, format!("{outside}: {remedy}"));
     }
     match Survey::make(plan.clone(), options) {
-        Ok(survey) if survey.is_in_sync() => {
+        Ok(survey) if survey.is_exact() => {
             report.line(Word::Passed, format!("{outside}, but the kernel holds exactly the rules for it"));
         }
         Ok(survey) => {

@@ -9,6 +9,7 @@ use rules::settings::{Options, Settings};
 
 use super::{Plan, Survey, apply};
 use crate::failure::Failure;
+use crate::stop::Stop;
 use crate::watch::metrics::{self, Metrics};
 use crate::watch::{self, Notices, Reason};
 use crate::{facts, namespace, privileges};
@@ -47,7 +48,7 @@ impl Watcher<'_> {
     fn run(&self, notices: &Notices, interval: Duration) -> Result<()> {
         let mut pause = SHORTEST_PAUSE;
         loop {
-            pause = if self.look() { SHORTEST_PAUSE } else { (pause * 2).min(interval) };
+            pause = if self.look(notices.stop()) { SHORTEST_PAUSE } else { (pause * 2).min(interval) };
             let stop = notices.pause(pause)? == Reason::Stop || notices.wait(interval)? == Reason::Stop;
             if stop {
                 tracing::info!("asked to stop: the rules stay as they are");
@@ -57,8 +58,8 @@ impl Watcher<'_> {
     }
 
     /// Looks once, and repairs if need be. Says whether there was nothing to do.
-    fn look(&self) -> bool {
-        match self.survey_and_repair() {
+    fn look(&self, stop: &Stop) -> bool {
+        match self.survey_and_repair(stop) {
             Ok(quiet) => quiet,
             Err(error) => {
                 self.metrics.in_sync.store(false, Ordering::Relaxed);
@@ -69,8 +70,8 @@ impl Watcher<'_> {
         }
     }
 
-    fn survey_and_repair(&self) -> Result<bool> {
-        let _lock = namespace::lock(self.options.lock_wait)?;
+    fn survey_and_repair(&self, stop: &Stop) -> Result<bool> {
+        let _lock = namespace::lock(self.options.lock_wait, stop)?;
         let survey = Survey::make(Plan::make(self.settings.clone(), self.options)?, self.options)?;
         let in_sync = survey.is_in_sync();
         self.metrics.in_sync.store(in_sync, Ordering::Relaxed);
@@ -82,7 +83,7 @@ impl Watcher<'_> {
         if !self.options.reconcile {
             return Ok(false);
         }
-        apply::apply(survey.plan, self.options)?;
+        apply::apply(survey.plan, self.options, stop)?;
         Metrics::count(&self.metrics.repairs);
         self.metrics.in_sync.store(true, Ordering::Relaxed);
         tracing::info!("the rules were put right");

@@ -47,9 +47,14 @@ fn exactly_the_rules_of_others_are_left() {
 fn both_kinds_of_iptables_are_cleaned() {
     let namespace = namespace_or_skip!();
     namespace.init(&injected(&["--ipv6", "on", "--force-iptables-binary", "nft"])).ok();
-    namespace.init(&injected(&["--ipv6", "on", "--force-iptables-binary", "legacy"])).ok();
+    let legacy = injected(&["--ipv6", "on", "--force-iptables-binary", "legacy"]);
+    let words = ["another kind of rules holds chains of ours", "iptables-nft-restore", "--cleanup"];
+    namespace.init(&legacy).ok().complains(&words);
+    let said = namespace.init(&[&["check"], &legacy[..]].concat()).exits(3);
+    let named = "iptables-nft-restore holds chains of ours as well";
+    assert!(said.stdout.contains(named) && !said.stdout.contains("exactly"), "{}", said.stdout);
     let said = namespace.init(&injected(&["--ipv6", "on"])).ok();
-    said.complains(&["two kinds of rules hold chains of ours"]);
+    said.complains(&["another kind of rules holds chains of ours"]);
     namespace.init(&["--cleanup"]).ok();
     assert!(!namespace.rules().contains("ISTIO"));
 }

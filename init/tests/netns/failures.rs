@@ -1,6 +1,11 @@
 //! What goes wrong is named, and nothing is left half done.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::harness::{BINARY, Namespace, injected, namespace_or_skip};
 
@@ -169,7 +174,7 @@ fn another_run_that_takes_too_long_is_told() {
     let namespace = namespace_or_skip!();
     let mut holder =
         namespace.command("sh", &["-c", "exec flock /proc/self/ns/net sleep 5"]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let said = namespace.init(&injected(&["--ipv6", "off", "--lock-wait", "300ms"])).exits(1);
     said.complains(&["0.3 seconds", "--lock-wait"]);
     holder.kill().unwrap();
@@ -208,7 +213,7 @@ fn a_held_lock_of_legacy_iptables_is_waited_for_and_then_told() {
     let flags = injected(&["--ipv6", "off", "--force-iptables-binary", "legacy"]);
     let holding = |seconds: &str| {
         let holder = namespace.command("flock", &["/run/xtables.lock", "sleep", seconds]).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         holder
     };
     let mut holder = holding("3");
@@ -222,6 +227,40 @@ fn a_held_lock_of_legacy_iptables_is_waited_for_and_then_told() {
 }
 
 #[test]
+fn process_1_that_waits_for_a_lock_stops_when_it_is_asked_to() {
+    let namespace = namespace_or_skip!();
+    let flags = injected(&["-m", "TPROXY", "--ipv6", "on", "--force-iptables-binary", "legacy"]);
+    for (lock, about) in [
+        ("/run/xtables.lock", "waiting for the lock of iptables"),
+        ("/proc/self/ns/net", "waiting for another postern-init"),
+    ] {
+        let mut holder = namespace.command("flock", &[lock, "sleep", "20"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let container = [&["--pid", "--fork", "--kill-child", BINARY], &flags[..]].concat();
+        let mut container = namespace.command("unshare", &container).stderr(Stdio::piped()).spawn().unwrap();
+        let asked = Instant::now();
+        let id = container.id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        // What comes before it listens is lost on process 1.
+        while container.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(10) {
+            for child in std::fs::read_to_string(&children).unwrap_or_default().split_whitespace() {
+                let child = Pid::from_raw(child.parse().unwrap());
+                // It may have ended meanwhile.
+                let _ = kill(child, Signal::SIGTERM);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let said = String::from_utf8(container.wait_with_output().unwrap().stderr).unwrap();
+        assert!(said.contains(about) && said.contains("nothing was changed"), "{said}");
+        assert!(asked.elapsed() < Duration::from_secs(10), "{about}");
+        assert!(!namespace.rules().contains("ISTIO") && !namespace.shell("ip rule").contains("fwmark"));
+        assert!(!has_passthrough_address(&namespace));
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    }
+}
+
+#[test]
 fn a_cni_plugin_locks_its_namespace_not_the_host_and_asks_for_no_names() {
     let namespace = namespace_or_skip!();
     let outside = namespace_or_skip!();
@@ -232,7 +271,7 @@ fn a_cni_plugin_locks_its_namespace_not_the_host_and_asks_for_no_names() {
     );
     let (_directory, path) = imposter("iptables-legacy-restore", &script);
     let mut holder = outside.command("flock", &["/run/xtables.lock", "sleep", "3"]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let target = namespace.path();
     let cni = ["--ipv6", "off", "--cni-mode", "--network-namespace", target.to_str().unwrap()];
     let legacy = ["--force-iptables-binary", "legacy", "--lock-wait", "1s"];

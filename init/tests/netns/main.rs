@@ -12,6 +12,7 @@ mod native;
 mod packets;
 mod roles;
 mod scenarios;
+mod steps;
 mod tproxy;
 mod validate;
 mod watch;

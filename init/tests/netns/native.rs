@@ -139,7 +139,7 @@ fn rules_of_iptables_beside_it_are_warned_of() {
     let namespace = namespace_or_skip!();
     namespace.init(&injected(&["--ipv6", "off"])).ok();
     let said = namespace.init(&injected(&["--ipv6", "off", "--native-nftables"])).ok();
-    said.complains(&["two kinds of rules hold chains of ours", "iptables-nft-restore"]);
+    said.complains(&["another kind of rules holds chains of ours", "iptables-nft-restore"]);
     namespace.init(&["--cleanup"]).ok();
     assert!(!namespace.rules().contains("ISTIO") && !tables(&namespace).contains("istio"));
 }

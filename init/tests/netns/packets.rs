@@ -295,6 +295,11 @@ fn traffic_of_a_virtual_machine() {
 }
 
 #[test]
+fn traffic_of_a_virtual_machine_meets_both_captures_where_one_is_tproxy() {
+    compare(&["-k", "net1", "-m", "TPROXY"]);
+}
+
+#[test]
 fn dns_of_listed_servers() {
     compare(&["--redirect-dns", "--dns-servers", "10.77.0.1,127.0.0.53"]);
 }

@@ -95,6 +95,13 @@ fn part() {
             become_user(user, user);
             answer(address.parse().unwrap(), text);
         }
+        ["announce", address, name] => announce(address.parse().unwrap(), name),
+        ["reach", user, group, targets @ ..] => {
+            become_user(user, group);
+            for target in targets {
+                say(&format!("{user} {group} {target}: {}\n", reach(target)));
+            }
+        }
         ["query", user, port, destination] => {
             become_user(user, user);
             say(&query(port.parse().unwrap(), destination.parse().unwrap()));
@@ -204,6 +211,48 @@ fn answer(address: SocketAddr, text: &str) {
         let (_, peer) = socket.recv_from(&mut [0; 64]).unwrap();
         let _ = socket.send_to(text.as_bytes(), peer);
     }
+}
+
+/// Tells everybody who connects its name, captured or not, and for which address it was taken.
+fn announce(address: SocketAddr, name: &str) {
+    let listener = transparent(address);
+    listener.bind(&address.into()).unwrap();
+    listener.listen(64).unwrap();
+    say("!");
+    loop {
+        let (client, _) = listener.accept().unwrap();
+        let taken_for = client.local_addr().unwrap().as_socket().unwrap();
+        let _ = TcpStream::from(client).write_all(format!("{name} as {taken_for}").as_bytes());
+    }
+}
+
+/// Who answers at `tcp/ADDRESS` or `udp/ADDRESS`; what went wrong, if nobody does.
+fn reach(target: &str) -> String {
+    let (protocol, address) = target.split_once('/').unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let answer = if protocol == "udp" { answer_by_udp(address) } else { answer_by_tcp(address) };
+    answer.unwrap_or_else(|error| format!("nobody ({:?})", error.kind()))
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn answer_by_tcp(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn answer_by_udp(address: SocketAddr) -> std::io::Result<String> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(address)?;
+    socket.send(b"?")?;
+    let mut text = [0; 64];
+    let length = socket.recv(&mut text)?;
+    Ok(String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
 /// Sends a datagram from this port, and returns the answer.
