@@ -60,7 +60,10 @@ fn attach(process: u32, trace: &Path) -> Option<Child> {
         return None;
     };
     let mut said = String::new();
-    BufReader::new(tracer.stderr.take()?).read_line(&mut said).unwrap();
+    let mut speaking = BufReader::new(tracer.stderr.take()?);
+    speaking.read_line(&mut said).unwrap();
+    // It speaks again of every thread that begins, and would end if nobody could hear it.
+    tracer.stderr = Some(speaking.into_inner());
     if !said.contains("attached") {
         tracer.wait().unwrap();
         eprintln!("skipped: strace cannot follow the process: {said}");
