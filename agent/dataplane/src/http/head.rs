@@ -1,5 +1,6 @@
 //! Heads on their way through: what is dropped, what is added, in one place for every codec.
 
+mod added;
 mod answer;
 mod control;
 mod request;
@@ -10,11 +11,10 @@ use snapshot::RequestHead;
 
 use super::edits::Fields;
 
+pub(super) use added::{ATTEMPT_COUNT, Added, EXPECTED_TIMEOUT};
 pub(super) use answer::{AnswerFields, AnswerHead};
 pub(super) use control::after_prefix;
-pub(super) use request::{
-    ATTEMPT_COUNT, Added, EXPECTED_TIMEOUT, http2_request_head, replace_number, write_request_head,
-};
+pub(super) use request::{http2_request_head, replace_number, write_request_head};
 pub(super) use seen::Seen;
 
 /// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight.

@@ -1,23 +1,20 @@
 //! One HTTP/2 stream: a request, its answer, and the line about it in the access log.
 
 mod bodies;
+mod prepare;
 mod sending;
 
-use std::{
-    future::{Future, poll_fn},
-    pin::Pin,
-    task::Poll,
-    time::Instant,
-};
+use std::{future::poll_fn, task::Poll, time::Instant};
 
-use ::http::request::Parts;
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
 use http1::BodyLength;
-use snapshot::{NoRoute, Normalized};
 
-use self::sending::{Patience, Sending};
-use super::head::{Answer, Http2Head, body_length, local_head};
+use self::{
+    prepare::{Arrived, Prepared},
+    sending::{Patience, Sending},
+};
+use super::head::{Answer, body_length, local_head};
 use crate::{
     access_log::Recorded,
     connection::Connection,
@@ -29,12 +26,12 @@ use crate::{
         exchange::{Broken, Exchange, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome},
         frames::{FramePump, grpc_status},
         grpc_web::GrpcWeb,
-        head::{Added, AnswerFields, AnswerHead, http2_request_head, write_request_head},
+        head::{AnswerFields, AnswerHead},
         log,
         mirror::{self, Copied},
         pump::{Pump, PumpError},
-        record_answer, record_request,
-        routing::{Action, Asked, Before, Forwarding, Routed, route},
+        record_answer,
+        routing::{Action, Forwarding, Routed},
     },
     upstream::Lease,
     view::View,
@@ -67,23 +64,9 @@ pub(super) async fn serve(
     let mut line = Recorded::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());
-    let (mut delayed, mut gone) = (false, false);
-    let prepared = loop {
-        match prepare(connection, (&parts, length), (start, delayed), &view, (&mut line, &mut out)) {
-            Ok((routed, _)) if gone => {
-                break (Routed { action: Action::Reply(LocalReply::CLIENT_GONE), ..routed }, None);
-            }
-            Err(Unprepared::Before(_)) if gone => break (Routed::reply(LocalReply::CLIENT_GONE), None),
-            Err(Unprepared::Before(before)) => {
-                // Boxed: other requests should not hold room for it.
-                let happening = Box::pin(before.happen(connection, &mut delayed));
-                gone |= is_reset_while(&mut respond, happening).await;
-            }
-            Err(Unprepared::Refused(reply)) => break (Routed::reply(reply), None),
-            Ok(prepared) => break prepared,
-        }
-    };
-    let (routed, http2_head) = prepared;
+    let arrived = Arrived { connection, parts: &parts, length, start };
+    let prepared = arrived.prepare(&view, (&mut line, &mut out), &mut respond).await;
+    let Prepared { routed, http2_head, delayed } = prepared;
     let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
     let method = Method::of(parts.method.as_str());
     let changes = answer.as_deref();
@@ -107,81 +90,6 @@ pub(super) async fn serve(
 }
 
 const CLIENT_GONE: &str = LocalReply::CLIENT_GONE.flags;
-
-/// Why a request has no route yet, or none at all.
-enum Unprepared {
-    /// Something has to happen first.
-    Before(Before),
-    /// What the client is answered.
-    Refused(LocalReply<'static>),
-}
-
-impl From<LocalReply<'static>> for Unprepared {
-    fn from(reply: LocalReply<'static>) -> Self {
-        Self::Refused(reply)
-    }
-}
-
-impl From<Before> for Unprepared {
-    fn from(before: Before) -> Self {
-        Self::Before(before)
-    }
-}
-
-/// Awaits `future`; whether the client has taken the request back before it was ready.
-async fn is_reset_while(
-    respond: &mut SendResponse<Bytes>,
-    mut future: Pin<Box<impl Future<Output = ()>>>,
-) -> bool {
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(false),
-        Poll::Pending => respond.poll_reset(cx).map(|_| true),
-    })
-    .await
-}
-
-/// Routes a request, notes it for the log and writes its head for the endpoint: into `out` for one that speaks HTTP/1.1,
-/// else returned.
-fn prepare<'v>(
-    connection: &Connection,
-    (parts, length): (&Parts, BodyLength),
-    (start, delayed): (Instant, bool),
-    view: &'v View,
-    (line, out): (&mut Recorded, &mut Vec<u8>),
-) -> Result<(Routed<'v>, Option<::http::Request<()>>), Unprepared> {
-    let head = Http2Head::new(parts)?;
-    let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
-    let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
-    let mut added = Added::new(connection, &http, &head);
-    let grpc_web = http.grpc_web.then(|| GrpcWeb::of(&head)).flatten();
-    let protocol = "HTTP/2";
-    let asked = Asked { connection, head: &head, added: &added, protocol, grpc_web, start, delayed };
-    let routed = route(&asked, view, http.route_config, fastrand::u64(..))?;
-    record_request(connection, line, &head, ("HTTP/2", &added, &routed));
-    let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
-    added.introduce(connection, &forwarding.lease);
-    let changes = forwarding.changes.as_deref();
-    let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
-    match UpstreamVersion::of(protocol, UpstreamVersion::Http2) {
-        UpstreamVersion::Http1 => {
-            write_request_head(out, &head, &added, length, (changes, None));
-            Ok((routed, None))
-        }
-        UpstreamVersion::Http2 => {
-            let (length, trailers) = match routed.grpc_web {
-                Some(web) => (web.request_body(length), true),
-                None => (length, takes_trailers(parts)),
-            };
-            let head = http2_request_head(&head, &added, length, (changes, trailers));
-            Ok((routed, Some(head.ok_or(LocalReply::BAD_REQUEST)?)))
-        }
-    }
-}
-
-/// Whether the client wants trailers (RFC 9110 §6.5.1), which gRPC servers insist on.
-fn takes_trailers(parts: &Parts) -> bool {
-    parts.headers.get("te").is_some_and(|te| te == "trailers")
-}
 
 struct Stream<'c> {
     connection: &'c Connection,

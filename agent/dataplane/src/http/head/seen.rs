@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use snapshot::RequestHead;
 
-use super::request::{Added, FORWARDED_PROTO, TOLD_OF_CLIENTS};
+use super::added::{Added, FORWARDED_PROTO, TOLD_OF_CLIENTS};
 
 /// A request in which this proxy's word about the client stands in the place of the client's own, so that no route can
 /// be had by claiming another's certificate, address or scheme.

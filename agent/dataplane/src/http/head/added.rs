@@ -1,0 +1,366 @@
+//! What this proxy adds to a request, and what of the client's own fields it leaves out for that.
+
+use std::{
+    io::Write,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
+
+use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
+
+use super::{FieldSink, control};
+use crate::{connection::Connection, http::PeerMetadata, tls::ClientCertificate, upstream::Upstream};
+
+/// What this proxy adds to a request, by the side of the workload it serves.
+pub(in crate::http) struct Added {
+    direction: Direction,
+    /// How the client reached this proxy, or the trusted ones before it.
+    scheme: &'static str,
+    peer: IpAddr,
+    /// The client as the trusted proxies before this one tell it, else the peer.
+    client: IpAddr,
+    /// Whether there are proxies before this gateway that are believed.
+    has_trusted_proxies: bool,
+    /// Present when the client sent none, or one that is not trusted.
+    request_id: Option<[u8; UUID_LEN]>,
+    client_certificate: CertificateField,
+    /// What a proxy of the mesh before the endpoint is told of the workload.
+    introduction: Option<Rc<PeerMetadata>>,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+enum CertificateField {
+    Kept,
+    Removed,
+    /// What the client has shown takes the place of what it says.
+    Replaced(Rc<ClientCertificate>),
+    /// What the client has shown follows what it says.
+    Appended(Rc<ClientCertificate>),
+}
+
+impl CertificateField {
+    /// As Envoy: what a client says counts only when it has shown a certificate itself.
+    fn new(forward: ForwardClientCert, shown: Option<&Rc<ClientCertificate>>) -> Self {
+        match (forward, shown.cloned()) {
+            (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {
+                Self::Kept
+            }
+            (ForwardClientCert::SanitizeSet, Some(shown)) => Self::Replaced(shown),
+            (ForwardClientCert::AppendForward, Some(shown)) => Self::Appended(shown),
+            (ForwardClientCert::Sanitize, _) | (_, None) => Self::Removed,
+        }
+    }
+
+    /// Writes the field as it goes upstream, if it is this proxy's.
+    fn write(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
+        match self {
+            Self::Kept | Self::Removed => {}
+            Self::Replaced(shown) => out.extend_from_slice(shown.element.as_bytes()),
+            Self::Appended(shown) => {
+                write_values(out, FORWARDED_CLIENT_CERT, request);
+                out.extend_from_slice(shown.element.as_bytes());
+            }
+        }
+    }
+}
+
+const UUID_LEN: usize = 36;
+
+impl Added {
+    /// Decides what to add. Gateways trust nothing that comes from outside the mesh; sidecars only fill gaps.
+    pub(in crate::http) fn new(
+        connection: &Connection,
+        http: &HttpConnections,
+        request: &impl RequestHead,
+    ) -> Self {
+        let direction = connection.direction;
+        let replaced = direction == Direction::Gateway || request.header(REQUEST_ID).is_none();
+        let request_id = replaced.then(|| uuid_v4(fastrand::u128(..)));
+        let shown = connection.session().and_then(|session| session.client.as_ref());
+        let client_certificate = CertificateField::new(http.forward_client_cert, shown);
+        let (mut scheme, peer) = (connection.scheme(), connection.peer.ip());
+        let mut client = peer;
+        let proxies = connection.worker().settings.gateway_trusted_proxies;
+        let has_trusted_proxies = direction == Direction::Gateway && proxies > 0;
+        if has_trusted_proxies {
+            client = forwarded_client(request, proxies).unwrap_or(peer);
+            scheme = forwarded_scheme(request).unwrap_or(scheme);
+        }
+        connection.introduce(request);
+        Self {
+            direction,
+            scheme,
+            peer,
+            client,
+            has_trusted_proxies,
+            request_id,
+            client_certificate,
+            introduction: None,
+        }
+    }
+
+    /// Introduces the workload to the proxy of the mesh that stands before an endpoint, if one does.
+    pub(in crate::http) fn introduce(&mut self, connection: &Connection, endpoint: &Upstream) {
+        if self.direction != Direction::Inbound && endpoint.is_in_mesh() {
+            self.introduction.clone_from(&connection.worker().metadata);
+        }
+    }
+
+    /// The client's address; without its port when other proxies tell it.
+    pub(in crate::http) fn remote(&self, peer: SocketAddr) -> SocketAddr {
+        if self.client == self.peer { peer } else { SocketAddr::new(self.client, 0) }
+    }
+
+    /// Whether this proxy says itself how the client came, whatever is said so far.
+    fn says_scheme(&self) -> bool {
+        self.is_gateway() && !self.has_trusted_proxies
+    }
+
+    fn is_gateway(&self) -> bool {
+        self.direction == Direction::Gateway
+    }
+
+    /// Whether a field of the client's is dropped because this proxy writes its own.
+    fn replaces(&self, name: &str) -> bool {
+        let own = match name.len() {
+            4 => name.eq_ignore_ascii_case("host"),
+            12 => self.request_id.is_some() && name.eq_ignore_ascii_case(REQUEST_ID),
+            14 => name.eq_ignore_ascii_case("content-length"),
+            15 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_FOR),
+            17 => self.says_scheme() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
+            23 => !self.keeps_certificates() && name.eq_ignore_ascii_case(FORWARDED_CLIENT_CERT),
+            21 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
+            _ => false,
+        };
+        own || control::is_dropped(name, self.direction)
+    }
+
+    /// Whether what a field of [`TOLD_OF_CLIENTS`] says of the client is for this proxy to say.
+    pub(super) fn says(&self, field: &str, request: &impl RequestHead) -> bool {
+        match field {
+            FORWARDED_PROTO => self.says_scheme() || request.header(field).is_none(),
+            FORWARDED_CLIENT_CERT => !self.keeps_certificates(),
+            _ => self.is_gateway(),
+        }
+    }
+
+    fn keeps_certificates(&self) -> bool {
+        matches!(self.client_certificate, CertificateField::Kept)
+    }
+
+    /// Whether the endpoint is told how often it was asked, as Istio does but towards the application.
+    fn counts_attempts(&self) -> bool {
+        self.direction != Direction::Inbound
+    }
+
+    /// Writes a field as it goes upstream if no route changes it; nothing when there is none.
+    pub(in crate::http) fn record_field(&self, name: &str, request: &impl RequestHead, out: &mut Vec<u8>) {
+        match name {
+            FORWARDED_FOR if self.is_gateway() => self.write_forwarded_for(out, request),
+            FORWARDED_PROTO if self.says_scheme() || request.header(name).is_none() => {
+                out.extend_from_slice(self.scheme.as_bytes());
+            }
+            // Writing into memory cannot fail.
+            EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.client),
+            REQUEST_ID if self.request_id.is_some() => out.extend(self.request_id.iter().flatten()),
+            ATTEMPT_COUNT if self.counts_attempts() => out.push(b'1'),
+            FORWARDED_CLIENT_CERT if !self.keeps_certificates() => {
+                self.client_certificate.write(out, request);
+            }
+            _ if self.replaces(name) => {}
+            _ => out.extend_from_slice(request.header(name).unwrap_or_default()),
+        }
+    }
+
+    /// The scheme as the client sees it.
+    pub(in crate::http) fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// Calls `visit` for every line that goes to the endpoint if no route changes it, without framing.
+    pub(in crate::http) fn visit(&self, request: &dyn RequestHead, visit: &mut dyn FnMut(&str, &[u8])) {
+        let mut sink = Visiting(visit);
+        let has_scheme = self.write_received(&mut sink, request);
+        self.write_own(&mut sink, request, has_scheme);
+    }
+
+    /// Writes the client's fields that go on; says whether `x-forwarded-proto` is among what the client sent.
+    pub(super) fn write_received(
+        &self,
+        sink: &mut impl FieldSink,
+        request: &(impl RequestHead + ?Sized),
+    ) -> bool {
+        let mut has_scheme = false;
+        request.visit_headers(&mut |name, value| {
+            has_scheme = has_scheme || name.eq_ignore_ascii_case(FORWARDED_PROTO);
+            if !self.replaces(name) {
+                sink.field(name, value);
+            }
+        });
+        has_scheme
+    }
+
+    /// Writes what this proxy says itself.
+    pub(super) fn write_own(
+        &self,
+        sink: &mut impl FieldSink,
+        request: &(impl RequestHead + ?Sized),
+        has_scheme: bool,
+    ) {
+        if self.says_scheme() || !has_scheme {
+            sink.field(FORWARDED_PROTO, self.scheme.as_bytes());
+        }
+        if self.is_gateway() {
+            sink.field_with(FORWARDED_FOR, |out| self.write_forwarded_for(out, request));
+        }
+        if self.is_gateway() {
+            // Writing into memory cannot fail.
+            sink.field_with(EXTERNAL_ADDRESS, |out| _ = write!(out, "{}", self.client));
+        }
+        if let CertificateField::Replaced(_) | CertificateField::Appended(_) = &self.client_certificate {
+            sink.field_with(FORWARDED_CLIENT_CERT, |out| self.client_certificate.write(out, request));
+        }
+        if let Some(id) = &self.request_id {
+            sink.field(REQUEST_ID, id);
+        }
+        if self.counts_attempts() {
+            sink.field(ATTEMPT_COUNT, b"1");
+        }
+        if let Some(introduction) = &self.introduction {
+            introduction.write(sink);
+        }
+    }
+
+    fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
+        write_values(out, FORWARDED_FOR, request);
+        // Writing into memory cannot fail.
+        _ = write!(out, "{}", self.peer);
+    }
+}
+
+/// The address that the outermost of `proxies` trusted ones has seen: each adds the one it sees to
+/// `x-forwarded-for`, and the last of them is the peer. `None` when fewer are there, or it is none.
+fn forwarded_client(request: &impl RequestHead, proxies: u32) -> Option<IpAddr> {
+    let mut values = Vec::new();
+    write_values(&mut values, FORWARDED_FOR, request);
+    let values = std::str::from_utf8(&values).ok()?.strip_suffix(',')?;
+    values.rsplit(',').nth(proxies as usize - 1)?.trim().parse().ok()
+}
+
+fn forwarded_scheme(request: &impl RequestHead) -> Option<&'static str> {
+    match request.header(FORWARDED_PROTO)? {
+        value if value.eq_ignore_ascii_case(b"https") => Some("https"),
+        value if value.eq_ignore_ascii_case(b"http") => Some("http"),
+        _ => None,
+    }
+}
+
+/// Writes the values of a field that the client sent, each with a comma behind it.
+fn write_values(out: &mut Vec<u8>, field: &str, request: &(impl RequestHead + ?Sized)) {
+    request.visit_headers(&mut |name, value| {
+        if name.eq_ignore_ascii_case(field) {
+            out.extend_from_slice(value);
+            out.push(b',');
+        }
+    });
+}
+
+/// Says how often the request has been sent to an endpoint.
+pub(in crate::http) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
+/// Says how long the endpoint has for its answer, in milliseconds.
+pub(in crate::http) const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
+const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
+const REQUEST_ID: &str = "x-request-id";
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
+pub(super) const FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// Fields about the client that are not for the client to write where it is not trusted.
+pub(super) const TOLD_OF_CLIENTS: [&str; 4] =
+    [FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, EXTERNAL_ADDRESS];
+
+/// Shows fields instead of writing them.
+struct Visiting<'v>(&'v mut dyn FnMut(&str, &[u8]));
+
+impl FieldSink for Visiting<'_> {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        (self.0)(name, value);
+    }
+
+    fn field_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut value = Vec::new();
+        write(&mut value);
+        (self.0)(name, &value);
+    }
+}
+
+/// A random UUID of version 4 (RFC 9562 §5.4) as text.
+fn uuid_v4(random: u128) -> [u8; UUID_LEN] {
+    let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let mut text = [b'-'; UUID_LEN];
+    let places = (0..UUID_LEN).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+    for (nibble, place) in places.enumerate() {
+        text[place] = b"0123456789abcdef"[(bits >> (124 - 4 * nibble)) as usize & 0xf];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::{Http1Head, write_request_head};
+
+    #[test]
+    fn request_ids_are_uuids_of_version_4() {
+        assert_eq!(&uuid_v4(0), b"00000000-0000-4000-8000-000000000000");
+        assert_eq!(&uuid_v4(u128::MAX), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    fn forwarded(direction: Direction, head: &str) -> String {
+        let mut slots = http1::HeaderSlots::new();
+        let request =
+            http1::parse_request(head.as_bytes(), &http1::Limits::default(), &mut slots).unwrap().unwrap();
+        let head = Http1Head::new(&request);
+        let added = Added {
+            direction,
+            scheme: "http",
+            peer: "10.0.0.9".parse().unwrap(),
+            client: "10.0.0.9".parse().unwrap(),
+            has_trusted_proxies: false,
+            request_id: (direction == Direction::Gateway || head.header(REQUEST_ID).is_none())
+                .then(|| uuid_v4(0)),
+            client_certificate: CertificateField::Removed,
+            introduction: None,
+        };
+        let mut out = Vec::new();
+        write_request_head(&mut out, &head, &added, request.body, (None, None));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn gateways_replace_what_clients_claim() {
+        let head = "GET /a?b HTTP/1.1\r\nHost: a.com\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
+                    X-Request-Id: mine\r\nConnection: close, x-secret\r\nX-Secret: 1\r\nX-Kept: 2\r\n\
+                    X-Envoy-Attempt-Count: 7\r\nX-Envoy-Ip-Tags: t\r\nX-Envoy-Retry-On: 5xx\r\n\r\n";
+        assert_eq!(
+            forwarded(Direction::Gateway, head),
+            "GET /a?b HTTP/1.1\r\nhost: a.com\r\nX-Kept: 2\r\nx-forwarded-proto: http\r\n\
+             x-forwarded-for: 1.2.3.4,10.0.0.9\r\nx-envoy-external-address: 10.0.0.9\r\nx-request-id: 00000000-0000-4000-8000-000000000000\r\n\
+             x-envoy-attempt-count: 1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn sidecars_only_fill_gaps() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX-Request-Id: mine\r\n\
+                    Content-Length: 3\r\n\r\n";
+        assert_eq!(
+            forwarded(Direction::Outbound, head),
+            "POST / HTTP/1.1\r\nhost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX-Request-Id: mine\r\n\
+             content-length: 3\r\nx-forwarded-proto: http\r\nx-envoy-attempt-count: 1\r\n\r\n"
+        );
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nx-forwarded-proto: https\r\n\r\n";
+        assert!(!forwarded(Direction::Inbound, head).contains("proto: http\r\n"));
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nx-envoy-attempt-count: 2\r\n\r\n";
+        assert!(forwarded(Direction::Inbound, head).contains("x-envoy-attempt-count: 2\r\n"));
+    }
+}
