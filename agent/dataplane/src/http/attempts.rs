@@ -244,15 +244,15 @@ impl<'a> Attempts<'a> {
             return false;
         }
         self.again += 1;
-        // Another endpoint may be fine; one that answered badly deserves a pause.
-        if !unconnected {
+        let is_fresh = self.move_on(lease, (&policy, request.cluster), unconnected);
+        // Another endpoint may be fine; one that was asked before, or others of one that answered badly, get a pause.
+        if !(unconnected && is_fresh) {
             let pause = retry::backoff(&policy, self.again, fastrand::u64(..));
             if self.clock.ends.is_some_and(|ends| ends <= Instant::now() + pause) {
                 return false;
             }
             tokio::time::sleep(pause).await;
         }
-        self.move_on(lease, (&policy, request.cluster), unconnected);
         request.replace_number(ATTEMPT_COUNT, (self.again + 1).into());
         if let Some(left) = self.clock.left() {
             request.replace_number(EXPECTED_TIMEOUT, left);
@@ -261,19 +261,19 @@ impl<'a> Attempts<'a> {
     }
 
     /// Picks the endpoint of the next try: one not tried yet, if there is one. Consistent hashing stays at its own as
-    /// long as that can be connected to.
+    /// long as that can be connected to. Returns whether it is one that was not asked yet.
     fn move_on(
         &mut self,
         lease: &mut Lease,
         (policy, cluster): (&RetryPolicy, snapshot::ClusterId),
         unconnected: bool,
-    ) {
+    ) -> bool {
         let hashed =
             matches!(self.view.snapshot.cluster(cluster).load_balancer, LoadBalancer::ConsistentHash(_));
         if hashed && !unconnected {
-            return;
+            return false;
         }
-        if policy.avoid_previous_hosts || unconnected {
+        if (policy.avoid_previous_hosts || unconnected) && !self.tried.contains(&lease.address) {
             self.tried.push(lease.address);
         }
         let choice = || Choice { draw: fastrand::u64(..), hash: None };
@@ -285,13 +285,15 @@ impl<'a> Attempts<'a> {
                 && let Some(remote) = self.view.pick_elsewhere(cluster, origin, (choice(), elsewhere))
             {
                 lease.move_to(remote);
-                return;
+                return true;
             }
         }
-        let another = self.view.pick_untried(cluster, origin, choice(), &self.tried);
-        if let Some(another) = another.or_else(|| self.view.pick(cluster, origin, choice())) {
+        let untried = self.view.pick_untried(cluster, origin, choice(), &self.tried);
+        let is_fresh = untried.as_ref().is_some_and(|untried| !self.tried.contains(&untried.address));
+        if let Some(another) = untried.or_else(|| self.view.pick(cluster, origin, choice())) {
             lease.move_to(another);
         }
+        is_fresh
     }
 }
 

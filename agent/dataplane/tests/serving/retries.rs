@@ -308,6 +308,16 @@ fn applications_say_what_is_worth_another_try_and_each_is_told_the_time_left() {
     assert!(left[3] < 5000 && asked.iter().all(|request| !request.contains("retry-on")), "{asked:?}");
 }
 
+/// Any number of tries may be asked for; a port where nobody listens refuses each within microseconds.
+#[test]
+fn tries_at_an_endpoint_that_was_asked_before_come_after_a_pause() {
+    let proxy = proxy(&[free_address()], None, Some(policy(12, &[On::ConnectFailure], &[])));
+    let start = Instant::now();
+    assert_eq!(proxy.connect().get("/").status(), "503");
+    // Twelve pauses of 125 ms on average.
+    assert!(start.elapsed() > Duration::from_millis(300), "{:?}", start.elapsed());
+}
+
 #[test]
 fn clients_of_gateways_cannot_set_limits_or_tries() {
     let (upstream, asked) = scripted(&[UNAVAILABLE]);

@@ -196,16 +196,20 @@ fn with_header<R>(request: &impl RequestHead, name: &str, then: impl FnOnce(Opti
     if request.lines(name) < 2 {
         return then(request.header(name));
     }
-    let mut joined = Vec::new();
+    let mut joined: Option<Vec<u8>> = None;
     request.visit_headers(&mut |line, value| {
-        if line.eq_ignore_ascii_case(name) {
-            if !joined.is_empty() {
+        if !line.eq_ignore_ascii_case(name) {
+            return;
+        }
+        match &mut joined {
+            None => joined = Some(value.to_vec()),
+            Some(joined) => {
                 joined.push(b',');
+                joined.extend_from_slice(value);
             }
-            joined.extend_from_slice(value);
         }
     });
-    then(Some(&joined))
+    then(joined.as_deref())
 }
 
 /// Condition on the first value of a query parameter, as it was sent (not percent-decoded).

@@ -27,10 +27,13 @@ pub(in crate::http) fn write_request_head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Puts another number into a field of a head that [`write_request_head`] has written, whatever follows it.
+/// Puts another number into a field of a head that [`write_request_head`] has written. What follows the head, the first
+/// bytes of the body, is never touched.
 pub(in crate::http) fn replace_number(head: &mut Vec<u8>, name: &str, number: u64) {
+    let place = |bytes: &[u8], wanted: &[u8]| bytes.windows(wanted.len()).position(|found| found == wanted);
+    let end = place(head, b"\r\n\r\n").unwrap_or(head.len());
     let start = format!("\r\n{name}: ");
-    let Some(found) = head.windows(start.len()).position(|bytes| bytes == start.as_bytes()) else { return };
+    let Some(found) = place(&head[..end], start.as_bytes()) else { return };
     let value = found + start.len();
     let len = head[value..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     head.splice(value..value + len, number.to_string().into_bytes());
@@ -96,5 +99,14 @@ mod tests {
         let mut head = b"GET / HTTP/1.1\r\nx-envoy-attempt-count: 9\r\n\r\nx-envoy-attempt-count: 9".to_vec();
         replace_number(&mut head, ATTEMPT_COUNT, 10);
         assert_eq!(head, b"GET / HTTP/1.1\r\nx-envoy-attempt-count: 10\r\n\r\nx-envoy-attempt-count: 9");
+    }
+
+    #[test]
+    fn a_body_that_looks_like_the_field_stays_as_it_is() {
+        let written =
+            b"POST / HTTP/1.1\r\ncontent-length: 30\r\n\r\n\r\nx-envoy-attempt-count: 00000\r\n".to_vec();
+        let mut head = written.clone();
+        replace_number(&mut head, ATTEMPT_COUNT, 2);
+        assert_eq!(head, written);
     }
 }

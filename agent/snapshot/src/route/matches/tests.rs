@@ -92,6 +92,7 @@ fn repeated_headers_are_joined() {
     assert!(header(TextMatch::Regex(pattern("1,.*")), false, &lines));
     assert!(!header(TextMatch::Exact("1".into()), false, &lines));
     assert!(header(TextMatch::Exact("1".into()), false, &lines[..2]));
+    assert!(header(TextMatch::Exact(",2".into()), false, &[("x-a", ""), ("x-a", "2")]));
 }
 
 #[test]
