@@ -11,6 +11,7 @@ mod explain;
 mod live;
 #[path = "commands/mesh.rs"]
 mod mesh;
+mod ports;
 #[path = "commands/probes.rs"]
 mod probes;
 #[path = "commands/readiness.rs"]
@@ -20,7 +21,6 @@ mod validate;
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -28,6 +28,8 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::ports::free_port;
 
 fn agent(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_postern-agent"))
@@ -42,10 +44,6 @@ fn printed(arguments: &[&str]) -> String {
     let output = agent(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until something holds.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -10,6 +10,8 @@ use std::{
 };
 
 use tempfile::TempDir;
+
+use crate::ports::free_port;
 
 /// A running gateway; ended with the value.
 pub(crate) struct Agent {
@@ -33,10 +35,6 @@ pub(crate) fn directory() -> TempDir {
         fs::create_dir(directory.path().join(name)).unwrap();
     }
     directory
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Agent {

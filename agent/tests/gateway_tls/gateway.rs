@@ -15,7 +15,8 @@ use rcgen::{
     generate_simple_self_signed,
 };
 
-use crate::agent::{Agent, directory, free_port};
+use crate::agent::{Agent, directory};
+use crate::ports::free_port;
 
 /// A running gateway; ended with the value.
 pub(crate) struct Gateway {

@@ -8,6 +8,8 @@ mod bad_input;
 mod documents;
 mod gateway;
 mod load;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod sessions;
 
 use std::{
@@ -16,8 +18,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use agent::{free_port, has, openssl, text};
+use agent::{has, openssl, text};
 use gateway::{Gateway, write_certificate};
+use ports::free_port;
 
 #[test]
 fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {

@@ -14,9 +14,10 @@ use rustls::{
 };
 
 use crate::{
-    agent::{Agent, directory, free_port, has, text},
+    agent::{Agent, directory, has, text},
     authority::{Authority, Issued, ask, connect},
     bad_input::{gateway, routes},
+    ports::free_port,
 };
 
 /// Many more than workers: the kernel spreads connections over them.

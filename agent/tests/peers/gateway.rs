@@ -2,13 +2,15 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
+
+use crate::ports::free_port;
 
 /// A running gateway; ended with the value.
 pub(crate) struct Gateway {
@@ -22,10 +24,6 @@ impl Drop for Gateway {
         _ = self.process.kill();
         _ = self.process.wait();
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until somebody listens.

@@ -7,6 +7,8 @@
 
 mod gateway;
 mod h2spec;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod system_calls;
 
 use std::{
@@ -14,7 +16,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use gateway::{Gateway, free_port};
+use gateway::Gateway;
+use ports::free_port;
 
 /// An interpreter that can import `package`.
 fn python(package: &str) -> Option<String> {

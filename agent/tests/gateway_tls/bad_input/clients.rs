@@ -10,8 +10,9 @@ use rustls::{
 
 use super::{gateway, outcome, routes, told};
 use crate::{
-    agent::{Agent, directory, free_port},
+    agent::{Agent, directory},
     authority::{Authority, ask, connect},
+    ports::free_port,
 };
 
 /// What is asked of clients, what they do, and what the log says of it.

@@ -6,8 +6,9 @@ use rustls::AlertDescription as Alert;
 
 use super::{gateway, outcome, routes, secret, told};
 use crate::{
-    agent::{Agent, directory, free_port, text},
+    agent::{Agent, directory, text},
     authority::Authority,
+    ports::free_port,
 };
 
 #[test]

@@ -10,8 +10,9 @@ use rustls::{
 
 use super::{gateway, outcome, routes, secret, told};
 use crate::{
-    agent::{Agent, directory, free_port, has, openssl},
+    agent::{Agent, directory, has, openssl},
     authority::Authority,
+    ports::free_port,
 };
 
 /// Certificates and keys for `x.test`, good and bad, as files.

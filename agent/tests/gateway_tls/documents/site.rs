@@ -15,7 +15,8 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use crate::agent::{Agent, directory, free_port, openssl};
+use crate::agent::{Agent, directory, openssl};
+use crate::ports::free_port;
 
 /// Keys of the certificates.
 #[derive(Clone, Copy, Debug)]
