@@ -32,7 +32,11 @@ pub(crate) fn init(options: &LogOptions) -> Result<(), String> {
     _ = FILTER.set(handle);
     let coloured =
         stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = fmt::layer().with_writer(|| Lenient).with_target(false).with_ansi(coloured);
+    let log = fmt::layer()
+        .log_internal_errors(false)
+        .with_writer(|| Lenient)
+        .with_target(false)
+        .with_ansi(coloured);
     let registry = tracing_subscriber::registry().with(filter);
     match options.log_format {
         LogFormat::Text => registry.with(log).init(),

@@ -67,6 +67,8 @@ impl Settings {
         let logs = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(&self.level))
             .with_writer(stderr)
+            // It would be told on standard error as well, and end the process.
+            .log_internal_errors(false)
             .with_target(false);
         let started = if self.json { logs.json().try_init() } else { logs.with_ansi(colours).try_init() };
         if let Err(error) = started {

@@ -147,8 +147,9 @@ impl<'c> Checker<'c, '_> {
         for rule in resources.destination_rules() {
             let host = full_name(&rule.spec.host, rule.meta.namespace(), proxy);
             let seen = visibility::destination_rule(rule, &proxy.namespace).is_some();
-            let is_known =
-                host.contains('*') || self.registry.service(self.registry.resolve(&host)).is_some();
+            let is_known = host.contains('*')
+                || self.registry.hides(&host)
+                || self.registry.service(self.registry.resolve(&host)).is_some();
             if !seen || is_known || !host.ends_with(&of_kubernetes) {
                 continue;
             }
@@ -199,6 +200,9 @@ impl<'c> Checker<'c, '_> {
         let written = full_name(&to.host, vs.meta.namespace(), self.registry.proxy);
         let host = self.registry.resolve(&written);
         let Some(service) = self.registry.service(host) else {
+            if self.registry.hides(host) {
+                return;
+            }
             let problem = Problem::new("there is no such service, so requests are answered 503").found(host);
             let problem = match self.meant(&to.host) {
                 _ if host != written => {

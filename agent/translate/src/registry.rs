@@ -28,6 +28,8 @@ pub(crate) struct Registry<'s> {
     /// Of several with the same name, each has only the ports that no earlier one has.
     pub(crate) services: Vec<KnownService<'s>>,
     by_host: Map<String, Vec<usize>>,
+    /// Full names of services that a Sidecar keeps from the workload: what names them does not concern it.
+    hidden: HashSet<String>,
     /// ExternalName services, by their full names.
     aliases: Map<String, Alias<'s>>,
     /// The names of those, sorted, by what they stand for.
@@ -56,6 +58,7 @@ impl<'s> Registry<'s> {
             proxy,
             services: Vec::new(),
             by_host: Map::default(),
+            hidden: HashSet::new(),
             aliases: Map::default(),
             aliased: Map::default(),
         };
@@ -67,7 +70,7 @@ impl<'s> Registry<'s> {
                     let target = target.trim_end_matches('.').to_ascii_lowercase();
                     registry.aliases.insert(kubernetes::host(object, proxy), Alias { object, target });
                 }
-                Some(_) => {}
+                Some(_) => _ = registry.hidden.insert(kubernetes::host(object, proxy)),
                 None => {
                     let backends = by_service.take(object, &workloads);
                     registry.add(kubernetes::known(object, backends, proxy), scope, findings);
@@ -87,6 +90,7 @@ impl<'s> Registry<'s> {
     fn add(&mut self, mut service: KnownService<'s>, scope: &SidecarScope<'_>, findings: &mut Vec<Finding>) {
         // Its own services tell the proxy what to take for the workload, whatever that may call.
         if !scope.knows(service.meta().namespace(), &service.host) && !self.is_of_workload(&service) {
+            self.hidden.insert(service.host);
             return;
         }
         let same = self.by_host.entry(service.host.clone()).or_default();
@@ -109,6 +113,11 @@ impl<'s> Registry<'s> {
         }
         same.push(self.services.len());
         self.services.push(service);
+    }
+
+    /// Whether there is a service of this full name that a Sidecar keeps from the workload.
+    pub(crate) fn hides(&self, host: &str) -> bool {
+        self.hidden.contains(host)
     }
 
     /// The first service with this full name.

@@ -44,6 +44,14 @@ fn ipv4_is_put_back_when_ipv6_fails() {
     assert!(!has_passthrough_address(&namespace));
 }
 
+#[test]
+fn messages_that_nobody_takes_decide_nothing() {
+    let namespace = namespace_or_skip!();
+    let told = namespace.shell(&format!("{BINARY} -i '*' -b '*' 2>/dev/full; echo $?"));
+    assert_eq!(told.trim(), "0");
+    assert!(namespace.rules().contains("-A ISTIO_OUTPUT"), "{}", namespace.rules());
+}
+
 /// Nftables keeps a table once it was used, also when nothing is in it any more.
 fn without_empty_tables(rules: &str) -> Vec<&str> {
     rules.split_inclusive("COMMIT\n").filter(|table| table.contains("\n-A ")).collect()

@@ -35,6 +35,26 @@ fn a_good_configuration_has_no_findings() {
     }
 }
 
+#[test]
+fn what_a_sidecar_keeps_from_one_workload_is_there_for_others() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: prod}\n\
+                spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}\n---\n\
+                apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a, namespace: prod}\n\
+                spec: {host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}}\n---\n\
+                apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a, namespace: prod}\n\
+                spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}\n---\n\
+                apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: b, namespace: prod}\n\
+                spec: {workloadSelector: {labels: {app: b}}, egress: [{hosts: ['./other.prod.svc.cluster.local']}]}\n";
+    let review_of = |text: &str| {
+        let mut files = Files::new(ReadDefaults::default());
+        files.replace_file("a.yaml", text);
+        let found = review(&files.resources().0, &Credentials::UNSEEN, "cluster.local");
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(review_of(text), Vec::<String>::new());
+    assert_eq!(review_of(&text.replace("host: a", "host: b")).len(), 2, "neither rule names a service");
+}
+
 /// Findings about a Secret with a certificate and a key, whose owner says what is wrong with the two.
 fn with_secret(check: fn(&Certificate) -> Result<(), String>) -> Vec<String> {
     let pem = |label| format!("\"-----BEGIN {label}-----\\nAQID\\n-----END {label}-----\\n\"");
