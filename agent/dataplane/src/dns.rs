@@ -5,6 +5,8 @@
 mod asked;
 mod resolutions;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,7 +30,7 @@ use tokio::{
 };
 
 use self::{
-    asked::Question,
+    asked::{Question, patiently},
     schedule::{News, Schedule},
 };
 
@@ -217,15 +219,11 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
     let mut schedule = Schedule::default();
     let (mut asking, mut answering) = (JoinSet::new(), JoinSet::new());
     let mut waiting: HashMap<Box<str>, Vec<oneshot::Sender<Answer>>, FixedState> = HashMap::default();
-    let named = |name: Box<str>| {
-        let answering = lookup(name.clone());
-        async move { (name, answering.await) }
-    };
     schedule.want(&wanted.borrow_and_update(), Instant::now());
     loop {
         let now = Instant::now();
         for name in schedule.due(now, AT_ONCE.saturating_sub(asking.len())) {
-            asking.spawn(named(name));
+            asking.spawn(outcome(name.clone(), lookup(name)));
         }
         let wait = schedule.next_due().map_or(IDLE, |due| due.saturating_duration_since(now));
         tokio::select! {
@@ -242,12 +240,16 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
                     tell();
                 }
             }
-            // Workers may ask for one name at the same time.
             Some(Question { name, answer }) = questions.recv(), if answering.len() < AT_ONCE => {
+                // Nobody waits any more: looking it up would only keep others waiting.
+                if answer.is_closed() {
+                    continue;
+                }
+                // Workers may ask for one name at the same time.
                 let askers = waiting.entry(name.clone()).or_default();
                 askers.push(answer);
                 if askers.len() == 1 {
-                    answering.spawn(named(name));
+                    answering.spawn(outcome(name.clone(), patiently(lookup(name))));
                 }
             }
             Some(Ok((name, answer))) = answering.join_next() => {
@@ -259,6 +261,15 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// What a look-up comes to. It is a task of its own: one that panics has failed, and whoever waits for it is told.
+async fn outcome(
+    name: Box<str>,
+    looking_up: impl Future<Output = Answer> + Send + 'static,
+) -> (Box<str>, Answer) {
+    let answer = tokio::spawn(looking_up).await.unwrap_or_else(|error| Err(error.to_string()));
+    (name, answer)
 }
 
 /// Says once that a name is not resolved, and once that it is again.
@@ -278,18 +289,3 @@ fn report(name: &str, failed: Option<String>, news: News) {
 
 /// Longest sleep when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_families_are_those_the_workload_has() {
-        let of =
-            |own: &[&str]| NameFamilies::of(&own.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>());
-        assert_eq!(of(&["10.0.0.1"]), NameFamilies::V4First);
-        assert_eq!(of(&["fd00::1"]), NameFamilies::V6First);
-        assert_eq!(of(&["10.0.0.1", "fd00::1"]), NameFamilies::Both);
-        assert_eq!(of(&[]), NameFamilies::V4First);
-    }
-}

@@ -77,6 +77,13 @@ const UNUSED: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A name that could not be resolved is asked for again after so long.
 const RETRY: Duration = Duration::from_secs(5);
+const NOBODY: &str = "nobody resolves names";
+
+/// Awaits an answer for as long as a question may take.
+pub(super) async fn patiently(answering: impl Future<Output = Answer>) -> Answer {
+    let answer = tokio::time::timeout(PATIENCE, answering).await;
+    answer.unwrap_or_else(|_| Err("the name servers did not answer in time".to_owned()))
+}
 
 impl AskedNames {
     pub(crate) fn new(questions: Questions) -> Rc<Self> {
@@ -96,7 +103,8 @@ impl AskedNames {
         match self.look_up(host, now) {
             Found::Named(named) => Ok(Some(named)),
             Found::Nowhere => Err(Unnamed::Refused(LocalReply::NOT_RESOLVED)),
-            Found::Unasked => Err(Unnamed::Unasked(host.into())),
+            Found::Unasked if self.can_ask() => Err(Unnamed::Unasked(host.into())),
+            Found::Unasked => Err(Unnamed::Refused(LocalReply::NOT_RESOLVED)),
         }
     }
 
@@ -111,7 +119,7 @@ impl AskedNames {
             return Found::Unasked;
         };
         known.used = now;
-        if now >= known.fresh_until && !known.asking {
+        if now >= known.fresh_until && !known.asking && self.can_ask() {
             known.asking = true;
             let (names, host) = (Rc::clone(self), Box::<str>::from(host));
             tokio::task::spawn_local(async move { names.resolve(&host).await });
@@ -121,9 +129,12 @@ impl AskedNames {
 
     /// Resolves a name; whoever wants it next finds the outcome.
     pub(crate) async fn resolve(&self, host: &str) {
-        let answer = match tokio::time::timeout(PATIENCE, self.ask(host)).await {
-            Ok(answer) => answer,
-            Err(_) => Err("the name servers did not answer in time".to_owned()),
+        let (answer, answered) = oneshot::channel();
+        let answer = match self.questions.try_send(Question { name: host.into(), answer }) {
+            Ok(()) => patiently(async { answered.await.unwrap_or_else(|_| Err(NOBODY.to_owned())) }).await,
+            // That says nothing of the name.
+            Err(mpsc::error::TrySendError::Full(_)) => return self.leave_unasked(host),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(NOBODY.to_owned()),
         };
         if let Err(error) = &answer {
             tracing::debug!(name = host, error, "cannot resolve");
@@ -131,14 +142,15 @@ impl AskedNames {
         self.learn(host, answer.ok(), Instant::now());
     }
 
-    async fn ask(&self, host: &str) -> Answer {
-        let (answer, answered) = oneshot::channel();
-        let question = Question { name: host.into(), answer };
-        self.questions.try_send(question).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => "too many names are being asked for".to_owned(),
-            mpsc::error::TrySendError::Closed(_) => "nobody resolves names".to_owned(),
-        })?;
-        answered.await.unwrap_or_else(|_| Err("nobody resolves names".to_owned()))
+    /// Whether one more question fits. When none does, new names are refused without being taken for failures.
+    fn can_ask(&self) -> bool {
+        self.questions.capacity() > 0
+    }
+
+    fn leave_unasked(&self, host: &str) {
+        if let Some(known) = self.known.borrow_mut().get_mut(host) {
+            known.asking = false;
+        }
     }
 
     /// Takes an answer, or `None` for a failure: the last good addresses stay.
@@ -184,6 +196,8 @@ fn literal(host: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use snapshot::DynamicDns;
+
     use super::*;
 
     /// Names whose questions nobody answers.
@@ -260,6 +274,31 @@ mod tests {
         assert_eq!(addresses(&names.look_up("1.com", now + UNUSED)), ["10.0.0.1"]);
         names.sweep(at(MAX_NAMES) + UNUSED);
         assert_eq!(names.known.borrow().len(), 1, "the one that was wanted meanwhile");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_says_nothing_of_a_name() {
+        locally(async {
+            let ((names, mut asked), now) = (names(), Instant::now());
+            names.learn("stale.com", answer("10.0.0.1", 30), now - Duration::from_secs(31));
+            let waiting = Rc::clone(&names);
+            tokio::task::spawn_local(async move { waiting.resolve("slow.com").await });
+            tokio::task::yield_now().await;
+            names.resolve("new.com").await;
+            assert_eq!(names.look_up("new.com", now), Found::Unasked, "not a failure of the name");
+            let discovery = Discovery::DynamicDns(DynamicDns { hosts: "*".parse().unwrap(), port: None });
+            let wanted = names.wanted(&discovery, "new.com", now);
+            assert!(matches!(wanted, Err(Unnamed::Refused(LocalReply::NOT_RESOLVED))), "refused, not tried");
+            assert_eq!(addresses(&names.look_up("stale.com", now)), ["10.0.0.1"]);
+            // A question that found the queue full is asked later.
+            names.known.borrow_mut().get_mut("stale.com").unwrap().asking = true;
+            names.resolve("stale.com").await;
+            assert_eq!(&*asked.recv().await.unwrap().name, "slow.com");
+            assert!(matches!(names.wanted(&discovery, "new.com", now), Err(Unnamed::Unasked(_))));
+            assert_eq!(addresses(&names.look_up("stale.com", now)), ["10.0.0.1"]);
+            assert_eq!(&*asked.recv().await.unwrap().name, "stale.com");
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -1,0 +1,90 @@
+use std::sync::Mutex;
+
+use tokio::sync::Semaphore;
+
+use super::*;
+
+#[test]
+fn the_families_are_those_the_workload_has() {
+    let of = |own: &[&str]| NameFamilies::of(&own.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>());
+    assert_eq!(of(&["10.0.0.1"]), NameFamilies::V4First);
+    assert_eq!(of(&["fd00::1"]), NameFamilies::V6First);
+    assert_eq!(of(&["10.0.0.1", "fd00::1"]), NameFamilies::Both);
+    assert_eq!(of(&[]), NameFamilies::V4First);
+}
+
+/// A resolver that looks names up with `lookup`, for as long as the first end of it is there.
+fn resolving<F: Future<Output = Answer> + Send + 'static>(
+    lookup: impl Fn(Box<str>) -> F + Send + 'static,
+) -> (watch::Sender<Names>, Questions) {
+    let (wanted, is_wanted) = watch::channel(Names::default());
+    let (questions, asked) = mpsc::channel(WAITING_QUESTIONS);
+    let task = Task { wanted: is_wanted, resolved: watch::channel(Arc::default()).0, questions: asked };
+    tokio::task::spawn_local(run(task, lookup, || {}));
+    (wanted, questions)
+}
+
+fn ask_for(questions: &Questions, name: &str) -> oneshot::Receiver<Answer> {
+    let (answer, answered) = oneshot::channel();
+    questions.try_send(Question { name: name.into(), answer }).unwrap();
+    answered
+}
+
+async fn answer_to(answered: oneshot::Receiver<Answer>) -> Answer {
+    let waiting = tokio::time::timeout(Duration::from_secs(2), answered);
+    waiting.await.expect("answered in time").expect("answered")
+}
+
+fn good() -> Answer {
+    Ok((vec![[10, 0, 0, 1].into()], Duration::from_secs(30)))
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_looked_up() {
+    let test = async {
+        let (slow, looked_up) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (until, seen) = (Arc::clone(&slow), Arc::clone(&looked_up));
+        let (_wanted, questions) = resolving(move |name| {
+            seen.lock().unwrap().push(name);
+            let until = Arc::clone(&until);
+            async move {
+                until.acquire().await.unwrap().forget();
+                good()
+            }
+        });
+        let under_way: Vec<_> =
+            (0..AT_ONCE).map(|index| ask_for(&questions, &format!("{index}.com"))).collect();
+        while looked_up.lock().unwrap().len() < AT_ONCE {
+            tokio::task::yield_now().await;
+        }
+        for index in 0..5 * AT_ONCE {
+            drop(ask_for(&questions, &format!("given-up-{index}.com")));
+        }
+        let wanted = ask_for(&questions, "wanted.com");
+        slow.add_permits(AT_ONCE + 1);
+        assert_eq!(answer_to(wanted).await, good());
+        for answered in under_way {
+            assert_eq!(answer_to(answered).await, good());
+        }
+        let looked_up = looked_up.lock().unwrap();
+        assert_eq!(
+            (looked_up.len(), looked_up.last().map(|name| &**name)),
+            (AT_ONCE + 1, Some("wanted.com"))
+        );
+    };
+    tokio::task::LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_look_up_that_panics_has_failed_and_the_name_can_be_asked_for_again() {
+    let test = async {
+        let first = Arc::new(Mutex::new(true));
+        let (_wanted, questions) = resolving(move |_| {
+            let panics = std::mem::take(&mut *first.lock().unwrap());
+            async move { if panics { panic!("a look-up of a test") } else { good() } }
+        });
+        assert!(answer_to(ask_for(&questions, "a.com")).await.is_err());
+        assert_eq!(answer_to(ask_for(&questions, "a.com")).await, good());
+    };
+    tokio::task::LocalSet::new().run_until(test).await;
+}
