@@ -138,8 +138,12 @@ impl View {
     ) -> Option<Lease> {
         let described = self.snapshot.cluster(cluster);
         let picked = self.cluster(cluster).pick(described, origin, choice, tried)?;
+        Some(self.identified(picked))
+    }
+
+    fn identified(&self, picked: Lease) -> Lease {
         picked.identify(|endpoint| self.peer(endpoint));
-        Some(picked)
+        picked
     }
 
     /// Who is at an endpoint, as far as the snapshot knows.
@@ -156,7 +160,9 @@ impl View {
         origin: Origin<'_>,
         (choice, asked): (Choice, &[SocketAddr]),
     ) -> Option<Lease> {
-        self.cluster(cluster).pick_elsewhere(self.snapshot.cluster(cluster), origin, (choice, asked))
+        let described = self.snapshot.cluster(cluster);
+        let picked = self.cluster(cluster).pick_elsewhere(described, origin, (choice, asked))?;
+        Some(self.identified(picked))
     }
 
     /// A place among the retries of a cluster; none where the cluster does not count them.
@@ -190,7 +196,7 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use snapshot::{Cluster, Discovery, Endpoint};
+    use snapshot::{Cluster, Discovery, Endpoint, KnownWorkload, Workload};
 
     use super::*;
     use crate::cluster::MAX_ORIGINAL;
@@ -263,6 +269,35 @@ mod tests {
         assert_eq!(elsewhere(&near[..1]).as_deref(), Some("10.0.1.1:80"));
         assert_eq!(elsewhere(&["10.0.0.2:80", "10.0.1.1:80"]).as_deref(), Some("10.0.2.1:80"));
         assert_eq!(elsewhere(&["10.0.0.2:80", "10.0.1.1:80", "10.0.2.1:80"]), None);
+    }
+
+    #[test]
+    fn whoever_is_picked_is_known_by_what_the_snapshot_says() {
+        let place = |priority: u32, address: &str| snapshot::LocalityEndpoints {
+            priority,
+            endpoints: vec![Endpoint::at(address.parse().unwrap())],
+            ..Default::default()
+        };
+        let places = vec![place(0, "10.0.0.1:80"), place(1, "10.0.1.1:80")];
+        let known = [("10.0.0.1", "near"), ("10.0.1.1", "far")].map(|(address, name)| {
+            let workload = Workload { name: name.to_owned(), ..Workload::default() };
+            let principal = "spiffe://td/ns/a/sa/b".into();
+            (address.parse().unwrap(), KnownWorkload { workload: workload.into(), principal })
+        });
+        let draft = Draft {
+            clusters: vec![Cluster::new("a", Discovery::Endpoints(places))],
+            workloads: known.into_iter().collect(),
+            ..Draft::default()
+        };
+        let view = View::empty().next(1, Arc::new(draft.finish()), Default::default());
+        let name = |lease: Option<Lease>| {
+            let peer = view.surroundings.peers.get(lease.unwrap().peer());
+            peer.workload.map(|workload| workload.name.clone())
+        };
+        assert_eq!(name(view.pick(ClusterId(0), somewhere(), drawn(5))).as_deref(), Some("near"));
+        let asked = ["10.0.0.1:80".parse().unwrap()];
+        let elsewhere = view.pick_elsewhere(ClusterId(0), somewhere(), (drawn(5), &asked));
+        assert_eq!(name(elsewhere).as_deref(), Some("far"));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Peers {
     }
 
     /// Who has a number.
-    pub(super) fn get(&self, id: PeerId) -> Peer {
+    pub(crate) fn get(&self, id: PeerId) -> Peer {
         self.0.borrow().list[id.0 as usize].clone()
     }
 }
