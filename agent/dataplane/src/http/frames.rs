@@ -104,6 +104,15 @@ impl FramePump {
         }
     }
 
+    /// Says that no more data comes.
+    ///
+    /// # Errors
+    /// It was base64 whose last group is cut off.
+    fn end_of_data(&self) -> Result<(), PumpError> {
+        let is_whole = self.unbase64.as_ref().is_none_or(|text| text.is_whole());
+        if is_whole { Ok(()) } else { Err(PumpError::Text) }
+    }
+
     /// Keeps what is sent, for another receiver.
     pub(super) fn keep(&mut self) {
         self.kept.begin();
@@ -193,6 +202,7 @@ impl FramePump {
                 Some(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
                 None => {
                     let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
+                    self.end_of_data()?;
                     self.ended = true;
                     match trailers {
                         Some(trailers) => {
@@ -204,7 +214,7 @@ impl FramePump {
                                 None => to.send_trailers(trailers),
                             }
                         }
-                        None => to.send_data(self.converted(Bytes::new())?, true),
+                        None => to.send_data(Bytes::new(), true),
                     }
                 }
             };
@@ -227,6 +237,7 @@ impl FramePump {
                 None => {
                     // Trailers have no place in a body of known length, and HTTP/1 peers rarely want them.
                     let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
+                    self.end_of_data()?;
                     if let Some(trailers) = trailers
                         && let Some(frame) = self.trailer_frame(&trailers)
                     {

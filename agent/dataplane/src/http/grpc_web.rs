@@ -109,7 +109,12 @@ impl Unbase64 {
     /// As [`Self::decode`] for a piece that may be the last one, after which nothing may be missing.
     pub(super) fn decode_last_if(&mut self, is_last: bool, piece: &[u8]) -> Result<Bytes, NotBase64> {
         let decoded = self.decode(piece)?;
-        if is_last && !self.rest.is_empty() { Err(NotBase64) } else { Ok(decoded.into()) }
+        if is_last && !self.is_whole() { Err(NotBase64) } else { Ok(decoded.into()) }
+    }
+
+    /// Whether nothing of a group is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.rest.is_empty()
     }
 }
 

@@ -95,3 +95,21 @@ fn what_is_no_base64_is_refused_and_what_is_not_asked_for_stays() {
         "{untouched:?}"
     );
 }
+
+#[test]
+fn base64_that_is_cut_off_before_trailers_is_refused() {
+    let upstream = Http2Upstream::start(echo);
+    let proxy = gateway(&upstream, UpstreamProtocol::Http2, true);
+    with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let mut status_after = async |text: &'static str| {
+            let mut asked = bodiless("POST", "http://test/s/m");
+            asked.headers_mut().extend(fields(&[("content-type", "application/grpc-web-text")]));
+            let (response, mut to) = sender.send_request(asked, false).unwrap();
+            to.send_data(Bytes::from_static(text.as_bytes()), false).unwrap();
+            to.send_trailers(fields(&[("x-checksum", "1")])).unwrap();
+            response.await.unwrap().status().as_u16()
+        };
+        assert_eq!((status_after("Ym9keQ==").await, status_after("Ym9keQ").await), (200, 400));
+    });
+}
