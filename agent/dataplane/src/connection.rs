@@ -168,15 +168,15 @@ impl Connection {
         }
         let shown = self.session().and_then(|session| session.client.as_ref());
         let principal = shown.map(|shown| Arc::from(shown.principal()));
-        let peer = match (view.snapshot.workloads().at(self.peer.ip()), principal) {
-            (Some(known), principal) => Peer { principal, ..Peer::of(known, false) },
+        let peers = &worker.recorder.peers;
+        let id = match (view.snapshot.workloads().at(self.peer.ip()), principal) {
+            (Some(known), principal) => peers.id(Peer { principal, ..Peer::of(known, false) }),
             (None, Some(principal)) => {
                 let introduced = self.introduction.get().and_then(|said| said.workload.as_ref());
-                Peer::of_principal(principal, introduced)
+                peers.id_of_principal(principal, introduced)
             }
-            (None, None) => Peer::default(),
+            (None, None) => PeerId::default(),
         };
-        let id = worker.recorder.peers.id(peer);
         self.client.set(Some((view.version, id)));
         id
     }

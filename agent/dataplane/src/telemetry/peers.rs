@@ -55,38 +55,70 @@ pub(crate) struct Peers(RefCell<Known>);
 struct Known {
     list: Vec<Peer>,
     ids: HashMap<Peer, PeerId, RandomState>,
+    /// How many peers an identity has said to be.
+    introductions: HashMap<Arc<str>, usize, RandomState>,
 }
 
 /// Peers that one worker keeps apart; those beyond are nobody in particular. Identities come from certificates that an
 /// authority of the mesh has signed, and may still be many.
 const MAX_PEERS: usize = 10_000;
+/// Peers that one identity may say to be, so that none can take the places of all others. Workloads of one service
+/// account and their versions are fewer.
+const MAX_INTRODUCTIONS: usize = 256;
 
 impl Default for Peers {
     fn default() -> Self {
         let ids = HashMap::from_iter([(Peer::default(), PeerId::default())]);
-        Self(RefCell::new(Known { list: vec![Peer::default()], ids }))
+        let list = vec![Peer::default()];
+        Self(RefCell::new(Known { list, ids, introductions: HashMap::default() }))
     }
 }
 
 impl Peers {
     /// The number of a peer.
     pub(crate) fn id(&self, peer: Peer) -> PeerId {
-        let mut known = self.0.borrow_mut();
-        if let Some(id) = known.ids.get(&peer) {
-            return *id;
+        self.0.borrow_mut().id(peer)
+    }
+
+    /// The number of a peer of whom nothing is known but what [`Peer::of_principal`] takes. One that has said to be too
+    /// many is believed no more than its certificate.
+    pub(crate) fn id_of_principal(&self, principal: Arc<str>, introduced: Option<&Arc<Workload>>) -> PeerId {
+        let known = &mut *self.0.borrow_mut();
+        let peer = Peer::of_principal(Arc::clone(&principal), introduced);
+        let plain = Peer::of_principal(Arc::clone(&principal), None);
+        if peer == plain || known.ids.contains_key(&peer) {
+            return known.id(peer);
         }
-        let Ok(next) = u32::try_from(known.list.len()) else { return PeerId::default() };
-        if known.list.len() >= MAX_PEERS {
-            return PeerId::default();
+        let said = known.introductions.get(&principal).copied().unwrap_or_default();
+        if said >= MAX_INTRODUCTIONS {
+            return known.id(plain);
         }
-        known.list.push(peer.clone());
-        known.ids.insert(peer, PeerId(next));
-        PeerId(next)
+        let id = known.id(peer);
+        // Whoever found no place takes none here either.
+        if id != PeerId::default() {
+            known.introductions.insert(principal, said + 1);
+        }
+        id
     }
 
     /// Who has a number.
     pub(crate) fn get(&self, id: PeerId) -> Peer {
         self.0.borrow().list[id.0 as usize].clone()
+    }
+}
+
+impl Known {
+    fn id(&mut self, peer: Peer) -> PeerId {
+        if let Some(id) = self.ids.get(&peer) {
+            return *id;
+        }
+        let Ok(next) = u32::try_from(self.list.len()) else { return PeerId::default() };
+        if self.list.len() >= MAX_PEERS {
+            return PeerId::default();
+        }
+        self.list.push(peer.clone());
+        self.ids.insert(peer, PeerId(next));
+        PeerId(next)
     }
 }
 
@@ -105,6 +137,27 @@ mod tests {
         assert_eq!((id(0), id(MAX_PEERS + 1)), (first, PeerId::default()));
         assert_eq!(peers.get(first).principal.as_deref(), Some("0"));
         assert_eq!(peers.get(PeerId::default()), Peer::default());
+    }
+
+    #[test]
+    fn no_identity_takes_the_places_of_others_by_what_it_says() {
+        let peers = Peers::default();
+        let id = |account: &str, name: &str| {
+            let [name, namespace] = [name, "prod"].map(str::to_owned);
+            let said = Workload { name, namespace, ..Workload::default() };
+            let principal = format!("spiffe://td/ns/prod/sa/{account}");
+            peers.get(peers.id_of_principal(principal.into(), Some(&said.into())))
+        };
+        let name = |peer: Peer| peer.workload.map(|workload| workload.name.clone());
+        for number in 0..MAX_PEERS {
+            id("liar", &number.to_string());
+        }
+        assert_eq!(name(id("liar", "0")).as_deref(), Some("0"), "those that were met stay");
+        let plain = id("liar", "one more");
+        assert_eq!(plain.principal.as_deref(), Some("spiffe://td/ns/prod/sa/liar"));
+        assert_eq!(plain.workload.map(|workload| workload.namespace.clone()).as_deref(), Some("prod"));
+        assert_eq!(name(id("honest", "web")).as_deref(), Some("web"));
+        assert!(peers.0.borrow().list.len() < MAX_INTRODUCTIONS + 5);
     }
 
     #[test]
