@@ -1,19 +1,22 @@
 //! The control loop: changes of the resources are translated and published, listeners that could not be opened are
 //! tried again, and a signal ends it all.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use dataplane::{BindError, DataPlane, DrainTime};
 use resources::{Finding, MeshConfig, ProxyConfig, ResourceSet, Severity};
 use snapshot::Snapshot;
 use sources::{Update, Updates};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
 use translate::{Credentials, MeshOptions, Proxy, ProxyKind, Translation, Translator};
@@ -74,14 +77,33 @@ impl Control {
     /// # Errors
     /// The source of the resources has ended, or a sidecar cannot open its capture ports.
     pub(crate) async fn run(mut self, mut updates: Updates, drain: DrainTime) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+        let mut ending = Ending::listen()?;
+        self.serve(&mut updates, &mut ending).await?;
+        tracing::info!(minimum = ?drain.minimum, limit = ?drain.limit, "draining");
+        self.status.start_draining();
+        let drained = self.plane.drain(drain);
+        tokio::select! {
+            ended = drained => tracing::info!(all_connections_ended = ended, "stopped"),
+            // Endpoints go on coming and going while the last requests are served. Nobody misses what is cut off here.
+            () = self.follow_while_draining(&mut updates) => {}
+            () = ending.signalled() => tracing::info!("stopped at once, asked a second time"),
+        }
+        self.plane.stop();
+        Ok(())
+    }
+
+    /// Serves until somebody asks to end. What is dropped when another thing comes first only waits: a change half
+    /// published would be lost.
+    async fn serve(&mut self, updates: &mut Updates, ending: &mut Ending) -> anyhow::Result<()> {
         let status = Arc::clone(&self.status);
         let mut hourly = tokio::time::interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
         loop {
             let retry = !self.known.refused.is_empty();
             tokio::select! {
-                changed = self.follow(&mut updates) => changed?,
+                changed = updates.changed() => {
+                    changed.map_err(|_| source_ended())?;
+                    self.take_newest(updates).await?;
+                }
                 () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again(),
                 _ = hourly.tick() => {
                     let update = updates.borrow().clone();
@@ -92,47 +114,31 @@ impl Control {
                     self.status.start_draining();
                     self.plane.start_draining();
                 }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                () = status.quit_asked() => break,
+                () = ending.signalled() => return Ok(()),
+                () = status.quit_asked() => return Ok(()),
             }
         }
-        tracing::info!(minimum = ?drain.minimum, limit = ?drain.limit, "draining");
-        self.status.start_draining();
-        let (mut drained, mut is_followed) = (Box::pin(self.plane.drain(drain)), true);
-        loop {
-            tokio::select! {
-                ended = &mut drained => {
-                    tracing::info!(all_connections_ended = ended, "stopped");
-                    break;
-                }
-                // Endpoints go on coming and going while the last requests are served.
-                changed = self.follow(&mut updates), if is_followed => if let Err(error) = changed {
-                    tracing::error!("the configuration is no longer followed: {error:#}");
-                    is_followed = false;
-                },
-                _ = terminate.recv() => {
-                    tracing::info!("stopped at once, asked a second time");
-                    break;
-                }
-                _ = interrupt.recv() => {
-                    tracing::info!("stopped at once, asked a second time");
-                    break;
-                }
-            }
-        }
-        self.plane.stop();
-        Ok(())
     }
 
-    /// Waits for a change of the resources and publishes it.
+    /// Publishes changes, and never ends: that they are no longer followed is no reason to cut requests off.
+    async fn follow_while_draining(&mut self, updates: &mut Updates) {
+        let error = loop {
+            if updates.changed().await.is_err() {
+                break source_ended();
+            }
+            if let Err(error) = self.take_newest(updates).await {
+                break error;
+            }
+        };
+        tracing::error!("the configuration is no longer followed: {error:#}");
+        std::future::pending::<()>().await;
+    }
+
+    /// Publishes the newest resources, if there are any yet.
     ///
     /// # Errors
-    /// Their source has ended, or a sidecar cannot open its capture ports.
-    async fn follow(&mut self, updates: &mut Updates) -> anyhow::Result<()> {
-        if updates.changed().await.is_err() {
-            bail!("the configuration source has ended");
-        }
+    /// A sidecar cannot open its capture ports.
+    async fn take_newest(&mut self, updates: &mut Updates) -> anyhow::Result<()> {
         let update = updates.borrow_and_update().clone();
         match update {
             Some(update) => self.take(&update).await,
@@ -257,6 +263,32 @@ impl Control {
         }
         self.known.refused = texts;
     }
+}
+
+/// The signals that ask to end.
+struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    fn listen() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Resolves when one of them has come since it last did.
+    async fn signalled(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn source_ended() -> anyhow::Error {
+    anyhow!("the configuration source has ended")
 }
 
 /// Logs a finding.
