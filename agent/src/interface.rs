@@ -91,20 +91,32 @@ impl Interface {
     /// connections open must not keep a probe from being answered.
     pub(crate) async fn serve(self, known: Arc<Known>) {
         let Ok(listener) = TcpListener::from_std(self.socket) else { return };
-        let mut running: VecDeque<AbortHandle> = VecDeque::new();
+        let mut running = Running::default();
         loop {
             let Ok((stream, peer)) = listener.accept().await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            if running.len() == MAX_CONNECTIONS
-                && let Some(oldest) = running.pop_front()
-            {
-                oldest.abort();
-            }
+            running.make_room();
             let task =
                 tokio::spawn(serve_connection((stream, Caller(peer.ip())), self.purpose, Arc::clone(&known)));
-            running.push_back(task.abort_handle());
+            running.0.push_back(task.abort_handle());
+        }
+    }
+}
+
+/// Connections being served, the oldest first; some may have ended.
+#[derive(Default)]
+struct Running(VecDeque<AbortHandle>);
+
+impl Running {
+    /// Forgets those that have ended, and ends the oldest if there is still no place for one more.
+    fn make_room(&mut self) {
+        self.0.retain(|connection| !connection.is_finished());
+        if self.0.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
         }
     }
 }
@@ -179,4 +191,33 @@ fn answer(code: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_connection_gives_way_only_to_as_many_that_are_open() {
+        let mut running = Running::default();
+        let oldest = tokio::spawn(pending::<()>());
+        running.0.push_back(oldest.abort_handle());
+        for _ in 0..2 * MAX_CONNECTIONS {
+            running.make_room();
+            let short = tokio::spawn(async {});
+            running.0.push_back(short.abort_handle());
+            short.await.unwrap();
+        }
+        assert!(!oldest.is_finished(), "others came and went");
+        for _ in 1..MAX_CONNECTIONS {
+            running.make_room();
+            running.0.push_back(tokio::spawn(pending::<()>()).abort_handle());
+        }
+        assert!(!oldest.is_finished(), "there was a place for each");
+        running.make_room();
+        assert!(oldest.await.unwrap_err().is_cancelled());
+        assert_eq!(running.0.len(), MAX_CONNECTIONS - 1);
+    }
 }
