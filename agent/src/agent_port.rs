@@ -6,6 +6,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use snapshot::SourceAddresses;
 use tokio::net::TcpStream;
 
 use crate::{
@@ -82,9 +83,13 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
     }
 }
 
-/// Whether the caller is a process of the pod: other pods reach this port, too.
+/// Whether the caller is a process of the pod. Other pods reach this port, too: past the rules from their own addresses,
+/// captured and passed through from loopback ones.
 fn is_from_pod(request: &Request<Bytes>) -> bool {
-    request.extensions().get::<Caller>().is_some_and(|caller| caller.0.to_canonical().is_loopback())
+    request.extensions().get::<Caller>().is_some_and(|caller| {
+        let ip = caller.0.to_canonical();
+        ip.is_loopback() && ip != SourceAddresses::INBOUND.towards(ip)
+    })
 }
 
 /// The proxy's metrics and the application's. One that fails must not hide the other.
@@ -145,6 +150,7 @@ mod tests {
             is_from_pod(&request)
         };
         assert!(from("127.0.0.1") && from("::1") && from("::ffff:127.0.0.1"));
+        assert!(!from("127.0.0.6") && !from("::ffff:127.0.0.6") && !from("::6"), "captured from another pod");
         assert!(!from("10.0.0.1") && !from("::ffff:10.0.0.1") && !is_from_pod(&Request::new(Bytes::new())));
     }
 
