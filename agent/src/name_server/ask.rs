@@ -5,6 +5,10 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use hickory_resolver::proto::{
+    op::{Header, MessageType, Metadata, Query},
+    serialize::binary::{BinDecodable, BinDecoder, DecodeError},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -41,12 +45,28 @@ async fn ask_by_datagram(server: SocketAddr, asked: &[u8]) -> io::Result<Vec<u8>
     let mut answer = vec![0; usize::from(u16::MAX)];
     loop {
         let length = socket.recv(&mut answer).await?;
-        // What answers another question is not for us.
-        if answer.get(..2) == asked.get(..2) {
+        if is_answer(&answer[..length], asked) {
             answer.truncate(length);
             return Ok(answer);
         }
     }
+}
+
+/// Whether a message answers what was asked. One with another number or another question was meant for somebody else, or
+/// somebody guesses at ours.
+fn is_answer(message: &[u8], asked: &[u8]) -> bool {
+    let (Ok((answer, answered)), Ok((question, wanted))) = (beginning(message), beginning(asked)) else {
+        return false;
+    };
+    answer.message_type == MessageType::Response && answer.id == question.id && answered == wanted
+}
+
+/// What a message begins with: its number and kind, and the questions.
+fn beginning(message: &[u8]) -> Result<(Metadata, Vec<Query>), DecodeError> {
+    let mut decoder = BinDecoder::new(message);
+    let Header { metadata, counts } = Header::read(&mut decoder)?;
+    let questions = (0..counts.queries).map(|_| Query::read(&mut decoder)).collect::<Result<_, _>>()?;
+    Ok((metadata, questions))
 }
 
 /// Reads a message behind its length.

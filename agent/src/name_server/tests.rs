@@ -107,7 +107,7 @@ fn the_first_name_of_a_search_is_answered_with_the_services_own() {
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
 }
 
-/// Answers every question with what it was asked, twice: first under another number.
+/// Answers every question with what it was asked, after messages that answer something else or nothing.
 fn echoing() -> SocketAddr {
     let (udp, tcp) = loop {
         let udp = StdSocket::bind("127.0.0.1:0").unwrap();
@@ -124,8 +124,12 @@ fn echoing() -> SocketAddr {
     thread::spawn(move || {
         let mut asked = [0; 4096];
         while let Ok((length, from)) = udp.recv_from(&mut asked) {
-            udp.send_to(&[0; 12], from).unwrap();
-            udp.send_to(&answer(&asked[..length]), from).unwrap();
+            let asked = &asked[..length];
+            let other = question("forged.example.com.", RecordType::A);
+            for message in [&[0; 12][..], &asked[..2], asked, &answer(&other), &answer(asked)[..11], b""] {
+                udp.send_to(message, from).unwrap();
+            }
+            udp.send_to(&answer(asked), from).unwrap();
         }
     });
     thread::spawn(move || {
