@@ -25,6 +25,10 @@ async fn asked(probes: &Probes) -> (u16, String) {
         .header("user-agent", "kube-probe/1.34")
         .header("connection", "close")
         .header("x-sent", "kubelet")
+        .header("expect", "100-continue")
+        .header("keep-alive", "timeout=5")
+        .header("proxy-connection", "keep-alive")
+        .header("trailer", "x-checksum")
         .body(Bytes::new())
         .unwrap();
     let answer = probes.answer(&request).await;
@@ -69,7 +73,9 @@ async fn the_application_is_asked_as_the_kubelet_asked() {
     ] {
         assert_eq!(told.matches(&format!("{line}\r\n")).count(), 1, "{line} in {told}");
     }
-    assert!(!told.contains("x-sent: kubelet"), "{told}");
+    for other in ["x-sent: kubelet", "expect:", "keep-alive", "proxy-connection:", "trailer:"] {
+        assert!(!told.contains(other), "{other} in {told}");
+    }
 }
 
 #[tokio::test]
