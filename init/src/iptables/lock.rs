@@ -62,16 +62,19 @@ impl Locking {
         Self { wait: options.lock_wait, file }
     }
 
+    /// Whether somebody holds the lock now, and so may be changing the tables.
+    pub(crate) fn is_held(&self) -> bool {
+        // What cannot be opened is for iptables to complain of; what is not there nobody holds.
+        File::open(self.path()).is_ok_and(|file| is_locked(&file))
+    }
+
     /// Waits until nobody holds the lock, so that no program has to wait for it that cannot be stopped.
     ///
     /// # Errors
     /// Somebody asked us to stop meanwhile, or somebody holds it all the time.
     pub(crate) fn wait_until_free(&self, stop: &Stop) -> Result<()> {
-        // What cannot be opened is for iptables to complain of; what is not there nobody holds.
         let Ok(file) = File::open(self.path()) else { return Ok(()) };
-        let is_free = stop.try_until(self.wait, "the lock of iptables", || {
-            Ok(!matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
-        })?;
+        let is_free = stop.try_until(self.wait, "the lock of iptables", || Ok(!is_locked(&file)))?;
         if is_free { Ok(()) } else { Err(self.not_had()) }
     }
 
@@ -100,6 +103,11 @@ impl Locking {
         let inode = std::fs::metadata(self.path()).ok()?.ino();
         holder_in(&std::fs::read_to_string("/proc/locks").ok()?, inode)
     }
+}
+
+/// Whether somebody else has locked the file.
+fn is_locked(file: &File) -> bool {
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 /// The process that holds a lock on the file with this inode, in the text of `/proc/locks`.

@@ -10,14 +10,15 @@ use super::iptables::Writer;
 use super::routes::Routes;
 use super::survey::warn_of_shadows;
 use super::{Plan, choose_backend, explanation, readable};
-use crate::backend::{Backend, Look, Means};
+use crate::backend::{self, Backend, Look, Means};
+use crate::iptables::lock::Locking;
 use crate::nftables;
 use crate::stop::Stop;
 
 /// Makes the kernel hold exactly the wanted rules; changes nothing when it does already.
 /// Returns what is in force now: without IPv6, should that have turned out to be unusable.
 pub(super) fn apply(plan: Plan, options: &Options, stop: &Stop) -> Result<Plan> {
-    let backend = choose_backend(options, Look::Quick)?;
+    let backend = settled_backend(options, Look::Quick, stop)?;
     if !backend.untried {
         return apply_by(backend, plan, options, stop);
     }
@@ -27,8 +28,17 @@ pub(super) fn apply(plan: Plan, options: &Options, stop: &Stop) -> Result<Plan> 
             return Err(error);
         }
         tracing::debug!("looking more closely after: {error:#}");
-        apply_by(choose_backend(options, Look::Close)?, plan, options, stop)
+        apply_by(settled_backend(options, Look::Close, stop)?, plan, options, stop)
     })
+}
+
+/// What is to hold the rules, and what it holds once whoever has the lock of iptables is done with changing it.
+fn settled_backend(options: &Options, look: Look, stop: &Stop) -> Result<Backend> {
+    let locking = Locking::new(options);
+    if locking.is_held() && backend::choose(options, look)?.means.takes_lock() {
+        locking.wait_until_free(stop)?;
+    }
+    choose_backend(options, look)
 }
 
 fn apply_by(backend: Backend, plan: Plan, options: &Options, stop: &Stop) -> Result<Plan> {

@@ -1,6 +1,6 @@
 //! Takes away what is ours, by what is in the kernel, whatever flags are given.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use rules::nft::encode;
 use rules::parse::Found;
 use rules::ruleset::Family;
@@ -22,14 +22,15 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
     privileges::keep_needed(false);
     let stop = Stop::listen()?;
     let _lock = namespace::lock(options.lock_wait, &stop)?;
-    let holders = backend::holders();
-    if holders.iter().any(|(means, _)| means.takes_lock()) {
-        Locking::new(options).wait_until_free(&stop)?;
-    }
     let mut failures = Vec::new();
+    let locked =
+        wait_for_lock(options, &stop)?.inspect(|error| failures.push(format!("{error:#}"))).is_some();
     let mut removed = false;
-    for (means, state) in holders {
+    for (means, state) in backend::holders() {
         removed = true;
+        if locked && means.takes_lock() {
+            continue;
+        }
         let results = match means {
             Means::Nftables => vec![nftables::run(&encode::remove())],
             Means::Iptables(flavour) => {
@@ -56,6 +57,21 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
         tracing::info!("nothing of ours found: nothing removed");
     }
     Ok(String::new())
+}
+
+/// Waits for who may be changing rules of ours just now; returns why they cannot be removed if that takes too long.
+///
+/// # Errors
+/// Somebody has asked us to stop meanwhile.
+fn wait_for_lock(options: &Options, stop: &Stop) -> Result<Option<Error>> {
+    let locking = Locking::new(options);
+    if !locking.is_held() || !backend::holders().iter().any(|(means, _)| means.takes_lock()) {
+        return Ok(None);
+    }
+    match locking.wait_until_free(stop) {
+        Err(error) if stop.is_asked()? => Err(error),
+        waited => Ok(waited.err()),
+    }
 }
 
 fn remove(flavour: Flavour, found: &Found, options: &Options) -> Result<()> {

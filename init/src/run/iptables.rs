@@ -40,6 +40,7 @@ impl<'a> Writer<'a> {
     /// Writes both families, and returns what the kernel holds then.
     pub(super) fn write(&self, differences: &[Difference], stop: &Stop) -> Result<[Found; 2]> {
         let documents = self.documents(differences);
+        // For who took it since the rules were read; what they did in between shows when reading again.
         if Means::Iptables(self.flavour).takes_lock() {
             self.locking.wait_until_free(stop)?;
         }

@@ -1,6 +1,6 @@
 //! Cleaning up: everything of ours, nothing of others.
 
-use crate::harness::{injected, namespace_or_skip};
+use crate::harness::{Lock, injected, namespace_or_skip};
 
 /// Rules of others, some of them in the very chains we use.
 const OTHERS: &str = "
@@ -56,6 +56,26 @@ fn both_kinds_of_iptables_are_cleaned() {
     let said = namespace.init(&injected(&["--ipv6", "on"])).ok();
     said.complains(&["another kind of rules holds chains of ours"]);
     namespace.init(&["--cleanup"]).ok();
+    assert!(!namespace.rules().contains("ISTIO"));
+}
+
+#[test]
+fn all_that_needs_no_lock_goes_while_somebody_holds_it() {
+    let namespace = namespace_or_skip!();
+    let before = routes(&namespace);
+    let flags = ["-m", "TPROXY", "-b", "*", "--ipv6", "on", "--force-iptables-binary"];
+    namespace.init(&[&flags[..], &["nft"]].concat()).ok();
+    namespace.init(&[&flags[..], &["legacy"]].concat()).ok();
+    let lock = Lock::new();
+    let mut holder = lock.hold(&namespace, "exec sleep 60");
+    let said = namespace.init_with(&lock.named(), &["--cleanup", "--lock-wait", "300ms"]).exits(1);
+    said.complains(&["not everything could be removed", "the lock of iptables", "--lock-wait"]);
+    assert_eq!(routes(&namespace), before);
+    assert!(!namespace.listing("iptables-nft", "nat").contains("ISTIO"));
+    assert!(namespace.listing("iptables-legacy", "nat").contains("ISTIO"));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    namespace.init_with(&lock.named(), &["--cleanup"]).ok();
     assert!(!namespace.rules().contains("ISTIO"));
 }
 

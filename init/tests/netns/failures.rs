@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{BINARY, Namespace, injected, namespace_or_skip};
+use crate::harness::{BINARY, Lock, Namespace, injected, namespace_or_skip};
 
 /// A directory with one program in it, to stand before the real ones in `PATH`.
 fn imposter(name: &str, script: &str) -> (tempfile::TempDir, String) {
@@ -232,6 +232,25 @@ fn a_held_lock_of_legacy_iptables_is_waited_for_and_then_told() {
     let mut holder = holding("1");
     namespace.init(&flags).ok();
     holder.wait().unwrap();
+}
+
+#[test]
+fn what_the_holder_of_the_lock_changes_is_seen() {
+    let namespace = namespace_or_skip!();
+    let flags = injected(&["--ipv6", "off", "--force-iptables-binary", "legacy"]);
+    namespace.init(&flags).ok();
+    let before = namespace.listing("iptables-legacy", "nat");
+    let lock = Lock::new();
+    let changing =
+        |change: &str| lock.hold(&namespace, &format!("sleep 1; iptables-legacy -w -t nat {change}"));
+    let mut holder = changing("-F ISTIO_OUTPUT");
+    namespace.init_with(&lock.named(), &flags).ok().complains(&["rules written"]);
+    assert_eq!(namespace.listing("iptables-legacy", "nat"), before);
+    assert!(holder.wait().unwrap().success());
+    let mut holder = changing("-A OUTPUT -d 10.1.1.1 -j ISTIO_OUTPUT");
+    namespace.init_with(&lock.named(), &["--cleanup"]).ok();
+    assert!(!namespace.rules().contains("ISTIO"));
+    assert!(holder.wait().unwrap().success());
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// What Istio's injector passes.
 pub(crate) const INJECTED: [&str; 15] = [
@@ -171,6 +172,32 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         // A namespace that cannot be deleted is no reason to hide why a test failed.
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// A lock of iptables of its own: the usual one is every other test's, too.
+pub(crate) struct Lock(tempfile::NamedTempFile);
+
+impl Lock {
+    /// One that nobody holds.
+    pub(crate) fn new() -> Self {
+        Self(tempfile::NamedTempFile::new().unwrap())
+    }
+
+    /// The variable that names it.
+    pub(crate) fn named(&self) -> [(&str, &str); 1] {
+        [("XTABLES_LOCKFILE", self.0.path().to_str().unwrap())]
+    }
+
+    /// A process that holds it while it runs a shell script; returns once it does.
+    pub(crate) fn hold(&self, namespace: &Namespace, script: &str) -> Child {
+        let path = self.0.path().to_str().unwrap();
+        let holder = namespace.command("flock", &["--no-fork", path, "sh", "-euc", script]).spawn().unwrap();
+        while self.0.as_file().try_lock().is_ok() {
+            self.0.as_file().unlock().unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        holder
     }
 }
 
