@@ -188,5 +188,12 @@ fn write_or_dash(entry: &Entry<'_>, part: &Part, out: &mut Vec<u8>) {
     if out.len() == start {
         out.push(b'-');
     }
-    out.truncate(start + max_length.unwrap_or(usize::MAX).min(out.len() - start));
+    if let Some(max_length) = max_length
+        && out.len() - start > max_length
+    {
+        out.truncate(start + max_length);
+        // Of an escape that was cut through, the half would take the quote behind it for its own.
+        let backslashes = out[start..].iter().rev().take_while(|byte| **byte == b'\\').count();
+        out.truncate(out.len() - backslashes % 2);
+    }
 }

@@ -111,6 +111,14 @@ fn times_flags_and_statuses_are_written_as_envoy_does() {
 }
 
 #[test]
+fn a_value_that_is_cut_stays_within_its_quotes() {
+    let format = text("\"%REQ(A):1%\" \"%REQ(A):3%\" \"%REQ(A):4%\"");
+    let request = recorded(&format, &[b"\"\\\""]);
+    let expected = "\"\" \"\\\"\" \"\\\"\\\\\"\n";
+    assert_eq!(written(&entry(Some(&request)), &format), expected);
+}
+
+#[test]
 fn json_has_numbers_texts_nulls_lists_and_objects() {
     let parsed = |value: &str| JsonFormat::Text(snapshot::Format::parse(value).unwrap());
     let list = JsonFormat::List(vec![JsonFormat::Literal("true".to_owned()), parsed("%BYTES_SENT%")]);
