@@ -4,6 +4,8 @@
 //! writes. A reader that does not keep up costs lines, which are counted, never a stalled worker.
 
 mod format;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod recorded;
 
 use std::{

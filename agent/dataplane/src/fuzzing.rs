@@ -1,6 +1,12 @@
-//! What the fuzz targets call: the readers of a connection's first bytes, with what must hold of them.
+//! What the fuzz targets call: readers of what peers send and writers of what is made of it, with what must hold of
+//! them.
 
-use crate::{inspect, proxy_protocol, tls::Hello};
+use snapshot::Format;
+
+use crate::{
+    access_log, http, inspect, proxy_protocol,
+    tls::{ClientCertificate, Hello},
+};
 
 /// Reads bytes as every reader of a connection's beginning does.
 ///
@@ -25,4 +31,34 @@ pub fn read_opening(bytes: &[u8]) {
     if let Ok(Some((_, length))) = proxy_protocol::parse(bytes) {
         assert!(length <= bytes.len());
     }
+}
+
+/// Reads a certificate as one that a client has shown.
+///
+/// # Panics
+/// A reader panics, or what is made of the certificate could end a header field or a log line.
+pub fn read_certificate(der: &[u8]) {
+    let own = ["spiffe://td/ns/a/sa/b".to_owned()];
+    for whole in [false, true] {
+        let Some(shown) = ClientCertificate::of(&der.into(), &own, whole) else { return };
+        for text in [&shown.element, &shown.subject] {
+            assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+        }
+        assert!(shown.element.starts_with("By=spiffe://td/ns/a/sa/b;Hash="), "{}", shown.element);
+    }
+}
+
+/// Fills in the values of a format for a request, and writes the request as it goes to an endpoint.
+///
+/// # Panics
+/// What is sent is not one request with the fields that it should have.
+pub fn change_heads(format: &str, request: &[u8]) {
+    if let Ok(format) = Format::parse(format) {
+        http::fuzzing::change_heads(&format, request);
+    }
+}
+
+/// Access log lines, as text and as JSON, of a request with these bytes in its fields; `None` for what is no format.
+pub fn log_lines(format: &str, fields: &[u8]) -> Option<[Vec<u8>; 2]> {
+    Some(access_log::fuzzing::lines(Format::parse(format).ok()?, fields))
 }

@@ -9,6 +9,8 @@ mod edits;
 mod exchange;
 mod fault;
 mod frames;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod grpc_web;
 mod h1;
 mod h2;

@@ -348,11 +348,13 @@ impl<H: RequestHead> Asked<'_, H> {
 
     fn facts<'f>(&'f self, route: &'f Route, cluster: Option<&'f str>) -> RequestFacts<'f> {
         RequestFacts {
-            connection: self.connection,
+            peer: self.connection.peer,
+            destination: self.connection.destination,
+            server_name: self.connection.server_name(),
             head: self.head,
             added: self.added,
             protocol: self.protocol,
-            start: self.start,
+            start: self.connection.wall_time(self.start),
             route: route.name.as_deref(),
             cluster,
         }

@@ -6,23 +6,27 @@
 use std::{
     io::Write,
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::SystemTime,
 };
 
 use snapshot::{Format, Operator, Piece, RequestHead};
 
 use super::{edits::RequestChanges, head::Added};
-use crate::{connection::Connection, strftime, sys::HOSTNAME};
+use crate::{strftime, sys::HOSTNAME};
 
 /// What is known when a request has been routed.
 #[derive(Clone, Copy)]
 pub(super) struct RequestFacts<'r> {
-    pub(super) connection: &'r Connection,
+    /// Who has connected, and where to.
+    pub(super) peer: SocketAddr,
+    pub(super) destination: SocketAddr,
+    /// From the client hello.
+    pub(super) server_name: Option<&'r str>,
     pub(super) head: &'r dyn RequestHead,
     pub(super) added: &'r Added,
     /// `HTTP/1.1` and the like.
     pub(super) protocol: &'static str,
-    pub(super) start: Instant,
+    pub(super) start: SystemTime,
     pub(super) route: Option<&'r str>,
     pub(super) cluster: Option<&'r str>,
 }
@@ -105,8 +109,7 @@ fn is_of_answer(operator: &Operator) -> bool {
 
 impl RequestFacts<'_> {
     fn value(&self, operator: &Operator, changes: &RequestChanges<'_>) -> Option<Vec<u8>> {
-        let connection = self.connection;
-        let (local, remote) = (connection.destination, self.added.remote(connection.peer));
+        let (local, remote) = (self.destination, self.added.remote(self.peer));
         match operator {
             Operator::RequestHeader(name, other) => self
                 .field(name, changes)
@@ -117,9 +120,7 @@ impl RequestFacts<'_> {
                 Some(value)
             }
             Operator::Environment(name) => std::env::var(name).ok().map(String::into_bytes),
-            Operator::StartTime(format) => {
-                Some(strftime::format(format.as_deref(), connection.wall_time(self.start)))
-            }
+            Operator::StartTime(format) => Some(strftime::format(format.as_deref(), self.start)),
             Operator::Protocol => text(self.protocol),
             Operator::RouteName => self.route.and_then(text),
             Operator::UpstreamCluster => self.cluster.and_then(text),
@@ -128,10 +129,10 @@ impl RequestFacts<'_> {
             Operator::DownstreamLocalPort => text(local.port()),
             Operator::DownstreamRemoteAddress => text(remote),
             Operator::DownstreamRemoteAddressWithoutPort => text(remote.ip()),
-            Operator::DownstreamDirectRemoteAddress => text(connection.peer),
-            Operator::DownstreamDirectRemoteAddressWithoutPort => text(connection.peer.ip()),
+            Operator::DownstreamDirectRemoteAddress => text(self.peer),
+            Operator::DownstreamDirectRemoteAddressWithoutPort => text(self.peer.ip()),
             Operator::DownstreamRemotePort => text(remote.port()),
-            Operator::RequestedServerName => connection.server_name().and_then(text),
+            Operator::RequestedServerName => self.server_name.and_then(text),
             Operator::Hostname => text(HOSTNAME.as_str()),
             Operator::StreamId => self.field("x-request-id", changes),
             _ => None,

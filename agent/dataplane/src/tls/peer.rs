@@ -72,7 +72,7 @@ impl ClientCertificate {
         self.uris.split(',').next().unwrap_or_default()
     }
 
-    fn of(shown: &CertificateDer<'_>, own_uris: &[String], whole: bool) -> Option<Self> {
+    pub(crate) fn of(shown: &CertificateDer<'_>, own_uris: &[String], whole: bool) -> Option<Self> {
         let facts = CertificateFacts::of(shown).ok()?;
         let element = element(shown, &facts, own_uris, whole);
         let uris = uris(&facts).collect::<Vec<_>>().join(",");

@@ -99,6 +99,23 @@ impl Added {
         }
     }
 
+    /// What a gateway adds for a client that is known by its address only.
+    #[cfg(fuzzing)]
+    pub(in crate::http) fn of_gateway(peer: IpAddr) -> Self {
+        let request_id = Some(uuid_v4(fastrand::u128(..)));
+        let client_certificate = CertificateField::Removed;
+        Self {
+            direction: Direction::Gateway,
+            scheme: "http",
+            peer,
+            client: peer,
+            has_trusted_proxies: false,
+            request_id,
+            client_certificate,
+            introduction: None,
+        }
+    }
+
     /// Introduces the workload to the proxy of the mesh that stands before an endpoint, if one does.
     pub(in crate::http) fn introduce(&mut self, connection: &Connection, endpoint: &Upstream) {
         if self.direction != Direction::Inbound && endpoint.is_in_mesh() {
