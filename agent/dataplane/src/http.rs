@@ -44,7 +44,7 @@ use crate::{
 
 pub use self::peer_metadata::PeerMetadata;
 pub(crate) use self::peer_metadata::{PEER_METADATA, PEER_METADATA_ID};
-pub(crate) use self::{downstream::Downstream, h1::Workspaces};
+pub(crate) use self::{downstream::Downstream, h1::Workspaces, kept::Room};
 
 /// Serves a connection whose chain says HTTP, in the version the client speaks.
 pub(crate) async fn serve(mut downstream: Box<Downstream>) {

@@ -20,7 +20,7 @@ use crate::{
     complaints::Complaints,
     dns::{AskedNames, Questions},
     handshakes::Handshakes,
-    http::{PeerMetadata, Workspaces},
+    http::{PeerMetadata, Room, Workspaces},
     pipe::Pipes,
     telemetry::Recorder,
     timer::Timers,
@@ -53,6 +53,8 @@ pub(crate) struct Worker {
     counts: Cell<Counts>,
     draining: Cell<Draining>,
     clock: Cell<Clock>,
+    /// Room for bodies that are kept for another try.
+    pub(crate) kept: Rc<Room>,
     /// Copies of requests under way.
     pub(crate) mirroring: Cell<usize>,
 }
@@ -97,6 +99,7 @@ impl Worker {
             counts: Cell::default(),
             draining: Cell::default(),
             clock: Cell::new(Clock::now()),
+            kept: Rc::default(),
             mirroring: Cell::new(0),
         }
     }

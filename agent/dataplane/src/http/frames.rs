@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -15,7 +16,7 @@ use tokio::io::AsyncWrite;
 use super::{
     exchange::Sent,
     grpc_web::{GrpcWeb, NotBase64, Unbase64},
-    kept::Kept,
+    kept::{Kept, Room},
     pump::PumpError,
 };
 use crate::buffer::LARGE;
@@ -114,8 +115,13 @@ impl FramePump {
     }
 
     /// Keeps what is sent, for another receiver.
-    pub(super) fn keep(&mut self) {
-        self.kept.begin();
+    pub(super) fn keep(&mut self, room: &Rc<Room>) {
+        self.kept.begin(room);
+    }
+
+    /// Lets go of what was kept: there will be no other receiver.
+    pub(super) fn forget(&mut self) {
+        self.kept.forget();
     }
 
     /// Keeps a copy of trailers that pass, for [`Self::kept_trailers`].

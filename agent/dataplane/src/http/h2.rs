@@ -6,6 +6,7 @@ mod stream;
 
 use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll};
 
+use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use h2::{
     RecvStream,
@@ -28,6 +29,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of answers to one connection that wait for the client, beside those of the endpoint's own connection.
 const SEND_BUFFER: usize = 256 * 1024;
+/// Heads of one connection's requests under way, counted as [`head_size`] does: a thousand of 4 KiB.
+const HEADS: usize = 4 * 1024 * 1024;
 /// Requests that a client may take back before they were answered. When it has taken back as many, and more than half
 /// of all it made, it is up to no good (CVE-2023-44487; Envoy's `premature_reset_total_stream_count`).
 const MAX_RESETS: u64 = 500;
@@ -70,6 +73,8 @@ struct Session {
     connection: Connection,
     streams: Cell<u64>,
     active: Cell<usize>,
+    /// Size of the heads of active streams.
+    heads: Cell<usize>,
     /// Whether a stream began or ended lately.
     used: Cell<bool>,
     /// Streams that the client took back before they were answered.
@@ -81,8 +86,9 @@ struct Begun;
 
 impl Session {
     fn new(connection: Connection) -> Rc<Self> {
-        let (streams, active, resets) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        Rc::new(Self { connection, streams, active, used: Cell::new(false), resets })
+        let (streams, active, heads) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let (used, resets) = (Cell::new(false), Cell::new(0));
+        Rc::new(Self { connection, streams, active, heads, used, resets })
     }
 
     async fn serve(self: &Rc<Self>, mut served: Box<Served>, arrival: &Arrival) -> Result<(), h2::Error> {
@@ -139,11 +145,16 @@ impl Session {
     }
 
     /// One task for each stream: what it waits for delays no other.
-    fn spawn(self: &Rc<Self>, request: ::http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn spawn(self: &Rc<Self>, request: ::http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         self.streams.set(self.streams.get() + 1);
-        let active = Active::new(self);
+        let head = head_size(&request);
+        if self.heads.get() + head > HEADS {
+            tracing::debug!(downstream = %self.connection.peer, "HTTP/2 request refused: too large heads under way");
+            return respond.send_reset(h2::Reason::REFUSED_STREAM);
+        }
+        let active = Active::new(self, head);
         tokio::task::spawn_local(async move {
-            let session = &active.0;
+            let session = &active.session;
             if stream::serve(&session.connection, request, respond).await == stream::Ended::Reset {
                 session.resets.set(session.resets.get() + 1);
             }
@@ -160,20 +171,32 @@ impl Session {
     }
 }
 
-/// Counts a stream for as long as its task lives.
-struct Active(Rc<Session>);
+/// What a head counts for: its fields as HPACK counts them (RFC 7541 §4.1).
+fn head_size(request: &::http::Request<RecvStream>) -> usize {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    target + request.headers().iter().map(field).sum::<usize>()
+}
+
+/// Counts a stream and its head for as long as its task lives.
+struct Active {
+    session: Rc<Session>,
+    head: usize,
+}
 
 impl Active {
-    fn new(session: &Rc<Session>) -> Self {
+    fn new(session: &Rc<Session>, head: usize) -> Self {
         session.active.set(session.active.get() + 1);
+        session.heads.set(session.heads.get() + head);
         session.used.set(true);
-        Self(Rc::clone(session))
+        Self { session: Rc::clone(session), head }
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.active.set(self.0.active.get() - 1);
-        self.0.used.set(true);
+        self.session.active.set(self.session.active.get() - 1);
+        self.session.heads.set(self.session.heads.get() - self.head);
+        self.session.used.set(true);
     }
 }

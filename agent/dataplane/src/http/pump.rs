@@ -16,7 +16,7 @@ use super::{
     exchange::Sent,
     frames::poll_room,
     grpc_web::{NotBase64, Unbase64},
-    kept::Kept,
+    kept::{Kept, Room},
 };
 use crate::buffer::{BufferPool, PooledBuffer, SMALL};
 
@@ -84,8 +84,13 @@ impl Pump {
     }
 
     /// Keeps what is sent, for another receiver.
-    pub(super) fn keep(&mut self) {
-        self.kept.begin();
+    pub(super) fn keep(&mut self, room: &Rc<Room>) {
+        self.kept.begin(room);
+    }
+
+    /// Lets go of what was kept: there will be no other receiver.
+    pub(super) fn forget(&mut self) {
+        self.kept.forget();
     }
 
     /// Gets ready for another receiver, which first gets what was [`sent`](Self::sent). False when that is lost.

@@ -78,7 +78,7 @@ impl Session<'_> {
         );
         let policy = forward.forwarding.policy;
         if attempts.keeps_body() || !policy.mirrors.is_empty() {
-            sent.keep();
+            sent.keep(&self.connection.worker().kept);
         }
         let mut out = self.connection.worker().scratch();
         let staged = match forward.version() {
@@ -194,6 +194,9 @@ impl Session<'_> {
             began: Some(answer.began),
             ..Outcome::default().at(forward.lease(), exchange.local())
         };
+        if forward.forwarding.policy.mirrors.is_empty() {
+            sent.forget();
+        }
         record_answer(self.connection, self.line, |name| field_of(out, name));
         let switched = answer.status == SWITCHING_PROTOCOLS;
         if !switched {

@@ -133,7 +133,7 @@ impl Stream<'_> {
         let mut attempts =
             Attempts::new(self.connection, forward.view, &forward.forwarding, (self.grpc, forward.begun));
         if attempts.keeps_body() || !forward.forwarding.policy.mirrors.is_empty() {
-            forward.upload.keep();
+            forward.upload.keep(&self.connection.worker().kept);
         }
         let staged = match forward.version() {
             UpstreamVersion::Http1 => poll_fn(|cx| Poll::Ready(forward.upload.stage(cx, head))).await,
@@ -232,6 +232,9 @@ impl Stream<'_> {
             return Outcome { status, began, flags, details, ..outcome };
         };
         let upload = &mut forward.upload;
+        if forward.forwarding.policy.mirrors.is_empty() {
+            upload.forget();
+        }
         let (moved, sent, grpc_status) = match exchange {
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.body);
