@@ -69,6 +69,59 @@ fn bulk_arrives_whole_through_a_pipe_and_half_closes() {
 }
 
 #[test]
+fn a_server_that_closes_its_side_first_still_gets_bulk() {
+    let worker = worker();
+    let client = async |mut stream: TcpStream| {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer == pattern(BULK_BYTES), "{} bytes, not as sent", answer.len());
+        stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
+    };
+    let server = async |mut stream: TcpStream| {
+        stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert!(received == pattern(BULK_BYTES), "{} bytes, not as sent", received.len());
+    };
+    let (transferred, result) = between(&worker, Limits::default(), client, server);
+    assert!(result.is_ok(), "{result:?}");
+    let whole = BULK_BYTES as u64;
+    assert_eq!(transferred, Transferred { received: whole, sent: whole });
+}
+
+/// What waits for it is what pipe and sockets hold; after its time the connection ends for both sides.
+#[test]
+fn a_receiver_that_never_reads_is_let_go() {
+    let worker = std::rc::Rc::new(worker());
+    let ticking = std::rc::Rc::clone(&worker);
+    let client = async |mut stream: TcpStream| {
+        let bulk = vec![7; 1024 * 1024];
+        let mut sent = 0;
+        let mut pause = tokio::time::interval(Duration::from_millis(300));
+        pause.tick().await;
+        loop {
+            tokio::select! {
+                written = stream.write(&bulk) => match written {
+                    Ok(written) => sent += written,
+                    Err(_) => break,
+                },
+                // Nothing has moved since the last time.
+                _ = pause.tick() => ticking.timers.tick(),
+            }
+        }
+        assert!(sent < 64 * 1024 * 1024, "{sent} bytes were taken");
+    };
+    let server = async |stream: TcpStream| {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        drop(stream);
+    };
+    let limits = Limits { idle: Some(Duration::from_secs(1)), duration: None };
+    let (_, result) = between(&worker, limits, client, server);
+    assert!(matches!(result, Err(RelayError::Idle)), "{result:?}");
+}
+
+#[test]
 fn bulk_is_copied_when_there_is_no_pipe() {
     let worker = worker();
     let lent: Vec<_> = std::iter::from_fn(|| worker.pipes.lend()).collect();

@@ -8,8 +8,13 @@ use std::{
 };
 
 use dataplane::Settings;
+use snapshot::UpstreamProtocol;
 
-use crate::support::{Client, Proxy, Upstream, gateway_draft};
+use crate::{
+    floods::{CONTINUATION, HEADERS, SETTINGS, frame},
+    http2_upstream,
+    support::{Client, Proxy, Upstream, gateway_draft},
+};
 
 /// More than all buffers between two sockets together.
 const FAR_TOO_MUCH: usize = 50_000_000;
@@ -92,4 +97,32 @@ fn an_endpoint_that_never_reads_a_body() {
     };
     let error = ended.expect_err("everything was taken").kind();
     assert!(error != io::ErrorKind::WouldBlock, "the client is held after {uploaded} bytes");
+}
+
+/// Reads a frame; whether it is the head of a request.
+fn is_request(client: &mut Client) -> bool {
+    let head = client.exactly(9);
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    client.exactly(length as usize);
+    head[3] == HEADERS
+}
+
+#[test]
+fn a_head_without_end_in_http_2() {
+    let (gone, noticed) = channel();
+    let upstream = Upstream::start(move |mut client: Client| {
+        client.send(frame(SETTINGS, 0, 0, &[]));
+        client.until(b"SM\r\n\r\n");
+        while !is_request(&mut client) {}
+        // `:status: 200`, and fields that no table remembers.
+        client.send(frame(HEADERS, 0, 1, &[0x88]));
+        let (batch, mut sent) = (frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b").repeat(1000), 0);
+        while sent < FAR_TOO_MUCH && client.0.write_all(&batch).is_ok() {
+            sent += batch.len();
+        }
+        gone.send(sent).unwrap();
+    });
+    let proxy = http2_upstream::gateway(upstream.address, UpstreamProtocol::Http2);
+    assert_eq!(proxy.connect().get("/").status(), "502");
+    assert!(sent(&noticed) < FAR_TOO_MUCH);
 }

@@ -81,7 +81,7 @@ impl Http2Upstream {
     }
 }
 
-fn gateway(upstream: SocketAddr, protocol: UpstreamProtocol) -> Proxy {
+pub(crate) fn gateway(upstream: SocketAddr, protocol: UpstreamProtocol) -> Proxy {
     Proxy::start(dataplane::Settings::default(), |address| {
         let mut draft = gateway_draft(address, &[upstream]);
         draft.clusters[0].protocol = protocol;
