@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     io,
     pin::pin,
     rc::Rc,
@@ -40,7 +40,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// Reads until the client's protocol is clear, or until the server has spoken first.
 ///
 /// After a short silence `dial` connects to where opaque bytes would go; whoever speaks first then decides. When
-/// dialling fails the client is still listened to for a while: it may speak HTTP, which goes elsewhere.
+/// dialling fails the client is still listened to for a while: it may speak HTTP, which goes elsewhere. Where opaque
+/// bytes go nowhere no server could speak first, and a client may take its time.
 ///
 /// # Errors
 /// The client's connection failed, or nobody said anything for `patience`.
@@ -48,7 +49,7 @@ pub(crate) async fn inspect<S, E, D>(
     stream: &mut S,
     pool: &Rc<BufferPool>,
     (deadline, patience): (&Deadline, Duration),
-    dial: impl FnOnce() -> D,
+    dial: impl FnOnce() -> Option<D>,
 ) -> io::Result<Inspected<E>>
 where
     S: Transport,
@@ -60,12 +61,13 @@ where
     let speech = match tokio::time::timeout(SILENCE, client_speech(stream, pool, &mut first)).await {
         Ok(speech) => speech?,
         Err(_) => {
+            // In a box of its own: clients that speak first should not hold room for it.
+            let dialling = dial().map(Box::pin);
             let either = async {
                 tokio::select! {
                     biased;
                     speech = client_speech(stream, pool, &mut first) => speech,
-                    // In a box of its own: clients that speak first should not hold room for it.
-                    () = server_speech(Box::pin(dial()), &early) => Ok(Speech::Opaque),
+                    () = server_speech(dialling, &early) => Ok(Speech::Opaque),
                 }
             };
             deadline.idle_within(patience, pin!(either)).await.map_err(|_| io::ErrorKind::TimedOut)??
@@ -142,11 +144,12 @@ async fn client_speech<S: Transport>(
 }
 
 /// Ends when the dialled server has sent something or closed, or a while after it could not be dialled: a client that
-/// waits for such a server to speak is better told.
+/// waits for such a server to speak is better told. Never ends when there is none to dial.
 async fn server_speech<E: AsMut<UpstreamConnection>>(
-    dialling: impl Future<Output = Option<E>>,
+    dialling: Option<impl Future<Output = Option<E>>>,
     early: &RefCell<Option<E>>,
 ) {
+    let Some(dialling) = dialling else { return pending().await };
     *early.borrow_mut() = dialling.await;
     if early.borrow().is_none() {
         tokio::time::sleep(AFTER_FAILURE).await;

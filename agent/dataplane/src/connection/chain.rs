@@ -166,8 +166,8 @@ async fn inspect_protocol(
     stream: &mut TcpStream,
     view: &View,
 ) -> io::Result<Inspected<Dialled>> {
-    let dial = async || match &connection.filter_chain(view)?.filter {
-        NetworkFilter::Tcp(proxy) => tcp::dial(connection, view, proxy).await.ok(),
+    let dial = || match &connection.filter_chain(view)?.filter {
+        NetworkFilter::Tcp(proxy) => Some(async { tcp::dial(connection, view, proxy).await.ok() }),
         NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
     };
     let worker = connection.worker();

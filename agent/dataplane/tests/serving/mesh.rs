@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpStream},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use dataplane::{PeerMetadata, Settings};
@@ -70,6 +71,15 @@ fn ask_with(
     fields: &str,
     proxy: &Proxy,
     issuer: &Issuer,
+    asking: (Option<&Issued>, &[&str]),
+) -> Result<String, String> {
+    ask_on(Client::connect(proxy.address).0, fields, issuer, asking)
+}
+
+fn ask_on(
+    tcp: TcpStream,
+    fields: &str,
+    issuer: &Issuer,
     (shown, protocols): (Option<&Issued>, &[&str]),
 ) -> Result<String, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -84,7 +94,6 @@ fn ask_with(
     };
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.dangerous().set_certificate_verifier(crate::mutual::trusting());
-    let tcp: TcpStream = Client::connect(proxy.address).0;
     let session = ClientConnection::new(Arc::new(config), ServerName::try_from("a.com").unwrap()).unwrap();
     let mut stream = StreamOwned::new(session, tcp);
     let request = format!("GET / HTTP/1.1\r\nhost: a.com\r\n{fields}\r\n");
@@ -116,6 +125,31 @@ fn a_permissive_port_takes_the_mesh_clear_text_and_tls_that_is_the_applications_
     let stranger = workload(&issuer, "spiffe://elsewhere/ns/b/sa/client");
     assert!(ask(&proxy, &issuer, Some(&stranger), &mesh).is_err());
     assert!(ask(&proxy, &issuer, None, &mesh).is_err());
+}
+
+/// Longer than a silent client is listened to where a server could not be dialled: here nobody is dialled.
+#[test]
+fn a_client_that_is_slow_to_speak_tls_is_not_taken_for_one_of_clear_text() {
+    static APPLICATION: OnceLock<SocketAddr> = OnceLock::new();
+    let issuer = Issuer::new();
+    let web = Upstream::echoing_heads();
+    APPLICATION.set(web.address).unwrap();
+    let settings =
+        Settings { original_destination: |_| Ok(APPLICATION.get().copied()), ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| {
+        let mut draft = inbound(address, web.address, &issuer, false);
+        // A port that is declared as HTTP.
+        let chains = &mut draft.listeners[0].filter_chains;
+        chains.truncate(1);
+        let transport = Some(Transport::RawBuffer);
+        chains.push(http_chain(FilterChainMatch { transport, ..FilterChainMatch::default() }));
+        draft
+    });
+    let silent = Client::connect(proxy.address).0;
+    std::thread::sleep(Duration::from_millis(5500));
+    let peer = workload(&issuer, "spiffe://td/ns/b/sa/client");
+    let answer = ask_on(silent, "", &issuer, (Some(&peer), &["istio-http/1.1", "istio"]));
+    assert_eq!(answer.unwrap(), "HTTP/1.1 200");
 }
 
 #[test]
