@@ -36,14 +36,18 @@ impl Downstream {
     pub(super) async fn await_version(&mut self) -> Option<Spoken> {
         let Self { connection, stream, received, .. } = self;
         let worker = connection.worker();
+        let agreed = connection.session().is_some_and(|session| session.is_http2);
         if received.is_none() {
             let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
             // Who has agreed on HTTP/2 has to begin with the preface (RFC 9113 §3.4), whether there are requests or not.
-            let is_owed = connection.session().is_some_and(|session| session.is_http2);
-            let patience = if is_owed { worker.settings.head_timeout } else { worker.patience() };
+            let patience = if agreed { worker.settings.head_timeout } else { worker.patience() };
             connection.deadline.idle_within(patience, receive).await.ok()?.ok()?;
         }
         let received = received.as_mut()?;
+        if agreed {
+            // Whatever else comes is a mistake that the codec knows how to answer.
+            return Some(Spoken::Http2);
+        }
         let reading = async {
             loop {
                 let bytes = received.filled();
