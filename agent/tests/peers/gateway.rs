@@ -3,11 +3,13 @@
 use std::{
     fs,
     net::TcpStream,
+    path::Path,
     process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
 use crate::ports::free_port;
@@ -17,6 +19,8 @@ pub(crate) struct Gateway {
     directory: TempDir,
     process: Child,
     pub(crate) port: u16,
+    /// The same over TLS.
+    pub(crate) https: u16,
 }
 
 impl Drop for Gateway {
@@ -39,10 +43,17 @@ impl Gateway {
     /// Sends everything to `upstream`, the port of a Service that is called `port_name`, which decides the protocol.
     pub(crate) fn start(upstream: u16, port_name: &str) -> Self {
         let directory = TempDir::new().unwrap();
-        let [port, admin, status] = [(); 3].map(|()| free_port());
+        let [port, https, admin, status] = [(); 4].map(|()| free_port());
         let config = directory.path().join("config");
         fs::create_dir(&config).unwrap();
-        fs::write(config.join("all.yaml"), resources(port, upstream, port_name)).unwrap();
+        write_certificate(directory.path());
+        let files = directory.path().display();
+        let servers = format!(
+            "- {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}\n  \
+             - {{port: {{number: {https}, name: https, protocol: HTTPS}}, hosts: ['*'], tls: {{mode: SIMPLE, \
+             serverCertificate: {files}/crt.pem, privateKey: {files}/key.pem}}}}",
+        );
+        fs::write(config.join("all.yaml"), resources(&servers, upstream, port_name)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
             .args(["proxy", "router", "--config-dir"])
             .arg(&config)
@@ -52,7 +63,8 @@ impl Gateway {
             .spawn()
             .unwrap();
         await_port(port);
-        Self { directory, process, port }
+        await_port(https);
+        Self { directory, process, port, https }
     }
 
     pub(crate) fn process_id(&self) -> u32 {
@@ -64,10 +76,16 @@ impl Gateway {
     }
 }
 
-fn resources(port: u16, upstream: u16, port_name: &str) -> String {
+fn write_certificate(directory: &Path) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(directory.join("crt.pem"), cert.pem()).unwrap();
+    fs::write(directory.join("key.pem"), signing_key.serialize_pem()).unwrap();
+}
+
+fn resources(servers: &str, upstream: u16, port_name: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  servers:\n  \
-         - {{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}\n---\n\
+         {servers}\n---\n\
          apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs}}\nspec: {{hosts: ['*'], \
          gateways: [gw], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n\
          apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\n\

@@ -65,6 +65,11 @@ fn websocket_where_the_version_follows_the_client() {
     talk_through_gateway("websockets", "websocket_echo.py", "auto");
 }
 
+#[test]
+fn the_http_client_and_server_of_python_on_one_connection() {
+    talk_through_gateway("http.server", "http_echo.py", "http");
+}
+
 /// Python's own server, which speaks HTTP/1.0 by default, and curl in every version it has.
 #[test]
 fn curl_in_every_version_and_the_http_server_of_python() {

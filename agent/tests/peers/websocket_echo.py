@@ -1,4 +1,7 @@
-"""A websocket server and a client that reaches it through the gateway: `websocket_echo.py <server port> <gateway port>`."""
+"""A websocket server and a client that reaches it through the proxy: `websocket_echo.py <server> <proxy>`.
+
+Each is an address, or a port of 127.0.0.1.
+"""
 import asyncio
 import sys
 
@@ -10,9 +13,14 @@ async def echo(socket):
         await socket.send(message)
 
 
-async def main(own, gateway):
-    async with websockets.serve(echo, "127.0.0.1", own, max_size=None):
-        async with websockets.connect(f"ws://127.0.0.1:{gateway}/chat?a=b", max_size=None) as socket:
+def address(text):
+    return text if ":" in text else f"127.0.0.1:{text}"
+
+
+async def main(own, proxy):
+    host, port = own.split(":")
+    async with websockets.serve(echo, host, int(port), max_size=None):
+        async with websockets.connect(f"ws://{proxy}/chat?a=b", max_size=None) as socket:
             for message in ["hello", b"\x00\x01", "x" * 1_000_000]:
                 await socket.send(message)
                 assert await socket.recv() == message
@@ -21,5 +29,5 @@ async def main(own, gateway):
             assert socket.close_code == 4001, socket.close_code
 
 
-asyncio.run(asyncio.wait_for(main(int(sys.argv[1]), int(sys.argv[2])), 20))
+asyncio.run(asyncio.wait_for(main(address(sys.argv[1]), address(sys.argv[2])), 20))
 print("ok")
