@@ -1,6 +1,8 @@
 //! Two sidecars that know each other, and what becomes of callers without one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use netns_tests::{Agent, AgentSetup, Network, Pod, Reply, Service, needs_root};
@@ -114,7 +116,7 @@ fn a_permissive_port_serves_callers_without_a_sidecar_and_a_strict_one_does_not(
     agent.write("strict.yaml", STRICT)?;
     // Published within a moment: until then clear text is served.
     let refused = (0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
         call(&plain, server.at(8080), "two").is_err()
     });
     ensure!(refused, "a STRICT port went on serving clear text:\n{}", agent.log());
@@ -126,7 +128,67 @@ fn a_permissive_port_serves_callers_without_a_sidecar_and_a_strict_one_does_not(
     expect_caller(&call(&client, TWO, "two")?, Some(("one", "two")))
 }
 
+/// A port of undeclared protocol takes as long as a client is given to speak first, once for the whole way; nobody else
+/// waits.
+#[test]
+fn whoever_speaks_first_is_heard_through_both_sidecars() -> Result<()> {
+    needs_root!();
+    let (authority, network) = (Authority::new()?, Network::new()?);
+    let (one, two) = (network.pod("one")?, network.pod("two")?);
+    let _apps = (two.banner_app(2525, BANNER)?, two.echo_app(7000)?);
+    let service = |port_name, address, port| {
+        Service::new(port_name, address, port).port_name(port_name).endpoint(two.ip()).selects("two").yaml()
+    };
+    let services = [("tcp-mail", TCP_MAIL, 2525), ("mail", MAIL, 2525), ("echo", ECHO, 7000)];
+    let more: String = services.map(|(name, address, port)| service(name, address, port)).concat();
+    let resources = mesh(&one, &two, &more);
+    let _first = sidecar(&authority, &one, &resources)?;
+    let second = sidecar(&authority, &two, &resources)?;
+    let declared = best_of_ten(|| ensure_is(&one.listen_to(TCP_MAIL, PATIENCE)?, BANNER))?;
+    let detected = best_of_ten(|| ensure_is(&one.listen_to(MAIL, PATIENCE)?, BANNER))?;
+    let client = best_of_ten(|| {
+        let mut stream = one.connect(ECHO)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"hello")?;
+        let mut told = String::new();
+        BufReader::new(&stream).read_line(&mut told)?;
+        ensure!(told.ends_with('\n'), "the echo says {told:?}");
+        Ok(())
+    })?;
+    eprintln!(
+        "a server first: {declared:?} where declared, {detected:?} where detected; the client first: {client:?}"
+    );
+    ensure!(declared < SILENCE && client < SILENCE, "kept waiting: {declared:?}, {client:?}");
+    ensure!((SILENCE..3 * SILENCE).contains(&detected), "{detected:?}");
+    second.access_log_line_with(&["inbound|2525||", "outbound_.2525_._.mail.default.svc.cluster.local"])?;
+    Ok(())
+}
+
+fn ensure_is(found: &str, expected: &str) -> Result<()> {
+    ensure!(found == expected, "heard {found:?}");
+    Ok(())
+}
+
+/// The shortest time that something takes; the machine may be busy.
+fn best_of_ten(attempt: impl Fn() -> Result<()>) -> Result<Duration> {
+    let mut best = Duration::MAX;
+    for _ in 0..10 {
+        let start = Instant::now();
+        attempt()?;
+        best = best.min(start.elapsed());
+    }
+    Ok(best)
+}
+
+const BANNER: &str = "220 mail.example ESMTP\r\n";
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What a client is given to speak first.
+const SILENCE: Duration = Duration::from_millis(50);
+const TCP_MAIL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 25)), 2525);
+const MAIL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 26)), 2525);
+const ECHO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 27)), 7000);
+
 const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
     metadata: {name: strict, namespace: default}\nspec: {mtls: {mode: STRICT}}\n";
-const ONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 21)), 80);
-const TWO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 22)), 80);
+const ONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 21)), 80);
+const TWO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 22)), 80);

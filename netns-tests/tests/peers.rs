@@ -57,19 +57,34 @@ fn nginx_and_curl_between_two_sidecars() -> Result<()> {
 #[test]
 fn grpc_calls_of_all_kinds_through_the_sidecar_out_and_in() -> Result<()> {
     needs_root!();
+    talk_to_itself("grpc", "grpc_echo.py", "grpc")
+}
+
+#[test]
+fn websocket_messages_through_the_sidecar_out_and_in() -> Result<()> {
+    needs_root!();
+    talk_to_itself("websockets", "websocket_echo.py", "http")?;
+    talk_to_itself("websockets", "websocket_echo.py", "auto")
+}
+
+/// Runs a script that serves and asks itself by the address of a Service.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn talk_to_itself(package: &str, script: &str, port_name: &str) -> Result<()> {
     let python = env::var("POSTERN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    if !runs(&python, &["-c", "import grpc"]) {
-        eprintln!("skipped: `{python}` has no package `grpc`; POSTERN_TEST_PYTHON may name one that has");
+    if !runs(&python, &["-c", &format!("import {package}")]) {
+        eprintln!(
+            "skipped: `{python}` has no package `{package}`; POSTERN_TEST_PYTHON may name one that has"
+        );
         return Ok(());
     }
     let network = Network::new()?;
     let pod = network.pod("echo")?;
     pod.intercept()?;
-    let service = Service::new("echo", WEB, 50051).port_name("grpc").endpoint(pod.ip()).selects("echo");
+    let service = Service::new("echo", WEB, 50051).port_name(port_name).endpoint(pod.ip()).selects("echo");
     let setup = AgentSetup::sidecar().labels("app=echo").file("echo.yaml", service.yaml());
     let agent = setup.start(&pod)?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/tests/peers/grpc_echo.py");
-    let said = pod.run(&[&python, script, "0.0.0.0:50051", &WEB.to_string()])?;
+    let script = format!("{}/../agent/tests/peers/{script}", env!("CARGO_MANIFEST_DIR"));
+    let said = pod.run(&[&python, &script, "0.0.0.0:50051", &WEB.to_string()])?;
     ensure!(said == "ok\n", "{said}");
     agent.access_log_line("inbound|50051||").map(drop)
 }
