@@ -1,6 +1,7 @@
 //! A proxy on loopback, fake upstreams named for how they behave, and a client that speaks raw bytes.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -51,8 +52,14 @@ impl Proxy {
     }
 }
 
+/// An address that nobody listens on. Its port is below those that the kernel hands out: no other test gets it by
+/// chance before the proxy listens, beside which it would listen then.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    (0..100)
+        .map(|attempt: u32| 10_000 + (RandomState::new().hash_one(attempt) % 20_000) as u16)
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap()
 }
 
 pub(crate) fn cluster(name: &str, discovery: Discovery) -> Cluster {
