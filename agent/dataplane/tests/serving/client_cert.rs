@@ -112,7 +112,7 @@ fn routed(
     });
     let session = ClientConnection::new(Arc::new(config(&[&server.der], shown)), "a.com".try_into().unwrap());
     let mut client = Client(StreamOwned::new(session.unwrap(), Client::connect(proxy.address).0));
-    let said = "x-forwarded-client-cert: Hash=1\r\nx-forwarded-proto: http\r\nx-forwarded-for: 10.1.1.1\r\n\
+    let said = "x-forwarded-client-cert: Hash=claimed\r\nx-forwarded-proto: http\r\nx-forwarded-for: 10.1.1.1\r\n\
                 x-envoy-external-address: 10.1.1.1\r\n";
     let answer = client.send(format!("GET / HTTP/1.1\r\nhost: a.com\r\n{said}\r\n")).answer();
     answer.status().to_owned()
@@ -123,7 +123,7 @@ fn no_route_is_had_by_claiming_what_another_is() {
     use ForwardClientCert::{AlwaysForwardOnly, AppendForward, ForwardOnly, Sanitize, SanitizeSet};
     let issuer = Issuer::new();
     let client = issuer.client("c.com");
-    let (claimed, whole) = (|| TextMatch::Prefix("Hash=1".to_owned()), || TextMatch::Present);
+    let (claimed, whole) = (|| TextMatch::Prefix("Hash=claimed".to_owned()), || TextMatch::Present);
     let expression = |text: &str| TextMatch::Regex(Pattern::new(text).unwrap());
     let certificate = "x-forwarded-client-cert";
     for (condition, forward, shown, expected) in [
@@ -135,7 +135,7 @@ fn no_route_is_had_by_claiming_what_another_is() {
         // Who shows one is who it proves to be.
         (claimed(), SanitizeSet, Some(&client), "404"),
         (expression("Hash=.*;DNS=c.com"), SanitizeSet, Some(&client), "200"),
-        (expression("Hash=1,Hash=.*;DNS=c.com"), AppendForward, Some(&client), "200"),
+        (expression("Hash=claimed,Hash=.*;DNS=c.com"), AppendForward, Some(&client), "200"),
         (claimed(), ForwardOnly, Some(&client), "200"),
         (whole(), Sanitize, Some(&client), "404"),
     ] {
