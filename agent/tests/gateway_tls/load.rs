@@ -87,9 +87,9 @@ fn rotate(how: Replacing, times: usize) {
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
+                let mut next = Instant::now();
                 while !done.load(Ordering::Relaxed) {
-                    let next = Instant::now()
-                        + Duration::from_secs(1) * CLIENTS as u32 / CONNECTIONS_PER_SECOND as u32;
+                    next += Duration::from_secs(1) * CLIENTS as u32 / CONNECTIONS_PER_SECOND as u32;
                     match ask(&mut connect(&config, gateway.https, "a.com"), "a.com") {
                         Ok(()) => _ = served.fetch_add(1, Ordering::Relaxed),
                         Err(error) => failed.lock().unwrap().push(error),
