@@ -16,6 +16,7 @@ mod h1;
 mod h2;
 mod head;
 mod kept;
+mod messages;
 mod mirror;
 mod peer_metadata;
 mod pump;
@@ -38,7 +39,7 @@ use crate::{
     access_log::{Entry, Recorded, Wanted},
     connection::Connection,
     failure::LocalReply,
-    telemetry::{PeerId, RequestKey},
+    telemetry::{PeerId, RequestKey, RequestSizes},
     upstream::Lease,
 };
 
@@ -98,6 +99,8 @@ pub(crate) struct Outcome<'o> {
     /// Whether the request is a gRPC call.
     grpc: bool,
     grpc_status: Option<u8>,
+    /// Messages of a gRPC call: of the request, and of the answer.
+    messages: (u64, u64),
     /// Whether a fault held the request up (`DI`).
     delayed: bool,
     /// Why no further try was made though one was wanted: `URX` none was left, `UO` too many were under way.
@@ -145,7 +148,13 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         grpc: outcome.grpc.then_some(outcome.grpc_status),
         peer: connection.other_side(outcome.endpoint),
     };
-    connection.worker().recorder.request(key, duration, (outcome.received, outcome.sent));
+    let sizes = RequestSizes {
+        received: outcome.received,
+        sent: outcome.sent,
+        request_messages: outcome.messages.0,
+        response_messages: outcome.messages.1,
+    };
+    connection.worker().recorder.request(key, duration, sizes);
     let Some(log) = connection.log() else { return };
     let entry = Entry {
         start: connection.wall_time(start),

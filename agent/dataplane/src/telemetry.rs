@@ -121,6 +121,8 @@ pub struct RequestMeasures {
     pub request_bytes: Histogram,
     /// Bytes of answer bodies.
     pub response_bytes: Histogram,
+    /// Messages of gRPC calls, of requests and of answers.
+    pub messages: (u64, u64),
 }
 
 impl RequestMeasures {
@@ -129,7 +131,20 @@ impl RequestMeasures {
         self.durations.add(&other.durations);
         self.request_bytes.add(&other.request_bytes);
         self.response_bytes.add(&other.response_bytes);
+        self.messages.0 += other.messages.0;
+        self.messages.1 += other.messages.1;
     }
+}
+
+/// How much went through for a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestSizes {
+    /// Bytes of its body, and of the answer's.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    /// Messages of a gRPC call.
+    pub(crate) request_messages: u64,
+    pub(crate) response_messages: u64,
 }
 
 /// Sums over opaque connections.
@@ -234,12 +249,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Counts a request that has ended.
-    pub(crate) fn request(
-        &self,
-        key: RequestKey<&str, PeerId>,
-        duration: Duration,
-        (received, sent): (u64, u64),
-    ) {
+    pub(crate) fn request(&self, key: RequestKey<&str, PeerId>, duration: Duration, sizes: RequestSizes) {
         let mut requests = self.requests.borrow_mut();
         let has_room = requests.len() < MAX_KEYS;
         let measures = match requests.get_mut(&key) {
@@ -248,8 +258,10 @@ impl Recorder {
             None => return self.lose(),
         };
         measures.durations.record(duration.as_secs_f64() * 1000.0);
-        measures.request_bytes.record(as_f64(received));
-        measures.response_bytes.record(as_f64(sent));
+        measures.request_bytes.record(as_f64(sizes.received));
+        measures.response_bytes.record(as_f64(sizes.sent));
+        measures.messages.0 += sizes.request_messages;
+        measures.messages.1 += sizes.response_messages;
     }
 
     /// Counts something about opaque connections.
@@ -295,6 +307,10 @@ mod tests {
         of_peer(cluster, status, PeerId::default())
     }
 
+    fn sizes(sent: u64) -> RequestSizes {
+        RequestSizes { received: 0, sent, request_messages: 1, response_messages: 2 }
+    }
+
     fn of_peer<P>(cluster: &str, status: u16, peer: P) -> RequestKey<&str, P> {
         RequestKey { cluster, direction: Direction::Outbound, status, flags: "", grpc: None, peer }
     }
@@ -303,9 +319,9 @@ mod tests {
     fn equal_requests_are_counted_together_and_workers_add_up() {
         let recorder = Recorder::default();
         for _ in 0..3 {
-            recorder.request(key("a", 200), Duration::from_micros(700), (0, 2000));
+            recorder.request(key("a", 200), Duration::from_micros(700), sizes(2000));
         }
-        recorder.request(key("a", 503), Duration::from_secs(7200), (1, 0));
+        recorder.request(key("a", 503), Duration::from_secs(7200), sizes(0));
         let mut sum = recorder.so_far();
         sum.add(recorder.so_far());
         assert_eq!(sum.requests.len(), 2);
@@ -313,6 +329,7 @@ mod tests {
         let good = &sum.requests[&of_peer("a", 200, nobody())];
         assert_eq!((good.durations.count(), good.durations.counts[1]), (6, 6));
         assert!((good.durations.sum - 4.2).abs() < 1e-9 && good.response_bytes.counts[10] == 6);
+        assert_eq!(good.messages, (6, 12));
         assert_eq!(sum.requests[&of_peer("a", 503, nobody())].durations.counts[19], 2);
     }
 
@@ -323,7 +340,7 @@ mod tests {
             let recorder = Recorder::default();
             for name in met.chars() {
                 let id = recorder.peers.id(peer(&name.to_string()));
-                recorder.request(of_peer("c", 200, id), Duration::ZERO, (0, 0));
+                recorder.request(of_peer("c", 200, id), Duration::ZERO, sizes(0));
             }
             recorder.so_far()
         });
@@ -345,7 +362,7 @@ mod tests {
     fn the_number_of_keys_is_bounded() {
         let recorder = Recorder::default();
         for index in 0..MAX_KEYS + 5 {
-            recorder.request(key(&index.to_string(), 200), Duration::ZERO, (0, 0));
+            recorder.request(key(&index.to_string(), 200), Duration::ZERO, sizes(0));
         }
         assert_eq!((recorder.so_far().requests.len(), recorder.so_far().lost), (MAX_KEYS, 5));
     }

@@ -30,6 +30,7 @@ pub(crate) fn istio(telemetry: &Telemetry, workload: &Workload, snapshot: Option
     histogram("istio_request_duration_milliseconds", &requests, |measures| &measures.durations, &mut out);
     histogram("istio_request_bytes", &requests, |measures| &measures.request_bytes, &mut out);
     histogram("istio_response_bytes", &requests, |measures| &measures.response_bytes, &mut out);
+    messages(telemetry, &names, &mut out);
     let counters = [
         (
             "istio_tcp_connections_opened_total",
@@ -46,6 +47,23 @@ pub(crate) fn istio(telemetry: &Telemetry, workload: &Workload, snapshot: Option
         }
     }
     out
+}
+
+/// Messages of gRPC calls, which Istio does not tell apart by how the calls end.
+fn messages(telemetry: &Telemetry, names: &Names<'_>, out: &mut String) {
+    let mut calls: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (key, measures) in telemetry.requests.iter().filter(|(key, _)| key.grpc.is_some()) {
+        let sums = calls.entry(names.sides(key.direction, &key.cluster, &key.peer)).or_default();
+        *sums = (sums.0 + measures.messages.0, sums.1 + measures.messages.1);
+    }
+    family("istio_request_messages_total", "counter", out);
+    for (labels, (requests, _)) in &calls {
+        _ = writeln!(out, "istio_request_messages_total{{{labels}}} {requests}");
+    }
+    family("istio_response_messages_total", "counter", out);
+    for (labels, (_, answers)) in &calls {
+        _ = writeln!(out, "istio_response_messages_total{{{labels}}} {answers}");
+    }
 }
 
 fn family(name: &str, kind: &str, out: &mut String) {
@@ -221,6 +239,28 @@ mod tests {
              connection_security_policy=\"unknown\""
         );
         assert!(told(Direction::Inbound, &Peer::default()).ends_with("connection_security_policy=\"none\""));
+    }
+
+    #[test]
+    fn messages_are_told_of_calls_only_and_not_by_how_these_end() {
+        let mut telemetry = Telemetry::default();
+        for (grpc, messages) in [(Some(Some(0)), (1, 4)), (Some(Some(14)), (2, 0)), (None, (0, 0))] {
+            let key = RequestKey {
+                cluster: "outbound|80||a.prod.svc.cluster.local".into(),
+                direction: Direction::Outbound,
+                status: 200,
+                flags: "".into(),
+                grpc,
+                peer: Peer::default(),
+            };
+            telemetry.requests.insert(key, RequestMeasures { messages, ..RequestMeasures::default() });
+        }
+        let text = istio(&telemetry, &Workload::default(), None);
+        let of = |name: &str| -> Vec<&str> { text.lines().filter(|line| line.starts_with(name)).collect() };
+        let [requests, answers] = ["istio_request_messages_total{", "istio_response_messages_total{"].map(of);
+        assert!(requests.len() == 1 && requests[0].ends_with("} 3"), "{requests:?}");
+        assert!(answers.len() == 1 && answers[0].ends_with("} 4"), "{answers:?}");
+        assert!(requests[0].contains("reporter=\"source\"") && !requests[0].contains("grpc_response_status"));
     }
 
     #[test]

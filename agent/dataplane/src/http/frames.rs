@@ -17,9 +17,21 @@ use super::{
     exchange::Sent,
     grpc_web::{GrpcWeb, NotBase64, Unbase64},
     kept::{Kept, Room},
+    messages::Messages,
     pump::PumpError,
 };
 use crate::buffer::LARGE;
+
+/// How much has passed of a body that comes in frames.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Passed {
+    /// Bytes of data, without framing.
+    pub(super) data: u64,
+    /// Messages of a gRPC call.
+    pub(super) messages: u64,
+    /// Status of a gRPC call, from its trailers.
+    pub(super) grpc_status: Option<u8>,
+}
 
 /// A body under way that comes in frames. One that comes as bytes is a [`Pump`](super::pump::Pump).
 pub(super) struct FramePump {
@@ -38,7 +50,9 @@ pub(super) struct FramePump {
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
     /// Status of a gRPC call, from the trailers that have passed.
-    pub(super) grpc_status: Option<u8>,
+    grpc_status: Option<u8>,
+    /// Counts the messages of a gRPC call.
+    messages: Option<Messages>,
     keeps_trailers: bool,
     kept_trailers: Option<HeaderMap>,
     /// How a client of gRPC-Web gets it.
@@ -62,6 +76,7 @@ impl FramePump {
             kept: Kept::default(),
             data: 0,
             grpc_status: None,
+            messages: None,
             keeps_trailers: false,
             kept_trailers: None,
             grpc_web: None,
@@ -79,10 +94,31 @@ impl FramePump {
         self.unbase64 = Some(Box::default());
     }
 
+    /// Counts the messages of a gRPC call from here on, for [`Self::passed`].
+    pub(super) fn count_messages(&mut self, is_grpc: bool) {
+        self.messages = is_grpc.then(Messages::default);
+    }
+
+    /// How much has passed so far.
+    pub(super) fn passed(&self) -> Passed {
+        let messages = self.messages.as_ref().map_or(0, Messages::begun);
+        Passed { data: self.data, messages, grpc_status: self.grpc_status }
+    }
+
     /// Counts what was received, unless it is sent as something else.
-    fn count(&mut self, received: usize) {
+    fn count(&mut self, received: &[u8]) {
         if self.grpc_web.is_none() {
-            self.data += received as u64;
+            self.data += received.len() as u64;
+        }
+        // What is base64 is counted once that is undone.
+        if self.unbase64.is_none() {
+            self.count_messages_of(received);
+        }
+    }
+
+    fn count_messages_of(&mut self, data: &[u8]) {
+        if let Some(messages) = &mut self.messages {
+            messages.pass(data);
         }
     }
 
@@ -95,7 +131,11 @@ impl FramePump {
 
     fn converted(&mut self, data: Bytes) -> Result<Bytes, PumpError> {
         match (&mut self.unbase64, self.grpc_web) {
-            (Some(text), _) => text.decode_last_if(self.ended, &data).map_err(|NotBase64| PumpError::Text),
+            (Some(text), _) => {
+                let decoded = text.decode_last_if(self.ended, &data).map_err(|NotBase64| PumpError::Text)?;
+                self.count_messages_of(&decoded);
+                Ok(decoded)
+            }
             (None, Some(web)) => {
                 let encoded = web.encoded(data);
                 self.data += encoded.len() as u64;
@@ -199,7 +239,7 @@ impl FramePump {
             let sent = match ready!(self.from.poll_data(cx)) {
                 Some(Ok(data)) => {
                     release(&mut self.from, data.len());
-                    self.count(data.len());
+                    self.count(&data);
                     self.ended = self.from.is_end_stream();
                     let data = self.converted(data)?;
                     self.kept.note(&data);
@@ -235,7 +275,7 @@ impl FramePump {
             match ready!(self.from.poll_data(cx)) {
                 Some(Ok(data)) => {
                     release(&mut self.from, data.len());
-                    self.count(data.len());
+                    self.count(&data);
                     let data = self.converted(data)?;
                     self.take(&data);
                 }

@@ -17,6 +17,7 @@ use super::{
     frames::poll_room,
     grpc_web::{NotBase64, Unbase64},
     kept::{Kept, Room},
+    messages::Messages,
 };
 use crate::buffer::{BufferPool, PooledBuffer, SMALL};
 
@@ -38,6 +39,8 @@ pub(super) struct Pump {
     kept: Kept,
     /// Undoes base64 on the way into frames, if there is any.
     unbase64: Option<Box<Unbase64>>,
+    /// Counts the messages of a gRPC call.
+    messages: Option<Box<Messages>>,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
 }
@@ -74,6 +77,7 @@ impl Pump {
             abandoned: false,
             kept: Kept::default(),
             unbase64: None,
+            messages: None,
             data: 0,
         }
     }
@@ -81,6 +85,23 @@ impl Pump {
     /// Takes the body for base64, which frames do not have.
     pub(super) fn unbase64(&mut self) {
         self.unbase64 = Some(Box::default());
+    }
+
+    /// Counts the messages of a gRPC call from here on.
+    pub(super) fn count_messages(&mut self, is_grpc: bool) {
+        self.messages = is_grpc.then(Box::default);
+    }
+
+    /// Messages that have passed.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages.as_ref().map_or(0, |messages| messages.begun())
+    }
+
+    fn count(&mut self, data: &[u8]) {
+        self.data += data.len() as u64;
+        if let Some(messages) = &mut self.messages {
+            messages.pass(data);
+        }
     }
 
     /// Keeps what is sent, for another receiver.
@@ -188,12 +209,17 @@ impl Pump {
         let decoded = self.decoder.decode(buffer.filled()).map_err(PumpError::Body)?;
         let data = Bytes::copy_from_slice(&buffer.filled()[decoded.data]);
         buffer.consume(decoded.consumed);
-        self.data += data.len() as u64;
         self.ended = decoded.done;
-        match &mut self.unbase64 {
-            Some(text) => text.decode_last_if(self.ended, &data).map_err(|NotBase64| PumpError::Text),
-            None => Ok(data),
+        let Some(text) = &mut self.unbase64 else {
+            self.count(&data);
+            return Ok(data);
+        };
+        self.data += data.len() as u64;
+        let decoded = text.decode_last_if(self.ended, &data).map_err(|NotBase64| PumpError::Text)?;
+        if let Some(messages) = &mut self.messages {
+            messages.pass(&decoded);
         }
+        Ok(decoded)
     }
 
     fn poll_write<W: AsyncWrite + Unpin>(
@@ -240,7 +266,7 @@ impl Pump {
         let decoded = self.decoder.decode(buffer.filled())?;
         if self.verbatim {
             self.ready = decoded.data.len();
-            self.data += decoded.data.len() as u64;
+            self.count(&buffer.filled()[decoded.data]);
             self.ended = decoded.done;
             return Ok(());
         }
@@ -253,7 +279,7 @@ impl Pump {
     }
 
     fn append(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        self.data += data.len() as u64;
+        self.count(data);
         if self.chunks {
             http1::write_chunk(out, data);
         } else {

@@ -11,6 +11,7 @@ mod dns;
 mod dynamic_names;
 mod envoy;
 mod floods;
+mod grpc_calls;
 mod grpc_web;
 mod handshakes;
 mod hostile_endpoints;

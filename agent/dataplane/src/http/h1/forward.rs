@@ -23,6 +23,7 @@ use crate::{
         Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
         exchange::{Broken, Exchange, Outgoing, OutgoingHead, RequestBody, UpstreamVersion, body_outcome},
+        frames::Passed,
         head::{AnswerFields, AnswerHead},
         mirror::{self, Copied},
         pump::{Pump, PumpError},
@@ -70,6 +71,7 @@ impl Session<'_> {
         if forward.asked.grpc_web.is_some_and(|web| web.asks_in_text) {
             sent.unbase64();
         }
+        sent.count_messages(forward.asked.grpc);
         let mut attempts = Attempts::new(
             self.connection,
             forward.view,
@@ -105,10 +107,12 @@ impl Session<'_> {
         }
         self.connection.worker().recycle(out);
         let received = outcome.received.max(sent.data);
+        let messages = (sent.messages(), outcome.messages.1);
         (
             next,
             Outcome {
                 received,
+                messages,
                 ..attempts.told_in(outcome, (forward.start, sent.is_done(), forward.version()))
             },
         )
@@ -198,15 +202,18 @@ impl Session<'_> {
             sent.forget();
         }
         record_answer(self.connection, self.line, |name| field_of(out, name));
+        let status_in_head = forward.asked.grpc.then(|| field_of(out, "grpc-status")).flatten();
+        let status_in_head = status_in_head.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let switched = answer.status == SWITCHING_PROTOCOLS;
         if !switched {
             Lasting { keep_alive: answer.keep_alive, ..forward.asked.lasting }.write(out);
         }
         out.extend_from_slice(b"\r\n");
-        let (moved, received) = match exchange {
+        let (moved, passed) = match exchange {
             Exchange::Http1(exchange) if switched => return self.switch(exchange, out, outcome).await,
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.framing);
+                body.count_messages(forward.asked.grpc);
                 let buffers = &self.connection.worker().buffers;
                 let answered = exchange.answered.get_or_insert_with(|| buffers.small());
                 let moved = match body.stage(answered, out) {
@@ -219,15 +226,15 @@ impl Session<'_> {
                 if moved.is_ok() && sent.is_done() && answer.reusable {
                     exchange.release(forward.lease());
                 }
-                (moved, body.data)
+                (moved, Passed { data: body.data, messages: body.messages(), grpc_status: None })
             }
             // In a box of its own: other connections should not hold room for it.
             Exchange::Http2(exchange) => {
-                let mut received = 0;
-                let form = (answer.framing, answer.grpc_web);
-                let moving = self.move_frames(exchange, sent, (form, &mut received), out);
+                let mut passed = Passed::default();
+                let form = (answer.framing, forward.asked.grpc, answer.grpc_web);
+                let moving = self.move_frames(exchange, sent, (form, &mut passed), out);
                 let moved = Box::pin(in_time(deadline, moving)).await;
-                (moved, received)
+                (moved, passed)
             }
         };
         let whole = moved.is_ok() && sent.is_done();
@@ -236,7 +243,9 @@ impl Session<'_> {
             linger(self.connection, self.stream).await;
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
-        (next, Outcome { flags, details, sent: received, ..outcome })
+        let Passed { data: sent, messages, grpc_status } = passed;
+        let grpc_status = status_in_head.or(grpc_status);
+        (next, Outcome { flags, details, sent, messages: (0, messages), grpc_status, ..outcome })
     }
 
     async fn give_up(

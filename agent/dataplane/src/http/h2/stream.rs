@@ -24,7 +24,7 @@ use crate::{
         attempts::{Attempts, Unanswered, in_time},
         edits::AnswerChanges,
         exchange::{Broken, Exchange, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome},
-        frames::{FramePump, grpc_status},
+        frames::{FramePump, Passed, grpc_status},
         grpc_web::GrpcWeb,
         head::{AnswerFields, AnswerHead},
         log,
@@ -79,6 +79,7 @@ pub(super) async fn serve(
             if grpc_web.is_some_and(|web| web.asks_in_text) {
                 upload.unbase64();
             }
+            upload.count_messages(grpc);
             let begun = if delayed { Instant::now() } else { start };
             let mut forward = Forward { view: &view, forwarding, begun, upload, length, http2_head };
             stream.forward(&mut forward, &mut out).await
@@ -163,8 +164,13 @@ impl Stream<'_> {
         if !mirrored && forward.upload.is_done() && forward.upload.rewind() {
             self.mirror(forward, head);
         }
-        let (received, ended) = (forward.upload.data, forward.upload.is_done());
-        Outcome { received, ..attempts.told_in(outcome, (self.start, ended, forward.version())) }
+        let (upload, ended) = (forward.upload.passed(), forward.upload.is_done());
+        let messages = (upload.messages, outcome.messages.1);
+        Outcome {
+            received: upload.data,
+            messages,
+            ..attempts.told_in(outcome, (self.start, ended, forward.version()))
+        }
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
@@ -235,30 +241,32 @@ impl Stream<'_> {
         if forward.forwarding.policy.mirrors.is_empty() {
             upload.forget();
         }
-        let (moved, sent, grpc_status) = match exchange {
+        let (moved, passed) = match exchange {
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.body);
+                body.count_messages(self.grpc);
                 let moved = self.move_bytes(&mut exchange, upload, &mut body, &mut client);
                 let moved = in_time(deadline, moved).await;
                 if moved.is_ok() && upload.is_done() && answer.reusable {
                     exchange.release(&forward.forwarding.lease);
                 }
-                (moved, body.data, None)
+                (moved, Passed { data: body.data, messages: body.messages(), grpc_status: None })
             }
             Exchange::Http2(exchange) => {
-                let (mut sent, mut status) = (0, None);
-                let passed = ((answer.body, answer.grpc_web), &mut sent, &mut status);
-                let moving = self.move_frames(exchange, upload, passed, &mut client);
+                let mut passed = Passed::default();
+                let form = ((answer.body, answer.grpc_web), &mut passed);
+                let moving = self.move_frames(exchange, upload, form, &mut client);
                 let moved = Box::pin(in_time(deadline, moving)).await;
-                (moved, sent, status)
+                (moved, passed)
             }
         };
         if moved.is_err() {
             client.send_reset(h2::Reason::INTERNAL_ERROR);
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
-        let grpc_status = trailers_only.or(grpc_status);
-        Outcome { status, began, flags, details, sent, grpc_status, ..outcome }
+        let grpc_status = trailers_only.or(passed.grpc_status);
+        let (sent, messages) = (passed.data, (0, passed.messages));
+        Outcome { status, began, flags, details, sent, messages, grpc_status, ..outcome }
     }
 
     /// An answer of our own.

@@ -12,7 +12,7 @@ use crate::{
     http::{
         Outcome,
         exchange::{Http1Exchange, Http2Exchange, Uplink},
-        frames::FramePump,
+        frames::{FramePump, Passed},
         grpc_web::GrpcWeb,
         h1::{
             Next, Session,
@@ -47,17 +47,19 @@ impl Session<'_> {
         .await
     }
 
-    /// As [`Self::move_bodies`], with an answer that comes in frames. Tells in `passed` how much the client got of it.
+    /// As [`Self::move_bodies`], with an answer that comes in frames, of gRPC or not. Tells in `passed` how much the client
+    /// got of it.
     pub(super) async fn move_frames(
         &mut self,
         exchange: Http2Exchange,
         sent: &mut Pump,
-        ((framing, grpc_web), passed): ((BodyLength, Option<GrpcWeb>), &mut u64),
+        ((framing, grpc, grpc_web), passed): ((BodyLength, bool, Option<GrpcWeb>), &mut Passed),
         out: &mut Vec<u8>,
     ) -> Result<(), PumpError> {
         let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
         let mut body = FramePump::new(from, framing);
         body.encode(grpc_web);
+        body.count_messages(grpc);
         poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await?;
         write_head(self.connection, self.stream, out).await?;
         self.while_moving(sent, |cx, mut sending| {
@@ -65,7 +67,7 @@ impl Session<'_> {
                 return (Poll::Ready(Err(error)), body.data);
             }
             let moved = body.poll(cx, sending.stream);
-            *passed = body.data;
+            *passed = body.passed();
             (moved, body.data)
         })
         .await

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::http::{
     exchange::{Http1Exchange, Http2Exchange, Uplink},
-    frames::FramePump,
+    frames::{FramePump, Passed},
     grpc_web::GrpcWeb,
     pump::{Pump, PumpError},
     record_trailers, wants_trailers,
@@ -42,24 +42,25 @@ impl Stream<'_> {
         .await
     }
 
-    /// Tells in `sent` how much of the answer the client got, and in `status` what became of a gRPC call.
+    /// Tells in `passed` how much of the answer the client got.
     pub(super) async fn move_frames(
         &mut self,
         exchange: Http2Exchange,
         upload: &mut FramePump,
-        ((length, grpc_web), sent, status): ((BodyLength, Option<GrpcWeb>), &mut u64, &mut Option<u8>),
+        ((length, grpc_web), passed): ((BodyLength, Option<GrpcWeb>), &mut Passed),
         client: &mut SendStream<Bytes>,
     ) -> Result<(), PumpError> {
         let Some((mut to, from, _room)) = exchange.into_streams() else { return Err(PumpError::Read) };
         let mut body = FramePump::new(from, length);
         body.encode(grpc_web);
+        body.count_messages(self.grpc);
         if wants_trailers(self.connection) {
             body.keep_trailers();
         }
         let moving = self.while_moving(|cx| {
             let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
             let moved = body.poll_frames(cx, client);
-            (*sent, *status) = (body.data, body.grpc_status);
+            *passed = body.passed();
             (sending, moved, upload.data + body.data)
         });
         let moved = moving.await;
