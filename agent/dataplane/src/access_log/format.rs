@@ -127,6 +127,18 @@ fn part(operator: &Operator, max_length: Option<usize>) -> Part {
     Part::Text(value.chars().take(max_length.unwrap_or(usize::MAX)).collect())
 }
 
+impl Part {
+    /// Whether the value holds a peer's bytes as they came. Of names in certificates and of what the network says they
+    /// are escaped already.
+    fn is_of_peer(&self) -> bool {
+        matches!(
+            self,
+            Self::Field(..)
+                | Self::Operator(Operator::DownstreamPeerUriSan | Operator::RequestedServerName, _)
+        )
+    }
+}
+
 impl SlotNames {
     /// The slot of what an operator shows, if that is a field to remember.
     fn of(&mut self, operator: &Operator) -> Option<Slot> {
@@ -185,6 +197,9 @@ fn write_or_dash(entry: &Entry<'_>, part: &Part, out: &mut Vec<u8>) {
         return out.extend_from_slice(text.as_bytes());
     }
     let max_length = entry.write_part(part, out);
+    if part.is_of_peer() {
+        make_harmless(start, out);
+    }
     if out.len() == start {
         out.push(b'-');
     }
@@ -195,5 +210,15 @@ fn write_or_dash(entry: &Entry<'_>, part: &Part, out: &mut Vec<u8>) {
         // Of an escape that was cut through, the half would take the quote behind it for its own.
         let backslashes = out[start..].iter().rev().take_while(|byte| **byte == b'\\').count();
         out.truncate(out.len() - backslashes % 2);
+    }
+}
+
+/// Escapes a peer's bytes, from `start` on, so that they may stand between quotes: nothing in them can end the field or
+/// the line.
+fn make_harmless(start: usize, out: &mut Vec<u8>) {
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && !matches!(byte, b'"' | b'\\');
+    if !out[start..].iter().all(is_plain) {
+        let bytes = out.split_off(start);
+        out.extend(bytes.escape_ascii());
     }
 }

@@ -22,8 +22,8 @@ fn line(format: &LogFormat, fields: &[u8]) -> Vec<u8> {
     let said = String::from_utf8_lossy(next()).into_owned();
     let request = request(format, next);
     let client =
-        ClientCertificate { subject: "CN=a\\,b".to_owned(), uris: said.clone(), element: String::new() };
-    let session = Session { version: "TLSv1.3", is_http2: false, client: Some(client.into()) };
+        ClientCertificate { subject: "CN=a\\,b".to_owned(), uris: said.clone(), ..Default::default() };
+    let session = Session { version: "TLSv1.3", client: Some(client.into()), ..Session::default() };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     let entry = Entry {
         start: SystemTime::UNIX_EPOCH,

@@ -1,4 +1,7 @@
+use std::rc::Rc;
+
 use super::*;
+use crate::tls::ClientCertificate;
 
 fn recorded(format: &LogFormat, fields: &[&[u8]]) -> Recorded {
     let mut recorded = Recorded::default();
@@ -140,6 +143,29 @@ fn json_has_numbers_texts_nulls_lists_and_objects() {
     );
     let json = written(&entry(None), &LogFormat::default_json());
     assert!(json.starts_with("{\"authority\":null,\"bytes_received\":0,"), "{json}");
+}
+
+#[test]
+fn json_values_are_escaped_once_whatever_they_are_made_of() {
+    let parsed = |value: &str| JsonFormat::Text(snapshot::Format::parse(value).unwrap());
+    let session = Session {
+        client: Some(Rc::new(ClientCertificate { uris: "spiffe://a\\b".to_owned(), ..Default::default() })),
+        ..Session::default()
+    };
+    for (format, said, expected) in [
+        ("<%REQ(A)%>", &b"a\"b\\c\xe9\n"[..], "<a\\\"b\\\\c\u{fffd}\\n>"),
+        ("%REQ(A)%", b"a\"b\\c\x01\xc3\xa9", "a\\\"b\\\\c\\u0001é"),
+        ("%REQ(A):2% %REQ(A):2%", b"\"\"\"", "\\\"\\\" \\\"\\\""),
+        ("%REQ(A)% %ROUTE_NAME% %RESPONSE_CODE%", b"", "- default 200"),
+        ("%DOWNSTREAM_PEER_URI_SAN% %REQUESTED_SERVER_NAME%", b"", "spiffe://a\\\\b s\\\"n"),
+        ("%DOWNSTREAM_PEER_URI_SAN%", b"", "spiffe://a\\\\b"),
+        ("100%%", b"", "100%"),
+    ] {
+        let json = LogFormat::json(vec![("k".to_owned(), parsed(format))]);
+        let request = recorded(&json, &[said]);
+        let entry = Entry { session: Some(&session), server_name: Some("s\"n"), ..entry(Some(&request)) };
+        assert_eq!(written(&entry, &json), format!("{{\"k\":\"{expected}\"}}\n"), "{format}");
+    }
 }
 
 #[test]

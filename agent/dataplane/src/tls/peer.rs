@@ -8,7 +8,7 @@ use rustls::{CipherSuite, ProtocolVersion, ServerConnection, pki_types::Certific
 use snapshot::{AlternativeName, CertificateFacts};
 
 /// What a handshake with a client came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Session {
     /// In Envoy's words: `TLSv1.3`.
     pub(crate) version: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Session {
 }
 
 /// A certificate that a client has shown.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ClientCertificate {
     /// Distinguished name as in RFC 4514.
     pub(crate) subject: String,

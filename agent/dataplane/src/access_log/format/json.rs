@@ -1,10 +1,10 @@
 //! Access log lines as JSON.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use snapshot::{Format, GrpcStatusForm, Operator};
 
-use super::{Part, SlotNames, parts, write_or_dash};
+use super::{Part, SlotNames, parts};
 use crate::access_log::Entry;
 
 /// A value of a JSON line as the user wrote it.
@@ -79,58 +79,81 @@ fn write_joined<T>(
 
 /// A value that is one operator for a number is a number, one that is not known is `null`.
 fn write_parts(entry: &Entry<'_>, parts: &[Part], out: &mut Vec<u8>) {
-    match parts {
+    let start = out.len();
+    let is_unknown = match parts {
         [Part::Operator(operator, None)] if is_number(operator) => {
-            let start = out.len();
             entry.write_operator(operator, out);
-            null_if_empty(start, out);
+            out.len() == start
         }
-        [Part::Field(slot, max_length)] => write_value(entry.field(*slot), *max_length, out),
-        [Part::Operator(operator, max_length)] => {
-            let mut value = Vec::new();
-            entry.write_operator(operator, &mut value);
-            write_value(&value, *max_length, out);
+        [only @ (Part::Field(..) | Part::Operator(..))] => {
+            write_cut(entry, only, out);
+            let is_unknown = out.len() == start;
+            quote(start, out);
+            is_unknown
         }
         parts => {
-            let mut value = Vec::new();
-            parts.iter().for_each(|part| write_or_dash(entry, part, &mut value));
-            out.extend_from_slice(text(&String::from_utf8_lossy(&value)).as_bytes());
+            for part in parts {
+                let start = out.len();
+                write_cut(entry, part, out);
+                if out.len() == start && !matches!(part, Part::Text(_)) {
+                    out.push(b'-');
+                }
+            }
+            quote(start, out);
+            false
         }
-    }
-}
-
-fn write_value(value: &[u8], max_length: Option<usize>, out: &mut Vec<u8>) {
-    let value = &value[..max_length.unwrap_or(usize::MAX).min(value.len())];
-    let start = out.len();
-    if !value.is_empty() {
-        out.extend_from_slice(text(&String::from_utf8_lossy(value)).as_bytes());
-    }
-    null_if_empty(start, out);
-}
-
-fn null_if_empty(start: usize, out: &mut Vec<u8>) {
-    if out.len() == start {
+    };
+    if is_unknown {
+        out.truncate(start);
         out.extend_from_slice(b"null");
+    }
+}
+
+/// Writes a value as it is, no longer than it may be.
+fn write_cut(entry: &Entry<'_>, part: &Part, out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Some(max_length) = entry.write_part(part, out) {
+        out.truncate(start.saturating_add(max_length));
     }
 }
 
 /// Text as a JSON string, quotes included.
 fn text(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
-    json.push('"');
-    for char in text.chars() {
-        match char {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            char if char.is_control() => _ = write!(json, "\\u{:04x}", u32::from(char)),
-            char => json.push(char),
+    let mut json = text.as_bytes().to_vec();
+    quote(0, &mut json);
+    String::from_utf8_lossy(&json).into_owned()
+}
+
+/// Makes a JSON string of what stands from `start` on; what is no UTF-8 becomes U+FFFD.
+fn quote(start: usize, out: &mut Vec<u8>) {
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && !matches!(byte, b'"' | b'\\');
+    if out[start..].iter().all(is_plain) {
+        out.push(b'"');
+        out[start..].rotate_right(1);
+    } else {
+        let value = out.split_off(start);
+        out.push(b'"');
+        for chunk in value.utf8_chunks() {
+            chunk.valid().chars().for_each(|char| write_escaped(char, out));
+            if !chunk.invalid().is_empty() {
+                write_escaped(char::REPLACEMENT_CHARACTER, out);
+            }
         }
     }
-    json.push('"');
-    json
+    out.push(b'"');
+}
+
+fn write_escaped(char: char, out: &mut Vec<u8>) {
+    match char {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        // Writing into memory cannot fail.
+        char if char.is_control() => _ = write!(out, "\\u{:04x}", u32::from(char)),
+        char => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
 }
 
 fn is_number(operator: &Operator) -> bool {

@@ -1,6 +1,6 @@
 //! What the operators of a format stand for in one line.
 
-use std::{borrow::Cow, fmt, io::Write as _, net::SocketAddr, time::Duration};
+use std::{fmt, io::Write as _, net::SocketAddr, time::Duration};
 
 use snapshot::{GrpcStatusForm, Moment, Operator, Span};
 
@@ -22,7 +22,7 @@ impl Entry<'_> {
         self.request.map_or(&b""[..], |line| line.get(slot))
     }
 
-    /// Writes a value, or nothing when it is not known; returns how long it may be.
+    /// Writes a value as it is, or nothing when it is not known; returns how long it may be.
     pub(super) fn write_part(&self, part: &Part, out: &mut Vec<u8>) -> Option<usize> {
         match part {
             Part::Text(text) => {
@@ -30,7 +30,7 @@ impl Entry<'_> {
                 None
             }
             Part::Field(slot, max_length) => {
-                out.extend_from_slice(&harmless(self.field(*slot)));
+                out.extend_from_slice(self.field(*slot));
                 *max_length
             }
             Part::Operator(operator, max_length) => {
@@ -108,10 +108,10 @@ impl Entry<'_> {
             // Distinguished names are escaped already.
             Operator::DownstreamPeerSubject => text(self.client().map(|shown| &*shown.subject), out),
             Operator::DownstreamPeerUriSan => {
-                out.extend_from_slice(&harmless(self.client().map_or("", |shown| &shown.uris).as_bytes()));
+                text(self.client().map(|shown| &*shown.uris), out);
             }
             Operator::RequestedServerName => {
-                out.extend_from_slice(&harmless(self.server_name.unwrap_or_default().as_bytes()));
+                text(self.server_name, out);
             }
             Operator::RouteName => text(self.route, out),
             Operator::Hostname => text(Some(HOSTNAME.as_str()), out),
@@ -217,10 +217,4 @@ fn put(value: Option<impl fmt::Display>, out: &mut Vec<u8>) {
 
 fn text(value: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(value.unwrap_or_default().as_bytes());
-}
-
-/// A peer's bytes as they may stand between quotes: nothing in them can end the field or the line.
-fn harmless(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let plain = |byte: &u8| (b' '..=b'~').contains(byte) && !matches!(byte, b'"' | b'\\');
-    if bytes.iter().all(plain) { bytes.into() } else { bytes.escape_ascii().collect::<Vec<u8>>().into() }
 }
