@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use dataplane::{
-    AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, NameFamilies, NameSettings,
+    AccessLog, BindError, DataPlane, InboundCapture, LoopbackAnswers, NameFamilies, NameSettings, Overload,
     PeerMetadata, Settings,
 };
 use nix::{
@@ -30,7 +30,7 @@ use crate::{
     metrics::{self, Metrics},
     name_server::NameServer,
     options::ProxyOptions,
-    proxy_config,
+    overload, proxy_config,
     status::Status,
 };
 
@@ -49,6 +49,9 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let interfaces = interfaces(&options)?;
     let settings = data_plane_settings(&options, &mesh)?;
     let plane = DataPlane::start(&settings).context("cannot start the workers")?;
+    if let Some(limit) = options.memory_limit {
+        overload::watch(settings.overload.clone(), limit).context("cannot watch the use of memory")?;
+    }
     // Control work has a thread of its own: the workers serve while it translates.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -155,6 +158,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
     Ok(Settings {
         workers: options.workers,
         max_connections,
+        overload: Overload::new(options.max_connections),
         access_log,
         inbound_capture: inbound_capture(options, mesh),
         gateway_proxy_protocol: mesh.gateway_proxy_protocol,

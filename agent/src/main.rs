@@ -20,6 +20,7 @@ mod metrics;
 mod name_server;
 mod offline;
 mod options;
+mod overload;
 mod probes;
 mod proxy_config;
 mod readiness;

@@ -17,6 +17,7 @@ use crate::{
     agent_port::{ApplicationMetrics, PROMETHEUS_ANNOTATIONS},
     cli::{self, InterceptionMode, ProxyArgs, Role},
     name_server::{DNS_SERVERS, Servers},
+    overload,
     probes::{APP_PROBERS, Probes},
 };
 
@@ -55,6 +56,10 @@ pub(crate) struct ProxyOptions {
     pub(crate) drain: DrainTime,
     /// How long connections may have nothing to do; `None` leaves it to the defaults, zero means for ever.
     pub(crate) idle_timeout: Option<Duration>,
+    /// Bytes of memory that the process may have, if there is a limit.
+    pub(crate) memory_limit: Option<u64>,
+    /// Connections from clients that all workers may have together, if there is a limit.
+    pub(crate) max_connections: Option<u64>,
     /// Whether only Gateways of this workload's own namespace are served.
     pub(crate) scope_gateways_to_namespace: bool,
     /// Whether mirrored requests are told by their host.
@@ -69,7 +74,7 @@ pub(crate) struct ProxyOptions {
 
 /// Why the settings cannot be used: a whole sentence for the user.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct WrongUsage(String);
+pub(crate) struct WrongUsage(pub(crate) String);
 
 impl std::fmt::Display for WrongUsage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,6 +122,8 @@ impl ProxyOptions {
             identity: identity(args.identity_dir.as_deref()),
             drain: DrainTime { minimum: args.minimum_drain_duration, limit: args.drain_duration },
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
+            memory_limit: overload::memory_limit()?,
+            max_connections: overload::max_connections()?,
             scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
             mirrors_mark_host: !switch(PLAIN_MIRRORS, std::env::var(PLAIN_MIRRORS).ok(), true)?,
             default_retries_spare_others: switch(

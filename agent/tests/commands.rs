@@ -11,6 +11,8 @@ mod explain;
 mod live;
 #[path = "commands/mesh.rs"]
 mod mesh;
+#[path = "commands/overload.rs"]
+mod overload;
 mod ports;
 #[path = "commands/probes.rs"]
 mod probes;

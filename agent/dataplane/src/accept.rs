@@ -7,7 +7,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use crate::{connection, worker::Worker};
+use crate::{connection, overload::Place, worker::Worker};
 
 // Accepting fails for want of descriptors or memory; neither comes back at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,30 +34,38 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: So
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
     worker.count(|counts| counts.connections += 1);
-    if worker.active_connections() >= worker.settings.max_connections as u64 {
+    let Some(admitted) = Admitted::new(worker) else {
         worker.count(|counts| counts.over_limit += 1);
         return;
-    }
-    let admitted = Admitted::new(worker);
+    };
     spawn_local(connection::serve(admitted, stream, peer, listener));
 }
 
 /// A connection that counts as active until this is dropped.
-pub(crate) struct Admitted(Rc<Worker>);
+pub(crate) struct Admitted {
+    worker: Rc<Worker>,
+    /// Among those of all workers.
+    _place: Place,
+}
 
 impl Admitted {
-    fn new(worker: &Rc<Worker>) -> Self {
+    /// `None` when the worker, or the process, has as many as it may.
+    fn new(worker: &Rc<Worker>) -> Option<Self> {
+        if worker.active_connections() >= worker.settings.max_connections as u64 {
+            return None;
+        }
+        let place = worker.settings.overload.admit()?;
         worker.count(|counts| counts.active_connections += 1);
-        Self(Rc::clone(worker))
+        Some(Self { worker: Rc::clone(worker), _place: place })
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
-        &self.0
+        &self.worker
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.count(|counts| counts.active_connections -= 1);
+        self.worker.count(|counts| counts.active_connections -= 1);
     }
 }

@@ -105,6 +105,9 @@ impl LocalReply<'static> {
     /// A request's head did not arrive in time.
     pub(crate) const HEAD_TIMEOUT: Self = Self::new(408, "", "request_header_timeout", "");
 
+    /// The process has too little memory left. Envoy has a flag for it, `OM`, and sets none.
+    pub(crate) const OVERLOADED: Self = Self::new(503, "", "overload", "envoy overloaded");
+
     /// The host is served under another server name, where clients are asked for other things (RFC 9110 §15.5.20).
     pub(crate) const MISDIRECTED: Self =
         Self::new(421, "NR", "misdirected_request", "Misdirected Request: connect anew for this host");

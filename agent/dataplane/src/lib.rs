@@ -23,6 +23,7 @@ mod linger;
 mod live;
 mod loopback;
 mod origin;
+mod overload;
 mod pipe;
 mod plane;
 mod proxy_protocol;
@@ -45,9 +46,10 @@ pub use access_log::{AccessLog, JsonFormat, LogFormat};
 pub use dns::{NameFamilies, NameSettings};
 pub use http::PeerMetadata;
 pub use loopback::LoopbackAnswers;
+pub use overload::{Overload, Pressure};
 pub use plane::{DataPlane, DrainTime, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
-pub use sys::original_destination;
+pub use sys::{original_destination, trim_memory};
 pub use telemetry::{
     ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry,
 };

@@ -1,5 +1,4 @@
-//! System calls on sockets that the standard library does not offer. If `unsafe` is ever needed in the data plane,
-//! it lives here and nowhere else.
+//! What the standard library does not offer of sockets and of the system. All `unsafe` of the data plane lives here.
 
 use std::{
     io,
@@ -71,6 +70,18 @@ pub(crate) fn listen(
 
 // The kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// Gives memory that is free but still held by the allocator back to the system.
+///
+/// The allocator of glibc keeps free pages that lie between used ones; they count as the process's until it is asked.
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "no crate wraps malloc_trim"))]
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number of bytes to keep, touches free memory only, and may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
 
 /// Lets a socket have an address that is not this machine's.
 fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {

@@ -162,6 +162,9 @@ pub(super) fn route<'v, H: RequestHead>(
 ) -> Result<Routed<'v>, Before> {
     let (request, connection) = (asked.head, asked.connection);
     let grpc = asked.grpc_web.is_some() || is_grpc(request);
+    if connection.worker().settings.overload.refuses_requests() {
+        return Ok(Routed::new(Action::Reply(LocalReply::OVERLOADED), grpc));
+    }
     if request.method() == "CONNECT" {
         // No route takes CONNECT unless it says so, and none can yet.
         return Ok(Routed::reply(LocalReply::no_route(NoRoute::Route)));

@@ -7,7 +7,7 @@ pub struct Counts {
     pub active_connections: u64,
     /// Connections accepted.
     pub connections: u64,
-    /// Connections closed at once because the worker had as many as it may.
+    /// Connections closed at once because the worker, or the process, had as many as it may, or too little memory.
     pub over_limit: u64,
     /// Connections closed because they were going to the proxy itself.
     pub looped: u64,

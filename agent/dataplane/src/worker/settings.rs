@@ -4,7 +4,10 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::net::TcpStream;
 
-use crate::{access_log::AccessLog, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers};
+use crate::{
+    access_log::AccessLog, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers,
+    overload::Overload,
+};
 
 /// Asks where a captured connection was going; see [`crate::original_destination`]. Tests put their own here.
 pub type OriginalDestination = fn(&TcpStream) -> io::Result<Option<SocketAddr>>;
@@ -32,6 +35,8 @@ pub struct Settings {
     pub workers: usize,
     /// Connections from clients that one worker serves at a time; more are closed at once and counted.
     pub max_connections: usize,
+    /// What the process as a whole may have, of which every worker refuses what is too much.
+    pub overload: Overload,
     /// How connections to the workload are captured.
     pub inbound_capture: InboundCapture,
     /// Whether connections to gateways begin with a PROXY header; those that do not are closed.
@@ -64,6 +69,7 @@ impl Default for Settings {
         Self {
             workers: 1,
             max_connections: 8192,
+            overload: Overload::default(),
             inbound_capture: InboundCapture::Redirect,
             gateway_proxy_protocol: false,
             gateway_trusted_proxies: 0,

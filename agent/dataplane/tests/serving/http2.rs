@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use dataplane::{DrainTime, Settings};
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming, client::conn::http2};
+use hyper::{HeaderMap, Request, Response, body::Incoming, client::conn::http2, http::response::Parts};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use snapshot::{HeaderMatch, PathMatch, Pattern, RouteAction, TextMatch};
 use tokio::net::TcpStream;
@@ -36,6 +36,24 @@ pub(crate) fn get(address: SocketAddr, host: &str) -> (u16, String) {
         let uri = format!("http://{host}/");
         let response = sender.send_request(Request::get(uri).body(Full::default()).unwrap()).await.unwrap();
         (response.status().as_u16(), text(response).await)
+    })
+}
+
+/// Head, body and trailers of the answer to a request with these fields, on a connection of its own.
+pub(crate) fn exchange(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    fields: &[(&'static str, &'static str)],
+) -> (Parts, String, Option<HeaderMap>) {
+    let mut asked = request(method, path, b"");
+    for (name, value) in fields {
+        asked.headers_mut().append(*name, value.parse().unwrap());
+    }
+    with_client(address, async |mut sender| {
+        let (head, body) = sender.send_request(asked).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap();
+        let trailers = body.trailers().cloned();
+        (head, String::from_utf8(body.to_bytes().to_vec()).unwrap(), trailers)
     })
 }
 

@@ -22,6 +22,7 @@ mod mesh;
 mod mutual;
 mod origination;
 mod outliers;
+mod overload;
 mod retries;
 mod sni;
 mod strict;

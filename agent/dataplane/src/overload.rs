@@ -1,0 +1,101 @@
+//! What the process as a whole has too much of, memory or connections, and what workers refuse for it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, AtomicU64, Ordering},
+};
+
+/// Limits of the whole process, shared by its workers and by whoever measures its memory.
+#[derive(Clone, Debug, Default)]
+pub struct Overload(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    pressure: AtomicU8,
+    /// Connections from clients that are open, counted only where there is a limit.
+    connections: AtomicU64,
+    max_connections: Option<u64>,
+}
+
+/// How short of memory the process is.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Pressure {
+    /// Everybody is served.
+    #[default]
+    None,
+    /// New requests are answered with 503, so that those under way can end.
+    Requests,
+    /// New connections are closed, too.
+    Connections,
+}
+
+impl Overload {
+    /// Without pressure. `max_connections` is how many connections from clients all workers may have together.
+    #[must_use]
+    pub fn new(max_connections: Option<u64>) -> Self {
+        Self(Arc::new(State { max_connections, ..State::default() }))
+    }
+
+    /// Says how short memory is; every worker acts upon it from now on.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        self.0.pressure.store(pressure as u8, Ordering::Relaxed);
+    }
+
+    /// Whether requests are to be refused.
+    pub(crate) fn refuses_requests(&self) -> bool {
+        self.0.pressure.load(Ordering::Relaxed) >= Pressure::Requests as u8
+    }
+
+    /// A place for one more connection, if there is one.
+    pub(crate) fn admit(&self) -> Option<Place> {
+        if self.0.pressure.load(Ordering::Relaxed) >= Pressure::Connections as u8 {
+            return None;
+        }
+        let Some(limit) = self.0.max_connections else { return Some(Place(None)) };
+        let place = Place(Some(Arc::clone(&self.0)));
+        // A place that is refused is given back as it is dropped.
+        (self.0.connections.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+    }
+}
+
+/// A connection's place among those of the whole process, given back when it is dropped.
+pub(crate) struct Place(Option<Arc<State>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(state) = &self.0 {
+            state.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back_also_by_those_that_get_none() {
+        let overload = Overload::new(Some(1));
+        let first = overload.admit();
+        assert!(first.is_some());
+        assert!(overload.admit().is_none() && overload.admit().is_none());
+        drop(first);
+        assert!(overload.admit().is_some());
+    }
+
+    #[test]
+    fn without_memory_nobody_gets_a_place() {
+        let overload = Overload::default();
+        for (pressure, requests, connections) in [
+            (Pressure::None, false, false),
+            (Pressure::Requests, true, false),
+            (Pressure::Connections, true, true),
+            (Pressure::None, false, false),
+        ] {
+            overload.set_pressure(pressure);
+            let refused = (overload.refuses_requests(), overload.admit().is_none());
+            assert_eq!(refused, (requests, connections), "{pressure:?}");
+        }
+    }
+}

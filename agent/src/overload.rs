@@ -1,0 +1,171 @@
+//! Limits of the whole process: where they come from, and a watch over its memory, so that it refuses work before the
+//! kernel ends it.
+
+use std::{
+    env, fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use dataplane::{Overload, Pressure, trim_memory};
+
+use crate::options::WrongUsage;
+
+/// Bytes that the process may have: what the variable says, else what its cgroup may. `None` where there is no limit.
+///
+/// # Errors
+/// The variable is no number.
+pub(crate) fn memory_limit() -> Result<Option<u64>, WrongUsage> {
+    match number(MEMORY_LIMIT, "of bytes, 0 for no limit")? {
+        None => Ok(of_cgroup(Path::new("/"))),
+        written => Ok(written.filter(|limit| *limit > 0)),
+    }
+}
+
+/// Connections from clients that all workers may have together.
+///
+/// # Errors
+/// The variable is no number.
+pub(crate) fn max_connections() -> Result<Option<u64>, WrongUsage> {
+    number(MAX_CONNECTIONS, "of connections")
+}
+
+/// Ours.
+const MEMORY_LIMIT: &str = "POSTERN_MEMORY_LIMIT";
+/// Variable by which Istio's `proxyMetadata` tells it.
+const MAX_CONNECTIONS: &str = "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS";
+
+fn number(name: &str, what: &str) -> Result<Option<u64>, WrongUsage> {
+    let Some(text) = env::var(name).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let wrong = |_| WrongUsage(format!("invalid {name} `{text}`: expected a number {what}"));
+    text.parse().map(Some).map_err(wrong)
+}
+
+/// The limit of the container that the process runs in, by either version of cgroups.
+fn of_cgroup(root: &Path) -> Option<u64> {
+    let own = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let files = [
+        // Where the namespace of cgroups is the host's, the container's own is further down.
+        format!("sys/fs/cgroup/{own}/memory.max"),
+        "sys/fs/cgroup/memory.max".to_owned(),
+        "sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
+    ];
+    let limits =
+        files.iter().filter_map(|file| fs::read_to_string(root.join(file)).ok()?.trim().parse().ok());
+    // No machine has an exbibyte: the first version of cgroups writes a number like that where there is no limit.
+    limits.filter(|limit| *limit < 1 << 60).min()
+}
+
+/// Watches the memory of the process, on a thread of its own, and tells the workers when it is short.
+///
+/// # Errors
+/// There is no thread to be had.
+pub(crate) fn watch(overload: Overload, limit: u64) -> io::Result<()> {
+    let watching = move || {
+        let (mut before, mut trimmed) = (Pressure::None, None::<Instant>);
+        loop {
+            let used = resident();
+            let pressure = pressure(used, limit, before);
+            if pressure != before {
+                tell((before, pressure), (used, limit));
+                overload.set_pressure(pressure);
+                before = pressure;
+            }
+            // What was freed since may be enough, once the system has it back.
+            if pressure != Pressure::None && trimmed.is_none_or(|last| last.elapsed() >= TRIM_EVERY) {
+                trim_memory();
+                trimmed = Some(Instant::now());
+            }
+            thread::sleep(CHECK_EVERY);
+        }
+    };
+    thread::Builder::new().name("memory".to_owned()).spawn(watching).map(drop)
+}
+
+const CHECK_EVERY: Duration = Duration::from_millis(100);
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Shares of the limit, in percent, from which something is refused, and below which all is well again.
+const REQUESTS_FROM: u64 = 90;
+const CONNECTIONS_FROM: u64 = 95;
+const WELL_BELOW: u64 = 85;
+
+fn pressure(used: u64, limit: u64, before: Pressure) -> Pressure {
+    match used.saturating_mul(100) / limit.max(1) {
+        CONNECTIONS_FROM.. => Pressure::Connections,
+        REQUESTS_FROM.. => Pressure::Requests,
+        WELL_BELOW.. => before.min(Pressure::Requests),
+        _ => Pressure::None,
+    }
+}
+
+fn tell((before, now): (Pressure, Pressure), (used, limit): (u64, u64)) {
+    if before == Pressure::None {
+        tracing::warn!(
+            used,
+            limit,
+            "memory is short: new requests are answered with 503; raise the container's limit, or add replicas"
+        );
+    }
+    if now == Pressure::None {
+        tracing::info!(used, limit, "there is memory again: everybody is served");
+    }
+}
+
+/// Bytes of memory that the process holds (`VmRSS`).
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes.unwrap_or_default() * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_stays_short_until_there_is_room() {
+        use Pressure::{Connections, None, Requests};
+        for (used, before, now) in [
+            (0, None, None),
+            (89, None, None),
+            (90, None, Requests),
+            (94, Connections, Requests),
+            (95, Requests, Connections),
+            (86, Requests, Requests),
+            (86, Connections, Requests),
+            (86, None, None),
+            (84, Connections, None),
+            (u64::MAX, None, Connections),
+        ] {
+            assert_eq!(pressure(used, 100, before), now, "{used} {before:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_that_of_the_container() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        assert_eq!(of_cgroup(root.path()), None);
+        write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(of_cgroup(root.path()), None);
+        write("sys/fs/cgroup/memory/memory.limit_in_bytes", "500\n");
+        assert_eq!(of_cgroup(root.path()), Some(500));
+        write("sys/fs/cgroup/memory.max", "max\n");
+        write("proc/self/cgroup", "0::/kubepods/pod1\n");
+        write("sys/fs/cgroup/kubepods/pod1/memory.max", "300\n");
+        assert_eq!(of_cgroup(root.path()), Some(300));
+    }
+
+    #[test]
+    fn this_process_has_some_memory() {
+        assert!(resident() > 1 << 20);
+    }
+}
