@@ -23,7 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::tls::Session;
+use crate::{tls::Session, upstream::OwnEnd};
 pub use format::{JsonFormat, LogFormat};
 pub(crate) use format::{Slot, SlotNames, Wanted};
 pub(crate) use recorded::Recorded;
@@ -180,7 +180,12 @@ pub(crate) struct Entry<'e> {
     pub(crate) upstream_protocol: Option<&'static str>,
     pub(crate) upstream: Option<SocketAddr>,
     pub(crate) cluster: Option<&'e str>,
-    pub(crate) upstream_local: Option<SocketAddr>,
+    /// Our end of the connection to it.
+    pub(crate) own_end: Option<&'e OwnEnd>,
+    /// Number of the client's connection.
+    pub(crate) connection: u64,
+    /// Name of its filter chain, where lines show that.
+    pub(crate) chain: Option<&'e str>,
     pub(crate) downstream_local: SocketAddr,
     /// The client, and who has connected: another one where there are trusted proxies between.
     pub(crate) downstream_remote: SocketAddr,

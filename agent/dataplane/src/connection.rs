@@ -8,7 +8,10 @@ use std::{
     cell::{Cell, OnceCell},
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -53,6 +56,12 @@ pub(crate) fn serve(
     }
 }
 
+/// A number that no other connection has, of clients or to endpoints.
+pub(crate) fn connection_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// What a client says of itself and asks, as proxies of the mesh do.
 #[derive(Default)]
 struct Introduction {
@@ -64,6 +73,7 @@ struct Introduction {
 /// What is known of a connection for its whole life.
 pub(crate) struct Connection {
     admitted: Admitted,
+    pub(crate) id: u64,
     pub(crate) deadline: Registered,
     pub(crate) peer: SocketAddr,
     /// The original destination of a captured connection, else the local address.
@@ -192,6 +202,11 @@ impl Connection {
     /// The access log, where it tells anything of connections like this one.
     pub(crate) fn log(&self) -> Option<&LogBuffer> {
         self.worker().log_of(self.direction)
+    }
+
+    /// The name of the filter chain, where lines show it.
+    pub(crate) fn logged_chain<'v>(&self, log: &LogBuffer, view: &'v View) -> Option<&'v str> {
+        log.slots().chain.then(|| self.filter_chain(view).map(|chain| &*chain.name)).flatten()
     }
 
     /// Whether the access log tells of a call that has ended so.

@@ -29,6 +29,7 @@ mod wishes;
 use std::{
     borrow::Cow,
     net::SocketAddr,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -40,7 +41,7 @@ use crate::{
     connection::Connection,
     failure::LocalReply,
     telemetry::{PeerId, RequestKey, RequestSizes},
-    upstream::Lease,
+    upstream::{Lease, OwnEnd},
 };
 
 pub use self::peer_metadata::PeerMetadata;
@@ -114,7 +115,8 @@ pub(crate) struct Outcome<'o> {
     attempts: u32,
     upstream_protocol: Option<&'static str>,
     upstream: Option<SocketAddr>,
-    upstream_local: Option<SocketAddr>,
+    /// Our end of the connection to it.
+    own_end: Option<Rc<OwnEnd>>,
     /// Who the endpoint is, for the metrics.
     endpoint: Option<PeerId>,
     cluster: Option<&'o str>,
@@ -129,10 +131,10 @@ impl<'o> Outcome<'o> {
         Self { status, flags, details, sent, grpc_status, ..Self::default() }
     }
 
-    /// With the endpoint it went to, and our side of the connection.
-    fn at(self, upstream: &Lease, local: Option<SocketAddr>) -> Self {
+    /// With the endpoint it went to, and our end of the connection.
+    fn at(self, upstream: &Lease, own_end: Option<Rc<OwnEnd>>) -> Self {
         let endpoint = Some(upstream.peer());
-        Self { upstream: Some(upstream.address), upstream_local: local, endpoint, ..self }
+        Self { upstream: Some(upstream.address), own_end, endpoint, ..self }
     }
 }
 
@@ -156,6 +158,7 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
     };
     connection.worker().recorder.request(key, duration, sizes);
     let Some(log) = connection.log() else { return };
+    let view = connection.worker().view();
     let entry = Entry {
         start: connection.wall_time(start),
         duration,
@@ -175,7 +178,9 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         upstream_protocol: outcome.upstream_protocol,
         upstream: outcome.upstream,
         cluster: outcome.cluster,
-        upstream_local: outcome.upstream_local,
+        own_end: outcome.own_end.as_deref(),
+        connection: connection.id,
+        chain: connection.logged_chain(log, &view),
         downstream_local: connection.destination,
         downstream_remote: line.client().unwrap_or(connection.peer),
         downstream_direct_remote: connection.peer,

@@ -38,6 +38,7 @@ mod timer;
 mod tls;
 mod transport;
 mod upstream;
+mod uuid;
 mod view;
 mod worker;
 mod wrong_tls;

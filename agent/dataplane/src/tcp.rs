@@ -224,6 +224,7 @@ fn log(connection: &Connection, ended: Ended<'_>) {
 
 fn record(connection: &Connection, ended: &Ended<'_>) {
     let Some(log) = connection.log() else { return };
+    let view = connection.worker().view();
     let entry = Entry {
         start: connection.wall_time(connection.accepted),
         duration: connection.accepted.elapsed(),
@@ -242,7 +243,9 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         upstream_protocol: None,
         upstream: ended.dialled.map(|dialled| dialled.lease.address),
         cluster: ended.cluster,
-        upstream_local: ended.dialled.and_then(|dialled| dialled.connection.local),
+        own_end: ended.dialled.map(|dialled| &*dialled.connection.end),
+        connection: connection.id,
+        chain: connection.logged_chain(log, &view),
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
         downstream_direct_remote: connection.peer,

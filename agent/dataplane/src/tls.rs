@@ -7,6 +7,7 @@ mod hello;
 mod peer;
 mod provider;
 mod server;
+mod shown;
 mod signatures;
 mod stream;
 mod upstream;
@@ -14,7 +15,7 @@ mod words;
 
 pub use certificate::{CertificateError, check_authority, check_certificate};
 pub(crate) use hello::{Hello, Malformed as MalformedHello};
-pub(crate) use peer::{ClientCertificate, Session};
+pub(crate) use peer::{ClientCertificate, Kept, Session, UpstreamSession};
 pub use server::ContextError;
 pub(crate) use server::{Cache, Contexts};
 pub(crate) use stream::TlsStream;

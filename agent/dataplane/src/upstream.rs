@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    connect::{ConnectError, UpstreamConnection},
+    connect::{ConnectError, OwnEnd, UpstreamConnection},
     http2::Http2Stream,
     lease::Lease,
     stream::UpstreamStream,

@@ -1,9 +1,11 @@
 //! Envoy's substitution format: text with operators such as `%REQ(:PATH)%`, used in header values and access logs.
 
+mod certificates;
 mod operator;
 
 use std::fmt;
 
+pub use certificates::{CertificatePart, Holder};
 pub use operator::{GrpcStatusForm, Moment, Operator, Span};
 
 /// Text with operators in it, parsed once.
@@ -180,6 +182,11 @@ mod tests {
         assert_eq!(refused("%NOPE%"), FormatError::UnknownOperator("NOPE".into()));
         assert_eq!(refused("%REQ()%"), FormatError::BadArgument("REQ".into()));
         assert_eq!(refused("%REQ(a):b%"), FormatError::BadArgument("REQ".into()));
+        assert_eq!(
+            refused("%DOWNSTREAM_PEER_SERIAL(a)%"),
+            FormatError::BadArgument("DOWNSTREAM_PEER_SERIAL".into())
+        );
+        assert_eq!(refused("%QUERY_PARAM()%"), FormatError::BadArgument("QUERY_PARAM".into()));
         assert_eq!(refused("%PROTOCOL(a)%"), FormatError::BadArgument("PROTOCOL".into()));
         assert_eq!(refused("%COMMON_DURATION(a:b:ms)%"), FormatError::BadArgument("COMMON_DURATION".into()));
         assert_eq!(refused("%NOPE(a)%"), FormatError::UnknownOperator("NOPE(a)".into()));
@@ -196,11 +203,11 @@ mod tests {
 
     #[test]
     fn what_only_envoy_knows_is_told() {
-        let written = "%DYNAMIC_METADATA(a:b)% %PROTOCOL% %UPSTREAM_TLS_CIPHER% %COMMON_DURATION(DS_RX_BEG:US_CX_BEG:ms)%";
+        let written = "%DYNAMIC_METADATA(a:b)% %PROTOCOL% %TLS_JA3_FINGERPRINT% %COMMON_DURATION(DS_RX_BEG:US_CX_BEG:ms)%";
         let format = Format::parse(written).unwrap();
         let unavailable: Vec<_> = format.unavailable().collect();
         let expected =
-            ["DYNAMIC_METADATA(a:b)", "UPSTREAM_TLS_CIPHER", "COMMON_DURATION(DS_RX_BEG:US_CX_BEG:ms)"];
+            ["DYNAMIC_METADATA(a:b)", "TLS_JA3_FINGERPRINT", "COMMON_DURATION(DS_RX_BEG:US_CX_BEG:ms)"];
         assert_eq!(unavailable, expected);
     }
 }

@@ -43,7 +43,9 @@ pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections,
     Inspection, NetworkFilter, TcpProxy, Transport,
 };
-pub use format::{Format, FormatError, GrpcStatusForm, Moment, Operator, Piece, Span};
+pub use format::{
+    CertificatePart, Format, FormatError, GrpcStatusForm, Holder, Moment, Operator, Piece, Span,
+};
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
 pub use listener::{Binding, Direction, Listener};
 pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};

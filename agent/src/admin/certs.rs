@@ -15,7 +15,7 @@ fn certificate(secret: &SecretEntry<'_>, now: i64) -> Option<Value> {
     let days = (facts.not_after.saturating_sub(now) / SECONDS_OF_DAY).max(0);
     let told = json!({
         "path": secret.name,
-        "serial_number": facts.serial,
+        "serial_number": facts.serial_bytes(),
         "subject_alt_names": facts.names.iter().filter_map(name).collect::<Vec<_>>(),
         "days_until_expiration": days.to_string(),
         "valid_from": facts.beginning(),

@@ -4,7 +4,9 @@ mod defaults;
 mod json;
 mod values;
 
-use snapshot::{Format, Operator, Piece};
+use std::ops::Range;
+
+use snapshot::{CertificatePart, Format, Holder, Operator, Piece};
 
 use super::Entry;
 
@@ -46,6 +48,10 @@ pub(crate) struct SlotNames {
     pub(crate) request: Vec<Wanted>,
     pub(crate) answer: Vec<Wanted>,
     pub(crate) trailers: Vec<Wanted>,
+    /// Whether lines show more of certificates than every connection from a client remembers.
+    pub(crate) certificates: bool,
+    /// Whether lines show the filter chain.
+    pub(crate) chain: bool,
 }
 
 /// A field that lines show, in lower case, and the one shown when it is missing.
@@ -53,8 +59,18 @@ pub(crate) struct SlotNames {
 pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) other: Option<String>,
-    /// Whether the value ends before its `?`.
-    pub(crate) without_query: bool,
+    /// What of the value is shown.
+    part: FieldPart,
+}
+
+/// What lines show of a field.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum FieldPart {
+    Whole,
+    /// What stands before its `?`.
+    BeforeQuery,
+    /// The first value of a parameter of the query behind it.
+    Parameter(String),
 }
 
 impl Default for LogFormat {
@@ -134,7 +150,14 @@ impl Part {
         matches!(
             self,
             Self::Field(..)
-                | Self::Operator(Operator::DownstreamPeerUriSan | Operator::RequestedServerName, _)
+                | Self::Operator(
+                    Operator::RequestedServerName
+                        | Operator::Certificate(
+                            _,
+                            CertificatePart::Uris | CertificatePart::Hosts | CertificatePart::Emails
+                        ),
+                    _
+                )
         )
     }
 }
@@ -145,11 +168,23 @@ impl SlotNames {
         let (make, names): (fn(usize) -> Slot, _) = match operator {
             // This proxy writes it itself.
             Operator::ResponseHeader(name, _) if name == "x-envoy-upstream-service-time" => return None,
-            Operator::RequestHeader(..) | Operator::RequestHeaderWithoutQuery(..) | Operator::StreamId => {
-                (Slot::Request, &mut self.request)
-            }
+            Operator::RequestHeader(..)
+            | Operator::RequestHeaderWithoutQuery(..)
+            | Operator::QueryParameter(_)
+            | Operator::StreamId => (Slot::Request, &mut self.request),
             Operator::ResponseHeader(..) => (Slot::Answer, &mut self.answer),
             Operator::ResponseTrailer(..) => (Slot::Trailer, &mut self.trailers),
+            Operator::Certificate(Holder::Client, CertificatePart::Subject | CertificatePart::Uris) => {
+                return None;
+            }
+            Operator::Certificate(Holder::Client | Holder::OwnForClient, _) => {
+                self.certificates = true;
+                return None;
+            }
+            Operator::FilterChainName => {
+                self.chain = true;
+                return None;
+            }
             _ => return None,
         };
         let wanted = Wanted::of(operator)?;
@@ -163,15 +198,18 @@ impl SlotNames {
 
 impl Wanted {
     fn of(operator: &Operator) -> Option<Self> {
-        let (name, other, without_query) = match operator {
+        let (name, other, part) = match operator {
             Operator::RequestHeader(name, other)
             | Operator::ResponseHeader(name, other)
-            | Operator::ResponseTrailer(name, other) => (name.as_str(), other.clone(), false),
-            Operator::RequestHeaderWithoutQuery(name, other) => (name.as_str(), other.clone(), true),
-            Operator::StreamId => ("x-request-id", None, false),
+            | Operator::ResponseTrailer(name, other) => (name.as_str(), other.clone(), FieldPart::Whole),
+            Operator::RequestHeaderWithoutQuery(name, other) => {
+                (name.as_str(), other.clone(), FieldPart::BeforeQuery)
+            }
+            Operator::QueryParameter(name) => (":path", None, FieldPart::Parameter(name.clone())),
+            Operator::StreamId => ("x-request-id", None, FieldPart::Whole),
             _ => return None,
         };
-        Some(Self { name: name.to_owned(), other, without_query })
+        Some(Self { name: name.to_owned(), other, part })
     }
 
     /// Writes the field that is there; `write` writes one by name.
@@ -183,12 +221,40 @@ impl Wanted {
         {
             write(other, out);
         }
-        if self.without_query
-            && let Some(query) = out[start..].iter().position(|byte| *byte == b'?')
-        {
-            out.truncate(start + query);
+        self.part.cut(start, out);
+    }
+}
+
+impl FieldPart {
+    /// Leaves of what stands from `start` on only this part.
+    fn cut(&self, start: usize, out: &mut Vec<u8>) {
+        if *self == Self::Whole {
+            return;
+        }
+        let query = out[start..].iter().position(|byte| *byte == b'?').map(|at| start + at);
+        match self {
+            Self::Parameter(name) => {
+                let value = query.and_then(|query| parameter(out, query + 1, name)).unwrap_or(start..start);
+                let end = start + value.len();
+                out.copy_within(value, start);
+                out.truncate(end);
+            }
+            Self::Whole | Self::BeforeQuery => out.truncate(query.unwrap_or(out.len())),
         }
     }
+}
+
+/// Where the first value of a parameter stands in the query that begins at `query`.
+fn parameter(bytes: &[u8], query: usize, name: &str) -> Option<Range<usize>> {
+    let mut at = query;
+    for pair in bytes[query..].split(|byte| *byte == b'&') {
+        at += pair.len();
+        if let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) {
+            return Some(at - value.len()..at);
+        }
+        at += 1;
+    }
+    None
 }
 
 fn write_or_dash(entry: &Entry<'_>, part: &Part, out: &mut Vec<u8>) {

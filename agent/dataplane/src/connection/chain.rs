@@ -13,7 +13,7 @@ use snapshot::{Application, Direction, Inspection, NetworkFilter, Transport as T
 use tokio::net::TcpStream;
 
 use super::{
-    Connection,
+    Connection, connection_id,
     destination::{Refusal, destination, is_captured},
     handshake,
 };
@@ -81,6 +81,7 @@ async fn accepted(
         }
     }
     let connection = Connection {
+        id: connection_id(),
         deadline,
         admitted,
         peer,

@@ -17,7 +17,7 @@ use crate::{
     linger::linger,
     tcp,
     timer::Elapsed,
-    tls::{self, Alert, Hello},
+    tls::{self, Alert, Hello, Kept},
     transport::{DownstreamStream, Prefixed, Transport},
     view::View,
 };
@@ -103,10 +103,13 @@ async fn chosen_over_tls(
             return refuse(&connection, &mut stream, view, Failure::Unserved(missing.into())).await;
         }
     };
-    // As Istio: whoever stands at the edge of the mesh is told all there is.
-    let whole = connection.direction == Direction::Gateway;
+    let kept = Kept {
+        // As Istio: whoever stands at the edge of the mesh is told all there is.
+        for_endpoints: connection.direction == Direction::Gateway,
+        for_logs: connection.log().is_some_and(|log| log.slots().certificates),
+    };
     // In a box of its own: those who have said nothing yet should not hold room for it.
-    let accepting = Box::pin(acceptor.accept(Prefixed::new(Some(first), stream), whole));
+    let accepting = Box::pin(acceptor.accept(Prefixed::new(Some(first), stream), kept));
     let turns = handshaking.in_turn(accepting);
     match waited(&connection, &handshaking, turns).await {
         Ok(Ok((stream, session))) => {

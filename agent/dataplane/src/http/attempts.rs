@@ -25,8 +25,14 @@ use super::{
     wishes::Retries,
 };
 use crate::{
-    balance::Choice, connection::Connection, dns::Named, failure::LocalReply, origin::Origin,
-    upstream::Lease, view::View, wrong_tls,
+    balance::Choice,
+    connection::Connection,
+    dns::Named,
+    failure::LocalReply,
+    origin::Origin,
+    upstream::{Lease, OwnEnd},
+    view::View,
+    wrong_tls,
 };
 
 /// What a request's tries share.
@@ -60,21 +66,21 @@ pub(super) struct Answerer {
     pub(super) asked: Option<std::time::Instant>,
 }
 
-/// Why there is no answer: what the client gets instead, if it is still there, and our side of the last connection.
+/// Why there is no answer: what the client gets instead, if it is still there, and our end of the last connection.
 pub(super) struct Unanswered {
     pub(super) reply: Option<LocalReply<'static>>,
-    pub(super) local: Option<SocketAddr>,
+    pub(super) end: Option<Rc<OwnEnd>>,
     /// What the network or TLS said of the last connection.
     pub(super) transport_failure: Option<Box<str>>,
 }
 
 impl Unanswered {
-    pub(super) fn new(broken: &Broken, local: Option<SocketAddr>) -> Self {
+    pub(super) fn new(broken: &Broken, end: Option<Rc<OwnEnd>>) -> Self {
         let transport_failure = match broken {
             Broken::Connect(error) => error.transport_failure(),
             _ => None,
         };
-        Self { reply: broken.reply(), local, transport_failure }
+        Self { reply: broken.reply(), end, transport_failure }
     }
 
     /// After more than one try.
@@ -126,7 +132,7 @@ impl<'a> Attempts<'a> {
             unretried: self.unretried,
             attempts: self.again + 1,
             request_time: ended.then_some(request_time),
-            upstream_protocol: outcome.upstream_local.map(|_| version.as_str()),
+            upstream_protocol: outcome.own_end.as_ref().map(|_| version.as_str()),
             ..outcome
         }
     }
@@ -147,8 +153,8 @@ impl<'a> Attempts<'a> {
     ) -> Result<(Exchange, T), Unanswered> {
         loop {
             self.clock.begin_try();
-            let mut local = None;
-            match self.ask_once(lease, request, body, (&mut take, &mut local)).await {
+            let mut end = None;
+            match self.ask_once(lease, request, body, (&mut take, &mut end)).await {
                 Ok((exchange, answer, false)) => return Ok((exchange, answer)),
                 Ok((exchange, answer, true)) => {
                     let spared = self.spares(request.method);
@@ -162,7 +168,7 @@ impl<'a> Attempts<'a> {
                     let spared = retry::may_have_acted(&broken) && self.spares(request.method);
                     let unconnected = matches!(broken, Broken::Connect(_));
                     if spared || !(covered && self.prepare(lease, request, body, unconnected).await) {
-                        let unanswered = Unanswered::new(&broken, local);
+                        let unanswered = Unanswered::new(&broken, end);
                         return Err(if self.again > 0 { unanswered.retried() } else { unanswered });
                     }
                 }
@@ -180,7 +186,7 @@ impl<'a> Attempts<'a> {
         lease: &Lease,
         request: &Outgoing<'_>,
         body: &mut impl RequestBody,
-        (take, local): (&mut impl FnMut(&AnswerHead<'_>, Answerer) -> T, &mut Option<SocketAddr>),
+        (take, end): (&mut impl FnMut(&AnswerHead<'_>, Answerer) -> T, &mut Option<Rc<OwnEnd>>),
     ) -> Result<(Exchange, T, bool), Broken> {
         let (policy, grpc) = (self.policy.clone(), self.grpc);
         let done = Cell::new(body.is_done());
@@ -193,7 +199,7 @@ impl<'a> Attempts<'a> {
             })?,
             &self.connection.worker().buffers,
         );
-        *local = exchange.local();
+        *end = Some(exchange.end());
         let mut watched = Watched { body, done: &done, ended: &self.body_ended };
         let answerer = answerer(lease, (&done, self.begun, &self.body_ended));
         let mut taking = |head: &AnswerHead<'_>| {

@@ -6,7 +6,6 @@ mod http1;
 mod http2;
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -25,7 +24,7 @@ use crate::{
     buffer::BufferPool,
     failure::grpc_to_http,
     health::Sign,
-    upstream::{ConnectError, Http2Stream, Lease, UpstreamConnection, UpstreamStream},
+    upstream::{ConnectError, Http2Stream, Lease, OwnEnd, UpstreamConnection, UpstreamStream},
 };
 
 pub(super) use self::{
@@ -170,11 +169,11 @@ impl Exchange {
         }
     }
 
-    /// Our side of the connection, for the access log.
-    pub(super) fn local(&self) -> Option<SocketAddr> {
+    /// Our end of the connection.
+    pub(super) fn end(&self) -> Rc<OwnEnd> {
         match self {
-            Self::Http1(exchange) => exchange.upstream.local,
-            Self::Http2(exchange) => exchange.local(),
+            Self::Http1(exchange) => Rc::clone(&exchange.upstream.end),
+            Self::Http2(exchange) => Rc::clone(exchange.end()),
         }
     }
 

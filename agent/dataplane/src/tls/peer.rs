@@ -4,8 +4,10 @@ use std::{fmt::Write, rc::Rc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rustls::{CipherSuite, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
+use rustls::{CipherSuite, ClientConnection, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
 use snapshot::{AlternativeName, CertificateFacts};
+
+use super::shown::{BothShown, Shown};
 
 /// What a handshake with a client came to.
 #[derive(Debug, Default)]
@@ -18,6 +20,27 @@ pub(crate) struct Session {
     pub(crate) is_http2: bool,
     /// What the client has shown, if anything.
     pub(crate) client: Option<Rc<ClientCertificate>>,
+    /// The certificates themselves, where access logs show more of them.
+    pub(crate) shown: Option<Box<BothShown>>,
+}
+
+/// What a handshake with an endpoint came to, for access logs.
+#[derive(Debug)]
+pub(crate) struct UpstreamSession {
+    pub(crate) version: &'static str,
+    pub(crate) cipher: &'static str,
+    pub(crate) shown: BothShown,
+}
+
+impl UpstreamSession {
+    pub(super) fn of(session: &ClientConnection, own: Option<&CertificateDer<'_>>) -> Self {
+        let peer = session.peer_certificates().and_then(|chain| chain.first());
+        Self {
+            version: version(session.protocol_version()),
+            cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
+            shown: BothShown { peer: peer.map(Shown::new), own: own.map(Shown::new) },
+        }
+    }
 }
 
 /// A certificate that a client has shown.
@@ -31,15 +54,35 @@ pub(crate) struct ClientCertificate {
     pub(crate) element: String,
 }
 
+/// The certificate that clients of a context are shown, where there is one for all.
+#[derive(Default)]
+pub(super) struct OwnCertificate {
+    pub(super) certificate: Option<CertificateDer<'static>>,
+    /// What it names the workload.
+    pub(super) uris: Vec<String>,
+}
+
+/// What is kept of certificates after the handshake.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// Whether endpoints are told the client's certificate itself.
+    pub(crate) for_endpoints: bool,
+    /// Whether lines show more than its subject and URIs.
+    pub(crate) for_logs: bool,
+}
+
 impl Session {
-    /// What is known after the handshake. `own_uris` are those of the certificate shown to the client; `whole` tells
-    /// endpoints the client's certificate itself, too.
-    pub(super) fn of(session: &ServerConnection, own_uris: &[String], whole: bool) -> Self {
+    /// What is known after the handshake, in which `own` was shown to the client.
+    pub(super) fn of(session: &ServerConnection, own: &OwnCertificate, kept: Kept) -> Self {
         let shown = session.peer_certificates().and_then(|chain| chain.first());
-        let client = shown.and_then(|shown| ClientCertificate::of(shown, own_uris, whole)).map(Rc::new);
+        let client =
+            shown.and_then(|shown| ClientCertificate::of(shown, &own.uris, kept.for_endpoints)).map(Rc::new);
+        let both =
+            || BothShown { peer: shown.map(Shown::new), own: own.certificate.as_ref().map(Shown::new) };
+        let both = kept.for_logs.then(|| Box::new(both()));
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let cipher = session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite()));
-        Self { version: version(session.protocol_version()), cipher, is_http2, client }
+        Self { version: version(session.protocol_version()), cipher, is_http2, client, shown: both }
     }
 }
 
@@ -133,7 +176,7 @@ fn pair(key: &str, value: &str, out: &mut String) {
 }
 
 /// PEM with what means something in URLs escaped.
-fn encoded_pem(der: &[u8]) -> String {
+pub(super) fn encoded_pem(der: &[u8]) -> String {
     const LINE: usize = 64;
     let text = STANDARD.encode(der);
     let mut out = "-----BEGIN%20CERTIFICATE-----%0A".to_owned();
@@ -162,6 +205,7 @@ mod tests {
             not_before: 0,
             not_after: 0,
             names,
+            issuer: String::new(),
             public_key: Vec::new(),
         }
     }

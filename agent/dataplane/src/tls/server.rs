@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, io, sync::Arc};
 use rustls::{
     ServerConfig, SupportedCipherSuite,
     crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::CertificateDer,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     certificate::{CertificateError, certified_key},
     clients::verifier,
-    peer::{Session, uris},
+    peer::{Kept, OwnCertificate, Session, uris},
     provider::{provider_for, versions},
     stream::TlsStream,
 };
@@ -39,7 +40,7 @@ impl Contexts {
     pub(crate) fn acceptor(&self, id: TlsContextId, offered: &str) -> Result<Acceptor, &str> {
         match &self.by_id[id.0 as usize] {
             Terminator::Serving(server) => {
-                Ok(Acceptor { config: server.config(offered), own_uris: Arc::clone(&server.own_uris) })
+                Ok(Acceptor { config: server.config(offered), own: Arc::clone(&server.own) })
             }
             Terminator::Refusing(missing) => Err(missing),
         }
@@ -62,8 +63,7 @@ struct Server {
     /// it. `None` when that cannot happen.
     without_protocols: Option<Arc<ServerConfig>>,
     protocols: Arc<[String]>,
-    /// What its certificate names the workload.
-    own_uris: Arc<[String]>,
+    own: Arc<OwnCertificate>,
 }
 
 impl Server {
@@ -79,12 +79,11 @@ impl Server {
 /// Performs the server's side of one handshake.
 pub(crate) struct Acceptor {
     config: Arc<ServerConfig>,
-    own_uris: Arc<[String]>,
+    own: Arc<OwnCertificate>,
 }
 
 impl Acceptor {
-    /// Performs it over a connection to the client. `whole` keeps what endpoints are told of the client's certificate
-    /// with the certificate itself.
+    /// Performs it over a connection to the client.
     ///
     /// # Errors
     /// The client and this server do not agree, or the connection failed. The client has been sent an alert; whether it
@@ -92,11 +91,11 @@ impl Acceptor {
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         self,
         stream: S,
-        whole: bool,
+        kept: Kept,
     ) -> Result<(TlsStream<S>, Session), (io::Error, S)> {
         let accepting = tokio_rustls::TlsAcceptor::from(self.config).accept(stream);
         let stream = accepting.into_fallible().await?;
-        let session = Session::of(stream.get_ref().1, &self.own_uris, whole);
+        let session = Session::of(stream.get_ref().1, &self.own, kept);
         Ok((TlsStream::new(stream), session))
     }
 }
@@ -164,13 +163,18 @@ fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
     let without_protocols = (!context.alpn.is_empty()).then(|| Arc::new(config.clone()));
     config.alpn_protocols = context.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     let (protocols, config) = (context.alpn.clone().into(), Arc::new(config));
-    Ok(Terminator::Serving(Server { config, without_protocols, protocols, own_uris: own_uris(context) }))
+    Ok(Terminator::Serving(Server { config, without_protocols, protocols, own: Arc::new(own(context)) }))
 }
 
-fn own_uris(context: &TlsContext) -> Arc<[String]> {
+/// The first that can be read: several of one context are for the same names.
+fn own(context: &TlsContext) -> OwnCertificate {
     let certificates = context.credentials.iter().filter_map(|credential| credential.certificate.as_ref());
-    let facts = certificates.filter_map(|one| CertificateFacts::of(one.chain().first()?).ok()).next();
-    facts.iter().flat_map(uris).map(str::to_owned).collect()
+    let own = |first: &CertificateDer<'static>| {
+        let facts = CertificateFacts::of(first).ok()?;
+        let uris = uris(&facts).map(str::to_owned).collect();
+        Some(OwnCertificate { certificate: Some(first.clone()), uris })
+    };
+    certificates.filter_map(|one| own(one.chain().first()?)).next().unwrap_or_default()
 }
 
 const NO_CERTIFICATE: &str = "there is no usable certificate";
@@ -254,7 +258,7 @@ mod tests {
         let (near, far) = tokio::io::duplex(512);
         let connector = tokio_rustls::TlsConnector::from(client_config(roots));
         let (server, client) = tokio::join!(
-            contexts.acceptor(TlsContextId(0), "").unwrap().accept(near, false),
+            contexts.acceptor(TlsContextId(0), "").unwrap().accept(near, Kept::default()),
             connector.connect("a.com".try_into().unwrap(), far)
         );
         let (mut server, mut client) = (server.unwrap().0, client.unwrap());

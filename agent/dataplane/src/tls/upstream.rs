@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     certificate::roots,
     clients::check_rules,
+    peer::UpstreamSession,
     provider::{provider_for, versions},
     signatures::signatures,
     stream::TlsStream,
@@ -104,7 +105,7 @@ impl Connector {
         stream: TcpStream,
         (address, host): (SocketAddr, Option<&str>),
         speaks: Speaks,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<(TlsStream<TcpStream>, UpstreamSession)> {
         let name = match &self.settings.server_name {
             ServerNameSource::Fixed(name) => Some(name.as_str()),
             ServerNameSource::Authority => host,
@@ -115,8 +116,11 @@ impl Connector {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
             None => ServerName::IpAddress(address.ip().into()),
         };
-        let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
-        connected.map(TlsStream::new)
+        let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await?;
+        let credential = self.settings.credential.as_ref().and_then(|own| own.certificate.as_ref());
+        let own = credential.and_then(|certificate| certificate.chain().first());
+        let session = UpstreamSession::of(stream.get_ref().1, own);
+        Ok((TlsStream::new(stream), session))
     }
 
     fn config(&self, speaks: Speaks, has_name: bool) -> Result<Arc<ClientConfig>, UpstreamTlsError> {

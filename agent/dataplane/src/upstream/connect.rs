@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -11,17 +12,17 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use super::{Upstream, UpstreamStream, tally::Open, tunnel};
 use crate::{
     cluster::{Policy, Slot},
+    connection::connection_id,
     health::Sign,
     proxy_protocol::Announcement,
     sys::{self, Source},
-    tls::{Speaks, is_clear_text},
+    tls::{Speaks, UpstreamSession, is_clear_text},
 };
 
 /// A connection to an endpoint.
 pub(crate) struct UpstreamConnection {
     pub(crate) stream: UpstreamStream,
-    /// Our side of it, for the access log.
-    pub(crate) local: Option<SocketAddr>,
+    pub(crate) end: Rc<OwnEnd>,
     /// Whether it has carried a request before: the peer may close it at any moment.
     pub(crate) reused: bool,
     /// Requests it has been used for.
@@ -33,6 +34,16 @@ pub(crate) struct UpstreamConnection {
     pub(super) slot: Option<Slot>,
     /// Counts it as open.
     pub(super) open: Open,
+}
+
+/// Our end of a connection to an endpoint, for the access log.
+#[derive(Debug)]
+pub(crate) struct OwnEnd {
+    pub(crate) address: Option<SocketAddr>,
+    /// No other connection has it, of clients or to endpoints.
+    pub(crate) id: u64,
+    /// What the handshake came to, if TLS is spoken.
+    pub(crate) session: Option<UpstreamSession>,
 }
 
 /// Why no connection to an endpoint came about.
@@ -147,22 +158,23 @@ impl Upstream {
             if let Some(announcement) = announcement {
                 stream.write_all(&announcement.header()).await?;
             }
-            let local = stream.local_addr().ok();
+            let mut end = OwnEnd { address: stream.local_addr().ok(), id: connection_id(), session: None };
             let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
             let through = policy.tunnel.as_deref().filter(|_| matches!(speaks, Speaks::Opaque));
             let Some(connector) = connector else {
-                return tunnelled(UpstreamStream::Tcp(stream), through, local).await;
+                return tunnelled(UpstreamStream::Tcp(stream), through, end).await;
             };
             // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
             let handshake = Box::pin(connector.connect(stream, (self.address, self.host.as_deref()), speaks));
-            let stream = handshake.await.map_err(|error| match is_clear_text(&error) {
+            let (stream, session) = handshake.await.map_err(|error| match is_clear_text(&error) {
                 true => ConnectError::ClearText,
                 false => ConnectError::Tls(error),
             })?;
-            tunnelled(UpstreamStream::Tls(Box::new(stream)), through, local).await
+            end.session = Some(session);
+            tunnelled(UpstreamStream::Tls(Box::new(stream)), through, end).await
         };
         let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
-        let (stream, local) = connected
+        let (stream, end) = connected
             .map_err(|_| ConnectError::Timeout)
             .and_then(|connected| connected)
             .inspect_err(|error| {
@@ -177,7 +189,7 @@ impl Upstream {
         let since = Instant::now();
         Ok(UpstreamConnection {
             stream,
-            local,
+            end: Rc::new(end),
             reused: false,
             requests: 1,
             since,
@@ -205,13 +217,13 @@ impl Upstream {
 async fn tunnelled(
     mut stream: UpstreamStream,
     far_end: Option<&str>,
-    local: Option<SocketAddr>,
-) -> Result<(UpstreamStream, Option<SocketAddr>), ConnectError> {
+    end: OwnEnd,
+) -> Result<(UpstreamStream, OwnEnd), ConnectError> {
     if let Some(far_end) = far_end {
         // In a box of its own: hardly any connection goes through a tunnel.
         Box::pin(tunnel::open(&mut stream, far_end)).await?;
     }
-    Ok((stream, local))
+    Ok((stream, end))
 }
 
 fn is_taken(error: &io::Error) -> bool {

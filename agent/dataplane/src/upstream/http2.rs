@@ -18,7 +18,7 @@ use h2::{
 use snapshot::Http2KeepAlive;
 use tokio::{sync::Notify, task::spawn_local};
 
-use super::{ConnectError, Open, Upstream, UpstreamStream};
+use super::{ConnectError, Open, OwnEnd, Upstream, UpstreamStream};
 use crate::{
     cluster::{Policy, Slot},
     proxy_protocol::Announcement,
@@ -69,7 +69,7 @@ pub(super) struct Http2Connections {
 /// A connection that requests share.
 struct Shared {
     sender: SendRequest<Bytes>,
-    local: Option<SocketAddr>,
+    end: Rc<OwnEnd>,
     streams: Cell<usize>,
     used: Cell<bool>,
     ended: Rc<Cell<bool>>,
@@ -143,7 +143,7 @@ impl Upstream {
         match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing)).await {
             Ok(Ok((sender, connection))) => Ok(Shared {
                 sender,
-                local: connected.local,
+                end: connected.end,
                 streams: Cell::new(0),
                 used: Cell::new(false),
                 ended: drive(connection, (self.address, connected.open), policy.connections.http2_keepalive),
@@ -277,9 +277,9 @@ impl Http2Stream {
         Self { connection: Rc::clone(connection), reused: connection.used.replace(true) }
     }
 
-    /// Our side of the connection, for the access log.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.connection.local
+    /// Our end of the connection.
+    pub(crate) fn end(&self) -> &Rc<OwnEnd> {
+        &self.connection.end
     }
 
     /// Sends the head of the request this is for.

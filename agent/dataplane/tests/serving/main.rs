@@ -18,6 +18,7 @@ mod hostile_endpoints;
 mod http1;
 mod http2;
 mod http2_upstream;
+mod log_connections;
 mod mesh;
 mod mutual;
 mod origination;

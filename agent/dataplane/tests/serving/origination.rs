@@ -30,13 +30,13 @@ use crate::{
 type Seen = Arc<Mutex<Vec<(Option<String>, Option<String>, bool)>>>;
 
 /// An endpoint that speaks TLS and answers every request with 200.
-struct TlsServer {
-    address: SocketAddr,
+pub(crate) struct TlsServer {
+    pub(crate) address: SocketAddr,
     seen: Seen,
 }
 
 impl TlsServer {
-    fn start(shown: &Issued, clients: Option<&Issuer>, protocols: &[&str]) -> Self {
+    pub(crate) fn start(shown: &Issued, clients: Option<&Issuer>, protocols: &[&str]) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -101,7 +101,7 @@ fn by(issuer: &Issuer, names: &[&str]) -> ServerCheck {
     ServerCheck::Authority(issuer.authority(), names)
 }
 
-fn tls(check: ServerCheck) -> UpstreamTls {
+pub(crate) fn tls(check: ServerCheck) -> UpstreamTls {
     UpstreamTls {
         endpoints: UpstreamTlsUse::All,
         server_name: ServerNameSource::Authority,

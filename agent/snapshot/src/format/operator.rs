@@ -1,6 +1,6 @@
 //! The operators of the substitution format, by Envoy's names.
 
-use super::FormatError;
+use super::{CertificatePart, FormatError, Holder, certificates};
 
 /// A value of the request or connection. Names are Envoy's.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -10,6 +10,8 @@ pub enum Operator {
     RequestHeader(String, Option<String>),
     /// `%REQ_WITHOUT_QUERY(name?other)%`: the same up to its `?`.
     RequestHeaderWithoutQuery(String, Option<String>),
+    /// `%QUERY_PARAM(name)%`: the first value of a parameter in the query.
+    QueryParameter(String),
     /// `%RESP(name?other)%`: a response header.
     ResponseHeader(String, Option<String>),
     /// `%TRAILER(name?other)%`: a response trailer.
@@ -58,11 +60,17 @@ pub enum Operator {
     DownstreamRemotePort,
     DownstreamDirectRemoteAddress,
     DownstreamDirectRemoteAddressWithoutPort,
-    DownstreamPeerSubject,
-    DownstreamPeerUriSan,
+    /// `%DOWNSTREAM_PEER_SUBJECT%` and whatever else certificates tell.
+    Certificate(Holder, CertificatePart),
     DownstreamTlsVersion,
-    /// `%DOWNSTREAM_TLS_CIPHER%`.
     DownstreamTlsCipher,
+    UpstreamTlsVersion,
+    UpstreamTlsCipher,
+    ConnectionId,
+    UpstreamConnectionId,
+    FilterChainName,
+    AccessLogType,
+    UniqueId,
     RequestedServerName,
     RouteName,
     Hostname,
@@ -109,13 +117,15 @@ pub(super) fn operator(name: &str, argument: Option<&str>, written: &str) -> Res
     let bad = || FormatError::BadArgument(name.to_owned());
     let operator = match (name, argument) {
         (
-            "REQ" | "REQ_WITHOUT_QUERY" | "RESP" | "TRAILER" | "ENVIRONMENT" | "COMMON_DURATION",
+            "REQ" | "REQ_WITHOUT_QUERY" | "QUERY_PARAM" | "RESP" | "TRAILER" | "ENVIRONMENT"
+            | "COMMON_DURATION",
             None | Some(""),
         ) => {
             return Err(bad());
         }
         ("REQ", Some(names)) => header(names, Operator::RequestHeader),
         ("REQ_WITHOUT_QUERY", Some(names)) => header(names, Operator::RequestHeaderWithoutQuery),
+        ("QUERY_PARAM", Some(name)) => Operator::QueryParameter(name.to_owned()),
         ("RESP", Some(names)) => header(names, Operator::ResponseHeader),
         ("TRAILER", Some(names)) => header(names, Operator::ResponseTrailer),
         ("ENVIRONMENT", Some(name)) => Operator::Environment(name.to_owned()),
@@ -126,6 +136,9 @@ pub(super) fn operator(name: &str, argument: Option<&str>, written: &str) -> Res
         ("GRPC_STATUS", Some("SNAKE_STRING")) => Operator::GrpcStatus(GrpcStatusForm::Snake),
         ("GRPC_STATUS", Some("NUMBER")) | ("GRPC_STATUS_NUMBER", None) => {
             Operator::GrpcStatus(GrpcStatusForm::Number)
+        }
+        (name, argument) if certificates::exists(name) => {
+            certificates::operator(name, argument).ok_or_else(bad)?
         }
         (name, _) if UNAVAILABLE.contains(&name) => Operator::Unavailable(written.to_owned()),
         (name, None) => plain(name).ok_or_else(|| FormatError::UnknownOperator(written.to_owned()))?,
@@ -177,7 +190,7 @@ const OTHER_MOMENTS: [&str; 7] =
     ["US_CX_BEG", "US_CX_END", "US_HS_END", "US_TX_BEG", "US_TX_END", "US_RX_END", "DS_TX_BEG"];
 
 /// Operators without argument.
-const PLAIN: [(&str, Operator); 47] = [
+const PLAIN: [(&str, Operator); 52] = [
     ("PROTOCOL", Operator::Protocol),
     ("UPSTREAM_PROTOCOL", Operator::UpstreamProtocol),
     ("RESPONSE_CODE", Operator::ResponseCode),
@@ -216,10 +229,15 @@ const PLAIN: [(&str, Operator); 47] = [
     ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Operator::DownstreamDirectRemoteAddress),
     ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Operator::DownstreamDirectRemoteAddressWithoutPort),
     ("DOWNSTREAM_DIRECT_REMOTE_PORT", Operator::DownstreamRemotePort),
-    ("DOWNSTREAM_PEER_SUBJECT", Operator::DownstreamPeerSubject),
-    ("DOWNSTREAM_PEER_URI_SAN", Operator::DownstreamPeerUriSan),
     ("DOWNSTREAM_TLS_VERSION", Operator::DownstreamTlsVersion),
     ("DOWNSTREAM_TLS_CIPHER", Operator::DownstreamTlsCipher),
+    ("UPSTREAM_TLS_VERSION", Operator::UpstreamTlsVersion),
+    ("UPSTREAM_TLS_CIPHER", Operator::UpstreamTlsCipher),
+    ("CONNECTION_ID", Operator::ConnectionId),
+    ("UPSTREAM_CONNECTION_ID", Operator::UpstreamConnectionId),
+    ("FILTER_CHAIN_NAME", Operator::FilterChainName),
+    ("ACCESS_LOG_TYPE", Operator::AccessLogType),
+    ("UNIQUE_ID", Operator::UniqueId),
     ("REQUESTED_SERVER_NAME", Operator::RequestedServerName),
     ("ROUTE_NAME", Operator::RouteName),
     ("HOSTNAME", Operator::Hostname),
@@ -233,55 +251,66 @@ fn plain(name: &str) -> Option<Operator> {
 }
 
 /// What Envoy knows and this proxy does not: filters it has not got, and what it does not measure.
-const UNAVAILABLE: [&str; 51] = [
-    "ACCESS_LOG_TYPE",
+const UNAVAILABLE: [&str; 62] = [
     "BYTES_RETRANSMITTED",
     "CEL",
     "CLUSTER_METADATA",
-    "CONNECTION_ID",
+    "COALESCE",
     "CUSTOM_FLAGS",
+    "DOWNSTREAM_CX_RTT",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
     "DOWNSTREAM_DETECTED_CLOSE_TYPE",
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID",
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_HEADER_BYTES_RECEIVED",
     "DOWNSTREAM_HEADER_BYTES_SENT",
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
-    "DOWNSTREAM_LOCAL_DNS_SAN",
-    "DOWNSTREAM_LOCAL_SUBJECT",
-    "DOWNSTREAM_LOCAL_URI_SAN",
-    "DOWNSTREAM_PEER_CERT",
-    "DOWNSTREAM_PEER_CERT_V_END",
-    "DOWNSTREAM_PEER_CERT_V_START",
-    "DOWNSTREAM_PEER_DNS_SAN",
-    "DOWNSTREAM_PEER_FINGERPRINT_1",
-    "DOWNSTREAM_PEER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_ISSUER",
-    "DOWNSTREAM_PEER_SERIAL",
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+    "DOWNSTREAM_PEER_CHAIN_SERIALS",
+    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_ISSUER_SERIAL",
+    "DOWNSTREAM_PEER_OTHERNAME_SAN",
+    "DOWNSTREAM_TLS_GROUP",
     "DOWNSTREAM_TLS_SESSION_ID",
     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
     "DOWNSTREAM_WIRE_BYTES_SENT",
     "DYNAMIC_METADATA",
-    "FILTER_CHAIN_NAME",
+    "EMIT_TIME_LOCAL",
     "FILTER_STATE",
     "LOCAL_REPLY_BODY",
     "METADATA",
     "PACKETS_RETRANSMITTED",
-    "QUERY_PARAM",
+    "PATH",
+    "QUERY_PARAMS",
     "REQUEST_TX_DURATION",
     "ROUNDTRIP_DURATION",
     "SPAN_ID",
+    "START_TIME_LOCAL",
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
     "TRACE_ID",
-    "UNIQUE_ID",
-    "UPSTREAM_CONNECTION_ID",
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+    "UPSTREAM_CONNECTION_POOL_READY_DURATION",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
     "UPSTREAM_DETECTED_CLOSE_TYPE",
     "UPSTREAM_FILTER_STATE",
+    "UPSTREAM_HEADER_BYTES_RECEIVED",
+    "UPSTREAM_HEADER_BYTES_SENT",
+    "UPSTREAM_HOSTS_ATTEMPTED",
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_METADATA",
-    "UPSTREAM_PEER_ISSUER",
-    "UPSTREAM_PEER_SUBJECT",
-    "UPSTREAM_PEER_URI_SAN",
-    "UPSTREAM_TLS_CIPHER",
-    "UPSTREAM_TLS_VERSION",
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
+    "UPSTREAM_SERVER_NAME",
+    "UPSTREAM_TLS_GROUP",
+    "UPSTREAM_TLS_SESSION_ID",
     "UPSTREAM_WIRE_BYTES_RECEIVED",
     "UPSTREAM_WIRE_BYTES_SENT",
     "VIRTUAL_CLUSTER_NAME",

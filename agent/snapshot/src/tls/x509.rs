@@ -9,6 +9,7 @@ use std::{
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},
+    x509::X509Name,
 };
 
 use super::Validity;
@@ -18,6 +19,8 @@ use super::Validity;
 pub struct CertificateFacts {
     /// Distinguished name as in RFC 4514, the most specific part first.
     pub subject: String,
+    /// Distinguished name of who has signed it.
+    pub issuer: String,
     /// In hexadecimal.
     pub serial: String,
     /// Seconds since 1970 from which it is good.
@@ -88,13 +91,20 @@ impl CertificateFacts {
         let names = certificate.subject_alternative_name().map_err(|_| X509Error)?;
         let names = names.iter().flat_map(|names| &names.value.general_names);
         Ok(Self {
-            subject: subject(&certificate),
+            subject: distinguished_name(certificate.subject()),
+            issuer: distinguished_name(certificate.issuer()),
             serial: certificate.serial.to_str_radix(16),
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
             names: names.filter_map(AlternativeName::of).collect(),
             public_key: certificate.public_key().raw.to_vec(),
         })
+    }
+
+    /// The serial number in whole bytes, as OpenSSL and Envoy write it.
+    pub fn serial_bytes(&self) -> String {
+        let odd = if self.serial.len().is_multiple_of(2) { "" } else { "0" };
+        format!("{odd}{}", self.serial)
     }
 
     /// What its dates mean at a time, in seconds since 1970.
@@ -138,9 +148,9 @@ fn time(seconds: i64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since.min(latest)).to_string()
 }
 
-fn subject(certificate: &X509Certificate<'_>) -> String {
+fn distinguished_name(name: &X509Name<'_>) -> String {
     let mut parts = Vec::new();
-    for attribute in certificate.subject().iter_rdn().flat_map(|rdn| rdn.iter()) {
+    for attribute in name.iter_rdn().flat_map(|rdn| rdn.iter()) {
         let name = match attribute.attr_type().to_id_string().as_str() {
             "2.5.4.3" => "CN".to_owned(),
             "2.5.4.6" => "C".to_owned(),
@@ -205,6 +215,7 @@ mod tests {
         );
         assert!(facts.subject.contains("O=Ac\\,me \\\"#1\\\""), "{}", facts.subject);
         assert!(facts.subject.contains("CN=a.com"), "{}", facts.subject);
+        assert_eq!(facts.issuer, facts.subject);
     }
 
     #[test]

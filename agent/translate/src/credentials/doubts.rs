@@ -75,6 +75,7 @@ mod tests {
             not_before: 100 * DAY,
             not_after: 200 * DAY,
             names: names.iter().map(|name| AlternativeName::Dns((*name).to_owned())).collect(),
+            issuer: String::new(),
             public_key: Vec::new(),
         };
         let doubts = doubts(&facts, ("credentialName", "cert"), hosts, now);

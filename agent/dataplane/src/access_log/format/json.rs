@@ -168,6 +168,8 @@ fn is_number(operator: &Operator) -> bool {
             | Operator::ResponseTxDuration
             | Operator::CommonDuration(_)
             | Operator::UpstreamRequestAttemptCount
+            | Operator::ConnectionId
+            | Operator::UpstreamConnectionId
             | Operator::DownstreamLocalPort
             | Operator::DownstreamRemotePort
             | Operator::UpstreamLocalPort

@@ -2,20 +2,53 @@
 
 use std::{fmt, io::Write as _, net::SocketAddr, time::Duration};
 
-use snapshot::{GrpcStatusForm, Moment, Operator, Span};
+use snapshot::{CertificatePart, GrpcStatusForm, Holder, Moment, Operator, Span};
 
 use super::{Part, Slot};
 use crate::{
     access_log::{Entry, Recorded},
     strftime,
     sys::HOSTNAME,
-    tls::ClientCertificate,
+    tls::UpstreamSession,
+    uuid::uuid_v4,
 };
 
 impl Entry<'_> {
-    /// The certificate that the client has shown.
-    fn client(&self) -> Option<&ClientCertificate> {
-        self.session?.client.as_deref()
+    fn upstream_local(&self) -> Option<SocketAddr> {
+        self.own_end?.address
+    }
+
+    fn upstream_session(&self) -> Option<&UpstreamSession> {
+        self.own_end?.session.as_ref()
+    }
+
+    /// Distinguished names are escaped already, other names are not.
+    fn write_certificate(&self, holder: Holder, part: &CertificatePart, out: &mut Vec<u8>) {
+        let client = || self.session?.client.as_deref();
+        let of_client = || self.session?.shown.as_deref();
+        let of_endpoint = || self.upstream_session().map(|session| &session.shown);
+        let shown = match (holder, part) {
+            (Holder::Client, CertificatePart::Subject) => {
+                return text(client().map(|shown| &*shown.subject), out);
+            }
+            (Holder::Client, CertificatePart::Uris) => return text(client().map(|shown| &*shown.uris), out),
+            (Holder::Client, _) => of_client().and_then(|shown| shown.peer.as_ref()),
+            (Holder::OwnForClient, _) => of_client().and_then(|shown| shown.own.as_ref()),
+            (Holder::Endpoint, _) => of_endpoint().and_then(|shown| shown.peer.as_ref()),
+            (Holder::OwnForEndpoint, _) => of_endpoint().and_then(|shown| shown.own.as_ref()),
+        };
+        if let Some(shown) = shown {
+            shown.write(part, out);
+        }
+    }
+
+    /// Envoy's name for what the line is about.
+    fn kind(&self) -> &'static str {
+        match (self.request, self.termination) {
+            (Some(_), _) => "DownstreamEnd",
+            (None, "") => "TcpConnectionEnd",
+            (None, _) => "NotSet",
+        }
     }
 
     pub(super) fn field(&self, slot: Slot) -> &[u8] {
@@ -89,9 +122,11 @@ impl Entry<'_> {
             Operator::UpstreamHost | Operator::UpstreamRemoteAddress => address(self.upstream, out),
             Operator::UpstreamRemoteAddressWithoutPort => put(self.upstream.map(|to| to.ip()), out),
             Operator::UpstreamRemotePort => put(self.upstream.map(|to| to.port()), out),
-            Operator::UpstreamLocalAddress => address(self.upstream_local, out),
-            Operator::UpstreamLocalAddressWithoutPort => put(self.upstream_local.map(|from| from.ip()), out),
-            Operator::UpstreamLocalPort => put(self.upstream_local.map(|from| from.port()), out),
+            Operator::UpstreamLocalAddress => address(self.upstream_local(), out),
+            Operator::UpstreamLocalAddressWithoutPort => {
+                put(self.upstream_local().map(|from| from.ip()), out);
+            }
+            Operator::UpstreamLocalPort => put(self.upstream_local().map(|from| from.port()), out),
             Operator::UpstreamCluster => text(self.cluster, out),
             Operator::DownstreamLocalAddress => address(Some(self.downstream_local), out),
             Operator::DownstreamLocalAddressWithoutPort => put(Some(self.downstream_local.ip()), out),
@@ -105,11 +140,14 @@ impl Entry<'_> {
             Operator::DownstreamRemotePort => put(Some(self.downstream_remote.port()), out),
             Operator::DownstreamTlsCipher => text(self.session.map(|session| session.cipher), out),
             Operator::DownstreamTlsVersion => text(self.session.map(|session| session.version), out),
-            // Distinguished names are escaped already.
-            Operator::DownstreamPeerSubject => text(self.client().map(|shown| &*shown.subject), out),
-            Operator::DownstreamPeerUriSan => {
-                text(self.client().map(|shown| &*shown.uris), out);
-            }
+            Operator::Certificate(holder, part) => self.write_certificate(*holder, part, out),
+            Operator::UpstreamTlsCipher => text(self.upstream_session().map(|session| session.cipher), out),
+            Operator::UpstreamTlsVersion => text(self.upstream_session().map(|session| session.version), out),
+            Operator::ConnectionId => put(Some(self.connection), out),
+            Operator::UpstreamConnectionId => put(Some(self.own_end.map_or(0, |end| end.id)), out),
+            Operator::FilterChainName => text(self.chain, out),
+            Operator::AccessLogType => text(Some(self.kind()), out),
+            Operator::UniqueId => out.extend(uuid_v4(fastrand::u128(..))),
             Operator::RequestedServerName => {
                 text(self.server_name, out);
             }
@@ -118,6 +156,7 @@ impl Entry<'_> {
             // Filled in, or remembered by slot, when the format is read.
             Operator::RequestHeader(..)
             | Operator::RequestHeaderWithoutQuery(..)
+            | Operator::QueryParameter(_)
             | Operator::ResponseTrailer(..)
             | Operator::StreamId
             | Operator::Environment(_)

@@ -2,8 +2,8 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -15,7 +15,7 @@ use h2::{RecvStream, SendStream, client::ResponseFuture};
 use super::{Broken, RequestBody, Sent, Uplink};
 use crate::{
     http::{Method, head::AnswerHead},
-    upstream::Http2Stream,
+    upstream::{Http2Stream, OwnEnd},
 };
 
 pub(in crate::http) struct Http2Exchange {
@@ -41,8 +41,8 @@ impl Http2Exchange {
         Self { room, state: State::Unsent }
     }
 
-    pub(super) fn local(&self) -> Option<SocketAddr> {
-        self.room.local()
+    pub(super) fn end(&self) -> &Rc<OwnEnd> {
+        self.room.end()
     }
 
     pub(super) fn is_reused(&self) -> bool {

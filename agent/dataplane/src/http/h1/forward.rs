@@ -4,7 +4,7 @@ mod answer;
 mod bodies;
 mod sending;
 
-use std::{net::SocketAddr, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http1::BodyLength;
@@ -31,7 +31,7 @@ use crate::{
         routing::Forwarding,
     },
     linger::linger,
-    upstream::Lease,
+    upstream::{Lease, OwnEnd},
     view::View,
 };
 
@@ -166,8 +166,8 @@ impl Session<'_> {
         let lease = &mut forward.forwarding.lease;
         let mut take = |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), lasting, &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, &mut take).await?;
-        let local = exchange.local();
-        let unanswered = |broken: Broken| Unanswered::new(&broken, local);
+        let end = exchange.end();
+        let unanswered = |broken: Broken| Unanswered::new(&broken, Some(Rc::clone(&end)));
         while answer.interim {
             let written = write_whole(self.connection, body.stream, out).await;
             written.map_err(|_| unanswered(Broken::Downstream))?;
@@ -196,7 +196,7 @@ impl Session<'_> {
         let outcome = Outcome {
             status: answer.status,
             began: Some(answer.began),
-            ..Outcome::default().at(forward.lease(), exchange.local())
+            ..Outcome::default().at(forward.lease(), Some(exchange.end()))
         };
         if forward.forwarding.policy.mirrors.is_empty() {
             sent.forget();
@@ -251,11 +251,11 @@ impl Session<'_> {
     async fn give_up(
         &mut self,
         forward: &Forward<'_>,
-        Unanswered { reply, local, transport_failure }: Unanswered,
+        Unanswered { reply, end, transport_failure }: Unanswered,
     ) -> (Next, Outcome<'static>) {
         let (next, outcome) = match reply {
-            Some(reply) => self.fail(forward, &reply, local).await,
-            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(forward.lease(), local)),
+            Some(reply) => self.fail(forward, &reply, end).await,
+            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(forward.lease(), end)),
         };
         (next, Outcome { transport_failure, ..outcome })
     }
@@ -265,7 +265,7 @@ impl Session<'_> {
         &mut self,
         forward: &Forward<'_>,
         reply: &LocalReply<'static>,
-        local: Option<SocketAddr>,
+        end: Option<Rc<OwnEnd>>,
     ) -> (Next, Outcome<'static>) {
         let Answering { lasting, .. } = forward.asked;
         let lasting = Lasting { keep_alive: lasting.keep_alive && forward.body.is_empty(), ..lasting };
@@ -273,6 +273,6 @@ impl Session<'_> {
         let mut out = self.connection.worker().scratch();
         let next = self.reply(reply, Answering { lasting, ..forward.asked }, &mut out).await;
         self.connection.worker().recycle(out);
-        (next, Outcome::reply(reply, forward.asked.method).at(forward.lease(), local))
+        (next, Outcome::reply(reply, forward.asked.method).at(forward.lease(), end))
     }
 }

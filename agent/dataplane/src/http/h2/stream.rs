@@ -4,7 +4,7 @@ mod bodies;
 mod prepare;
 mod sending;
 
-use std::{future::poll_fn, task::Poll, time::Instant};
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
 
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
@@ -150,15 +150,15 @@ impl Stream<'_> {
         };
         let outcome = match asked {
             Ok((exchange, answer)) => {
-                let outcome = Outcome::default().at(forward.lease(), exchange.local());
+                let outcome = Outcome::default().at(forward.lease(), Some(exchange.end()));
                 self.finish(forward, (exchange, attempts.deadline()), answer, outcome).await
             }
-            Err(Unanswered { reply, local, transport_failure }) => {
+            Err(Unanswered { reply, end, transport_failure }) => {
                 let outcome = match reply {
                     Some(reply) => self.reply(&reply),
                     None => Outcome::reply(&LocalReply::CLIENT_GONE, self.method),
                 };
-                Outcome { transport_failure, ..outcome.at(forward.lease(), local) }
+                Outcome { transport_failure, ..outcome.at(forward.lease(), end) }
             }
         };
         if !mirrored && forward.upload.is_done() && forward.upload.rewind() {
@@ -205,8 +205,8 @@ impl Stream<'_> {
         let lease = &mut forward.forwarding.lease;
         let take = |head: &AnswerHead<'_>, from| Answer::new(head, (start, from), &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, take).await?;
-        let local = exchange.local();
-        let unanswered = |broken: Broken| Unanswered::new(&broken, local);
+        let end = exchange.end();
+        let unanswered = |broken: Broken| Unanswered::new(&broken, Some(Rc::clone(&end)));
         while answer.interim {
             let sent = body.respond.send_informational(answer.head());
             sent.map_err(|_| unanswered(Broken::Downstream))?;

@@ -9,7 +9,13 @@ use std::{
 use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
 
 use super::{FieldSink, control};
-use crate::{connection::Connection, http::PeerMetadata, tls::ClientCertificate, upstream::Upstream};
+use crate::{
+    connection::Connection,
+    http::PeerMetadata,
+    tls::ClientCertificate,
+    upstream::Upstream,
+    uuid::{UUID_LEN, uuid_v4},
+};
 
 /// What this proxy adds to a request, by the side of the workload it serves.
 pub(in crate::http) struct Added {
@@ -63,8 +69,6 @@ impl CertificateField {
         }
     }
 }
-
-const UUID_LEN: usize = 36;
 
 impl Added {
     /// Decides what to add. Gateways trust nothing that comes from outside the mesh; sidecars only fill gaps.
@@ -310,27 +314,10 @@ impl FieldSink for Visiting<'_> {
     }
 }
 
-/// A random UUID of version 4 (RFC 9562 §5.4) as text.
-fn uuid_v4(random: u128) -> [u8; UUID_LEN] {
-    let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let mut text = [b'-'; UUID_LEN];
-    let places = (0..UUID_LEN).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
-    for (nibble, place) in places.enumerate() {
-        text[place] = b"0123456789abcdef"[(bits >> (124 - 4 * nibble)) as usize & 0xf];
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::head::{Http1Head, write_request_head};
-
-    #[test]
-    fn request_ids_are_uuids_of_version_4() {
-        assert_eq!(&uuid_v4(0), b"00000000-0000-4000-8000-000000000000");
-        assert_eq!(&uuid_v4(u128::MAX), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
-    }
 
     fn forwarded(direction: Direction, head: &str) -> String {
         let mut slots = http1::HeaderSlots::new();
