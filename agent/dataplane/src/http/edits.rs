@@ -90,10 +90,11 @@ pub(super) struct RequestChanges<'v> {
 }
 
 const ORIGINAL_PATH: &str = "x-envoy-original-path";
+const ORIGINAL_HOST: &str = "x-envoy-original-host";
 
 impl<'v> RequestChanges<'v> {
-    /// The changes of `lists`, in their order, and then the rewrite, which leaves the path as it was in
-    /// `x-envoy-original-path`. A destination's own authority counts before that of the rewrite.
+    /// The changes of `lists`, in their order, and then the rewrite, which leaves path and authority as they were in
+    /// `x-envoy-original-path` and `-host`. A destination's own authority counts before that of the rewrite.
     pub(super) fn of(
         lists: [Option<&'v HeaderEdits>; 2],
         (rewrite, authority): (Option<&'v Rewrite>, Option<&'v str>),
@@ -112,7 +113,10 @@ impl<'v> RequestChanges<'v> {
         if let Some(rewrite) = rewrite {
             changes.rewrite_path(rewrite.path.as_ref(), request.head.path_and_query());
         }
-        changes.authority = authority.or(rewrite.and_then(|rewrite| rewrite.authority.as_deref()));
+        if let Some(authority) = authority.or(rewrite.and_then(|rewrite| rewrite.authority.as_deref())) {
+            changes.authority = Some(authority);
+            changes.fields.take(Change::Set, ORIGINAL_HOST, request.head.authority().as_bytes().to_vec());
+        }
         changes
     }
 
@@ -133,6 +137,7 @@ impl<'v> RequestChanges<'v> {
     /// Makes it a call of gRPC.
     pub(super) fn speak_grpc(&mut self) {
         self.fields.take(Change::Set, "content-type", b"application/grpc".to_vec());
+        self.fields.take(Change::Set, "te", b"trailers".to_vec());
     }
 
     /// The new path and query.

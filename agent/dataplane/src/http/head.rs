@@ -45,12 +45,37 @@ impl RequestHead for Http1Head<'_, '_, '_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         let same = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case(name);
         let found = self.request.headers.iter().find(same)?;
-        (!is_dropped(found.name, &self.nominated)).then_some(found.value)
+        self.passed_on(found)
     }
 
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
-        visit_end_to_end(self.request.headers, &self.nominated, visit);
+        for header in self.request.headers {
+            if let Some(value) = self.passed_on(header) {
+                visit(header.name, value);
+            }
+        }
     }
+}
+
+impl<'b> Http1Head<'_, '_, 'b> {
+    fn passed_on(&self, header: &httparse::Header<'b>) -> Option<&'b [u8]> {
+        let nominated = !self.nominated.is_empty() && self.nominated.contains(header.name);
+        end_to_end(header.name, header.value).filter(|_| !nominated)
+    }
+}
+
+/// What goes on of a field of a request: all but hop-by-hop ones, and of `te` that the client takes trailers, which
+/// servers of gRPC insist on.
+pub(super) fn end_to_end<'v>(name: &str, value: &'v [u8]) -> Option<&'v [u8]> {
+    if !http1::is_hop_by_hop(name) {
+        return Some(value);
+    }
+    let takes_trailers = || value.split(|byte| *byte == b',').any(|coding| is_trailers(coding.trim_ascii()));
+    (name.eq_ignore_ascii_case("te") && takes_trailers()).then_some(b"trailers")
+}
+
+fn is_trailers(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"trailers")
 }
 
 fn visit_end_to_end(

@@ -9,7 +9,7 @@ mod proxy;
 use std::{
     collections::HashMap,
     fs,
-    net::{Shutdown, SocketAddr},
+    net::{Shutdown, SocketAddr, TcpStream},
     path::Path,
     process::Command,
     thread,
@@ -77,15 +77,16 @@ fn answers(proxy: SocketAddr, log: &Path) -> Vec<String> {
     let first = CASES.iter().map(|case| (*case, Asked::First));
     let cases: Vec<_> = first.chain(last).chain(over_http2).collect();
     let asked: Vec<_> = cases.iter().map(|case| ask(proxy, *case)).collect();
-    let ports: Vec<_> = asked.iter().map(|(_, port)| *port).collect();
+    let port = |client: &TcpStream| client.local_addr().unwrap().port();
+    let ports: Vec<_> = asked.iter().map(|(_, client)| port(client)).collect();
     let lines = lines(log, &ports);
-    let told = |((case, how), (answer, port)): (&(&str, Asked), (String, u16))| {
-        let line = comparable_line(&lines[&port], &answer);
+    let told = |((case, how), (answer, client)): (&(&str, Asked), &(String, TcpStream))| {
+        let line = comparable_line(&lines[&port(client)], answer);
         let asked = case.lines().next().unwrap_or_default();
         let asked = if *how == Asked::OverHttp2 { asked.replace("/1.1", "/2") } else { asked.to_owned() };
         format!("{asked}\n\n{}\n\n{line}{END}", answer.trim_end())
     };
-    cases.iter().zip(asked).map(told).collect()
+    cases.iter().zip(&asked).map(told).collect()
 }
 
 /// How a case is asked.
@@ -145,16 +146,15 @@ fn lines(log: &Path, ports: &[u16]) -> HashMap<u16, String> {
     }
 }
 
-/// An answer in a form that can be compared, and the client's port.
-fn ask(address: SocketAddr, (case, how): (&str, Asked)) -> (String, u16) {
-    if how == Asked::OverHttp2 {
-        let (answer, port) = http2::ask(address, case);
-        return (shown_bytes(answer.into_bytes()), port);
-    }
+/// An answer in a form that can be compared, and the client's connection: while it is kept, nobody else has its port.
+fn ask(address: SocketAddr, (case, how): (&str, Asked)) -> (String, TcpStream) {
     let mut client = Client::connect(address);
-    let port = client.0.local_addr().unwrap().port();
+    if how == Asked::OverHttp2 {
+        let answer = http2::ask(client.0.try_clone().unwrap(), case);
+        return (shown_bytes(answer.into_bytes()), client.0);
+    }
     if how == Asked::First {
-        return (shown(client.send(case.replace('\n', "\r\n")).answer()), port);
+        return (shown(client.send(case.replace('\n', "\r\n")).answer()), client.0);
     }
     let (said, rest) = case.split_once("\n\n").unwrap();
     for said in format!("{said}\n\n{rest}").replace('\n', "\r\n").split_inclusive(['~', GONE]) {
@@ -166,7 +166,7 @@ fn ask(address: SocketAddr, (case, how): (&str, Asked)) -> (String, u16) {
             _ => {}
         }
     }
-    (shown_bytes(client.rest_or_reset()), port)
+    (shown_bytes(client.rest_or_reset()), client.0)
 }
 
 fn shown_bytes(mut answer: Vec<u8>) -> String {

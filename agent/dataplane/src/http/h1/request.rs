@@ -164,11 +164,8 @@ impl Session<'_> {
                 }
                 UpstreamVersion::Http2 => {
                     upgrade = None;
-                    let (body, trailers) = match routed.grpc_web {
-                        Some(web) => (web.request_body(parsed.body), true),
-                        None => (parsed.body, false),
-                    };
-                    http2_head = http2_request_head(&head, &added, body, (changes, trailers)).map(Box::new);
+                    let body = routed.grpc_web.map_or(parsed.body, |web| web.request_body(parsed.body));
+                    http2_head = http2_request_head(&head, &added, body, changes).map(Box::new);
                     if http2_head.is_none() {
                         routed = Routed::reply(LocalReply::BAD_REQUEST);
                     }

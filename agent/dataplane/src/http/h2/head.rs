@@ -14,7 +14,7 @@ use crate::{
     http::{
         attempts::Answerer,
         grpc_web::GrpcWeb,
-        head::{AnswerFields, AnswerHead},
+        head::{AnswerFields, AnswerHead, end_to_end},
     },
 };
 
@@ -86,9 +86,9 @@ impl RequestHead for Http2Head<'_> {
         for name in self.parts.headers.keys() {
             match name.as_str() {
                 "cookie" => self.cookie().into_iter().for_each(|cookie| visit("cookie", cookie)),
-                name if http1::is_hop_by_hop(name) => {}
                 name => {
-                    self.parts.headers.get_all(name).iter().for_each(|value| visit(name, value.as_bytes()));
+                    let values = self.parts.headers.get_all(name).iter().map(::http::HeaderValue::as_bytes);
+                    values.filter_map(|value| end_to_end(name, value)).for_each(|value| visit(name, value));
                 }
             }
         }

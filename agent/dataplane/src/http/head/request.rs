@@ -40,13 +40,11 @@ pub(in crate::http) fn replace_number(head: &mut Vec<u8>, name: &str, number: u6
 }
 
 /// The head of a request as it goes to an HTTP/2 upstream, or `None` when HTTP/2 cannot carry it.
-///
-/// `trailers` says that the client takes them.
 pub(in crate::http) fn http2_request_head(
     request: &impl RequestHead,
     added: &Added,
     body: BodyLength,
-    (changes, trailers): (Option<&RequestChanges<'_>>, bool),
+    changes: Option<&RequestChanges<'_>>,
 ) -> Option<::http::Request<()>> {
     let mut target = uri::Parts::default();
     target.scheme = Some(if added.scheme() == "https" { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
@@ -62,9 +60,6 @@ pub(in crate::http) fn http2_request_head(
             fields.insert("content-length", length.into());
         }
     });
-    if trailers {
-        fields.field("te", b"trailers");
-    }
     Some(head)
 }
 

@@ -1,6 +1,6 @@
 //! Clients and endpoints that speak HTTP/2.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -91,19 +91,18 @@ fn exactly(client: &mut Client, n: usize) -> Option<Vec<u8>> {
     std::io::Read::read_exact(&mut client.0, &mut bytes).ok().map(|()| bytes)
 }
 
-/// A request written as one of HTTP/1, asked by a client of HTTP/2: its answer written as one of HTTP/1, and the
-/// client's port.
-pub(super) fn ask(proxy: SocketAddr, case: &str) -> (String, u16) {
+/// A request written as one of HTTP/1, asked by a client of HTTP/2: its answer written as one of HTTP/1.
+pub(super) fn ask(client: std::net::TcpStream, case: &str) -> String {
+    client.set_nonblocking(true).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = TcpStream::connect(proxy).await.unwrap();
-        let port = stream.local_addr().unwrap().port();
+        let stream = TcpStream::from_std(client).unwrap();
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
         let driven = tokio::spawn(connection);
         let asking = tokio::time::timeout(Duration::from_secs(10), answer(sender, case));
         let answer = asking.await.unwrap().unwrap_or_else(|error| format!("{error}"));
         driven.abort();
-        (answer, port)
+        answer
     })
 }
 

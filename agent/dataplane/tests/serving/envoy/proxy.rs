@@ -1,5 +1,7 @@
 //! This proxy with the routes that `envoy.yaml` has for Envoy, and the server behind both.
 
+mod elsewhere;
+
 use std::{io::Read, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use dataplane::{AccessLog, LogFormat, Settings};
@@ -278,4 +280,7 @@ fn routes() -> Vec<Route> {
         Route { fault: Some(Box::new(abort)), ..forward("/fault", Some(0)) },
         Route { cors: Some(Box::new(cors)), ..forward("/cors", Some(0)) },
     ]
+    .into_iter()
+    .chain(elsewhere::routes())
+    .collect()
 }

@@ -100,11 +100,8 @@ impl Arrived<'_> {
                 Ok((routed, None))
             }
             UpstreamVersion::Http2 => {
-                let (length, trailers) = match routed.grpc_web {
-                    Some(web) => (web.request_body(length), true),
-                    None => (length, takes_trailers(parts)),
-                };
-                let head = http2_request_head(&head, &added, length, (changes, trailers));
+                let length = routed.grpc_web.map_or(length, |web| web.request_body(length));
+                let head = http2_request_head(&head, &added, length, changes);
                 Ok((routed, Some(head.ok_or(LocalReply::BAD_REQUEST)?)))
             }
         }
@@ -141,9 +138,4 @@ async fn is_reset_while(
         Poll::Pending => respond.poll_reset(cx).map(|_| true),
     })
     .await
-}
-
-/// Whether the client wants trailers (RFC 9110 §6.5.1), which gRPC servers insist on.
-fn takes_trailers(parts: &Parts) -> bool {
-    parts.headers.get("te").is_some_and(|te| te == "trailers")
 }
