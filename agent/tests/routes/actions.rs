@@ -1,0 +1,184 @@
+//! Rewrites, redirects and answers of the proxy's own (routing §5.2–5.4).
+
+use crate::{
+    wire::Upstream,
+    world::{World, rules, service},
+};
+
+/// What the endpoint is asked for, for each path asked of a proxy with these rules: `(match, rewrite, path, asked)`.
+fn expect_paths(cases: &[(&str, &str, &str, &str)]) {
+    let upstream = Upstream::named("app");
+    let written: Vec<_> = cases
+        .iter()
+        .enumerate()
+        .map(|(index, (matched, rewrite, ..))| {
+            let matched = matched.replace("H: ", &format!("headers: {{x-rule: {{exact: '{index}'}}}}, "));
+            format!(
+                "{{match: [{{{matched}}}], rewrite: {{{rewrite}}}, route: [{{destination: {{host: app}}}}]}}"
+            )
+        })
+        .collect();
+    let written: Vec<_> = written.iter().map(String::as_str).collect();
+    let world = World::gateway(&[service("app", &upstream), rules(&written)]);
+    for (index, (matched, rewrite, path, asked)) in cases.iter().enumerate() {
+        let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: app\nx-rule: {index}\n\n"));
+        assert_eq!(answer.status(), "200", "{matched} {path}");
+        let request = upstream.last();
+        assert_eq!(request.asks_for(), format!("GET {asked}"), "{matched} {rewrite} {path}");
+        assert_eq!(request.field("x-envoy-original-path"), Some(*path), "{matched} {rewrite} {path}");
+    }
+}
+
+#[test]
+fn paths_are_rewritten_by_how_they_were_matched() {
+    expect_paths(&[
+        ("H: uri: {prefix: /common}", "uri: /", "/common/api", "//api"),
+        ("H: uri: {prefix: /common/}", "uri: /", "/common/api?a=/common/", "/api?a=/common/"),
+        ("H: uri: {prefix: /common}", "uri: /new", "/commonly", "/newly"),
+        ("H: uri: {prefix: /Common}, ignoreUriCase: true", "uri: /new", "/cOMMON/x", "/new/x"),
+        ("H: uri: {exact: /exact}", "uri: /other", "/exact?q=1", "/other?q=1"),
+        ("H: uri: {regex: '/r/[a-z]+'}", "uri: /whole", "/r/abc?q", "/whole?q"),
+        // Nothing or `/` matched: the leading slash alone is replaced.
+        ("H: method: {exact: GET}", "uri: /foo", "/test?q", "/footest?q"),
+        ("H: uri: {prefix: /}", "uri: /foo/", "/test", "/foo/test"),
+        ("H: uri: {prefix: /same}", "uri: /same", "/same/x", "/same/x"),
+    ]);
+}
+
+#[test]
+fn expressions_rewrite_every_place_where_they_match() {
+    expect_paths(&[
+        (
+            "H: uri: {prefix: /}",
+            "uriRegexRewrite: {match: '/v([0-9]+)', rewrite: '/version-\\1'}",
+            "/v1/x/v22?v=/v3",
+            "/version-1/x/version-22?v=/v3",
+        ),
+        (
+            "H: uri: {prefix: /}",
+            "uriRegexRewrite: {match: '^/([^/]+)/([^/]+)(.*)$', rewrite: '/\\2/\\1\\3'}",
+            "/a/b/c",
+            "/b/a/c",
+        ),
+        ("H: uri: {prefix: /}", "uriRegexRewrite: {match: 'none', rewrite: 'x'}", "/a", "/a"),
+    ]);
+}
+
+#[test]
+fn the_authority_is_rewritten_and_the_log_prefers_the_path_that_was_asked_for() {
+    let upstream = Upstream::named("app");
+    let world = World::gateway(&[
+        service("app", &upstream),
+        rules(&["{match: [{uri: {prefix: /old}}], rewrite: {uri: /new, authority: 'inner.example:8080'}, \
+                 route: [{destination: {host: app}}]}"]),
+    ]);
+    world.send("GET /old/x HTTP/1.1\nhost: outer.example\nx-case: both\n\n");
+    let asked = upstream.last();
+    assert_eq!((asked.asks_for(), asked.field("host")), ("GET /new/x", Some("inner.example:8080")));
+    assert_eq!(asked.field("x-envoy-original-path"), Some("/old/x"));
+    assert_eq!(asked.field("x-envoy-original-host"), Some("outer.example"));
+    // Only where `proxyHeaders` asks for it.
+    assert_eq!(asked.field("x-forwarded-host"), None);
+    let line = world.logged("both");
+    assert!(line.contains(" /old/x /new/x "), "{line}");
+}
+
+#[test]
+fn redirects_say_where_to_by_what_is_written_and_what_was_asked_for() {
+    let cases = [
+        // match, redirect, host, path, status, location
+        ("uri: {prefix: /a0}", "uri: /new", "a.com", "/a0/x?q=1", "301", "http://a.com/new?q=1"),
+        ("uri: {prefix: /a1}", "uri: '/new?own=1'", "a.com", "/a1?q=1", "301", "http://a.com/new?own=1"),
+        ("uri: {prefix: /a2}", "authority: b.com", "a.com:8080", "/a2/x?q", "301", "http://b.com/a2/x?q"),
+        (
+            "uri: {prefix: /a3}",
+            "redirectCode: 302, uri: /n",
+            "a.com:8080",
+            "/a3",
+            "302",
+            "http://a.com:8080/n",
+        ),
+        ("uri: {prefix: /a4}", "redirectCode: 303, uri: /n", "a.com", "/a4", "303", "http://a.com/n"),
+        ("uri: {prefix: /a5}", "redirectCode: 307, uri: /n", "a.com", "/a5", "307", "http://a.com/n"),
+        ("uri: {prefix: /a6}", "redirectCode: 308, uri: /n", "a.com", "/a6", "308", "http://a.com/n"),
+        ("uri: {prefix: /a7/}", "prefixRewrite: /p/", "a.com", "/a7/x?q", "301", "http://a.com/p/x?q"),
+        ("uri: {prefix: /a8}", "scheme: https", "a.com:80", "/a8", "301", "https://a.com/a8"),
+        ("uri: {prefix: /a9}", "scheme: https", "a.com:8080", "/a9", "301", "https://a.com:8080/a9"),
+        (
+            "uri: {prefix: /b0}",
+            "port: 8443, scheme: https",
+            "a.com:81",
+            "/b0",
+            "301",
+            "https://a.com:8443/b0",
+        ),
+        ("uri: {prefix: /b1}", "port: 443, scheme: https", "a.com:81", "/b1", "301", "https://a.com/b1"),
+        ("uri: {prefix: /b2}", "port: 80", "a.com:81", "/b2", "301", "http://a.com/b2"),
+        (
+            "uri: {prefix: /b3}",
+            "derivePort: FROM_PROTOCOL_DEFAULT, scheme: https",
+            "a.com:81",
+            "/b3",
+            "301",
+            "https://a.com/b3",
+        ),
+        (
+            "uri: {prefix: /b4}",
+            "derivePort: FROM_REQUEST_PORT",
+            "a.com",
+            "/b4",
+            "301",
+            "http://a.com:LISTENER/b4",
+        ),
+        ("uri: {prefix: /b5}", "authority: 'b.com:99'", "a.com", "/b5", "301", "http://b.com:99/b5"),
+    ];
+    let written: Vec<_> = cases
+        .iter()
+        .map(|(matched, redirect, ..)| format!("{{match: [{{{matched}}}], redirect: {{{redirect}}}}}"))
+        .collect();
+    let written: Vec<_> = written.iter().map(String::as_str).collect();
+    let world = World::gateway(&[rules(&written)]);
+    for (_, redirect, host, path, status, location) in cases {
+        let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: {host}\n\n"));
+        let location = location.replace("LISTENER", &world.port.to_string());
+        let (is, to) = (answer.status(), answer.field("location"));
+        assert_eq!(
+            (is, to, answer.body.as_str()),
+            (status, Some(location.as_str()), ""),
+            "{redirect} {host}"
+        );
+    }
+}
+
+#[test]
+fn answers_of_the_proxys_own_have_their_status_body_and_fields() {
+    let large = "x".repeat(200_000);
+    let world = World::gateway(&[rules(&[
+        "{match: [{uri: {prefix: /text}}], directResponse: {status: 418, body: {string: tea}}}",
+        "{match: [{uri: {prefix: /bytes}}], directResponse: {status: 599, body: {bytes: dGVh}}}",
+        "{match: [{uri: {prefix: /empty}}], directResponse: {status: 204}}",
+        "{match: [{uri: {prefix: /json}}], directResponse: {status: 200, body: {string: '{}'}}, \
+         headers: {response: {set: {content-type: application/json}, add: {x-a: '%REQ(x-q)%'}}}}",
+        &format!(
+            "{{match: [{{uri: {{prefix: /large}}}}], directResponse: {{status: 200, body: {{string: {large}}}}}}}"
+        ),
+    ])]);
+    let parts = |request: &str| {
+        let answer = world.send(request);
+        let kind = answer.field("content-type").map(str::to_owned);
+        (answer.status().to_owned(), answer.body.clone(), kind, answer)
+    };
+    let plain = Some("text/plain".to_owned());
+    let (status, body, kind, _) = parts("GET /text HTTP/1.1\nhost: a\n\n");
+    assert_eq!((status.as_str(), body.as_str(), &kind), ("418", "tea", &plain));
+    let (status, body, kind, _) = parts("GET /bytes HTTP/1.1\nhost: a\n\n");
+    assert_eq!((status.as_str(), body.as_str(), &kind), ("599", "tea", &plain));
+    let (status, body, kind, _) = parts("GET /empty HTTP/1.1\nhost: a\n\n");
+    assert_eq!((status.as_str(), body.as_str(), kind), ("204", "", None));
+    let (status, body, kind, answer) = parts("GET /json HTTP/1.1\nhost: a\nx-q: mine\n\n");
+    assert_eq!((status.as_str(), body.as_str(), kind.as_deref()), ("200", "{}", Some("application/json")));
+    assert_eq!(answer.field("x-a"), Some("mine"));
+    assert_eq!(world.get("/large").body.len(), 200_000);
+    let answer = world.send("HEAD /text HTTP/1.1\nhost: a\n\n");
+    assert_eq!((answer.status(), answer.field("content-length")), ("418", Some("3")));
+}

@@ -1,0 +1,117 @@
+//! Where a route's requests go (routing §5.1).
+
+use crate::{
+    wire::Upstream,
+    world::{World, rules, service, service_at, virtual_service},
+};
+
+#[test]
+fn requests_are_shared_by_weight_and_none_goes_where_the_weight_is_nought() {
+    let upstreams = ["one", "three", "never"].map(Upstream::named);
+    let mut resources: Vec<_> =
+        ["one", "three", "never"].iter().zip(&upstreams).map(|(name, at)| service(name, at)).collect();
+    resources.push(rules(&[
+        "{match: [{uri: {prefix: /only}}], route: [{destination: {host: one}, weight: 0}]}",
+        "{route: [{destination: {host: one}, weight: 10}, {destination: {host: never}, weight: 0}, \
+         {destination: {host: three}, weight: 30}]}",
+    ]));
+    let world = World::gateway(&resources);
+    for _ in 0..400 {
+        assert_eq!(world.get("/").status(), "200");
+    }
+    let [one, three, never] = upstreams.each_ref().map(|upstream| upstream.asked().len());
+    // Three quarters of 400; further away than five standard deviations is no chance.
+    assert!((257..=343).contains(&three) && one + three == 400 && never == 0, "{one} {three} {never}");
+    // The weight of the only destination means nothing.
+    assert_eq!(world.get("/only").body, "one");
+}
+
+#[test]
+fn what_is_missing_of_a_destination_is_told_by_answer_and_log() {
+    let upstream = Upstream::named("app");
+    let world = World::gateway(&[
+        service("app", &upstream),
+        "apiVersion: v1\nkind: Service\nmetadata: {name: empty}\nspec: {ports: [{name: http, port: 80}]}\n"
+            .to_owned(),
+        rules(&[
+            "{match: [{uri: {prefix: /unknown}}], route: [{destination: {host: nobody.example.com}}]}",
+            "{match: [{uri: {prefix: /subset}}], route: [{destination: {host: app, subset: v9}}]}",
+            "{match: [{uri: {prefix: /port}}], route: [{destination: {host: app, port: {number: 81}}}]}",
+            "{match: [{uri: {prefix: /empty}}], route: [{destination: {host: empty}}]}",
+        ]),
+    ]);
+    let app = "app.default.svc.cluster.local";
+    for (path, body, flags, cluster) in [
+        ("/unknown", "", "NC cluster_not_found", format!("outbound|{}||nobody.example.com", world.port)),
+        ("/subset", "", "NC cluster_not_found", format!("outbound|80|v9|{app}")),
+        ("/port", "", "NC cluster_not_found", format!("outbound|81||{app}")),
+        (
+            "/empty",
+            "no healthy upstream",
+            "UH no_healthy_upstream",
+            "outbound|80||empty.default.svc.cluster.local".to_owned(),
+        ),
+    ] {
+        let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: a\nx-case: {path}\n\n"));
+        assert_eq!((answer.status(), answer.body.as_str()), ("503", body), "{path}");
+        let line = world.logged(path);
+        assert!(line.starts_with(&format!("503 {flags} ")) && line.contains(&cluster), "{line}");
+    }
+    // What is missing is named before any request comes.
+    let log = world.log();
+    for missing in ["nobody.example.com", "v9", "81"] {
+        assert!(
+            log.lines().any(|line| line.contains("VirtualService default/rules") && line.contains(missing)),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn short_names_are_services_beside_the_rule_and_names_with_a_dot_stand_as_they_are() {
+    let (prod, own) = (Upstream::named("prod"), Upstream::named("own"));
+    let of = |namespace: &str, path: &str, host: &str| {
+        let http =
+            format!("{{match: [{{uri: {{prefix: {path}}}}}], route: [{{destination: {{host: {host}}}}}]}}");
+        let spec = format!("hosts: ['*'], gateways: [default/gw], http: [{http}]");
+        virtual_service(&format!("{namespace}/rules-{}", &path[1..]), &spec)
+    };
+    let world = World::gateway(&[
+        service("prod/app", &prod),
+        service("app", &own),
+        of("prod", "/short", "app"),
+        of("default", "/own", "app"),
+        of("default", "/full", "app.prod.svc.cluster.local"),
+        of("default", "/half", "app.prod"),
+    ]);
+    assert_eq!(world.get("/short").body, "prod");
+    assert_eq!(world.get("/own").body, "own");
+    assert_eq!(world.get("/full").body, "prod");
+    assert_eq!(world.get("/half").status(), "503");
+    assert!(world.log().contains("app.prod"), "{}", world.log());
+}
+
+/// A port that is not written: the service's only one, else that of the listener.
+#[test]
+fn the_port_is_the_one_written_else_the_only_one_else_the_listeners() {
+    let (first, second) = (Upstream::named("first"), Upstream::named("second"));
+    let two_ports = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: two}}\n\
+         spec: {{ports: [{{name: http, port: 80}}, {{name: http-2, port: <PORT>}}]}}\n---\n\
+         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: two}}\nsubsets: [{{addresses: [{{ip: 127.0.0.1}}], \
+         ports: [{{name: http, port: {}}}, {{name: http-2, port: {}}}]}}]\n",
+        first.port, second.port
+    );
+    let world = World::gateway(&[
+        two_ports,
+        service_at("one", "http", first.port),
+        rules(&[
+            "{match: [{uri: {prefix: /written}}], route: [{destination: {host: two, port: {number: 80}}}]}",
+            "{match: [{uri: {prefix: /listener}}], route: [{destination: {host: two}}]}",
+            "{match: [{uri: {prefix: /only}}], route: [{destination: {host: one}}]}",
+        ]),
+    ]);
+    for (path, body) in [("/written", "first"), ("/listener", "second"), ("/only", "first")] {
+        assert_eq!(world.get(path).body, body, "{path}");
+    }
+}

@@ -1,0 +1,227 @@
+//! Limits of time and further tries (routing §5.6, §5.7).
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    wire::{Upstream, answer, ok},
+    world::{Options, World, rules, service},
+};
+
+/// Answers with these in order, the last one for ever. `silence` takes three seconds; nothing closes.
+fn scripted(answers: &'static [&'static str]) -> Upstream {
+    Upstream::start(move |_, number| match answers[(number - 1).min(answers.len() - 1)] {
+        "close" => String::new(),
+        "silence" => {
+            std::thread::sleep(Duration::from_secs(3));
+            ok("late")
+        }
+        status => answer(status.parse().unwrap(), status),
+    })
+}
+
+fn world(upstream: &Upstream, more: &str) -> World {
+    World::gateway(&[
+        service("app", upstream),
+        rules(&[&format!("{{route: [{{destination: {{host: app}}}}]{more}}}")]),
+    ])
+}
+
+/// How often the endpoint was asked until the client had which answer.
+fn tries(answers: &'static [&'static str], more: &str, request: &str) -> (usize, String) {
+    let upstream = scripted(answers);
+    let answer = world(&upstream, more).send(request);
+    (upstream.asked().len(), answer.status().to_owned())
+}
+
+const GET: &str = "GET / HTTP/1.1\nhost: app\n\n";
+const POST: &str = "POST / HTTP/1.1\nhost: app\ncontent-length: 4\n\nbody";
+
+#[test]
+fn what_is_tried_again_and_how_often_is_as_written() {
+    for (answers, retries, request, expected) in [
+        // Istio's default repeats neither statuses nor connections that break.
+        (&["503", "200"][..], "", GET, (1, "503")),
+        (&["close", "200"], "", POST, (1, "503")),
+        (&["503", "503", "503", "200"], ", retries: {attempts: 2, retryOn: 5xx}", GET, (3, "503")),
+        (&["503", "503", "200"], ", retries: {attempts: 2, retryOn: 5xx}", GET, (3, "200")),
+        (&["500", "200"], ", retries: {attempts: 2, retryOn: gateway-error}", GET, (1, "500")),
+        (&["502", "504", "200"], ", retries: {attempts: 2, retryOn: gateway-error}", GET, (3, "200")),
+        (&["409", "200"], ", retries: {attempts: 2, retryOn: retriable-4xx}", GET, (2, "200")),
+        (&["404", "200"], ", retries: {attempts: 2, retryOn: retriable-4xx}", GET, (1, "404")),
+        (&["404", "200"], ", retries: {attempts: 2, retryOn: '404,429'}", GET, (2, "200")),
+        (&["close", "200"], ", retries: {attempts: 2, retryOn: reset}", POST, (2, "200")),
+        // A reset is not a 503 that was received.
+        (&["close", "200"], ", retries: {attempts: 2, retryOn: '503'}", POST, (1, "503")),
+        (&["503", "200"], ", retries: {attempts: 0}", GET, (1, "503")),
+        (&["503", "200"], ", retries: {attempts: 2, retryOn: 'retriable-status-codes'}", GET, (1, "503")),
+        (&["503", "200"], ", retries: {attempts: 1, retryOn: '5xx'}", POST, (2, "200")),
+    ] {
+        let (count, status) = tries(answers, retries, request);
+        assert_eq!((count, status.as_str()), expected, "{retries} {answers:?}");
+    }
+}
+
+#[test]
+fn tries_are_counted_and_the_last_answer_is_flagged() {
+    let upstream = scripted(&["503"]);
+    let world = world(&upstream, ", retries: {attempts: 2, retryOn: 5xx}");
+    let answer = world.send("GET / HTTP/1.1\nhost: app\nx-case: spent\n\n");
+    assert_eq!((answer.status(), answer.body.as_str()), ("503", "503"));
+    let counts: Vec<_> = upstream
+        .asked()
+        .iter()
+        .map(|asked| asked.field("x-envoy-attempt-count").unwrap().to_owned())
+        .collect();
+    assert_eq!(counts, ["1", "2", "3"]);
+    let line = world.logged("spent");
+    assert!(line.starts_with("503 URX via_upstream ") && line.ends_with(" 3"), "{line}");
+}
+
+#[test]
+fn grpc_statuses_are_retried_by_their_names() {
+    for (word, status, tried) in [
+        ("unavailable", 14, 2),
+        ("cancelled", 1, 2),
+        ("deadline-exceeded", 4, 2),
+        ("internal", 13, 2),
+        ("resource-exhausted", 8, 2),
+        ("unavailable", 13, 1),
+    ] {
+        let upstream = Upstream::start(move |_, number| {
+            let status = if number == 1 { status } else { 0 };
+            format!(
+                "HTTP/1.1 200 X\r\ncontent-type: application/grpc\r\ngrpc-status: {status}\r\ncontent-length: 0\r\n\r\n"
+            )
+        });
+        let world = world(&upstream, &format!(", retries: {{attempts: 1, retryOn: {word}}}"));
+        world.send("POST /s/m HTTP/1.1\nhost: app\ncontent-type: application/grpc\ncontent-length: 0\n\n");
+        assert_eq!(upstream.asked().len(), tried, "{word} {status}");
+    }
+}
+
+#[test]
+fn bodies_are_repeated_whole_up_to_a_mebibyte() {
+    for (size, tried) in [(1_000_000, 2), (1_100_000, 1)] {
+        let upstream = scripted(&["503", "200"]);
+        let world = world(&upstream, ", retries: {attempts: 1, retryOn: 5xx}");
+        let body = "x".repeat(size);
+        world.send(&format!("POST / HTTP/1.1\nhost: app\ncontent-length: {size}\n\n{body}"));
+        let asked = upstream.asked();
+        assert_eq!(asked.len(), tried, "{size}");
+        assert!(asked.iter().all(|asked| asked.body == body), "{size}");
+    }
+}
+
+#[test]
+fn the_mesh_may_replace_the_default_policy() {
+    let mesh = "defaultHttpRetryPolicy: {attempts: 1, retryOn: '503', perTryTimeout: 300ms}";
+    for (rule, answers, tried, status) in [
+        ("", &["503", "200"][..], 2, "200"),
+        ("", &["503", "503", "200"], 2, "503"),
+        ("", &["silence", "200"], 1, "504"),
+        // What a rule says replaces it whole.
+        (", retries: {attempts: 2}", &["503", "200"], 1, "503"),
+        (", retries: {attempts: 0}", &["503", "200"], 1, "503"),
+    ] {
+        let upstream = scripted(answers);
+        let resources = [
+            service("app", &upstream),
+            rules(&[&format!("{{route: [{{destination: {{host: app}}}}]{rule}}}")]),
+        ];
+        let world = World::start(&resources, &Options { mesh, ..Options::default() });
+        assert_eq!((world.send(GET).status(), upstream.asked().len()), (status, tried), "{rule} {answers:?}");
+    }
+}
+
+#[test]
+fn requests_that_may_not_be_made_twice_are_spared_where_that_is_asked_for() {
+    let mesh = "defaultHttpRetryPolicy: {attempts: 2, retryOn: '503,reset'}";
+    for (rule, request, tried) in [
+        ("", POST, 1),
+        ("", GET, 2),
+        // A rule that asks for it gets it.
+        (", retries: {attempts: 2, retryOn: '503'}", POST, 2),
+    ] {
+        let upstream = scripted(&["503", "200"]);
+        let resources = [
+            service("app", &upstream),
+            rules(&[&format!("{{route: [{{destination: {{host: app}}}}]{rule}}}")]),
+        ];
+        let variables = [("RETRY_ONLY_IDEMPOTENT", "true")];
+        let world = World::start(&resources, &Options { mesh, variables: &variables, ..Options::default() });
+        world.send(request);
+        assert_eq!(upstream.asked().len(), tried, "{rule} {request}");
+    }
+}
+
+#[test]
+fn a_limit_of_time_counts_all_tries_and_a_try_may_have_one_of_its_own() {
+    for (more, status, flags, at_least) in [
+        (", timeout: 300ms", "504", "504 UT response_timeout ", 300),
+        (
+            ", retries: {attempts: 1, perTryTimeout: 200ms, retryOn: connect-failure}",
+            "504",
+            "504 UT upstream_per_try_timeout ",
+            200,
+        ),
+        (
+            ", timeout: 350ms, retries: {attempts: 9, perTryTimeout: 200ms, retryOn: gateway-error}",
+            "504",
+            "504 UT ",
+            350,
+        ),
+    ] {
+        let upstream = scripted(&["silence"]);
+        let world = world(&upstream, more);
+        let start = Instant::now();
+        let answer = world.send("GET / HTTP/1.1\nhost: app\nx-case: late\n\n");
+        assert_eq!((answer.status(), answer.body.as_str()), (status, "upstream request timeout"), "{more}");
+        let waited = start.elapsed();
+        let range = Duration::from_millis(at_least)..Duration::from_millis(2000);
+        assert!(range.contains(&waited), "{more}: {waited:?}");
+        assert!(world.logged("late").starts_with(flags), "{more}: {}", world.logged("late"));
+    }
+    // Nought and nothing are no limit.
+    for more in [", timeout: 0s", ""] {
+        let upstream = scripted(&["silence"]);
+        assert_eq!(world(&upstream, more).get("/").body, "late", "{more}");
+    }
+}
+
+#[test]
+fn one_slow_try_is_given_up_for_another() {
+    let upstream = scripted(&["silence", "200"]);
+    let world = world(&upstream, ", retries: {attempts: 1, perTryTimeout: 200ms, retryOn: gateway-error}");
+    assert_eq!((world.get("/").status(), upstream.asked().len()), ("200", 2));
+}
+
+#[test]
+fn deadlines_of_grpc_clients_count_up_to_the_limit_of_the_rule() {
+    for (timeout, deadline, limit) in
+        [("", "200m", 200), (", timeout: 200ms", "9S", 200), (", timeout: 9s", "200m", 200)]
+    {
+        let upstream = scripted(&["silence"]);
+        let world = world(&upstream, timeout);
+        let start = Instant::now();
+        let answer = world.send(&format!(
+            "POST /s/m HTTP/1.1\nhost: app\ncontent-type: application/grpc\ngrpc-timeout: {deadline}\ncontent-length: 0\n\n"
+        ));
+        let waited = start.elapsed();
+        assert_eq!(answer.status(), "200", "{timeout}");
+        assert!(matches!(answer.field("grpc-status"), Some("4" | "14")), "{timeout}: {answer:?}");
+        let range = Duration::from_millis(limit)..Duration::from_millis(2000);
+        assert!(range.contains(&waited), "{timeout}: {waited:?}");
+    }
+}
+
+#[test]
+fn clients_of_gateways_set_no_limits_and_no_tries() {
+    let upstream = scripted(&["503", "200"]);
+    let world = world(&upstream, "");
+    let answer = world.send(
+        "GET / HTTP/1.1\nhost: app\nx-envoy-retry-on: 5xx\nx-envoy-max-retries: 3\nx-envoy-upstream-rq-timeout-ms: 1\n\
+         x-envoy-upstream-rq-per-try-timeout-ms: 1\n\n",
+    );
+    assert_eq!((answer.status(), upstream.asked().len()), ("503", 1));
+    assert!(!upstream.last().head.contains("x-envoy-upstream-rq"), "{:?}", upstream.last());
+}
