@@ -155,8 +155,10 @@ pub fn simulate<'r>(packet: &Packet, rules: &'r RuleSet, deliveries: &[LocalDeli
     }
 }
 
-/// The kernel refuses rules that jump in a circle; text read from elsewhere may hold one.
+/// The kernel refuses rules that jump in a circle; text read from elsewhere may hold one, or several: then the ways
+/// through them are too many to walk.
 const DEEPEST: usize = 32;
+const MOST_VISITS: usize = 100_000;
 
 struct Walker<'r> {
     rules: &'r RuleSet,
@@ -254,6 +256,10 @@ impl<'r> Walker<'r> {
     fn chain(&mut self, table: TableName, name: &ChainName, depth: usize) -> End {
         let Some(chain) = self.find(table, name) else { return End::Return };
         for (index, rule) in chain.rules.iter().enumerate() {
+            if self.visits.len() == MOST_VISITS {
+                self.certain = false;
+                return End::Return;
+            }
             let outcome = condition::outcome(rule, &self.packet);
             self.certain &= outcome != Outcome::Unknown;
             self.visits.push(Visit { table, chain: &chain.name, number: index + 1, depth, rule, outcome });

@@ -75,6 +75,14 @@ fn a_circle_of_jumps_ends() {
 }
 
 #[test]
+fn circles_that_branch_end() {
+    let rules = rules("*nat\n:OUTPUT ACCEPT\n:A -\n-A OUTPUT -j A\n-A A -j A\n-A A -j A\nCOMMIT\n");
+    let walk = simulate(&packet("10.0.0.2:80"), &rules, &[]);
+    assert!(!walk.certain);
+    assert_eq!(walk.visits.len(), MOST_VISITS);
+}
+
+#[test]
 fn nobody_owns_a_packet_that_came_in() {
     let rules = rules(
         "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -m owner --uid-owner 0 -j DROP\n-A PREROUTING -m owner ! --uid-owner 0 -j ACCEPT\nCOMMIT\n",
