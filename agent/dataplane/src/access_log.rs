@@ -4,7 +4,7 @@
 //! writes. A reader that does not keep up costs lines, which are counted, never a stalled worker.
 
 mod format;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod recorded;
 

@@ -62,3 +62,45 @@ pub fn change_heads(format: &str, request: &[u8]) {
 pub fn log_lines(format: &str, fields: &[u8]) -> Option<[Vec<u8>; 2]> {
     Some(access_log::fuzzing::lines(Format::parse(format).ok()?, fields))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// What a target begins with.
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let files = fs::read_dir(directory).expect("there are seeds");
+        files.map(|file| fs::read(file.expect("a file").path()).expect("it can be read")).collect()
+    }
+
+    #[test]
+    fn beginnings_of_connections_are_understood() {
+        let openings = seeds("opening");
+        openings.iter().for_each(|bytes| read_opening(bytes));
+        let understood = |bytes: &&Vec<u8>| {
+            matches!(inspect::classify(bytes), Some(inspect::Speech::Http))
+                || matches!(Hello::read(bytes), Ok(Some(_)))
+                || matches!(proxy_protocol::parse(bytes), Ok(Some((_, 1..))))
+        };
+        assert_eq!(openings.iter().filter(understood).count(), openings.len());
+    }
+
+    #[test]
+    fn certificates_are_understood() {
+        for der in seeds("certificate") {
+            read_certificate(&der);
+            assert!(ClientCertificate::of(&der.as_slice().into(), &[], true).is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_written_for_requests_stays_in_its_place() {
+        let fields = b"GET /a HTTP/1.1\r\nhost: a\r\nx-a: \"\x80\\\r\n\r\n";
+        change_heads("%REQ(x-a)% %REQ(:path)%", fields);
+        assert!(log_lines("\"%REQ(x-a)%\"", fields).is_some_and(|[text, _]| text.ends_with(b"\n")));
+        assert!(log_lines("%NO(", fields).is_none());
+    }
+}

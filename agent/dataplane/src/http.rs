@@ -9,7 +9,7 @@ mod edits;
 mod exchange;
 mod fault;
 mod frames;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod grpc_web;
 mod h1;

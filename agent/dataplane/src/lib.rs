@@ -13,7 +13,7 @@ mod complaints;
 mod connection;
 mod dns;
 mod failure;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod handshakes;
 mod health;

@@ -104,7 +104,7 @@ impl Added {
     }
 
     /// What a gateway adds for a client that is known by its address only.
-    #[cfg(fuzzing)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::http) fn of_gateway(peer: IpAddr) -> Self {
         let request_id = Some(uuid_v4(fastrand::u128(..)));
         let client_certificate = CertificateField::Removed;
