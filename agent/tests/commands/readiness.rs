@@ -1,23 +1,43 @@
 //! When a proxy says that it is ready, and what it says before.
 
-use std::{fs, net::TcpListener, process::Command, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
 
 use super::{Running, agent, eventually, free_port, printed, shop};
 
-/// What the readiness interface answers at last: the words of `wait` when it gives up, nothing when it need not.
-fn obstacle(running: &Running) -> String {
-    let output = agent(&["wait", "--timeout", "3s", "--status", &running.status]);
-    if output.status.success() { String::new() } else { String::from_utf8(output.stderr).unwrap() }
+/// Waits until the proxy is ready.
+fn expect_ready(running: &Running) {
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+}
+
+/// Waits until all these words stand in what is said against being ready.
+fn expect_obstacle(running: &Running, words: &[&str]) {
+    let start = Instant::now();
+    loop {
+        let output = agent(&["wait", "--timeout", "0s", "--status", &running.status]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "it is ready");
+        if words.iter().all(|word| told.contains(word)) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "not all of {words:?} in {told}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
 fn an_empty_configuration_is_as_good_as_any() {
     let directory = TempDir::new().unwrap();
     let running = Running::start(directory.path());
-    assert_eq!(obstacle(&running), "");
+    expect_ready(&running);
 }
 
 #[test]
@@ -28,19 +48,17 @@ fn a_configuration_without_anything_valid_is_waited_out_and_told_why() {
     fs::write(&file, "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {}\n")
         .unwrap();
     let running = Running::start(directory.path());
-    let told = obstacle(&running);
-    for part in ["503", "PRE_INITIALIZING", "nothing in the configuration is valid", "shop.yaml:"] {
-        assert!(told.contains(part), "no `{part}` in {told}");
-    }
+    let words = ["503", "PRE_INITIALIZING", "nothing in the configuration is valid", "shop.yaml:"];
+    expect_obstacle(&running, &words);
     let by_admin = agent(&["request", "GET", "/ready", "--admin", &running.admin]);
     assert!(String::from_utf8_lossy(&by_admin.stdout).starts_with("PRE_INITIALIZING\n"), "{by_admin:?}");
     fs::copy(valid.path().join("shop.yaml"), &file).unwrap();
-    assert_eq!(obstacle(&running), "");
+    expect_ready(&running);
     // What was valid goes on serving, so the proxy stays ready.
     fs::write(&file, "{").unwrap();
     let broken = || printed(&["request", "GET", "/findings", "--admin", &running.admin]).contains("error: ");
     eventually("the file is read again", Duration::from_secs(10), broken);
-    assert_eq!(obstacle(&running), "");
+    expect_ready(&running);
 }
 
 #[test]
@@ -48,11 +66,9 @@ fn a_gateway_that_no_client_can_reach_waits_for_its_port() {
     let (directory, port) = shop();
     let other = TcpListener::bind(("0.0.0.0", port)).unwrap();
     let running = Running::start(directory.path());
-    let told = obstacle(&running);
-    assert!(told.contains("no listener could be opened") && told.contains(&port.to_string()), "{told}");
+    expect_obstacle(&running, &["no listener could be opened", &port.to_string()]);
     drop(other);
-    let is_ready = || agent(&["wait", "--timeout", "1s", "--status", &running.status]).status.success();
-    eventually("the port is taken again", Duration::from_secs(10), is_ready);
+    expect_ready(&running);
 }
 
 #[test]
@@ -65,14 +81,10 @@ fn a_workload_that_must_be_known_waits_for_its_certificate() {
                   spec: {mtls: {mode: STRICT}}\n";
     fs::write(directory.path().join("strict.yaml"), strict).unwrap();
     let nowhere = Running::start_as("sidecar", directory.path(), &flags, &[]);
-    let told = obstacle(&nowhere);
-    for part in ["the workload has no certificate", "cert-chain.pem", "--identity-dir"] {
-        assert!(told.contains(part), "no `{part}` in {told}");
-    }
+    expect_obstacle(&nowhere, &["the workload has no certificate", "cert-chain.pem", "--identity-dir"]);
     drop(nowhere);
     let running = Running::start_as("sidecar", directory.path(), &[&flags[..], &of_identity].concat(), &[]);
-    let told = obstacle(&running);
-    assert!(told.contains("the workload has no certificate") && told.contains("cannot be read"), "{told}");
+    expect_obstacle(&running, &["the workload has no certificate", "cannot be read"]);
     let certificate = generate_simple_self_signed(["shop.local".to_owned()]).unwrap();
     let pem = certificate.cert.pem();
     for (name, content) in [
@@ -82,12 +94,11 @@ fn a_workload_that_must_be_known_waits_for_its_certificate() {
     ] {
         fs::write(identity.path().join(name), content).unwrap();
     }
-    let is_ready = || agent(&["wait", "--timeout", "1s", "--status", &running.status]).status.success();
-    eventually("the certificate is there", Duration::from_secs(20), is_ready);
+    expect_ready(&running);
     drop(running);
     // Where nobody must show a certificate none is waited for.
     fs::write(directory.path().join("strict.yaml"), strict.replace("STRICT", "PERMISSIVE")).unwrap();
-    assert_eq!(obstacle(&Running::start_as("sidecar", directory.path(), &flags, &[])), "");
+    expect_ready(&Running::start_as("sidecar", directory.path(), &flags, &[]));
 }
 
 #[test]

@@ -144,6 +144,8 @@ fn two_thousand_half_handshakes_keep_nobody_from_being_served() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let gateway = Gateway::start();
+    // What the machine does to a call at the same time, however much else it has to do.
+    let quiet = Gateway::start();
     let hello = {
         let config = Authority::new().client();
         let mut session = ClientConnection::new(config, "a.com".try_into().unwrap()).unwrap();
@@ -151,14 +153,20 @@ fn two_thousand_half_handshakes_keep_nobody_from_being_served() {
         session.write_tls(&mut hello).unwrap();
         hello
     };
+    let asked = |gateway: &Gateway| {
+        let start = Instant::now();
+        let answer = gateway.curl(&gateway.https_url("a.com"), "a", &["--max-time", "120"]);
+        assert_eq!(text(&answer), "https");
+        start.elapsed()
+    };
     let done = AtomicBool::new(false);
     let slowest = thread::scope(|scope| {
         let asking = scope.spawn(|| {
-            let mut slowest = Duration::ZERO;
-            while !done.load(Ordering::Relaxed) || slowest.is_zero() {
-                let start = Instant::now();
-                assert_eq!(text(&gateway.curl(&gateway.https_url("a.com"), "a", &[])), "https");
-                slowest = slowest.max(start.elapsed());
+            let mut slowest = [Duration::ZERO; 2];
+            while !done.load(Ordering::Relaxed) || slowest[0].is_zero() {
+                for (slowest, gateway) in slowest.iter_mut().zip([&gateway, &quiet]) {
+                    *slowest = asked(gateway).max(*slowest);
+                }
             }
             slowest
         });
@@ -176,6 +184,8 @@ fn two_thousand_half_handshakes_keep_nobody_from_being_served() {
         drop(half);
         slowest
     });
-    eprintln!("slowest answer while {FLOOD} handshakes stalled: {slowest:?}");
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    let [flooded, quiet] = slowest;
+    eprintln!("slowest answer while {FLOOD} handshakes stalled: {flooded:?}, of a gateway beside: {quiet:?}");
+    // Handshakes have their turns, so one waits for many others; a machine that is slow is so with each of them.
+    assert!(flooded < Duration::from_secs(3).max(30 * quiet), "{flooded:?}, of a gateway beside {quiet:?}");
 }

@@ -121,13 +121,9 @@ fn tls_where_there_is_tls_already_or_none_is_named_with_the_rule_that_asks_for_i
         &["-H", "host: clear.com", "-w", " %{http_code}"],
     );
     assert!(text(&refused).ends_with(" 503"), "{refused:?}");
-    let log = gateway.log();
-    for (what, rule, remedy) in [
-        ("double TLS", "default/own-rule", "set `tls.mode: DISABLE`"),
-        ("answers in clear text", "default/clear-rule", "set `tls.mode: DISABLE`"),
-    ] {
-        let line = log.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {log}"));
-        assert!(line.contains("WARN") && line.contains(rule) && line.contains(remedy), "{line}");
+    for (what, rule) in [("double TLS", "default/own-rule"), ("answers in clear text", "default/clear-rule")]
+    {
+        gateway.log_line(&[what, "WARN", rule, "set `tls.mode: DISABLE`"]);
     }
 }
 

@@ -71,7 +71,9 @@ fn trailers_without_end() {
 
 #[test]
 fn interim_answers_without_end_for_a_client_that_never_reads() {
-    let (upstream, noticed) = endless("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+    // Each is large, so that few fill all buffers: how long each takes is not what this is about.
+    let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </{}>\r\n\r\n", "a".repeat(8000));
+    let (upstream, noticed) = endless("", hints.leak());
     let proxy = impatient(&upstream);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
