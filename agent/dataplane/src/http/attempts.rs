@@ -1,23 +1,20 @@
 //! One request's way to an answer: endpoints, tries and limits of time.
 
 mod clock;
+mod watched;
 
-use std::{
-    cell::Cell,
-    future::Future,
-    net::SocketAddr,
-    rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{cell::Cell, future::Future, net::SocketAddr, rc::Rc, time::Duration};
 
 use snapshot::{LoadBalancer, RetryPolicy};
 use tokio::time::Instant;
 
-use self::clock::Clock;
+use self::{
+    clock::Clock,
+    watched::{Watched, answerer},
+};
 use super::{
     Method, Outcome,
-    exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, Sent, Uplink, UpstreamVersion},
+    exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, UpstreamVersion},
     head::{ATTEMPT_COUNT, AnswerHead, EXPECTED_TIMEOUT},
     pump::PumpError,
     retry,
@@ -30,6 +27,7 @@ use crate::{
     dns::Named,
     failure::LocalReply,
     origin::Origin,
+    shared::Permit,
     upstream::{Lease, OwnEnd},
     view::View,
     wrong_tls,
@@ -50,6 +48,8 @@ pub(super) struct Attempts<'a> {
     named: Option<Rc<Named>>,
     /// Every endpoint asked, where the policy leaves those priorities that have been.
     asked: Vec<SocketAddr>,
+    /// The place of a further try among those of its cluster, until its answer is there.
+    place: Option<Permit>,
     /// The flag that says why no further try was made, if one was wanted.
     unretried: &'static str,
     /// When the request's head was there.
@@ -110,6 +110,7 @@ impl<'a> Attempts<'a> {
             tried: Vec::new(),
             named: forwarding.named.clone(),
             asked: Vec::new(),
+            place: None,
             unretried: "",
             begun,
             body_ended: Cell::new(None),
@@ -154,7 +155,9 @@ impl<'a> Attempts<'a> {
         loop {
             self.clock.begin_try();
             let mut end = None;
-            match self.ask_once(lease, request, body, (&mut take, &mut end)).await {
+            let asked = self.ask_once(lease, request, body, (&mut take, &mut end)).await;
+            self.place = None;
+            match asked {
                 Ok((exchange, answer, false)) => return Ok((exchange, answer)),
                 Ok((exchange, answer, true)) => {
                     let spared = self.spares(request.method);
@@ -241,8 +244,7 @@ impl<'a> Attempts<'a> {
             self.unretried = if policy.attempts > 0 { "URX" } else { "" };
             return false;
         }
-        // Held until the next try is about to begin; a try itself counts as a request.
-        let Ok(_permit) = self.view.admit_retry(request.cluster) else {
+        let Ok(place) = self.view.admit_retry(request.cluster) else {
             self.unretried = "UO";
             return false;
         };
@@ -263,6 +265,7 @@ impl<'a> Attempts<'a> {
         if let Some(left) = self.clock.left() {
             request.replace_number(EXPECTED_TIMEOUT, left);
         }
+        self.place = place;
         true
     }
 
@@ -300,48 +303,6 @@ impl<'a> Attempts<'a> {
             lease.move_to(another);
         }
         is_fresh
-    }
-}
-
-/// Tells at any time who answers: a request that is `done` has `begun` and `ended` at the same time unless its body came
-/// later.
-fn answerer(
-    lease: &Lease,
-    (done, begun, ended): (&Cell<bool>, std::time::Instant, &Cell<Option<Instant>>),
-) -> impl Fn() -> Answerer {
-    let address = lease.address;
-    move || {
-        let ended = ended.get().map_or(begun, Instant::into_std);
-        Answerer { address, asked: done.get().then_some(ended) }
-    }
-}
-
-/// A request's body, and whether it is through.
-struct Watched<'b, B> {
-    body: &'b mut B,
-    done: &'b Cell<bool>,
-    ended: &'b Cell<Option<Instant>>,
-}
-
-impl<B: RequestBody> RequestBody for Watched<'_, B> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
-        let sent = self.body.poll_send(cx, to);
-        if self.body.is_done() && !self.done.replace(true) {
-            self.ended.set(Some(Instant::now()));
-        }
-        sent
-    }
-
-    fn is_done(&self) -> bool {
-        self.body.is_done()
-    }
-
-    fn rewind(&mut self) -> bool {
-        self.body.rewind()
-    }
-
-    fn sent(&self) -> Sent<'_> {
-        self.body.sent()
     }
 }
 

@@ -1,0 +1,59 @@
+//! What is remembered of a request's body while it is sent: whether it is through, and since when.
+
+use std::{
+    cell::Cell,
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+
+use super::Answerer;
+use crate::{
+    http::{
+        exchange::{RequestBody, Sent, Uplink},
+        pump::PumpError,
+    },
+    upstream::Lease,
+};
+
+/// Tells at any time who answers: a request that is `done` has `begun` and `ended` at the same time unless its body came
+/// later.
+pub(super) fn answerer(
+    lease: &Lease,
+    (done, begun, ended): (&Cell<bool>, std::time::Instant, &Cell<Option<Instant>>),
+) -> impl Fn() -> Answerer {
+    let address = lease.address;
+    move || {
+        let ended = ended.get().map_or(begun, Instant::into_std);
+        Answerer { address, asked: done.get().then_some(ended) }
+    }
+}
+
+/// A request's body, and whether it is through.
+pub(super) struct Watched<'b, B> {
+    pub(super) body: &'b mut B,
+    pub(super) done: &'b Cell<bool>,
+    pub(super) ended: &'b Cell<Option<Instant>>,
+}
+
+impl<B: RequestBody> RequestBody for Watched<'_, B> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+        let sent = self.body.poll_send(cx, to);
+        if self.body.is_done() && !self.done.replace(true) {
+            self.ended.set(Some(Instant::now()));
+        }
+        sent
+    }
+
+    fn is_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.body.rewind()
+    }
+
+    fn sent(&self) -> Sent<'_> {
+        self.body.sent()
+    }
+}
