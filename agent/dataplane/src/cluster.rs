@@ -224,13 +224,15 @@ impl ClusterConnections {
         if slow_start(&cluster.load_balancer).is_some() {
             self.set_shares(cluster, now);
         }
+        self.endpoints.iter().chain(&self.former).for_each(|endpoint| endpoint.expire(now));
+        self.original.borrow().values().for_each(|upstream| upstream.expire(now));
     }
 
-    /// Closes what has been idle for too long and forgets destinations nobody uses.
-    pub(crate) fn sweep(&self, now: Instant) {
-        self.endpoints.iter().chain(&self.former).for_each(|endpoint| endpoint.sweep(now));
+    /// Closes what the other side has closed and forgets destinations nobody uses.
+    pub(crate) fn sweep(&self) {
+        self.endpoints.iter().chain(&self.former).for_each(|endpoint| endpoint.sweep());
         self.original.borrow_mut().retain(|_, upstream| {
-            upstream.sweep(now);
+            upstream.sweep();
             !upstream.is_unused()
         });
     }

@@ -263,22 +263,28 @@ impl Upstream {
         any
     }
 
-    /// Closes idle connections that the peer closed or that have been idle, or are, for too long.
-    pub(crate) fn sweep(&self, now: Instant) {
+    /// Closes connections that have been idle, or are, for too long.
+    pub(crate) fn expire(&self, now: Instant) {
         let policy = self.policy();
         let limit = policy.connections.idle_timeout.unwrap_or(Duration::MAX);
-        self.http2.sweep(now, limit);
-        self.by_host.borrow_mut().retain(|_, upstream| {
-            upstream.sweep(now);
-            // Requests under way are counted for the endpoint as a whole.
-            Rc::strong_count(upstream) > 1 || !upstream.is_unused()
-        });
-        self.idle.borrow_mut().retain_mut(|idle| {
+        self.http2.expire(now, &policy.connections);
+        self.by_host.borrow().values().for_each(|upstream| upstream.expire(now));
+        self.idle.borrow_mut().retain(|idle| {
             now.duration_since(idle.since) < limit
                 && !idle.connection.is_too_old(&policy, now)
                 && !idle.connection.is_about_to_end(idle.since)
-                && idle.connection.is_quiet()
         });
+    }
+
+    /// Closes idle connections that the peer closed.
+    pub(crate) fn sweep(&self) {
+        self.http2.sweep();
+        self.by_host.borrow_mut().retain(|_, upstream| {
+            upstream.sweep();
+            // Requests under way are counted for the endpoint as a whole.
+            Rc::strong_count(upstream) > 1 || !upstream.is_unused()
+        });
+        self.idle.borrow_mut().retain_mut(|idle| idle.connection.is_quiet());
     }
 
     /// Closes the idle connections and keeps none from now on: nothing new comes here.

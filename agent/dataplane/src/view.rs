@@ -188,9 +188,9 @@ impl View {
         self.used().for_each(|(id, cluster)| cluster.tick(self.snapshot.cluster(id), now));
     }
 
-    /// Closes what has been idle for too long and forgets destinations nobody uses.
-    pub(crate) fn sweep(&self, now: Instant) {
-        self.used().for_each(|(_, cluster)| cluster.sweep(now));
+    /// Closes what the other side has closed and forgets destinations nobody uses.
+    pub(crate) fn sweep(&self) {
+        self.used().for_each(|(_, cluster)| cluster.sweep());
     }
 }
 
@@ -317,7 +317,7 @@ mod tests {
             assert_eq!(lease.address.port(), port);
         }
         assert_eq!(view.upstreams().count(), MAX_ORIGINAL);
-        view.sweep(Instant::now());
+        view.sweep();
         assert_eq!(view.upstreams().count(), 0);
     }
 }

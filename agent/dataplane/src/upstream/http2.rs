@@ -15,7 +15,7 @@ use h2::{
     Ping, PingPong, SendStream,
     client::{self, ResponseFuture, SendRequest},
 };
-use snapshot::Http2KeepAlive;
+use snapshot::{Connections, Http2KeepAlive};
 use tokio::{sync::Notify, task::spawn_local};
 
 use super::{ConnectError, Open, OwnEnd, Upstream, UpstreamStream};
@@ -73,6 +73,7 @@ struct Shared {
     streams: Cell<usize>,
     used: Cell<bool>,
     ended: Rc<Cell<bool>>,
+    since: Instant,
     idle_since: Cell<Instant>,
     /// Requests it may still take.
     left: Cell<u32>,
@@ -147,6 +148,7 @@ impl Upstream {
                 streams: Cell::new(0),
                 used: Cell::new(false),
                 ended: drive(connection, (self.address, connected.open), policy.connections.http2_keepalive),
+                since: connected.since,
                 idle_since: Cell::new(Instant::now()),
                 left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
                 max_streams: sharing.streams as usize,
@@ -237,12 +239,14 @@ impl Http2Connections {
         self.open.borrow().iter().any(|connection| connection.is_open() && connection.has_room())
     }
 
-    /// Closes connections that have been idle for too long.
-    pub(super) fn sweep(&self, now: Instant, idle_timeout: Duration) {
-        self.open.borrow_mut().retain(|connection| {
-            let idle = connection.streams.get() == 0;
-            !(idle && now.duration_since(connection.idle_since.get()) >= idle_timeout) && connection.is_open()
-        });
+    /// Gives up connections that have been idle, or are, for too long; they end with the requests under way.
+    pub(super) fn expire(&self, now: Instant, limits: &Connections) {
+        self.open.borrow_mut().retain(|connection| !connection.is_over(now, limits));
+    }
+
+    /// Forgets connections that have ended.
+    pub(super) fn sweep(&self) {
+        self.open.borrow_mut().retain(|connection| connection.is_open());
     }
 
     /// Takes no more requests; connections end with those under way.
@@ -262,6 +266,15 @@ impl Shared {
         self.left.get() > 0
             && !self.ended.get()
             && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+
+    fn is_over(&self, now: Instant, limits: &Connections) -> bool {
+        let is_idle = self.streams.get() == 0;
+        let reached = |limit: Option<Duration>, since: Instant| {
+            limit.is_some_and(|limit| now.duration_since(since) >= limit)
+        };
+        is_idle && reached(limits.idle_timeout, self.idle_since.get())
+            || reached(limits.max_duration, self.since)
     }
 
     fn has_room(&self) -> bool {

@@ -152,7 +152,7 @@ async fn keep_time(worker: Rc<Worker>) {
         let now = Instant::now();
         worker.view().tick(now);
         if tick == 0 {
-            worker.view().sweep(now);
+            worker.view().sweep();
             worker.pipes.sweep();
             worker.names.sweep(now);
         }
