@@ -230,6 +230,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         }),
         identity: options.identity.clone(),
         answers_dns: options.name_servers.is_some(),
+        allocates_addresses: options.allocates_addresses,
         mesh: MeshOptions {
             tcp_idle_timeout: tcp_idle_timeout(options),
             scope_gateways_to_namespace: options.scope_gateways_to_namespace,

@@ -62,6 +62,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) max_connections: Option<u64>,
     /// Whether only Gateways of this workload's own namespace are served.
     pub(crate) scope_gateways_to_namespace: bool,
+    /// Whether ServiceEntries without addresses get some, where the workload asks the proxy for names.
+    pub(crate) allocates_addresses: bool,
     /// Whether mirrored requests are told by their host.
     pub(crate) mirrors_mark_host: bool,
     /// Whether retries that no rule asks for leave out requests that may not be made twice.
@@ -124,6 +126,7 @@ impl ProxyOptions {
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
             memory_limit: overload::memory_limit()?,
             max_connections: overload::max_connections()?,
+            allocates_addresses: switch(DNS_AUTO_ALLOCATE, std::env::var(DNS_AUTO_ALLOCATE).ok(), false)?,
             scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
             mirrors_mark_host: !switch(PLAIN_MIRRORS, std::env::var(PLAIN_MIRRORS).ok(), true)?,
             default_retries_spare_others: switch(
@@ -196,16 +199,7 @@ fn name_servers(kind: ProxyKind) -> Result<Option<Servers>, WrongUsage> {
         ))
     })?;
     let instead = std::env::var(DNS_SERVERS).ok();
-    let servers = Servers::read(&resolv_conf, instead.as_deref()).map_err(WrongUsage)?;
-    if std::env::var(DNS_AUTO_ALLOCATE)
-        .is_ok_and(|value| switch(DNS_AUTO_ALLOCATE, Some(value), false) == Ok(true))
-    {
-        tracing::warn!(
-            "{DNS_AUTO_ALLOCATE} has no effect: ServiceEntries without `addresses` get none; write them where TCP \
-             services share a port"
-        );
-    }
-    Ok(Some(servers))
+    Servers::read(&resolv_conf, instead.as_deref()).map(Some).map_err(WrongUsage)
 }
 
 /// Variables by which Istio's `proxyMetadata` switches DNS on, for the rules and for the proxy.

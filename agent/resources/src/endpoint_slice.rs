@@ -112,11 +112,13 @@ pub struct SliceEndpoint {
     pub terminating: bool,
     /// Zone it runs in.
     pub zone: Option<String>,
+    /// Its own name below that of a headless Service.
+    pub hostname: Option<String>,
 }
 
 impl Shape for SliceEndpoint {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        fields.ignore(&["hostname", "nodeName", "targetRef", "hints", "deprecatedTopology"]);
+        fields.ignore(&["nodeName", "targetRef", "hints", "deprecatedTopology"]);
         let addresses: Vec<Address> = fields.required("addresses");
         let Conditions { ready, serving, terminating } = fields.or_default("conditions");
         let ready = ready.unwrap_or(true);
@@ -127,6 +129,7 @@ impl Shape for SliceEndpoint {
             serving: serving.unwrap_or(ready),
             terminating: terminating.unwrap_or(false),
             zone: fields.optional("zone"),
+            hostname: fields.optional("hostname"),
         }
     }
 }

@@ -4,6 +4,8 @@ mod check;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::{
@@ -37,6 +39,8 @@ pub struct ServiceEntry {
     pub export_to: Vec<String>,
     /// Names of which the endpoints' certificates must carry one.
     pub subject_alt_names: Vec<String>,
+    /// Addresses that the control plane has given to hosts, where `addresses` is empty (`status.addresses`).
+    pub allocated: Vec<(String, IpAddr)>,
 }
 
 impl Shape for ServiceEntry {
@@ -54,11 +58,53 @@ impl Shape for ServiceEntry {
             workload_selector: selector.map(|selector| selector.0),
             export_to: fields.or_default("exportTo"),
             subject_alt_names: fields.or_default("subjectAltNames"),
+            allocated: Vec::new(),
         }
     }
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
         check::check(self, at, context);
+    }
+}
+
+/// The whole resource: what its author has written, and what the control plane has.
+#[derive(Default)]
+pub(crate) struct WholeServiceEntry(pub(crate) ServiceEntry);
+
+impl Shape for WholeServiceEntry {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore(&["apiVersion", "kind", "metadata"]);
+        let spec: ServiceEntry = fields.required("spec");
+        let EntryStatus(allocated) = fields.or_default("status");
+        Self(ServiceEntry { allocated, ..spec })
+    }
+}
+
+#[derive(Default)]
+struct EntryStatus(Vec<(String, IpAddr)>);
+
+impl Shape for EntryStatus {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore_rest();
+        let addresses: Vec<Allocated> = fields.or_default("addresses");
+        // Nobody's mistake that its author could mend: what is no address is not there.
+        let parsed =
+            |Allocated { host, value }: Allocated| Some((host.to_ascii_lowercase(), value.parse().ok()?));
+        Self(addresses.into_iter().filter_map(parsed).collect())
+    }
+}
+
+/// `ServiceEntryAddress`.
+#[derive(Default)]
+struct Allocated {
+    host: String,
+    value: String,
+}
+
+impl Shape for Allocated {
+    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
+        fields.ignore_rest();
+        Self { host: fields.or_default("host"), value: fields.or_default("value") }
     }
 }
 
@@ -216,7 +262,7 @@ struct EntryAddress(Option<IpNet>);
 impl Decode for EntryAddress {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let text = String::decode(node, at, context);
-        let single = text.parse::<std::net::IpAddr>().map(IpNet::from);
+        let single = text.parse::<IpAddr>().map(IpNet::from);
         Self(single.or_else(|_| text.parse()).ok().or_else(|| {
             let problem = Problem::new("is no address").found(&text);
             context.error(at, problem.expected("an address such as `10.0.0.1`, or `10.0.0.0/8`"));

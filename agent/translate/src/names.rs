@@ -22,8 +22,36 @@ pub(crate) fn names(registry: &Registry<'_>, scope: &SidecarScope<'_>) -> NameTa
         if !addresses.is_empty() {
             table.add(names_of(service, registry), &addresses);
         }
+        add_pods(service, registry, &mut table);
     }
+    add_aliases(registry, &mut table);
     table
+}
+
+/// The names that pods behind a headless service have below it, as those of a StatefulSet do.
+fn add_pods(service: &KnownService<'_>, registry: &Registry<'_>, table: &mut NameTable) {
+    let Origin::Kubernetes(object) = service.origin else { return };
+    if !matches!(service.reached, Reached::AtEndpoints) {
+        return;
+    }
+    for (hostname, addresses) in service.named_pods() {
+        let name = format!("{hostname}.{}", object.meta.name());
+        table.add(service_domains(&name, object.meta.namespace(), &[], registry.proxy), &addresses);
+    }
+}
+
+/// ExternalName services stand for what their targets do, where those are services that are known here.
+fn add_aliases(registry: &Registry<'_>, table: &mut NameTable) {
+    let mut aliases: Vec<_> = registry.aliases().map(|(name, _)| name).collect();
+    aliases.sort_unstable();
+    for name in aliases {
+        let target = registry.resolve(name);
+        let Some(addresses) = table.addresses(target).map(<[IpAddr]>::to_vec) else { continue };
+        if let Some(object) = registry.alias(name) {
+            let names = service_domains(object.meta.name(), object.meta.namespace(), &[], registry.proxy);
+            table.add(names, &addresses);
+        }
+    }
 }
 
 /// Its own addresses, or those of the endpoints where clients choose among them.

@@ -32,6 +32,8 @@ pub struct Proxy {
     pub ports: Option<CapturePorts>,
     /// Whether the workload's questions about names come to the proxy (`ISTIO_META_DNS_CAPTURE`).
     pub answers_dns: bool,
+    /// Whether ServiceEntries without addresses get one each then (`ISTIO_META_DNS_AUTO_ALLOCATE`).
+    pub allocates_addresses: bool,
     /// Where the workload's own certificate is, if it has one.
     pub identity: Option<WorkloadIdentity>,
     /// Settings of the whole mesh.
@@ -76,6 +78,7 @@ impl Proxy {
             cluster_domain: "cluster.local".to_owned(),
             ports: Some(CapturePorts::default()),
             answers_dns: false,
+            allocates_addresses: false,
             identity: None,
             mesh: MeshOptions::default(),
         }

@@ -1,5 +1,6 @@
 //! The services a proxy sees, with their full names and endpoints, whichever resource they come from.
 
+mod allocated;
 mod endpoint;
 mod entry;
 mod kubernetes;
@@ -11,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::FixedState;
 use resources::{Finding, Object, Path, Problem, ResourceSet, Rule, Service, Severity};
 
+use allocated::Allocated;
 use endpoint::EndpointPlace;
 pub(crate) use endpoint::KnownEndpoint;
 
@@ -77,10 +79,12 @@ impl<'s> Registry<'s> {
                 }
             }
         }
-        for object in entry::in_order(resources, proxy) {
+        let entries = entry::in_order(resources, proxy);
+        let allocated = Allocated::new(&entries, proxy);
+        for object in entries {
             findings.extend(entry::limits(object));
             for host in 0..object.spec.hosts.len() {
-                registry.add(entry::known(object, host, &workloads, proxy), scope, findings);
+                registry.add(entry::known((object, host), &workloads, &allocated, proxy), scope, findings);
             }
         }
         registry.index_aliases();
@@ -137,6 +141,11 @@ impl<'s> Registry<'s> {
     /// All ExternalName services with what they stand for.
     pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
         self.aliases.iter().map(|(name, alias)| (&**name, &*alias.target))
+    }
+
+    /// The ExternalName service with this full name.
+    pub(crate) fn alias(&self, name: &str) -> Option<&'s Object<Service>> {
+        self.aliases.get(name).map(|alias| alias.object)
     }
 
     /// The ExternalName services that stand for a name, sorted, each with its own full name.

@@ -6,14 +6,14 @@ use super::Resource;
 #[cfg(test)]
 use crate::{
     AuthorizationPolicy, ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, PeerAuthentication,
-    Pod, RequestAuthentication, Secret, Service, ServiceEntry, Sidecar, Telemetry, VirtualService,
-    WorkloadEntry,
+    Pod, RequestAuthentication, Secret, Service, Sidecar, Telemetry, VirtualService, WorkloadEntry,
 };
 use crate::{
     Kind, Path,
     decode::{Context, Decode, Fields, Shape},
     finding::{Place, Problem, Rule},
     meta::{Meta, Metadata, Object, ResourceId},
+    service_entry::WholeServiceEntry,
     yaml::Node,
 };
 
@@ -29,7 +29,10 @@ pub(super) fn read_kind(
         Kind::Gateway => Resource::Gateway(with_spec(node, metadata, place, context)),
         Kind::VirtualService => Resource::VirtualService(with_spec(node, metadata, place, context)),
         Kind::DestinationRule => Resource::DestinationRule(with_spec(node, metadata, place, context)),
-        Kind::ServiceEntry => Resource::ServiceEntry(with_spec(node, metadata, place, context)),
+        Kind::ServiceEntry => {
+            let Object { meta, spec: WholeServiceEntry(spec) } = object(node, metadata, place, context);
+            Resource::ServiceEntry(Arc::new(Object { meta, spec }))
+        }
         Kind::WorkloadEntry => Resource::WorkloadEntry(with_spec(node, metadata, place, context)),
         Kind::Sidecar => Resource::Sidecar(with_spec(node, metadata, place, context)),
         Kind::PeerAuthentication => {
@@ -59,7 +62,7 @@ pub(crate) fn describe(kind: Kind, table: &mut crate::field_table::Table) {
         Kind::Gateway => Spec::<Gateway>::describe("", table),
         Kind::VirtualService => Spec::<VirtualService>::describe("", table),
         Kind::DestinationRule => Spec::<DestinationRule>::describe("", table),
-        Kind::ServiceEntry => Spec::<ServiceEntry>::describe("", table),
+        Kind::ServiceEntry => WholeServiceEntry::describe("", table),
         Kind::WorkloadEntry => Spec::<WorkloadEntry>::describe("", table),
         Kind::Sidecar => Spec::<Sidecar>::describe("", table),
         Kind::PeerAuthentication => OptionalSpec::<PeerAuthentication>::describe("", table),

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
+use ipnet::IpNet;
 use resources::{
     Finding, IpProtocol, Meta, Object, Path, Pod, Problem, ResourceSet, Rule, ServiceEntry, Severity,
     WorkloadAddress, WorkloadEntry,
@@ -10,6 +11,7 @@ use snapshot::DnsResolution;
 
 use super::{
     Backends, EndpointPlace, KnownEndpoint, KnownPort, KnownService, Origin, Reached, Resolution, Target,
+    allocated::Allocated,
     workloads::{Workloads, locality},
 };
 use crate::{
@@ -36,9 +38,9 @@ pub(super) fn in_order<'s>(resources: &'s ResourceSet, proxy: &Proxy) -> Vec<&'s
 }
 
 pub(super) fn known<'s>(
-    object: &'s Object<ServiceEntry>,
-    host: usize,
+    (object, host): (&'s Object<ServiceEntry>, usize),
     workloads: &Workloads<'s>,
+    allocated: &Allocated<'_>,
     proxy: &Proxy,
 ) -> KnownService<'s> {
     let spec = &object.spec;
@@ -50,9 +52,10 @@ pub(super) fn known<'s>(
         protocol: port.application_protocol(),
         target: Target::Number(port.target_port.unwrap_or(port.number)),
     };
-    let reached = match spec.addresses.as_slice() {
-        [] => Reached::Anywhere,
-        networks => Reached::At(networks.to_vec()),
+    let reached = match (spec.addresses.as_slice(), allocated.of(&spec.hosts[host])) {
+        ([], []) => Reached::Anywhere,
+        ([], allocated) => Reached::At(allocated.iter().copied().map(IpNet::from).collect()),
+        (networks, _) => Reached::At(networks.to_vec()),
     };
     KnownService {
         origin: Origin::Entry(object),

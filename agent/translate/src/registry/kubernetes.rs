@@ -130,6 +130,17 @@ impl<'s> ServiceBackends<'s> {
         endpoints
     }
 
+    /// Addresses of those that take connections and have a name of their own, by that name.
+    pub(super) fn named_pods(&self) -> BTreeMap<&'s str, Vec<IpAddr>> {
+        let mut named: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
+        for endpoint in self.slices.iter().flat_map(|slice| &slice.endpoints) {
+            if let Some(name) = endpoint.hostname.as_deref().filter(|_| endpoint.ready || self.with_unready) {
+                named.entry(name).or_default().extend(&endpoint.addresses);
+            }
+        }
+        named
+    }
+
     /// The number that a named target port has; of several this workload's own.
     pub(super) fn number_at(&self, port: &KnownPort<'_>, ips: &[IpAddr]) -> Option<u16> {
         let mut addresses: Vec<SocketAddr> = self.addresses(port).map(|(address, ..)| address).collect();

@@ -1,6 +1,6 @@
 //! A service as its callers see it, whichever resource it comes from.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use resources::{
@@ -147,6 +147,14 @@ impl<'s> KnownService<'s> {
         match &self.backends {
             Backends::Service(backends) => backends.usable(port),
             Backends::Entry(backends) => backends.endpoints(port, &self.host),
+        }
+    }
+
+    /// Addresses of the pods that have a name of their own below a headless service, by that name.
+    pub(crate) fn named_pods(&self) -> BTreeMap<&'s str, Vec<IpAddr>> {
+        match &self.backends {
+            Backends::Service(backends) => backends.named_pods(),
+            Backends::Entry(_) => BTreeMap::new(),
         }
     }
 
