@@ -7,7 +7,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use crate::{connection, overload::Place, worker::Worker};
+use crate::{connection, worker::Worker};
 
 // Accepting fails for want of descriptors or memory; neither comes back at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -42,30 +42,27 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, listener: Soc
 }
 
 /// A connection that counts as active until this is dropped.
-pub(crate) struct Admitted {
-    worker: Rc<Worker>,
-    /// Among those of all workers.
-    _place: Place,
-}
+pub(crate) struct Admitted(Rc<Worker>);
 
 impl Admitted {
     /// `None` when the worker, or the process, has as many as it may.
     fn new(worker: &Rc<Worker>) -> Option<Self> {
-        if worker.active_connections() >= worker.settings.max_connections as u64 {
+        let is_full = worker.active_connections() >= worker.settings.max_connections as u64;
+        if is_full || !worker.settings.overload.admit() {
             return None;
         }
-        let place = worker.settings.overload.admit()?;
         worker.count(|counts| counts.active_connections += 1);
-        Some(Self { worker: Rc::clone(worker), _place: place })
+        Some(Self(Rc::clone(worker)))
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
-        &self.worker
+        &self.0
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.worker.count(|counts| counts.active_connections -= 1);
+        self.0.count(|counts| counts.active_connections -= 1);
+        self.0.settings.overload.leave();
     }
 }

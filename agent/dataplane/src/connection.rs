@@ -16,8 +16,8 @@ use std::{
 };
 
 use snapshot::{
-    Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, ListenerId,
-    LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, Workload,
+    Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, HttpSettings,
+    ListenerId, LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, Workload,
 };
 use tokio::net::TcpStream;
 
@@ -88,9 +88,11 @@ pub(crate) struct Connection {
     application: Application,
     /// From the client hello.
     server_name: Option<Box<str>>,
-    /// What the handshake came to, if TLS was terminated here.
-    session: Option<Session>,
+    /// What the handshake came to, if TLS was terminated here; boxed, as connections in clear text hold no room for it.
+    session: Option<Box<Session>>,
     http: Cell<Option<(u64, HttpConnections)>>,
+    /// How its HTTP is treated; of the chain that it began with.
+    pub(crate) settings: Arc<HttpSettings>,
     /// What the client has said of itself with its first request.
     introduction: OnceCell<Introduction>,
     /// Who the client is by the snapshot of a number, once it was asked for.
@@ -143,7 +145,7 @@ impl Connection {
 
     /// What the handshake with the client came to, if TLS was terminated here.
     pub(crate) fn session(&self) -> Option<&Session> {
-        self.session.as_ref()
+        self.session.as_deref()
     }
 
     /// Takes in how the client of an inbound connection introduces itself with its first request.

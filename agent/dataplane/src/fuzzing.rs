@@ -1,7 +1,7 @@
 //! What the fuzz targets call: readers of what peers send and writers of what is made of it, with what must hold of
 //! them.
 
-use snapshot::Format;
+use snapshot::{ClientCertDetails, Format};
 
 use crate::{
     access_log, http, inspect, proxy_protocol,
@@ -39,8 +39,9 @@ pub fn read_opening(bytes: &[u8]) {
 /// A reader panics, or what is made of the certificate could end a header field or a log line.
 pub fn read_certificate(der: &[u8]) {
     let own = ["spiffe://td/ns/a/sa/b".to_owned()];
-    for whole in [false, true] {
-        let Some(shown) = ClientCertificate::of(&der.into(), &own, whole) else { return };
+    for all in [false, true] {
+        let details = ClientCertDetails { subject: true, cert: all, chain: all, dns: true, uri: true };
+        let Some(shown) = ClientCertificate::of(&[der.into()], &own, details) else { return };
         for text in [&shown.element, &shown.subject] {
             assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
         }
@@ -92,7 +93,9 @@ mod tests {
     fn certificates_are_understood() {
         for der in seeds("certificate") {
             read_certificate(&der);
-            assert!(ClientCertificate::of(&der.as_slice().into(), &[], true).is_some());
+            assert!(
+                ClientCertificate::of(&[der.as_slice().into()], &[], ClientCertDetails::default()).is_some()
+            );
         }
     }
 

@@ -47,25 +47,23 @@ impl Overload {
         self.0.pressure.load(Ordering::Relaxed) >= Pressure::Requests as u8
     }
 
-    /// A place for one more connection, if there is one.
-    pub(crate) fn admit(&self) -> Option<Place> {
+    /// Takes a place for one more connection, if there is one; it is to be left again.
+    pub(crate) fn admit(&self) -> bool {
         if self.0.pressure.load(Ordering::Relaxed) >= Pressure::Connections as u8 {
-            return None;
+            return false;
         }
-        let Some(limit) = self.0.max_connections else { return Some(Place(None)) };
-        let place = Place(Some(Arc::clone(&self.0)));
-        // A place that is refused is given back as it is dropped.
-        (self.0.connections.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+        let Some(limit) = self.0.max_connections else { return true };
+        let admitted = self.0.connections.fetch_add(1, Ordering::Relaxed) < limit;
+        if !admitted {
+            self.leave();
+        }
+        admitted
     }
-}
 
-/// A connection's place among those of the whole process, given back when it is dropped.
-pub(crate) struct Place(Option<Arc<State>>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(state) = &self.0 {
-            state.connections.fetch_sub(1, Ordering::Relaxed);
+    /// Gives the place of a connection back.
+    pub(crate) fn leave(&self) {
+        if self.0.max_connections.is_some() {
+            self.0.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -77,11 +75,10 @@ mod tests {
     #[test]
     fn places_are_given_back_also_by_those_that_get_none() {
         let overload = Overload::new(Some(1));
-        let first = overload.admit();
-        assert!(first.is_some());
-        assert!(overload.admit().is_none() && overload.admit().is_none());
-        drop(first);
-        assert!(overload.admit().is_some());
+        assert!(overload.admit());
+        assert!(!overload.admit() && !overload.admit());
+        overload.leave();
+        assert!(overload.admit());
     }
 
     #[test]
@@ -94,7 +91,7 @@ mod tests {
             (Pressure::None, false, false),
         ] {
             overload.set_pressure(pressure);
-            let refused = (overload.refuses_requests(), overload.admit().is_none());
+            let refused = (overload.refuses_requests(), !overload.admit());
             assert_eq!(refused, (requests, connections), "{pressure:?}");
         }
     }

@@ -3,6 +3,7 @@
 mod default_traffic_policy;
 mod forward_client_cert;
 mod proxy_config;
+mod proxy_headers;
 mod reading;
 mod tls;
 mod trust_domains;
@@ -19,6 +20,7 @@ use crate::{
 pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use forward_client_cert::ForwardClientCertDetails;
 pub use proxy_config::ProxyConfig;
+pub use proxy_headers::{ClientCertDetails, ProxyHeaders, ServerHeader};
 pub use reading::MeshReading;
 pub use tls::MeshTls;
 
@@ -53,8 +55,8 @@ pub struct MeshConfig {
     pub gateway_trusted_proxies: u32,
     /// `defaultConfig.gatewayTopology.forwardClientCertDetails`, for gateways.
     pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
-    /// `defaultConfig.proxyHeaders.forwardedClientCert`, for inbound calls of sidecars.
-    pub inbound_forward_client_cert: Option<ForwardClientCertDetails>,
+    /// `defaultConfig.proxyHeaders`.
+    pub proxy_headers: ProxyHeaders,
     /// `enableAutoMtls`; absent means yes.
     pub enable_auto_mtls: Option<bool>,
     /// `meshMTLS`: for the mesh's own mutual TLS.
@@ -370,7 +372,7 @@ mod tests {
                  proxyHeaders: {{forwardedClientCert: {headers}}}}}\n"
             );
             let config = read(&text).0?;
-            Some((config.gateway_forward_client_cert, config.inbound_forward_client_cert))
+            Some((config.gateway_forward_client_cert, config.proxy_headers.forwarded_client_cert))
         };
         let (append, sanitize) =
             (ForwardClientCertDetails::AppendForward, ForwardClientCertDetails::Sanitize);

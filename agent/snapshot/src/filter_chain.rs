@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use crate::{
-    PathNormalization, RouteConfigId, hosts::HostPattern, route::WeightedClusters, tls::TlsContextId,
+    HttpSettingsId, PathNormalization, RouteConfigId, hosts::HostPattern, route::WeightedClusters,
+    tls::TlsContextId,
 };
 
 /// One way of serving a connection, and the connections it is meant for.
@@ -99,6 +100,8 @@ pub struct HttpConnections {
     pub forward_client_cert: ForwardClientCert,
     /// Whether gRPC-Web becomes gRPC on its way to endpoints of HTTP/2.
     pub grpc_web: bool,
+    /// What else holds for its connections.
+    pub settings: HttpSettingsId,
 }
 
 /// What becomes of `x-forwarded-client-cert` on the way to endpoints, in Envoy's words. But for the last a field that
@@ -134,8 +137,8 @@ impl ForwardClientCert {
 impl HttpConnections {
     /// Served by this route table, in Istio's default way.
     pub fn new(route_config: RouteConfigId) -> Self {
-        let (path_normalization, forward_client_cert) = Default::default();
-        Self { route_config, path_normalization, forward_client_cert, grpc_web: false }
+        let (path_normalization, forward_client_cert, settings) = Default::default();
+        Self { route_config, path_normalization, forward_client_cert, grpc_web: false, settings }
     }
 }
 

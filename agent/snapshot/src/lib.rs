@@ -14,6 +14,7 @@ mod explain;
 mod filter_chain;
 mod format;
 mod hosts;
+mod http_settings;
 mod listener;
 mod live;
 mod names;
@@ -23,7 +24,7 @@ mod route;
 mod tls;
 mod workload;
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use foldhash::fast::FixedState;
 
@@ -47,6 +48,7 @@ pub use format::{
     CertificatePart, Format, FormatError, GrpcStatusForm, Holder, Moment, Operator, Piece, Span,
 };
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
+pub use http_settings::{ClientCertDetails, HttpSettings, HttpSettingsId, ProxyHeaders, ServerHeader};
 pub use listener::{Binding, Direction, Listener};
 pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
 pub use names::NameTable;
@@ -94,6 +96,8 @@ pub struct Draft {
     pub clusters: Vec<Cluster>,
     /// All ways to terminate TLS, referred to by [`TlsContextId`].
     pub tls_contexts: Vec<TlsContext>,
+    /// How HTTP connections are treated, referred to by [`HttpSettingsId`]; empty is the default alone.
+    pub http_settings: Vec<Arc<HttpSettings>>,
     /// Gateways that are for other proxies; only [`explain`] speaks of them.
     pub foreign_gateways: Vec<ForeignGateway>,
     /// VirtualServices that a gateway takes no rules from; only [`explain`] speaks of them.
@@ -113,7 +117,10 @@ impl Draft {
     ///
     /// When two listeners claim the same address the first one has it: translation decides conflicts before it comes
     /// here.
-    pub fn finish(self) -> Snapshot {
+    pub fn finish(mut self) -> Snapshot {
+        if self.http_settings.is_empty() {
+            self.http_settings.push(Arc::default());
+        }
         let mut by_address = AddressMap::default();
         let mut captured_exact = AddressMap::default();
         let mut captured_port = HashMap::default();
@@ -216,6 +223,11 @@ impl Snapshot {
     /// The TLS context with this handle.
     pub fn tls_context(&self, id: TlsContextId) -> &TlsContext {
         &self.draft.tls_contexts[id.0 as usize]
+    }
+
+    /// The settings with this handle.
+    pub fn http_settings(&self, id: HttpSettingsId) -> &Arc<HttpSettings> {
+        &self.draft.http_settings[usize::from(id.0)]
     }
 
     /// The listener whose own socket is bound to `address`.

@@ -116,6 +116,20 @@ fn a_pod_has_settings_of_its_own_proxy() {
 }
 
 #[test]
+fn a_pod_says_what_its_proxy_puts_into_heads() {
+    let (directory, port) = shop();
+    let variables = [("PROXY_CONFIG", r#"{"proxyHeaders":{"server":{"value":"shop"}}}"#)];
+    let running = Running::start_told(directory.path(), &[], &variables);
+    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let url = format!("http://127.0.0.1:{port}/gone");
+    let output = Command::new("curl").args(["-si", "-H", "Host: www.shop.com", &url]).output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 410 ") && answer.contains("\r\nserver: shop\r\n"), "{answer}");
+    let dump = printed(&["request", "GET", "/config_dump", "--admin", &running.admin]);
+    assert!(dump.contains(r#""server_name": "shop""#), "{dump}");
+}
+
+#[test]
 fn settings_of_the_pod_that_cannot_be_read_keep_the_proxy_from_starting() {
     let output = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
         .args(["proxy", "router", "--config-dir", "/tmp"])

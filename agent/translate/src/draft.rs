@@ -9,13 +9,14 @@ use snapshot::{
     RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, UnservedRules, WeightedClusters, Workloads,
 };
 
-use crate::{clusters::Clusters, proxy::MeshOptions};
+use crate::{clusters::Clusters, http_settings::SettingsTable, proxy::MeshOptions};
 
 /// A snapshot in the making. Route tables get their final handles at the end, when all are known.
 #[derive(Debug, Default)]
 pub(crate) struct DraftBuilder {
     /// What all HTTP chains do to paths.
     path_normalization: PathNormalization,
+    settings: SettingsTable,
     /// What is told of clients' certificates by sidecars to their workload, and by gateways.
     inbound_certificates: ForwardClientCert,
     gateway_certificates: ForwardClientCert,
@@ -38,11 +39,13 @@ impl DraftBuilder {
             resources::PathNormalization::MergeSlashes => PathNormalization::MergeSlashes,
             resources::PathNormalization::DecodeAndMergeSlashes => PathNormalization::DecodeAndMergeSlashes,
         };
-        let inbound = mesh.inbound_forward_client_cert.unwrap_or(ForwardClientCertDetails::AppendForward);
+        let inbound = mesh.proxy_headers.forwarded_client_cert;
+        let inbound = inbound.unwrap_or(ForwardClientCertDetails::AppendForward);
         let gateway = mesh.gateway_forward_client_cert.unwrap_or(ForwardClientCertDetails::SanitizeSet);
         let (inbound_certificates, gateway_certificates) = (forward(inbound), forward(gateway));
         Self {
             path_normalization,
+            settings: SettingsTable::new(mesh),
             inbound_certificates,
             gateway_certificates,
             trusted_proxies: mesh.trusted_proxies,
@@ -90,6 +93,7 @@ impl DraftBuilder {
             for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_filter_chain) {
                 if let NetworkFilter::Http(http) = &mut chain.filter {
                     http.forward_client_cert = forward_client_cert;
+                    http.settings = self.settings.id(listener.direction);
                     http.route_config = RouteConfigId(table_place[http.route_config.0 as usize]);
                 }
                 if let Some(tls) = &mut chain.tls {
@@ -103,6 +107,7 @@ impl DraftBuilder {
             route_configs,
             clusters: clusters.list,
             tls_contexts,
+            http_settings: self.settings.finish(),
             foreign_gateways: self.foreign_gateways,
             unserved_rules: self.unserved_rules,
             workloads,

@@ -12,6 +12,7 @@ mod destinations;
 mod draft;
 mod gateway;
 mod hosts;
+mod http_settings;
 mod inbound;
 mod mutual_tls;
 mod names;

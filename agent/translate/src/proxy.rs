@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use resources::{
     CaptureMode, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy, Labels, MeshTls,
-    OutboundTrafficPolicy, PathNormalization, Retries,
+    OutboundTrafficPolicy, PathNormalization, ProxyHeaders, Retries,
 };
 use snapshot::Locality;
 
@@ -166,9 +166,9 @@ pub struct MeshOptions {
     pub tls_defaults: MeshTls,
     /// What gateways tell of clients' certificates (`forwardClientCertDetails`); `SANITIZE_SET` when nothing is said.
     pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
-    /// What sidecars tell their workload of clients' certificates (`forwardedClientCert`); `APPEND_FORWARD` when nothing
-    /// is said.
-    pub inbound_forward_client_cert: Option<ForwardClientCertDetails>,
+    /// Fields that the proxy itself puts into heads (`proxyHeaders`). Sidecars tell their workload of clients'
+    /// certificates by `APPEND_FORWARD` when nothing is said.
+    pub proxy_headers: ProxyHeaders,
 }
 
 impl Default for MeshOptions {
@@ -193,7 +193,7 @@ impl Default for MeshOptions {
             mesh_mtls: MeshTls::default(),
             tls_defaults: MeshTls::default(),
             gateway_forward_client_cert: None,
-            inbound_forward_client_cert: None,
+            proxy_headers: ProxyHeaders::default(),
         }
     }
 }

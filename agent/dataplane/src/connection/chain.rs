@@ -6,10 +6,13 @@ use std::{
     net::SocketAddr,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     time::Instant,
 };
 
-use snapshot::{Application, Direction, Inspection, NetworkFilter, Transport as TransportProtocol};
+use snapshot::{
+    Application, Direction, HttpSettingsId, Inspection, NetworkFilter, Transport as TransportProtocol,
+};
 use tokio::net::TcpStream;
 
 use super::{
@@ -95,6 +98,7 @@ async fn accepted(
         server_name: None,
         session: None,
         http: Cell::new(None),
+        settings: Arc::clone(view.snapshot.http_settings(HttpSettingsId::default())),
         introduction: OnceCell::new(),
         client: Cell::new(None),
         at_loopback: ForClient::default(),
@@ -129,13 +133,14 @@ async fn inspected(
 /// Serves a connection as its chain says. `first` is what the client has sent already; `early` the upstream if it was
 /// dialled during inspection.
 pub(super) async fn chosen(
-    connection: Connection,
+    mut connection: Connection,
     stream: DownstreamStream,
     view: &View,
     (first, early): (Option<PooledBuffer>, Option<Dialled>),
 ) -> Option<Service> {
     match (connection.filter_chain(view).map(|chain| &chain.filter), early) {
-        (Some(NetworkFilter::Http(_)), _) => {
+        (Some(NetworkFilter::Http(http)), _) => {
+            connection.settings = Arc::clone(view.snapshot.http_settings(http.settings));
             Some(Service::Http(Box::new(Downstream::new(connection, stream, first))))
         }
         (Some(NetworkFilter::Tcp(_)), Some(dialled)) => {

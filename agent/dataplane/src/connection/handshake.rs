@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, future::poll_fn, io, pin::pin, rc::Rc};
 
-use snapshot::{Direction, Transport as TransportProtocol};
+use snapshot::{ClientCertDetails, Direction, NetworkFilter, Transport as TransportProtocol};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
@@ -103,9 +103,20 @@ async fn chosen_over_tls(
             return refuse(&connection, &mut stream, view, Failure::Unserved(missing.into())).await;
         }
     };
+    // As Istio: whoever stands at the edge of the mesh is told all there is.
+    let istios = ClientCertDetails {
+        subject: true,
+        cert: connection.direction == Direction::Gateway,
+        chain: false,
+        dns: true,
+        uri: true,
+    };
+    let details = match chain.filter {
+        NetworkFilter::Http(http) => view.snapshot.http_settings(http.settings).client_cert_details,
+        NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
+    };
     let kept = Kept {
-        // As Istio: whoever stands at the edge of the mesh is told all there is.
-        for_endpoints: connection.direction == Direction::Gateway,
+        for_endpoints: details.unwrap_or(istios),
         for_logs: connection.log().is_some_and(|log| log.slots().certificates),
     };
     // In a box of its own: those who have said nothing yet should not hold room for it.
@@ -113,7 +124,7 @@ async fn chosen_over_tls(
     let turns = handshaking.in_turn(accepting);
     match waited(&connection, &handshaking, turns).await {
         Ok(Ok((stream, session))) => {
-            connection.session = Some(session);
+            connection.session = Some(Box::new(session));
             drop(handshaking);
             chosen(connection, DownstreamStream::Tls(Box::new(stream)), view, (None, None)).await
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snapshot::{Edits, Format, HeaderEdits, PathRewrite, Rewrite};
+use snapshot::{Edits, Format, HeaderEdits, PathRewrite, ProxyHeaders, RequestHead, Rewrite};
 
 use super::{
     head::{EXPECTED_TIMEOUT, FieldSink},
@@ -91,14 +91,15 @@ pub(super) struct RequestChanges<'v> {
 
 const ORIGINAL_PATH: &str = "x-envoy-original-path";
 const ORIGINAL_HOST: &str = "x-envoy-original-host";
+const FORWARDED_HOST: &str = "x-forwarded-host";
 
 impl<'v> RequestChanges<'v> {
-    /// The changes of `lists`, in their order, and then the rewrite, which leaves path and authority as they were in
-    /// `x-envoy-original-path` and `-host`. A destination's own authority counts before that of the rewrite.
+    /// The changes of `lists`, in their order, and then the rewrite; what it replaces is told as `headers` say. A
+    /// destination's own authority counts before that of the rewrite.
     pub(super) fn of(
         lists: [Option<&'v HeaderEdits>; 2],
         (rewrite, authority): (Option<&'v Rewrite>, Option<&'v str>),
-        request: &RequestFacts<'_>,
+        (request, headers): (&RequestFacts<'_>, &ProxyHeaders),
     ) -> Self {
         let mut changes = Self::default();
         for edits in lists.into_iter().flatten().map(|edits| &edits.request) {
@@ -111,21 +112,43 @@ impl<'v> RequestChanges<'v> {
             filled.into_iter().for_each(|(change, name, value)| changes.fields.take(change, name, value));
         }
         if let Some(rewrite) = rewrite {
-            changes.rewrite_path(rewrite.path.as_ref(), request.head.path_and_query());
+            changes.rewrite_path(rewrite.path.as_ref(), request.head.path_and_query(), headers.debug);
         }
         if let Some(authority) = authority.or(rewrite.and_then(|rewrite| rewrite.authority.as_deref())) {
             changes.authority = Some(authority);
-            changes.fields.take(Change::Set, ORIGINAL_HOST, request.head.authority().as_bytes().to_vec());
+            if headers.debug {
+                let received = request.head.authority().as_bytes();
+                changes.fields.take(Change::Set, ORIGINAL_HOST, received.to_vec());
+            }
+            if headers.forwarded_host {
+                changes.tell_host(request.head);
+            }
         }
         changes
     }
 
-    fn rewrite_path(&mut self, rewrite: Option<&PathRewrite>, received: &str) {
+    fn rewrite_path(&mut self, rewrite: Option<&PathRewrite>, received: &str, is_told: bool) {
         // `OPTIONS *` has no path.
         if let Some(rewrite) = rewrite.filter(|_| received.starts_with('/')) {
             self.path = Some(rewrite.apply(received));
-            self.fields.take(Change::Set, ORIGINAL_PATH, received.as_bytes().to_vec());
+            if is_told {
+                self.fields.take(Change::Set, ORIGINAL_PATH, received.as_bytes().to_vec());
+            }
         }
+    }
+
+    /// Appends the host as it was to those that other proxies have told.
+    fn tell_host(&mut self, request: &dyn RequestHead) {
+        let mut hosts = self.fields.lines(FORWARDED_HOST);
+        if !self.fields.drops(FORWARDED_HOST) {
+            request.visit_headers(&mut |name, value| {
+                if name.eq_ignore_ascii_case(FORWARDED_HOST) {
+                    hosts.push(value.to_vec());
+                }
+            });
+        }
+        hosts.push(request.authority().as_bytes().to_vec());
+        self.fields.take(Change::Set, FORWARDED_HOST, hosts.join(&b","[..]));
     }
 
     /// Tells the endpoint how long it has.

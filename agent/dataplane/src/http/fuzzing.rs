@@ -6,7 +6,7 @@ use std::{
 };
 
 use http1::HeaderSlots;
-use snapshot::{Edits, Format, HeaderEdits, Normalized, PathNormalization, RequestHead};
+use snapshot::{Edits, Format, HeaderEdits, Normalized, PathNormalization, ProxyHeaders, RequestHead};
 
 use super::{
     LIMITS,
@@ -43,7 +43,8 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
         route: None,
         cluster: Some("outbound|80||a"),
     };
-    let changes = RequestChanges::of([Some(&edits), Some(&edits)], (None, None), &facts);
+    let changes =
+        RequestChanges::of([Some(&edits), Some(&edits)], (None, None), (&facts, &ProxyHeaders::default()));
     let mut out = Vec::new();
     write_request_head(&mut out, &head, &added, request.body, (Some(&changes), None));
     _ = http2_request_head(&head, &added, request.body, Some(&changes));

@@ -291,7 +291,10 @@ impl<H: RequestHead> Asked<'_, H> {
             },
         };
         let routed = Routed { cluster: Some(&target.name), ..Routed::new(action, grpc) };
-        let mut routed = self.change(routed, route, forward, target).expecting();
+        let mut routed = self.change(routed, route, forward, target);
+        if self.connection.settings.headers.debug {
+            routed = routed.expecting();
+        }
         if let Some(cookie) = cookie {
             routed.answer.get_or_insert_default().push_add("set-cookie", cookie.as_bytes());
         }
@@ -340,7 +343,7 @@ impl<H: RequestHead> Asked<'_, H> {
         // The route has the last word.
         let lists = [target.headers.as_deref(), route.headers.as_deref()];
         let facts = self.facts(route, routed.cluster);
-        let changes = RequestChanges::of(lists, rewrite, &facts);
+        let changes = RequestChanges::of(lists, rewrite, (&facts, &self.connection.settings.headers));
         let answer = AnswerChanges::of(lists, &facts, &changes);
         routed.answer = (!answer.is_empty()).then(|| Box::new(answer));
         if let Action::Forward(forwarding) = &mut routed.action {

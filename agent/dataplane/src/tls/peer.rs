@@ -5,7 +5,7 @@ use std::{fmt::Write, rc::Rc};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::{CipherSuite, ClientConnection, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
-use snapshot::{AlternativeName, CertificateFacts};
+use snapshot::{AlternativeName, CertificateFacts, ClientCertDetails};
 
 use super::shown::{BothShown, Shown};
 
@@ -65,8 +65,8 @@ pub(super) struct OwnCertificate {
 /// What is kept of certificates after the handshake.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Kept {
-    /// Whether endpoints are told the client's certificate itself.
-    pub(crate) for_endpoints: bool,
+    /// What endpoints are told of the client's.
+    pub(crate) for_endpoints: ClientCertDetails,
     /// Whether lines show more than its subject and URIs.
     pub(crate) for_logs: bool,
 }
@@ -74,11 +74,12 @@ pub(crate) struct Kept {
 impl Session {
     /// What is known after the handshake, in which `own` was shown to the client.
     pub(super) fn of(session: &ServerConnection, own: &OwnCertificate, kept: Kept) -> Self {
-        let shown = session.peer_certificates().and_then(|chain| chain.first());
-        let client =
-            shown.and_then(|shown| ClientCertificate::of(shown, &own.uris, kept.for_endpoints)).map(Rc::new);
-        let both =
-            || BothShown { peer: shown.map(Shown::new), own: own.certificate.as_ref().map(Shown::new) };
+        let shown = session.peer_certificates().unwrap_or_default();
+        let client = ClientCertificate::of(shown, &own.uris, kept.for_endpoints).map(Rc::new);
+        let both = || BothShown {
+            peer: shown.first().map(Shown::new),
+            own: own.certificate.as_ref().map(Shown::new),
+        };
         let both = kept.for_logs.then(|| Box::new(both()));
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let cipher = session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite()));
@@ -115,9 +116,14 @@ impl ClientCertificate {
         self.uris.split(',').next().unwrap_or_default()
     }
 
-    pub(crate) fn of(shown: &CertificateDer<'_>, own_uris: &[String], whole: bool) -> Option<Self> {
-        let facts = CertificateFacts::of(shown).ok()?;
-        let element = element(shown, &facts, own_uris, whole);
+    /// The first of the certificates that were shown.
+    pub(crate) fn of(
+        shown: &[CertificateDer<'_>],
+        own_uris: &[String],
+        details: ClientCertDetails,
+    ) -> Option<Self> {
+        let facts = CertificateFacts::of(shown.first()?).ok()?;
+        let element = element(shown, &facts, own_uris, details);
         let uris = uris(&facts).collect::<Vec<_>>().join(",");
         Some(Self { subject: facts.subject, uris, element })
     }
@@ -130,23 +136,33 @@ pub(super) fn uris(facts: &CertificateFacts) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The pairs that Envoy writes with Istio's settings, in its order.
-fn element(shown: &[u8], facts: &CertificateFacts, own_uris: &[String], whole: bool) -> String {
+/// The pairs that Envoy writes, in its order.
+fn element(
+    shown: &[CertificateDer<'_>],
+    facts: &CertificateFacts,
+    own_uris: &[String],
+    details: ClientCertDetails,
+) -> String {
+    let first = shown.first().map_or(&[][..], |first| first);
     let mut out = String::new();
     own_uris.iter().for_each(|uri| pair("By", uri, &mut out));
-    let hash: String = digest(&SHA256, shown).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = digest(&SHA256, first).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     pair("Hash", &hash, &mut out);
-    if whole {
-        _ = write!(out, ";Cert=\"{}\"", encoded_pem(shown));
+    if details.cert {
+        _ = write!(out, ";Cert=\"{}\"", encoded_pem(first));
     }
-    // Escaped already, as distinguished names are.
-    _ = write!(out, ";Subject=\"{}\"", facts.subject);
-    for name in &facts.names {
-        if let AlternativeName::Uri(uri) = name {
-            pair("URI", uri, &mut out);
-        }
+    if details.chain {
+        let chain: String = shown.iter().map(|certificate| encoded_pem(certificate)).collect();
+        _ = write!(out, ";Chain=\"{chain}\"");
     }
-    for name in &facts.names {
+    if details.subject {
+        // Escaped already, as distinguished names are.
+        _ = write!(out, ";Subject=\"{}\"", facts.subject);
+    }
+    if details.uri {
+        uris(facts).for_each(|uri| pair("URI", uri, &mut out));
+    }
+    for name in facts.names.iter().filter(|_| details.dns) {
         if let AlternativeName::Dns(host) = name {
             pair("DNS", host, &mut out);
         }
@@ -198,6 +214,10 @@ pub(super) fn encoded_pem(der: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    /// What they tell by default.
+    const SIDECARS: ClientCertDetails =
+        ClientCertDetails { subject: true, cert: false, chain: false, dns: true, uri: true };
+
     fn facts(names: Vec<AlternativeName>) -> CertificateFacts {
         CertificateFacts {
             subject: "CN=client,O=Ac\\,me".to_owned(),
@@ -228,20 +248,26 @@ mod tests {
             AlternativeName::Dns("d.com".to_owned()),
         ];
         let own = ["spiffe://td/ns/own/sa/x".to_owned()];
+        let shown = [vec![1, 2, 3], vec![4]].map(CertificateDer::from);
         let hash = "039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81";
         assert_eq!(
-            element(&[1, 2, 3], &facts(names.into()), &own, false),
+            element(&shown, &facts(names.clone().into()), &own, SIDECARS),
             format!(
                 "By=spiffe://td/ns/own/sa/x;Hash={hash};Subject=\"CN=client,O=Ac\\,me\";\
                  URI=spiffe://td/ns/a/sa/b;DNS=c.com;DNS=d.com"
             )
         );
+        let pem =
+            |text: &str| format!("-----BEGIN%20CERTIFICATE-----%0A{text}%0A-----END%20CERTIFICATE-----%0A");
+        let (first, second) = (pem("AQID"), pem("BA%3D%3D"));
         assert_eq!(
-            element(&[1, 2, 3], &facts(vec![]), &[], true),
-            format!(
-                "Hash={hash};Cert=\"-----BEGIN%20CERTIFICATE-----%0AAQID%0A-----END%20CERTIFICATE-----%0A\";\
-                 Subject=\"CN=client,O=Ac\\,me\""
-            )
+            element(&shown, &facts(vec![]), &[], ClientCertDetails { cert: true, ..SIDECARS }),
+            format!("Hash={hash};Cert=\"{first}\";Subject=\"CN=client,O=Ac\\,me\"")
+        );
+        let chain = ClientCertDetails { subject: false, cert: false, chain: true, dns: true, uri: false };
+        assert_eq!(
+            element(&shown, &facts(names.into()), &[], chain),
+            format!("Hash={hash};Chain=\"{first}{second}\";DNS=c.com;DNS=d.com")
         );
         assert!(
             encoded_pem(&[0xff; 49]).contains("%2F%2F%0A%2Fw%3D%3D%0A--"),

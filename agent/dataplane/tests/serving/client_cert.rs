@@ -6,8 +6,8 @@ use dataplane::{LogFormat, Settings};
 use rcgen::SanType;
 use rustls::{ClientConnection, StreamOwned};
 use snapshot::{
-    ClientCertificates, Direction, Draft, ForwardClientCert, HeaderMatch, NetworkFilter, Pattern, PeerRules,
-    Route, RouteAction, RouteMatch, TextMatch,
+    ClientCertDetails, ClientCertificates, Direction, Draft, ForwardClientCert, HeaderMatch, HttpSettings,
+    NetworkFilter, Pattern, PeerRules, Route, RouteAction, RouteMatch, TextMatch,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 
 /// What an endpoint of a server that does this is told; `shown` is the client's certificate, if it has one.
 fn told(
-    forward: ForwardClientCert,
+    (forward, details): (ForwardClientCert, Option<ClientCertDetails>),
     direction: Direction,
     shown: Option<&Issued>,
     issuer: &Issuer,
@@ -30,6 +30,8 @@ fn told(
         draft.listeners[0].direction = direction;
         let NetworkFilter::Http(http) = &mut draft.listeners[0].filter_chains[0].filter else { panic!() };
         http.forward_client_cert = forward;
+        let settings = HttpSettings { client_cert_details: details, ..HttpSettings::default() };
+        draft.http_settings = vec![Arc::new(settings)];
     });
     let session = ClientConnection::new(Arc::new(config(&[&server.der], shown)), "a.com".try_into().unwrap());
     let mut client = Client(StreamOwned::new(session.unwrap(), Client::connect(proxy.address).0));
@@ -75,7 +77,7 @@ fn what_a_client_says_of_itself_counts_only_as_envoy_lets_it() {
         SanType::DnsName("c.com".try_into().unwrap()),
     ];
     let client = issuer.issue(&names, |_| {});
-    let ask = |forward, shown| told(forward, Direction::Gateway, shown, &issuer);
+    let ask = |forward, shown| told((forward, None), Direction::Gateway, shown, &issuer);
     let received = ["Hash=0", "Hash=1"];
     for forward in [Sanitize, ForwardOnly, AppendForward, SanitizeSet] {
         assert_eq!(ask(forward, None), Vec::<String>::new(), "{forward:?}");
@@ -90,8 +92,36 @@ fn what_a_client_says_of_itself_counts_only_as_envoy_lets_it() {
     let [appended] = &ask(AppendForward, Some(&client))[..] else { panic!() };
     assert_eq!(*appended, format!("Hash=0,Hash=1,{set}"));
     // Workloads are not told the certificate itself.
-    let [inbound] = &told(SanitizeSet, Direction::Inbound, Some(&client), &issuer)[..] else { panic!() };
+    let [inbound] = &told((SanitizeSet, None), Direction::Inbound, Some(&client), &issuer)[..] else {
+        panic!()
+    };
     assert!(inbound.starts_with("Hash=") && !inbound.contains("Cert="), "{inbound}");
+}
+
+#[test]
+fn no_more_is_told_of_a_certificate_than_is_asked_for() {
+    let issuer = Issuer::new();
+    let names = [
+        SanType::URI("spiffe://td/ns/a/sa/b".try_into().unwrap()),
+        SanType::DnsName("c.com".try_into().unwrap()),
+    ];
+    let client = issuer.issue(&names, |_| {});
+    let none = ClientCertDetails { subject: false, cert: false, chain: false, dns: false, uri: false };
+    for (details, expected) in [
+        (none, &["Hash"][..]),
+        (ClientCertDetails { subject: true, ..none }, &["Hash", "Subject"]),
+        (ClientCertDetails { cert: true, ..none }, &["Hash", "Cert"]),
+        (ClientCertDetails { chain: true, ..none }, &["Hash", "Chain"]),
+        (ClientCertDetails { dns: true, ..none }, &["Hash", "DNS"]),
+        (ClientCertDetails { uri: true, ..none }, &["Hash", "URI"]),
+    ] {
+        for direction in [Direction::Gateway, Direction::Inbound] {
+            let forward = (ForwardClientCert::SanitizeSet, Some(details));
+            let told = told(forward, direction, Some(&client), &issuer);
+            let keys: Vec<_> = told[0].split(';').map(|pair| pair.split('=').next().unwrap()).collect();
+            assert_eq!(keys, expected, "{told:?}");
+        }
+    }
 }
 
 /// The answer of the first route of which a condition on a header holds, else 404.

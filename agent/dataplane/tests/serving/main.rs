@@ -24,6 +24,7 @@ mod mutual;
 mod origination;
 mod outliers;
 mod overload;
+mod proxy_headers;
 mod retries;
 mod sni;
 mod strict;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Anything, ForwardClientCertDetails, MeshConfig, forward_client_cert, reading};
+use super::{Anything, ForwardClientCertDetails, MeshConfig, ProxyHeaders, forward_client_cert, reading};
 use crate::{
     decode::{Fields, Shape},
     finding::Finding,
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ProxyConfig {
     gateway_topology: GatewayTopology,
-    proxy_headers: ProxyHeaders,
+    pub(super) proxy_headers: ProxyHeaders,
 }
 
 impl ProxyConfig {
@@ -26,16 +26,13 @@ impl ProxyConfig {
     #[must_use]
     pub fn overlaid_with(&self, other: &Self) -> Self {
         let (own, others) = (&self.gateway_topology, &other.gateway_topology);
-        let forwarded = other.proxy_headers.forwarded_client_cert;
         Self {
             gateway_topology: GatewayTopology {
                 proxy_protocol: own.proxy_protocol || others.proxy_protocol,
                 trusted_proxies: others.trusted_proxies.or(own.trusted_proxies),
                 forward_client_cert: others.forward_client_cert.or(own.forward_client_cert),
             },
-            proxy_headers: ProxyHeaders {
-                forwarded_client_cert: forwarded.or(self.proxy_headers.forwarded_client_cert),
-            },
+            proxy_headers: other.proxy_headers.over(&self.proxy_headers),
         }
     }
 }
@@ -45,12 +42,11 @@ impl MeshConfig {
     #[must_use]
     pub fn with_proxy_config(self, own: &ProxyConfig) -> Self {
         let topology = &own.gateway_topology;
-        let forwarded = own.proxy_headers.forwarded_client_cert;
         Self {
             gateway_proxy_protocol: self.gateway_proxy_protocol || topology.proxy_protocol,
             gateway_trusted_proxies: topology.trusted_proxies.unwrap_or(self.gateway_trusted_proxies),
             gateway_forward_client_cert: topology.forward_client_cert.or(self.gateway_forward_client_cert),
-            inbound_forward_client_cert: forwarded.or(self.inbound_forward_client_cert),
+            proxy_headers: own.proxy_headers.over(&self.proxy_headers),
             ..self
         }
     }
@@ -82,19 +78,6 @@ impl Shape for GatewayTopology {
     }
 }
 
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct ProxyHeaders {
-    forwarded_client_cert: Option<ForwardClientCertDetails>,
-}
-
-impl Shape for ProxyHeaders {
-    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let forward_client_cert::Written(forwarded_client_cert) = fields.or_default("forwardedClientCert");
-        fields.planned_rest();
-        Self { forwarded_client_cert }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,7 +103,7 @@ mod tests {
             .overlaid_with(&read("gatewayTopology: {numTrustedProxies: 3}"));
         let own = mesh.clone().with_proxy_config(&over);
         assert_eq!(own.gateway_trusted_proxies, 3);
-        assert_eq!(own.inbound_forward_client_cert, Some(ForwardClientCertDetails::Sanitize));
+        assert_eq!(own.proxy_headers.forwarded_client_cert, Some(ForwardClientCertDetails::Sanitize));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{address, routes::destination};
 use crate::{
-    Application, Direction, PathNormalization, Snapshot, Transport,
+    Application, Direction, PathNormalization, ProxyHeaders, ServerHeader, Snapshot, Transport,
     filter_chain::{FilterChain, HttpConnections, NetworkFilter},
     listener::{Binding, Listener},
     tls::{ClientCertificates, REDACTED, TlsContext},
@@ -113,26 +113,44 @@ fn http_filters(http: &HttpConnections) -> Value {
     web.into_iter().chain([filter("router", "Router")]).collect()
 }
 
+fn connection_manager(snapshot: &Snapshot, http: &HttpConnections) -> Value {
+    let mut config = json!({
+        "http_filters": http_filters(http),
+        "@type": HTTP_CONNECTION_MANAGER,
+        "rds": {"route_config_name": snapshot.route_config(http.route_config).name()},
+        "forward_client_cert_details": http.forward_client_cert.name(),
+        "normalize_path": http.path_normalization != PathNormalization::None,
+        "merge_slashes": matches!(
+            http.path_normalization,
+            PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
+        ),
+        "path_with_escaped_slashes_action": match http.path_normalization {
+            PathNormalization::DecodeAndMergeSlashes => "UNESCAPE_AND_FORWARD",
+            _ => "KEEP_UNCHANGED",
+        },
+    });
+    put_headers(&mut config, &snapshot.http_settings(http.settings).headers);
+    json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": config})
+}
+
+/// Settings of heads that are not Istio's defaults.
+fn put_headers(config: &mut Value, headers: &ProxyHeaders) {
+    match &headers.server {
+        ServerHeader::Proxy => {}
+        ServerHeader::Named(name) => config["server_name"] = name.as_str().into(),
+        ServerHeader::Endpoint => config["server_header_transformation"] = "PASS_THROUGH".into(),
+    }
+    if !headers.request_id {
+        config["generate_request_id"] = false.into();
+    }
+    if headers.forwarded_port {
+        config["append_x_forwarded_port"] = true.into();
+    }
+}
+
 fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
     match filter {
-        NetworkFilter::Http(http) => json!({
-            "name": "envoy.filters.network.http_connection_manager",
-            "typed_config": {
-                "http_filters": http_filters(http),
-                "@type": HTTP_CONNECTION_MANAGER,
-                "rds": {"route_config_name": snapshot.route_config(http.route_config).name()},
-                "forward_client_cert_details": http.forward_client_cert.name(),
-                "normalize_path": http.path_normalization != PathNormalization::None,
-                "merge_slashes": matches!(
-                    http.path_normalization,
-                    PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
-                ),
-                "path_with_escaped_slashes_action": match http.path_normalization {
-                    PathNormalization::DecodeAndMergeSlashes => "UNESCAPE_AND_FORWARD",
-                    _ => "KEEP_UNCHANGED",
-                },
-            },
-        }),
+        NetworkFilter::Http(http) => connection_manager(snapshot, http),
         NetworkFilter::Tcp(tcp) => {
             let mut config = destination(&tcp.clusters);
             let known = tcp.clusters.targets().iter().filter_map(|target| target.id);

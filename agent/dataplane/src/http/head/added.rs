@@ -27,6 +27,10 @@ pub(in crate::http) struct Added {
     client: IpAddr,
     /// Whether there are proxies before this gateway that are believed.
     has_trusted_proxies: bool,
+    /// The port that clients of a gateway came by, where endpoints are told.
+    port: Option<u16>,
+    /// Whether the endpoint is told how often it was asked, as Istio does but towards the application.
+    counts_attempts: bool,
     /// Present when the client sent none, or one that is not trusted.
     request_id: Option<[u8; UUID_LEN]>,
     client_certificate: CertificateField,
@@ -78,8 +82,9 @@ impl Added {
         request: &impl RequestHead,
     ) -> Self {
         let direction = connection.direction;
+        let headers = &connection.settings.headers;
         let replaced = direction == Direction::Gateway || request.header(REQUEST_ID).is_none();
-        let request_id = replaced.then(|| uuid_v4(fastrand::u128(..)));
+        let request_id = (headers.request_id && replaced).then(|| uuid_v4(fastrand::u128(..)));
         let shown = connection.session().and_then(|session| session.client.as_ref());
         let client_certificate = CertificateField::new(http.forward_client_cert, shown);
         let (mut scheme, peer) = (connection.scheme(), connection.peer.ip());
@@ -90,6 +95,8 @@ impl Added {
             client = forwarded_client(request, proxies).unwrap_or(peer);
             scheme = forwarded_scheme(request).unwrap_or(scheme);
         }
+        let tells_port = headers.forwarded_port && direction == Direction::Gateway;
+        let is_told = has_trusted_proxies && request.header(FORWARDED_PORT).is_some();
         connection.introduce(request);
         Self {
             direction,
@@ -97,6 +104,8 @@ impl Added {
             peer,
             client,
             has_trusted_proxies,
+            port: (tells_port && !is_told).then(|| connection.destination.port()),
+            counts_attempts: headers.attempt_count && direction != Direction::Inbound,
             request_id,
             client_certificate,
             introduction: None,
@@ -114,6 +123,8 @@ impl Added {
             peer,
             client: peer,
             has_trusted_proxies: false,
+            port: None,
+            counts_attempts: true,
             request_id,
             client_certificate,
             introduction: None,
@@ -148,9 +159,10 @@ impl Added {
             12 => self.request_id.is_some() && name.eq_ignore_ascii_case(REQUEST_ID),
             14 => name.eq_ignore_ascii_case("content-length"),
             15 => self.is_gateway() && name.eq_ignore_ascii_case(FORWARDED_FOR),
+            16 => self.port.is_some() && name.eq_ignore_ascii_case(FORWARDED_PORT),
             17 => self.says_scheme() && name.eq_ignore_ascii_case(FORWARDED_PROTO),
             23 => !self.keeps_certificates() && name.eq_ignore_ascii_case(FORWARDED_CLIENT_CERT),
-            21 => self.counts_attempts() && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
+            21 => self.counts_attempts && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
             _ => false,
         };
         own || control::is_dropped(name, self.direction)
@@ -169,11 +181,6 @@ impl Added {
         matches!(self.client_certificate, CertificateField::Kept)
     }
 
-    /// Whether the endpoint is told how often it was asked, as Istio does but towards the application.
-    fn counts_attempts(&self) -> bool {
-        self.direction != Direction::Inbound
-    }
-
     /// Writes a field as it goes upstream if no route changes it; nothing when there is none.
     pub(in crate::http) fn record_field(&self, name: &str, request: &impl RequestHead, out: &mut Vec<u8>) {
         match name {
@@ -184,7 +191,10 @@ impl Added {
             // Writing into memory cannot fail.
             EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.client),
             REQUEST_ID if self.request_id.is_some() => out.extend(self.request_id.iter().flatten()),
-            ATTEMPT_COUNT if self.counts_attempts() => out.push(b'1'),
+            FORWARDED_PORT if self.port.is_some() => {
+                out.extend(self.port.iter().flat_map(|port| port.to_string().into_bytes()));
+            }
+            ATTEMPT_COUNT if self.counts_attempts => out.push(b'1'),
             FORWARDED_CLIENT_CERT if !self.keeps_certificates() => {
                 self.client_certificate.write(out, request);
             }
@@ -238,13 +248,16 @@ impl Added {
             // Writing into memory cannot fail.
             sink.field_with(EXTERNAL_ADDRESS, |out| _ = write!(out, "{}", self.client));
         }
+        if let Some(port) = self.port {
+            sink.field(FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
+        }
         if let CertificateField::Replaced(_) | CertificateField::Appended(_) = &self.client_certificate {
             sink.field_with(FORWARDED_CLIENT_CERT, |out| self.client_certificate.write(out, request));
         }
         if let Some(id) = &self.request_id {
             sink.field(REQUEST_ID, id);
         }
-        if self.counts_attempts() {
+        if self.counts_attempts {
             sink.field(ATTEMPT_COUNT, b"1");
         }
         if let Some(introduction) = &self.introduction {
@@ -292,6 +305,7 @@ pub(in crate::http) const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 pub(in crate::http) const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-ms";
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 const REQUEST_ID: &str = "x-request-id";
+const FORWARDED_PORT: &str = "x-forwarded-port";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
 pub(super) const FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -330,6 +344,8 @@ mod tests {
             peer: "10.0.0.9".parse().unwrap(),
             client: "10.0.0.9".parse().unwrap(),
             has_trusted_proxies: false,
+            port: None,
+            counts_attempts: direction != Direction::Inbound,
             request_id: (direction == Direction::Gateway || head.header(REQUEST_ID).is_none())
                 .then(|| uuid_v4(0)),
             client_certificate: CertificateField::Removed,

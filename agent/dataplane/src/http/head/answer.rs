@@ -4,7 +4,7 @@ use std::{io::Write, net::SocketAddr, time::Duration};
 
 use ::http::HeaderMap;
 use http1::{BodyLength, Response};
-use snapshot::Direction;
+use snapshot::{Direction, ServerHeader};
 
 use super::{Changed, FieldSink, Fields, visit_end_to_end};
 use crate::{
@@ -114,7 +114,10 @@ impl AnswerHead<'_> {
 
 /// What this proxy puts into an answer.
 pub(in crate::http) struct AnswerFields<'c> {
-    server: &'static str,
+    /// What `server` says; `None` leaves it to the endpoint.
+    server: Option<&'c str>,
+    /// Whether the client is told what happened on the way.
+    debug: bool,
     date: [u8; 29],
     /// What a client in the mesh is told of the workload.
     introduction: Option<&'c PeerMetadata>,
@@ -127,12 +130,15 @@ pub(in crate::http) struct AnswerFields<'c> {
 impl<'c> AnswerFields<'c> {
     pub(in crate::http) fn of(connection: &'c Connection, changes: Option<&'c AnswerChanges<'c>>) -> Self {
         // Istio overwrites the server field at gateways and towards callers; its outbound side keeps Envoy's name.
-        let server = match connection.direction {
-            Direction::Outbound => "envoy",
-            Direction::Inbound | Direction::Gateway => "istio-envoy",
+        let headers = &connection.settings.headers;
+        let server = match (&headers.server, connection.direction) {
+            (ServerHeader::Named(name), _) => Some(name.as_str()),
+            (ServerHeader::Endpoint, _) => None,
+            (ServerHeader::Proxy, Direction::Outbound) => Some("envoy"),
+            (ServerHeader::Proxy, Direction::Inbound | Direction::Gateway) => Some("istio-envoy"),
         };
         let (date, introduction) = (connection.worker().date(), connection.introduction());
-        Self { server, date, introduction, changes, grpc_web: None }
+        Self { server, debug: headers.debug, date, introduction, changes, grpc_web: None }
     }
 
     /// For a client of gRPC-Web, if it is one whose calls become gRPC.
@@ -176,7 +182,9 @@ impl<'c> AnswerFields<'c> {
         if !keeps_date && changed.is_none_or(|fields| fields.first("date").is_none()) {
             sink.field("date", &self.date);
         }
-        sink.field("server", self.server.as_bytes());
+        if let Some(server) = self.server {
+            sink.field("server", server.as_bytes());
+        }
     }
 
     /// Whether there is a date among them.
@@ -194,7 +202,7 @@ impl<'c> AnswerFields<'c> {
                     has_date = true;
                     false
                 }
-                6 => name.eq_ignore_ascii_case("server"),
+                6 => self.server.is_some() && name.eq_ignore_ascii_case("server"),
                 12 => self.grpc_web.is_some_and(|web| {
                     let replaced = name.eq_ignore_ascii_case("content-type") && value.starts_with(GRPC);
                     if replaced {
@@ -205,14 +213,14 @@ impl<'c> AnswerFields<'c> {
                 21 => name.eq_ignore_ascii_case(PEER_METADATA),
                 24 => name.eq_ignore_ascii_case(PEER_METADATA_ID),
                 14 => !keeps_length && name.eq_ignore_ascii_case("content-length"),
-                29 => name.eq_ignore_ascii_case(SERVICE_TIME),
+                29 => self.debug && name.eq_ignore_ascii_case(SERVICE_TIME),
                 _ => false,
             };
             if !replaced {
                 sink.field(name, value);
             }
         });
-        if let Some(time) = service_time {
+        if let Some(time) = service_time.filter(|_| self.debug) {
             sink.field(SERVICE_TIME, itoa::Buffer::new().format(time.as_millis()).as_bytes());
         }
         if let Some(introduction) = self.introduction {
@@ -233,7 +241,7 @@ impl<'c> AnswerFields<'c> {
         };
         let changed = self.changes.map(|changes| changes.finish(&facts));
         let mut sink = Changed { sink: &mut *to, changed: changed.as_ref() };
-        if reply.flags == LocalReply::OVERFLOW.flags {
+        if self.debug && reply.flags == LocalReply::OVERFLOW.flags {
             sink.field("x-envoy-overloaded", b"true");
         }
         if let Some(location) = reply.location {
@@ -292,7 +300,8 @@ mod tests {
         let limits = http1::Limits::default();
         let response = http1::parse_response(head.as_bytes(), &limits, "GET", &mut slots).unwrap().unwrap();
         let fields = AnswerFields {
-            server: "istio-envoy",
+            server: Some("istio-envoy"),
+            debug: true,
             date: [b'D'; 29],
             introduction: None,
             changes: None,
@@ -321,7 +330,8 @@ mod tests {
         let response = http1::parse_response(head.as_bytes(), &limits, "HEAD", &mut slots).unwrap().unwrap();
         let mut out = Vec::new();
         let fields = AnswerFields {
-            server: "envoy",
+            server: Some("envoy"),
+            debug: true,
             date: [b'D'; 29],
             introduction: None,
             changes: None,
