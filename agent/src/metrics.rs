@@ -2,6 +2,7 @@
 
 mod certificates;
 mod families;
+mod labels;
 mod workload;
 
 use std::{

@@ -36,7 +36,7 @@ impl Shape for Telemetry {
         Self {
             scope: PolicyScope::read(fields),
             tracing: fields.planned("tracing").unwrap_or_default(),
-            metrics: fields.planned("metrics").unwrap_or_default(),
+            metrics: fields.or_default("metrics"),
             access_logging: fields.or_default("accessLogging"),
         }
     }
@@ -178,7 +178,7 @@ mod tests {
         let mut document = testing::document(&text(spec));
         let said: Vec<_> = document.findings.iter().map(ToString::to_string).collect();
         assert!(said[0].contains("spec.tracing: is not supported yet"), "{said:#?}");
-        assert!(said[1].contains("spec.metrics: is not supported yet") && said.len() == 2, "{said:#?}");
+        assert!(said[1].contains("reportingInterval: is not supported yet") && said.len() == 2, "{said:#?}");
         let Some(Resource::Telemetry(object)) = document.resources.pop() else { panic!("no Telemetry") };
         object.spec.clone()
     }

@@ -17,6 +17,7 @@ mod hosts;
 mod http_settings;
 mod listener;
 mod live;
+mod metrics;
 mod names;
 mod path;
 mod request;
@@ -51,6 +52,7 @@ pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
 pub use http_settings::{ClientCertDetails, HttpSettings, HttpSettingsId, ProxyHeaders, ServerHeader};
 pub use listener::{Binding, Direction, Listener};
 pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
+pub use metrics::{LabelRule, Metric, MetricRule, MetricRules, SideRules};
 pub use names::NameTable;
 pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
@@ -106,6 +108,8 @@ pub struct Draft {
     pub workloads: Workloads,
     /// What is written into the access log.
     pub access_logging: AccessLogging,
+    /// Which metrics are kept.
+    pub metric_rules: MetricRules,
     /// Proxies before gateways that are believed; only [`explain()`] asks for them here.
     pub trusted_proxies: u32,
     /// What names of services stand for; empty where nobody asks the proxy.
@@ -193,6 +197,11 @@ impl Snapshot {
     /// What is written into the access log.
     pub fn access_logging(&self) -> &AccessLogging {
         &self.draft.access_logging
+    }
+
+    /// Which metrics are kept, and under which labels.
+    pub fn metric_rules(&self) -> &MetricRules {
+        &self.draft.metric_rules
     }
 
     /// What names of services stand for; empty where nobody asks the proxy.

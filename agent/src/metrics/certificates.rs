@@ -7,7 +7,7 @@ use std::{
 
 use snapshot::Snapshot;
 
-use super::workload::escaped;
+use super::labels::escaped;
 
 /// The families at a time; nothing where there is no certificate.
 pub(super) fn certificates(snapshot: &Snapshot, now: SystemTime) -> String {

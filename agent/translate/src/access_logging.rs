@@ -1,14 +1,14 @@
 //! Which calls are logged: what the Telemetry resources for a workload come to.
 
-use std::sync::Arc;
-
 use resources::{
-    AccessLogger, AccessLogging, Finding, Labels, Object, Path, PolicyScope, Problem, ResourceSet, Rule,
-    Severity, Telemetry, WorkloadMode,
+    AccessLogger, AccessLogging, Finding, Object, Path, Problem, ResourceSet, Telemetry, WorkloadMode,
 };
 use snapshot::{LogFilter, LogFilterError, Logged};
 
-use crate::{proxy::Proxy, registry::Registry};
+use crate::{
+    registry::Registry,
+    telemetries::{levels, warning},
+};
 
 /// The mesh's setting, changed by the Telemetry of the root namespace, then that of the proxy's namespace, then that of
 /// the workload. Of several at one level the oldest counts.
@@ -24,36 +24,6 @@ pub(crate) fn access_logging(
         client: Side { mode: WorkloadMode::Client, has_log, findings }.logged(&levels),
         server: Side { mode: WorkloadMode::Server, has_log, findings }.logged(&levels),
     }
-}
-
-/// Those for the proxy, widest first.
-fn levels<'r>(resources: &'r ResourceSet, registry: &Registry<'_>) -> Vec<&'r Object<Telemetry>> {
-    let proxy = registry.proxy;
-    let in_namespace = |namespace: &str| {
-        let namespace = namespace.to_owned();
-        resources.telemetries().iter().map(Arc::as_ref).filter(move |t| t.meta.namespace() == namespace)
-    };
-    let is_wide = |telemetry: &&Object<Telemetry>| {
-        let PolicyScope { selector, target_refs } = &telemetry.spec.scope;
-        selector.as_ref().is_none_or(Labels::is_empty) && target_refs.is_empty()
-    };
-    let of_root = in_namespace(&proxy.mesh.root_namespace).find(is_wide);
-    let is_root = proxy.namespace == proxy.mesh.root_namespace;
-    let of_namespace = in_namespace(&proxy.namespace).filter(|_| !is_root).find(is_wide);
-    let of_workload = in_namespace(&proxy.namespace)
-        .find(|telemetry| !is_wide(telemetry) && is_meant(&telemetry.spec.scope, proxy, registry));
-    [of_root, of_namespace, of_workload].into_iter().flatten().collect()
-}
-
-/// Whether a policy of the proxy's namespace names its workload: by labels, or by a service in front of it.
-fn is_meant(scope: &PolicyScope, proxy: &Proxy, registry: &Registry<'_>) -> bool {
-    let has = |(key, value): (&String, &String)| proxy.labels.get(key) == Some(value);
-    let by_labels = scope.selector.as_ref().is_some_and(|labels| labels.iter().all(has));
-    let by_service = scope.target_refs.iter().filter(|target| target.kind == "Service").any(|target| {
-        let mut own = registry.of_workload();
-        own.any(|service| service.short_name() == target.name)
-    });
-    by_labels || by_service
 }
 
 /// One side of calls, and what is noticed on the way.
@@ -134,10 +104,6 @@ pub(crate) fn doubts(telemetry: &Object<Telemetry>) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn warning(telemetry: &Object<Telemetry>, at: &Path<'_>, problem: Problem) -> Finding {
-    telemetry.meta.finding(Severity::Warning, Rule::NotSupported, at, problem)
 }
 
 #[cfg(test)]

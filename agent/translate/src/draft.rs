@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::ForwardClientCertDetails;
 use snapshot::{
     AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
-    ForwardClientCert, HttpConnections, Listener, NameTable, NetworkFilter, PathNormalization, RouteConfig,
-    RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, UnservedRules, WeightedClusters, Workloads,
+    ForwardClientCert, HttpConnections, Listener, MetricRules, NameTable, NetworkFilter, PathNormalization,
+    RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, UnservedRules,
+    WeightedClusters, Workloads,
 };
 
 use crate::{clusters::Clusters, http_settings::SettingsTable, proxy::MeshOptions};
@@ -27,6 +28,8 @@ pub(crate) struct DraftBuilder {
     unserved_rules: Vec<UnservedRules>,
     /// What is written into the access log.
     pub(crate) access_logging: AccessLogging,
+    /// Which metrics are kept.
+    pub(crate) metric_rules: MetricRules,
     /// Proxies before gateways that are believed.
     trusted_proxies: u32,
 }
@@ -113,6 +116,7 @@ impl DraftBuilder {
             workloads,
             names,
             access_logging: self.access_logging,
+            metric_rules: self.metric_rules,
             trusted_proxies: self.trusted_proxies,
         }
         .finish()

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use resources::{Finding, GatewayRef, Labels, ResourceSet};
 
 use crate::{
-    Credentials, MeshOptions, Proxy, ProxyKind, access_logging, credentials::broken_pairs, mutual_tls,
-    translate,
+    Credentials, MeshOptions, Proxy, ProxyKind, access_logging, credentials::broken_pairs, metrics,
+    mutual_tls, translate,
 };
 
 /// What any proxy that these resources speak of would find: conflicts, references that lead nowhere, rules that no
@@ -24,6 +24,7 @@ pub fn review(resources: &ResourceSet, credentials: &Credentials<'_>, cluster_do
     let mut findings: Vec<Finding> = found.collect();
     findings.extend(broken_pairs(resources, credentials));
     findings.extend(resources.telemetries().iter().flat_map(|telemetry| access_logging::doubts(telemetry)));
+    findings.extend(resources.telemetries().iter().flat_map(|telemetry| metrics::doubts(telemetry)));
     findings.extend(mutual_tls::without_effect(resources, &MeshOptions::default().root_namespace));
     findings.sort_by_cached_key(|finding| (finding.place.clone(), finding.path.clone(), finding.to_string()));
     findings.dedup();

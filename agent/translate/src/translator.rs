@@ -5,8 +5,9 @@ use resources::{Finding, ResourceSet};
 use crate::{
     Credentials, Proxy, ProxyKind, Translation, access_logging::access_logging, clusters::Clusters,
     credentials::Contexts, destinations::Destinations, draft::DraftBuilder, gateway, inbound,
-    mutual_tls::MutualTls, names::names, outbound, references, registry::Registry, rules::Rules,
-    sidecar_scope::SidecarScope, surroundings::Surroundings, uncaptured, workloads::workloads, wrong_tls,
+    metrics::metric_rules, mutual_tls::MutualTls, names::names, outbound, references, registry::Registry,
+    rules::Rules, sidecar_scope::SidecarScope, surroundings::Surroundings, uncaptured, workloads::workloads,
+    wrong_tls,
 };
 
 /// Translates again and again for one proxy, quickly where little has changed.
@@ -37,6 +38,7 @@ impl Translator {
         let registry = Registry::new(resources, &scope, proxy, &mut findings);
         let mut draft = DraftBuilder::new(&proxy.mesh);
         draft.access_logging = access_logging(resources, &registry, &mut findings);
+        draft.metric_rules = metric_rules(resources, &registry, &mut findings);
         let mut rules = Rules::new(resources, std::mem::take(&mut self.rules), proxy, &mut findings);
         let destinations = Destinations::new(resources, proxy, &mut findings);
         let mut contexts = Contexts::new(resources, credentials, proxy);

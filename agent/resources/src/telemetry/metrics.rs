@@ -23,7 +23,7 @@ pub struct Metrics {
 
 impl Shape for Metrics {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let interval: Option<Interval> = fields.optional("reportingInterval");
+        let interval: Option<Interval> = fields.planned("reportingInterval");
         Self {
             providers: fields.or_default("providers"),
             overrides: fields.or_default("overrides"),

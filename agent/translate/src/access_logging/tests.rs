@@ -2,7 +2,7 @@ use resources::{Files, ReadDefaults};
 use snapshot::Logged::{Everything, Nothing};
 
 use super::*;
-use crate::{Credentials, ProxyKind, translate};
+use crate::{Credentials, Proxy, ProxyKind, translate};
 
 /// What is logged at the client's and the server's side, and what is said of it. A line is the metadata and the spec of
 /// a Telemetry.
