@@ -38,6 +38,8 @@ pub(crate) struct Control {
     unfit: Option<String>,
     /// When the mesh-wide settings among the resources are followed.
     followed: Option<FollowedMesh>,
+    /// When the memory is given back that the last translation has used.
+    release_at: Option<Instant>,
 }
 
 /// Mesh-wide settings among the resources, of which some are taken in at the start only.
@@ -59,6 +61,8 @@ struct Known {
 const BIND_AGAIN: Duration = Duration::from_secs(5);
 /// How often resources that do not change are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+/// How long nothing has to change before memory is given back, which another change would want again.
+const SETTLED: Duration = Duration::from_millis(200);
 
 impl Control {
     /// `followed` is `None` when what holds in the mesh is not for the resources to say.
@@ -68,8 +72,8 @@ impl Control {
         plane: DataPlane,
         status: Arc<Status>,
     ) -> Self {
-        let (translator, known, unfit) = Default::default();
-        Self { proxy, translator, plane, status, known, unfit, followed }
+        let (translator, known, unfit, release_at) = Default::default();
+        Self { proxy, translator, plane, status, known, unfit, followed, release_at }
     }
 
     /// Runs until it is told to end and the connections have ended.
@@ -99,12 +103,17 @@ impl Control {
         let mut hourly = tokio::time::interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
         loop {
             let retry = !self.known.refused.is_empty();
+            let release_at = self.release_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 changed = updates.changed() => {
                     changed.map_err(|_| source_ended())?;
                     self.take_newest(updates).await?;
                 }
                 () = tokio::time::sleep(BIND_AGAIN), if retry => self.bind_again(),
+                () = tokio::time::sleep_until(release_at), if self.release_at.is_some() => {
+                    self.release_at = None;
+                    dataplane::release_memory();
+                }
                 _ = hourly.tick() => {
                     let update = updates.borrow().clone();
                     update.iter().for_each(|update| self.look_again(update));
@@ -169,6 +178,7 @@ impl Control {
         };
         let Translation { snapshot, findings } =
             self.translator.translate(&update.set, &credentials, &self.proxy);
+        self.release_at = Some(Instant::now() + SETTLED);
         let findings: Vec<&Finding> = update.findings.iter().chain(&of_mesh).chain(&findings).collect();
         self.report_new(&findings);
         self.unfit = readiness::unfit(&update.set, &findings, &snapshot);

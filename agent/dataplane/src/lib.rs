@@ -50,7 +50,7 @@ pub use loopback::LoopbackAnswers;
 pub use overload::{Overload, Pressure};
 pub use plane::{DataPlane, DrainTime, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
-pub use sys::{original_destination, trim_memory};
+pub use sys::{original_destination, release_memory, trim_memory};
 pub use telemetry::{
     ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry,
 };

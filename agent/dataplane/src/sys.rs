@@ -1,5 +1,7 @@
 //! What the standard library does not offer of sockets and of the system. All `unsafe` of the data plane lives here.
 
+mod memory;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -11,6 +13,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use snapshot::Keepalive;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
+
+pub use self::memory::{release_memory, trim_memory};
 
 /// Asks the kernel where a redirected connection was going (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).
 ///
@@ -70,18 +74,6 @@ pub(crate) fn listen(
 
 // The kernel lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
-
-/// Gives memory that is free but still held by the allocator back to the system.
-///
-/// The allocator of glibc keeps free pages that lie between used ones; they count as the process's until it is asked.
-#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "no crate wraps malloc_trim"))]
-pub fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes a number of bytes to keep, touches free memory only, and may be called from any thread.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
 
 /// Lets a socket have an address that is not this machine's.
 fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
