@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod actions;
+mod connections;
+mod delegates;
 mod destinations;
 mod faults;
 mod headers;
@@ -12,5 +14,6 @@ mod origins;
 #[path = "../ports/mod.rs"]
 mod ports;
 mod retries;
+mod upgrades;
 mod wire;
 mod world;

@@ -33,6 +33,7 @@ impl Drop for World {
 #[derive(Default)]
 pub(crate) struct Options<'o> {
     pub(crate) variables: &'o [(&'o str, &'o str)],
+    pub(crate) flags: &'o [&'o str],
     /// Mesh-wide settings beside those of the access log.
     pub(crate) mesh: &'o str,
     /// A sidecar that has the port as a listener of its own, for HTTP to services that have it.
@@ -77,6 +78,7 @@ impl World {
             .arg(&mesh)
             .args(["--admin-port", &admin, "--status-port", &status])
             .args(["--stats-port", &stats, "--agent-port", &agent])
+            .args(options.flags)
             .envs(options.variables.iter().copied())
             .stdout(file("access.log"))
             .stderr(file("log"))
@@ -109,11 +111,15 @@ impl World {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
+    pub(crate) fn access_log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("access.log")).unwrap()
+    }
+
     /// What the access log says of the request with field `x-case: <case>`, after that.
     pub(crate) fn logged(&self, case: &str) -> String {
         let (start, begin) = (Instant::now(), format!("{case} "));
         loop {
-            let log = fs::read_to_string(self.directory.path().join("access.log")).unwrap();
+            let log = self.access_log();
             if let Some(line) = log.lines().find_map(|line| line.strip_prefix(&begin)) {
                 return line.to_owned();
             }

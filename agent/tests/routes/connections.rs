@@ -1,0 +1,165 @@
+//! Rules for TCP and TLS (routing §7).
+
+use std::{
+    io::{Read, Write},
+    net::Shutdown,
+};
+
+use crate::{
+    ports::free_port,
+    wire::{connect, serve},
+    world::{World, gateway, rules, service_at, virtual_service},
+};
+
+/// Says its name, and then what it was told, once the client has said all.
+fn naming(name: &'static str) -> u16 {
+    serve(move |mut stream| {
+        let mut said = Vec::new();
+        if stream.read_to_end(&mut said).is_ok() {
+            _ = stream.write_all(&[name.as_bytes(), b":", &said].concat());
+        }
+    })
+}
+
+/// What comes back for these bytes from a client that closes its side.
+fn relayed(port: u16, bytes: &[u8]) -> String {
+    let mut client = connect(port);
+    // A proxy that has nobody to connect to may have closed.
+    _ = client.write_all(bytes).and_then(|()| client.shutdown(Shutdown::Write));
+    let mut answer = Vec::new();
+    _ = client.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+fn tcp_gateway(name: &str, port: u16) -> String {
+    gateway(name, &port.to_string(), "TCP", "")
+}
+
+#[test]
+fn tcp_rules_are_met_by_port_and_gateway_and_share_connections_by_weight() {
+    let ports = [(); 4].map(|()| free_port());
+    let [first, second, other, nothing] = ports;
+    let world = World::gateway(&[
+        rules(&["{directResponse: {status: 200}}"]),
+        tcp_gateway("first", first),
+        tcp_gateway("second", second),
+        tcp_gateway("other", other),
+        tcp_gateway("nothing", nothing),
+        service_at("one", "tcp", naming("one")),
+        service_at("three", "tcp", naming("three")),
+        service_at("never", "tcp", naming("never")),
+        virtual_service(
+            "tcp",
+            &format!(
+                "hosts: ['*'], gateways: [first, second, other], tcp: [\
+                 {{match: [{{port: 1}}], route: [{{destination: {{host: never}}}}]}}, \
+                 {{match: [{{port: {first}}}, {{port: {second}}}], route: [{{destination: {{host: one}}, weight: 10}}, \
+                 {{destination: {{host: never}}, weight: 0}}, {{destination: {{host: three}}, weight: 30}}]}}, \
+                 {{match: [{{gateways: [first]}}], route: [{{destination: {{host: never}}}}]}}, \
+                 {{route: [{{destination: {{host: one}}}}]}}]"
+            ),
+        ),
+    ]);
+    world.await_port(first);
+    for port in [first, second] {
+        let answers: Vec<_> = (0..100).map(|_| relayed(port, b"x")).collect();
+        let three = answers.iter().filter(|answer| *answer == "three:x").count();
+        let one = answers.iter().filter(|answer| *answer == "one:x").count();
+        // Three quarters of 100, give or take five standard deviations.
+        assert!(one + three == 100 && (53..=97).contains(&three), "{one} {three}");
+    }
+    assert_eq!(relayed(other, b"bytes"), "one:bytes");
+    // A port without rules has no listener.
+    assert!(std::net::TcpStream::connect(("127.0.0.1", nothing)).is_err());
+}
+
+#[test]
+fn when_an_endpoint_refuses_the_next_one_is_connected_to_and_when_all_do_the_log_says_so() {
+    let (dead, port, hopeless, empty) = (free_port(), free_port(), free_port(), free_port());
+    let alive = naming("alive");
+    let both = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: both}}\nspec: {{ports: [{{name: tcp, port: 80}}]}}\n---\n\
+         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: both}}\nsubsets:\n\
+         - {{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: tcp, port: {dead}}}]}}\n\
+         - {{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: tcp, port: {alive}}}]}}\n"
+    );
+    let to = |name: &str, host: &str| {
+        virtual_service(
+            name,
+            &format!(
+                "hosts: ['*'], gateways: [{name}], tcp: [{{route: [{{destination: {{host: {host}}}}}]}}]"
+            ),
+        )
+    };
+    let world = World::gateway(&[
+        rules(&["{directResponse: {status: 200}}"]),
+        tcp_gateway("both", port),
+        tcp_gateway("hopeless", hopeless),
+        tcp_gateway("empty", empty),
+        both,
+        service_at("hopeless", "tcp", dead),
+        "apiVersion: v1\nkind: Service\nmetadata: {name: empty}\nspec: {ports: [{name: tcp, port: 80}]}\n"
+            .to_owned(),
+        to("both", "both"),
+        to("hopeless", "hopeless"),
+        to("empty", "empty"),
+    ]);
+    world.await_port(port);
+    for _ in 0..10 {
+        assert_eq!(relayed(port, b"x"), "alive:x");
+    }
+    // A connection has no request: the first operators of the line are empty.
+    assert_eq!(relayed(hopeless, b"x"), "");
+    assert_eq!(relayed(empty, b"x"), "");
+    let is_said =
+        |flag: &str| world.access_log().lines().any(|line| line.starts_with(&format!("- 0 {flag} ")));
+    let start = std::time::Instant::now();
+    while !(is_said("UF,URX") && is_said("UH")) {
+        assert!(start.elapsed().as_secs() < 10, "{}", world.access_log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn tls_is_passed_on_by_the_names_of_its_rules() {
+    let port = free_port();
+    let world = World::gateway(&[
+        rules(&["{directResponse: {status: 200}}"]),
+        gateway("tls", &port.to_string(), "TLS", ", tls: {mode: PASSTHROUGH}"),
+        service_at("exact", "tls", naming("exact")),
+        service_at("wild", "tls", naming("wild")),
+        service_at("never", "tls", naming("never")),
+        virtual_service(
+            "tls",
+            "hosts: ['*.foo.com', foo.com], gateways: [tls], tls: [\
+             {match: [{sniHosts: [a.foo.com], port: 1}], route: [{destination: {host: never}}]}, \
+             {match: [{sniHosts: [a.foo.com, foo.com]}], route: [{destination: {host: exact}}]}, \
+             {match: [{sniHosts: ['*.foo.com']}], route: [{destination: {host: wild}}]}]",
+        ),
+    ]);
+    world.await_port(port);
+    let named = |name: &str| relayed(port, &hello(name)).split(':').next().unwrap().to_owned();
+    for (name, by) in
+        [("a.foo.com", "exact"), ("foo.com", "exact"), ("b.foo.com", "wild"), ("c.b.foo.com", "wild")]
+    {
+        assert_eq!(named(name), by, "{name}");
+    }
+    // The alert `unrecognized_name` instead of a bare close.
+    let mut client = connect(port);
+    client.write_all(&hello("bar.com")).unwrap();
+    let mut alert = Vec::new();
+    _ = client.read_to_end(&mut alert);
+    assert_eq!(alert, [21, 3, 3, 0, 2, 2, 112]);
+}
+
+/// The first bytes of a TLS client that asks for this name. They are ASCII but for the lengths, so that they come back
+/// as text.
+fn hello(name: &str) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let server_name = sized(&[&[0][..], &sized(name.as_bytes())].concat());
+    let extensions = sized(&[&[0, 0][..], &sized(&server_name)].concat());
+    let body = [&[3, 3][..], &[b'r'; 32], &[0], &sized(&[0x13, 0x01]), &[1, 0], &extensions].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let handshake = [&[1][..], &length[1..], &body].concat();
+    [&[22, 3, 1][..], &sized(&handshake)].concat()
+}

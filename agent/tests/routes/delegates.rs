@@ -1,0 +1,122 @@
+//! Rules that are left to other VirtualServices (routing §6).
+
+use crate::{
+    wire::Upstream,
+    world::{World, rules, service, virtual_service},
+};
+
+/// What a request is answered by: the name in the body, or the status.
+fn met(world: &World, request: &str) -> String {
+    let answer = world.send(&format!("{request}\n\n"));
+    if answer.status() == "200" { answer.body } else { answer.status().to_owned() }
+}
+
+/// A rule that answers with its name.
+fn own(name: &str, matched: &str) -> String {
+    format!("{{name: {name}, match: [{matched}], directResponse: {{status: 200, body: {{string: {name}}}}}}}")
+}
+
+#[test]
+fn rules_of_a_delegate_stand_in_the_place_of_the_rule_that_delegates() {
+    let http = [
+        own("exact", "{uri: {exact: /shop/cart}}"),
+        own("header", "{uri: {prefix: /shop}, headers: {x-a: {exact: '1'}}}"),
+        own("method", "{method: {exact: PUT}}"),
+        own("regex-outside", "{uri: {regex: '/shop/r.*'}}"),
+        own("elsewhere", "{uri: {prefix: /other}}"),
+        own("same-header", "{headers: {x-root: {exact: other}}}"),
+        own("rest", "{uri: {prefix: /shop/}}"),
+    ];
+    let world = World::gateway(&[
+        rules(&[
+            "{name: root, match: [{uri: {prefix: /shop}, headers: {x-root: {exact: r}}}], delegate: {name: shop, namespace: prod}}",
+            "{match: [{uri: {prefix: /absent}}], delegate: {name: absent}}",
+            "{match: [{uri: {prefix: /closed}}], delegate: {name: closed, namespace: prod}}",
+            &own("after", "{uri: {prefix: /}}"),
+        ]),
+        virtual_service("prod/shop", &format!("http: [{}]", http.join(", "))),
+        virtual_service(
+            "prod/closed",
+            &format!("exportTo: ['.'], http: [{}]", own("closed", "{uri: {prefix: /closed}}")),
+        ),
+    ]);
+    for (request, body) in [
+        ("GET /shop/cart HTTP/1.1\nhost: a\nx-root: r", "exact"),
+        ("GET /shop/x HTTP/1.1\nhost: a\nx-root: r\nx-a: 1", "header"),
+        ("PUT /shopping HTTP/1.1\nhost: a\nx-root: r\ncontent-length: 0", "method"),
+        ("GET /shop/rest HTTP/1.1\nhost: a\nx-root: r", "rest"),
+        // The conditions of the rule that delegates hold for all of them.
+        ("GET /shop/cart HTTP/1.1\nhost: a", "after"),
+        ("PUT /else HTTP/1.1\nhost: a\nx-root: r\ncontent-length: 0", "after"),
+        ("GET /other HTTP/1.1\nhost: a\nx-root: r", "after"),
+        ("GET /shop/x HTTP/1.1\nhost: a\nx-root: other", "after"),
+        // Who is missing, or not exported, costs only its own rule.
+        ("GET /absent HTTP/1.1\nhost: a", "after"),
+        ("GET /closed HTTP/1.1\nhost: a", "after"),
+    ] {
+        assert_eq!(met(&world, request), body, "{request}");
+    }
+    world.send("GET /shop/cart HTTP/1.1\nhost: a\nx-root: r\nx-case: named\n\n");
+    assert!(
+        world.logged("named").starts_with("200 - direct_response root-exact "),
+        "{}",
+        world.logged("named")
+    );
+    let log = world.log();
+    for left_out in [
+        "VirtualService prod/shop: spec.http[3]",
+        "VirtualService prod/shop: spec.http[4]",
+        "VirtualService prod/shop: spec.http[5]",
+        "default/rules: spec.http[1]",
+        "default/rules: spec.http[2]",
+    ] {
+        assert!(log.contains(left_out), "{left_out}: {log}");
+    }
+}
+
+#[test]
+fn what_a_delegate_does_not_say_is_said_by_the_rule_that_delegates() {
+    let app = Upstream::named("app");
+    let world = World::gateway(&[
+        service("prod/app", &app),
+        rules(&[
+            "{match: [{uri: {prefix: /a}}], delegate: {name: d, namespace: prod}, rewrite: {uri: /root}, \
+             headers: {request: {set: {x-who: root, x-root: r}}}, timeout: 5s, \
+             corsPolicy: {allowOrigins: [{exact: 'https://a'}]}}",
+        ]),
+        virtual_service(
+            "prod/d",
+            "http: [{match: [{uri: {prefix: /a/own}}], rewrite: {uri: /own}, headers: {request: {set: {x-who: own}}}, \
+             route: [{destination: {host: app}}]}, {route: [{destination: {host: app}}]}]",
+        ),
+    ]);
+    world.send("GET /a/own HTTP/1.1\nhost: x\n\n");
+    let asked = app.last();
+    // A value as a whole: fields of both are not mixed.
+    assert_eq!(
+        (asked.asks_for(), asked.field("x-who"), asked.field("x-root")),
+        ("GET /own", Some("own"), None)
+    );
+    assert_eq!(asked.field("x-envoy-expected-rq-timeout-ms"), Some("5000"));
+    let answer = world.send("GET /a/x HTTP/1.1\nhost: x\norigin: https://a\n\n");
+    let asked = app.last();
+    assert_eq!((asked.asks_for(), asked.field("x-who")), ("GET /root/x", Some("root")));
+    assert_eq!(answer.field("access-control-allow-origin"), Some("https://a"));
+}
+
+#[test]
+fn a_delegate_does_not_delegate() {
+    let world = World::gateway(&[
+        rules(&[
+            "{match: [{uri: {prefix: /a}}], delegate: {name: one}}",
+            &own("after", "{uri: {prefix: /}}"),
+        ]),
+        virtual_service(
+            "one",
+            "http: [{match: [{uri: {prefix: /a/b}}], delegate: {name: two}}, {match: [{uri: {prefix: /a/c}}], directResponse: {status: 200, body: {string: one}}}]",
+        ),
+        virtual_service("two", &format!("http: [{}]", own("two", "{uri: {prefix: /a/b}}"))),
+    ]);
+    assert_eq!(met(&world, "GET /a/b HTTP/1.1\nhost: x"), "after");
+    assert_eq!(met(&world, "GET /a/c HTTP/1.1\nhost: x"), "one");
+}
