@@ -13,7 +13,7 @@ use std::{
 use foldhash::fast::RandomState;
 use snapshot::{Cluster, Discovery, DnsResolution, Endpoint, EndpointCounts, LocalityEndpoints};
 
-pub(crate) use self::policy::{Overflow, Policy, Slot};
+pub(crate) use self::policy::{Overflow, Policy, Retrying, Slot};
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
     loopback,
@@ -101,11 +101,6 @@ impl ClusterConnections {
 
     fn localities<'c>(&'c self, cluster: &'c Cluster) -> &'c [LocalityEndpoints] {
         self.named.as_deref().unwrap_or(cluster.localities())
-    }
-
-    /// The rules for connections.
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
     }
 
     /// Picks an endpoint that is not among those tried already, or `None` when there is no such endpoint.
@@ -240,6 +235,15 @@ impl ClusterConnections {
     /// What was sent to each endpoint.
     pub(crate) fn counts(&self) -> Vec<(SocketAddr, EndpointCounts)> {
         self.upstreams().iter().map(|upstream| (upstream.address, upstream.counts())).collect()
+    }
+
+    /// A place for a further try among those under way.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(crate) fn admit_retry(&self, was_seen: bool) -> Result<Option<Retrying>, Overflow> {
+        let active = || self.upstreams().iter().map(|upstream| upstream.active()).sum();
+        self.policy.admit_retry(was_seen, active)
     }
 
     /// All endpoints and original destinations.

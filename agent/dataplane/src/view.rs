@@ -14,11 +14,11 @@ use snapshot::{ClusterId, Discovery, Draft, Snapshot};
 
 use crate::{
     balance::Choice,
-    cluster::{ClusterConnections, Overflow},
+    cluster::{ClusterConnections, Overflow, Retrying},
     dns::Resolutions,
     live::Observed,
     origin::Origin,
-    shared::{Permit, Resource, SharedClusters},
+    shared::SharedClusters,
     telemetry::{Peer, PeerId, Peers},
     tls::Contexts,
     upstream::{Lease, Upstream},
@@ -169,8 +169,12 @@ impl View {
     ///
     /// # Errors
     /// The cluster has as many retries under way as it may.
-    pub(crate) fn admit_retry(&self, cluster: ClusterId) -> Result<Option<Permit>, Overflow> {
-        self.cluster(cluster).policy().admit(Resource::Retries)
+    pub(crate) fn admit_retry(
+        &self,
+        cluster: ClusterId,
+        was_seen: bool,
+    ) -> Result<Option<Retrying>, Overflow> {
+        self.cluster(cluster).admit_retry(was_seen)
     }
 
     /// What this worker knows that the snapshot does not say.

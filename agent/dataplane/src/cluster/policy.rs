@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use snapshot::{Cluster, Connections, Limits, ProxyProtocol, SourceAddresses};
+use snapshot::{Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses};
 use tokio::sync::Notify;
 
 use crate::{
@@ -39,10 +39,12 @@ pub(crate) struct Policy {
     own: Rc<Own>,
 }
 
-/// This worker's connections to a cluster that limits them; kept across publications.
+/// This worker's connections to a cluster that limits them, and its further tries; kept across publications.
 #[derive(Default)]
 struct Own {
     open: Cell<u32>,
+    /// Further tries under way that count against [`USUAL_BUDGET`].
+    retries: Cell<u32>,
     /// Told when a connection ends or falls idle.
     freed: Notify,
     /// Whose idle connections may make room.
@@ -63,6 +65,26 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.own.open.set(self.own.open.get() - 1);
         self.own.freed.notify_one();
+    }
+}
+
+/// Further tries of each worker to a cluster whose DestinationRule says nothing: half of what is under way. It keeps the
+/// tries of a failing service from multiplying its load, and lets those through that some failing endpoints cause.
+const USUAL_BUDGET: RetryBudget = RetryBudget { percent: 50.0, minimum: 10 };
+
+/// One further try's place among those under way.
+pub(crate) struct Retrying(#[expect(dead_code, reason = "held until it is dropped")] Place);
+
+enum Place {
+    Shared(#[expect(dead_code, reason = "held until it is dropped")] Permit),
+    Own(Rc<Own>),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Self::Own(own) = self {
+            own.retries.set(own.retries.get() - 1);
+        }
     }
 }
 
@@ -129,14 +151,34 @@ impl Policy {
             Resource::Pending => self.limits.max_pending_requests,
             Resource::Requests => self.limits.max_requests,
             Resource::Retries => match self.limits.retry_budget {
-                Some(budget) => {
-                    let share = f64::from(usage.current(Resource::Requests)) * budget.percent / 100.0;
-                    Some((share as u32).max(budget.minimum))
-                }
+                Some(budget) => Some(budget.of(usage.current(Resource::Requests))),
                 None => self.limits.max_retries,
             },
         };
         limit.unwrap_or(u32::MAX)
+    }
+
+    /// A place for one further try, of a request that an endpoint may have seen or not; none where it does not count.
+    /// `active` tells this worker's requests to the cluster.
+    ///
+    /// Where no DestinationRule limits them there is [`USUAL_BUDGET`], for tries that may make an endpoint do its work
+    /// again: a connection that fails costs nothing.
+    pub(super) fn admit_retry(
+        &self,
+        was_seen: bool,
+        active: impl FnOnce() -> u32,
+    ) -> Result<Option<Retrying>, Overflow> {
+        if self.limits.retry_budget.is_some() || self.limits.max_retries.is_some() {
+            return Ok(self.admit(Resource::Retries)?.map(|permit| Retrying(Place::Shared(permit))));
+        }
+        if !was_seen {
+            return Ok(None);
+        }
+        if self.own.retries.get() >= USUAL_BUDGET.of(active()) {
+            return Err(Overflow);
+        }
+        self.own.retries.set(self.own.retries.get() + 1);
+        Ok(Some(Retrying(Place::Own(Rc::clone(&self.own)))))
     }
 
     /// A place for one more connection; none where the cluster does not limit them.

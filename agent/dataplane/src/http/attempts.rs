@@ -17,17 +17,17 @@ use super::{
     exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, UpstreamVersion},
     head::{ATTEMPT_COUNT, AnswerHead, EXPECTED_TIMEOUT},
     pump::PumpError,
-    retry,
+    retry::{self, Reached},
     routing::Forwarding,
     wishes::Retries,
 };
 use crate::{
     balance::Choice,
+    cluster::Retrying,
     connection::Connection,
     dns::Named,
     failure::LocalReply,
     origin::Origin,
-    shared::Permit,
     upstream::{Lease, OwnEnd},
     view::View,
     wrong_tls,
@@ -49,7 +49,7 @@ pub(super) struct Attempts<'a> {
     /// Every endpoint asked, where the policy leaves those priorities that have been.
     asked: Vec<SocketAddr>,
     /// The place of a further try among those of its cluster, until its answer is there.
-    place: Option<Permit>,
+    place: Option<Retrying>,
     /// The flag that says why no further try was made, if one was wanted.
     unretried: &'static str,
     /// When the request's head was there.
@@ -161,16 +161,16 @@ impl<'a> Attempts<'a> {
                 Ok((exchange, answer, false)) => return Ok((exchange, answer)),
                 Ok((exchange, answer, true)) => {
                     let spared = self.spares(request.method);
-                    if spared || !self.prepare(lease, request, body, false).await {
+                    if spared || !self.prepare(lease, request, body, Reached::Endpoint).await {
                         return Ok((exchange, answer));
                     }
                 }
                 Err(broken) => {
                     let covered =
                         self.policy.as_ref().is_some_and(|policy| retry::covers_failure(policy, &broken));
-                    let spared = retry::may_have_acted(&broken) && self.spares(request.method);
-                    let unconnected = matches!(broken, Broken::Connect(_));
-                    if spared || !(covered && self.prepare(lease, request, body, unconnected).await) {
+                    let reached = Reached::of(&broken);
+                    let spared = reached == Reached::Endpoint && self.spares(request.method);
+                    if spared || !(covered && self.prepare(lease, request, body, reached).await) {
                         let unanswered = Unanswered::new(&broken, end);
                         return Err(if self.again > 0 { unanswered.retried() } else { unanswered });
                     }
@@ -237,20 +237,21 @@ impl<'a> Attempts<'a> {
         lease: &mut Lease,
         request: &mut Outgoing<'_>,
         body: &mut impl RequestBody,
-        unconnected: bool,
+        reached: Reached,
     ) -> bool {
         let Some(policy) = self.policy.clone() else { return false };
         if self.again >= policy.attempts {
             self.unretried = if policy.attempts > 0 { "URX" } else { "" };
             return false;
         }
-        let Ok(place) = self.view.admit_retry(request.cluster) else {
+        let Ok(place) = self.view.admit_retry(request.cluster, reached == Reached::Endpoint) else {
             self.unretried = "UO";
             return false;
         };
         if !body.rewind() {
             return false;
         }
+        let unconnected = reached == Reached::Nobody;
         self.again += 1;
         let is_fresh = self.move_on(lease, (&policy, request.cluster), unconnected);
         // Another endpoint may be fine; one that was asked before, or others of one that answered badly, get a pause.

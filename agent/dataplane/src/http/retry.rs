@@ -50,9 +50,25 @@ pub(super) fn covers_failure(policy: &RetryPolicy, failure: &Broken) -> bool {
     }
 }
 
-/// Whether an endpoint may have acted upon a request that ended so.
-pub(super) fn may_have_acted(failure: &Broken) -> bool {
-    !matches!(failure, Broken::Connect(_) | Broken::Refused)
+/// How far a try came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reached {
+    /// There was no connection.
+    Nobody,
+    /// The endpoint says that it has not looked at it.
+    Doorstep,
+    /// The endpoint may have acted upon it.
+    Endpoint,
+}
+
+impl Reached {
+    pub(super) fn of(failure: &Broken) -> Self {
+        match failure {
+            Broken::Connect(_) => Self::Nobody,
+            Broken::Refused => Self::Doorstep,
+            _ => Self::Endpoint,
+        }
+    }
 }
 
 /// Whether the policy may ask for another try after the endpoint has seen the request, so that its body is kept.

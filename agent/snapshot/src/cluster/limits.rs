@@ -26,6 +26,14 @@ pub struct RetryBudget {
     pub minimum: u32,
 }
 
+impl RetryBudget {
+    /// Retries allowed while so many requests are under way.
+    #[must_use]
+    pub fn of(&self, requests: u32) -> u32 {
+        ((f64::from(requests) * self.percent / 100.0) as u32).max(self.minimum)
+    }
+}
+
 /// How long connections live and how they are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Connections {

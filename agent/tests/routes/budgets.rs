@@ -1,0 +1,79 @@
+//! How many tries may be under way at once (routing §5.7, §8.6).
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    wire::{Upstream, answer, ok, send},
+    world::{Options, World, rules, service},
+};
+
+/// What became of so many requests at once, all of which fail the first time: how many were tried again, and how many
+/// of the others the log flags as over the limit. `policy` is the DestinationRule's.
+fn tried_again(requests: usize, policy: &str) -> (usize, usize) {
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let upstream = Upstream::start(move |asked, _| {
+        if asked.field("x-envoy-attempt-count") != Some("1") {
+            // Under way for long enough that all others are refused meanwhile.
+            thread::sleep(Duration::from_secs(1));
+            return ok("second");
+        }
+        // All of them are under way before the first fails.
+        arrived.fetch_add(1, Ordering::SeqCst);
+        while arrived.load(Ordering::SeqCst) < requests {
+            thread::sleep(Duration::from_millis(1));
+        }
+        answer(503, "first")
+    });
+    let rule = format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: app}}\n\
+         spec: {{host: app, trafficPolicy: {{{policy}}}}}\n"
+    );
+    let resources = [
+        service("app", &upstream),
+        rule,
+        rules(&["{route: [{destination: {host: app}}], retries: {attempts: 1, retryOn: 5xx}}"]),
+    ];
+    // The budget that nobody writes is each worker's own.
+    let world = World::start(&resources, &Options { flags: &["--concurrency", "1"], ..Options::default() });
+    let port = world.port;
+    let asking: Vec<_> = (0..requests)
+        .map(|index| {
+            thread::spawn(move || send(port, &format!("GET / HTTP/1.1\nhost: a\nx-case: r{index}\n\n")))
+        })
+        .collect();
+    let bodies: Vec<_> = asking.into_iter().map(|asking| asking.join().unwrap().body).collect();
+    let second = bodies.iter().filter(|body| *body == "second").count();
+    assert_eq!(bodies.iter().filter(|body| *body == "first").count(), requests - second);
+    let overflown =
+        (0..requests).filter(|index| world.logged(&format!("r{index}")).starts_with("503 UO ")).count();
+    (second, overflown)
+}
+
+#[test]
+fn so_many_tries_as_a_destination_rule_says_are_under_way_at_once() {
+    for (policy, requests, expected) in [
+        ("connectionPool: {http: {maxRetries: 2}}", 6, (2, 4)),
+        ("connectionPool: {http: {maxRetries: 1000}}", 40, (40, 0)),
+        // A quarter of what is under way, but two at least; it replaces the other limit.
+        (
+            "retryBudget: {percent: 25, minRetryConcurrency: 2}, connectionPool: {http: {maxRetries: 1000}}",
+            4,
+            (2, 2),
+        ),
+        ("retryBudget: {percent: 25, minRetryConcurrency: 2}", 20, (5, 15)),
+        // What is not written of it: 20 %, and three.
+        ("retryBudget: {}", 10, (3, 7)),
+        // Where nothing is written of either: half, and ten.
+        ("loadBalancer: {simple: ROUND_ROBIN}", 60, (30, 30)),
+        ("loadBalancer: {simple: ROUND_ROBIN}", 12, (10, 2)),
+    ] {
+        assert_eq!(tried_again(requests, policy), expected, "{policy}");
+    }
+}
