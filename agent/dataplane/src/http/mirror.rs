@@ -2,15 +2,16 @@
 
 use std::{
     future::poll_fn,
+    ops::Range,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ::http::HeaderMap;
 use bytes::Bytes;
 use http1::BodyLength;
-use snapshot::{ClusterId, Forward};
+use snapshot::{ClusterId, Discovery, Forward};
 
 use super::{
     Method,
@@ -18,7 +19,15 @@ use super::{
     head::AnswerHead,
     pump::{Pump, PumpError},
 };
-use crate::{balance::Choice, connection::Connection, upstream::Lease, view::View, worker::Worker};
+use crate::{
+    balance::Choice,
+    connection::Connection,
+    dns::{Named, Unnamed},
+    origin::Origin,
+    upstream::Lease,
+    view::View,
+    worker::Worker,
+};
 
 /// Copies under way in one worker; further requests are not copied. It bounds what slow mirrors can make us hold.
 const MAX_COPIES: usize = 256;
@@ -34,6 +43,14 @@ pub(super) enum Copied {
 }
 
 impl Copied {
+    /// The host that it is for.
+    fn authority(&self) -> String {
+        match self {
+            Self::Http1(bytes) => String::from_utf8_lossy(&bytes[host_in(bytes)]).into_owned(),
+            Self::Http2(head, ..) => head.uri().authority().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
     /// With a host that tells that it is a copy.
     fn with_marked_host(mut self) -> Self {
         match &mut self {
@@ -51,15 +68,18 @@ impl Copied {
     }
 }
 
-/// Marks the host in a head that `write_request_head` has written: it is the first field.
-fn mark_host(head: &mut Vec<u8>) {
+/// Where the host is in a head that `write_request_head` has written: it is the first field.
+fn host_in(head: &[u8]) -> Range<usize> {
     const START: &[u8] = b"\r\nhost: ";
-    let Some(line) = head.windows(START.len()).position(|bytes| bytes == START) else { return };
+    let Some(line) = head.windows(START.len()).position(|bytes| bytes == START) else { return 0..0 };
     let start = line + START.len();
-    let len = head[start..].iter().take_while(|byte| **byte != b'\r').count();
-    let host = String::from_utf8_lossy(&head[start..start + len]);
-    let marked = marked(&host);
-    head.splice(start..start + len, marked.into_bytes());
+    start..start + head[start..].iter().take_while(|byte| **byte != b'\r').count()
+}
+
+fn mark_host(head: &mut Vec<u8>) {
+    let host = host_in(head);
+    let marked = marked(&String::from_utf8_lossy(&head[host.clone()]));
+    head.splice(host, marked.into_bytes());
 }
 
 /// As Envoy does it: before the port, if there is one.
@@ -80,9 +100,11 @@ pub(super) fn send(
 ) {
     let worker = connection.worker();
     for mirror in policy.mirrors.iter().filter(|mirror| mirror.share.takes(fastrand::u64(..))) {
+        let Some(cluster) = mirror.target.id else { continue };
+        let Ok(named) = named(worker, &view.snapshot.cluster(cluster).discovery, &copied) else { continue };
         let choice = Choice { draw: fastrand::u64(..), hash: None };
-        let picked = mirror.target.id.and_then(|id| Some((id, view.pick(id, connection.origin(), choice)?)));
-        let Some((cluster, lease)) = picked else { continue };
+        let origin = Origin { named: named.as_deref(), ..connection.origin() };
+        let Some(lease) = view.pick(cluster, origin, choice) else { continue };
         let Ok(lease) = lease.admit_request() else { continue };
         if worker.mirroring.get() >= MAX_COPIES {
             return;
@@ -94,6 +116,26 @@ pub(super) fn send(
             _ = tokio::time::timeout(LIMIT, copy.carry()).await;
         });
     }
+}
+
+/// What the host of a copy stands for, where the cluster has that resolved.
+///
+/// # Errors
+/// It is not known. That is asked for, and later copies find it: this one does not wait.
+fn named(
+    worker: &Rc<Worker>,
+    discovery: &Discovery,
+    copied: &impl Fn() -> Copied,
+) -> Result<Option<Rc<Named>>, ()> {
+    if !matches!(discovery, Discovery::DynamicDns(_)) {
+        return Ok(None);
+    }
+    worker.names.wanted(discovery, &copied().authority(), Instant::now()).map_err(|unnamed| {
+        if let Unnamed::Unasked(name) = unnamed {
+            let worker = Rc::clone(worker);
+            tokio::task::spawn_local(async move { worker.names.resolve(&name).await });
+        }
+    })
 }
 
 struct Copy {

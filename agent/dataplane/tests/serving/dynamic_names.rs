@@ -6,15 +6,23 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use dataplane::Settings;
-use snapshot::{Direction, Discovery, Draft, DynamicDns, FilterChain, HostPattern, Transport};
+use snapshot::{
+    ClusterId, ClusterTarget, Direction, Discovery, Draft, DynamicDns, FilterChain, Forward, HostPattern,
+    Mirror, PathMatch, RouteAction, Share, Transport,
+};
 
 use crate::{
     dns::{asking, name_server},
     http2,
-    support::{Client, Proxy, Upstream, gateway_draft, tcp_chain},
+    support::{
+        Client, Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, tcp_chain,
+        to_cluster,
+    },
     tls::{connect, make, tls_draft},
 };
 
@@ -126,6 +134,33 @@ fn requests_of_http2_clients_go_to_the_names_they_ask_for() {
     let asked = |host: &str| http2::get(proxy.address, host);
     assert_eq!(asked("there.example.com"), (200, "there".to_owned()));
     assert_eq!(asked("unknown.example.com"), (503, "DNS resolution failure".to_owned()));
+}
+
+#[test]
+fn copies_go_to_the_names_that_are_asked_for_once_these_are_known() {
+    let (_here, there) = two_servers();
+    let upstream = Upstream::echoing_heads();
+    let port = Some(there.address.port());
+    let proxy = Proxy::start(asking(name_server(zone)), |address| {
+        let mut draft = draft(address, "*.example.com", port);
+        draft.clusters.insert(0, cluster("test", endpoints(&[upstream.address])));
+        let target = ClusterTarget { id: Some(ClusterId(1)), ..to_cluster(None).targets()[0].clone() };
+        let mirrors = vec![Mirror { target, share: Share::ALL, marks_host: false }];
+        let action = RouteAction::Forward(Forward { mirrors, ..to_cluster(Some(0)).into() });
+        draft.route_configs = vec![route_config("*", vec![route(PathMatch::Any, action)])];
+        draft
+    });
+    let mut client = proxy.connect();
+    for _ in 0..500 {
+        // Nobody waits for what is asked of the name servers, nor for what has no address.
+        assert!(body(&mut client, "unknown.example.com").starts_with("200 "));
+        assert!(body(&mut client, "there.example.com").starts_with("200 "));
+        if there.connections() > 0 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no copy came");
 }
 
 #[test]
