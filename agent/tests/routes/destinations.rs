@@ -2,7 +2,7 @@
 
 use crate::{
     wire::Upstream,
-    world::{World, rules, service, service_at, virtual_service},
+    world::{Options, World, rules, service, service_at, virtual_service},
 };
 
 #[test]
@@ -65,6 +65,51 @@ fn what_is_missing_of_a_destination_is_told_by_answer_and_log() {
             "{log}"
         );
     }
+}
+
+#[test]
+fn applications_are_told_why_a_call_of_theirs_fails_and_clients_of_gateways_are_not() {
+    let of = |host: &str, to: &str| {
+        virtual_service(
+            host,
+            &format!("hosts: [{host}.com], http: [{{route: [{{destination: {{host: {to}}}}}]}}]"),
+        )
+    };
+    let entry = |host: &str, address: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {host}}}\nspec: {{hosts: [{host}.com], \
+             ports: [{{number: <PORT>, name: http, protocol: HTTP}}], resolution: STATIC, endpoints: [{address}]}}\n"
+        )
+    };
+    let upstream = Upstream::start(|_, _| "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n".to_owned());
+    let alive = format!("{{address: 127.0.0.1, ports: {{http: {}}}}}", upstream.port);
+    let refusing = format!("{{address: 127.0.0.1, ports: {{http: {}}}}}", crate::ports::free_port());
+    let resources = [
+        entry("empty", ""),
+        entry("refusing", &refusing),
+        entry("alive", &alive),
+        entry("unknown", &alive),
+        of("unknown", "nobody.com"),
+    ];
+    let world = World::start(&resources, &Options { is_sidecar: true, ..Options::default() });
+    let refused = "UF upstream_reset_before_response_started{remote_connection_failure}";
+    for (host, reason) in [
+        ("empty", Some("UH no_healthy_upstream")),
+        ("unknown", Some("NC cluster_not_found")),
+        ("refusing", Some(refused)),
+        // What the endpoint itself says needs no reason.
+        ("alive", None),
+    ] {
+        let answer = world.send(&format!("GET / HTTP/1.1\nhost: {host}.com\nx-case: {host}\n\n"));
+        let told = answer.field("x-postern-reason");
+        assert_eq!(
+            (answer.status(), told.map(|told| told.replace("URX,", ""))),
+            ("503", reason.map(str::to_owned)),
+            "{host}"
+        );
+    }
+    let gateway = World::gateway(&[rules(&["{route: [{destination: {host: nobody.com}}]}"])]);
+    assert_eq!(gateway.get("/").field("x-postern-reason"), None);
 }
 
 #[test]

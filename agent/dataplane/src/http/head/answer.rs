@@ -118,6 +118,8 @@ pub(in crate::http) struct AnswerFields<'c> {
     server: Option<&'c str>,
     /// Whether the client is told what happened on the way.
     debug: bool,
+    /// Whether it is told why an answer is our own: the workload's application is.
+    tells_reason: bool,
     date: [u8; 29],
     /// What a client in the mesh is told of the workload.
     introduction: Option<&'c PeerMetadata>,
@@ -138,7 +140,9 @@ impl<'c> AnswerFields<'c> {
             (ServerHeader::Proxy, Direction::Inbound | Direction::Gateway) => Some("istio-envoy"),
         };
         let (date, introduction) = (connection.worker().date(), connection.introduction());
-        Self { server, debug: headers.debug, date, introduction, changes, grpc_web: None }
+        let debug = headers.debug;
+        let tells_reason = debug && connection.direction == Direction::Outbound;
+        Self { server, debug, tells_reason, date, introduction, changes, grpc_web: None }
     }
 
     /// For a client of gRPC-Web, if it is one whose calls become gRPC.
@@ -244,6 +248,10 @@ impl<'c> AnswerFields<'c> {
         if self.debug && reply.flags == LocalReply::OVERFLOW.flags {
             sink.field("x-envoy-overloaded", b"true");
         }
+        if self.tells_reason && !reply.flags.is_empty() {
+            // Writing into memory cannot fail.
+            sink.field_with(REASON, |out| _ = write!(out, "{} {}", reply.flags, reply.details));
+        }
         if let Some(location) = reply.location {
             sink.field("location", location.as_bytes());
         }
@@ -268,6 +276,9 @@ impl<'c> AnswerFields<'c> {
         self.write_own(to, false, changed.as_ref());
     }
 }
+
+/// Says why an answer is our own, in the words of the access log: its flags and details.
+const REASON: &str = "x-postern-reason";
 
 /// The content type of gRPC, and what those begin with that name a format.
 const GRPC: &[u8] = b"application/grpc";
@@ -302,6 +313,7 @@ mod tests {
         let fields = AnswerFields {
             server: Some("istio-envoy"),
             debug: true,
+            tells_reason: false,
             date: [b'D'; 29],
             introduction: None,
             changes: None,
@@ -332,6 +344,7 @@ mod tests {
         let fields = AnswerFields {
             server: Some("envoy"),
             debug: true,
+            tells_reason: true,
             date: [b'D'; 29],
             introduction: None,
             changes: None,
