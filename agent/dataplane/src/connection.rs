@@ -275,6 +275,11 @@ impl Connection {
         }
     }
 
+    /// Whether HTTP that arrives by this connection is still served: its listener, or its chain there, may be gone.
+    pub(crate) fn is_served(&self) -> bool {
+        self.http(&self.worker().view()).is_some()
+    }
+
     /// The route of a request whose host is known by another server name only.
     pub(crate) fn elsewhere<'v>(&self, view: &'v View, request: &impl RequestHead) -> Option<Elsewhere<'v>> {
         if !self.is_over_tls() {

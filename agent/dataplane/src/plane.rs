@@ -1,13 +1,14 @@
 //! The handle by which the rest of the agent starts, feeds and drains the workers.
 
 use std::{
+    collections::HashSet,
     io,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use snapshot::{LiveClusters, Snapshot};
+use snapshot::{Binding, LiveClusters, NetworkFilter, Snapshot};
 use tokio::{
     sync::{mpsc, oneshot},
     task::LocalSet,
@@ -32,6 +33,8 @@ pub struct DataPlane {
     shared: SharedState,
     resolver: Resolver,
     version: u64,
+    /// What was published last.
+    served: Option<Arc<Snapshot>>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,7 @@ impl DataPlane {
             shared: SharedState::default(),
             resolver,
             version: 0,
+            served: None,
         })
     }
 
@@ -96,6 +100,8 @@ impl DataPlane {
             }
         };
         self.resolver.want(&snapshot, tell).await;
+        let drains = self.served.as_deref().is_some_and(|before| loses_chains(before, &snapshot));
+        self.served = Some(Arc::clone(&snapshot));
         let closed = self.sockets.close(&snapshot);
         self.tell_all(|done| Command::Close(closed.clone(), done)).await;
         self.tell_all(|done| Command::Publish {
@@ -103,6 +109,7 @@ impl DataPlane {
             snapshot: Arc::clone(&snapshot),
             tls: tls.clone(),
             shared: Arc::clone(&shared),
+            drains,
             done,
         })
         .await;
@@ -220,6 +227,23 @@ impl TelemetryReader {
         }
         answers
     }
+}
+
+/// Whether a listener is gone, or a way of serving connections in one.
+fn loses_chains(before: &Snapshot, now: &Snapshot) -> bool {
+    let kept: HashSet<_> = chains(now).collect();
+    chains(before).any(|chain| !kept.contains(&chain))
+}
+
+/// Listeners and chains as far as connections may be served by them.
+fn chains(snapshot: &Snapshot) -> impl Iterator<Item = (Binding, &str, bool)> {
+    snapshot.listeners().iter().flat_map(|listener| {
+        let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+        chains.map(|chain| {
+            let is_http = matches!(chain.filter, NetworkFilter::Http(_));
+            (listener.binding, chain.name.as_str(), is_http)
+        })
+    })
 }
 
 const DRAIN_CHECK: Duration = Duration::from_millis(50);

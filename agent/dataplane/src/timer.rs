@@ -59,6 +59,11 @@ impl Timers {
         });
     }
 
+    /// Lets every connection that is idle look around, without ending its wait.
+    pub(crate) fn nudge_idle(&self) {
+        self.wake_where(|deadline| deadline.idle.get());
+    }
+
     fn wake_where(&self, chosen: impl Fn(&Deadline) -> bool) {
         // A deadline held by nobody else belonged to a connection that is gone.
         self.deadlines.borrow_mut().retain(|deadline| Rc::strong_count(deadline) > 1);

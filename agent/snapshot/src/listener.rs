@@ -31,7 +31,7 @@ pub enum Direction {
 }
 
 /// How connections reach a listener.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Binding {
     /// A socket of its own, of a gateway or for captured connections. An unspecified IPv4 address also takes IPv6 connections where the kernel has IPv6.
     Socket(SocketAddr),

@@ -1,6 +1,6 @@
 //! A client's HTTP connection between its requests: what is left of it while nobody asks for anything.
 
-use std::{future::poll_fn, pin::pin};
+use std::{future::poll_fn, pin::pin, task::Poll};
 
 use crate::{
     access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
@@ -77,7 +77,11 @@ impl Downstream {
         if worker.is_draining() {
             return None;
         }
-        let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
+        let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
+            // What has arrived by now is still looked at.
+            Poll::Pending if !connection.is_served() => Poll::Ready(Ok(0)),
+            polled => polled,
+        });
         let received = connection.deadline.idle_within(worker.settings.keep_alive, receive).await;
         // The end of the stream is the usual end of a connection.
         (received.ok()?.ok()? > 0).then_some(())

@@ -81,8 +81,13 @@ struct Session {
     resets: Cell<u64>,
 }
 
-/// Says that the client has begun something that is not whole yet, for which it has less time.
-struct Begun;
+/// Why a connection does not wait for a request any longer as it did.
+enum Changed {
+    /// The client has begun something that is not whole yet, for which it has less time.
+    Begun,
+    /// The connection is not served any more.
+    Unserved,
+}
 
 impl Session {
     fn new(connection: Connection) -> Rc<Self> {
@@ -105,7 +110,10 @@ impl Session {
             let accepting = poll_fn(|cx| match served.poll_accept(cx) {
                 Poll::Ready(accepted) => Poll::Ready(Ok(accepted)),
                 Poll::Pending if unfinished.is_none() && arrival.remaining(limit).is_some() => {
-                    Poll::Ready(Err(Begun))
+                    Poll::Ready(Err(Changed::Begun))
+                }
+                Poll::Pending if !ending && !self.connection.is_served() => {
+                    Poll::Ready(Err(Changed::Unserved))
                 }
                 Poll::Pending => Poll::Pending,
             });
@@ -120,7 +128,11 @@ impl Session {
                         ending = true;
                     }
                 }
-                Ok(Err(Begun)) => {}
+                Ok(Err(Changed::Begun)) => {}
+                Ok(Err(Changed::Unserved)) => {
+                    served.graceful_shutdown();
+                    ending = true;
+                }
                 Err(Elapsed) if arrival.remaining(limit).is_some_and(|remaining| remaining.is_zero()) => {
                     // It has been told, or does not read.
                     if ending {

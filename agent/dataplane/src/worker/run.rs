@@ -36,6 +36,8 @@ pub(crate) enum Command {
         snapshot: Arc<Snapshot>,
         tls: Contexts,
         shared: SharedClusters,
+        /// Whether connections may be left without what served them.
+        drains: bool,
         done: oneshot::Sender<()>,
     },
     /// Names have been resolved to something else.
@@ -76,12 +78,15 @@ pub(crate) async fn run(
                 accepting.close(addresses).await;
                 _ = done.send(());
             }
-            Command::Publish { version, snapshot, tls, shared, done } => {
+            Command::Publish { version, snapshot, tls, shared, drains, done } => {
                 let resolved = Arc::clone(&resolved.borrow());
                 let peers = Rc::clone(&worker.recorder.peers);
                 let surroundings = Surroundings { tls, shared, resolved, peers };
                 let next = worker.view().next(version, snapshot, surroundings);
                 *worker.view.borrow_mut() = Rc::new(next);
+                if drains {
+                    worker.timers.nudge_idle();
+                }
                 _ = done.send(());
             }
             Command::Resolved => {

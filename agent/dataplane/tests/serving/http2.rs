@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 
 use crate::support::{Proxy, Upstream, gateway_draft, route, route_config, within};
 
-type Sender = http2::SendRequest<Full<Bytes>>;
+pub(crate) type Sender = http2::SendRequest<Full<Bytes>>;
 
-fn with_client<F: Future>(address: SocketAddr, talk: impl FnOnce(Sender) -> F) -> F::Output {
+pub(crate) fn with_client<F: Future>(address: SocketAddr, talk: impl FnOnce(Sender) -> F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = TcpStream::connect(address).await.unwrap();
@@ -25,7 +25,7 @@ fn with_client<F: Future>(address: SocketAddr, talk: impl FnOnce(Sender) -> F) -
     })
 }
 
-fn request(method: &str, path: &str, body: &'static [u8]) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: &str, path: &str, body: &'static [u8]) -> Request<Full<Bytes>> {
     let uri = format!("http://test{path}");
     Request::builder().method(method).uri(uri).body(Full::new(Bytes::from_static(body))).unwrap()
 }

@@ -4,6 +4,7 @@
 mod access_logging;
 mod actions;
 mod captured;
+mod changes;
 mod client_cert;
 mod clients;
 mod clusters;

@@ -180,7 +180,8 @@ impl Session<'_> {
             return Err(unanswered(Broken::Protocol));
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.
-        answer.keep_alive = lasting.keep_alive && body.is_done() && !worker.is_draining();
+        answer.keep_alive =
+            lasting.keep_alive && body.is_done() && !worker.is_draining() && self.connection.is_served();
         Ok((exchange, answer))
     }
 
