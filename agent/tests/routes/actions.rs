@@ -1,8 +1,13 @@
 //! Rewrites, redirects and answers of the proxy's own (routing §5.2–5.4).
 
+use std::{
+    io::Read,
+    sync::{Arc, Mutex},
+};
+
 use crate::{
-    wire::Upstream,
-    world::{World, rules, service},
+    wire::{Upstream, serve},
+    world::{World, rules, service, service_at},
 };
 
 /// What the endpoint is asked for, for each path asked of a proxy with these rules: `(match, rewrite, path, asked)`.
@@ -81,6 +86,39 @@ fn the_authority_is_rewritten_and_the_log_prefers_the_path_that_was_asked_for() 
     assert_eq!(asked.field("x-forwarded-host"), None);
     let line = world.logged("both");
     assert!(line.contains(" /old/x /new/x "), "{line}");
+}
+
+/// The first bytes of each connection are kept, and that is all it gets.
+#[test]
+fn the_server_name_of_originated_tls_is_the_authority_as_it_is_rewritten() {
+    let hellos = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&hellos);
+    let port = serve(move |mut stream| {
+        let mut hello = [0; 4096];
+        let count = stream.read(&mut hello).unwrap();
+        kept.lock().unwrap().push(String::from_utf8_lossy(&hello[..count]).into_owned());
+    });
+    let world = World::gateway(&[
+        service_at("app", "http", port),
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app}\n\
+         spec: {host: app, trafficPolicy: {tls: {mode: SIMPLE}}}\n"
+            .to_owned(),
+        rules(&[
+            "{match: [{uri: {prefix: /new}}], rewrite: {authority: 'inner.example:8443'}, retries: {attempts: 0}, \
+             route: [{destination: {host: app}}]}",
+            "{retries: {attempts: 0}, route: [{destination: {host: app}}]}",
+        ]),
+    ]);
+    for (path, name, other) in
+        [("/new", "inner.example", "outer.example"), ("/", "outer.example", "inner.example")]
+    {
+        hellos.lock().unwrap().clear();
+        let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: outer.example:80\n\n"));
+        assert_eq!(answer.status(), "503", "no certificate was shown");
+        let hellos = hellos.lock().unwrap();
+        assert!(hellos.iter().all(|hello| hello.contains(name) && !hello.contains(other)), "{hellos:?}");
+        assert!(!hellos.is_empty());
+    }
 }
 
 #[test]

@@ -61,6 +61,34 @@ fn what_is_tried_again_and_how_often_is_as_written() {
     }
 }
 
+/// Istio's default repeats what nobody has seen, with a body too, and an endpoint that was tried is avoided.
+#[test]
+fn an_endpoint_that_refuses_costs_no_request_unless_retries_are_off() {
+    let alive = Upstream::named("alive");
+    let dead = crate::ports::free_port();
+    let both = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
+         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: app}}\nsubsets:\n\
+         - {{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {dead}}}]}}\n\
+         - {{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {}}}]}}\n",
+        alive.port
+    );
+    for (more, request) in
+        [("", GET), ("", POST), (", retries: {attempts: 1, retryOn: connect-failure}", POST)]
+    {
+        let world = World::gateway(&[
+            both.clone(),
+            rules(&[&format!("{{route: [{{destination: {{host: app}}}}]{more}}}")]),
+        ]);
+        for _ in 0..10 {
+            assert_eq!(world.send(request).body, "alive", "{more} {request}");
+        }
+    }
+    let off = "{route: [{destination: {host: app}}], retries: {attempts: 0}}";
+    let world = World::gateway(&[both, rules(&[off])]);
+    assert!((0..20).any(|_| world.send(GET).status() == "503"));
+}
+
 #[test]
 fn tries_are_counted_and_the_last_answer_is_flagged() {
     let upstream = scripted(&["503"]);
