@@ -3,6 +3,8 @@
 mod certs;
 mod commands;
 mod config_dump;
+mod logging;
+mod memory;
 mod query;
 mod stats;
 
@@ -44,7 +46,9 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
         "/healthcheck/fail" => done(|| status.fail_health_check(true)),
         "/healthcheck/ok" => done(|| status.fail_health_check(false)),
         "/listeners" => listeners(query, status),
-        "/logging" => logging(query),
+        "/logging" => logging::answer(query),
+        "/memory" => json(&memory::sizes()),
+        "/hot_restart_version" => text(StatusCode::OK, NO_HOT_RESTART),
         "/quitquitquit" => done(|| status.quit()),
         "/ready" => ready(status),
         "/server_info" => server_info(status),
@@ -111,9 +115,13 @@ fn server_info(status: &Status) -> Answer {
         "state": status.state().name(),
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,
+        "hot_restart_version": NO_HOT_RESTART,
         "snapshot": version,
     }))
 }
+
+/// What Envoy says that cannot be replaced while it runs.
+const NO_HOT_RESTART: &str = "disabled";
 
 /// Whether the proxy serves, and if not why: Envoy's word, and a line with the reason.
 pub(crate) fn ready(status: &Status) -> Answer {
@@ -177,15 +185,4 @@ fn listeners(query: &Query, status: &Status) -> Answer {
         return json(&json!({"listener_statuses": statuses}));
     }
     text(StatusCode::OK, bound.map(|(name, at)| format!("{name}::{at}\n")).collect::<String>())
-}
-
-/// Changes what is logged while the proxy runs.
-fn logging(query: &Query) -> Answer {
-    let Some(levels) = query.get("level") else {
-        return text(StatusCode::BAD_REQUEST, "expected ?level=LEVELS, such as ?level=debug\n");
-    };
-    match crate::logging::set_levels(levels) {
-        Ok(()) => text(StatusCode::OK, format!("logging {levels}\n")),
-        Err(wrong) => text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
-    }
 }

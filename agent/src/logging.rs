@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal, Write, stderr},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
@@ -28,6 +28,7 @@ pub(crate) fn init(options: &LogOptions) -> Result<(), String> {
         (None, _) => ("default", "info".to_owned()),
     };
     let (filter, handle) = reload::Layer::new(parse(&levels, origin)?);
+    remember(&levels);
     // Set once, by the one program there is.
     _ = FILTER.set(handle);
     let coloured =
@@ -52,8 +53,21 @@ pub(crate) fn init(options: &LogOptions) -> Result<(), String> {
 pub(crate) fn set_levels(levels: &str) -> Result<(), String> {
     let filter = parse(levels, "level")?;
     let handle = FILTER.get().ok_or("nothing is logged")?;
-    handle.reload(filter).map_err(|error| error.to_string())
+    handle.reload(filter).map_err(|error| error.to_string())?;
+    remember(levels);
+    Ok(())
 }
+
+/// The levels in force, as they were written.
+pub(crate) fn levels() -> String {
+    LEVELS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn remember(levels: &str) {
+    *LEVELS.lock().unwrap_or_else(PoisonError::into_inner) = levels.to_owned();
+}
+
+static LEVELS: Mutex<String> = Mutex::new(String::new());
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 

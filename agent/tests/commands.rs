@@ -107,11 +107,15 @@ impl Running {
         Self::start_logging(role, directory, (flags, variables), Stdio::null())
     }
 
-    fn start_logging(
+    fn start_logging(role: &str, directory: &Path, settings: (&[&str], &[(&str, &str)]), log: Stdio) -> Self {
+        Self::start_with_output(role, directory, settings, (Stdio::inherit(), log))
+    }
+
+    fn start_with_output(
         role: &str,
         directory: &Path,
         (flags, variables): (&[&str], &[(&str, &str)]),
-        log: Stdio,
+        (output, log): (Stdio, Stdio),
     ) -> Self {
         let [admin, status, stats, agent] = [(); 4].map(|()| free_port().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
@@ -139,6 +143,7 @@ impl Running {
             // Names are resolved to addresses of the families it has.
             .env("INSTANCE_IPS", "127.0.0.1")
             .envs(variables.iter().copied())
+            .stdout(output)
             .stderr(log)
             .spawn()
             .unwrap();
@@ -329,7 +334,19 @@ fn the_log_level_changes_while_the_proxy_runs() {
     let running = Running::start(directory.path());
     printed(&["wait", "--timeout", "20s", "--status", &running.status]);
     let said = |path: &str| printed(&["request", "POST", path, "--admin", &running.admin]);
-    assert_eq!(said("/logging?level=info,dataplane=debug"), "logging info,dataplane=debug\n");
+    let told = said("/logging?level=info,dataplane=debug");
+    assert!(told.starts_with("active loggers:\n  dataplane: debug\n  h2: info\n"), "{told}");
+    let told = said("/logging?paths=dataplane:warning,h2:trace");
+    assert!(told.starts_with("active loggers:\n  dataplane: warning\n  h2: trace\n"), "{told}");
+    assert!(said("/logging?h2=critical").contains("\n  h2: error\n  postern_agent: info\n"));
+    assert!(said("/logging").contains("\n  h2: error\n"));
+    for wrong in
+        ["/logging?nope=debug", "/logging?h2=loud", "/logging?h2=info&level=info", "/logging?paths=h2"]
+    {
+        let told = agent(&["request", "POST", wrong, "--admin", &running.admin]);
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.starts_with("error: ") && told.contains("\nusage: /logging?<name>=<level>"), "{told}");
+    }
     let wrong = agent(&["request", "POST", "/logging?level=loud", "--admin", &running.admin]);
     assert!(String::from_utf8_lossy(&wrong.stdout).contains("invalid log level `loud`"), "{wrong:?}");
 }

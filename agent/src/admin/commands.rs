@@ -56,7 +56,7 @@ const STATS: &[(&str, &str)] = &[
     ("usedonly", "only what is not zero"),
 ];
 
-const COMMANDS: [Command; 17] = [
+const COMMANDS: [Command; 19] = [
     reads("/", "this list", &[]),
     reads("/certs", "certificates in use", &[]),
     reads(
@@ -80,12 +80,17 @@ const COMMANDS: [Command; 17] = [
     changes("/healthcheck/fail", "not ready from now on", &[]),
     changes("/healthcheck/ok", "ready again", &[]),
     reads("/help", "this list", &[]),
+    reads("/hot_restart_version", "says that there is no hot restart", &[]),
     reads("/listeners", "addresses listened on", &[FORMAT]),
     changes(
         "/logging",
-        "change what is logged",
-        &[("level", "a level such as debug, or a list such as info,dataplane=debug")],
+        "what is logged, and changes of it",
+        &[
+            ("level", "a level such as debug, or a list such as info,dataplane=debug"),
+            ("paths", "levels of parts of this program, such as dataplane:debug,h2:info"),
+        ],
     ),
+    reads("/memory", "what the kernel says of this process", &[]),
     changes("/quitquitquit", "drain and exit", &[]),
     reads("/ready", "LIVE when the proxy serves", &[]),
     reads("/server_info", "version, state and time since the start", &[]),

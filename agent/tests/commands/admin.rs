@@ -48,6 +48,16 @@ fn the_admin_interface_answers_as_envoy_does() {
         info["state"] == "LIVE" && info["uptime_current_epoch"].as_str().unwrap().ends_with('s'),
         "{info}"
     );
+    let memory: Value = serde_json::from_str(&get("/memory")).unwrap();
+    let of_envoy = [
+        "allocated",
+        "heap_size",
+        "pageheap_free",
+        "pageheap_unmapped",
+        "total_physical_bytes",
+        "total_thread_cache",
+    ];
+    assert_eq!(memory.as_object().unwrap().keys().collect::<Vec<_>>(), of_envoy);
     let certificates: Value = serde_json::from_str(&get("/certs")).unwrap();
     assert!(certificates["certificates"].is_array(), "{certificates}");
     assert_eq!(ask("POST", "/healthcheck/fail"), (true, "OK\n".to_owned()));
