@@ -1,6 +1,8 @@
 //! `config`, `explain`, `wait` and `request`, from a directory and from a running agent: both must say the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "commands/access_log.rs"]
+mod access_log;
 #[path = "commands/admin.rs"]
 mod admin;
 #[path = "commands/draining.rs"]
@@ -105,6 +107,11 @@ impl Running {
 
     fn start_as(role: &str, directory: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::start_logging(role, directory, (flags, variables), Stdio::null())
+    }
+
+    /// A gateway that writes its results, such as the access log, to `output`.
+    fn start_writing(directory: &Path, flags: &[&str], output: Stdio) -> Self {
+        Self::start_with_output("router", directory, (flags, &[]), (output, Stdio::null()))
     }
 
     fn start_logging(role: &str, directory: &Path, settings: (&[&str], &[(&str, &str)]), log: Stdio) -> Self {
