@@ -123,3 +123,108 @@ fn telemetry_leaves_metrics_and_labels_out() {
     assert!(server.ends_with("} 3") && server.contains("response_code=\"200\""), "{server}");
     assert_eq!((of("istio_request_bytes_count{").len(), of("istio_response_bytes_count{").len()), (1, 3));
 }
+
+/// What is told of a request and of an opaque connection, of the labels that depend on where it is served.
+fn told(direction: Direction, cluster: &str, grpc: Option<Option<u8>>, flags: &str) -> [String; 2] {
+    let mut telemetry = Telemetry::default();
+    let (cluster, flags, peer): (Box<str>, Box<str>, _) = (cluster.into(), flags.into(), Peer::default());
+    let key = ConnectionKey { cluster: cluster.clone(), direction, flags: flags.clone(), peer: peer.clone() };
+    telemetry.connections.insert(key, ConnectionMeasures { opened: 1, ..ConnectionMeasures::default() });
+    let key = RequestKey { cluster, direction, status: 200, flags, grpc, peer };
+    telemetry.requests.insert(key, RequestMeasures::default());
+    let own = Workload { name: "own".to_owned(), ..Workload::default() };
+    let text = istio(&telemetry, &own, None);
+    ["istio_requests_total{", "istio_tcp_connections_opened_total{"].map(|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let labels = line.split_once("\"}").unwrap().0.split("\",").map(|pair| pair.replace('"', ""));
+        let wanted = [
+            "reporter=",
+            "source_workload=",
+            "destination_workload=",
+            "destination_service=",
+            "destination_service_namespace=",
+            "request_protocol=",
+            "grpc_response_status=",
+            "response_flags=",
+            "connection_security_policy=",
+        ];
+        let values = labels.filter(|pair| wanted.iter().any(|name| pair.starts_with(name)));
+        values.map(|pair| pair.split_once('=').unwrap().1.to_owned()).collect::<Vec<_>>().join(" ")
+    })
+}
+
+#[test]
+fn labels_are_those_of_istio_wherever_a_call_is_served() {
+    use Direction::{Gateway, Inbound, Outbound};
+    let service = "outbound|80||a.ns.svc.cluster.local";
+    let outside = "outbound|443||example.com";
+    for (direction, cluster, grpc, flags, request, connection) in [
+        (
+            Gateway,
+            service,
+            None,
+            "",
+            "source own unknown a.ns.svc.cluster.local ns http  - unknown",
+            "source own unknown a.ns.svc.cluster.local ns tcp - unknown",
+        ),
+        (
+            Outbound,
+            service,
+            Some(Some(14)),
+            "UF,URX",
+            "source own unknown a.ns.svc.cluster.local ns grpc 14 UF,URX unknown",
+            "source own unknown a.ns.svc.cluster.local ns tcp UF,URX unknown",
+        ),
+        (
+            Outbound,
+            outside,
+            Some(None),
+            "DC",
+            "source own unknown example.com unknown grpc  DC unknown",
+            "source own unknown example.com unknown tcp DC unknown",
+        ),
+        (
+            Outbound,
+            "PassthroughCluster",
+            None,
+            "",
+            "source own unknown PassthroughCluster unknown http  - unknown",
+            "source own unknown PassthroughCluster unknown tcp - unknown",
+        ),
+        (
+            Outbound,
+            "BlackHoleCluster",
+            None,
+            "UH",
+            "source own unknown BlackHoleCluster unknown http  UH unknown",
+            "source own unknown BlackHoleCluster unknown tcp UH unknown",
+        ),
+        (
+            Outbound,
+            "",
+            None,
+            "NR",
+            "source own unknown unknown unknown http  NR unknown",
+            "source own unknown unknown unknown tcp NR unknown",
+        ),
+        (
+            Inbound,
+            "InboundPassthroughCluster",
+            None,
+            "SI",
+            "destination unknown own InboundPassthroughCluster unknown http  SI none",
+            "destination unknown own InboundPassthroughCluster unknown tcp SI none",
+        ),
+        (
+            Inbound,
+            "inbound|8080||",
+            Some(Some(0)),
+            "",
+            "destination unknown own unknown unknown grpc 0 - none",
+            "destination unknown own unknown unknown tcp - none",
+        ),
+    ] {
+        let [of_request, of_connection] = told(direction, cluster, grpc, flags);
+        assert_eq!((of_request.as_str(), of_connection.as_str()), (request, connection), "{cluster} {flags}");
+    }
+}
