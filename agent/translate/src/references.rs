@@ -1,5 +1,7 @@
 //! What resources name that does not exist.
 
+mod destination_rules;
+
 use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet},
@@ -137,27 +139,6 @@ impl<'c> Checker<'c, '_> {
                 let at = mirrors.index(index);
                 self.check_destination(&rule.owner, &to.destination, &at.field("destination"));
             }
-        }
-    }
-
-    /// DestinationRules for a service of Kubernetes that is not there. What other hosts there are, nobody lists.
-    fn check_destination_rules(&mut self, resources: &ResourceSet) {
-        let proxy = self.registry.proxy;
-        let of_kubernetes = format!(".svc.{}", proxy.cluster_domain);
-        for rule in resources.destination_rules() {
-            let host = full_name(&rule.spec.host, rule.meta.namespace(), proxy);
-            let seen = visibility::destination_rule(rule, &proxy.namespace).is_some();
-            let is_known = host.contains('*')
-                || self.registry.hides(&host)
-                || self.registry.service(self.registry.resolve(&host)).is_some();
-            if !seen || is_known || !host.ends_with(&of_kubernetes) {
-                continue;
-            }
-            let problem = Problem::new("there is no such service, so the rule has no effect").found(&host);
-            let problem = problem.remedy(self.where_it_is(&host));
-            let spec = Path::ROOT.field("spec");
-            let (severity, sort) = (Severity::Warning, Rule::UnknownReference);
-            self.findings.push(rule.meta.finding(severity, sort, &spec.field("host"), problem));
         }
     }
 

@@ -122,6 +122,12 @@ fn check_none(entry: &ServiceEntry, at: &Path<'_>, context: &mut Context<'_>) {
 }
 
 fn check_static(entry: &ServiceEntry, at: &Path<'_>, context: &mut Context<'_>) {
+    if entry.endpoints.is_empty() && entry.workload_selector.is_none() {
+        let problem = Problem::new("lists endpoints, but there are none, so requests are answered 503");
+        let problem =
+            problem.found("STATIC").remedy("add `endpoints` or a `workloadSelector`, or use resolution DNS");
+        context.warning(Rule::Invalid, &at.field("resolution"), problem);
+    }
     let list = at.field("endpoints");
     for (index, endpoint) in entry.endpoints.iter().enumerate() {
         if let Some(WorkloadAddress::Name(name)) = &endpoint.address {

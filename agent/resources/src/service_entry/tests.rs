@@ -168,7 +168,7 @@ fn endpoints_fit_the_resolution() {
                 "spec.endpoints[0].address: is a unix socket, but the ServiceEntry has several ports or none",
             ),
             (
-                "hosts: [a.com, b.com], addresses: [10.0.0.1], resolution: STATIC, ports: [{number: 1, name: tcp}]",
+                "hosts: [a.com, b.com], addresses: [10.0.0.1], resolution: STATIC, ports: [{number: 1, name: tcp}], workloadSelector: {labels: {a: b}}",
                 "spec.ports[0]: is for several hosts, which this protocol does not tell apart",
             ),
         ],
