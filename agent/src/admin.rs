@@ -66,7 +66,9 @@ fn done(change: impl FnOnce()) -> Answer {
 async fn config_dump(query: &Query, known: &Known) -> Answer {
     let Some(published) = known.status.published() else { return json(&json!({"configs": []})) };
     let version = DumpVersion { number: published.version, last_updated: timestamp(published.at) };
-    let dump = snapshot::config_dump(&published.snapshot, &version, &known.metrics.reader.clusters().await);
+    let mut dump =
+        snapshot::config_dump(&published.snapshot, &version, &known.metrics.reader.clusters().await);
+    config_dump::tell_refused(&mut dump, &known.status.refused());
     match config_dump::selected(dump, query) {
         Ok(dump) => json(&dump),
         Err((status, problem)) => text(status, problem),
@@ -101,7 +103,7 @@ async fn explain(request: &Request<Bytes>, query: &Query, known: &Known) -> Answ
 }
 
 fn findings(status: &Status) -> Answer {
-    let refused = status.refused().into_iter().map(|refused| format!("error: {refused}\n"));
+    let refused = status.refused().into_iter().map(|refused| format!("error: {}\n", refused.reason));
     let findings = status.published().map(|published| published.findings).unwrap_or_default();
     let findings = findings.into_iter().map(|finding| format!("{finding}\n"));
     text(StatusCode::OK, refused.chain(findings).collect::<String>())

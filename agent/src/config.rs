@@ -63,7 +63,9 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
             serde_saphyr::to_string(&shown.select(args.section)).context("cannot be written as YAML")?
         }
     };
-    stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")
+    stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")?;
+    shown.tell_refused(args.section);
+    Ok(())
 }
 
 /// What there is to show.
@@ -120,10 +122,20 @@ impl Shown {
         }
     }
 
+    /// Says which listeners could not be opened, and why.
+    fn tell_refused(&self, section: Section) {
+        if matches!(section, Section::Listeners | Section::All) {
+            let configs = self.dump["configs"].as_array().into_iter().flatten();
+            let listeners = configs.filter_map(|config| config["dynamic_listeners"].as_array()).flatten();
+            let reasons = listeners.filter_map(|listener| listener["error_state"]["details"].as_str());
+            reasons.for_each(|reason| tracing::error!("{reason}"));
+        }
+    }
+
     /// The part that was asked for: a list of Envoy's objects, or the whole dump.
-    fn select(self, section: Section) -> Value {
+    fn select(&self, section: Section) -> Value {
         match (section, self.statuses()) {
-            (Section::All, _) => self.dump,
+            (Section::All, _) => self.dump.clone(),
             (Section::Endpoints, Some(statuses)) => statuses.into_iter().cloned().collect(),
             (section, _) => objects(section, &self.dump).into_iter().cloned().collect(),
         }

@@ -24,7 +24,7 @@ use translate::{Credentials, MeshOptions, Proxy, ProxyKind, Translation, Transla
 use crate::{
     bootstrap::resources_alone,
     mesh, readiness,
-    status::{Published, Status},
+    status::{Published, RefusedListener, Status},
 };
 
 /// The control loop's own state.
@@ -267,7 +267,10 @@ impl Control {
         }
         let obstacle = self.unfit.clone().or_else(|| readiness::deaf(snapshot, &refused));
         let obstacle = obstacle.or_else(|| readiness::anonymous(snapshot));
-        self.status.set_refused(texts.iter().cloned().collect());
+        let refused = refused
+            .iter()
+            .map(|error| RefusedListener { name: error.listener.clone(), reason: error.to_string() });
+        self.status.set_refused(refused.collect());
         if let Some(waited_for) = self.status.waits_for(obstacle) {
             tracing::error!("not ready: {waited_for}");
         }

@@ -133,10 +133,10 @@ fn configuration(status: &Status, out: &mut String) {
         out,
         "# HELP {name} Things wrong or surprising in the resources; /findings lists them.\n# TYPE {name} gauge\n"
     );
-    for severity in ["error", "warning"] {
-        let count = findings.iter().filter(|finding| finding.starts_with(severity)).count();
+    let refused = status.refused().len();
+    for (severity, more) in [("error", refused), ("warning", 0)] {
+        let count = more + findings.iter().filter(|finding| finding.starts_with(severity)).count();
         _ = writeln!(out, "{name}{{severity=\"{severity}\"}} {count}");
     }
-    let refused = status.refused().len() as u64;
-    simple("postern_listeners_refused", "gauge", "Listeners that could not be opened.", refused, out);
+    simple("postern_listeners_refused", "gauge", "Listeners that could not be opened.", refused as u64, out);
 }

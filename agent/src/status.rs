@@ -17,7 +17,7 @@ pub(crate) struct Status {
     published: Mutex<Option<Published>>,
     /// Why the proxy is not ready yet.
     waiting: Mutex<Option<String>>,
-    refused: Mutex<Vec<String>>,
+    refused: Mutex<Vec<RefusedListener>>,
     draining: AtomicBool,
     /// Whether the proxy was told to say that it is not ready.
     unhealthy: AtomicBool,
@@ -34,6 +34,14 @@ pub(crate) struct Published {
     pub(crate) at: SystemTime,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) findings: Vec<String>,
+}
+
+/// A listener that could not be opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct RefusedListener {
+    pub(crate) name: String,
+    /// Why, and what to do about it.
+    pub(crate) reason: String,
 }
 
 /// How far the proxy is in its life, in the words of Envoy's `/ready`.
@@ -115,12 +123,12 @@ impl Status {
         }
     }
 
-    /// Listeners that could not be opened, each with its reason.
-    pub(crate) fn refused(&self) -> Vec<String> {
+    /// Listeners that could not be opened.
+    pub(crate) fn refused(&self) -> Vec<RefusedListener> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_refused(&self, refused: Vec<String>) {
+    pub(crate) fn set_refused(&self, refused: Vec<RefusedListener>) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 

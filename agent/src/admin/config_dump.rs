@@ -5,6 +5,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::{last_line, query::Query};
+use crate::status::RefusedListener;
 
 /// Why there is no dump, in Envoy's words.
 pub(super) type Refusal = (StatusCode, String);
@@ -33,6 +34,18 @@ pub(super) fn selected(mut dump: Value, query: &Query) -> Result<Value, Refusal>
         }
     }
     Ok(if configs.is_empty() { json!({}) } else { json!({"configs": configs}) })
+}
+
+/// Says of listeners that could not be opened why (`error_state`).
+pub(super) fn tell_refused(dump: &mut Value, refused: &[RefusedListener]) {
+    let sections = dump["configs"].as_array_mut().into_iter().flatten();
+    let lists = sections.filter_map(|section| section.get_mut("dynamic_listeners")?.as_array_mut());
+    for listener in lists.flatten() {
+        let is_it = |refused: &&RefusedListener| listener["name"] == *refused.name;
+        if let Some(RefusedListener { reason, .. }) = refused.iter().find(is_it) {
+            listener["error_state"] = json!({"details": reason});
+        }
+    }
 }
 
 /// Endpoints are dumped only when asked for, as in Envoy: there may be many.

@@ -141,3 +141,39 @@ fn health_names_and_counts_of_a_running_agent_are_shown() {
     let unhealthy = assignments.iter().any(|entry| entry.to_string().contains("UNHEALTHY"));
     assert!(unhealthy, "{assignments:?}");
 }
+
+/// A listener whose port somebody has, told wherever the configuration is looked at, until it is open.
+#[test]
+fn a_listener_that_cannot_be_opened_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (bad, good) = (answering(500), answering(200));
+    let directory = TempDir::new().unwrap();
+    let yaml = yaml(port, bad, good).replace(
+        "name: http, protocol: HTTP}\n    hosts",
+        "name: http, protocol: HTTP}\n    bind: 127.0.0.1\n    hosts",
+    );
+    fs::write(directory.path().join("shop.yaml"), yaml).unwrap();
+    let running = Running::start(directory.path());
+    let told = || printed(&["request", "GET", "/findings", "--admin", &running.admin]);
+    eventually("it is told", Duration::from_secs(20), || {
+        let asked = super::agent(&["request", "GET", "/findings", "--admin", &running.admin]);
+        String::from_utf8_lossy(&asked.stdout).contains("Address already in use")
+    });
+    let shown = super::agent(&["config", "listeners", "--admin", &running.admin]);
+    let (table, said) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
+    assert!(table.contains(&port.to_string()) && said.contains("Address already in use"), "{table}{said}");
+    let dump = printed(&["request", "GET", "/config_dump", "--admin", &running.admin]);
+    assert!(dump.contains("error_state"), "{dump}");
+    let errors = || {
+        let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.stats]);
+        let name = r#"postern_config_findings{severity="error"} "#;
+        metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
+    };
+    assert_eq!(errors(), "1");
+    drop(taken);
+    eventually("it is open", Duration::from_secs(20), || !told().contains("Address already in use"));
+    assert_eq!(errors(), "0");
+    let shown = super::agent(&["config", "listeners", "--admin", &running.admin]);
+    assert!(!String::from_utf8_lossy(&shown.stderr).contains("Address already in use"), "{shown:?}");
+}
