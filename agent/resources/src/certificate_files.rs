@@ -43,6 +43,13 @@ impl ResourceSet {
         terminating.flat_map(ServerTls::paths).map(str::to_owned).collect()
     }
 
+    /// Paths of the certificates, keys and revocation lists that Sidecars take TLS with.
+    pub fn sidecar_certificate_paths(&self) -> BTreeSet<String> {
+        let listeners = self.sidecars().iter().flat_map(|sidecar| &sidecar.spec.ingress);
+        let tls = listeners.filter_map(|listener| listener.tls.as_ref());
+        tls.flat_map(ServerTls::paths).map(str::to_owned).collect()
+    }
+
     /// Paths of the certificates, keys and revocation lists that DestinationRules name.
     pub fn client_certificate_paths(&self) -> BTreeSet<String> {
         let rules = self.destination_rules().iter().map(|rule| &rule.spec);

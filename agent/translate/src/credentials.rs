@@ -60,7 +60,7 @@ pub fn certificate_paths(resources: &ResourceSet, proxy: &Proxy) -> BTreeSet<Str
     let mut paths = match proxy.kind {
         ProxyKind::Router => resources.gateway_certificate_paths(),
         // Gateways are for others; a sidecar has no use for their keys.
-        ProxyKind::Sidecar => BTreeSet::new(),
+        ProxyKind::Sidecar => resources.sidecar_certificate_paths(),
     };
     paths.extend(resources.client_certificate_paths());
     paths.extend(proxy.identity.iter().flat_map(WorkloadIdentity::paths).map(str::to_owned));

@@ -5,9 +5,9 @@ mod ports;
 
 use std::sync::Arc;
 
-use resources::{Finding, Protocol};
+use resources::{Finding, MutualTlsMode, Problem, Protocol, Rule, Severity};
 use snapshot::{
-    Direction, FilterChain, HostPattern, NetworkFilter, RetryPolicy, RouteConfig, VirtualHost,
+    Direction, FilterChain, HostPattern, NetworkFilter, RetryPolicy, RouteConfig, TlsContextId, VirtualHost,
     WeightedClusters,
 };
 
@@ -40,8 +40,14 @@ pub(crate) fn build<'s>(
     let mut captured = Vec::new();
     for port in ports.values().filter(|port| Some(port.number) != capture) {
         let name = format!("0.0.0.0_{}", port.number);
-        let served = served(port, clusters, draft);
-        let chains = asked.chains((&name, &name), asked.mode(port.number), &served);
+        let mode = asked.mode(port.number);
+        let chains = match own_tls(port, mode, (scope, contexts), (draft, findings)) {
+            Some(tls) => {
+                let terminated = InboundPort { protocol: within_tls(port.protocol), ..port.clone() };
+                vec![Asked::terminated(&name, tls, served(&terminated, clusters, draft))]
+            }
+            None => asked.chains((&name, &name), mode, &served(port, clusters, draft)),
+        };
         let chains = chains.into_iter().map(|chain| on_port(port.number, chain));
         match port.socket {
             None => captured.extend(chains),
@@ -70,6 +76,39 @@ pub(crate) fn build<'s>(
     }
     listener.filter_chains.extend(asked.chains(names, asked.elsewhere(), &anything));
     draft.add_listener(listener);
+}
+
+/// How a port's own TLS is terminated (Sidecar `ingress[].tls`), where it has some and the mesh asks for none there.
+fn own_tls(
+    port: &InboundPort<'_>,
+    mode: MutualTlsMode,
+    (scope, contexts): (&SidecarScope<'_>, &mut Contexts<'_>),
+    (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
+) -> Option<TlsContextId> {
+    let (index, tls) = port.tls?;
+    if mode != MutualTlsMode::Disable {
+        let problem =
+            Problem::new(format!("has no effect while port {} takes mutual TLS of the mesh", port.number));
+        let problem =
+            problem.remedy("write a PeerAuthentication with mode DISABLE for the port (`portLevelMtls`)");
+        findings.extend(scope.ingress_finding((index, "tls"), (Severity::Warning, Rule::Conflict), problem));
+        return None;
+    }
+    let (context, unusable) = contexts.of_server(tls, draft);
+    findings.extend(unusable.into_iter().filter_map(|wrong| {
+        let at = format!("tls.{}", wrong.field);
+        scope.ingress_finding((index, &at), (wrong.severity(), wrong.rule), wrong.problem)
+    }));
+    Some(context)
+}
+
+/// What is left of a protocol when its TLS is terminated.
+fn within_tls(protocol: Option<Protocol>) -> Option<Protocol> {
+    protocol.map(|protocol| match protocol {
+        Protocol::Https => Protocol::Http,
+        Protocol::Tls => Protocol::Tcp,
+        other => other,
+    })
 }
 
 fn served(port: &InboundPort<'_>, clusters: &Clusters, draft: &mut DraftBuilder) -> Served {

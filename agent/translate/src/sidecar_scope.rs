@@ -128,12 +128,17 @@ impl<'s> SidecarScope<'s> {
     }
 
     /// A finding about one of the listeners of `ingress`.
-    pub(crate) fn ingress_finding(&self, index: usize, field: &str, problem: Problem) -> Option<Finding> {
+    pub(crate) fn ingress_finding(
+        &self,
+        (index, field): (usize, &str),
+        (severity, rule): (Severity, Rule),
+        problem: Problem,
+    ) -> Option<Finding> {
         let spec = Path::ROOT.field("spec");
         let list = spec.field("ingress");
         let item = list.index(index);
         let at = item.field(field);
-        self.sidecar.map(|sidecar| sidecar.meta.finding(Severity::Warning, Rule::NotSupported, &at, problem))
+        self.sidecar.map(|sidecar| sidecar.meta.finding(severity, rule, &at, problem))
     }
 
     fn limits(&self) -> bool {

@@ -21,7 +21,7 @@ pub struct IngressListener {
     pub capture_mode: CaptureMode,
     /// Where it goes; absent means the same port of the workload.
     pub default_endpoint: Option<IngressEndpoint>,
-    /// TLS of clients outside the mesh.
+    /// TLS of clients outside the mesh, where mutual TLS is off.
     pub tls: Option<ServerTls>,
     /// Limits of connections to the workload.
     pub connection_pool: Option<ConnectionPool>,
@@ -35,7 +35,7 @@ impl Shape for IngressListener {
             bind: bind.and_then(|bind| bind.0),
             capture_mode: fields.or_default("captureMode"),
             default_endpoint: fields.optional::<WrittenEndpoint>("defaultEndpoint").and_then(|end| end.0),
-            tls: fields.planned("tls"),
+            tls: fields.optional("tls"),
             connection_pool: fields.optional("connectionPool"),
         }
     }

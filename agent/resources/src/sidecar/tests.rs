@@ -15,8 +15,7 @@ const PORT: &str = "port: {number: 80, protocol: HTTP, name: http}";
 
 #[test]
 fn every_field_is_read() {
-    // Of all of it only `tls` has no effect yet.
-    let resource = testing::valid_without_effect(&text(
+    let resource = testing::valid(&text(
         "workloadSelector: {labels: {app: a}}, inboundConnectionPool: {tcp: {maxConnections: 3}}, \
          outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: out, port: {number: 80}}}, \
          ingress: [{port: {number: 9080, protocol: HTTP, name: a}, bind: 0.0.0.0, captureMode: IPTABLES, \

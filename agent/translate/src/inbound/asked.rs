@@ -61,6 +61,13 @@ impl<'a> Asked<'a> {
         Self { mutual_tls, tls }
     }
 
+    /// The chain of a port on which clients outside the mesh speak TLS, and nobody anything else.
+    pub(super) fn terminated(name: &str, tls: TlsContextId, served: Served) -> FilterChain {
+        let (Served::Http(filter) | Served::Opaque(filter) | Served::Either { opaque: filter, .. }) = served;
+        let matches = FilterChainMatch { transport: TLS, ..FilterChainMatch::default() };
+        FilterChain { matches, tls: Some(tls), ..chain(name, filter) }
+    }
+
     pub(super) fn mode(&self, port: u16) -> MutualTlsMode {
         self.mutual_tls.mode(port)
     }

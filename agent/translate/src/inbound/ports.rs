@@ -7,7 +7,7 @@ use std::{
 
 use resources::{
     ConnectionPool, Finding, InboundTrafficPolicy, IngressEndpoint, IngressListener, Path, Problem, Protocol,
-    Rule, Severity,
+    Rule, ServerTls, Severity,
 };
 use snapshot::ServiceName;
 
@@ -31,6 +31,8 @@ pub(crate) struct InboundPort<'s> {
     pub(crate) upstream: Upstream,
     /// Limits of the connections to the workload.
     pub(crate) pool: Option<&'s ConnectionPool>,
+    /// TLS of clients outside the mesh, with the position in the Sidecar's `ingress`.
+    pub(crate) tls: Option<(usize, &'s ServerTls)>,
     /// The socket that callers dial, when they are not captured.
     pub(crate) socket: Option<SocketAddr>,
 }
@@ -77,6 +79,7 @@ fn of_services<'s>(
                 protocol: port.protocol,
                 upstream: default_upstream(registry, number),
                 pool: scope.inbound_pool(),
+                tls: None,
                 socket: None,
             };
             match ports.get(&number) {
@@ -102,7 +105,8 @@ fn of_sidecar<'s>(
         let upstream = match upstream(listener, registry) {
             Ok(upstream) => upstream,
             Err(problem) => {
-                findings.extend(scope.ingress_finding(index, "defaultEndpoint", problem));
+                let warning = (Severity::Warning, Rule::NotSupported);
+                findings.extend(scope.ingress_finding((index, "defaultEndpoint"), warning, problem));
                 continue;
             }
         };
@@ -115,6 +119,7 @@ fn of_sidecar<'s>(
             protocol: listener.port.protocol,
             upstream,
             pool: listener.connection_pool.as_ref().or_else(|| scope.inbound_pool()),
+            tls: listener.tls.as_ref().map(|tls| (index, tls)),
             socket: dialled.then(|| SocketAddr::new(listener.bind.unwrap_or(own), number)),
         };
         ports.entry(number).or_insert(port);
