@@ -14,22 +14,28 @@ use crate::{
     world::{Options, World, rules, service},
 };
 
+/// Counts one more, and waits until there are so many.
+fn await_all(counter: &AtomicUsize, all: usize) {
+    counter.fetch_add(1, Ordering::SeqCst);
+    while counter.load(Ordering::SeqCst) < all {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// What became of so many requests at once, all of which fail the first time: how many were tried again, and how many
 /// of the others the log flags as over the limit. `policy` is the DestinationRule's.
 fn tried_again(requests: usize, policy: &str) -> (usize, usize) {
-    let arrived = Arc::new(AtomicUsize::new(0));
+    let [arrived, decided] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let answered = Arc::clone(&decided);
     let upstream = Upstream::start(move |asked, _| {
-        if asked.field("x-envoy-attempt-count") != Some("1") {
-            // Under way for long enough that all others are refused meanwhile.
-            thread::sleep(Duration::from_secs(1));
-            return ok("second");
+        if asked.field("x-envoy-attempt-count") == Some("1") {
+            // All of them are under way before the first fails.
+            await_all(&arrived, requests);
+            return answer(503, "first");
         }
-        // All of them are under way before the first fails.
-        arrived.fetch_add(1, Ordering::SeqCst);
-        while arrived.load(Ordering::SeqCst) < requests {
-            thread::sleep(Duration::from_millis(1));
-        }
-        answer(503, "first")
+        // A try is under way until it is decided of every other request whether there is one.
+        await_all(&decided, requests);
+        ok("second")
     });
     let rule = format!(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: app}}\n\
@@ -45,10 +51,15 @@ fn tried_again(requests: usize, policy: &str) -> (usize, usize) {
     let port = world.port;
     let asking: Vec<_> = (0..requests)
         .map(|index| {
-            thread::spawn(move || send(port, &format!("GET / HTTP/1.1\nhost: a\nx-case: r{index}\n\n")))
+            let answered = Arc::clone(&answered);
+            thread::spawn(move || {
+                let body = send(port, &format!("GET / HTTP/1.1\nhost: a\nx-case: r{index}\n\n")).body;
+                answered.fetch_add(usize::from(body == "first"), Ordering::SeqCst);
+                body
+            })
         })
         .collect();
-    let bodies: Vec<_> = asking.into_iter().map(|asking| asking.join().unwrap().body).collect();
+    let bodies: Vec<_> = asking.into_iter().map(|asking| asking.join().unwrap()).collect();
     let second = bodies.iter().filter(|body| *body == "second").count();
     assert_eq!(bodies.iter().filter(|body| *body == "first").count(), requests - second);
     let overflown =
