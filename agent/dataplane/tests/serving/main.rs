@@ -15,6 +15,7 @@ mod floods;
 mod grpc_calls;
 mod grpc_web;
 mod handshakes;
+mod heads;
 mod hostile_endpoints;
 mod http1;
 mod http2;
