@@ -1,7 +1,6 @@
 //! Read buffers, pooled per worker so that idle connections own none.
 
 use std::{
-    cell::RefCell,
     io,
     ops::{Deref, DerefMut},
     pin::Pin,
@@ -11,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::transport::Transport;
+use crate::{spares::Spares, transport::Transport};
 
 /// Capacity of a buffer for heads and small bodies.
 pub(crate) const SMALL: usize = 16 * 1024;
@@ -93,17 +92,23 @@ impl Buffer {
 }
 
 /// Spare buffers of one worker.
-#[derive(Default)]
 pub(crate) struct BufferPool {
-    small: RefCell<Vec<Buffer>>,
-    large: RefCell<Vec<Buffer>>,
-    bulk: RefCell<Vec<Buffer>>,
+    small: Spares<Buffer>,
+    large: Spares<Buffer>,
+    bulk: Spares<Buffer>,
 }
 
-// 4 MiB of spares of each size per worker: enough for the bursts of a busy worker, little to hold when it is idle.
+// 4 MiB of spares of each size per worker: enough for the bursts of a busy one.
 const SPARE_SMALL: usize = 256;
 const SPARE_LARGE: usize = 64;
 const SPARE_BULK: usize = 16;
+
+impl Default for BufferPool {
+    fn default() -> Self {
+        let [small, large, bulk] = [SPARE_SMALL, SPARE_LARGE, SPARE_BULK].map(Spares::new);
+        Self { small, large, bulk }
+    }
+}
 
 impl BufferPool {
     /// An empty buffer of [`SMALL`] bytes.
@@ -156,26 +161,25 @@ impl BufferPool {
     }
 
     fn take(self: &Rc<Self>, capacity: usize) -> PooledBuffer {
-        let (spares, _) = self.spares(capacity);
-        let buffer = spares.borrow_mut().pop().unwrap_or_else(|| Buffer::new(capacity));
+        let buffer = self.spares(capacity).take().unwrap_or_else(|| Buffer::new(capacity));
         PooledBuffer { buffer: Some(buffer), pool: Rc::clone(self) }
     }
 
     fn give_back(&self, mut buffer: Buffer) {
-        let (spares, limit) = self.spares(buffer.bytes.len());
-        let mut spares = spares.borrow_mut();
-        if spares.len() < limit {
-            (buffer.start, buffer.end) = (0, 0);
-            spares.push(buffer);
-        }
+        (buffer.start, buffer.end) = (0, 0);
+        self.spares(buffer.bytes.len()).give_back(buffer);
     }
 
-    /// The spares of a size, and how many are kept.
-    fn spares(&self, capacity: usize) -> (&RefCell<Vec<Buffer>>, usize) {
+    /// Lets go of spares that nobody needs any more.
+    pub(crate) fn sweep(&self) {
+        [&self.small, &self.large, &self.bulk].into_iter().for_each(Spares::sweep);
+    }
+
+    fn spares(&self, capacity: usize) -> &Spares<Buffer> {
         match capacity {
-            SMALL => (&self.small, SPARE_SMALL),
-            LARGE => (&self.large, SPARE_LARGE),
-            _ => (&self.bulk, SPARE_BULK),
+            SMALL => &self.small,
+            LARGE => &self.large,
+            _ => &self.bulk,
         }
     }
 }
@@ -240,7 +244,7 @@ mod tests {
         drop(first);
         let again = pool.small();
         assert!(again.is_empty());
-        assert!(pool.small.borrow().is_empty());
+        assert_eq!(pool.small.len(), 0);
         let large = pool.enlarge(&again);
         assert!(!large.is_small());
     }

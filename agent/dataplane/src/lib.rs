@@ -30,6 +30,7 @@ mod proxy_protocol;
 mod relay;
 mod shared;
 mod sockets;
+mod spares;
 mod strftime;
 mod sys;
 mod tcp;

@@ -145,7 +145,7 @@ impl Accepting {
     }
 }
 
-/// Ticks between two looks for idle connections that the peer has closed.
+/// Ticks between two looks for idle connections that the peer has closed, and for what nobody needs any more.
 const SWEEP_EVERY: u32 = 20;
 
 async fn keep_time(worker: Rc<Worker>) {
@@ -159,6 +159,8 @@ async fn keep_time(worker: Rc<Worker>) {
         if tick == 0 {
             worker.view().sweep();
             worker.pipes.sweep();
+            worker.buffers.sweep();
+            worker.workspaces.sweep();
             worker.names.sweep(now);
         }
     }

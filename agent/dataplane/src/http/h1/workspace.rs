@@ -5,7 +5,7 @@
 //! so that requests allocate nothing either. It is polled by the task of the connection that has it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     convert::Infallible,
     future::{Future, poll_fn},
     pin::Pin,
@@ -14,15 +14,18 @@ use std::{
 };
 
 use super::{Next, Session};
-use crate::http::downstream::Downstream;
+use crate::{http::downstream::Downstream, spares::Spares};
 
 /// Workspaces kept for later requests.
 const SPARE: usize = 256;
 
 /// The workspaces of one worker that nobody uses.
-#[derive(Default)]
-pub(crate) struct Workspaces {
-    spare: RefCell<Vec<Workspace>>,
+pub(crate) struct Workspaces(Spares<Workspace>);
+
+impl Default for Workspaces {
+    fn default() -> Self {
+        Self(Spares::new(SPARE))
+    }
 }
 
 struct Workspace {
@@ -42,7 +45,7 @@ enum Desk {
 impl Workspaces {
     /// Serves a request whose first bytes have arrived; tells what is to follow it.
     pub(super) async fn serve(&self, downstream: Box<Downstream>) -> (Box<Downstream>, Next) {
-        let mut workspace = self.spare.borrow_mut().pop().unwrap_or_else(Workspace::new);
+        let mut workspace = self.0.take().unwrap_or_else(Workspace::new);
         workspace.desk.set(Desk::Arrived(downstream));
         let served = poll_fn(|cx| {
             let Poll::Pending = workspace.serving.as_mut().poll(cx);
@@ -53,11 +56,13 @@ impl Workspaces {
         });
         let served = served.await;
         // Not reached when the request panicked or its connection was given up: what is in there then goes with it.
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE {
-            spare.push(workspace);
-        }
+        self.0.give_back(workspace);
         served
+    }
+
+    /// Lets go of those that nobody needs any more.
+    pub(crate) fn sweep(&self) {
+        self.0.sweep();
     }
 }
 

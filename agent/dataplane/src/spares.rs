@@ -1,0 +1,96 @@
+//! What is kept for later use: as much as a busy moment needs, no longer than busy moments come.
+
+use std::cell::{Cell, RefCell};
+
+/// Things of one kind that nobody uses at the moment.
+pub(crate) struct Spares<T> {
+    /// Those used last are at the end, and taken first.
+    kept: RefCell<Vec<T>>,
+    most: usize,
+    /// The fewest that there have been since the last sweep: so many nobody has needed.
+    fewest: Cell<usize>,
+}
+
+impl<T> Spares<T> {
+    /// None yet, and never more than `most`.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { kept: RefCell::default(), most, fewest: Cell::new(0) }
+    }
+
+    pub(crate) fn take(&self) -> Option<T> {
+        let mut kept = self.kept.borrow_mut();
+        let taken = kept.pop();
+        self.fewest.set(self.fewest.get().min(kept.len()));
+        taken
+    }
+
+    pub(crate) fn give_back(&self, thing: T) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < self.most {
+            kept.push(thing);
+        }
+    }
+
+    /// Lets go of half of those that nobody has needed since the last sweep: a pause is soon over, a quiet night is not.
+    pub(crate) fn sweep(&self) {
+        let mut kept = self.kept.borrow_mut();
+        let gone: Vec<T> = kept.drain(..self.fewest.get().div_ceil(2)).collect();
+        self.fewest.set(kept.len());
+        drop(kept);
+        // Only now: dropping is their own business.
+        drop(gone);
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.kept.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uses so many at the same time.
+    fn need(spares: &Spares<u8>, number: usize) {
+        let taken: Vec<_> = (0..number).map(|_| spares.take().unwrap_or_default()).collect();
+        taken.into_iter().for_each(|thing| spares.give_back(thing));
+    }
+
+    #[test]
+    fn what_busy_moments_need_is_kept_between_them() {
+        let spares = Spares::new(100);
+        need(&spares, 80);
+        spares.sweep();
+        for _ in 0..10 {
+            need(&spares, 80);
+            spares.sweep();
+        }
+        assert_eq!(spares.len(), 80);
+    }
+
+    #[test]
+    fn what_nobody_needs_any_more_goes_by_halves() {
+        let spares = Spares::new(100);
+        need(&spares, 200);
+        assert_eq!(spares.len(), 100);
+        spares.sweep();
+        let left: Vec<_> = (0..8)
+            .map(|_| {
+                need(&spares, 4);
+                spares.sweep();
+                spares.len()
+            })
+            .collect();
+        assert_eq!(left, [52, 28, 16, 10, 7, 5, 4, 4]);
+    }
+
+    #[test]
+    fn at_rest_nothing_is_left() {
+        let spares = Spares::new(100);
+        need(&spares, 100);
+        (0..10).for_each(|_| spares.sweep());
+        assert_eq!(spares.len(), 0);
+    }
+}
