@@ -49,9 +49,8 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let interfaces = interfaces(&options)?;
     let settings = data_plane_settings(&options, &mesh)?;
     let plane = DataPlane::start(&settings).context("cannot start the workers")?;
-    if let Some(limit) = options.memory_limit {
-        overload::watch(settings.overload.clone(), limit).context("cannot watch the use of memory")?;
-    }
+    overload::watch(settings.overload.clone(), options.memory_limit)
+        .context("cannot watch the use of memory")?;
     // Control work has a thread of its own: the workers serve while it translates.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -79,7 +79,8 @@ fn parse(levels: &str, origin: &str) -> Result<EnvFilter, String> {
             "invalid log level `{wrong}` in {origin}: expected error, warn, info, debug or trace, or `module=level`"
         ));
     }
-    EnvFilter::try_new(levels).map_err(|error| {
+    // Clients that break HTTP/2 are told of in the access log; its crate warns of each, as often as clients like.
+    EnvFilter::try_new(format!("h2=error,{levels}")).map_err(|error| {
         format!("invalid `{levels}` in {origin}: {error}; expected a level such as `debug`, or a list such as `info,dataplane=debug`")
     })
 }

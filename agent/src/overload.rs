@@ -58,27 +58,31 @@ fn of_cgroup(root: &Path) -> Option<u64> {
     limits.filter(|limit| *limit < 1 << 60).min()
 }
 
-/// Watches the memory of the process, on a thread of its own, and tells the workers when it is short.
+/// Watches the memory of the process, on a thread of its own: gives back what was freed, and tells the workers when it
+/// is short, where there is a limit.
 ///
 /// # Errors
 /// There is no thread to be had.
-pub(crate) fn watch(overload: Overload, limit: u64) -> io::Result<()> {
+pub(crate) fn watch(overload: Overload, limit: Option<u64>) -> io::Result<()> {
     let watching = move || {
-        let (mut before, mut trimmed) = (Pressure::None, None::<Instant>);
+        let (mut before, mut trimmed) = (Pressure::None, Instant::now());
         loop {
-            let used = resident();
-            let pressure = pressure(used, limit, before);
-            if pressure != before {
-                tell((before, pressure), (used, limit));
-                overload.set_pressure(pressure);
-                before = pressure;
+            if let Some(limit) = limit {
+                let used = resident();
+                let pressure = pressure(used, limit, before);
+                if pressure != before {
+                    tell((before, pressure), (used, limit));
+                    overload.set_pressure(pressure);
+                    before = pressure;
+                }
             }
-            // What was freed since may be enough, once the system has it back.
-            if pressure != Pressure::None && trimmed.is_none_or(|last| last.elapsed() >= TRIM_EVERY) {
+            // Where memory is short, what was freed since may be enough, once the system has it back.
+            let due = if before == Pressure::None { TRIM_AT_EASE } else { TRIM_EVERY };
+            if trimmed.elapsed() >= due {
                 trim_memory();
-                trimmed = Some(Instant::now());
+                trimmed = Instant::now();
             }
-            thread::sleep(CHECK_EVERY);
+            thread::sleep(if limit.is_some() { CHECK_EVERY } else { TRIM_AT_EASE });
         }
     };
     thread::Builder::new().name("memory".to_owned()).spawn(watching).map(drop)
@@ -86,6 +90,8 @@ pub(crate) fn watch(overload: Overload, limit: u64) -> io::Result<()> {
 
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+/// The allocator keeps what a burst has freed: most of what a flooded gateway once held it would hold for ever.
+const TRIM_AT_EASE: Duration = Duration::from_secs(60);
 
 /// Shares of the limit, in percent, from which something is refused, and below which all is well again.
 const REQUESTS_FROM: u64 = 90;

@@ -185,7 +185,7 @@ pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
 
 /// Logs a connection that no filter chain takes.
 pub(crate) fn log_refused(connection: &Connection) {
-    log(connection, Ended { flags: "NR", ..Ended::default() });
+    log(connection, Ended { flags: "NR", details: "filter_chain_not_found", ..Ended::default() });
 }
 
 /// Logs a connection whose TLS handshake came to nothing, as Envoy does where its listeners log: blanks in the reason
@@ -196,10 +196,19 @@ pub(crate) fn log_handshake(connection: &Connection, reason: &str) {
     }
 }
 
+/// Logs an HTTP/2 connection that was ended for what its client did: no request of it may be under way to tell.
+pub(crate) fn log_sent_away(connection: &Connection, details: &str, reason: &str) {
+    if connection.log().is_some() {
+        let termination = &reason.replace(' ', "_");
+        record(connection, &Ended { flags: "DPE", details, termination, ..Ended::default() });
+    }
+}
+
 /// How an opaque connection ended.
 #[derive(Default)]
 struct Ended<'e> {
     flags: &'e str,
+    details: &'e str,
     termination: &'e str,
     transferred: Transferred,
     cluster: Option<&'e str>,
@@ -231,7 +240,7 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         request: None,
         status: 0,
         flags: ended.flags,
-        details: if ended.flags == "NR" { "filter_chain_not_found" } else { "" },
+        details: ended.details,
         termination: ended.termination,
         transport_failure: ended.transport_failure,
         received: ended.transferred.received,

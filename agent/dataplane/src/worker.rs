@@ -22,6 +22,7 @@ use crate::{
     handshakes::Handshakes,
     http::{PeerMetadata, Room, Workspaces},
     pipe::Pipes,
+    spares::Spares,
     telemetry::Recorder,
     timer::Timers,
     view::View,
@@ -49,7 +50,7 @@ pub(crate) struct Worker {
     /// What other proxies of the mesh are told of the workload.
     pub(crate) metadata: Option<Rc<PeerMetadata>>,
     view: RefCell<Rc<View>>,
-    scratch: RefCell<Vec<Vec<u8>>>,
+    scratch: Spares<Vec<u8>>,
     counts: Cell<Counts>,
     draining: Cell<Draining>,
     clock: Cell<Clock>,
@@ -95,7 +96,7 @@ impl Worker {
             recorder: Recorder::default(),
             names: AskedNames::new(questions),
             view: RefCell::new(Rc::new(View::empty())),
-            scratch: RefCell::default(),
+            scratch: Spares::new(SPARE_SCRATCH),
             counts: Cell::default(),
             draining: Cell::default(),
             clock: Cell::new(Clock::now()),
@@ -152,16 +153,25 @@ impl Worker {
 
     /// An empty vector to write into; give it back with [`Self::recycle`].
     pub(crate) fn scratch(&self) -> Vec<u8> {
-        self.scratch.borrow_mut().pop().unwrap_or_default()
+        self.scratch.take().unwrap_or_default()
     }
 
     /// Keeps a vector for a later request.
     pub(crate) fn recycle(&self, mut scratch: Vec<u8>) {
-        let mut spares = self.scratch.borrow_mut();
-        if spares.len() < SPARE_SCRATCH && scratch.capacity() <= MAX_SCRATCH {
+        if scratch.capacity() <= MAX_SCRATCH {
             scratch.clear();
-            spares.push(scratch);
+            self.scratch.give_back(scratch);
         }
+    }
+
+    /// Lets go of what nobody needs any more.
+    fn sweep(&self) {
+        self.view().sweep();
+        self.pipes.sweep();
+        self.names.sweep(Instant::now());
+        self.buffers.sweep();
+        self.workspaces.sweep();
+        self.scratch.sweep();
     }
 
     fn tick(&self) {

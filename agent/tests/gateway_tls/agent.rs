@@ -82,6 +82,13 @@ impl Agent {
         self.line("access.log", texts)
     }
 
+    /// KiB of memory that the program holds, without the pages of its file.
+    pub(crate) fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
     fn line(&self, file: &str, texts: &[&str]) -> String {
         let start = Instant::now();
         loop {

@@ -7,6 +7,7 @@ mod authority;
 mod bad_input;
 mod documents;
 mod gateway;
+mod hostile;
 mod load;
 #[path = "../ports/mod.rs"]
 mod ports;

@@ -17,6 +17,7 @@ use self::arrival::{Arrival, Observed};
 use super::{LIMITS, downstream::Downstream};
 use crate::{
     connection::Connection,
+    tcp,
     timer::Elapsed,
     transport::{DownstreamStream, Prefixed},
 };
@@ -46,14 +47,43 @@ pub(super) async fn serve(downstream: Box<Downstream>) {
     let stream = Observed::new(Prefixed::new(received, stream), &arrival);
     let handshake = Box::pin(settings().handshake(stream));
     let handshaken = connection.deadline.within(limit, handshake).await.map(|served| served.map(Box::new));
-    let peer = connection.peer;
+    let session = Session::new(connection);
     let ended = match handshaken {
-        Ok(Ok(served)) => Session::new(connection).serve(served, &arrival).await,
-        Ok(Err(error)) => Err(error),
-        Err(Elapsed) => Err(h2::Reason::SETTINGS_TIMEOUT.into()),
+        Ok(Ok(served)) => session.serve(served, &arrival).await,
+        Ok(Err(error)) => Err(error.into()),
+        Err(Elapsed) => Err(Ended::Dawdled),
     };
-    if let Err(error) = ended {
-        tracing::debug!(downstream = %peer, %error, "HTTP/2 connection ended");
+    if let Err(ended) = ended {
+        tracing::debug!(downstream = %session.connection.peer, error = %ended, "HTTP/2 connection ended");
+        if let Some(details) = ended.details() {
+            tcp::log_sent_away(&session.connection, details, &ended.to_string());
+        }
+    }
+}
+
+/// Why a connection ended other than by the wish of both.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the preface, a frame or a head was begun and not ended in time")]
+    Dawdled,
+    #[error("too many requests taken back")]
+    Abused,
+    #[error(transparent)]
+    Failed(#[from] h2::Error),
+}
+
+impl Ended {
+    /// What the log calls it, where it is what the client did.
+    fn details(&self) -> Option<&'static str> {
+        match self {
+            Self::Dawdled => Some("http2.request_header_timeout"),
+            Self::Abused => Some("http2.too_many_premature_resets"),
+            Self::Failed(error) if !error.is_library() || !error.is_go_away() => None,
+            Self::Failed(error) => Some(match error.reason() {
+                Some(h2::Reason::ENHANCE_YOUR_CALM) => "http2.flood",
+                _ => "http2.protocol_error",
+            }),
+        }
     }
 }
 
@@ -96,10 +126,12 @@ impl Session {
         Rc::new(Self { connection, streams, active, heads, used, resets })
     }
 
-    async fn serve(self: &Rc<Self>, mut served: Box<Served>, arrival: &Arrival) -> Result<(), h2::Error> {
+    async fn serve(self: &Rc<Self>, mut served: Box<Served>, arrival: &Arrival) -> Result<(), Ended> {
         let worker = self.connection.worker();
         let limit = worker.settings.head_timeout;
         let mut ending = false;
+        // Why it ends, once that is decided: the client still has to be told.
+        let mut sent_away = None;
         loop {
             let unfinished = arrival.remaining(limit);
             let patience = match unfinished {
@@ -118,7 +150,7 @@ impl Session {
                 Poll::Pending => Poll::Pending,
             });
             match self.connection.deadline.idle_within(patience, accepting).await {
-                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(None)) => return sent_away.map_or(Ok(()), Err),
                 Ok(Ok(Some(request))) => {
                     let (request, respond) = request?;
                     self.spawn(request, respond);
@@ -136,10 +168,10 @@ impl Session {
                 Err(Elapsed) if arrival.remaining(limit).is_some_and(|remaining| remaining.is_zero()) => {
                     // It has been told, or does not read.
                     if ending {
-                        return Err(h2::Reason::ENHANCE_YOUR_CALM.into());
+                        return Err(Ended::Dawdled);
                     }
                     served.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-                    ending = true;
+                    (ending, sent_away) = (true, Some(Ended::Dawdled));
                 }
                 Err(Elapsed) if unfinished.is_some() && !worker.is_draining() => {}
                 Err(Elapsed) if ending && self.active.get() == 0 => return Ok(()),
@@ -152,6 +184,7 @@ impl Session {
             }
             if self.is_abused() {
                 served.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                sent_away = Some(Ended::Abused);
             }
         }
     }

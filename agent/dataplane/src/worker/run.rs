@@ -157,11 +157,7 @@ async fn keep_time(worker: Rc<Worker>) {
         let now = Instant::now();
         worker.view().tick(now);
         if tick == 0 {
-            worker.view().sweep();
-            worker.pipes.sweep();
-            worker.buffers.sweep();
-            worker.workspaces.sweep();
-            worker.names.sweep(now);
+            worker.sweep();
         }
     }
 }
