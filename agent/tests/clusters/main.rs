@@ -6,8 +6,10 @@ mod balance;
 mod gateway;
 mod limits;
 mod opaque;
+mod outliers;
 mod peers;
 #[path = "../ports/mod.rs"]
 mod ports;
+mod protocols;
 mod services;
 mod time;

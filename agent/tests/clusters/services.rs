@@ -15,8 +15,17 @@ fn pods() -> ([Server; 3], u16) {
     ([(1, "one"), (2, "two"), (3, "three")].map(start), port)
 }
 
-/// A Service that `app.example.com` is an ExternalName for, so that the gateway's rules lead to it.
+/// A Service that the rules of `app.example.com` lead to.
 fn service(spec: &str, more: &str) -> String {
+    whole_service(spec, "{name: http, port: 80}", more)
+}
+
+/// The same with another port.
+pub(crate) fn service_with(port: &str, more: &str) -> String {
+    whole_service("", port, more)
+}
+
+fn whole_service(spec: &str, port: &str, more: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -29,17 +38,18 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {{name: web}}
-spec: {{{spec}ports: [{{name: http, port: 80}}]}}
+spec: {{{spec}ports: [{port}]}}
 ---
 {more}"
     )
 }
 
-fn slice(port: u16, endpoints: &str) -> String {
+/// Its endpoints, at a port of that name and number.
+pub(crate) fn slice((name, port): (&str, u16), endpoints: &str) -> String {
     format!(
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
          metadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}}}\naddressType: IPv4\n\
-         ports: [{{name: http, port: {port}}}, {{name: other, port: 1}}]\nendpoints:\n{endpoints}"
+         ports: [{{name: {name}, port: {port}}}, {{name: other, port: 1}}]\nendpoints:\n{endpoints}"
     )
 }
 
@@ -75,7 +85,7 @@ fn endpoints_are_those_that_are_ready_or_else_those_that_still_serve() {
         (UNREADY, one(NOT), "one"),
     ];
     for (spec, endpoints, expected) in slices {
-        let gateway = Gateway::start(&service(spec, &slice(port, &endpoints)));
+        let gateway = Gateway::start(&service(spec, &slice(("http", port), &endpoints)));
         let met = met(&gateway).into_iter().collect::<Vec<_>>().join(" ");
         assert_eq!(met, expected, "{spec}{endpoints}");
     }
@@ -95,7 +105,7 @@ fn endpoints_objects_count_where_there_is_no_slice() {
             ips(unready)
         )
     };
-    let both = format!("{}---\n{}", listed("1 2", ""), slice(port, "- {addresses: [127.0.1.3]}\n"));
+    let both = format!("{}---\n{}", listed("1 2", ""), slice(("http", port), "- {addresses: [127.0.1.3]}\n"));
     for (spec, more, expected) in [
         ("", listed("1 2", "3"), "one two"),
         ("publishNotReadyAddresses: true, ", listed("1", "2"), "one two"),
@@ -176,10 +186,10 @@ status: {{podIP: 127.0.1.2, phase: Running}}
 fn endpoints_come_and_go_without_an_error() {
     let (_servers, port) = pods();
     let all = [1, 2, 3].map(|n| format!("- {{addresses: [127.0.1.{n}]}}\n"));
-    let gateway = Gateway::start(&service("", &slice(port, &all[0])));
+    let gateway = Gateway::start(&service("", &slice(("http", port), &all[0])));
     let mut client = gateway.client();
     for (endpoints, name) in [(&all[1], "two"), (&all[2], "three"), (&all[0], "one")] {
-        gateway.change(&service("", &slice(port, endpoints)));
+        gateway.change(&service("", &slice(("http", port), endpoints)));
         eventually(name, || {
             let answer = client.get("/");
             assert_eq!(answer.status, 200, "{}", gateway.log());

@@ -13,7 +13,7 @@ use nix::sys::socket::{Backlog, listen};
 
 use crate::{
     gateway::{Gateway, app, eventually},
-    peers::{Client, Server},
+    peers::Server,
 };
 
 const TICK: Duration = Duration::from_secs(1);
@@ -165,36 +165,5 @@ fn silent_endpoints_are_probed_where_that_is_asked_for() {
         let seconds = left.map(|hundredths| hundredths.div_ceil(100));
         assert_eq!(seconds, expected, "{pool}");
         assert_eq!(keepalive_to(server.address).is_some(), expected.is_some(), "{pool}");
-    }
-}
-
-/// What an endpoint sees first: the preface of HTTP/2 or a request of HTTP/1.
-fn spoken(pool: &str, client_preface: bool) -> String {
-    let (said, first) = mpsc::channel();
-    let server = Server::start(move |mut client: Client| _ = said.send(client.line()));
-    let gateway = Gateway::start(&app(&[server.address], &format!("{{connectionPool: {pool}}}")));
-    let mut client = gateway.client();
-    match client_preface {
-        true => client.send(HTTP2_REQUEST),
-        false => client.ask("/", ""),
-    };
-    first.recv_timeout(Duration::from_secs(10)).unwrap()
-}
-
-/// Preface, empty settings, and a GET of `/` on `localhost` from HPACK's static table.
-const HTTP2_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
-    \0\0\x0e\x01\x05\0\0\0\x01\x82\x84\x86\x41\x09localhost";
-
-#[test]
-fn the_version_spoken_to_endpoints_is_that_of_the_pool() {
-    let (one, two) = ("GET / HTTP/1.1", "PRI * HTTP/2.0");
-    for (pool, of_one, of_two) in [
-        ("{http: {h2UpgradePolicy: DEFAULT}}", one, one),
-        ("{http: {h2UpgradePolicy: DO_NOT_UPGRADE}}", one, one),
-        ("{http: {h2UpgradePolicy: UPGRADE}}", two, two),
-        ("{http: {useClientProtocol: true}}", one, two),
-    ] {
-        assert_eq!(spoken(pool, false), of_one, "{pool} for HTTP/1.1");
-        assert_eq!(spoken(pool, true), of_two, "{pool} for HTTP/2");
     }
 }
