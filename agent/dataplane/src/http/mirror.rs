@@ -43,12 +43,13 @@ pub(super) enum Copied {
 }
 
 impl Copied {
-    /// The host that it is for.
-    fn authority(&self) -> String {
+    /// The host that it is for, before it is marked.
+    fn authority(&self) -> &str {
         match self {
-            Self::Http1(bytes) => String::from_utf8_lossy(&bytes[host_in(bytes)]).into_owned(),
-            Self::Http2(head, ..) => head.uri().authority().map(ToString::to_string).unwrap_or_default(),
+            Self::Http1(bytes) => host_in(bytes).and_then(|host| std::str::from_utf8(&bytes[host]).ok()),
+            Self::Http2(head, ..) => head.uri().authority().map(::http::uri::Authority::as_str),
         }
+        .unwrap_or_default()
     }
 
     /// With a host that tells that it is a copy.
@@ -69,15 +70,15 @@ impl Copied {
 }
 
 /// Where the host is in a head that `write_request_head` has written: it is the first field.
-fn host_in(head: &[u8]) -> Range<usize> {
+fn host_in(head: &[u8]) -> Option<Range<usize>> {
     const START: &[u8] = b"\r\nhost: ";
-    let Some(line) = head.windows(START.len()).position(|bytes| bytes == START) else { return 0..0 };
-    let start = line + START.len();
-    start..start + head[start..].iter().take_while(|byte| **byte != b'\r').count()
+    let start = head.windows(START.len()).position(|bytes| bytes == START)? + START.len();
+    let len = head[start..].iter().take_while(|byte| **byte != b'\r').count();
+    Some(start..start + len)
 }
 
 fn mark_host(head: &mut Vec<u8>) {
-    let host = host_in(head);
+    let Some(host) = host_in(head) else { return };
     let marked = marked(&String::from_utf8_lossy(&head[host.clone()]));
     head.splice(host, marked.into_bytes());
 }
@@ -109,7 +110,9 @@ pub(super) fn send(
         if worker.mirroring.get() >= MAX_COPIES {
             return;
         }
-        let copied = if mirror.marks_host { copied().with_marked_host() } else { copied() };
+        let copied = copied();
+        let lease = lease.for_host(copied.authority());
+        let copied = if mirror.marks_host { copied.with_marked_host() } else { copied };
         let copy = Copy { place: Place::new(worker), lease, cluster, method, copied };
         tokio::task::spawn_local(async move {
             // Whatever becomes of it, nobody waits for it.
@@ -130,7 +133,7 @@ fn named(
     if !matches!(discovery, Discovery::DynamicDns(_)) {
         return Ok(None);
     }
-    worker.names.wanted(discovery, &copied().authority(), Instant::now()).map_err(|unnamed| {
+    worker.names.wanted(discovery, copied().authority(), Instant::now()).map_err(|unnamed| {
         if let Unnamed::Unasked(name) = unnamed {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move { worker.names.resolve(&name).await });

@@ -63,9 +63,13 @@ pub(crate) enum UpstreamTlsError {
 /// used.
 pub(crate) struct Connector {
     settings: Arc<UpstreamTls>,
-    /// By what is spoken.
-    configs: [OnceCell<Result<Arc<ClientConfig>, UpstreamTlsError>>; 3],
+    /// By what is spoken, and by whether there is a name to be proved: what checks a name and what does not must never
+    /// stand for each other, nor share sessions.
+    configs: [[OnceCell<Made>; 2]; 3],
 }
+
+/// What handshakes are made with, if they can be made at all.
+type Made = Result<Arc<ClientConfig>, UpstreamTlsError>;
 
 impl Connector {
     pub(crate) fn new(settings: &Arc<UpstreamTls>) -> Self {
@@ -123,10 +127,9 @@ impl Connector {
         Ok((TlsStream::new(stream), session))
     }
 
-    fn config(&self, speaks: Speaks, has_name: bool) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
-        let config =
-            self.configs[speaks as usize].get_or_init(|| client_config(&self.settings, speaks, has_name));
-        config.clone()
+    fn config(&self, speaks: Speaks, has_name: bool) -> Made {
+        let config = &self.configs[speaks as usize][usize::from(has_name)];
+        config.get_or_init(|| client_config(&self.settings, speaks, has_name)).clone()
     }
 }
 
@@ -158,11 +161,7 @@ pub(crate) fn is_clear_text(error: &io::Error) -> bool {
     matches!(error, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }
 
-fn client_config(
-    settings: &UpstreamTls,
-    speaks: Speaks,
-    has_name: bool,
-) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
+fn client_config(settings: &UpstreamTls, speaks: Speaks, has_name: bool) -> Made {
     let provider = provider_for(&settings.parameters);
     let verifier = verifier(&settings.check, has_name, &provider)?;
     let builder = ClientConfig::builder_with_provider(provider)

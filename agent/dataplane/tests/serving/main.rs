@@ -22,6 +22,7 @@ mod http2;
 mod http2_upstream;
 mod log_connections;
 mod mesh;
+mod mirrors;
 mod mutual;
 mod origination;
 mod outliers;

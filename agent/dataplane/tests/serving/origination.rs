@@ -80,7 +80,7 @@ impl TlsServer {
         Self { address, seen }
     }
 
-    fn seen(&self) -> Vec<(Option<String>, Option<String>, bool)> {
+    pub(crate) fn seen(&self) -> Vec<(Option<String>, Option<String>, bool)> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -96,7 +96,7 @@ fn answer(mut stream: impl Read + Write) {
     }
 }
 
-fn by(issuer: &Issuer, names: &[&str]) -> ServerCheck {
+pub(crate) fn by(issuer: &Issuer, names: &[&str]) -> ServerCheck {
     let names = names.iter().map(|name| NameMatch::Exact((*name).to_owned())).collect();
     ServerCheck::Authority(issuer.authority(), names)
 }
@@ -126,7 +126,7 @@ fn status(proxy: &Proxy, host: &str) -> String {
     answer.status().to_owned()
 }
 
-fn dns(name: &str) -> SanType {
+pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 
