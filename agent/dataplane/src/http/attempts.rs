@@ -248,18 +248,24 @@ impl<'a> Attempts<'a> {
             self.unretried = "UO";
             return false;
         };
-        if !body.rewind() {
+        let unconnected = reached == Reached::Nobody;
+        let (another, is_fresh) = self.another(lease, (&policy, request.cluster), unconnected);
+        // Another endpoint may be fine; one that was asked before, or others of one that answered badly, get a pause.
+        let pause = match unconnected && is_fresh {
+            true => Duration::ZERO,
+            false => retry::backoff(&policy, self.again + 1, fastrand::u64(..)),
+        };
+        let in_time = self.clock.ends.is_none_or(|ends| Instant::now() + pause < ends) || pause.is_zero();
+        if !(in_time && body.rewind()) {
             return false;
         }
-        let unconnected = reached == Reached::Nobody;
+        // The answer there is goes to the client unless there is another try: until that is certain the lease is of
+        // the endpoint that gave it.
         self.again += 1;
-        let is_fresh = self.move_on(lease, (&policy, request.cluster), unconnected);
-        // Another endpoint may be fine; one that was asked before, or others of one that answered badly, get a pause.
-        if !(unconnected && is_fresh) {
-            let pause = retry::backoff(&policy, self.again, fastrand::u64(..));
-            if self.clock.ends.is_some_and(|ends| ends <= Instant::now() + pause) {
-                return false;
-            }
+        if let Some(another) = another {
+            lease.move_to(another);
+        }
+        if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
         request.replace_number(ATTEMPT_COUNT, (self.again + 1).into());
@@ -270,18 +276,18 @@ impl<'a> Attempts<'a> {
         true
     }
 
-    /// Picks the endpoint of the next try: one not tried yet, if there is one. Consistent hashing stays at its own as
-    /// long as that can be connected to. Returns whether it is one that was not asked yet.
-    fn move_on(
+    /// The endpoint of the next try, if that is to be another: one not tried yet, if there is one. Consistent hashing
+    /// stays at its own as long as that can be connected to. Tells too whether it is one that was not asked yet.
+    fn another(
         &mut self,
-        lease: &mut Lease,
+        lease: &Lease,
         (policy, cluster): (&RetryPolicy, snapshot::ClusterId),
         unconnected: bool,
-    ) -> bool {
+    ) -> (Option<Lease>, bool) {
         let hashed =
             matches!(self.view.snapshot.cluster(cluster).load_balancer, LoadBalancer::ConsistentHash(_));
         if hashed && !unconnected {
-            return false;
+            return (None, false);
         }
         if (policy.avoid_previous_hosts || unconnected) && !self.tried.contains(&lease.address) {
             self.tried.push(lease.address);
@@ -294,16 +300,12 @@ impl<'a> Attempts<'a> {
             if !elsewhere.is_empty()
                 && let Some(remote) = self.view.pick_elsewhere(cluster, origin, (choice(), elsewhere))
             {
-                lease.move_to(remote);
-                return true;
+                return (Some(remote), true);
             }
         }
         let untried = self.view.pick_untried(cluster, origin, choice(), &self.tried);
         let is_fresh = untried.as_ref().is_some_and(|untried| !self.tried.contains(&untried.address));
-        if let Some(another) = untried.or_else(|| self.view.pick(cluster, origin, choice())) {
-            lease.move_to(another);
-        }
-        is_fresh
+        (untried.or_else(|| self.view.pick(cluster, origin, choice())), is_fresh)
     }
 }
 

@@ -35,7 +35,7 @@ fn rewriting(path: &str, rewrite: Rewrite) -> Route {
     route(PathMatch::prefix(path), RouteAction::Forward(forward))
 }
 
-fn edits(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> Edits {
+pub(crate) fn edits(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> Edits {
     let values = |list: &[(&str, &str)]| {
         list.iter().map(|(name, value)| ((*name).to_owned(), Format::parse(value).unwrap())).collect()
     };

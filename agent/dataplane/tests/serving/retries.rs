@@ -9,12 +9,12 @@ use std::{
 
 use dataplane::Settings;
 use snapshot::{
-    Binding, Direction, Discovery, Endpoint, Forward, LocalityEndpoints, PathMatch, RetryCondition as On,
-    RetryOn, RetryPolicy, RouteAction,
+    Binding, Direction, Discovery, Endpoint, Forward, HeaderEdits, LocalityEndpoints, PathMatch,
+    RetryCondition as On, RetryOn, RetryPolicy, RouteAction,
 };
 
 use crate::{
-    actions::with_routes,
+    actions::{edits, with_routes},
     support::{
         Client, Proxy, Upstream, free_address, gateway_draft, retrying, route, route_config, to_cluster,
     },
@@ -256,6 +256,47 @@ fn grpc_clients_set_their_own_deadline() {
         .send("POST /s/m HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ngrpc-timeout: 100m\r\ncontent-length: 0\r\n\r\n")
         .answer();
     assert_eq!((answer.status(), answer.field("grpc-status")), ("200", Some("4")));
+}
+
+/// The answer that is passed on because there is no time for another try must not leave its connection to the endpoint
+/// that would have been asked next.
+#[test]
+fn connections_stay_with_their_endpoints_when_there_is_no_time_for_another_try() {
+    let endpoint = || {
+        Upstream::start(|mut client| {
+            let port = client.0.local_addr().unwrap().port();
+            while let Some(head) = client.request_head() {
+                if head.starts_with("GET /busy") {
+                    thread::sleep(Duration::from_millis(60));
+                    client.send(UNAVAILABLE);
+                } else {
+                    client.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{port:05}"));
+                }
+            }
+        })
+    };
+    let (a, b) = (endpoint(), endpoint());
+    let policy = RetryPolicy { backoff: Duration::from_secs(60), ..policy(2, &[], &[503]) };
+    let (timeout, retries) = (Some(Duration::from_millis(100)), Some(Arc::new(policy)));
+    let busy = Forward { timeout, retries, ..to_cluster(Some(0)).into() };
+    let mut told = route(PathMatch::Any, RouteAction::Forward(to_cluster(Some(0)).into()));
+    let response = edits(&[], &[("x-upstream", "%UPSTREAM_REMOTE_ADDRESS%")], &[]);
+    told.headers = Some(Box::new(HeaderEdits { response, ..HeaderEdits::default() }));
+    let busy = route(PathMatch::exact("/busy"), RouteAction::Forward(busy));
+    let proxy = with_routes(&[a.address, b.address], vec![busy, told]);
+    let mut client = proxy.connect();
+    for _ in 0..5 {
+        assert_eq!(client.get("/busy").text(), "busy");
+        for _ in 0..4 {
+            let answer = client.get("/");
+            let told = answer.field("x-upstream").unwrap().to_owned();
+            assert!(
+                told.ends_with(&format!(":{}", answer.text())),
+                "{told} is said, {} answered",
+                answer.text()
+            );
+        }
+    }
 }
 
 /// A sidecar's side towards other services, with a limit and Istio's policy.
