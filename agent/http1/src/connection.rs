@@ -40,6 +40,7 @@ pub struct ConnectionNames<'b> {
 /// Fields that are hop-by-hop anyway are left out, and so are those a peer may not remove this way: fields meant for
 /// every recipient (RFC 9110 §7.6.1) and those that carry identity or are trusted further on. Otherwise a client could
 /// have the proxy strip what the proxy was put there to add.
+#[inline]
 #[must_use]
 pub fn connection_names<'b>(headers: &[Header<'b>]) -> ConnectionNames<'b> {
     let mut nominated = ConnectionNames { names: [b""; MAX_CONNECTION_NAMES], len: 0 };

@@ -107,6 +107,11 @@ impl HeadEnd {
 
     /// Searches on from where it stopped for a line end that is followed by another one.
     fn advance(&mut self, buf: &[u8]) -> bool {
+        // Most heads come whole, and nothing with them.
+        if buf.ends_with(b"\r\n\r\n") {
+            self.searched = buf.len() - 2;
+            return true;
+        }
         let from = self.searched.min(buf.len());
         for line_end in memchr_iter(b'\n', &buf[from..]).map(|at| from + at) {
             match buf[line_end + 1..] {
@@ -177,8 +182,13 @@ pub(crate) fn incomplete(buf: &[u8], limits: &Limits) -> Result<(), HeadError> {
 /// httparse takes a LF alone as a line end. Where one recipient sees a line end and another does not, fields can be
 /// hidden; so every LF of a head must follow a CR. (A CR without LF is already refused by httparse.)
 pub(crate) fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
-    let strict = memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r');
-    if strict { Ok(()) } else { Err(HeadError::InvalidLineEnd) }
+    // A line is short, so that looking at every byte, many at a time, is cheaper than finding one end after the other.
+    let following = head.get(1..).unwrap_or_default();
+    let bare = head
+        .iter()
+        .zip(following)
+        .fold(false, |bare, (before, byte)| bare | ((*byte == b'\n') & (*before != b'\r')));
+    if bare || head.first() == Some(&b'\n') { Err(HeadError::InvalidLineEnd) } else { Ok(()) }
 }
 
 #[cfg(test)]

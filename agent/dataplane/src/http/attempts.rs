@@ -3,7 +3,7 @@
 mod clock;
 mod watched;
 
-use std::{cell::Cell, future::Future, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::Cell, future::Future, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
 
 use snapshot::{LoadBalancer, RetryPolicy};
 use tokio::time::Instant;
@@ -193,7 +193,7 @@ impl<'a> Attempts<'a> {
     ) -> Result<(Exchange, T, bool), Broken> {
         let (policy, grpc) = (self.policy.clone(), self.grpc);
         let done = Cell::new(body.is_done());
-        let link = self.clock.limit(&done, Link::acquire(lease, request.version())).await?;
+        let link = self.clock.limit(&done, pin!(Link::acquire(lease, request.version()))).await?;
         let mut exchange = Exchange::new(
             link.map_err(|error| {
                 tracing::debug!(upstream = %lease.address, %error, "cannot connect");
@@ -209,8 +209,10 @@ impl<'a> Attempts<'a> {
             let covered = policy.as_ref().is_some_and(|policy| retry::covers_answer(policy, grpc, head));
             (take(head, answerer()), covered && !head.is_interim())
         };
-        let asking = exchange.ask(request, lease, &mut watched, &mut taking, self.again > 0);
-        let asked = self.clock.limit(&done, asking).await;
+        let asked = {
+            let asking = exchange.ask(request, lease, &mut watched, &mut taking, self.again > 0);
+            self.clock.limit(&done, pin!(asking)).await
+        };
         let (answer, again) = asked.inspect_err(|_| lease.timed_out())??;
         Ok((exchange, answer, again))
     }
@@ -227,7 +229,7 @@ impl<'a> Attempts<'a> {
         let mut body = Watched { body, done: &done, ended: &self.body_ended };
         let answerer = answerer(lease, (&done, self.begun, &self.body_ended));
         let taking = |head: &AnswerHead<'_>| take(head, answerer());
-        self.clock.limit(&done, exchange.next_head(request, lease, &mut body, taking)).await?
+        self.clock.limit(&done, pin!(exchange.next_head(request, lease, &mut body, taking))).await?
     }
 
     /// Gets ready for another try, if there is to be one: not when all are used up, or too many are under way in the

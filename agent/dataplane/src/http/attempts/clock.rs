@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
@@ -43,12 +43,13 @@ impl Clock {
     }
 
     /// Awaits `future` until a limit is passed. `done` tells whether the request's body is.
+    ///
+    /// Borrows the future, which is large: who makes it has room for it anyway.
     pub(super) async fn limit<F: Future>(
         &mut self,
         done: &Cell<bool>,
-        future: F,
+        mut future: Pin<&mut F>,
     ) -> Result<F::Output, Broken> {
-        let mut future = pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending if done.get() => self.poll_late(cx).map(Err),

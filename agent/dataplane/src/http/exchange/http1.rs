@@ -66,10 +66,19 @@ impl Http1Exchange {
         }
         poll_fn(|cx| {
             let stream = &mut self.upstream.stream;
-            if let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http1(stream)) {
+            let is_sent = body.is_done();
+            if !is_sent && let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http1(stream)) {
                 return Poll::Ready(Err(Broken::from(error)));
             }
-            match ready!(self.pool.poll_receive(cx, stream, &mut self.answered)) {
+            let received = self.pool.poll_receive(cx, stream, &mut self.answered);
+            // Once all is sent the client is watched only while there is no answer to give it.
+            if is_sent
+                && received.is_pending()
+                && let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http1(stream))
+            {
+                return Poll::Ready(Err(Broken::from(error)));
+            }
+            match ready!(received) {
                 Ok(1..) => Poll::Ready(Ok(())),
                 Ok(0) | Err(_) if self.answered.as_ref().is_none_or(|answered| answered.is_empty()) => {
                     Poll::Ready(Err(Broken::Closed))

@@ -34,6 +34,9 @@ impl Session<'_> {
         body: &mut Pump,
         out: &[u8],
     ) -> Result<(), PumpError> {
+        if sent.is_done() && body.is_done() {
+            return write_whole(self.connection, self.stream, out).await;
+        }
         write_head(self.connection, self.stream, out).await?;
         let pool = &self.connection.worker().buffers;
         self.while_moving(sent, |cx, mut sending| {
