@@ -1,10 +1,14 @@
 //! Limits of time and further tries (routing §5.6, §5.7).
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    wire::{Upstream, answer, ok},
-    world::{Options, World, rules, service},
+    wire::{Message, Upstream, answer, ok},
+    world::{INGRESS, Options, World, rules, service},
 };
 
 /// Answers with these in order, the last one for ever. `silence` takes three seconds; nothing closes.
@@ -87,6 +91,22 @@ fn an_endpoint_that_refuses_costs_no_request_unless_retries_are_off() {
     let off = "{route: [{destination: {host: app}}], retries: {attempts: 0}}";
     let world = World::gateway(&[both, rules(&[off])]);
     assert!((0..20).any(|_| world.send(GET).status() == "503"));
+}
+
+/// Calls to the workload are repeated when nothing of them has left, and never when the application may have seen them.
+#[test]
+fn calls_to_an_application_are_tried_again_only_before_it_has_seen_them() {
+    let closing = scripted(&["close"]);
+    for (application, tries) in [(crate::ports::free_port(), "3"), (closing.port, "1")] {
+        let options = Options { is_sidecar: true, application: Some(application), ..Options::default() };
+        let world = World::start(&[], &options);
+        let mut client = TcpStream::connect((INGRESS, world.port)).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: app\r\nx-case: inbound\r\n\r\n").unwrap();
+        assert_eq!(Message::read(&mut client).unwrap().status(), "503");
+        let line = world.logged("inbound");
+        assert!(line.ends_with(&format!(" {tries}")), "{line}");
+    }
+    assert_eq!(closing.asked().len(), 1);
 }
 
 #[test]

@@ -38,7 +38,12 @@ pub(crate) struct Options<'o> {
     pub(crate) mesh: &'o str,
     /// A sidecar that has the port as a listener of its own, for HTTP to services that have it.
     pub(crate) is_sidecar: bool,
+    /// A port of the application's, which the sidecar then serves at `INGRESS`.
+    pub(crate) application: Option<u16>,
 }
+
+/// Where callers of a sidecar's application connect to, an address with a port of its own.
+pub(crate) const INGRESS: &str = "127.0.0.5";
 
 /// What a line of the access log says.
 const LOGGED: &str = "%REQ(X-CASE)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %ROUTE_NAME% \
@@ -57,8 +62,11 @@ impl World {
         let [port, admin, status, stats, agent, outbound, inbound] = ports.map(|port| port.to_string());
         let config = directory.path().join("config");
         fs::create_dir(&config).unwrap();
-        let listener =
-            if options.is_sidecar { own_listener(&port) } else { gateway("gw", &port, "HTTP", "") };
+        let listener = if options.is_sidecar {
+            own_listener(&port, options.application)
+        } else {
+            gateway("gw", &port, "HTTP", "")
+        };
         fs::write(config.join("listener.yaml"), listener).unwrap();
         fs::write(config.join("rules.yaml"), resources.join("---\n").replace("<PORT>", &port)).unwrap();
         let mesh = directory.path().join("mesh.yaml");
@@ -85,13 +93,17 @@ impl World {
             .spawn()
             .unwrap();
         let world = Self { directory, process, port: ports[0] };
-        world.await_port(ports[0]);
+        world.await_listener(if options.application.is_some() { INGRESS } else { "127.0.0.1" }, ports[0]);
         world
     }
 
     pub(crate) fn await_port(&self, port: u16) {
+        self.await_listener("127.0.0.1", port);
+    }
+
+    fn await_listener(&self, host: &str, port: u16) {
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect((host, port)).is_err() {
             assert!(start.elapsed() < Duration::from_secs(20), "nobody listens: {}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
@@ -137,11 +149,18 @@ pub(crate) fn gateway(name: &str, port: &str, protocol: &str, more: &str) -> Str
     )
 }
 
-fn own_listener(port: &str) -> String {
+fn own_listener(port: &str, application: Option<u16>) -> String {
+    let ingress = application.map(|application| {
+        format!(
+            "  ingress:\n  - {{port: {{number: {port}, name: http-in, protocol: HTTP}}, bind: {INGRESS}, captureMode: NONE, \
+             defaultEndpoint: '127.0.0.1:{application}'}}\n"
+        )
+    });
+    let ingress = ingress.unwrap_or_default();
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: own}}\nspec:\n  egress:\n  \
          - {{port: {{number: {port}, name: http, protocol: HTTP}}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*']}}\n  \
-         - {{hosts: ['*/*']}}\n"
+         - {{hosts: ['*/*']}}\n{ingress}"
     )
 }
 
