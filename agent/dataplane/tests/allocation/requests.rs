@@ -1,12 +1,12 @@
 //! Plain requests, one after the other.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use crate::{ALLOCATIONS, Proxy, ask, gateway};
 
 const REQUESTS: usize = 1000;
-// The worker's tick formats the date twice a second; nothing else may allocate.
-const TICKS: usize = 40;
+// What a worker does now and then, such as formatting the date; nothing else may allocate.
+const NOW_AND_THEN: usize = 40;
 
 #[test]
 fn a_thousand_requests_allocate_nothing() {
@@ -16,10 +16,13 @@ fn a_thousand_requests_allocate_nothing() {
     for _ in 0..50 {
         ask(&mut client, &mut buffer);
     }
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let (start, before) = (Instant::now(), ALLOCATIONS.load(Ordering::Relaxed));
     for _ in 0..REQUESTS {
         ask(&mut client, &mut buffer);
     }
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    assert!(allocations < TICKS, "{allocations} allocations in {REQUESTS} requests");
+    // Every half second there is a tick, of which a machine that is busy with other tests has room for many.
+    let ticks = start.elapsed().as_secs() as usize * 2;
+    let allowed = NOW_AND_THEN + 2 * ticks;
+    assert!(allocations < allowed, "{allocations} allocations in {REQUESTS} requests and {ticks} ticks");
 }
