@@ -4,8 +4,11 @@
 mod broken;
 mod http1;
 mod http2;
+mod interim;
 
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -175,6 +178,19 @@ impl Exchange {
             Self::Http1(exchange) => Rc::clone(&exchange.upstream.end),
             Self::Http2(exchange) => Rc::clone(exchange.end()),
         }
+    }
+
+    /// Awaits `passing_on`, which passes an interim answer on. What the endpoint sends meanwhile stays bounded.
+    pub(super) async fn meanwhile<T>(&mut self, passing_on: impl Future<Output = T>) -> T {
+        let mut passing_on = pin!(passing_on);
+        poll_fn(|cx| {
+            let passed_on = passing_on.as_mut().poll(cx);
+            if let (Poll::Pending, Self::Http2(exchange)) = (&passed_on, &mut *self) {
+                exchange.gather(cx);
+            }
+            passed_on
+        })
+        .await
     }
 
     fn is_reused(&self) -> bool {

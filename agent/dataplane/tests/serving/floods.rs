@@ -12,22 +12,22 @@ use crate::support::{Client, Proxy, Upstream, gateway_draft};
 
 const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 pub(crate) const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// `GET http://test/`, or `POST`, of the static table and two literals.
-fn head(method: u8) -> Vec<u8> {
+pub(crate) fn head(method: u8) -> Vec<u8> {
     let mut block = vec![method, 0x86, 0x84, 0x41, 4];
     block.extend_from_slice(b"test");
     block
 }
 
-const GET: u8 = 0x82;
+pub(crate) const GET: u8 = 0x82;
 const POST: u8 = 0x83;
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -39,7 +39,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// A client that has said hello.
-fn greeted(proxy: &Proxy) -> TcpStream {
+pub(crate) fn greeted(proxy: &Proxy) -> TcpStream {
     let mut stream = proxy.connect().0;
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();

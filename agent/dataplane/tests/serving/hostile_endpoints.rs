@@ -11,7 +11,9 @@ use dataplane::Settings;
 use snapshot::UpstreamProtocol;
 
 use crate::{
-    floods::{CONTINUATION, HEADERS, SETTINGS, frame},
+    floods::{
+        CONTINUATION, END_HEADERS, END_STREAM, GET, HEADERS, RST_STREAM, SETTINGS, frame, greeted, head,
+    },
     http2_upstream,
     support::{Client, Proxy, Upstream, gateway_draft},
 };
@@ -81,6 +83,39 @@ fn interim_answers_without_end_for_a_client_that_never_reads() {
 }
 
 #[test]
+fn interim_answers_without_end_for_a_client_of_http_2_that_never_reads() {
+    let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </{}>\r\n\r\n", "a".repeat(8000));
+    let (upstream, noticed) = endless("", hints.leak());
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut client = greeted(&proxy);
+    client.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head(GET))).unwrap();
+    assert!(sent(&noticed) < FAR_TOO_MUCH);
+}
+
+#[test]
+fn interim_answers_without_end_in_http_2() {
+    let (gone, noticed) = channel();
+    let upstream = Upstream::start(move |mut client: Client| {
+        client.send(frame(SETTINGS, 0, 0, &[]));
+        client.until(b"SM\r\n\r\n");
+        while kind_of_frame(&mut client) != HEADERS {}
+        // `:status: 103`, and a field that no table remembers.
+        let mut hints = [&b"\x08\x03103"[..], b"\x00\x01a\x7f\xa1\x1e"].concat();
+        hints.extend([b'x'; 4000]);
+        client.send(frame(HEADERS, END_HEADERS, 1, &hints).repeat(200));
+        while kind_of_frame(&mut client) != RST_STREAM {}
+        gone.send(()).unwrap();
+    });
+    let proxy = http2_upstream::gateway(upstream.address, UpstreamProtocol::Http2);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    noticed.recv_timeout(Duration::from_secs(8)).expect("the endpoint is listened to");
+    let answers = String::from_utf8(client.until(b"reset reason: protocol error")).unwrap();
+    assert!(answers.starts_with("HTTP/1.1 103 "), "{answers}");
+    assert!(answers.contains("\r\n\r\nHTTP/1.1 502 "), "{answers}");
+}
+
+#[test]
 fn an_endpoint_that_never_reads_a_body() {
     let upstream = Upstream::start(|mut client| {
         client.request_head().unwrap();
@@ -101,12 +136,12 @@ fn an_endpoint_that_never_reads_a_body() {
     assert!(error != io::ErrorKind::WouldBlock, "the client is held after {uploaded} bytes");
 }
 
-/// Reads a frame; whether it is the head of a request.
-fn is_request(client: &mut Client) -> bool {
+/// Reads a frame; what it is.
+fn kind_of_frame(client: &mut Client) -> u8 {
     let head = client.exactly(9);
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
     client.exactly(length as usize);
-    head[3] == HEADERS
+    head[3]
 }
 
 #[test]
@@ -115,7 +150,7 @@ fn a_head_without_end_in_http_2() {
     let upstream = Upstream::start(move |mut client: Client| {
         client.send(frame(SETTINGS, 0, 0, &[]));
         client.until(b"SM\r\n\r\n");
-        while !is_request(&mut client) {}
+        while kind_of_frame(&mut client) != HEADERS {}
         // `:status: 200`, and fields that no table remembers.
         client.send(frame(HEADERS, 0, 1, &[0x88]));
         let (batch, mut sent) = (frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b").repeat(1000), 0);

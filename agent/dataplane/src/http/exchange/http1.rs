@@ -9,7 +9,7 @@ use std::{
 use ::http1::{HeadEnd, HeaderSlots};
 use tokio::io::AsyncWriteExt;
 
-use super::{Broken, RequestBody, Uplink};
+use super::{Broken, RequestBody, Uplink, interim::Interim};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     http::{LIMITS, Method, head::AnswerHead},
@@ -20,12 +20,13 @@ pub(in crate::http) struct Http1Exchange {
     pub(in crate::http) upstream: UpstreamConnection,
     /// What the endpoint has answered and nobody has taken; absent while it is waited for.
     pub(in crate::http) answered: Option<PooledBuffer>,
+    interim: Interim,
     pool: Rc<BufferPool>,
 }
 
 impl Http1Exchange {
     pub(super) fn new(upstream: UpstreamConnection, pool: &Rc<BufferPool>) -> Self {
-        Self { upstream, answered: None, pool: Rc::clone(pool) }
+        Self { upstream, answered: None, interim: Interim::default(), pool: Rc::clone(pool) }
     }
 
     pub(super) async fn send(&mut self, head: &[u8]) {
@@ -48,6 +49,9 @@ impl Http1Exchange {
                 let method = method.name_for_framing();
                 let parsed = ::http1::parse_response(answered.filled(), &LIMITS, method, &mut slots);
                 if let Some(response) = parsed.map_err(|_| Broken::Protocol)? {
+                    if response.is_interim() {
+                        self.interim.count(response.head_len)?;
+                    }
                     let (taken, head_len) = (take(&AnswerHead::Http1(&response)), response.head_len);
                     self.upstream.learn_idle_timeout(response.idle_timeout);
                     answered.consume(head_len);

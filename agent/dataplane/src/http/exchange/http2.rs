@@ -1,6 +1,7 @@
 //! An exchange over a stream of a shared HTTP/2 connection.
 
 use std::{
+    collections::VecDeque,
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
@@ -12,7 +13,7 @@ use ::http1::BodyLength;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture};
 
-use super::{Broken, RequestBody, Sent, Uplink};
+use super::{Broken, RequestBody, Sent, Uplink, interim::Interim};
 use crate::{
     http::{Method, head::AnswerHead},
     upstream::{Http2Stream, OwnEnd},
@@ -21,6 +22,9 @@ use crate::{
 pub(in crate::http) struct Http2Exchange {
     room: Http2Stream,
     state: State,
+    interim: Interim,
+    /// Heads that came while one before them was on its way to the client.
+    waiting: VecDeque<Head>,
 }
 
 enum State {
@@ -38,7 +42,7 @@ struct Head {
 
 impl Http2Exchange {
     pub(super) fn new(room: Http2Stream) -> Self {
-        Self { room, state: State::Unsent }
+        Self { room, state: State::Unsent, interim: Interim::default(), waiting: VecDeque::new() }
     }
 
     pub(super) fn end(&self) -> &Rc<OwnEnd> {
@@ -97,13 +101,34 @@ impl Http2Exchange {
         if let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http2(to)) {
             return Poll::Ready(Err(error.into()));
         }
+        if let Some(waiting) = self.waiting.pop_front() {
+            return Poll::Ready(Ok(waiting));
+        }
         if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
             let (parts, ()) = interim.map_err(|error| broken(&error))?.into_parts();
+            self.interim.count(fields_size(&parts.headers))?;
             return Poll::Ready(Ok(Head::new(parts, None)));
         }
         let answer = ready!(Pin::new(response).poll(cx)).map_err(|error| broken(&error))?;
         let (parts, body) = answer.into_parts();
         Poll::Ready(Ok(Head::new(parts, Some(body))))
+    }
+
+    /// Takes interim answers off the connection while nobody asks for the next: it would keep any number of them. When
+    /// there are too many the request is taken back, which the next question for a head tells.
+    pub(super) fn gather(&mut self, cx: &mut Context<'_>) {
+        while let State::Asked { response, .. } = &mut self.state
+            && let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx)
+        {
+            let (parts, ()) = interim.into_parts();
+            match self.interim.count(fields_size(&parts.headers)) {
+                Ok(()) => self.waiting.push_back(Head::new(parts, None)),
+                Err(_) => {
+                    self.state = State::Unsent;
+                    self.waiting = VecDeque::new();
+                }
+            }
+        }
     }
 
     /// Both directions of the stream once the head of the answer is there.
@@ -119,6 +144,11 @@ impl Head {
     fn new(parts: ::http::response::Parts, body: Option<RecvStream>) -> Self {
         Self { status: parts.status.as_u16(), fields: parts.headers, body }
     }
+}
+
+/// What the fields of a head count for, as HPACK counts them (RFC 7541 §4.1).
+fn fields_size(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 /// What an error of the codec says about the request it befell.

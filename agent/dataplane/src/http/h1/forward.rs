@@ -169,7 +169,7 @@ impl Session<'_> {
         let end = exchange.end();
         let unanswered = |broken: Broken| Unanswered::new(&broken, Some(Rc::clone(&end)));
         while answer.interim {
-            let written = write_whole(self.connection, body.stream, out).await;
+            let written = exchange.meanwhile(write_whole(self.connection, body.stream, out)).await;
             written.map_err(|_| unanswered(Broken::Downstream))?;
             body.await_more();
             let take = |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), lasting, &fields);
