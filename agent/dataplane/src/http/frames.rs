@@ -22,6 +22,10 @@ use super::{
 };
 use crate::buffer::LARGE;
 
+/// What is sent of a body at a time, and what may wait of it in the codec before more is asked for. The codec counts for
+/// each request of a connection by itself, so that this decides what one that never reads makes us hold.
+pub(crate) const FRAME: usize = 16 * 1024;
+
 /// How much has passed of a body that comes in frames.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Passed {

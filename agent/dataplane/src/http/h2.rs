@@ -14,7 +14,7 @@ use h2::{
 };
 
 use self::arrival::{Arrival, Observed};
-use super::{LIMITS, downstream::Downstream};
+use super::{LIMITS, downstream::Downstream, frames::FRAME};
 use crate::{
     connection::Connection,
     tcp,
@@ -28,8 +28,6 @@ const MAX_STREAMS: u32 = 1024;
 /// make us hold.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes of answers to one connection that wait for the client, beside those of the endpoint's own connection.
-const SEND_BUFFER: usize = 256 * 1024;
 /// Heads of one connection's requests under way, counted as [`head_size`] does: a thousand of 4 KiB.
 const HEADS: usize = 4 * 1024 * 1024;
 /// Requests that a client may take back before they were answered. When it has taken back as many, and more than half
@@ -94,7 +92,7 @@ fn settings() -> server::Builder {
         .max_header_list_size(LIMITS.head_bytes as u32)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(FRAME);
     builder
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     exchange::Sent,
-    frames::poll_room,
+    frames::{FRAME, poll_room},
     grpc_web::{NotBase64, Unbase64},
     kept::{Kept, Room},
     messages::Messages,
@@ -206,8 +206,9 @@ impl Pump {
         if self.ended {
             return Ok(Bytes::new());
         }
-        let decoded = self.decoder.decode(buffer.filled()).map_err(PumpError::Body)?;
-        let data = Bytes::copy_from_slice(&buffer.filled()[decoded.data]);
+        let filled = buffer.filled();
+        let decoded = self.decoder.decode(&filled[..filled.len().min(FRAME)]).map_err(PumpError::Body)?;
+        let data = Bytes::copy_from_slice(&filled[decoded.data]);
         buffer.consume(decoded.consumed);
         self.ended = decoded.done;
         let Some(text) = &mut self.unbase64 else {

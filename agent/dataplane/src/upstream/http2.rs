@@ -54,8 +54,8 @@ impl Sharing {
         self.streams * self.stream_window
     }
 }
-/// Bytes of requests that wait for the endpoint, per connection.
-const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes of a request that wait in the codec for the endpoint before more is asked for; it counts for each by itself.
+const SEND_BUFFER: usize = 16 * 1024;
 /// Size of an answer's head, Envoy's default.
 const MAX_HEADER_LIST: u32 = 60 * 1024;
 

@@ -34,3 +34,4 @@ mod strict;
 mod support;
 mod tls;
 mod tunnel;
+mod unread_answers;

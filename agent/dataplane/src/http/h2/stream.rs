@@ -72,8 +72,8 @@ pub(super) async fn serve(
     let changes = answer.as_deref();
     let mut stream = Stream { connection, respond, start, method, grpc, grpc_web, changes, line: &mut line };
     let outcome = match action {
-        Action::Reply(reply) => stream.reply(&reply),
-        Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)),
+        Action::Reply(reply) => stream.reply(&reply).await,
+        Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)).await,
         Action::Forward(forwarding) => {
             let mut upload = FramePump::new(body, length);
             if grpc_web.is_some_and(|web| web.asks_in_text) {
@@ -155,7 +155,7 @@ impl Stream<'_> {
             }
             Err(Unanswered { reply, end, transport_failure }) => {
                 let outcome = match reply {
-                    Some(reply) => self.reply(&reply),
+                    Some(reply) => self.reply(&reply).await,
                     None => Outcome::reply(&LocalReply::CLIENT_GONE, self.method),
                 };
                 Outcome { transport_failure, ..outcome.at(forward.lease(), end) }
@@ -270,7 +270,7 @@ impl Stream<'_> {
     }
 
     /// An answer of our own.
-    fn reply(&mut self, reply: &LocalReply<'_>) -> Outcome<'static> {
+    async fn reply(&mut self, reply: &LocalReply<'_>) -> Outcome<'static> {
         self.connection.worker().count(|counts| counts.local_replies += 1);
         let reply = match self.grpc_web {
             Some(_) => reply.for_grpc_web(),
@@ -280,12 +280,16 @@ impl Stream<'_> {
         let head = local_head(&reply, &fields);
         let body = if self.method == Method::Head { "" } else { reply.sent_body() };
         record_answer(self.connection, self.line, field_in(head.headers()));
+        let outcome = Outcome::reply(&reply, self.method);
         // When the client is gone nobody reads it.
-        if let Ok(mut to) = self.respond.send_response(head, body.is_empty())
-            && !body.is_empty()
-        {
-            _ = to.send_data(Bytes::copy_from_slice(body.as_bytes()), true);
+        let Ok(mut to) = self.respond.send_response(head, body.is_empty()) else { return outcome };
+        match self.send_body(&mut to, body.as_bytes()).await {
+            Ok(()) => outcome,
+            Err((error, sent)) => {
+                to.send_reset(h2::Reason::CANCEL);
+                let Outcome { flags, details, .. } = body_outcome(Err(error));
+                Outcome { flags, details, sent, ..outcome }
+            }
         }
-        Outcome::reply(&reply, self.method)
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::http::{
     exchange::{Http1Exchange, Http2Exchange, Uplink},
-    frames::{FramePump, Passed},
+    frames::{FRAME, FramePump, Passed, poll_room},
     grpc_web::GrpcWeb,
     pump::{Pump, PumpError},
     record_trailers, wants_trailers,
@@ -68,6 +68,33 @@ impl Stream<'_> {
             record_trailers(self.connection, self.line, field_in(trailers));
         }
         moved
+    }
+
+    /// Sends a body of our own as the client makes room for it: what it does not take is not held for it.
+    ///
+    /// # Errors
+    /// The client does not take it; with how much it took.
+    pub(super) async fn send_body(
+        &self,
+        client: &mut SendStream<Bytes>,
+        body: &[u8],
+    ) -> Result<(), (PumpError, u64)> {
+        let (mut pieces, mut sent) = (body.chunks(FRAME).peekable(), 0);
+        let mut patience = Patience::new(self.connection.worker());
+        let sending = poll_fn(|cx| {
+            while let Some(piece) = pieces.peek() {
+                match poll_room(cx, client) {
+                    Poll::Ready(room) => room?,
+                    Poll::Pending => return patience.poll_spent(cx, sent).map(Err),
+                }
+                sent += piece.len() as u64;
+                let data = Bytes::copy_from_slice(piece);
+                pieces.next();
+                client.send_data(data, pieces.peek().is_none()).map_err(|_| PumpError::Write)?;
+            }
+            Poll::Ready(Ok(()))
+        });
+        sending.await.map_err(|error| (error, sent))
     }
 
     /// Moves both bodies, each as fast as its own two sides allow, until the answer is through. `poll` tells of the
