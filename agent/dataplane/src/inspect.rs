@@ -37,6 +37,23 @@ const SILENCE: Duration = Duration::from_millis(50);
 /// goes elsewhere.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
+/// How long a client may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// Without having said anything.
+    pub(crate) silent: Duration,
+    /// Once it has begun what looks like a TLS record.
+    pub(crate) record: Duration,
+    /// Once it has begun what looks like a request line.
+    pub(crate) request_line: Duration,
+}
+
+impl Patience {
+    fn once_begun(self, first: &[u8]) -> Duration {
+        if first.first() == Some(&TLS_HANDSHAKE) { self.record } else { self.request_line }
+    }
+}
+
 /// Reads until the client's protocol is clear, or until the server has spoken first.
 ///
 /// After a short silence `dial` connects to where opaque bytes would go; whoever speaks first then decides. When
@@ -44,11 +61,11 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// bytes go nowhere no server could speak first, and a client may take its time.
 ///
 /// # Errors
-/// The client's connection failed, or nobody said anything for `patience`.
+/// The client's connection failed, or it took longer than `patience` allows.
 pub(crate) async fn inspect<S, E, D>(
     stream: &mut S,
     pool: &Rc<BufferPool>,
-    (deadline, patience): (&Deadline, Duration),
+    (deadline, patience): (&Deadline, Patience),
     dial: impl FnOnce() -> Option<D>,
 ) -> io::Result<Inspected<E>>
 where
@@ -58,19 +75,23 @@ where
 {
     let mut first = None;
     let early = RefCell::new(None);
-    let speech = match tokio::time::timeout(SILENCE, client_speech(stream, pool, &mut first)).await {
+    let speech = match tokio::time::timeout(SILENCE, client_speech(stream, pool, &mut first, |_| {})).await {
         Ok(speech) => speech?,
         Err(_) => {
             // In a box of its own: clients that speak first should not hold room for it.
             let dialling = dial().map(Box::pin);
+            let begun = |first: &[u8]| deadline.set(patience.once_begun(first));
             let either = async {
                 tokio::select! {
                     biased;
-                    speech = client_speech(stream, pool, &mut first) => speech,
+                    speech = client_speech(stream, pool, &mut first, begun) => speech,
                     () = server_speech(dialling, &early) => Ok(Speech::Opaque),
                 }
             };
-            deadline.idle_within(patience, pin!(either)).await.map_err(|_| io::ErrorKind::TimedOut)??
+            deadline
+                .idle_within(patience.silent, pin!(either))
+                .await
+                .map_err(|_| io::ErrorKind::TimedOut)??
         }
     };
     let (transport, application) = match speech {
@@ -122,12 +143,15 @@ pub(crate) async fn inspect_hello<S: Transport>(
 
 /// Reads until the bytes tell what they are; the end of the stream makes them opaque.
 ///
-/// A client that says nothing is waited for without a buffer.
+/// A client that says nothing is waited for without a buffer. `begun` is told once of the first bytes of one that has
+/// more to say.
 async fn client_speech<S: Transport>(
     stream: &mut S,
     pool: &Rc<BufferPool>,
     first: &mut Option<PooledBuffer>,
+    begun: impl FnOnce(&[u8]),
 ) -> io::Result<Speech> {
+    let mut begun = Some(begun);
     loop {
         if let Some(first) = first {
             if let Some(speech) = classify(first.filled()) {
@@ -135,6 +159,9 @@ async fn client_speech<S: Transport>(
             }
             if first.is_full() {
                 return Ok(Speech::Opaque);
+            }
+            if let Some(begun) = begun.take() {
+                begun(first.filled());
             }
         }
         if poll_fn(|cx| pool.poll_receive(cx, stream, first)).await? == 0 {

@@ -135,6 +135,18 @@ impl Deadline {
         })
     }
 
+    /// Awaits `future` for what is left of the time that [`Self::set`] gave, and leaves the deadline as it is: more may
+    /// have to come within the same time.
+    pub(crate) fn within_rest<F: Future + Unpin>(
+        &self,
+        mut future: F,
+    ) -> impl Future<Output = Result<F::Output, Elapsed>> {
+        poll_fn(move |cx| match Pin::new(&mut future).poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_elapsed(cx).map(Err),
+        })
+    }
+
     /// Like [`Self::within`], for a wait that a drain ends early: nothing is under way on the connection.
     pub(crate) fn idle_within<F: Future + Unpin>(
         &self,

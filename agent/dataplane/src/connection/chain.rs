@@ -24,7 +24,7 @@ use crate::{
     accept::Admitted,
     buffer::PooledBuffer,
     http::Downstream,
-    inspect::{Inspected, inspect},
+    inspect::{Inspected, Patience, inspect},
     origin::ForClient,
     proxy_protocol::{self, Header},
     tcp::{self, Dialled, Opaque},
@@ -177,5 +177,10 @@ async fn inspect_protocol(
         NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
     };
     let worker = connection.worker();
-    inspect(stream, &worker.buffers, (&connection.deadline, worker.patience()), dial).await
+    let patience = Patience {
+        silent: worker.patience(),
+        record: worker.settings.handshake_timeout,
+        request_line: worker.settings.head_timeout,
+    };
+    inspect(stream, &worker.buffers, (&connection.deadline, patience), dial).await
 }

@@ -29,6 +29,7 @@ mod outliers;
 mod overload;
 mod proxy_headers;
 mod retries;
+mod slow_clients;
 mod sni;
 mod strict;
 mod support;

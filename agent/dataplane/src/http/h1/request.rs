@@ -55,6 +55,8 @@ impl Session<'_> {
     /// Serves a request of which something has arrived.
     pub(super) async fn serve_request(&mut self) -> Next {
         let mut head_end = HeadEnd::default();
+        // One limit for all of the head, however it is cut to pieces.
+        self.connection.deadline.set(self.connection.worker().settings.head_timeout);
         loop {
             match self.await_head(&mut head_end).await {
                 Ok(()) => {}
@@ -95,7 +97,7 @@ impl Session<'_> {
             }
             Ok(())
         };
-        match self.connection.deadline.within(worker.settings.head_timeout, pin!(reading)).await {
+        match self.connection.deadline.within_rest(pin!(reading)).await {
             Ok(result) => result.map_err(|_| None),
             Err(Elapsed) => Err(Some(LocalReply::HEAD_TIMEOUT)),
         }
@@ -105,7 +107,11 @@ impl Session<'_> {
     async fn parse_ready<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
         let (start, mut delayed) = (Instant::now(), false);
         loop {
-            match self.parse(view, out, (start, delayed)) {
+            let parsed = self.parse(view, out, (start, delayed));
+            if !matches!(parsed, Parsed::Incomplete) {
+                self.connection.deadline.clear();
+            }
+            match parsed {
                 // Boxed: other requests should not hold room for it.
                 Parsed::Before(before) => Box::pin(before.happen(self.connection, &mut delayed)).await,
                 parsed => return parsed,
