@@ -144,14 +144,17 @@ fn part(operator: &Operator, max_length: Option<usize>) -> Part {
 }
 
 impl Part {
-    /// Whether the value holds a peer's bytes as they came. Of names in certificates and of what the network says they
-    /// are escaped already.
+    /// Whether the value holds a peer's bytes as they came, such as the names in its certificate that an error tells of.
     fn is_of_peer(&self) -> bool {
         matches!(
             self,
             Self::Field(..)
                 | Self::Operator(
                     Operator::RequestedServerName
+                        | Operator::ResponseCodeDetails
+                        | Operator::ConnectionTerminationDetails
+                        | Operator::DownstreamTransportFailureReason
+                        | Operator::UpstreamTransportFailureReason
                         | Operator::Certificate(
                             _,
                             CertificatePart::Uris | CertificatePart::Hosts | CertificatePart::Emails

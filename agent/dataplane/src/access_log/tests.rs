@@ -206,3 +206,21 @@ fn lines_arrive_at_the_output_and_a_stuck_output_loses_lines_instead_of_blocking
     }
     assert!((8..=10).contains(&log.lost_lines()), "{}", log.lost_lines());
 }
+
+#[test]
+fn what_tls_says_of_a_peer_stays_within_its_quotes() {
+    let reason = r#"TLS_error:_not_valid_for_name_"a\b""#;
+    let failed = Entry {
+        details: "upstream_reset_before_response_started{remote_connection_failure}",
+        transport_failure: Some(reason),
+        termination: reason,
+        ..entry(None)
+    };
+    let escaped = r#"TLS_error:_not_valid_for_name_\"a\\b\""#;
+    for operator in
+        ["UPSTREAM_TRANSPORT_FAILURE_REASON", "CONNECTION_TERMINATION_DETAILS", "RESPONSE_CODE_DETAILS"]
+    {
+        let line = written(&failed, &text(&format!("\"%{operator}%\" after")));
+        assert!(line.contains(escaped) && line.ends_with("\" after\n"), "{operator}: {line}");
+    }
+}
