@@ -78,6 +78,35 @@ fn served(proxy: &Proxy) {
     assert_eq!(proxy.connect().get("/").status(), "200");
 }
 
+/// Reads frames up to the head of an answer; its block.
+fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).unwrap();
+        if head[3] == HEADERS {
+            return payload;
+        }
+    }
+}
+
+#[test]
+fn the_path_for_all_of_a_server_is_for_options_only() {
+    // `:status: 400` and `:status: 200` of the static table.
+    for (method, status) in [(&b"\x82"[..], 0x8c), (b"\x02\x07OPTIONS", 0x88)] {
+        let upstream = Upstream::echoing_heads();
+        let proxy = Proxy::gateway(&[upstream.address]);
+        let mut stream = greeted(&proxy);
+        let asking = [method, b"\x86\x04\x01*\x41\x04test"].concat();
+        stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &asking)).unwrap();
+        let answer = head_of_answer(&mut stream);
+        assert!(answer.contains(&status), "{}", answer.escape_ascii());
+        assert_eq!(upstream.connections(), usize::from(status == 0x88));
+    }
+}
+
 #[test]
 fn continuations_without_end() {
     let upstream = Upstream::echoing_heads();

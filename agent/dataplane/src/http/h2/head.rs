@@ -32,7 +32,9 @@ impl<'p> Http2Head<'p> {
         let authority = head.authority();
         let fits_http1 = !authority.is_empty()
             && http1::is_valid_authority(authority.as_bytes())
-            && head.path_and_query().bytes().all(|byte| byte.is_ascii_graphic());
+            && head.path_and_query().bytes().all(|byte| byte.is_ascii_graphic())
+            // RFC 9113 §8.3.1.
+            && (head.path_and_query() != "*" || parts.method == ::http::Method::OPTIONS);
         match parts.headers.len() {
             0..=http1::MAX_HEADERS if fits_http1 && same_lengths(&parts.headers) => Ok(head),
             0..=http1::MAX_HEADERS => Err(LocalReply::BAD_REQUEST),
