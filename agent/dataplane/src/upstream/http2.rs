@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future, pending, poll_fn},
+    io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -123,13 +124,11 @@ impl Upstream {
     fn dial_http2(self: &Rc<Self>) -> Rc<Dialling> {
         let dialling = Rc::new(Dialling::default());
         *self.http2.dialling.borrow_mut() = Some(Rc::clone(&dialling));
-        let (upstream, waited_for) = (Rc::clone(self), Rc::clone(&dialling));
+        let task = DialTask { upstream: Rc::clone(self), waited_for: Rc::clone(&dialling) };
         spawn_local(async move {
-            let result = upstream.connect_http2().await;
-            let result = result.map(|shared| upstream.http2.open.borrow_mut().push(Rc::new(shared)));
-            upstream.http2.dialling.take();
-            waited_for.result.replace(Some(result));
-            waited_for.done.notify_waiters();
+            let result = task.upstream.connect_http2().await;
+            let result = result.map(|shared| task.upstream.http2.open.borrow_mut().push(Rc::new(shared)));
+            task.waited_for.result.replace(Some(result));
         });
         dialling
     }
@@ -310,6 +309,21 @@ impl Drop for Http2Stream {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.idle_since.set(Instant::now());
         self.connection.policy.notify_freed();
+    }
+}
+
+/// Tells who waits for a connection that it is there, or will never be: also when dialling has panicked.
+struct DialTask {
+    upstream: Rc<Upstream>,
+    waited_for: Rc<Dialling>,
+}
+
+impl Drop for DialTask {
+    fn drop(&mut self) {
+        self.upstream.http2.dialling.take();
+        let abandoned = || Err(ConnectError::Failed(io::ErrorKind::Interrupted.into()));
+        self.waited_for.result.borrow_mut().get_or_insert_with(abandoned);
+        self.waited_for.done.notify_waiters();
     }
 }
 
