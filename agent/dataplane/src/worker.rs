@@ -121,6 +121,12 @@ impl Worker {
         self.draining.get() != Draining::No
     }
 
+    /// How long a connection may be idle between two requests. A drain leaves it time for one that is on its way: the
+    /// answer before has said that there may be another.
+    pub(crate) fn keep_alive(&self) -> Duration {
+        if self.is_draining() { DRAINING_PATIENCE } else { self.settings.keep_alive }
+    }
+
     /// How long a connection that has not asked anything yet may stay that way.
     pub(crate) fn patience(&self) -> Duration {
         match self.draining.get() {

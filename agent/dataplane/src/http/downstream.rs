@@ -74,15 +74,12 @@ impl Downstream {
         }
         *received = None;
         let worker = connection.worker();
-        if worker.is_draining() {
-            return None;
-        }
         let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
             // What has arrived by now is still looked at.
             Poll::Pending if !connection.is_served() => Poll::Ready(Ok(0)),
             polled => polled,
         });
-        let received = connection.deadline.idle_within(worker.settings.keep_alive, receive).await;
+        let received = connection.deadline.idle_within(worker.keep_alive(), receive).await;
         // The end of the stream is the usual end of a connection.
         (received.ok()?.ok()? > 0).then_some(())
     }

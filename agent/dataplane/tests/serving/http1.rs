@@ -329,6 +329,37 @@ fn draining_closes_idle_connections_and_lets_running_requests_finish() {
 }
 
 #[test]
+fn a_drain_within_an_answer_leaves_time_for_the_request_behind_it() {
+    let (half, halfway) = std::sync::mpsc::channel();
+    let upstream = Upstream::start(move |mut client| {
+        while let Some(head) = client.request_head() {
+            client.send(&OLD[..OLD.len() - 1]);
+            if head.starts_with("GET /first") {
+                half.send(()).unwrap();
+                thread::sleep(Duration::from_millis(500));
+            }
+            client.send(&OLD[OLD.len() - 1..]);
+        }
+    });
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut client = proxy.connect();
+    client.send("GET /first HTTP/1.1\r\nhost: test\r\n\r\n");
+    let asking = thread::spawn(move || {
+        let first = client.answer();
+        thread::sleep(Duration::from_millis(200));
+        let second = client.get("/second");
+        assert!(client.rest().is_empty());
+        (first, second)
+    });
+    halfway.recv().unwrap();
+    thread::sleep(Duration::from_millis(100));
+    assert!(proxy.runtime.block_on(proxy.plane.drain(within(5))));
+    let (first, second) = asking.join().unwrap();
+    assert_eq!((first.field("connection"), first.text()), (None, "old"));
+    assert_eq!((second.field("connection"), second.text()), (Some("close"), "old"));
+}
+
+#[test]
 fn connections_over_the_limit_are_closed_at_once() {
     let upstream = Upstream::echoing_heads();
     let settings = Settings { max_connections: 1, ..Settings::default() };
