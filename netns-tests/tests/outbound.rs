@@ -106,6 +106,30 @@ fn a_service_answers_to_each_of_its_names() -> Result<()> {
     Ok(())
 }
 
+/// `loadBalancer.simple: PASSTHROUGH`: the Host chooses the service, and the caller the address.
+#[test]
+fn calls_go_where_they_were_going_where_the_rule_says_so() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, one, two) = (network.pod("client")?, network.pod("one")?, network.pod("two")?);
+    let _apps = (one.http_app("one", 80)?, two.http_app("two", 80)?);
+    client.intercept()?;
+    let service = Service::new("reviews", REVIEWS, 80).endpoint(one.ip()).yaml();
+    for (simple, app) in [("ROUND_ROBIN", "one"), ("PASSTHROUGH", "two")] {
+        let rule = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+             metadata: {{name: reviews, namespace: default}}\n\
+             spec: {{host: reviews, trafficPolicy: {{loadBalancer: {{simple: {simple}}}}}}}\n"
+        );
+        let setup = AgentSetup::sidecar().labels("app=client").file("reviews.yaml", service.clone());
+        let agent = setup.file("rule.yaml", rule).start(&client)?;
+        client.get(two.at(80), "reviews", &format!("/{simple}"))?.expect_app(app).context(simple)?;
+        let of_service = "outbound|80||reviews.default.svc.cluster.local";
+        agent.access_log_line_with(&[&format!("/{simple} "), of_service])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn tls_to_elsewhere_passes_a_port_on_which_some_service_speaks_http() -> Result<()> {
     needs_root!();
