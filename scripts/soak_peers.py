@@ -87,6 +87,7 @@ async def serve():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", methods),))
         server.add_insecure_port(f"0.0.0.0:{GRPC}")
         await server.start()
+    print("serving", flush=True)
     await asyncio.Event().wait()
 
 
