@@ -266,18 +266,16 @@ fn connections_stay_with_their_endpoints_when_there_is_no_time_for_another_try()
         Upstream::start(|mut client| {
             let port = client.0.local_addr().unwrap().port();
             while let Some(head) = client.request_head() {
-                if head.starts_with("GET /busy") {
-                    thread::sleep(Duration::from_millis(60));
-                    client.send(UNAVAILABLE);
-                } else {
-                    client.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{port:05}"));
-                }
+                match head.starts_with("GET /busy") {
+                    true => client.send(UNAVAILABLE),
+                    false => client.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{port:05}")),
+                };
             }
         })
     };
     let (a, b) = (endpoint(), endpoint());
-    let policy = RetryPolicy { backoff: Duration::from_secs(60), ..policy(2, &[], &[503]) };
-    let (timeout, retries) = (Some(Duration::from_millis(100)), Some(Arc::new(policy)));
+    let policy = RetryPolicy { backoff: Duration::from_secs(3600), ..policy(2, &[], &[503]) };
+    let (timeout, retries) = (Some(Duration::from_secs(5)), Some(Arc::new(policy)));
     let busy = Forward { timeout, retries, ..to_cluster(Some(0)).into() };
     let mut told = route(PathMatch::Any, RouteAction::Forward(to_cluster(Some(0)).into()));
     let response = edits(&[], &[("x-upstream", "%UPSTREAM_REMOTE_ADDRESS%")], &[]);
