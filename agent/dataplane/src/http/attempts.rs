@@ -14,7 +14,7 @@ use self::{
 };
 use super::{
     Method, Outcome,
-    exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, UpstreamVersion},
+    exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, UpstreamVersion, while_wanted},
     head::{ATTEMPT_COUNT, AnswerHead, EXPECTED_TIMEOUT},
     pump::PumpError,
     retry::{self, Reached},
@@ -161,7 +161,9 @@ impl<'a> Attempts<'a> {
                 Ok((exchange, answer, false)) => return Ok((exchange, answer)),
                 Ok((exchange, answer, true)) => {
                     let spared = self.spares(request.method);
-                    if spared || !self.prepare(lease, request, body, Reached::Endpoint).await {
+                    let again = !spared
+                        && self.prepare(lease, request, body, Reached::Endpoint).await.map_err(gone(&end))?;
+                    if !again {
                         return Ok((exchange, answer));
                     }
                 }
@@ -170,7 +172,10 @@ impl<'a> Attempts<'a> {
                         self.policy.as_ref().is_some_and(|policy| retry::covers_failure(policy, &broken));
                     let reached = Reached::of(&broken);
                     let spared = reached == Reached::Endpoint && self.spares(request.method);
-                    if spared || !(covered && self.prepare(lease, request, body, reached).await) {
+                    let again = covered
+                        && !spared
+                        && self.prepare(lease, request, body, reached).await.map_err(gone(&end))?;
+                    if !again {
                         let unanswered = Unanswered::new(&broken, end);
                         return Err(if self.again > 0 { unanswered.retried() } else { unanswered });
                     }
@@ -193,7 +198,8 @@ impl<'a> Attempts<'a> {
     ) -> Result<(Exchange, T, bool), Broken> {
         let (policy, grpc) = (self.policy.clone(), self.grpc);
         let done = Cell::new(body.is_done());
-        let link = self.clock.limit(&done, pin!(Link::acquire(lease, request.version()))).await?;
+        let acquiring = pin!(Link::acquire(lease, request.version()));
+        let link = self.clock.limit(&done, pin!(while_wanted(body, acquiring))).await??;
         let mut exchange = Exchange::new(
             link.map_err(|error| {
                 tracing::debug!(upstream = %lease.address, %error, "cannot connect");
@@ -234,21 +240,24 @@ impl<'a> Attempts<'a> {
 
     /// Gets ready for another try, if there is to be one: not when all are used up, or too many are under way in the
     /// cluster, or the body is lost, or time is up.
+    ///
+    /// # Errors
+    /// Nobody waits for an answer any more.
     async fn prepare(
         &mut self,
         lease: &mut Lease,
         request: &mut Outgoing<'_>,
         body: &mut impl RequestBody,
         reached: Reached,
-    ) -> bool {
-        let Some(policy) = self.policy.clone() else { return false };
+    ) -> Result<bool, Broken> {
+        let Some(policy) = self.policy.clone() else { return Ok(false) };
         if self.again >= policy.attempts {
             self.unretried = if policy.attempts > 0 { "URX" } else { "" };
-            return false;
+            return Ok(false);
         }
         let Ok(place) = self.view.admit_retry(request.cluster, reached == Reached::Endpoint) else {
             self.unretried = "UO";
-            return false;
+            return Ok(false);
         };
         let unconnected = reached == Reached::Nobody;
         let (another, is_fresh) = self.another(lease, (&policy, request.cluster), unconnected);
@@ -259,7 +268,7 @@ impl<'a> Attempts<'a> {
         };
         let in_time = self.clock.ends.is_none_or(|ends| Instant::now() + pause < ends) || pause.is_zero();
         if !(in_time && body.rewind()) {
-            return false;
+            return Ok(false);
         }
         // The answer there is goes to the client unless there is another try: until that is certain the lease is of
         // the endpoint that gave it.
@@ -268,14 +277,14 @@ impl<'a> Attempts<'a> {
             lease.move_to(another);
         }
         if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+            while_wanted(body, pin!(tokio::time::sleep(pause))).await?;
         }
         request.replace_number(ATTEMPT_COUNT, (self.again + 1).into());
         if let Some(left) = self.clock.left() {
             request.replace_number(EXPECTED_TIMEOUT, left);
         }
         self.place = place;
-        true
+        Ok(true)
     }
 
     /// The endpoint of the next try, if that is to be another: one not tried yet, if there is one. Consistent hashing
@@ -309,6 +318,12 @@ impl<'a> Attempts<'a> {
         let is_fresh = untried.as_ref().is_some_and(|untried| !self.tried.contains(&untried.address));
         (untried.or_else(|| self.view.pick(cluster, origin, choice())), is_fresh)
     }
+}
+
+/// The client has left after a try that had this end.
+fn gone(end: &Option<Rc<OwnEnd>>) -> impl Fn(Broken) -> Unanswered {
+    let end = end.clone();
+    move |broken| Unanswered::new(&broken, end.clone())
 }
 
 /// Awaits bodies on their way until `deadline`.

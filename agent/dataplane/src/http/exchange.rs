@@ -8,7 +8,7 @@ mod interim;
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
 };
@@ -102,6 +102,10 @@ pub(super) trait RequestBody {
     /// The client failed or broke its framing. An endpoint that stops reading is not an error: it may have answered.
     fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>>;
 
+    /// Ready when nobody waits for an answer any more: the client has left, or has been silent for too long in the middle
+    /// of the body. For while there is nowhere to send to.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<PumpError>;
+
     /// Whether all of it is with the endpoint.
     fn is_done(&self) -> bool;
 
@@ -111,6 +115,19 @@ pub(super) trait RequestBody {
 
     /// What has been sent, if it was kept.
     fn sent(&self) -> Sent<'_>;
+}
+
+/// Awaits something that a request needs, for as long as somebody waits for its answer. Borrows the future, which is
+/// large: who makes it has room for it anyway.
+pub(super) async fn while_wanted<F: Future>(
+    body: &mut impl RequestBody,
+    mut future: Pin<&mut F>,
+) -> Result<F::Output, Broken> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => body.poll_gone(cx).map(|gone| Err(gone.into())),
+    })
+    .await
 }
 
 /// What has been sent of a request's body.
@@ -222,7 +239,7 @@ impl Exchange {
         if !(harmless && body.rewind()) {
             return result;
         }
-        self.reconnect(lease).await.map_err(Broken::Connect)?;
+        while_wanted(body, pin!(self.reconnect(lease))).await?.map_err(Broken::Connect)?;
         self.send(request, lease, (body, true), take).await
     }
 
@@ -244,9 +261,9 @@ impl Exchange {
         lease.count_request();
         match (&mut *self, &request.head) {
             (Self::Http1(exchange), OutgoingHead::Http1(head)) => {
-                exchange.send(head).await;
+                exchange.write(Some(head), body).await?;
                 if again {
-                    exchange.send(body.sent().bytes).await;
+                    exchange.write(None, body).await?;
                 }
             }
             (Self::Http2(exchange), OutgoingHead::Http2(head)) => {

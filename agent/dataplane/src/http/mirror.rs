@@ -222,6 +222,10 @@ impl RequestBody for Body {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<PumpError> {
+        Poll::Pending
+    }
+
     fn is_done(&self) -> bool {
         self.done
     }

@@ -12,6 +12,7 @@ mod dns;
 mod dynamic_names;
 mod envoy;
 mod floods;
+mod gone_clients;
 mod grpc_calls;
 mod grpc_web;
 mod handshakes;

@@ -45,6 +45,10 @@ impl<B: RequestBody> RequestBody for Watched<'_, B> {
         sent
     }
 
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<PumpError> {
+        self.body.poll_gone(cx)
+    }
+
     fn is_done(&self) -> bool {
         self.body.is_done()
     }

@@ -2,12 +2,13 @@
 
 use std::{
     future::poll_fn,
+    pin::Pin,
     rc::Rc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
 };
 
 use ::http1::{HeadEnd, HeaderSlots};
-use tokio::io::AsyncWriteExt;
+use tokio::io::AsyncWrite;
 
 use super::{Broken, RequestBody, Uplink, interim::Interim};
 use crate::{
@@ -29,9 +30,13 @@ impl Http1Exchange {
         Self { upstream, answered: None, interim: Interim::default(), pool: Rc::clone(pool) }
     }
 
-    pub(super) async fn send(&mut self, head: &[u8]) {
-        // An endpoint that stops reading may have answered; what reading says counts.
-        _ = self.upstream.stream.write_all(head).await;
+    /// Writes a request's head, or else what has been sent of its body before, while its client waits.
+    pub(super) async fn write(
+        &mut self,
+        head: Option<&[u8]>,
+        body: &mut impl RequestBody,
+    ) -> Result<(), Broken> {
+        write_while_wanted(&mut self.upstream.stream, head, body).await
     }
 
     pub(super) async fn next_head<T>(
@@ -97,6 +102,91 @@ impl Http1Exchange {
     pub(in crate::http) fn release(self, lease: &Lease) {
         if self.answered.is_none_or(|answered| answered.is_empty()) {
             lease.give_back(self.upstream);
+        }
+    }
+}
+
+async fn write_while_wanted(
+    stream: &mut (impl AsyncWrite + Unpin),
+    head: Option<&[u8]>,
+    body: &mut impl RequestBody,
+) -> Result<(), Broken> {
+    let mut written = 0;
+    poll_fn(|cx| {
+        let left = &head.unwrap_or_else(|| body.sent().bytes)[written..];
+        match poll_write_all(cx, stream, left, &mut written) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => body.poll_gone(cx).map(|gone| Err(gone.into())),
+        }
+    })
+    .await
+}
+
+/// Writes what is left and adds to `written`. An endpoint that stops reading may have answered; what reading says counts.
+fn poll_write_all(
+    cx: &mut Context<'_>,
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut left: &[u8],
+    written: &mut usize,
+) -> Poll<()> {
+    while !left.is_empty() {
+        let Ok(n @ 1..) = ready!(Pin::new(&mut *stream).poll_write(cx, left)) else { return Poll::Ready(()) };
+        left = &left[n..];
+        *written += n;
+    }
+    Pin::new(stream).poll_flush(cx).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+    use crate::http::{exchange::Sent, pump::PumpError};
+
+    /// A body of which some has been sent, and whether its client is still there.
+    struct Body {
+        sent: Vec<u8>,
+        gone: bool,
+    }
+
+    impl RequestBody for Body {
+        fn poll_send(&mut self, _: &mut Context<'_>, _: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+            Poll::Pending
+        }
+
+        fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<PumpError> {
+            if self.gone { Poll::Ready(PumpError::Read) } else { Poll::Pending }
+        }
+
+        fn is_done(&self) -> bool {
+            false
+        }
+
+        fn rewind(&mut self) -> bool {
+            true
+        }
+
+        fn sent(&self) -> Sent<'_> {
+            Sent { bytes: &self.sent, trailers: None, ended: false }
+        }
+    }
+
+    /// What came of writing to an endpoint that takes so many bytes and reads none.
+    fn written(room: usize, head: Option<&[u8]>, gone: bool) -> Poll<Result<(), bool>> {
+        let (mut stream, _endpoint) = tokio::io::duplex(room);
+        let mut body = Body { sent: vec![1; 1000], gone };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let writing = std::pin::pin!(write_while_wanted(&mut stream, head, &mut body));
+        writing.poll(&mut cx).map_err(|broken| matches!(broken, Broken::Downstream))
+    }
+
+    #[test]
+    fn writing_to_an_endpoint_that_does_not_read_ends_with_the_client() {
+        for head in [Some(&[1; 1000][..]), None] {
+            assert_eq!(written(1000, head, false), Poll::Ready(Ok(())));
+            assert_eq!(written(999, head, false), Poll::Pending);
+            assert_eq!(written(999, head, true), Poll::Ready(Err(true)));
         }
     }
 }

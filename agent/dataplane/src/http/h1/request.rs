@@ -1,6 +1,12 @@
 //! One HTTP/1 request, from its first bytes to what is to be done with it.
 
-use std::{future::poll_fn, io, pin::pin, time::Instant};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    task::{Poll, ready},
+    time::Instant,
+};
 
 use http1::{BodyLength, HeadEnd, HeaderSlots, Version};
 use snapshot::Normalized;
@@ -112,10 +118,50 @@ impl Session<'_> {
                 self.connection.deadline.clear();
             }
             match parsed {
-                // Boxed: other requests should not hold room for it.
-                Parsed::Before(before) => Box::pin(before.happen(self.connection, &mut delayed)).await,
+                Parsed::Before(before) => {
+                    // Boxed: other requests should not hold room for it.
+                    let happening = Box::pin(before.happen(self.connection, &mut delayed));
+                    if self.is_gone_while(happening).await {
+                        return self.without_client(view, out, (start, delayed));
+                    }
+                }
                 parsed => return parsed,
             }
+        }
+    }
+
+    /// Awaits `future`; whether the client has left before it was ready. What it sends meanwhile is kept.
+    async fn is_gone_while(&mut self, mut future: Pin<Box<impl Future<Output = ()>>>) -> bool {
+        let (received, stream) = (&mut *self.received, &mut *self.stream);
+        poll_fn(|cx| {
+            if future.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            while let Some(received) = received.as_mut().filter(|received| !received.is_full()) {
+                match ready!(received.poll_fill(cx, stream)) {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) => return Poll::Ready(true),
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The request of a client that has left: for the log, not for an endpoint.
+    fn without_client<'v>(
+        &mut self,
+        view: &'v View,
+        out: &mut Vec<u8>,
+        begun: (Instant, bool),
+    ) -> Parsed<'v> {
+        match self.parse(view, out, begun) {
+            Parsed::Request(mut request) => {
+                request.routed.action = Action::Reply(LocalReply::CLIENT_GONE);
+                request.keep_alive = false;
+                Parsed::Request(request)
+            }
+            parsed => parsed,
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Sending<'s> {
 impl RequestBody for Sending<'_> {
     fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
         let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
-            return self.poll_gone(cx);
+            return self.watch(cx);
         };
         let (before, received) = (self.pump.data, (received, self.pool));
         let moved = match to {
@@ -49,6 +49,24 @@ impl RequestBody for Sending<'_> {
             }
             result => Poll::Ready(result),
         }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<PumpError> {
+        let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
+            return match self.watch(cx) {
+                Poll::Ready(Err(gone)) => Poll::Ready(gone),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            };
+        };
+        // What comes of the body waits in the buffer.
+        while !received.is_full() {
+            match received.poll_fill(cx, self.stream) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(PumpError::Read),
+                Poll::Pending => break,
+            }
+        }
+        self.deadline.poll_elapsed(cx).map(|_| PumpError::Idle)
     }
 
     fn is_done(&self) -> bool {
@@ -91,7 +109,7 @@ impl Sending<'_> {
 
     /// Watches a client that has said everything, so that one that leaves does not hold an endpoint until it answers.
     /// Closing its side counts as leaving, as it does in Envoy; the beginning of a next request is kept.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
         if self.received.as_ref().is_some_and(|received| !received.is_empty()) {
             return Poll::Ready(Ok(()));
         }

@@ -55,6 +55,10 @@ impl RequestBody for Sending<'_> {
         if moved.is_pending() { self.patience.poll_spent(cx, self.upload.data).map(Err) } else { moved }
     }
 
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<PumpError> {
+        self.respond.poll_reset(cx).map(|_| PumpError::Read)
+    }
+
     fn is_done(&self) -> bool {
         self.upload.is_done()
     }
