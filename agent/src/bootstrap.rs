@@ -157,7 +157,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
     Ok(Settings {
         workers: options.workers,
         max_connections,
-        overload: Overload::new(options.max_connections),
+        overload: Overload::new(mesh.connection_limit.beside(options.max_connections)),
         access_log,
         inbound_capture: inbound_capture(options, mesh),
         gateway_proxy_protocol: mesh.gateway_proxy_protocol,

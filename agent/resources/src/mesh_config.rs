@@ -1,5 +1,6 @@
 //! Istio's mesh-wide settings, as far as one proxy needs them.
 
+mod connection_limit;
 mod default_traffic_policy;
 mod forward_client_cert;
 mod proxy_config;
@@ -17,6 +18,7 @@ use crate::{
     yaml::Node,
 };
 
+pub use connection_limit::ConnectionLimit;
 pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use forward_client_cert::ForwardClientCertDetails;
 pub use proxy_config::ProxyConfig;
@@ -55,6 +57,8 @@ pub struct MeshConfig {
     pub gateway_trusted_proxies: u32,
     /// `defaultConfig.gatewayTopology.forwardClientCertDetails`, for gateways.
     pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
+    /// Connections from clients that a proxy may have (`defaultConfig`).
+    pub connection_limit: ConnectionLimit,
     /// `defaultConfig.proxyHeaders`.
     pub proxy_headers: ProxyHeaders,
     /// `enableAutoMtls`; absent means yes.

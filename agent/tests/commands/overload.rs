@@ -53,7 +53,14 @@ fn a_process_without_a_limit_serves() {
 
 #[test]
 fn connections_are_limited_over_all_workers() {
-    let (_running, port, _log) = gateway(&[("ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS", "2")]);
+    const VARIABLE: &str = "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS";
+    let written = r#"{"connectionSettings":{"globalDownstreamConnectionLimit":2}}"#;
+    two_connections_are_served(&[(VARIABLE, "2")]);
+    two_connections_are_served(&[(VARIABLE, "1"), ("PROXY_CONFIG", written)]);
+}
+
+fn two_connections_are_served(variables: &[(&str, &str)]) {
+    let (_running, port, _log) = gateway(variables);
     let open = [served(port).unwrap(), served(port).unwrap()];
     assert!((0..5).all(|_| served(port).is_none()));
     drop(open);
