@@ -116,7 +116,11 @@ fn servers_that_cannot_serve_say_why_and_answer_with_an_alert() {
         ),
         ("curves", with("ecdhCurves: [P-521]"), "ecdhCurves: leaves no curve that is spoken here"),
         ("no-secret", credential("nobody"), "credentialName: there is no such Secret in namespace `default`"),
-        ("mixed", credential("mixed"), "credentialName: cannot be used: key does not match certificate"),
+        (
+            "mixed",
+            credential("mixed"),
+            "credentialName: Secret default/mixed cannot be used: key does not match certificate",
+        ),
         ("keyless", credential("keyless"), "Secret default/keyless holds no certificate and key: "),
         (
             "locked",

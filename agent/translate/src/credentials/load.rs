@@ -154,7 +154,10 @@ impl<'c> Loader<'c> {
             return Ok(certificate);
         }
         let checked = (self.credentials.check_certificate)(&certificate);
-        checked.map_err(|reason| cannot_be_used(source.field(), &reason, source.shown()))?;
+        checked.map_err(|reason| match source {
+            CredentialSource::Secret(name, field) => self.secret_cannot_be_used(name, field, &reason),
+            _ => cannot_be_used(source.field(), &reason, source.shown(), "replace the files"),
+        })?;
         Ok(certificate)
     }
 
@@ -176,7 +179,16 @@ impl<'c> Loader<'c> {
             return Ok(bundle);
         }
         let checked = (self.credentials.check_authority)(&bundle);
-        checked.map_err(|reason| cannot_be_used(source.field(), &reason, source.shown()))?;
+        checked.map_err(|reason| match source {
+            AuthoritySource::Secret(name, field) => self.secret_cannot_be_used(name, field, &reason),
+            AuthoritySource::BesideSecret(..) => cannot_be_used(
+                source.field(),
+                &reason,
+                source.shown(),
+                "correct the Secret that holds the CA certificates",
+            ),
+            _ => cannot_be_used(source.field(), &reason, source.shown(), "replace the files"),
+        })?;
         Ok(bundle)
     }
 
@@ -265,6 +277,12 @@ impl<'c> Loader<'c> {
         Unusable::invalid(field, problem.restated(message))
     }
 
+    /// The field that names the Secret is right: what is in it is not.
+    fn secret_cannot_be_used(&self, secret: &str, field: &'static str, reason: &str) -> Unusable {
+        let message = format!("Secret {}/{secret} cannot be used: {reason}", self.namespace);
+        Unusable::invalid(field, Problem::new(message).remedy("correct the Secret"))
+    }
+
     fn file(&self, path: &str, field: &'static str) -> Result<&'c [u8], Unusable> {
         let read = |files: &'c CertificateFiles| files.get(path);
         let known = self.credentials.files.map_or(Err("nobody has looked"), read);
@@ -306,9 +324,9 @@ const PRIVATE_KEY: &str = "privateKey";
 const CA_CERTIFICATES: &str = "caCertificates";
 const CA_CRL: &str = "caCrl";
 
-fn cannot_be_used(field: &'static str, reason: &str, found: String) -> Unusable {
+fn cannot_be_used(field: &'static str, reason: &str, found: String, remedy: &'static str) -> Unusable {
     let problem = Problem::new(format!("cannot be used: {reason}")).found(found);
-    Unusable::invalid(field, problem.remedy("replace it"))
+    Unusable::invalid(field, problem.remedy(remedy))
 }
 
 /// Certificate chain and key of a Secret: `cert` and `key` before `tls.crt` and `tls.key`, as Istio looks for them.
