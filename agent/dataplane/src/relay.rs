@@ -46,7 +46,7 @@ pub(crate) struct Limits {
 /// Relays until both sides have closed, one side fails, or a limit is reached. `deadline` is the connection's own.
 ///
 /// `first` holds bytes of the client that were read before the upstream was known. The counts are right also when an
-/// error ended the relay.
+/// error ended the relay. When one side was cut off, the other is to be dropped next, and is reset then.
 pub(crate) async fn relay<D: Transport, U: Transport>(
     downstream: &mut D,
     upstream: &mut U,
@@ -67,6 +67,7 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
                 return Poll::Ready(Err(RelayError::Downstream(error)));
             }
             Poll::Ready(Err(CopyError::Write(error))) => {
+                down.cut = may_be_cut(&error);
                 Poll::Ready(_ = failed.insert(RelayError::Upstream(error)))
             }
             done => done.map(|_| ()),
@@ -74,6 +75,7 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
         let receiving = match down.poll(cx, worker, upstream, downstream) {
             Poll::Ready(Err(CopyError::Read(error))) => return Poll::Ready(Err(RelayError::Upstream(error))),
             Poll::Ready(Err(CopyError::Write(error))) => {
+                up.cut = may_be_cut(&error);
                 Poll::Ready(_ = failed.insert(RelayError::Downstream(error)))
             }
             done => done.map(|_| ()),
@@ -91,7 +93,19 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
     })
     .await;
     deadline.clear();
+    match &result {
+        Err(RelayError::Downstream(error)) if may_be_cut(error) => upstream.reset_on_close(),
+        Err(RelayError::Upstream(error)) if may_be_cut(error) => downstream.reset_on_close(),
+        _ => {}
+    }
     (Transferred { received: up.bytes, sent: down.bytes }, result)
+}
+
+/// Whether the side that failed may have had more to say, so that the other must not take what it got for the whole.
+///
+/// A connection that was reset after its peer had ended its side breaks as a pipe does: everything was said.
+fn may_be_cut(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::BrokenPipe
 }
 
 fn expiry(worker: &Worker, limit: Duration) -> Registered {

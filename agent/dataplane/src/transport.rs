@@ -29,6 +29,10 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
     fn as_tcp(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// Has the connection end with a reset when it is dropped, and not as if everything had been said. What waits to be
+    /// sent is lost.
+    fn reset_on_close(&self);
 }
 
 impl Transport for TcpStream {
@@ -38,6 +42,11 @@ impl Transport for TcpStream {
 
     fn as_tcp(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    fn reset_on_close(&self) {
+        // It fails only for a connection that has ended already.
+        _ = self.set_zero_linger();
     }
 }
 
@@ -60,6 +69,10 @@ impl<S: Transport> Transport for Prefixed<S> {
             Some(first) if !first.is_empty() => Poll::Ready(Ok(())),
             _ => self.stream.poll_readable(cx),
         }
+    }
+
+    fn reset_on_close(&self) {
+        self.stream.reset_on_close();
     }
 }
 

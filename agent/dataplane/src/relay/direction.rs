@@ -34,6 +34,8 @@ pub(super) struct Direction {
     pipe: Option<LentPipe>,
     /// How much came in large pieces lately.
     bulk: usize,
+    /// The reading side has been reset, and says so only once: the end that is read next is not a clean one.
+    pub(super) cut: bool,
     state: State,
     /// Bytes read.
     pub(super) bytes: u64,
@@ -50,10 +52,11 @@ enum State {
 impl Direction {
     pub(super) fn new(buffer: Option<PooledBuffer>) -> Self {
         let bytes = buffer.as_ref().map_or(0, |buffer| buffer.filled().len() as u64);
-        Self { buffer, capacity: SMALL, pipe: None, bulk: 0, state: State::Copying, bytes }
+        Self { buffer, capacity: SMALL, pipe: None, bulk: 0, cut: false, state: State::Copying, bytes }
     }
 
-    /// Moves as much as both sides allow. Ready when the reading side has ended and the writing side knows.
+    /// Moves as much as both sides allow. Ready when the reading side has ended and the writing side knows,
+    /// or is not to be told because the reading side was [cut](Self::cut) off.
     pub(super) fn poll<R: Transport, W: Transport>(
         &mut self,
         cx: &mut Context<'_>,
@@ -109,7 +112,7 @@ impl Direction {
         // One small piece is a pause, many are another way of talking.
         self.bulk = if n >= SMALL { (self.bulk + n).min(2 * SPLICE_FROM) } else { self.bulk / 2 };
         if n == 0 {
-            self.state = State::Ending;
+            self.state = if self.cut { State::Ended } else { State::Ending };
         }
         Poll::Ready(Ok(()))
     }

@@ -194,3 +194,71 @@ fn a_relay_ends_when_it_was_silent_or_has_lasted_long_enough() {
         }
     }
 }
+
+/// Reads until the other side has ended: what came, and whether the end was a clean one.
+async fn read_until_end(stream: &mut TcpStream) -> (Vec<u8>, Option<io::ErrorKind>) {
+    let mut received = Vec::new();
+    let ended = stream.read_to_end(&mut received).await;
+    (received, ended.err().map(|error| error.kind()))
+}
+
+/// Says a part of what there is to say, and is cut off.
+async fn reset(mut stream: TcpStream, after: &[u8]) {
+    stream.write_all(after).await.unwrap();
+    // So that it is read before the reset overtakes it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stream.set_zero_linger().unwrap();
+}
+
+/// A clean end would let what there is of it pass for the whole.
+#[test]
+fn who_reads_from_a_side_that_is_reset_sees_no_clean_end() {
+    let reader = async |mut stream: TcpStream| {
+        assert_eq!(
+            read_until_end(&mut stream).await,
+            (b"half of".to_vec(), Some(io::ErrorKind::ConnectionReset))
+        );
+    };
+    let (_, result) = between(&worker(), Limits::default(), reader, |stream| reset(stream, b"half of"));
+    assert!(matches!(result, Err(RelayError::Upstream(_))), "{result:?}");
+    let (_, result) = between(&worker(), Limits::default(), |stream| reset(stream, b"half of"), reader);
+    assert!(matches!(result, Err(RelayError::Downstream(_))), "{result:?}");
+}
+
+/// The kernel tells of a reset once: whoever hears of it by writing reads a clean end afterwards.
+#[test]
+fn a_reset_that_shows_while_writing_is_passed_on_too() {
+    let (hand_over, handed_over) = tokio::sync::oneshot::channel();
+    let server = async |mut stream: TcpStream| {
+        stream.write_all(b"half of").await.unwrap();
+        hand_over.send(stream).unwrap();
+    };
+    let client = async |mut stream: TcpStream| {
+        let server = handed_over.await.unwrap();
+        stream.read_exact(&mut [0; 7]).await.unwrap();
+        // Nothing is waited for in between: the relay finds the bytes and the reset together.
+        server.set_zero_linger().unwrap();
+        drop(server);
+        stream.try_write(b"more").unwrap();
+        assert_eq!(read_until_end(&mut stream).await, (Vec::new(), Some(io::ErrorKind::ConnectionReset)));
+    };
+    let (_, result) = between(&worker(), Limits::default(), client, server);
+    assert!(matches!(result, Err(RelayError::Upstream(_))), "{result:?}");
+}
+
+#[test]
+fn a_server_that_has_said_everything_and_takes_no_more_is_heard_to_the_end() {
+    let client = async |mut stream: TcpStream| {
+        assert_eq!(read_until_end(&mut stream).await, (b"whole".to_vec(), None));
+        // The first is answered with a reset, which the second finds.
+        for _ in 0..2 {
+            stream.write_all(b"more").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        stream.shutdown().await.unwrap();
+        assert_eq!(read_until_end(&mut stream).await, (Vec::new(), None));
+    };
+    let server = async |mut stream: TcpStream| stream.write_all(b"whole").await.unwrap();
+    let (_, result) = between(&worker(), Limits::default(), client, server);
+    assert!(matches!(result, Err(RelayError::Upstream(_))), "{result:?}");
+}

@@ -239,6 +239,9 @@ mod tests {
         fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Pending
         }
+
+        /// It knows no resets.
+        fn reset_on_close(&self) {}
     }
 
     #[tokio::test]

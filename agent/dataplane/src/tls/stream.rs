@@ -32,6 +32,10 @@ impl<S: Transport> Transport for TlsStream<S> {
         }
         stream.poll_readable(cx)
     }
+
+    fn reset_on_close(&self) {
+        self.0.get_ref().0.reset_on_close();
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {

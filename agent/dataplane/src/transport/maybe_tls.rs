@@ -41,6 +41,10 @@ impl<S: Transport> Transport for MaybeTls<S> {
             Self::Tls(_) => None,
         }
     }
+
+    fn reset_on_close(&self) {
+        either!(self, stream => stream.reset_on_close());
+    }
 }
 
 impl<S: Transport> AsyncRead for MaybeTls<S> {

@@ -1,6 +1,11 @@
 //! HTTP/1 through a gateway, with clients and upstreams that speak raw bytes.
 
-use std::{net::Shutdown, thread, time::Duration};
+use std::{
+    io::{ErrorKind, Read},
+    net::Shutdown,
+    thread,
+    time::Duration,
+};
 
 use crate::support::{Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster, within};
 use dataplane::{DrainTime, Settings};
@@ -102,6 +107,19 @@ fn http_1_0_clients_are_served_and_closed() {
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.contains("connection: close\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
     assert!(!answer.contains("transfer-encoding"));
+}
+
+/// Without lengths or chunks only a reset tells a broken answer from a whole one.
+#[test]
+fn http_1_0_clients_see_that_an_answer_is_not_whole() {
+    let upstream =
+        Upstream::answering(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\nno chunk");
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut client = proxy.connect();
+    let mut answer = Vec::new();
+    let ended = client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n").0.read_to_end(&mut answer);
+    assert_eq!(ended.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    assert!(answer.ends_with(b"\r\n\r\nhi"), "{}", answer.escape_ascii());
 }
 
 #[test]

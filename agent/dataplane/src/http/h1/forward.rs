@@ -31,6 +31,7 @@ use crate::{
         routing::Forwarding,
     },
     linger::linger,
+    transport::Transport,
     upstream::{Lease, OwnEnd},
     view::View,
 };
@@ -240,8 +241,11 @@ impl Session<'_> {
         };
         let whole = moved.is_ok() && sent.is_done();
         let next = if whole && answer.keep_alive { Next::Request } else { Next::Close };
-        if moved.is_ok() && next == Next::Close {
-            linger(self.connection, self.stream).await;
+        match moved {
+            Ok(()) if next == Next::Close => linger(self.connection, self.stream).await,
+            // Only how the connection ends can say that this was not all of it.
+            Err(_) if answer.framing == BodyLength::UntilClose => self.stream.reset_on_close(),
+            _ => {}
         }
         let Outcome { flags, details, .. } = body_outcome(moved);
         let Passed { data: sent, messages, grpc_status } = passed;
