@@ -132,7 +132,7 @@ impl Direction {
     ) -> Poll<io::Result<usize>> {
         self.buffer = None;
         let n = ready!(pipe.poll_fill(cx, from))?;
-        self.pipe = Some(pipe);
+        self.pipe = (n > 0).then_some(pipe);
         Poll::Ready(Ok(n))
     }
 

@@ -262,3 +262,25 @@ fn a_server_that_has_said_everything_and_takes_no_more_is_heard_to_the_end() {
     let (_, result) = between(&worker(), Limits::default(), client, server);
     assert!(matches!(result, Err(RelayError::Upstream(_))), "{result:?}");
 }
+
+/// It may stay half-closed for long.
+#[test]
+fn a_side_that_has_said_everything_gives_its_pipe_back() {
+    let worker = worker();
+    let pipes = std::rc::Rc::clone(&worker.pipes);
+    let client = async |mut stream: TcpStream| {
+        stream.write_all(&pattern(BULK_BYTES)).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(read_until_end(&mut stream).await, (b"thanks".to_vec(), None));
+    };
+    let server = async |mut stream: TcpStream| {
+        let (received, ended) = read_until_end(&mut stream).await;
+        assert_eq!((received.len(), ended), (BULK_BYTES, None));
+        // Another relay gets the one there is.
+        assert!(pipes.lend().is_some());
+        assert_eq!(pipes.open_now(), 1);
+        stream.write_all(b"thanks").await.unwrap();
+    };
+    let (_, result) = between(&worker, Limits::default(), client, server);
+    assert!(result.is_ok(), "{result:?}");
+}
