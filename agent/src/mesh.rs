@@ -100,6 +100,7 @@ pub(crate) fn options(mesh: &MeshConfig) -> MeshOptions {
         root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
         gateway_forward_client_cert: mesh.gateway_forward_client_cert,
         proxy_headers: mesh.proxy_headers.clone(),
+        connection_settings: mesh.connection_settings,
         trusted_proxies: mesh.gateway_trusted_proxies,
         access_log: mesh.access_log_file.is_some(),
         auto_mtls: mesh.enable_auto_mtls.unwrap_or(defaults.auto_mtls),

@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use snapshot::{
@@ -104,6 +104,11 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn worker(&self) -> &Rc<Worker> {
         self.admitted.worker()
+    }
+
+    /// How long the head of a request may take to arrive once it has begun.
+    pub(crate) fn head_timeout(&self) -> Duration {
+        self.settings.limits.head_timeout.unwrap_or(self.worker().settings.head_timeout)
     }
 
     fn facts(&self) -> ConnectionFacts<'_> {

@@ -87,6 +87,10 @@ impl LocalReply<'static> {
     pub(crate) const BAD_REQUEST: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
     /// A path without a normal form.
     pub(crate) const BAD_PATH: Self = Self::new(400, "", "path_normalization_failed", "");
+    /// A field whose name some servers take for another one's, where such are refused.
+    pub(crate) const UNDERSCORE: Self = Self::new(400, "DPE", "http1.unexpected_underscore", "Bad Request");
+    /// The same over HTTP/2, whose stream is reset.
+    pub(crate) const UNDERSCORE_RESET: Self = Self::new(0, "DR", "http2.unexpected_underscore", "");
     /// An HTTP/2 request with more fields than an HTTP/1 one may have; as bytes they are bounded by the codec.
     pub(crate) const TOO_MANY_FIELDS: Self = Self::new(431, "DPE", "http2.too_many_headers", "");
     /// The client went away; nobody gets this.

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use snapshot::{Direction, Logged};
+use snapshot::{ClientLimits, Direction, Logged};
 
 use self::clock::{Clock, DATE_LEN};
 use crate::{
@@ -123,14 +123,15 @@ impl Worker {
 
     /// How long a connection may be idle between two requests. A drain leaves it time for one that is on its way: the
     /// answer before has said that there may be another.
-    pub(crate) fn keep_alive(&self) -> Duration {
-        if self.is_draining() { DRAINING_PATIENCE } else { self.settings.keep_alive }
+    pub(crate) fn keep_alive(&self, limits: &ClientLimits) -> Duration {
+        let limit = limits.idle_timeout.unwrap_or(self.settings.keep_alive);
+        if self.is_draining() { DRAINING_PATIENCE } else { limit }
     }
 
     /// How long a connection that has not asked anything yet may stay that way.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self, limits: &ClientLimits) -> Duration {
         match self.draining.get() {
-            Draining::No | Draining::Serving => self.settings.keep_alive,
+            Draining::No | Draining::Serving => limits.idle_timeout.unwrap_or(self.settings.keep_alive),
             Draining::Ending => DRAINING_PATIENCE,
         }
     }

@@ -14,7 +14,7 @@ pub(crate) use fields::Effect;
 pub(crate) use fields::{Fields, Shape};
 #[cfg(any(test, fuzzing))]
 pub(crate) use scalars::is_other_scalar;
-pub(crate) use scalars::{Interval, Limit, PortNumber, one_of, word, word_of};
+pub(crate) use scalars::{Interval, Limit, PortNumber, one_of, whole_number, word, word_of};
 
 use crate::{
     Path,

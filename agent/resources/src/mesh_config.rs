@@ -1,6 +1,7 @@
 //! Istio's mesh-wide settings, as far as one proxy needs them.
 
 mod connection_limit;
+mod connection_settings;
 mod default_traffic_policy;
 mod forward_client_cert;
 mod proxy_config;
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use connection_limit::ConnectionLimit;
+pub use connection_settings::{ConnectionSettings, Profile, Underscores};
 pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use forward_client_cert::ForwardClientCertDetails;
 pub use proxy_config::ProxyConfig;
@@ -57,6 +59,8 @@ pub struct MeshConfig {
     pub gateway_trusted_proxies: u32,
     /// `defaultConfig.gatewayTopology.forwardClientCertDetails`, for gateways.
     pub gateway_forward_client_cert: Option<ForwardClientCertDetails>,
+    /// `defaultConfig.connectionSettings`.
+    pub connection_settings: ConnectionSettings,
     /// Connections from clients that a proxy may have (`defaultConfig`).
     pub connection_limit: ConnectionLimit,
     /// `defaultConfig.proxyHeaders`.

@@ -1,5 +1,7 @@
 //! How HTTP connections of clients are treated beyond their routes.
 
+use std::time::Duration;
+
 /// Position of settings in [`Draft::http_settings`](crate::Draft::http_settings). The first are those of chains that say
 /// nothing.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -13,6 +15,25 @@ pub struct HttpSettings {
     /// What `x-forwarded-client-cert` tells of a client's certificate; `None` is what Istio tells: gateways all but the
     /// chain, sidecars not the certificate itself either.
     pub client_cert_details: Option<ClientCertDetails>,
+    /// What clients may do, and for how long.
+    pub limits: ClientLimits,
+}
+
+/// What clients may do, and for how long (`ProxyConfig.connectionSettings`); what is absent is as the proxy has it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ClientLimits {
+    /// How long a connection may have nothing to do.
+    pub idle_timeout: Option<Duration>,
+    /// How long the head of a request may take to arrive once it has begun.
+    pub head_timeout: Option<Duration>,
+    /// Concurrent requests of one HTTP/2 connection.
+    pub streams: Option<u32>,
+    /// Bytes that an HTTP/2 client may send ahead, per request; at least 65,535.
+    pub stream_window: Option<u32>,
+    /// The same for all of a connection; at least 65,535.
+    pub connection_window: Option<u32>,
+    /// Whether requests are refused that have a field whose name holds `_`.
+    pub refuses_underscores: bool,
 }
 
 /// What `x-forwarded-client-cert` tells of a client's certificate besides its hash.

@@ -49,7 +49,9 @@ pub use format::{
     CertificatePart, Format, FormatError, GrpcStatusForm, Holder, Moment, Operator, Piece, Span,
 };
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
-pub use http_settings::{ClientCertDetails, HttpSettings, HttpSettingsId, ProxyHeaders, ServerHeader};
+pub use http_settings::{
+    ClientCertDetails, ClientLimits, HttpSettings, HttpSettingsId, ProxyHeaders, ServerHeader,
+};
 pub use listener::{Binding, Direction, Listener};
 pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
 pub use metrics::{LabelRule, Metric, MetricRule, MetricRules, SideRules};

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use resources::ForwardClientCertDetails;
+use resources::{ConnectionSettings, ForwardClientCertDetails};
 use snapshot::{
     AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
     ForwardClientCert, HttpConnections, Listener, MetricRules, NameTable, NetworkFilter, PathNormalization,
@@ -10,7 +10,11 @@ use snapshot::{
     WeightedClusters, Workloads,
 };
 
-use crate::{clusters::Clusters, http_settings::SettingsTable, proxy::MeshOptions};
+use crate::{
+    clusters::Clusters,
+    http_settings::{SettingsTable, path_normalization},
+    proxy::MeshOptions,
+};
 
 /// A snapshot in the making. Route tables get their final handles at the end, when all are known.
 #[derive(Debug, Default)]
@@ -18,6 +22,7 @@ pub(crate) struct DraftBuilder {
     /// What all HTTP chains do to paths.
     path_normalization: PathNormalization,
     settings: SettingsTable,
+    connection_settings: ConnectionSettings,
     /// What is told of clients' certificates by sidecars to their workload, and by gateways.
     inbound_certificates: ForwardClientCert,
     gateway_certificates: ForwardClientCert,
@@ -49,6 +54,7 @@ impl DraftBuilder {
         Self {
             path_normalization,
             settings: SettingsTable::new(mesh),
+            connection_settings: mesh.connection_settings,
             inbound_certificates,
             gateway_certificates,
             trusted_proxies: mesh.trusted_proxies,
@@ -97,6 +103,11 @@ impl DraftBuilder {
                 if let NetworkFilter::Http(http) = &mut chain.filter {
                     http.forward_client_cert = forward_client_cert;
                     http.settings = self.settings.id(listener.direction);
+                    http.path_normalization = path_normalization(
+                        http.path_normalization,
+                        &self.connection_settings,
+                        listener.direction,
+                    );
                     http.route_config = RouteConfigId(table_place[http.route_config.0 as usize]);
                 }
                 if let Some(tls) = &mut chain.tls {

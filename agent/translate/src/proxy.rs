@@ -3,8 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use resources::{
-    CaptureMode, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy, Labels, MeshTls,
-    OutboundTrafficPolicy, PathNormalization, ProxyHeaders, Retries,
+    CaptureMode, ConnectionSettings, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy,
+    Labels, MeshTls, OutboundTrafficPolicy, PathNormalization, ProxyHeaders, Retries,
 };
 use snapshot::Locality;
 
@@ -169,6 +169,8 @@ pub struct MeshOptions {
     /// Fields that the proxy itself puts into heads (`proxyHeaders`). Sidecars tell their workload of clients'
     /// certificates by `APPEND_FORWARD` when nothing is said.
     pub proxy_headers: ProxyHeaders,
+    /// What clients may do, and for how long (`connectionSettings`).
+    pub connection_settings: ConnectionSettings,
 }
 
 impl Default for MeshOptions {
@@ -194,6 +196,7 @@ impl Default for MeshOptions {
             tls_defaults: MeshTls::default(),
             gateway_forward_client_cert: None,
             proxy_headers: ProxyHeaders::default(),
+            connection_settings: ConnectionSettings::default(),
         }
     }
 }

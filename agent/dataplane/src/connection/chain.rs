@@ -11,7 +11,8 @@ use std::{
 };
 
 use snapshot::{
-    Application, Direction, HttpSettingsId, Inspection, NetworkFilter, Transport as TransportProtocol,
+    Application, ClientLimits, Direction, HttpSettingsId, Inspection, NetworkFilter,
+    Transport as TransportProtocol,
 };
 use tokio::net::TcpStream;
 
@@ -178,7 +179,7 @@ async fn inspect_protocol(
     };
     let worker = connection.worker();
     let patience = Patience {
-        silent: worker.patience(),
+        silent: worker.patience(&ClientLimits::default()),
         record: worker.settings.handshake_timeout,
         request_line: worker.settings.head_timeout,
     };

@@ -40,7 +40,8 @@ impl Downstream {
         if received.is_none() {
             let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
             // Who has agreed on HTTP/2 has to begin with the preface (RFC 9113 §3.4), whether there are requests or not.
-            let patience = if agreed { worker.settings.head_timeout } else { worker.patience() };
+            let patience =
+                if agreed { connection.head_timeout() } else { worker.patience(&connection.settings.limits) };
             connection.deadline.idle_within(patience, receive).await.ok()?.ok()?;
         }
         let received = received.as_mut()?;
@@ -63,7 +64,7 @@ impl Downstream {
             }
         };
         // One limit for all of it, however it is cut to pieces.
-        connection.deadline.within(worker.settings.head_timeout, pin!(reading)).await.ok()?
+        connection.deadline.within(connection.head_timeout(), pin!(reading)).await.ok()?
     }
 
     /// Waits, without a buffer, for the first bytes of a request. `None` when the connection is to be closed.
@@ -79,7 +80,8 @@ impl Downstream {
             Poll::Pending if !connection.is_served() => Poll::Ready(Ok(0)),
             polled => polled,
         });
-        let received = connection.deadline.idle_within(worker.keep_alive(), receive).await;
+        let limit = worker.keep_alive(&connection.settings.limits);
+        let received = connection.deadline.idle_within(limit, receive).await;
         // The end of the stream is the usual end of a connection.
         (received.ok()?.ok()? > 0).then_some(())
     }

@@ -12,6 +12,7 @@ use h2::{
     RecvStream,
     server::{self, SendResponse},
 };
+use snapshot::ClientLimits;
 
 use self::arrival::{Arrival, Observed};
 use super::{LIMITS, downstream::Downstream, frames::FRAME};
@@ -39,11 +40,11 @@ type Served = server::Connection<Observed<Prefixed<DownstreamStream>>, Bytes>;
 /// Serves requests until the connection ends. What has been received begins with the preface.
 pub(super) async fn serve(downstream: Box<Downstream>) {
     let Downstream { connection, stream, received, .. } = *downstream;
-    let limit = connection.worker().settings.head_timeout;
+    let limit = connection.head_timeout();
     // In boxes of their own: what leads to a connection takes as much room as the connection, which may last.
     let arrival = Arrival::new();
     let stream = Observed::new(Prefixed::new(received, stream), &arrival);
-    let handshake = Box::pin(settings().handshake(stream));
+    let handshake = Box::pin(settings(&connection.settings.limits).handshake(stream));
     let handshaken = connection.deadline.within(limit, handshake).await.map(|served| served.map(Box::new));
     let session = Session::new(connection);
     let ended = match handshaken {
@@ -85,13 +86,13 @@ impl Ended {
     }
 }
 
-fn settings() -> server::Builder {
+fn settings(limits: &ClientLimits) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(limits.streams.unwrap_or(MAX_STREAMS))
         .max_header_list_size(LIMITS.head_bytes as u32)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(limits.stream_window.unwrap_or(STREAM_WINDOW))
+        .initial_connection_window_size(limits.connection_window.unwrap_or(CONNECTION_WINDOW))
         .max_send_buffer_size(FRAME);
     builder
 }
@@ -126,7 +127,7 @@ impl Session {
 
     async fn serve(self: &Rc<Self>, mut served: Box<Served>, arrival: &Arrival) -> Result<(), Ended> {
         let worker = self.connection.worker();
-        let limit = worker.settings.head_timeout;
+        let limit = self.connection.head_timeout();
         let mut ending = false;
         // Why it ends, once that is decided: the client still has to be told.
         let mut sent_away = None;
@@ -135,7 +136,7 @@ impl Session {
             let patience = match unfinished {
                 Some(remaining) => remaining,
                 None if ending => worker.settings.idle_timeout,
-                None => worker.patience(),
+                None => worker.patience(&self.connection.settings.limits),
             };
             let accepting = poll_fn(|cx| match served.poll_accept(cx) {
                 Poll::Ready(accepted) => Poll::Ready(Ok(accepted)),

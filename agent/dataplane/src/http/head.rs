@@ -17,6 +17,11 @@ pub(super) use control::after_prefix;
 pub(super) use request::{http2_request_head, replace_number, write_request_head};
 pub(super) use seen::Seen;
 
+/// Whether one of the names holds `_`: servers that make variables of names take it for `-`.
+pub(super) fn has_underscore<'n>(mut names: impl Iterator<Item = &'n str>) -> bool {
+    names.any(|name| name.contains('_'))
+}
+
 /// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight.
 pub(super) struct Http1Head<'r, 'h, 'b> {
     request: &'r Request<'h, 'b>,

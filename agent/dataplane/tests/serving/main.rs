@@ -6,6 +6,7 @@ mod actions;
 mod captured;
 mod changes;
 mod client_cert;
+mod client_limits;
 mod clients;
 mod clusters;
 mod dns;

@@ -209,7 +209,8 @@ pub(crate) fn one_of(words: &[&str]) -> String {
     }
 }
 
-fn whole_number(
+/// Reads a whole number of a range; another one is a mistake.
+pub(crate) fn whole_number(
     node: &Node<'_>,
     range: RangeInclusive<i64>,
     at: &Path<'_>,

@@ -1,9 +1,8 @@
 //! How many connections from clients a proxy may have, in the two places where `ProxyConfig` says it.
 
-use super::Anything;
 use crate::{
     Path,
-    decode::{Context, Decode, Fields, Limit, Shape},
+    decode::{Context, Decode, Fields, Shape},
     finding::Problem,
     yaml::Node,
 };
@@ -26,19 +25,6 @@ impl ConnectionLimit {
     #[must_use]
     pub fn beside(self, variable: Option<u64>) -> Option<u64> {
         self.setting.or(variable).or(self.runtime)
-    }
-}
-
-/// `ProxyConfig.ConnectionSettings`, as far as it is acted on.
-#[derive(Default)]
-pub(super) struct ConnectionSettings(pub(super) Option<u64>);
-
-impl Shape for ConnectionSettings {
-    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let limit: Option<Limit> = fields.optional("globalDownstreamConnectionLimit");
-        fields.planned::<Anything>("profile");
-        fields.planned_rest();
-        Self(limit.and_then(Limit::get).map(u64::from))
     }
 }
 
@@ -96,9 +82,8 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_said_and_mistakes_have_a_place() {
-        let (_, findings) = read("connectionSettings: {profile: EDGE, httpMaxConcurrentStreams: 5}");
-        assert!(findings[0].contains("connectionSettings.profile: is not supported yet"), "{findings:?}");
-        assert!(findings[1].contains("connectionSettings.httpMaxConcurrentStreams: is not"), "{findings:?}");
+        let (_, findings) = read("connectionSettings: {listenerConnectionLimit: 5}");
+        assert!(findings[0].contains("connectionSettings.listenerConnectionLimit: is not"), "{findings:?}");
         let (_, findings) = read("runtimeValues: {overload.global_downstream_max_connections: many}");
         assert!(findings[0].contains("is not a number (found `many`; expected such as"), "{findings:?}");
     }

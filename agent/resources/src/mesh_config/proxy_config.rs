@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Anything, ForwardClientCertDetails, MeshConfig, ProxyHeaders,
-    connection_limit::{ConnectionLimit, ConnectionSettings, RuntimeValues},
+    connection_limit::{ConnectionLimit, RuntimeValues},
+    connection_settings::ConnectionSettings,
     forward_client_cert, reading,
 };
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
 pub struct ProxyConfig {
     gateway_topology: GatewayTopology,
     pub(super) proxy_headers: ProxyHeaders,
+    pub(super) connection_settings: ConnectionSettings,
     pub(super) connection_limit: ConnectionLimit,
 }
 
@@ -38,6 +40,7 @@ impl ProxyConfig {
                 forward_client_cert: others.forward_client_cert.or(own.forward_client_cert),
             },
             proxy_headers: other.proxy_headers.over(&self.proxy_headers),
+            connection_settings: other.connection_settings.over(self.connection_settings),
             connection_limit: other.connection_limit.over(self.connection_limit),
         }
     }
@@ -53,6 +56,7 @@ impl MeshConfig {
             gateway_trusted_proxies: topology.trusted_proxies.unwrap_or(self.gateway_trusted_proxies),
             gateway_forward_client_cert: topology.forward_client_cert.or(self.gateway_forward_client_cert),
             proxy_headers: own.proxy_headers.over(&self.proxy_headers),
+            connection_settings: own.connection_settings.over(self.connection_settings),
             connection_limit: own.connection_limit.over(self.connection_limit),
             ..self
         }
@@ -63,10 +67,11 @@ impl Shape for ProxyConfig {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         let (gateway_topology, proxy_headers) =
             (fields.or_default("gatewayTopology"), fields.or_default("proxyHeaders"));
-        let ConnectionSettings(setting) = fields.or_default("connectionSettings");
+        let connection_settings: ConnectionSettings = fields.or_default("connectionSettings");
         let RuntimeValues(runtime) = fields.or_default("runtimeValues");
         fields.planned_rest();
-        Self { gateway_topology, proxy_headers, connection_limit: ConnectionLimit { setting, runtime } }
+        let connection_limit = ConnectionLimit { setting: connection_settings.connection_limit, runtime };
+        Self { gateway_topology, proxy_headers, connection_settings, connection_limit }
     }
 }
 

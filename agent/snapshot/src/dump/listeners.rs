@@ -1,10 +1,12 @@
 //! Listeners and filter chains in Envoy's form.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{address, routes::destination};
 use crate::{
-    Application, Direction, PathNormalization, ProxyHeaders, ServerHeader, Snapshot, Transport,
+    Application, ClientLimits, Direction, PathNormalization, ProxyHeaders, ServerHeader, Snapshot, Transport,
     filter_chain::{FilterChain, HttpConnections, NetworkFilter},
     listener::{Binding, Listener},
     tls::{ClientCertificates, REDACTED, TlsContext},
@@ -129,8 +131,34 @@ fn connection_manager(snapshot: &Snapshot, http: &HttpConnections) -> Value {
             _ => "KEEP_UNCHANGED",
         },
     });
-    put_headers(&mut config, &snapshot.http_settings(http.settings).headers);
+    let settings = snapshot.http_settings(http.settings);
+    put_headers(&mut config, &settings.headers);
+    put_limits(&mut config, &settings.limits);
     json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": config})
+}
+
+/// What clients may do, where it is not the proxy's default.
+fn put_limits(config: &mut Value, limits: &ClientLimits) {
+    let seconds = |limit: Duration| format!("{}s", limit.as_secs_f64());
+    if let Some(limit) = limits.idle_timeout {
+        config["common_http_protocol_options"]["idle_timeout"] = seconds(limit).into();
+    }
+    if limits.refuses_underscores {
+        config["common_http_protocol_options"]["headers_with_underscores_action"] = "REJECT_REQUEST".into();
+    }
+    if let Some(limit) = limits.head_timeout {
+        config["request_headers_timeout"] = seconds(limit).into();
+    }
+    let windows = [
+        ("max_concurrent_streams", limits.streams),
+        ("initial_stream_window_size", limits.stream_window),
+        ("initial_connection_window_size", limits.connection_window),
+    ];
+    for (name, limit) in windows {
+        if let Some(limit) = limit {
+            config["http2_protocol_options"][name] = limit.into();
+        }
+    }
 }
 
 /// Settings of heads that are not Istio's defaults.

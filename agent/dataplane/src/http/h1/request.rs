@@ -22,7 +22,7 @@ use crate::{
         LIMITS, Method, Outcome,
         exchange::UpstreamVersion,
         grpc_web::GrpcWeb,
-        head::{Added, Http1Head, http2_request_head, write_request_head},
+        head::{Added, Http1Head, has_underscore, http2_request_head, write_request_head},
         log, record_request,
         routing::{Action, Asked, Before, Routed, route},
     },
@@ -62,7 +62,7 @@ impl Session<'_> {
     pub(super) async fn serve_request(&mut self) -> Next {
         let mut head_end = HeadEnd::default();
         // One limit for all of the head, however it is cut to pieces.
-        self.connection.deadline.set(self.connection.worker().settings.head_timeout);
+        self.connection.deadline.set(self.connection.head_timeout());
         loop {
             match self.await_head(&mut head_end).await {
                 Ok(()) => {}
@@ -183,6 +183,10 @@ impl Session<'_> {
             }
             Ok(Some(parsed)) => parsed,
         };
+        let names = parsed.headers.iter().map(|field| field.name);
+        if self.connection.settings.limits.refuses_underscores && has_underscore(names) {
+            return Parsed::Malformed(LocalReply::UNDERSCORE);
+        }
         // HTTP/1.0 knows requests without; as in Envoy there is nobody to send them to.
         if parsed.authority().is_none() {
             return Parsed::Malformed(LocalReply::malformed(http1::RequestError::MissingHost));

@@ -26,7 +26,7 @@ use crate::{
         exchange::{Broken, Exchange, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome},
         frames::{FramePump, Passed, grpc_status},
         grpc_web::GrpcWeb,
-        head::{AnswerFields, AnswerHead},
+        head::{AnswerFields, AnswerHead, has_underscore},
         log,
         mirror::{self, Copied},
         pump::{Pump, PumpError},
@@ -60,6 +60,14 @@ pub(super) async fn serve(
     let worker = connection.worker();
     worker.count(|counts| counts.requests += 1);
     let (parts, body) = request.into_parts();
+    if connection.settings.limits.refuses_underscores
+        && has_underscore(parts.headers.keys().map(::http::HeaderName::as_str))
+    {
+        respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+        let outcome = Outcome::reply(&LocalReply::UNDERSCORE_RESET, Method::of(parts.method.as_str()));
+        log(connection, start, &Recorded::default(), &outcome);
+        return Ended::Answered;
+    }
     let view = worker.view();
     let mut line = Recorded::default();
     let mut out = worker.scratch();
