@@ -72,6 +72,7 @@ pub(crate) fn needs_restart(start: &MeshConfig, now: &MeshConfig) -> Option<Find
         () if access_log(start) != access_log(now) => "the access log",
         () if start.gateway_proxy_protocol != now.gateway_proxy_protocol => "the PROXY protocol of gateways",
         () if start.gateway_trusted_proxies != now.gateway_trusted_proxies => "proxies before gateways",
+        () if start.connection_limit != now.connection_limit => "how many connections clients may have",
         () => return None,
     };
     Some(Finding {
@@ -110,5 +111,36 @@ pub(crate) fn options(mesh: &MeshConfig) -> MeshOptions {
             .unwrap_or_else(|| defaults.trust_domain.clone()),
         trust_domain_aliases: mesh.trust_domain_aliases.clone(),
         ..defaults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_map(limit: &str) -> MeshConfig {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    \
+             accessLogFile: /dev/stdout\n    defaultConfig:\n      runtimeValues: \
+             {{overload.global_downstream_max_connections: \"{limit}\"}}\n"
+        );
+        std::fs::write(directory.path().join("mesh.yaml"), text).unwrap();
+        at_start(None, &[directory.path().to_path_buf()]).unwrap()
+    }
+
+    #[test]
+    fn a_limit_of_connections_with_a_mistake_limits_nothing() {
+        let config = of_map("5k");
+        assert_eq!(config.access_log_file.as_deref(), Some("/dev/stdout"));
+        assert_eq!(config.connection_limit.beside(None), None);
+        assert_eq!(of_map("5000").connection_limit.beside(None), Some(5000));
+    }
+
+    #[test]
+    fn a_limit_of_connections_that_changes_asks_for_a_restart() {
+        let finding = needs_restart(&of_map("5"), &of_map("6")).unwrap().to_string();
+        assert!(finding.contains("how many connections clients may have has changed"), "{finding}");
+        assert_eq!(needs_restart(&of_map("5"), &of_map("5")), None);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn memory_limit() -> Result<Option<u64>, WrongUsage> {
 /// # Errors
 /// The variable is no number.
 pub(crate) fn max_connections() -> Result<Option<u64>, WrongUsage> {
-    number(MAX_CONNECTIONS, "of connections")
+    number(MAX_CONNECTIONS, "of connections, 0 for no limit")
 }
 
 /// Ours.

@@ -76,7 +76,8 @@ fn limits_that_are_no_numbers_keep_the_proxy_from_starting() {
         ),
         (
             "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS",
-            "invalid ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS `1Gi`: expected a number of connections",
+            "invalid ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS `1Gi`: expected a number of connections, \
+             0 for no limit",
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern-agent"));

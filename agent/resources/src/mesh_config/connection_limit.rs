@@ -21,10 +21,10 @@ impl ConnectionLimit {
         Self { setting: self.setting.or(base.setting), runtime: self.runtime.or(base.runtime) }
     }
 
-    /// The limit where the environment says `variable`, in Istio's order.
+    /// The limit where the environment says `variable`, in Istio's order; zero says nothing in any of them.
     #[must_use]
     pub fn beside(self, variable: Option<u64>) -> Option<u64> {
-        self.setting.or(variable).or(self.runtime)
+        [self.setting, variable, self.runtime].into_iter().flatten().find(|limit| *limit > 0)
     }
 }
 
@@ -34,26 +34,26 @@ pub(super) struct RuntimeValues(pub(super) Option<u64>);
 
 impl Shape for RuntimeValues {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let limit = fields.optional("overload.global_downstream_max_connections");
+        let limit: Option<NumberText> = fields.optional("overload.global_downstream_max_connections");
         fields.planned_rest();
-        Self(limit.map(|NumberText(limit)| limit))
+        Self(limit.and_then(|NumberText(limit)| limit))
     }
 }
 
-/// A number in a map of texts.
+/// A number in a map of texts; `None` where it is none, for a mistake must not limit anything.
 #[derive(Default)]
-struct NumberText(u64);
+struct NumberText(Option<u64>);
 
 impl Decode for NumberText {
     const FORM: &'static str = "a number in quotes";
 
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let number = node.text().and_then(|text| text.parse().ok());
-        Self(number.unwrap_or_else(|| {
+        if number.is_none() {
             let problem = Problem::new("is not a number").found(node.describe());
             context.error(at, problem.expected("such as `\"5000\"`"));
-            0
-        }))
+        }
+        Self(number)
     }
 }
 
@@ -78,6 +78,18 @@ mod tests {
         assert_eq!((of(new, Some(6)), of(old, Some(6)), of("", Some(6))), (Some(7), Some(6), Some(6)));
         let over = ProxyConfig::read("a", old).0.overlaid_with(&ProxyConfig::read("b", new).0);
         assert_eq!(over.connection_limit.beside(None), Some(7));
+    }
+
+    #[test]
+    fn zero_and_mistakes_limit_nothing() {
+        let old =
+            |value: &str| format!("runtimeValues: {{overload.global_downstream_max_connections: {value}}}");
+        assert_eq!((read(&old("\"0\"")).0, read(&old("5k")).0, read(&old("\"-1\"")).0), (None, None, None));
+        let new = ProxyConfig::read("a", "connectionSettings: {globalDownstreamConnectionLimit: 0}").0;
+        assert_eq!(new.connection_limit.beside(None), None);
+        assert_eq!(new.connection_limit.beside(Some(0)), None);
+        let both = ProxyConfig::read("a", &old("\"5\"")).0;
+        assert_eq!(both.connection_limit.beside(Some(0)), Some(5));
     }
 
     #[test]
