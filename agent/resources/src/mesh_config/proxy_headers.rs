@@ -4,6 +4,7 @@ use super::{ForwardClientCertDetails, forward_client_cert};
 use crate::{
     Path,
     decode::{Context, Decode, Fields, Shape, word_of},
+    virtual_service::is_one_line,
     yaml::Node,
 };
 
@@ -80,12 +81,26 @@ pub enum ServerHeader {
 
 impl Shape for ServerHeader {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        let (disabled, value): (bool, String) = (fields.or_default("disabled"), fields.or_default("value"));
+        let disabled: bool = fields.or_default("disabled");
+        let FieldValue(value) = fields.or_default("value");
         match (disabled, value.is_empty()) {
             (true, _) => Self::Endpoint,
             (false, false) => Self::Named(value),
             (false, true) => Self::Proxy,
         }
+    }
+}
+
+/// A text that goes into heads as it is; empty where it cannot, for the rest of the settings may hold nevertheless.
+#[derive(Default)]
+struct FieldValue(String);
+
+impl Decode for FieldValue {
+    const FORM: &'static str = String::FORM;
+
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let value = String::decode(node, at, context);
+        if is_one_line(&value, at, context) { Self(value) } else { Self::default() }
     }
 }
 
@@ -214,5 +229,22 @@ mod tests {
         assert!(findings[0].contains("xForwardedPort.enable: is not a field of this object"), "{findings:?}");
         let (_, findings) = read("{server: {value: 1}}");
         assert!(findings[0].contains("server.value: has the wrong type"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_name_that_would_end_the_field_or_the_head_is_not_taken() {
+        for value in ["\"shop\\r\\nx-evil: 1\"", "\"shop\\n\"", "\"a\\0b\"", "\"\\x7f\""] {
+            let (headers, findings) =
+                read(&format!("{{server: {{value: {value}}}, requestId: {{disabled: true}}}}"));
+            assert_eq!(
+                (headers.server, headers.request_id),
+                (Some(ServerHeader::Proxy), Some(false)),
+                "{value}"
+            );
+            let expected =
+                "proxyHeaders.server.value: holds a line break or another control character (found";
+            assert!(findings[0].contains(expected), "{findings:?}");
+        }
+        assert_eq!(read("{server: {value: \"a\\tb é\"}}").1, Vec::<String>::new());
     }
 }

@@ -107,14 +107,23 @@ pub(crate) fn check_header_name(name: &str, at: &Path<'_>, context: &mut Context
 
 /// A value may hold operators such as `%REQ(x-id)%`; which there are is for those to say who fill them in.
 fn check_header_value(value: &str, at: &Path<'_>, context: &mut Context<'_>) {
-    if value.contains(|c: char| c.is_control() && c != '\t') {
-        let problem = Problem::new("holds a line break or another control character").found(value);
-        return context.error(at, problem.expected("one line of text"));
+    if !is_one_line(value, at, context) {
+        return;
     }
     if !is_format(value) {
         let problem = Problem::new("holds a lone `%`").found(value);
         context.error(at, problem.expected("`%%` for the sign itself, or an operator such as `%REQ(x-id)%`"));
     }
+}
+
+/// Whether a text can stand in a head as it is; tells of one that cannot.
+pub(crate) fn is_one_line(value: &str, at: &Path<'_>, context: &mut Context<'_>) -> bool {
+    let broken = value.contains(|c: char| c.is_control() && c != '\t');
+    if broken {
+        let problem = Problem::new("holds a line break or another control character").found(value);
+        context.error(at, problem.expected("one line of text"));
+    }
+    !broken
 }
 
 /// Whether every `%` stands before another one or around the name of an operator.
