@@ -60,17 +60,24 @@ impl Labels {
 
     /// The text of all of them, changed as a rule says; `cluster` is the name of the cluster.
     pub(crate) fn changed(mut self, rule: &MetricRule, cluster: &str) -> String {
-        for (name, change) in &rule.labels {
-            let value = match change {
-                LabelRule::Remove => None,
-                LabelRule::Text(text) => Some(text.clone()),
-                LabelRule::Label(other) => Some(self.value(other).unwrap_or(UNKNOWN).to_owned()),
-                LabelRule::Cluster => Some(cluster.to_owned()),
-            };
+        // Istio's expressions read what a call was, which no other change of a label alters.
+        let values: Vec<_> =
+            rule.labels.iter().map(|(name, change)| (name, self.after(change, cluster))).collect();
+        for (name, value) in values {
             self.set(name, value);
         }
         let pairs = self.0.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
         pairs.collect::<Vec<_>>().join(",")
+    }
+
+    /// What a change makes of a label; `None` takes it away.
+    fn after(&self, change: &LabelRule, cluster: &str) -> Option<String> {
+        match change {
+            LabelRule::Remove => None,
+            LabelRule::Text(text) => Some(text.clone()),
+            LabelRule::Label(other) => Some(self.value(other).unwrap_or(UNKNOWN).to_owned()),
+            LabelRule::Cluster => Some(cluster.to_owned()),
+        }
     }
 
     fn value(&self, name: &str) -> Option<&str> {
@@ -132,6 +139,22 @@ mod tests {
         ] {
             assert_eq!(labels().changed(&rule(name, change), "cluster"), expected);
         }
+    }
+
+    #[test]
+    fn values_are_those_before_any_change() {
+        let mut labels = Labels::default();
+        labels.push("response_code", "200");
+        labels.push("request_protocol", "http");
+        let changes = [
+            ("request_protocol", LabelRule::Label("response_code")),
+            ("response_code", LabelRule::Remove),
+            ("status", LabelRule::Label("response_code")),
+            ("via", LabelRule::Label("request_protocol")),
+        ];
+        let labels_of_rule = changes.map(|(name, change)| (name.to_owned(), change)).into();
+        let changed = labels.changed(&MetricRule { disabled: false, labels: labels_of_rule }, "");
+        assert_eq!(changed, "request_protocol=\"200\",status=\"200\",via=\"http\"");
     }
 
     #[test]
