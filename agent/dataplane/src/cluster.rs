@@ -76,15 +76,15 @@ impl ClusterConnections {
             })
             .collect();
         let original = old.iter().flat_map(|old| old.original.borrow().clone()).filter(|(_, old)| kept(old));
-        let original =
+        let original: HashMap<_, _, _> =
             original.map(|(key, old)| (key, policy.upstream(Target::of(key), Some(&old)))).collect();
-        policy.set_endpoints(&endpoints);
         let former = match (&cluster.discovery, old) {
             (Discovery::Dns(dns), Some(old)) if dns.resolution == DnsResolution::Logical => {
                 still_warm(old, &endpoints, kept)
             }
             _ => Vec::new(),
         };
+        policy.set_endpoints(endpoints.iter().chain(&former).chain(original.values()));
         let made = Self {
             picker: RefCell::new(Picker::default()),
             generation: Cell::new(0),
@@ -289,6 +289,7 @@ impl ClusterConnections {
         let upstream = self.policy.upstream(Target::of(key), None);
         if original.len() < MAX_ORIGINAL {
             original.insert(key, Rc::clone(&upstream));
+            self.policy.add_endpoint(&upstream);
         }
         upstream
     }

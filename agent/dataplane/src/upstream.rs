@@ -250,9 +250,12 @@ impl Upstream {
         !idle.is_empty() || self.http2.has_room()
     }
 
-    /// Closes the connection that has been idle longest; false when there is none.
+    /// Closes one of HTTP/2 that is idle, or that of HTTP/1 that has been longest; false when there is none.
     pub(crate) fn close_idle(&self) -> bool {
         if self.by_host.borrow().values().any(|upstream| upstream.close_idle()) {
+            return true;
+        }
+        if self.http2.close_idle() {
             return true;
         }
         let mut idle = self.idle.borrow_mut();

@@ -64,7 +64,8 @@ pub(crate) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.own.open.set(self.own.open.get() - 1);
-        self.own.freed.notify_one();
+        // An endpoint that has none any more may open one in any case: who waits for it is not known.
+        self.own.tell_all();
     }
 }
 
@@ -183,15 +184,18 @@ impl Policy {
 
     /// A place for one more connection; none where the cluster does not limit them.
     ///
-    /// At the limit an idle connection makes room. A worker that has no connection may always open one, as in Envoy:
-    /// otherwise its requests would wait for another worker's.
-    pub(crate) fn slot(&self) -> Result<Option<Slot>, Overflow> {
+    /// At the limit idle connections make room. The `first` connection of a worker to an endpoint is always allowed, as
+    /// in Envoy: otherwise requests would wait for those of other endpoints and workers.
+    pub(crate) fn slot(&self, first: bool) -> Result<Option<Slot>, Overflow> {
         let (Some(usage), Some(limit)) = (&self.usage, self.limits.max_connections) else { return Ok(None) };
         let admit = || usage.admit(Resource::Connections, limit);
         let permit = match admit() {
             Some(permit) => permit,
-            None if self.own.open.get() == 0 => usage.count(Resource::Connections),
-            None if self.own.close_idle() => admit().ok_or(Overflow)?,
+            None if first || self.own.open.get() == 0 => usage.count(Resource::Connections),
+            // Beyond the limit, where first ones have gone, one that ends makes no room.
+            None if usage.current(Resource::Connections) <= limit && self.own.close_idle() => {
+                admit().ok_or(Overflow)?
+            }
             None => return Err(Overflow),
         };
         self.own.open.set(self.own.open.get() + 1);
@@ -208,17 +212,21 @@ impl Policy {
         self.own.freed.notified().await;
     }
 
-    /// Tells one who waits that a connection has fallen idle.
+    /// Tells those who wait that a connection has fallen idle: one, where it makes room for any.
     pub(crate) fn notify_freed(&self) {
-        if self.limits.max_connections.is_some() {
+        let (Some(usage), Some(limit)) = (&self.usage, self.limits.max_connections) else { return };
+        if usage.current(Resource::Connections) <= limit {
             self.own.freed.notify_one();
+        } else {
+            // It makes room for none but its own endpoint.
+            self.own.tell_all();
         }
     }
 
     /// From now on idle connections to these may make room for others.
-    pub(super) fn set_endpoints(&self, endpoints: &[Rc<Upstream>]) {
+    pub(super) fn set_endpoints<'u>(&self, endpoints: impl Iterator<Item = &'u Rc<Upstream>>) {
         if self.limits.max_connections.is_some() {
-            *self.own.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
+            *self.own.endpoints.borrow_mut() = endpoints.map(Rc::downgrade).collect();
         }
     }
 
@@ -244,6 +252,12 @@ impl Policy {
 }
 
 impl Own {
+    fn tell_all(&self) {
+        self.freed.notify_waiters();
+        // Who is about to wait looks once more.
+        self.freed.notify_one();
+    }
+
     fn close_idle(&self) -> bool {
         // Not borrowed while closing: a slot that is dropped notifies.
         let endpoints: Vec<_> = self.endpoints.borrow().iter().filter_map(Weak::upgrade).collect();

@@ -115,7 +115,9 @@ impl Upstream {
         announcement: Option<Announcement>,
     ) -> Result<UpstreamConnection, ConnectError> {
         let policy = self.policy();
-        let slot = policy.slot().map_err(|_| ConnectError::Overflow)?;
+        // The limit of opaque connections is the cluster's alone, as in Envoy: each of them takes one for itself.
+        let first = !matches!(speaks, Speaks::Opaque) && !self.tally.is_open();
+        let slot = policy.slot(first).map_err(|_| ConnectError::Overflow)?;
         self.open(&policy, slot, (speaks, announcement)).await
     }
 
@@ -124,7 +126,7 @@ impl Upstream {
         announcement: Option<Announcement>,
     ) -> Result<UpstreamConnection, ConnectError> {
         let policy = self.policy();
-        let slot = match policy.slot() {
+        let slot = match policy.slot(!self.tally.is_open()) {
             Ok(slot) => slot,
             Err(_) => {
                 let _waiting = policy.pending().map_err(|_| ConnectError::Overflow)?;
@@ -133,7 +135,7 @@ impl Upstream {
                     if let Some(idle) = self.checkout() {
                         return Ok(idle);
                     }
-                    if let Ok(slot) = policy.slot() {
+                    if let Ok(slot) = policy.slot(!self.tally.is_open()) {
                         break slot;
                     }
                 }

@@ -243,6 +243,14 @@ impl Http2Connections {
         self.open.borrow_mut().retain(|connection| !connection.is_over(now, limits));
     }
 
+    /// Gives up a connection that carries no request; false when there is none. One that is new is for those who have
+    /// waited for it.
+    pub(super) fn close_idle(&self) -> bool {
+        let mut open = self.open.borrow_mut();
+        let idle = open.iter().position(|connection| connection.used.get() && connection.streams.get() == 0);
+        idle.map(|position| open.remove(position)).is_some()
+    }
+
     /// Forgets connections that have ended.
     pub(super) fn sweep(&self) {
         self.open.borrow_mut().retain(|connection| connection.is_open());

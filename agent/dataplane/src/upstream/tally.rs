@@ -61,6 +61,11 @@ impl Tally {
         Open(Rc::clone(self))
     }
 
+    /// Whether there is a connection, or one on its way.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.0.get() > 0
+    }
+
     /// Counts a request that needs a connection.
     pub(super) fn waiting(self: &Rc<Self>) -> Waiting {
         self.waiting.add(1);

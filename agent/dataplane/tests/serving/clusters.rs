@@ -106,7 +106,33 @@ fn requests_wait_for_a_connection_and_too_many_are_refused() {
 }
 
 #[test]
-fn an_idle_connection_makes_room_for_another_endpoint() {
+fn each_endpoint_has_a_connection_whatever_the_limit() {
+    let (a, b) = (slow(), slow());
+    let proxy = gateway(&[a.address, b.address], |cluster| {
+        cluster.limits.max_connections = Some(1);
+        cluster.limits.max_pending_requests = Some(0);
+        cluster.load_balancer = LoadBalancer::RoundRobin(None);
+    });
+    let answered = ("200".to_owned(), false);
+    let overflow = ("503".to_owned(), true);
+    assert_eq!(at_once(&proxy, 3), [answered.clone(), answered, overflow]);
+    assert_eq!((a.connections(), b.connections()), (1, 1));
+}
+
+/// Those who wait for one endpoint's connection do not miss that it is free because others were told.
+#[test]
+fn beyond_the_limit_each_endpoint_serves_those_who_wait_for_it() {
+    let (a, b) = (slow(), slow());
+    let proxy = gateway(&[a.address, b.address], |cluster| {
+        cluster.limits.max_connections = Some(1);
+        cluster.load_balancer = LoadBalancer::RoundRobin(None);
+    });
+    assert_eq!(at_once(&proxy, 8), vec![("200".to_owned(), false); 8]);
+    assert_eq!((a.connections(), b.connections()), (1, 1));
+}
+
+#[test]
+fn an_idle_connection_is_kept_when_another_endpoint_has_its_first() {
     let (a, b) = (answering(200), answering(200));
     let proxy = gateway(&[a.address, b.address], |cluster| {
         cluster.limits.max_connections = Some(1);
@@ -116,7 +142,7 @@ fn an_idle_connection_makes_room_for_another_endpoint() {
     for _ in 0..4 {
         assert_eq!(client.get("/").status(), "200");
     }
-    assert_eq!((a.connections(), b.connections()), (2, 2));
+    assert_eq!((a.connections(), b.connections()), (1, 1));
 }
 
 #[test]

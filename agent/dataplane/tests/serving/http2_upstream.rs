@@ -15,7 +15,7 @@ use bytes::Bytes;
 use dataplane::{AccessLog, LogFormat};
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Request, Response};
-use snapshot::{Format, Forward, Mirror, PathMatch, RouteAction, Share, UpstreamProtocol};
+use snapshot::{Format, Forward, LoadBalancer, Mirror, PathMatch, RouteAction, Share, UpstreamProtocol};
 
 use crate::{
     http2::{bodiless, with_raw_client},
@@ -443,6 +443,21 @@ fn a_limited_connection_carries_one_request_after_the_other_and_is_then_replaced
     }
     assert!(clients.iter_mut().all(|client| client.answer().status() == "200"));
     assert_eq!(upstream.connections(), 2);
+}
+
+#[test]
+fn an_idle_connection_keeps_no_other_endpoint_from_having_one() {
+    let (a, b) = (Http2Upstream::start(echo), Http2Upstream::start(echo));
+    let proxy = Proxy::start(dataplane::Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[a.address, b.address]);
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft.clusters[0].load_balancer = LoadBalancer::RoundRobin(None);
+        draft.clusters[0].limits.max_connections = Some(1);
+        draft
+    });
+    let mut client = proxy.connect();
+    (0..4).for_each(|_| assert_eq!(client.get("/").status(), "200"));
+    assert_eq!((a.connections(), b.connections()), (1, 1));
 }
 
 #[test]
