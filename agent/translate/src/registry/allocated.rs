@@ -17,13 +17,14 @@ pub(super) struct Allocated<'s>(Map<&'s str, Vec<IpAddr>>);
 
 impl<'s> Allocated<'s> {
     /// Those that the control plane has given, and one for each other host if the proxy is to. A host keeps its address
-    /// when others come and go, except those that would have the same one: the earlier in the list has it.
+    /// when others come and go, except those that would have the same one: one that is written down has it, else the
+    /// earlier in the list.
     pub(super) fn new(entries: &[&'s Object<ServiceEntry>], proxy: &Proxy) -> Self {
         let mut allocated = Self::default();
         if !proxy.answers_dns {
             return allocated;
         }
-        let mut taken = HashSet::new();
+        let mut taken: HashSet<u32> = entries.iter().flat_map(|entry| places_of(&entry.spec)).collect();
         for entry in entries.iter().filter(|entry| may_have_one(entry)) {
             for host in entry.spec.hosts.iter().filter(|host| !host.starts_with('*')) {
                 if allocated.0.contains_key(host.as_str()) {
@@ -76,6 +77,24 @@ fn place(host: &str, taken: &mut HashSet<u32>) -> Option<u32> {
     (0..PLACES).map(|step| (hash % PLACES + step) % PLACES).find(|place| taken.insert(*place))
 }
 
+/// Places of the addresses that an entry has, whoever gave them. Networks are left out: one of everything would leave
+/// nobody a place.
+fn places_of(entry: &ServiceEntry) -> impl Iterator<Item = u32> {
+    let written = entry.addresses.iter().filter(|net| net.prefix_len() == net.max_prefix_len());
+    let given = entry.allocated.iter().map(|(_, ip)| *ip);
+    written.map(|net| net.addr()).chain(given).filter_map(place_of)
+}
+
+/// The place that [`addresses`] makes that address of.
+fn place_of(ip: IpAddr) -> Option<u32> {
+    let (third, fourth) = match ip {
+        IpAddr::V4(ip) => (ip.octets()[2], ip.octets()[3]),
+        IpAddr::V6(ip) => (ip.octets()[14], ip.octets()[15]),
+    };
+    let place = (u32::from(third) * 254 + u32::from(fourth)).checked_sub(1)?;
+    (place < PLACES && addresses(place).contains(&ip)).then_some(place)
+}
+
 /// In 240.240.0.0/16 and 2001:2::/48, where Istio has them.
 fn addresses(place: u32) -> [IpAddr; 2] {
     let [.., third, fourth] = (place / 254 * 256 + 1 + place % 254).to_be_bytes();
@@ -85,7 +104,53 @@ fn addresses(place: u32) -> [IpAddr; 2] {
 
 #[cfg(test)]
 mod tests {
+    use resources::{Files, ReadDefaults};
+
     use super::*;
+    use crate::proxy::ProxyKind;
+
+    /// `later.example.com` would have 240.240.164.175 by its name.
+    fn of_later(other: &str) -> Vec<String> {
+        let entry = |name: &str, resolution: &str, more: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: prod}}\n\
+                 spec:\n  hosts: [{name}.example.com]\n  resolution: {resolution}\n  \
+                 ports: [{{number: 80, name: http, protocol: HTTP}}]\n{more}---\n"
+            )
+        };
+        let mut files = Files::new(ReadDefaults::default());
+        files.replace_file("test.yaml", &(entry("later", "DNS", "") + &entry("other", "STATIC", other)));
+        let (resources, findings) = files.resources();
+        let proxy =
+            Proxy { answers_dns: true, allocates_addresses: true, ..Proxy::new(ProxyKind::Sidecar, "prod") };
+        let entries: Vec<_> = resources.service_entries().iter().map(AsRef::as_ref).collect();
+        assert_eq!(entries.len(), 2, "{findings:?}");
+        let allocated = Allocated::new(&entries, &proxy);
+        allocated.of("later.example.com").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn addresses_that_are_written_down_are_given_to_nobody_else() {
+        assert_eq!(of_later(""), ["240.240.164.175"]);
+        for other in [
+            "  addresses: [240.240.164.175]\n",
+            "  addresses: ['2001:2::f0f0:a4af']\n",
+            "status: {addresses: [{host: other.example.com, value: 240.240.164.175}]}\n",
+        ] {
+            assert_eq!(of_later(other), ["240.240.164.176"], "{other}");
+        }
+        assert_eq!(of_later("  addresses: [240.240.0.0/16]\n"), ["240.240.164.175"]);
+    }
+
+    #[test]
+    fn every_address_has_its_place() {
+        for place in 0..PLACES {
+            assert_eq!(addresses(place).map(place_of), [Some(place); 2]);
+        }
+        for none in ["240.240.0.0", "240.240.1.255", "240.241.0.1", "10.0.0.1", "2001:2::7"] {
+            assert_eq!(place_of(none.parse().unwrap()), None, "{none}");
+        }
+    }
 
     #[test]
     fn hosts_keep_their_addresses_and_share_none() {
