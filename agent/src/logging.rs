@@ -28,7 +28,7 @@ pub(crate) fn init(options: &LogOptions) -> Result<(), String> {
         (None, _) => ("default", "info".to_owned()),
     };
     let (filter, handle) = reload::Layer::new(parse(&levels, origin)?);
-    remember(&levels);
+    remember(&in_force(&levels));
     // Set once, by the one program there is.
     _ = FILTER.set(handle);
     let coloured =
@@ -54,11 +54,11 @@ pub(crate) fn set_levels(levels: &str) -> Result<(), String> {
     let filter = parse(levels, "level")?;
     let handle = FILTER.get().ok_or("nothing is logged")?;
     handle.reload(filter).map_err(|error| error.to_string())?;
-    remember(levels);
+    remember(&in_force(levels));
     Ok(())
 }
 
-/// The levels in force, as they were written.
+/// The levels in force.
 pub(crate) fn levels() -> String {
     LEVELS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
@@ -71,6 +71,16 @@ static LEVELS: Mutex<String> = Mutex::new(String::new());
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// The levels that hold where these are written.
+fn in_force(written: &str) -> String {
+    let mut parts: Vec<_> = written.split(',').map(str::trim).collect();
+    // Clients that break HTTP/2 are told of in the access log; its crate warns of each, as often as clients like.
+    if !parts.iter().any(|part| part.starts_with("h2=")) {
+        parts.push("h2=error");
+    }
+    parts.join(",")
+}
+
 fn parse(levels: &str, origin: &str) -> Result<EnvFilter, String> {
     // A lone word that is no level would be taken for the name of a module, and nothing would be logged.
     let is_directive = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
@@ -79,8 +89,7 @@ fn parse(levels: &str, origin: &str) -> Result<EnvFilter, String> {
             "invalid log level `{wrong}` in {origin}: expected error, warn, info, debug or trace, or `module=level`"
         ));
     }
-    // Clients that break HTTP/2 are told of in the access log; its crate warns of each, as often as clients like.
-    EnvFilter::try_new(format!("h2=error,{levels}")).map_err(|error| {
+    EnvFilter::try_new(in_force(levels)).map_err(|error| {
         format!("invalid `{levels}` in {origin}: {error}; expected a level such as `debug`, or a list such as `info,dataplane=debug`")
     })
 }
@@ -182,6 +191,13 @@ impl Write for Lenient {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_http2_alone_are_logged_unless_others_are_asked_for() {
+        assert_eq!(in_force("debug,dataplane=trace"), "debug,dataplane=trace,h2=error");
+        assert_eq!(in_force("info, h2=debug"), "info,h2=debug");
+        assert_eq!(parse("info", "level").unwrap().to_string(), "h2=error,info");
+    }
 
     /// Says when it is written to, and waits until it is let go on.
     struct Stuck(Sender<Vec<u8>>, Receiver<()>);

@@ -36,7 +36,7 @@ const USAGE: &str = "usage: /logging?<name>=<level> (change single level)\n\
 
 fn change(name: &str, value: &str) -> Result<(), String> {
     let changes = match name {
-        "level" => return logging::set_levels(&value.split(',').map(ours).collect::<Vec<_>>().join(",")),
+        "level" => return logging::set_levels(&of_all(value)),
         "paths" => value.split(',').map(|pair| pair.split_once(':').unwrap_or((pair, ""))).collect(),
         name => vec![(name, value)],
     };
@@ -51,6 +51,15 @@ fn change(name: &str, value: &str) -> Result<(), String> {
         levels = with(&levels, name, ours(level));
     }
     logging::set_levels(&levels)
+}
+
+/// What `level=` means: a lone level is that of every part, of those too that have another without it.
+fn of_all(value: &str) -> String {
+    if value.contains([',', '=']) {
+        return value.split(',').map(ours).collect::<Vec<_>>().join(",");
+    }
+    let level = ours(value);
+    format!("{level},h2={level}")
 }
 
 /// Envoy's words for levels, and ours.
@@ -92,6 +101,13 @@ fn active(levels: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_level_is_that_of_every_part() {
+        assert_eq!(of_all("warning,dataplane=debug"), "warn,dataplane=debug");
+        let told = active(&of_all("warning"));
+        assert!(LOGGERS.iter().all(|name| told.contains(&format!("  {name}: warning\n"))), "{told}");
+    }
 
     #[test]
     fn levels_of_one_logger_change_and_are_told() {
