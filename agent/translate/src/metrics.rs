@@ -1,5 +1,7 @@
 //! Which metrics are kept, and under which labels: what the Telemetry resources for a workload come to.
 
+use std::collections::BTreeMap;
+
 use resources::{
     Finding, MetricMatch, MetricOverride, Metrics, Object, Path, Problem, ResourceSet, TagOverride,
     Telemetry, WorkloadMode,
@@ -63,14 +65,21 @@ fn apply_to(change: &MetricOverride, side: &mut SideRules) {
                 TagOverride::Remove => Some(LabelRule::Remove),
                 TagOverride::Upsert(expression) => LabelRule::of_expression(expression),
             };
-            rule.labels.extend(change.map(|change| (label_name(label), change)));
+            rule.labels.extend(label_name(label).zip(change));
         }
     }
 }
 
-/// A label's name as it can be scraped, as Envoy makes it.
-fn label_name(written: &str) -> String {
-    written.replace(|char: char| !char.is_ascii_alphanumeric() && char != '_', "_")
+/// The label of histograms that names their buckets: a second one would spoil the whole page.
+const BUCKET: &str = "le";
+
+/// A label's name as it can be scraped, if it can be had.
+fn label_name(written: &str) -> Option<String> {
+    let mut name = written.replace(|char: char| !char.is_ascii_alphanumeric() && char != '_', "_");
+    if name.starts_with(|char: char| char.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    (name != BUCKET && !name.is_empty()).then_some(name)
 }
 
 fn is_meant(wanted: &MetricMatch, metric: Metric) -> bool {
@@ -128,7 +137,18 @@ fn doubt(telemetry: &Object<Telemetry>, change: &MetricOverride, at: &Path<'_>, 
         findings.push(warning(telemetry, &at.field("match").field("customMetric"), problem));
     }
     let tags = at.field("tagOverrides");
+    let mut names = BTreeMap::new();
     for (label, tag) in &change.tag_overrides {
+        let problem = match label_name(label) {
+            None => Some(
+                Problem::new("is no name for a label: it is left out").found(label).remedy("choose another"),
+            ),
+            Some(name) => names.insert(name, label).map(|other| {
+                let problem = Problem::new(format!("is the same label as `{other}` when it is scraped"));
+                problem.found(label).remedy("give them names that differ in letters or digits")
+            }),
+        };
+        findings.extend(problem.map(|problem| warning(telemetry, &tags.key(label), problem)));
         if let TagOverride::Upsert(expression) = tag
             && LabelRule::of_expression(expression).is_none()
         {

@@ -88,3 +88,18 @@ fn other_providers_get_nothing_and_what_is_not_done_is_told() {
         "{said:#?}"
     );
 }
+
+#[test]
+fn no_label_spoils_what_is_scraped() {
+    let item = "[{overrides: [{tagOverrides: {1st: {value: \"'x'\"}, a.b: {value: \"'y'\"}, a_b: {value: \"'z'\"}, \
+         le: {value: \"'7'\"}}}]}]";
+    let (rules, said) = outcome(&[("ns", item)]);
+    let labels: Vec<_> = rules.of(Inbound, Metric::RequestDuration).labels.keys().collect();
+    assert_eq!(labels, ["_1st", "a_b"]);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(
+        said[0].contains("tagOverrides[a_b]: is the same label as `a.b` when it is scraped"),
+        "{said:#?}"
+    );
+    assert!(said[1].contains("tagOverrides[le]: is no name for a label: it is left out"), "{said:#?}");
+}
