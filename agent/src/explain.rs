@@ -164,7 +164,8 @@ impl Asked {
 
     /// Walks the request through a snapshot, to endpoints as `live` knows them.
     pub(crate) fn answer(&self, snapshot: &Snapshot, live: &LiveClusters) -> Explanation {
-        let request = Request { asked: self, authority: self.authority() };
+        let headers = dataplane::shown_to_routes(&self.headers);
+        let request = Request { asked: self, authority: self.authority(), headers };
         let is_name = self.host.parse::<IpAddr>().is_err();
         let (entry, destination) = self.entry(snapshot);
         let question = Question {
@@ -276,6 +277,8 @@ fn service_address(snapshot: &Snapshot, name: &str, port: u16) -> Option<SocketA
 struct Request<'a> {
     asked: &'a Asked,
     authority: String,
+    /// As routes see them.
+    headers: Vec<(String, String)>,
 }
 
 impl RequestHead for Request<'_> {
@@ -292,12 +295,12 @@ impl RequestHead for Request<'_> {
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
-        let mut headers = self.asked.headers.iter();
+        let mut headers = self.headers.iter();
         headers.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_bytes())
     }
 
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
-        for (name, value) in &self.asked.headers {
+        for (name, value) in &self.headers {
             visit(name, value.as_bytes());
         }
     }

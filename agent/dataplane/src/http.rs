@@ -44,9 +44,9 @@ use crate::{
     upstream::{Lease, OwnEnd},
 };
 
-pub use self::peer_metadata::PeerMetadata;
 pub(crate) use self::peer_metadata::{PEER_METADATA, PEER_METADATA_ID};
 pub(crate) use self::{downstream::Downstream, h1::Workspaces, kept::Room};
+pub use self::{head::shown_to_routes, peer_metadata::PeerMetadata};
 
 /// Serves a connection whose chain says HTTP, in the version the client speaks.
 pub(crate) async fn serve(mut downstream: Box<Downstream>) {

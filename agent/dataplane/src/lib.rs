@@ -46,7 +46,7 @@ mod wrong_tls;
 
 pub use access_log::{AccessLog, JsonFormat, LogFormat};
 pub use dns::{NameFamilies, NameSettings};
-pub use http::PeerMetadata;
+pub use http::{PeerMetadata, shown_to_routes};
 pub use loopback::LoopbackAnswers;
 pub use overload::{Overload, Pressure};
 pub use plane::{DataPlane, DrainTime, Published, TelemetryReader};

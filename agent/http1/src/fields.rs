@@ -19,6 +19,13 @@ pub(crate) struct Fields<'b> {
     pub(crate) upgrade: Option<&'b [u8]>,
 }
 
+/// The protocols that the client of a head would switch to, as [`Request::upgrade`](crate::Request::upgrade) names them
+/// for HTTP/1.1; `None` also when the fields contradict each other.
+#[must_use]
+pub fn upgrade_offer<'b>(headers: &[Header<'b>]) -> Option<&'b str> {
+    Fields::read(headers).ok()?.upgrade()
+}
+
 /// The two ways a walk over fields can fail.
 pub(crate) enum FieldsError {
     Head(HeadError),

@@ -33,6 +33,7 @@ pub use httparse::Header;
 
 pub use body::{BodyDecoder, BodyError, Decoded};
 pub use connection::{ConnectionNames, connection_names, is_hop_by_hop};
+pub use fields::upgrade_offer;
 pub use framing::{BodyLength, FramingError};
 pub use head::{HeadEnd, HeadError, HeaderSlots, Limits, MAX_HEADERS, Version};
 pub use host::is_valid_authority;

@@ -259,3 +259,22 @@ fn a_host_that_is_not_served_names_the_rules_that_wanted_it_and_why_they_do_not_
         assert_eq!(text.matches("not VirtualService").count(), 1, "{text}");
     }
 }
+
+#[test]
+fn offers_of_other_protocols_are_seen_as_the_data_path_sees_them() {
+    let yaml = gateway(HTTP)
+        + &rules(
+            "{match: [{headers: {upgrade: {exact: websocket}}}], directResponse: {status: 201}}, \
+             {match: [{headers: {te: {regex: '.*'}}}], directResponse: {status: 202}}, {directResponse: {status: 204}}",
+        );
+    let asked = |fields: &[&str]| {
+        let fields = fields.iter().flat_map(|field| ["-H", field]);
+        verdict(&yaml, &["GET", "http://a.com:8080/"].into_iter().chain(fields).collect::<Vec<_>>())
+    };
+    let offer = asked(&["Connection: Upgrade", "Upgrade: websocket"]);
+    assert!(offer.starts_with("201"), "{offer}");
+    for ignored in [&["Upgrade: websocket"][..], &["Connection: te, x", "TE: gzip"], &["Connection: te"]] {
+        let answer = asked(ignored);
+        assert!(answer.starts_with("204"), "{ignored:?}: {answer}");
+    }
+}

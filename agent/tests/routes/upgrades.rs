@@ -94,3 +94,24 @@ fn tunnels_are_not_opened_for_clients() {
     assert_eq!((answer.status(), upstream.asked().len()), ("404", 0));
     assert!(world.logged("connect").starts_with("404 NR route_not_found"), "{}", world.logged("connect"));
 }
+
+#[test]
+fn routes_see_an_offer_that_is_passed_on_and_no_other() {
+    let upstream = Upstream::named("app");
+    let world = World::gateway(&[
+        service("app", &upstream),
+        rules(&[
+            "{match: [{headers: {upgrade: {exact: websocket}, connection: {exact: 'keep-alive, Upgrade'}}}], \
+             rewrite: {uri: /chat}, route: [{destination: {host: app}}]}",
+            "{match: [{headers: {upgrade: {regex: '.+'}}}], directResponse: {status: 299}}",
+            "{directResponse: {status: 204}}",
+        ]),
+    ]);
+    let offer = |lines: &str| world.send(&format!("GET / HTTP/1.1\nhost: app\n{lines}\n\n"));
+    assert_eq!(offer("connection: keep-alive, Upgrade\nupgrade: websocket").body, "app");
+    let asked = upstream.last();
+    assert_eq!((asked.fields("upgrade"), asked.fields("connection")), (vec!["websocket"], vec!["upgrade"]));
+    assert_eq!(offer("connection: upgrade\nupgrade: WebSocket").status(), "299");
+    assert_eq!(offer("connection: upgrade\nupgrade: h2c").status(), "204");
+    assert_eq!(offer("upgrade: websocket").status(), "204");
+}

@@ -22,15 +22,16 @@ pub(super) fn has_underscore<'n>(mut names: impl Iterator<Item = &'n str>) -> bo
     names.any(|name| name.contains('_'))
 }
 
-/// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight.
+/// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight, but for an offer of websocket,
+/// which routes may ask for.
 pub(super) struct Http1Head<'r, 'h, 'b> {
     request: &'r Request<'h, 'b>,
-    nominated: ConnectionNames<'b>,
+    hop_by_hop: HopByHop<'b>,
 }
 
 impl<'r, 'h, 'b> Http1Head<'r, 'h, 'b> {
     pub(super) fn new(request: &'r Request<'h, 'b>) -> Self {
-        Self { request, nominated: http1::connection_names(request.headers) }
+        Self { request, hop_by_hop: HopByHop::of(request.headers, request.upgrade) }
     }
 }
 
@@ -50,22 +51,60 @@ impl RequestHead for Http1Head<'_, '_, '_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         let same = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case(name);
         let found = self.request.headers.iter().find(same)?;
-        self.passed_on(found)
+        self.hop_by_hop.passed_on(found)
     }
 
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
         for header in self.request.headers {
-            if let Some(value) = self.passed_on(header) {
+            if let Some(value) = self.hop_by_hop.passed_on(header) {
                 visit(header.name, value);
             }
         }
     }
 }
 
-impl<'b> Http1Head<'_, '_, 'b> {
+/// What routes see of the fields that a client of HTTP/1.1 sends: those that end at the proxy are out of sight.
+pub fn shown_to_routes(fields: &[(String, String)]) -> Vec<(String, String)> {
+    let headers = fields.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() });
+    let headers: Vec<_> = headers.collect();
+    let hop_by_hop = HopByHop::of(&headers, http1::upgrade_offer(&headers));
+    let shown = headers.iter().filter_map(|header| Some((header.name, hop_by_hop.passed_on(header)?)));
+    shown.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned())).collect()
+}
+
+/// Which fields of an HTTP/1 request end at this proxy.
+struct HopByHop<'b> {
+    nominated: ConnectionNames<'b>,
+    /// Whether the client offers what is passed on, as in Envoy with the fields that say so.
+    offers_websocket: bool,
+}
+
+impl<'b> HopByHop<'b> {
+    fn of(headers: &[httparse::Header<'b>], upgrade: Option<&str>) -> Self {
+        let offers_websocket = upgrade.is_some_and(is_websocket);
+        Self { nominated: http1::connection_names(headers), offers_websocket }
+    }
+
     fn passed_on(&self, header: &httparse::Header<'b>) -> Option<&'b [u8]> {
         let nominated = !self.nominated.is_empty() && self.nominated.contains(header.name);
+        if self.offers_websocket && is_of_offer(header.name) {
+            return Some(header.value);
+        }
         end_to_end(header.name, header.value).filter(|_| !nominated)
+    }
+}
+
+/// Whether a client offers to switch to the one protocol that is passed on.
+pub(super) fn is_websocket(protocol: &str) -> bool {
+    protocol.eq_ignore_ascii_case("websocket")
+}
+
+/// Whether a field is one of the two that offer another protocol; heads for endpoints get their own.
+fn is_of_offer(name: &str) -> bool {
+    match name.len() {
+        7 => name.eq_ignore_ascii_case("upgrade"),
+        10 => name.eq_ignore_ascii_case("connection"),
+        _ => false,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         LIMITS, Method, Outcome,
         exchange::UpstreamVersion,
         grpc_web::GrpcWeb,
-        head::{Added, Http1Head, has_underscore, http2_request_head, write_request_head},
+        head::{Added, Http1Head, has_underscore, http2_request_head, is_websocket, write_request_head},
         log, record_request,
         routing::{Action, Asked, Before, Routed, route},
     },
@@ -208,7 +208,7 @@ impl Session<'_> {
         };
         self.connection.worker().count(|counts| counts.requests += 1);
         record_request(self.connection, self.line, &head, (protocol, &added, &routed));
-        let mut upgrade = parsed.upgrade.filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET));
+        let mut upgrade = parsed.upgrade.filter(|protocol| is_websocket(protocol));
         let mut http2_head = None;
         if let Action::Forward(forwarding) = &routed.action {
             added.introduce(self.connection, &forwarding.lease);
@@ -274,5 +274,3 @@ impl Session<'_> {
         next
     }
 }
-
-const WEBSOCKET: &str = "websocket";

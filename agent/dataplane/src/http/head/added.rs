@@ -8,7 +8,7 @@ use std::{
 
 use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
 
-use super::{FieldSink, control};
+use super::{FieldSink, control, is_of_offer};
 use crate::{
     connection::Connection,
     http::PeerMetadata,
@@ -165,7 +165,7 @@ impl Added {
             21 => self.counts_attempts && name.eq_ignore_ascii_case(ATTEMPT_COUNT),
             _ => false,
         };
-        own || control::is_dropped(name, self.direction)
+        own || is_of_offer(name) || control::is_dropped(name, self.direction)
     }
 
     /// Whether what a field of [`TOLD_OF_CLIENTS`] says of the client is for this proxy to say.
@@ -198,7 +198,7 @@ impl Added {
             FORWARDED_CLIENT_CERT if !self.keeps_certificates() => {
                 self.client_certificate.write(out, request);
             }
-            _ if self.replaces(name) => {}
+            _ if self.replaces(name) && !is_of_offer(name) => {}
             _ => out.extend_from_slice(request.header(name).unwrap_or_default()),
         }
     }
