@@ -111,8 +111,10 @@ fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, std::net::TcpLi
 async fn serve_datagrams(socket: Arc<UdpSocket>, known: Arc<Known>) {
     let mut datagram = vec![0; MAX_DATAGRAM];
     loop {
-        // Errors here are those of earlier answers, which nobody waited for.
-        let Ok((length, from)) = socket.recv_from(&mut datagram).await else { continue };
+        let Ok((length, from)) = socket.recv_from(&mut datagram).await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
         let asked = datagram[..length].to_vec();
         match known.answer(&asked, Transport::Udp) {
             Reply::Known(answer) => _ = socket.send_to(&answer, from).await,
@@ -144,6 +146,7 @@ async fn serve_connections(listener: TcpListener, known: Arc<Known>, places: Arc
     }
 }
 
+/// After an error that may last.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// One question after the other, each behind its length (RFC 1035 §4.2.2).

@@ -1,6 +1,6 @@
 //! Accepts connections on one listening socket of one worker.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,6 +21,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: So
                 failing = false;
                 admit(&worker, stream, peer, listener);
             }
+            // A client that left before it was accepted: the next one is not made to wait for it.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Said once, not ten times a second while it lasts.
                 if !std::mem::replace(&mut failing, true) {

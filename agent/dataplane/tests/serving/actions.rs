@@ -240,7 +240,7 @@ fn a_delayed_request_takes_no_place_among_those_of_its_cluster() {
     let proxy = Proxy::start(Settings::default(), |address| {
         let mut draft = gateway_draft(address, &[upstream.address]);
         draft.clusters[0].limits.max_requests = Some(1);
-        let delay = Some((Duration::from_millis(600), Share::ALL));
+        let delay = Some((Duration::from_millis(1200), Share::ALL));
         let delayed = route(PathMatch::prefix("/"), RouteAction::Forward(forward()));
         let delayed = Route { fault: Some(Box::new(Fault { delay, abort: None })), ..delayed };
         draft.route_configs = vec![route_config("*", vec![delayed])];
@@ -250,7 +250,7 @@ fn a_delayed_request_takes_no_place_among_those_of_its_cluster() {
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         // Far enough from each other to be alone once the delay is over.
-        std::thread::sleep(Duration::from_millis(150));
+        std::thread::sleep(Duration::from_millis(500));
     }
     for client in &mut clients {
         assert_eq!(client.answer().status(), "200");
