@@ -342,7 +342,7 @@ fn the_log_level_changes_while_the_proxy_runs() {
     printed(&["wait", "--timeout", "20s", "--status", &running.status]);
     let said = |path: &str| printed(&["request", "POST", path, "--admin", &running.admin]);
     let told = said("/logging?level=info,dataplane=debug");
-    assert!(told.starts_with("active loggers:\n  dataplane: debug\n  h2: info\n"), "{told}");
+    assert!(told.starts_with("active loggers:\n  dataplane: debug\n  h2: error\n"), "{told}");
     let told = said("/logging?paths=dataplane:warning,h2:trace");
     assert!(told.starts_with("active loggers:\n  dataplane: warning\n  h2: trace\n"), "{told}");
     assert!(said("/logging?h2=critical").contains("\n  h2: error\n  postern_agent: info\n"));
