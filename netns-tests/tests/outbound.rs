@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use netns_tests::{AgentSetup, Network, Pod, Service, needs_root};
@@ -150,6 +151,41 @@ fn tls_to_elsewhere_passes_a_port_on_which_some_service_speaks_http() -> Result<
     reader.read_until(b'\n', &mut greeting)?;
     reader.read_until(b'\n', &mut echo)?;
     ensure!(echo == b"\x16\x03\x01\0\x05\x01\0\0\x01\0\n", "the server heard {echo:?}");
+    Ok(())
+}
+
+/// Nobody is at a Service's own address here. The kernel would remember a call of the proxy to it for two minutes, and
+/// leave alone whatever the application sends there from the same port.
+#[test]
+fn the_address_of_an_http_service_is_never_dialled_for_a_client_that_is_slow_to_speak() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _app = server.http_app("server", 8080)?;
+    client.intercept()?;
+    let service = Service::new("server", REVIEWS, 8080).endpoint(server.ip());
+    let _agent =
+        AgentSetup::sidecar().labels("app=client").file("server.yaml", service.yaml()).start(&client)?;
+    // For a stranger's address it is: whoever is there may speak first, on any port.
+    for (to, dialled) in [(RATINGS, true), (REVIEWS, false)] {
+        let stream = client.connect(to)?;
+        let address = to.ip().to_string();
+        let tracked = || client.run(&["conntrack", "-L", "--orig-dst", &address]);
+        let is_dialled = || Ok::<_, anyhow::Error>(tracked()?.contains("UNREPLIED"));
+        if dialled {
+            let seen = (0..100).any(|_| {
+                std::thread::sleep(Duration::from_millis(50));
+                is_dialled().unwrap_or_default()
+            });
+            ensure!(seen, "{to} was not dialled: {}", tracked()?);
+        } else {
+            // Much longer than the proxy waits before it dials.
+            std::thread::sleep(Duration::from_millis(500));
+            netns_tests::client::exchange(&stream, "GET / HTTP/1.1\r\nhost: server\r\n\r\n")?
+                .expect_app("server")?;
+            ensure!(!is_dialled()?, "{to} was dialled: {}", tracked()?);
+        }
+    }
     Ok(())
 }
 

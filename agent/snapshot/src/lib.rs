@@ -271,6 +271,34 @@ impl Snapshot {
         chosen.map(|at| &listener.filter_chains[at]).or(listener.default_filter_chain.as_ref())
     }
 
+    /// Whether a server may be waited for that speaks before its client, which would be sent to `proxy`.
+    ///
+    /// Not at the address of a service whose port is declared to be HTTP: opaque bytes go on to that very address then,
+    /// where nobody need be. To dial it in vain leaves connection tracking with an entry that was never redirected, and
+    /// the application may be given its port next.
+    pub fn server_may_speak_first(
+        &self,
+        proxy: &TcpProxy,
+        destination: SocketAddr,
+        listener: ListenerId,
+    ) -> bool {
+        let goes_on = |id: ClusterId| self.cluster(id).discovery == Discovery::OriginalDestination;
+        let of_http = ConnectionFacts {
+            destination,
+            application: Application::Http,
+            server_name: None,
+            transport: Transport::RawBuffer,
+        };
+        let is_http_service = || match self.select_filter_chain(&of_http, listener).map(|chain| &chain.filter)
+        {
+            Some(NetworkFilter::Http(http)) => {
+                self.route_config(http.route_config).has_address(destination.ip())
+            }
+            _ => false,
+        };
+        !(proxy.clusters.targets().iter().filter_map(|target| target.id).any(goes_on) && is_http_service())
+    }
+
     /// What has to be read of a connection to `destination_port` before its filter chain is known.
     pub fn inspection(&self, listener: ListenerId, destination_port: u16) -> Inspection {
         self.chains[listener.0 as usize].inspection(destination_port)

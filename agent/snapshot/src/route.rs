@@ -26,7 +26,7 @@ pub use pattern::Pattern;
 pub use redirect::CameBy;
 pub use weighted::{ClusterTarget, WeightedClusters};
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     hosts::{HostName, HostPattern, HostTable},
@@ -79,6 +79,16 @@ impl RouteConfig {
     /// The virtual host for an authority: exact name, then longest suffix, then `*`. The port is not looked at.
     pub fn select_virtual_host(&self, authority: &str) -> Option<&VirtualHost> {
         self.virtual_hosts.get(self.position(authority)?)
+    }
+
+    /// Whether a service of the table has this address, as sidecars list it beside the service's names.
+    pub(crate) fn has_address(&self, ip: IpAddr) -> bool {
+        let authority = match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let listed = |domain: &HostPattern| matches!(domain, HostPattern::Exact(name) if *name == authority);
+        self.select_virtual_host(&authority).is_some_and(|host| host.domains.iter().any(listed))
     }
 
     fn position(&self, authority: &str) -> Option<usize> {

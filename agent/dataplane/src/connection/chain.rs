@@ -173,9 +173,14 @@ async fn inspect_protocol(
     stream: &mut TcpStream,
     view: &View,
 ) -> io::Result<Inspected<Dialled>> {
+    let (snapshot, destination) = (&view.snapshot, connection.destination);
     let dial = || match &connection.filter_chain(view)?.filter {
-        NetworkFilter::Tcp(proxy) => Some(async { tcp::dial(connection, view, proxy).await.ok() }),
-        NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
+        NetworkFilter::Tcp(proxy)
+            if snapshot.server_may_speak_first(proxy, destination, connection.serving_listener(view)?) =>
+        {
+            Some(async { tcp::dial(connection, view, proxy).await.ok() })
+        }
+        NetworkFilter::Tcp(_) | NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
     };
     let worker = connection.worker();
     let patience = Patience {
