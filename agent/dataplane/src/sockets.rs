@@ -130,7 +130,7 @@ impl Sockets {
     // A port shared with SO_REUSEPORT would also be shared with a second proxy that nobody meant to run. Binding once
     // without it tells whether the port is free.
     fn listen(&self, address: SocketAddr, transparent: bool) -> io::Result<Vec<TcpListener>> {
-        drop(sys::listen(address, false, transparent)?);
+        sys::check_free(address, transparent)?;
         (0..self.workers).map(|_| sys::listen(address, true, transparent)).collect()
     }
 }
@@ -168,6 +168,8 @@ fn wanted_addresses(snapshot: &Snapshot) -> BTreeMap<SocketAddr, (SocketAddr, &s
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Read, net::TcpStream, sync::mpsc, thread};
+
     use snapshot::{Direction, Draft, Listener};
 
     use super::*;
@@ -201,13 +203,40 @@ mod tests {
 
     #[test]
     fn a_taken_port_costs_only_its_own_listener_and_names_the_remedy() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let mut sockets = Sockets::new(1, InboundCapture::Redirect);
-        let openings = sockets.open(&snapshot(&[taken.local_addr().unwrap(), free]));
-        assert_eq!(openings.opened.len(), 1);
-        let message = openings.refused[0].to_string();
-        assert!(message.contains("Address already in use") && message.contains("ss -ltnp"), "{message}");
+        // Also when whoever has it would share it, as another proxy.
+        for shared in [false, true] {
+            let taken = sys::listen(SocketAddr::from(([127, 0, 0, 1], 0)), shared, false).unwrap();
+            let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            let mut sockets = Sockets::new(1, InboundCapture::Redirect);
+            let openings = sockets.open(&snapshot(&[taken.local_addr().unwrap(), free]));
+            assert_eq!(openings.opened.len(), 1);
+            let message = openings.refused[0].to_string();
+            assert!(message.contains("Address already in use") && message.contains("ss -ltnp"), "{message}");
+        }
+    }
+
+    /// One that comes too early is refused; whoever is taken stays, even before a worker accepts.
+    #[test]
+    fn no_connection_that_was_taken_is_dropped_while_a_listener_opens() {
+        for _ in 0..2000 {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            let (refused, trying) = mpsc::channel();
+            let client = thread::spawn(move || {
+                loop {
+                    match TcpStream::connect(address) {
+                        Ok(stream) => return stream,
+                        Err(_) => _ = refused.send(()),
+                    }
+                }
+            });
+            trying.recv().unwrap();
+            let openings = Sockets::new(2, InboundCapture::Redirect).open(&snapshot(&[address]));
+            assert!(openings.refused.is_empty(), "{:?}", openings.refused);
+            let mut client = client.join().unwrap();
+            client.set_nonblocking(true).unwrap();
+            let told = client.read(&mut [0]).map_err(|error| error.kind());
+            assert_eq!(told, Err(io::ErrorKind::WouldBlock));
+        }
     }
 
     #[test]

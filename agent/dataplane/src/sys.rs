@@ -56,6 +56,20 @@ pub(crate) fn listen(
     share_port: bool,
     transparent: bool,
 ) -> io::Result<std::net::TcpListener> {
+    let socket = bind(address, share_port, transparent)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether nobody listens on an address, shared or not. Nobody can connect meanwhile: who did would be dropped.
+///
+/// # Errors
+/// As [`listen`] without sharing the port would.
+pub(crate) fn check_free(address: SocketAddr, transparent: bool) -> io::Result<()> {
+    bind(address, false, transparent).map(drop)
+}
+
+fn bind(address: SocketAddr, share_port: bool, transparent: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -68,8 +82,7 @@ pub(crate) fn listen(
     socket.set_keepalive(true)?;
     socket.set_reuse_port(share_port)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 // The kernel lowers it to net.core.somaxconn.

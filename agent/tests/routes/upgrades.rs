@@ -10,7 +10,7 @@ use crate::{
 /// Takes an offer of websocket and sends back what it gets; other requests get 200.
 fn echo() -> u16 {
     serve(|mut stream| {
-        while let Some(request) = Message::read(&mut stream) {
+        while let Ok(request) = Message::read(&mut stream) {
             if request.field("upgrade").is_none() {
                 stream.write_all(ok("plain").as_bytes()).unwrap();
                 continue;

@@ -1,7 +1,7 @@
 //! Clients and servers that speak HTTP/1 bytes.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -35,42 +35,42 @@ impl Message {
         lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 
-    /// Reads one; `None` when the connection ends instead.
-    pub(crate) fn read(stream: &mut impl Read) -> Option<Self> {
+    /// Reads one, unless the connection ends instead.
+    pub(crate) fn read(stream: &mut impl Read) -> io::Result<Self> {
         let head = String::from_utf8(until(stream, b"\r\n\r\n")?).unwrap();
         let mut message = Self { head: head.trim_end().to_owned(), body: String::new() };
         if message.field("transfer-encoding").is_some() {
             message.body = chunks(stream)?;
         } else if let Some(length) = message.field("content-length") {
             let mut body = vec![0; length.parse().unwrap()];
-            stream.read_exact(&mut body).ok()?;
+            stream.read_exact(&mut body)?;
             message.body = String::from_utf8(body).unwrap();
         }
-        Some(message)
+        Ok(message)
     }
 }
 
-fn chunks(stream: &mut impl Read) -> Option<String> {
+fn chunks(stream: &mut impl Read) -> io::Result<String> {
     let mut body = String::new();
     loop {
         let line = String::from_utf8(until(stream, b"\r\n")?).unwrap();
         let mut chunk = vec![0; usize::from_str_radix(line.trim_end(), 16).unwrap() + 2];
-        stream.read_exact(&mut chunk).ok()?;
+        stream.read_exact(&mut chunk)?;
         chunk.truncate(chunk.len() - 2);
         if chunk.is_empty() {
-            return Some(body);
+            return Ok(body);
         }
         body += std::str::from_utf8(&chunk).unwrap();
     }
 }
 
-fn until(stream: &mut impl Read, end: &[u8]) -> Option<Vec<u8>> {
+fn until(stream: &mut impl Read, end: &[u8]) -> io::Result<Vec<u8>> {
     let (mut bytes, mut byte) = (Vec::new(), [0]);
     while !bytes.ends_with(end) {
-        stream.read_exact(&mut byte).ok()?;
+        stream.read_exact(&mut byte)?;
         bytes.push(byte[0]);
     }
-    Some(bytes)
+    Ok(bytes)
 }
 
 pub(crate) fn connect(port: u16) -> TcpStream {
@@ -89,7 +89,7 @@ pub(crate) fn send(port: u16, request: &str) -> Message {
         let head = String::from_utf8(until(&mut stream, b"\r\n\r\n").unwrap()).unwrap();
         return Message { head: head.trim_end().to_owned(), body: String::new() };
     }
-    Message::read(&mut stream).unwrap_or_else(|| panic!("no answer to {request}"))
+    Message::read(&mut stream).unwrap_or_else(|error| panic!("no answer to {request}: {error}"))
 }
 
 /// A server in this process that keeps what it is asked.
@@ -104,7 +104,7 @@ impl Upstream {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (kept, answer) = (Arc::clone(&asked), Arc::new(answer));
         let port = serve(move |mut stream| {
-            while let Some(request) = Message::read(&mut stream) {
+            while let Ok(request) = Message::read(&mut stream) {
                 let number = {
                     let mut asked = kept.lock().unwrap();
                     asked.push(request.clone());
