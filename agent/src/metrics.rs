@@ -48,8 +48,9 @@ impl Metrics {
 
     /// All metrics as they stand.
     pub(crate) async fn text(&self, status: &Status) -> String {
-        let telemetry = self.reader.read().await;
+        // The workers are asked first: who has told its counts is through with what it had begun.
         let counts = self.reader.counts().await;
+        let telemetry = self.reader.read();
         let published = status.published();
         let snapshot = published.as_ref().map(|published| &*published.snapshot);
         let mut out = families::istio(&telemetry, &self.workload, snapshot);

@@ -19,7 +19,7 @@ use crate::{
     live,
     shared::SharedState,
     sockets::{BindError, Opened, Openings, Sockets},
-    telemetry::Telemetry,
+    telemetry::{Ledger, Telemetry},
     tls::{Cache, ContextError},
     worker::{self, Command, Counts, OpenedSocket, Settings},
 };
@@ -40,6 +40,7 @@ pub struct DataPlane {
 #[derive(Debug)]
 struct WorkerThread {
     commands: mpsc::UnboundedSender<Command>,
+    ledger: Arc<Ledger>,
     thread: JoinHandle<()>,
 }
 
@@ -153,7 +154,10 @@ impl DataPlane {
 
     /// A way to ask the workers what they have served, from any thread.
     pub fn telemetry(&self) -> TelemetryReader {
-        TelemetryReader(self.workers.iter().map(|worker| worker.commands.downgrade()).collect())
+        TelemetryReader {
+            workers: self.workers.iter().map(|worker| worker.commands.downgrade()).collect(),
+            ledgers: self.workers.iter().map(|worker| Arc::clone(&worker.ledger)).collect(),
+        }
     }
 
     /// Lets connections end as [`Self::drain`] does, for as long as the proxy runs.
@@ -183,7 +187,7 @@ impl DataPlane {
 
     /// Ends the workers and with them whatever connections are left.
     pub fn stop(self) {
-        for WorkerThread { commands, thread } in self.workers {
+        for WorkerThread { commands, thread, .. } in self.workers {
             drop(commands);
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");
@@ -194,13 +198,16 @@ impl DataPlane {
 
 /// Asks the workers what they have served. It does not keep them running.
 #[derive(Clone, Debug)]
-pub struct TelemetryReader(Vec<mpsc::WeakUnboundedSender<Command>>);
+pub struct TelemetryReader {
+    workers: Vec<mpsc::WeakUnboundedSender<Command>>,
+    ledgers: Vec<Arc<Ledger>>,
+}
 
 impl TelemetryReader {
-    /// What all workers have served so far.
-    pub async fn read(&self) -> Telemetry {
+    /// What all workers have served so far. It is read beside them: none stops for it.
+    pub fn read(&self) -> Telemetry {
         let mut sum = Telemetry::default();
-        self.ask(Command::Tell).await.into_iter().for_each(|telemetry| sum.add(telemetry));
+        self.ledgers.iter().for_each(|ledger| ledger.add_to(&mut sum));
         sum
     }
 
@@ -222,7 +229,7 @@ impl TelemetryReader {
             Some(told)
         };
         let mut answers = Vec::new();
-        for told in self.0.iter().filter_map(ask).collect::<Vec<_>>() {
+        for told in self.workers.iter().filter_map(ask).collect::<Vec<_>>() {
             answers.extend(told.await);
         }
         answers
@@ -260,7 +267,9 @@ fn start_worker(index: usize, settings: Settings, resolver: &Resolver) -> io::Re
     let resolver = (resolver.resolved(), resolver.questions());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (commands, received) = mpsc::unbounded_channel();
-    let run = move || LocalSet::new().block_on(&runtime, worker::run(settings, resolver, received));
+    let ledger = Arc::<Ledger>::default();
+    let counted = Arc::clone(&ledger);
+    let run = move || LocalSet::new().block_on(&runtime, worker::run(settings, resolver, counted, received));
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
-    Ok(WorkerThread { commands, thread })
+    Ok(WorkerThread { commands, ledger, thread })
 }

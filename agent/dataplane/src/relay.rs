@@ -45,12 +45,14 @@ pub(crate) struct Limits {
 
 /// Relays until both sides have closed, one side fails, or a limit is reached. `deadline` is the connection's own.
 ///
-/// `first` holds bytes of the client that were read before the upstream was known. The counts are right also when an
-/// error ended the relay. When one side was cut off, the other is to be dropped next, and is reset then.
+/// `first` holds bytes of the client that were read before the upstream was known. `moving` is told the counts while
+/// bytes move. They are right also when an error ended the relay. When one side was cut off, the other is to be dropped
+/// next, and is reset then.
 pub(crate) async fn relay<D: Transport, U: Transport>(
     downstream: &mut D,
     upstream: &mut U,
     first: Option<PooledBuffer>,
+    mut moving: impl FnMut(Transferred),
     (worker, deadline, limits): (&Worker, &Deadline, Limits),
 ) -> (Transferred, Result<(), RelayError>) {
     let mut up = Direction::new(first);
@@ -86,6 +88,7 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
         if up.bytes + down.bytes > before {
             postpone();
         }
+        moving(Transferred { received: up.bytes, sent: down.bytes });
         if expiry.as_ref().is_some_and(|expiry| expiry.poll_elapsed(cx).is_ready()) {
             return Poll::Ready(Err(RelayError::Expired));
         }
@@ -98,7 +101,9 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
         Err(RelayError::Upstream(error)) if may_be_cut(error) => downstream.reset_on_close(),
         _ => {}
     }
-    (Transferred { received: up.bytes, sent: down.bytes }, result)
+    let transferred = Transferred { received: up.bytes, sent: down.bytes };
+    moving(transferred);
+    (transferred, result)
 }
 
 /// Whether the side that failed may have had more to say, so that the other must not take what it got for the whole.

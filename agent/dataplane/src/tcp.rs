@@ -1,6 +1,6 @@
 //! Opaque connections: one upstream for the whole connection, bytes relayed both ways.
 
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use snapshot::{ClusterId, HashKey, LoadBalancer, TcpProxy};
 
@@ -14,7 +14,7 @@ use crate::{
     failure::LocalReply,
     origin::{Origin, tell_if_unknown},
     relay::{Limits, RelayError, Transferred, relay},
-    telemetry::ConnectionKey,
+    telemetry::{ConnectionKey, ConnectionSums},
     tls::Speaks,
     transport::DownstreamStream,
     upstream::{ConnectError, Lease, UpstreamConnection},
@@ -152,10 +152,11 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     let worker = connection.worker();
     let peer = connection.other_side(Some(dialled.lease.peer()));
     let key = ConnectionKey { cluster: &*dialled.cluster, direction: connection.direction, flags: "", peer };
-    worker.recorder.connection(key, |measures| measures.opened += 1);
+    let sums = worker.recorder.connection(key);
+    sums.iter().for_each(|sums| sums.open());
     let surroundings = (&**worker, &*connection.deadline, dialled.limits);
-    let (transferred, result) =
-        relay(stream, &mut dialled.connection.stream, first.take(), surroundings).await;
+    let upstream = &mut dialled.connection.stream;
+    let (transferred, result) = relay(stream, upstream, first.take(), counting(sums), surroundings).await;
     let flags = match &result {
         Ok(()) => "",
         Err(RelayError::Downstream(_)) => "DC",
@@ -166,15 +167,30 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");
     }
+    // How it ended is told of its end only: what it moved has been read already.
+    worker.recorder.connection(ConnectionKey { flags, ..key }).iter().for_each(|sums| sums.close());
     let (cluster, dialled) = (Some(&*dialled.cluster), Some(&*dialled));
-    log(connection, Ended { flags, transferred, cluster, dialled, ..Ended::default() });
+    record(connection, &Ended { flags, transferred, cluster, dialled, ..Ended::default() });
+}
+
+/// Counts bytes as they move: who reads the metrics need not wait for the end of a connection.
+fn counting(sums: Option<Arc<ConnectionSums>>) -> impl FnMut(Transferred) {
+    let mut counted = Transferred::default();
+    move |now| {
+        if let Some(sums) = &sums
+            && now != counted
+        {
+            sums.moved(now.received - counted.received, now.sent - counted.sent);
+            counted = now;
+        }
+    }
 }
 
 /// Logs a connection for which no endpoint could be connected to.
 pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
-    log(
+    log_unserved(
         connection,
-        Ended {
+        &Ended {
             flags: if failed.reply.flags == "UF" { EXHAUSTED } else { failed.reply.flags },
             cluster: Some(&failed.cluster),
             transport_failure: failed.transport_failure.as_deref(),
@@ -185,7 +201,7 @@ pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
 
 /// Logs a connection that no filter chain takes.
 pub(crate) fn log_refused(connection: &Connection) {
-    log(connection, Ended { flags: "NR", details: "filter_chain_not_found", ..Ended::default() });
+    log_unserved(connection, &Ended { flags: "NR", details: "filter_chain_not_found", ..Ended::default() });
 }
 
 /// Logs a connection whose TLS handshake came to nothing, as Envoy does where its listeners log: blanks in the reason
@@ -216,19 +232,16 @@ struct Ended<'e> {
     dialled: Option<&'e Dialled>,
 }
 
-fn log(connection: &Connection, ended: Ended<'_>) {
-    let worker = connection.worker();
+/// Logs a connection that never got to an endpoint, which is counted here at both ends.
+fn log_unserved(connection: &Connection, ended: &Ended<'_>) {
     let cluster = ended.cluster.unwrap_or_default();
-    let peer = connection.other_side(ended.dialled.map(|dialled| dialled.lease.peer()));
+    let peer = connection.other_side(None);
     let key = ConnectionKey { cluster, direction: connection.direction, flags: ended.flags, peer };
-    worker.recorder.connection(key, |measures| {
-        // One that never got to an endpoint is counted here at both ends.
-        measures.opened += u64::from(ended.dialled.is_none());
-        measures.closed += 1;
-        measures.received += ended.transferred.received;
-        measures.sent += ended.transferred.sent;
-    });
-    record(connection, &ended);
+    if let Some(sums) = connection.worker().recorder.connection(key) {
+        sums.open();
+        sums.close();
+    }
+    record(connection, ended);
 }
 
 fn record(connection: &Connection, ended: &Ended<'_>) {

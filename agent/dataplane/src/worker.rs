@@ -8,6 +8,7 @@ mod settings;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -23,7 +24,7 @@ use crate::{
     http::{PeerMetadata, Room, Workspaces},
     pipe::Pipes,
     spares::Spares,
-    telemetry::Recorder,
+    telemetry::{Ledger, Recorder},
     timer::Timers,
     view::View,
 };
@@ -80,8 +81,8 @@ const SPARE_SCRATCH: usize = 256;
 const MAX_SCRATCH: usize = 64 * 1024;
 
 impl Worker {
-    /// A worker without a view or tasks.
-    pub(crate) fn new(settings: Settings, questions: Questions) -> Self {
+    /// A worker without a view or tasks; what it counts is read in `ledger`.
+    pub(crate) fn new(settings: Settings, questions: Questions, ledger: Arc<Ledger>) -> Self {
         let log = settings.access_log.clone().map(LogBuffer::new);
         Self {
             pipes: Rc::new(Pipes::new(settings.workers)),
@@ -93,7 +94,7 @@ impl Worker {
             workspaces: Workspaces::default(),
             timers: Timers::default(),
             log,
-            recorder: Recorder::default(),
+            recorder: Recorder::new(ledger),
             names: AskedNames::new(questions),
             view: RefCell::new(Rc::new(View::empty())),
             scratch: Spares::new(SPARE_SCRATCH),

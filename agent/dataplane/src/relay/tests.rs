@@ -7,7 +7,7 @@ use super::*;
 use crate::worker::Settings;
 
 fn worker() -> Worker {
-    Worker::new(Settings::default(), tokio::sync::mpsc::channel(1).0)
+    Worker::new(Settings::default(), tokio::sync::mpsc::channel(1).0, Default::default())
 }
 
 async fn connected() -> (TcpStream, TcpStream) {
@@ -30,7 +30,8 @@ fn between<C: Future, S: Future>(
             (connected().await, connected().await);
         let deadline = worker.timers.register();
         let relaying = async {
-            let ended = relay(&mut downstream, &mut upstream, None, (worker, &deadline, limits)).await;
+            let ended =
+                relay(&mut downstream, &mut upstream, None, |_| {}, (worker, &deadline, limits)).await;
             drop((downstream, upstream));
             ended
         };

@@ -20,7 +20,7 @@ use crate::{
     dns::{Questions, Resolutions},
     live::Observed,
     shared::SharedClusters,
-    telemetry::Telemetry,
+    telemetry::Ledger,
     timer::TICK,
     tls::Contexts,
     view::Surroundings,
@@ -48,8 +48,6 @@ pub(crate) enum Command {
     Drain(Option<Instant>),
     /// Tell the counts.
     Count(oneshot::Sender<Counts>),
-    /// Tell what was served.
-    Tell(oneshot::Sender<Telemetry>),
     /// Tell what is known of clusters.
     Observe(oneshot::Sender<Observed>),
 }
@@ -66,9 +64,10 @@ pub(crate) struct OpenedSocket {
 pub(crate) async fn run(
     settings: Settings,
     (resolved, questions): (watch::Receiver<Arc<Resolutions>>, Questions),
+    ledger: Arc<Ledger>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let worker = Rc::new(Worker::new(settings, questions));
+    let worker = Rc::new(Worker::new(settings, questions, ledger));
     let mut accepting = Accepting::default();
     let ticking = spawn_local(keep_time(Rc::clone(&worker)));
     while let Some(command) = commands.recv().await {
@@ -100,7 +99,6 @@ pub(crate) async fn run(
             }
             Command::Count(answer) => _ = answer.send(worker.counts.get()),
             Command::Observe(answer) => _ = answer.send(worker.view().observed()),
-            Command::Tell(answer) => _ = answer.send(worker.recorder.so_far()),
         }
     }
     ticking.abort();

@@ -47,7 +47,7 @@ fn gateway(upstream: &Http2Upstream) -> Proxy {
 fn counted(proxy: &Proxy) -> (Option<Option<u8>>, RequestMeasures) {
     let start = Instant::now();
     loop {
-        let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+        let telemetry = proxy.telemetry();
         if let Some((key, measures)) = telemetry.requests.into_iter().next() {
             return (key.grpc, measures);
         }

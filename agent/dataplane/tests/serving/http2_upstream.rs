@@ -237,7 +237,7 @@ fn calls_are_counted_with_their_grpc_status() {
     });
     // Counted when the stream has ended, which may be a little after the client has seen it.
     let grpc = || {
-        let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+        let telemetry = proxy.telemetry();
         let mut grpc: Vec<_> = telemetry.requests.keys().map(|key| key.grpc).collect();
         grpc.sort();
         grpc

@@ -35,6 +35,7 @@ mod slow_clients;
 mod sni;
 mod strict;
 mod support;
+mod telemetry;
 mod tls;
 mod tunnel;
 mod unread_answers;

@@ -189,7 +189,7 @@ fn metrics_name_the_client_by_its_certificate_and_its_address() {
     proxy.publish(draft);
     ask(&proxy, &issuer, Some(&peer), &["istio-http/1.1", "istio"]).unwrap();
     assert_eq!(proxy.connect().get("/").status(), "200");
-    let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+    let telemetry = proxy.telemetry();
     let mut met: Vec<_> = telemetry
         .requests
         .keys()
@@ -221,7 +221,7 @@ fn metrics_name_the_endpoint_by_its_address() {
     draft.workloads = [(web.address.ip(), named("web"))].into_iter().collect();
     proxy.publish(draft);
     assert_eq!(client.get("/").status(), "200");
-    let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+    let telemetry = proxy.telemetry();
     let mut met: Vec<_> = telemetry
         .requests
         .keys()
@@ -258,7 +258,7 @@ fn clients_of_the_mesh_introduce_themselves_and_are_answered_in_kind() {
         let shown = (Some(&peer), &["istio-http/1.1"][..]);
         assert_eq!(ask_with(&said, &proxy, &issuer, shown).unwrap(), "HTTP/1.1 200");
     }
-    let telemetry = proxy.runtime.block_on(proxy.plane.telemetry().read());
+    let telemetry = proxy.telemetry();
     let met = telemetry.requests.keys().filter_map(|key| key.peer.workload.as_ref());
     let mut met: Vec<_> = met.map(|peer| (peer.name.as_str(), peer.namespace.as_str())).collect();
     met.sort_unstable();

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use dataplane::{DataPlane, DrainTime, Settings};
+use dataplane::{DataPlane, DrainTime, Settings, Telemetry};
 use snapshot::{
     Application, Binding, Cluster, ClusterId, ClusterTarget, Direction, Discovery, Draft, FilterChain,
     FilterChainMatch, Forward, HttpConnections, Listener, NetworkFilter, PathMatch, RetryCondition, RetryOn,
@@ -49,6 +49,13 @@ impl Proxy {
 
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// What was counted of all that is answered by now.
+    pub(crate) fn telemetry(&self) -> Telemetry {
+        // A worker that answers has done what it began before.
+        self.runtime.block_on(self.plane.counts());
+        self.plane.telemetry().read()
     }
 }
 

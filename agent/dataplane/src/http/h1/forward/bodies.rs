@@ -121,7 +121,8 @@ impl Session<'_> {
         let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
         let surroundings = (&**worker, &*self.connection.deadline, limits);
         let first = self.received.take();
-        let (transferred, _) = relay(self.stream, &mut exchange.upstream.stream, first, surroundings).await;
+        let upstream = &mut exchange.upstream.stream;
+        let (transferred, _) = relay(self.stream, upstream, first, |_| {}, surroundings).await;
         let sent = outcome.sent + transferred.sent;
         (Next::Close, Outcome { received: transferred.received, sent, ..outcome })
     }
