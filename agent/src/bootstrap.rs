@@ -221,6 +221,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         ips: options.ips.clone(),
         labels: options.labels.clone(),
         locality: options.locality.clone(),
+        node: options.node.clone(),
         cluster_id: options.cluster_id.clone(),
         cluster_domain: options.cluster_domain.clone(),
         ports: (options.interception_mode != InterceptionMode::None).then(|| CapturePorts {

@@ -100,9 +100,13 @@ pub(crate) struct ProxyArgs {
     /// /etc/istio/pod/labels]
     #[arg(long, value_name = "K=V", value_delimiter = ',')]
     pub(crate) labels: Vec<String>,
-    /// Where this workload runs, `region/zone/subzone` as far as it is known; by default its labels tell, or its Pod.
+    /// Where this workload runs, `region/zone/subzone` as far as it is known; by default its labels tell, its Pod, or
+    /// its Node.
     #[arg(long, value_name = "LOCALITY", env = "ISTIO_META_LOCALITY")]
     pub(crate) locality: Option<String>,
+    /// Node that this workload runs on, whose labels tell its locality.
+    #[arg(long, value_name = "NODE", env = "ISTIO_META_NODE_NAME")]
+    pub(crate) node_name: Option<String>,
     /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
     pub(crate) domain: Option<String>,

@@ -32,6 +32,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) were_ips_told: bool,
     pub(crate) labels: Labels,
     pub(crate) locality: Option<Locality>,
+    /// Node that the workload runs on.
+    pub(crate) node: Option<String>,
     /// The cluster of Kubernetes it runs in, for metrics.
     pub(crate) cluster_id: String,
     /// What follows `.svc.` in full service names.
@@ -106,6 +108,7 @@ impl ProxyOptions {
                 || std::env::var(INSTANCE_IPS).is_ok_and(|ips| !ips.is_empty()),
             labels: labels(&args)?,
             locality: args.locality.as_deref().filter(|path| !path.is_empty()).map(Locality::of_path),
+            node: args.node_name.clone().filter(|name| !name.is_empty()),
             cluster_id: cluster_id(),
             cluster_domain: Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"))
                 .to_owned(),

@@ -112,13 +112,15 @@ pub struct SliceEndpoint {
     pub terminating: bool,
     /// Zone it runs in.
     pub zone: Option<String>,
+    /// Node it runs on (`nodeName`).
+    pub node: Option<String>,
     /// Its own name below that of a headless Service.
     pub hostname: Option<String>,
 }
 
 impl Shape for SliceEndpoint {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        fields.ignore(&["nodeName", "targetRef", "hints", "deprecatedTopology"]);
+        fields.ignore(&["targetRef", "hints", "deprecatedTopology"]);
         let addresses: Vec<Address> = fields.required("addresses");
         let Conditions { ready, serving, terminating } = fields.or_default("conditions");
         let ready = ready.unwrap_or(true);
@@ -129,6 +131,7 @@ impl Shape for SliceEndpoint {
             serving: serving.unwrap_or(ready),
             terminating: terminating.unwrap_or(false),
             zone: fields.optional("zone"),
+            node: fields.optional("nodeName"),
             hostname: fields.optional("hostname"),
         }
     }

@@ -25,11 +25,12 @@ pub enum Kind {
     Secret,
     ConfigMap,
     Namespace,
+    Node,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Gateway,
         Self::VirtualService,
         Self::DestinationRule,
@@ -47,6 +48,7 @@ impl Kind {
         Self::Secret,
         Self::ConfigMap,
         Self::Namespace,
+        Self::Node,
     ];
 
     /// The kind as `kind:` spells it.
@@ -69,6 +71,7 @@ impl Kind {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
         }
     }
 
@@ -96,7 +99,8 @@ impl Kind {
             | Self::Pod
             | Self::Secret
             | Self::ConfigMap
-            | Self::Namespace => "",
+            | Self::Namespace
+            | Self::Node => "",
         }
     }
 
@@ -113,7 +117,7 @@ impl Kind {
 
     /// Whether resources of this kind live outside namespaces.
     pub fn is_cluster_wide(self) -> bool {
-        self == Self::Namespace
+        matches!(self, Self::Namespace | Self::Node)
     }
 }
 

@@ -139,7 +139,7 @@ impl Shape for PodSpec {
         let init_containers: Vec<Container> = fields.unused("initContainers").unwrap_or_default();
         Self(Pod {
             ips: Vec::new(),
-            node: fields.unused("nodeName"),
+            node: fields.optional("nodeName"),
             service_account: fields.optional("serviceAccountName"),
             is_host_network: fields.or_default("hostNetwork"),
             ports: containers.into_iter().chain(init_containers).flat_map(|container| container.0).collect(),

@@ -57,6 +57,7 @@ pub enum Resource {
     Pod(Arc<Object<Pod>>),
     ConfigMap(Arc<Object<ConfigMap>>),
     Namespace(Arc<Meta>),
+    Node(Arc<Meta>),
 }
 
 impl Resource {
@@ -79,7 +80,7 @@ impl Resource {
             Self::Secret(object) => &object.meta,
             Self::Pod(object) => &object.meta,
             Self::ConfigMap(object) => &object.meta,
-            Self::Namespace(meta) => meta,
+            Self::Namespace(meta) | Self::Node(meta) => meta,
         }
     }
 

@@ -110,6 +110,7 @@ fn without_places(resource: &Resource) -> Resource {
         Resource::Pod(object) => Resource::Pod(bare(object)),
         Resource::ConfigMap(object) => Resource::ConfigMap(bare(object)),
         Resource::Namespace(meta) => Resource::Namespace(Arc::new(bare_meta(meta))),
+        Resource::Node(meta) => Resource::Node(Arc::new(bare_meta(meta))),
     }
 }
 

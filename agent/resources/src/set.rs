@@ -38,6 +38,7 @@ struct Kinds {
     pods: Vec<Arc<Object<Pod>>>,
     config_maps: Vec<Arc<Object<ConfigMap>>>,
     namespaces: Vec<Arc<Meta>>,
+    nodes: Vec<Arc<Meta>>,
 }
 
 impl ResourceSet {
@@ -150,6 +151,11 @@ impl ResourceSet {
         &self.kinds.namespaces
     }
 
+    /// Nodes, oldest first; of these only the metadata matters.
+    pub fn nodes(&self) -> &[Arc<Meta>] {
+        &self.kinds.nodes
+    }
+
     /// Number of resources.
     pub fn len(&self) -> usize {
         let kinds = &*self.kinds;
@@ -170,6 +176,7 @@ impl ResourceSet {
             + kinds.pods.len()
             + kinds.config_maps.len()
             + kinds.namespaces.len()
+            + kinds.nodes.len()
     }
 
     /// Whether there is no resource at all.
@@ -198,6 +205,7 @@ impl Kinds {
             Resource::Pod(object) => self.pods.push(object),
             Resource::ConfigMap(object) => self.config_maps.push(object),
             Resource::Namespace(meta) => self.namespaces.push(meta),
+            Resource::Node(meta) => self.nodes.push(meta),
         }
     }
 }

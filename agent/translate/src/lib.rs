@@ -19,6 +19,7 @@ mod mutual_tls;
 mod names;
 mod outbound;
 mod own_place;
+mod places;
 mod proxy;
 mod references;
 mod registry;

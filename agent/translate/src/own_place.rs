@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use resources::ResourceSet;
 use snapshot::Locality;
 
-use crate::{destinations::Caller, proxy::Proxy, registry::Registry};
+use crate::{destinations::Caller, places::completed, proxy::Proxy, registry::Registry};
 
 /// What localities are judged from.
 pub(crate) struct OwnPlace {
@@ -17,7 +17,7 @@ pub(crate) struct OwnPlace {
 impl OwnPlace {
     /// The instances are the endpoints of the services that the workload stands behind.
     pub(crate) fn new(resources: &ResourceSet, registry: &Registry<'_>) -> Self {
-        let locality = locality(resources, registry.proxy);
+        let locality = locality(resources, registry);
         let mut instances = BTreeMap::new();
         if let Some(own) = &locality {
             let ports =
@@ -37,13 +37,18 @@ impl OwnPlace {
     }
 }
 
-/// Where the proxy's workload runs: as it was told, else as its labels or those of its Pod say.
-fn locality(resources: &ResourceSet, proxy: &Proxy) -> Option<Locality> {
-    let of_pod = || {
+/// Where the proxy's workload runs: as it was told, else as its labels or those of its Pod say, completed by those of its
+/// Node.
+fn locality(resources: &ResourceSet, registry: &Registry<'_>) -> Option<Locality> {
+    let (proxy, places) = (registry.proxy, &registry.places);
+    let worked_out = || {
         let mut pods = resources.pods().iter().filter(|pod| !pod.spec.is_host_network);
-        let own = pods.find(|pod| pod.spec.ips.iter().any(|ip| proxy.ips.contains(ip)))?;
-        own.meta.locality().as_deref().map(Locality::of_path)
+        let pod = pods.find(|pod| pod.spec.ips.iter().any(|ip| proxy.ips.contains(ip)));
+        let of_pod = pod.map(|pod| places.of_pod(pod)).unwrap_or_default();
+        let of_labels = resources::locality(&proxy.labels).as_deref().map(Locality::of_path);
+        let own = completed(of_labels.unwrap_or_default(), of_pod);
+        let place = completed(own, places.of_node(proxy.node.as_deref()));
+        (place != Locality::default()).then_some(place)
     };
-    let of_labels = || resources::locality(&proxy.labels).as_deref().map(Locality::of_path);
-    proxy.locality.clone().or_else(of_labels).or_else(of_pod)
+    proxy.locality.clone().or_else(worked_out)
 }

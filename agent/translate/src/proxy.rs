@@ -21,8 +21,10 @@ pub struct Proxy {
     pub ips: Vec<IpAddr>,
     /// Labels of the workload.
     pub labels: Labels,
-    /// Where the workload runs; `None` takes it from its labels or its Pod, when they tell.
+    /// Where the workload runs; `None` takes it from its labels, its Pod or its Node, when they tell.
     pub locality: Option<Locality>,
+    /// Node that the workload runs on, if it was told (`ISTIO_META_NODE_NAME`); its Pod may tell, too.
+    pub node: Option<String>,
     /// The cluster of Kubernetes it runs in, for metrics (`ISTIO_META_CLUSTER_ID`).
     pub cluster_id: String,
     /// Last part of every service name: `cluster.local`.
@@ -74,6 +76,7 @@ impl Proxy {
             ips: Vec::new(),
             labels: Labels::new(),
             locality: None,
+            node: None,
             cluster_id: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             ports: Some(CapturePorts::default()),

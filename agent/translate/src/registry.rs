@@ -7,7 +7,10 @@ mod kubernetes;
 mod service;
 mod workloads;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use foldhash::fast::FixedState;
 use resources::{Finding, Object, Path, Problem, ResourceSet, Rule, Service, Severity};
@@ -16,7 +19,7 @@ use allocated::Allocated;
 use endpoint::EndpointPlace;
 pub(crate) use endpoint::KnownEndpoint;
 
-use crate::{proxy::Proxy, sidecar_scope::SidecarScope, visibility};
+use crate::{places::Places, proxy::Proxy, sidecar_scope::SidecarScope, visibility};
 use service::{Backends, Target};
 pub(crate) use service::{KnownPort, KnownService, Origin, Reached, Resolution};
 use workloads::Workloads;
@@ -36,6 +39,7 @@ pub(crate) struct Registry<'s> {
     aliases: Map<String, Alias<'s>>,
     /// The names of those, sorted, by what they stand for.
     aliased: Map<String, Vec<String>>,
+    pub(crate) places: Arc<Places<'s>>,
 }
 
 /// A Service that is another name of something else.
@@ -63,8 +67,9 @@ impl<'s> Registry<'s> {
             hidden: HashSet::new(),
             aliases: Map::default(),
             aliased: Map::default(),
+            places: Arc::clone(&workloads.places),
         };
-        let visible = |s: &&std::sync::Arc<Object<Service>>| visibility::sees_service(s, &proxy.namespace);
+        let visible = |s: &&Arc<Object<Service>>| visibility::sees_service(s, &proxy.namespace);
         let mut by_service = kubernetes::endpoints_by_service(resources);
         for object in resources.services().iter().filter(visible) {
             match &object.spec.external_name {

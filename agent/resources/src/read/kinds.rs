@@ -52,6 +52,7 @@ pub(super) fn read_kind(
         Kind::Pod => Resource::Pod(Arc::new(object(node, metadata, place, context))),
         Kind::ConfigMap => Resource::ConfigMap(Arc::new(object(node, metadata, place, context))),
         Kind::Namespace => Resource::Namespace(Arc::new(finish_meta(metadata, place, context))),
+        Kind::Node => Resource::Node(Arc::new(finish_meta(metadata, place, context))),
     }
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn describe(kind: Kind, table: &mut crate::field_table::Table) {
         Kind::Secret => Secret::describe("", table),
         Kind::Pod => Pod::describe("", table),
         Kind::ConfigMap => ConfigMap::describe("", table),
-        Kind::Namespace => Metadata::describe("metadata", table),
+        Kind::Namespace | Kind::Node => Metadata::describe("metadata", table),
     }
 }
 

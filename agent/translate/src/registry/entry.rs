@@ -15,6 +15,7 @@ use super::{
     workloads::{Workloads, locality},
 };
 use crate::{
+    places::Places,
     proxy::{Proxy, ProxyKind},
     visibility,
 };
@@ -27,6 +28,7 @@ pub(super) struct EntryBackends<'s> {
     entries: Vec<&'s WorkloadEntry>,
     /// Pods that it selects.
     pods: Vec<&'s Object<Pod>>,
+    places: Arc<Places<'s>>,
 }
 
 /// The ServiceEntries that the proxy sees: those of its own namespace first, then the oldest.
@@ -93,7 +95,7 @@ impl<'s> EntryBackends<'s> {
             entries.extend(workloads.entries(namespace, selector).into_iter().map(|entry| &entry.spec));
             pods = workloads.pods(namespace, selector);
         }
-        Self { spec, entries, pods }
+        Self { spec, entries, pods, places: Arc::clone(&workloads.places) }
     }
 
     /// Sorted; for a resolution by name without endpoints the host itself.
@@ -101,7 +103,7 @@ impl<'s> EntryBackends<'s> {
         let of_pods = self.pods.iter().flat_map(|pod| {
             pod.spec.ips.iter().map(|ip| KnownEndpoint {
                 place: EndpointPlace::At(SocketAddr::new(*ip, number(port))),
-                locality: locality(pod.meta.locality().as_deref()),
+                locality: self.places.of_pod(pod),
                 weight: 1,
                 labels: Some(&pod.meta.labels),
                 account: pod.spec.service_account.as_deref(),

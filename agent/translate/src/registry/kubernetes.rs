@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -16,7 +17,11 @@ use super::{
     Target,
     workloads::{Workloads, locality},
 };
-use crate::{hosts::service_host, proxy::Proxy};
+use crate::{
+    hosts::service_host,
+    places::{Places, completed},
+    proxy::Proxy,
+};
 
 /// Where the endpoints of a service are written.
 #[derive(Debug, Default)]
@@ -27,6 +32,7 @@ pub(super) struct ServiceBackends<'s> {
     entries: Vec<&'s WorkloadEntry>,
     /// The pods at the addresses, for their labels and service accounts.
     pods: BTreeMap<IpAddr, &'s Object<resources::Pod>>,
+    places: Arc<Places<'s>>,
     with_unready: bool,
 }
 
@@ -63,6 +69,7 @@ impl<'s> EndpointsByService<'s> {
             endpoints,
             entries: entries.into_iter().map(|entry| &entry.spec).collect(),
             pods,
+            places: Arc::clone(&all.places),
             with_unready: service.spec.publish_not_ready_addresses,
         }
     }
@@ -113,17 +120,17 @@ impl<'s> ServiceBackends<'s> {
     pub(super) fn usable(&self, port: &KnownPort<'_>) -> Vec<KnownEndpoint<'s>> {
         let mut usable = BTreeSet::new();
         let mut last_resort = BTreeSet::new();
-        for (address, zone, state) in self.addresses(port) {
+        for (address, spot, state) in self.addresses(port) {
             match state {
-                Readiness::Ready => _ = usable.insert((address, zone)),
-                _ if self.with_unready => _ = usable.insert((address, zone)),
-                Readiness::Draining => _ = last_resort.insert((address, zone)),
+                Readiness::Ready => _ = usable.insert((address, spot)),
+                _ if self.with_unready => _ = usable.insert((address, spot)),
+                Readiness::Draining => _ = last_resort.insert((address, spot)),
                 Readiness::NotReady => {}
             }
         }
         let chosen = if usable.is_empty() { last_resort } else { usable };
         let mut endpoints: Vec<_> =
-            chosen.into_iter().map(|(address, zone)| self.pod(address, zone)).collect();
+            chosen.into_iter().map(|(address, spot)| self.pod(address, spot)).collect();
         endpoints.extend(self.entries.iter().filter_map(|entry| of_entry(entry, port)));
         endpoints.sort_unstable();
         endpoints.dedup_by(|a, b| a.place == b.place);
@@ -157,27 +164,27 @@ impl<'s> ServiceBackends<'s> {
         in_slices || in_subsets() || in_entries()
     }
 
-    fn pod(&self, address: SocketAddr, zone: Option<&str>) -> KnownEndpoint<'s> {
+    fn pod(&self, address: SocketAddr, spot: Spot<'_>) -> KnownEndpoint<'s> {
         let pod = self.pods.get(&address.ip());
-        let mut place = locality(pod.and_then(|pod| pod.meta.locality()).as_deref());
+        let own = pod.map(|pod| self.places.of_pod(pod)).unwrap_or_default();
+        let mut place = completed(own, self.places.of_node(spot.node));
         if place.zone.is_empty() {
-            zone.unwrap_or_default().clone_into(&mut place.zone);
+            spot.zone.unwrap_or_default().clone_into(&mut place.zone);
         }
         let labels = pod.map(|pod| &pod.meta.labels);
         let account = pod.and_then(|pod| pod.spec.service_account.as_deref());
         KnownEndpoint { place: EndpointPlace::At(address), locality: place, weight: 1, labels, account }
     }
 
-    fn addresses(
-        &self,
-        port: &KnownPort<'_>,
-    ) -> impl Iterator<Item = (SocketAddr, Option<&'s str>, Readiness)> {
+    fn addresses(&self, port: &KnownPort<'_>) -> impl Iterator<Item = (SocketAddr, Spot<'s>, Readiness)> {
         let of_slices = self.slices.iter().flat_map(|slice| {
             let number = numbered(&slice.ports, port.name);
             slice.endpoints.iter().flat_map(move |endpoint| {
-                let (state, zone) = (Readiness::of(endpoint), endpoint.zone.as_deref());
+                let spot = Spot { zone: endpoint.zone.as_deref(), node: endpoint.node.as_deref() };
                 let addresses = endpoint.addresses.iter();
-                addresses.filter_map(move |ip| Some((SocketAddr::new(*ip, number?), zone, state)))
+                addresses.filter_map(move |ip| {
+                    Some((SocketAddr::new(*ip, number?), spot, Readiness::of(endpoint)))
+                })
             })
         });
         let of_subsets = self.subsets().flat_map(|subset| {
@@ -186,7 +193,7 @@ impl<'s> ServiceBackends<'s> {
             let not_ready = subset.not_ready_addresses.iter().map(|ip| (ip, Readiness::NotReady));
             ready
                 .chain(not_ready)
-                .filter_map(move |(ip, state)| Some((SocketAddr::new(*ip, number?), None, state)))
+                .filter_map(move |(ip, state)| Some((SocketAddr::new(*ip, number?), Spot::default(), state)))
         });
         of_slices.chain(of_subsets)
     }
@@ -216,6 +223,13 @@ fn of_entry<'s>(entry: &'s WorkloadEntry, port: &KnownPort<'_>) -> Option<KnownE
 /// The number of the endpoint port that stands for a service port: the one of the same name.
 fn numbered(ports: &[resources::EndpointPort], name: &str) -> Option<u16> {
     ports.iter().find(|port| port.protocol == IpProtocol::Tcp && port.name == name)?.port
+}
+
+/// What an EndpointSlice tells of where an endpoint runs.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+struct Spot<'s> {
+    zone: Option<&'s str>,
+    node: Option<&'s str>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,7 +6,7 @@ use resources::{Labels, Object, Pod, ResourceSet, WorkloadEntry};
 use snapshot::Locality;
 
 use super::Map;
-use crate::visibility::has_labels;
+use crate::{places::Places, visibility::has_labels};
 
 /// All workloads, by namespace and by address.
 #[derive(Debug, Default)]
@@ -14,11 +14,12 @@ pub(super) struct Workloads<'s> {
     pods: Map<&'s str, Vec<&'s Object<Pod>>>,
     entries: Map<&'s str, Vec<&'s Object<WorkloadEntry>>>,
     by_ip: Map<IpAddr, &'s Object<Pod>>,
+    pub(super) places: Arc<Places<'s>>,
 }
 
 impl<'s> Workloads<'s> {
     pub(super) fn new(resources: &'s ResourceSet) -> Self {
-        let mut workloads = Self::default();
+        let mut workloads = Self { places: Arc::new(Places::new(resources)), ..Self::default() };
         for pod in resources.pods().iter().map(Arc::as_ref) {
             workloads.pods.entry(pod.meta.namespace()).or_default().push(pod);
             // Pods on the network of their node share its addresses, which so name none of them.

@@ -49,6 +49,7 @@ pub(crate) fn proxy(line: &str) -> Proxy {
         match word.split_once('=') {
             Some(("labels", labels)) => proxy.labels = labels.split(',').map(label).collect::<Labels>(),
             Some(("ips", ips)) => proxy.ips = ips.split(',').map(|ip| ip.parse().unwrap()).collect(),
+            Some(("node", node)) => proxy.node = Some(node.to_owned()),
             Some(("tcp-idle", seconds)) => {
                 proxy.mesh.tcp_idle_timeout = Some(Duration::from_secs(seconds.parse().unwrap()));
             }
