@@ -97,8 +97,10 @@ impl HeadEnd {
         if buf.is_empty() {
             return false;
         }
-        let ended = self.advance(buf);
-        let worth = ended || buf.len() >= limits.head_bytes || buf.len() >= 2 * self.attempted;
+        // What arrives first is parsed whatever it is, so nothing is searched.
+        let first = self.attempted == 0;
+        let worth =
+            first || self.advance(buf) || buf.len() >= limits.head_bytes || buf.len() >= 2 * self.attempted;
         if worth {
             self.attempted = buf.len();
         }

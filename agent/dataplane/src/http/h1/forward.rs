@@ -65,7 +65,7 @@ impl Session<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     pub(super) async fn forward(
         &mut self,
-        mut forward: Forward<'_>,
+        forward: &mut Forward<'_>,
         head: &mut Vec<u8>,
     ) -> (Next, Outcome<'static>) {
         let mut sent = Pump::new(forward.body, forward.body);
@@ -90,21 +90,21 @@ impl Session<'_> {
         };
         let mirrored = sent.is_done();
         if mirrored {
-            self.mirror(&forward, head, &sent);
+            self.mirror(forward, head, &sent);
         }
         let asked = match staged {
-            Ok(()) => self.ask(&mut forward, &mut attempts, &mut sent, (head, &mut out)).await,
+            Ok(()) => self.ask(forward, &mut attempts, &mut sent, (head, &mut out)).await,
             Err(broken) => Err(Unanswered::new(&broken, None)),
         };
         let (next, outcome) = match asked {
             Ok((exchange, answer)) => {
                 let deadline = attempts.deadline();
-                self.finish(&forward, exchange, (&mut sent, deadline), answer, &mut out).await
+                self.finish(forward, exchange, (&mut sent, deadline), answer, &mut out).await
             }
-            Err(unanswered) => self.give_up(&forward, unanswered).await,
+            Err(unanswered) => self.give_up(forward, unanswered).await,
         };
         if !mirrored && sent.is_done() && sent.rewind() {
-            self.mirror(&forward, head, &sent);
+            self.mirror(forward, head, &sent);
         }
         self.connection.worker().recycle(out);
         let received = outcome.received.max(sent.data);

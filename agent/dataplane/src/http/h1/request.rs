@@ -266,8 +266,9 @@ impl Session<'_> {
             }
             Action::Forward(forwarding) => {
                 let begun = if delayed { Instant::now() } else { start };
-                let forward = Forward { view, forwarding, start, begun, body, asked, upgrade, http2_head };
-                self.forward(forward, out).await
+                let mut forward =
+                    Forward { view, forwarding, start, begun, body, asked, upgrade, http2_head };
+                self.forward(&mut forward, out).await
             }
         };
         log(self.connection, start, self.line, &Outcome { cluster, route, grpc, delayed, ..outcome });
