@@ -271,16 +271,28 @@ impl Connection {
         {
             return Some(http);
         }
-        match self.filter_chain(view)?.filter {
-            NetworkFilter::Http(http) => {
+        let chain = self.filter_chain(view)?;
+        match chain.filter {
+            NetworkFilter::Http(http) if self.meets(view, chain) => {
                 self.http.set(Some((view.version, http)));
                 Some(http)
             }
-            NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
+            NetworkFilter::Http(_) | NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
         }
     }
 
-    /// Whether HTTP that arrives by this connection is still served: its listener, or its chain there, may be gone.
+    /// Whether the handshake has asked for what this chain asks for. The chain may be another one by now, or ask for
+    /// more: certificates of clients, of other authorities.
+    fn meets(&self, view: &View, chain: &FilterChain) -> bool {
+        match (chain.tls, self.session()) {
+            (Some(context), Some(session)) => view.tls().asks_for(context, &session.terms),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether HTTP that arrives by this connection is still served: its listener, or its chain there, may be gone, or
+    /// ask clients for what this one was not asked for.
     pub(crate) fn is_served(&self) -> bool {
         self.http(&self.worker().view()).is_some()
     }

@@ -1,14 +1,16 @@
 //! The handle by which the rest of the agent starts, feeds and drains the workers.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     io,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use snapshot::{Binding, LiveClusters, NetworkFilter, Snapshot};
+use snapshot::{
+    Binding, ClientCertificates, FilterChain, LiveClusters, NetworkFilter, Snapshot, TlsParameters,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::LocalSet,
@@ -101,7 +103,7 @@ impl DataPlane {
             }
         };
         self.resolver.want(&snapshot, tell).await;
-        let drains = self.served.as_deref().is_some_and(|before| loses_chains(before, &snapshot));
+        let drains = self.served.as_deref().is_some_and(|before| chains(before) != chains(&snapshot));
         self.served = Some(Arc::clone(&snapshot));
         let closed = self.sockets.close(&snapshot);
         self.tell_all(|done| Command::Close(closed.clone(), done)).await;
@@ -236,21 +238,24 @@ impl TelemetryReader {
     }
 }
 
-/// Whether a listener is gone, or a way of serving connections in one.
-fn loses_chains(before: &Snapshot, now: &Snapshot) -> bool {
-    let kept: HashSet<_> = chains(now).collect();
-    chains(before).any(|chain| !kept.contains(&chain))
-}
+/// What a chain asks for in handshakes, if it ends TLS.
+type Asked<'s> = Option<(&'s ClientCertificates, &'s TlsParameters)>;
 
-/// Listeners and chains as far as connections may be served by them.
-fn chains(snapshot: &Snapshot) -> impl Iterator<Item = (Binding, &str, bool)> {
-    snapshot.listeners().iter().flat_map(|listener| {
+/// Listeners and chains as far as connections may be served by them: where nothing of this changes, none ends.
+fn chains(snapshot: &Snapshot) -> HashMap<(Binding, &str, bool), Asked<'_>> {
+    let asked = |chain: &FilterChain| {
+        let context = snapshot.tls_context(chain.tls?);
+        Some((&context.clients, &context.parameters))
+    };
+    let of_listeners = snapshot.listeners().iter().flat_map(|listener| {
         let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
-        chains.map(|chain| {
-            let is_http = matches!(chain.filter, NetworkFilter::Http(_));
-            (listener.binding, chain.name.as_str(), is_http)
-        })
-    })
+        chains.map(|chain| (listener.binding, chain))
+    });
+    let served = of_listeners.map(|(binding, chain)| {
+        let is_http = matches!(chain.filter, NetworkFilter::Http(_));
+        ((binding, chain.name.as_str(), is_http), asked(chain))
+    });
+    served.collect()
 }
 
 const DRAIN_CHECK: Duration = Duration::from_millis(50);

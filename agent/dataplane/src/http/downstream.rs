@@ -38,7 +38,10 @@ impl Downstream {
         let worker = connection.worker();
         let agreed = connection.session().is_some_and(|session| session.is_http2);
         if received.is_none() {
-            let receive = poll_fn(|cx| worker.buffers.poll_receive(cx, stream, received));
+            let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
+                Poll::Pending if !connection.is_served() => Poll::Ready(Ok(0)),
+                polled => polled,
+            });
             // Who has agreed on HTTP/2 has to begin with the preface (RFC 9113 §3.4), whether there are requests or not.
             let patience =
                 if agreed { connection.head_timeout() } else { worker.patience(&connection.settings.limits) };

@@ -1,13 +1,16 @@
 //! What a client has proved to be, in the words of access logs and of `x-forwarded-client-cert`.
 
-use std::{fmt::Write, rc::Rc};
+use std::{fmt::Write, rc::Rc, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::{CipherSuite, ClientConnection, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
 use snapshot::{AlternativeName, CertificateFacts, ClientCertDetails};
 
-use super::shown::{BothShown, Shown};
+use super::{
+    server::Terms,
+    shown::{BothShown, Shown},
+};
 
 /// What a handshake with a client came to.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) client: Option<Rc<ClientCertificate>>,
     /// The certificates themselves, where access logs show more of them.
     pub(crate) shown: Option<Box<BothShown>>,
+    /// What was asked of the client.
+    pub(crate) terms: Arc<Terms>,
 }
 
 /// What a handshake with an endpoint came to, for access logs.
@@ -72,8 +77,12 @@ pub(crate) struct Kept {
 }
 
 impl Session {
-    /// What is known after the handshake, in which `own` was shown to the client.
-    pub(super) fn of(session: &ServerConnection, own: &OwnCertificate, kept: Kept) -> Self {
+    /// What is known after the handshake, in which `own` was shown to the client, who has met the terms.
+    pub(super) fn of(
+        session: &ServerConnection,
+        own: &OwnCertificate,
+        (terms, kept): (Arc<Terms>, Kept),
+    ) -> Self {
         let shown = session.peer_certificates().unwrap_or_default();
         let client = ClientCertificate::of(shown, &own.uris, kept.for_endpoints).map(Rc::new);
         let both = || BothShown {
@@ -83,7 +92,7 @@ impl Session {
         let both = kept.for_logs.then(|| Box::new(both()));
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let cipher = session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite()));
-        Self { version: version(session.protocol_version()), cipher, is_http2, client, shown: both }
+        Self { version: version(session.protocol_version()), cipher, is_http2, client, shown: both, terms }
     }
 }
 

@@ -9,7 +9,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use snapshot::{CertificateFacts, Snapshot, TlsContext, TlsContextId};
+use snapshot::{CertificateFacts, ClientCertificates, Snapshot, TlsContext, TlsContextId, TlsParameters};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -23,7 +23,20 @@ use super::{
 /// The TLS contexts of a snapshot, ready to serve; shared by the workers.
 #[derive(Clone, Default)]
 pub(crate) struct Contexts {
-    by_id: Arc<[Terminator]>,
+    by_id: Arc<[(Arc<Terms>, Terminator)]>,
+}
+
+/// What a handshake asks for. Who has met other terms has not proved to meet these.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Terms {
+    clients: ClientCertificates,
+    parameters: TlsParameters,
+}
+
+impl Terms {
+    fn of(context: &TlsContext) -> Self {
+        Self { clients: context.clients.clone(), parameters: context.parameters.clone() }
+    }
 }
 
 impl fmt::Debug for Contexts {
@@ -38,12 +51,21 @@ impl Contexts {
     /// # Errors
     /// The context has nothing to serve with: what is missing, in words.
     pub(crate) fn acceptor(&self, id: TlsContextId, offered: &str) -> Result<Acceptor, &str> {
-        match &self.by_id[id.0 as usize] {
-            Terminator::Serving(server) => {
-                Ok(Acceptor { config: server.config(offered), own: Arc::clone(&server.own) })
-            }
+        let (terms, terminator) = &self.by_id[id.0 as usize];
+        match terminator {
+            Terminator::Serving(server) => Ok(Acceptor {
+                config: server.config(offered),
+                own: Arc::clone(&server.own),
+                terms: Arc::clone(terms),
+            }),
             Terminator::Refusing(missing) => Err(missing),
         }
+    }
+
+    /// Whether a context asks for what a client has met. Certificates of ours may have been replaced meanwhile.
+    pub(crate) fn asks_for(&self, id: TlsContextId, met: &Arc<Terms>) -> bool {
+        let (terms, _) = &self.by_id[id.0 as usize];
+        Arc::ptr_eq(terms, met) || terms == met
     }
 }
 
@@ -80,6 +102,7 @@ impl Server {
 pub(crate) struct Acceptor {
     config: Arc<ServerConfig>,
     own: Arc<OwnCertificate>,
+    terms: Arc<Terms>,
 }
 
 impl Acceptor {
@@ -95,14 +118,14 @@ impl Acceptor {
     ) -> Result<(TlsStream<S>, Session), (io::Error, S)> {
         let accepting = tokio_rustls::TlsAcceptor::from(self.config).accept(stream);
         let stream = accepting.into_fallible().await?;
-        let session = Session::of(stream.get_ref().1, &self.own, kept);
+        let session = Session::of(stream.get_ref().1, &self.own, (self.terms, kept));
         Ok((TlsStream::new(stream), session))
     }
 }
 
 /// A context that is known already keeps its session tickets.
 #[derive(Default)]
-pub(crate) struct Cache(HashMap<String, (TlsContext, Terminator)>);
+pub(crate) struct Cache(HashMap<String, (TlsContext, (Arc<Terms>, Terminator))>);
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,16 +150,19 @@ impl Cache {
         let mut refused = Vec::new();
         let mut by_id = Vec::with_capacity(snapshot.tls_contexts().len());
         for context in snapshot.tls_contexts() {
-            let terminator = match known.remove(&context.name).filter(|(same, _)| same == context) {
-                Some((_, terminator)) => terminator,
-                None => terminator(context).unwrap_or_else(|reason| {
-                    let missing = Terminator::Refusing(reason.to_string().into());
-                    refused.push(ContextError { name: context.name.clone(), reason });
-                    missing
-                }),
+            let made = match known.remove(&context.name).filter(|(same, _)| same == context) {
+                Some((_, made)) => made,
+                None => {
+                    let terminator = terminator(context).unwrap_or_else(|reason| {
+                        let missing = Terminator::Refusing(reason.to_string().into());
+                        refused.push(ContextError { name: context.name.clone(), reason });
+                        missing
+                    });
+                    (Arc::new(Terms::of(context)), terminator)
+                }
             };
-            by_id.push(terminator.clone());
-            self.0.insert(context.name.clone(), (context.clone(), terminator));
+            by_id.push(made.clone());
+            self.0.insert(context.name.clone(), (context.clone(), made));
         }
         (Contexts { by_id: by_id.into() }, refused)
     }

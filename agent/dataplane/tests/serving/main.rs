@@ -4,6 +4,7 @@
 mod access_logging;
 mod actions;
 mod captured;
+mod changed_terms;
 mod changes;
 mod client_cert;
 mod client_limits;

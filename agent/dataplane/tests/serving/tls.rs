@@ -92,7 +92,7 @@ pub(crate) fn connect(proxy: &Proxy, name: &str, trusted: &[&Made]) -> Result<Tl
 }
 
 /// The same, where `protocol` is agreed on.
-fn connect_for(
+pub(crate) fn connect_for(
     protocol: &str,
     proxy: &Proxy,
     name: &str,

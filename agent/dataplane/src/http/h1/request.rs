@@ -191,7 +191,11 @@ impl Session<'_> {
         if parsed.authority().is_none() {
             return Parsed::Malformed(LocalReply::malformed(http1::RequestError::MissingHost));
         }
-        let Some(http) = self.connection.http(view) else { return Parsed::Unserved };
+        let Some(http) = self.connection.http(view) else {
+            // Another connection may be served, after another handshake.
+            let elsewhere = Parsed::Malformed(LocalReply::MISDIRECTED);
+            return if self.connection.is_over_tls() { elsewhere } else { Parsed::Unserved };
+        };
         let head = Http1Head::new(&parsed);
         let Ok(head) = Normalized::new(&head, http.path_normalization) else {
             self.connection.worker().count(|counts| counts.requests += 1);

@@ -82,7 +82,10 @@ impl Arrived<'_> {
     ) -> Result<(Routed<'v>, Option<::http::Request<()>>), Unprepared> {
         let Self { connection, parts, length, start } = *self;
         let head = Http2Head::new(parts)?;
-        let http = connection.http(view).ok_or(LocalReply::no_route(NoRoute::Route))?;
+        let http = connection.http(view).ok_or(match connection.is_over_tls() {
+            true => LocalReply::MISDIRECTED,
+            false => LocalReply::no_route(NoRoute::Route),
+        })?;
         let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
         let mut added = Added::new(connection, &http, &head);
         let grpc_web = http.grpc_web.then(|| GrpcWeb::of(&head)).flatten();

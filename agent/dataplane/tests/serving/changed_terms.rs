@@ -1,0 +1,129 @@
+//! What becomes of TLS connections when their server asks more of clients than it did: who was let in under other terms is
+//! not served under these.
+
+use std::{
+    io::{ErrorKind, Read},
+    net::SocketAddr,
+};
+
+use dataplane::Settings;
+use http::Request;
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use snapshot::{ClientCertificates, Draft, PeerRules, TlsVersion};
+
+use crate::{
+    mutual::Issuer,
+    support::{Proxy, Upstream},
+    tls::{Made, TlsClient, client_config, connect, make, tls_draft},
+};
+
+type Change<'c> = &'c dyn Fn(&mut Draft);
+
+/// Two servers, of which only `b.com` stands for itself; others are served by that of `*`.
+fn wildcard(address: SocketAddr, upstream: SocketAddr, made: &Made) -> Draft {
+    tls_draft(address, upstream, &[("*", Some(made))])
+}
+
+/// Another server for `b.com` beside it, which requires certificates of clients.
+fn with_b(address: SocketAddr, upstream: SocketAddr, made: &Made) -> Draft {
+    let mut draft = tls_draft(address, upstream, &[("*", Some(made)), ("b.com", Some(made))]);
+    draft.tls_contexts[1].clients = required(&Issuer::new());
+    draft
+}
+
+fn required(issuer: &Issuer) -> ClientCertificates {
+    ClientCertificates::Required(PeerRules { authority: issuer.authority(), ..PeerRules::default() })
+}
+
+/// Whether the connection ends by itself, however it does that.
+fn ends(client: &mut impl Read) -> bool {
+    match client.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+fn ask(client: &mut TlsClient) -> String {
+    client.send("GET / HTTP/1.1\r\nhost: b.com\r\n\r\n");
+    String::from_utf8_lossy(&client.rest_or_reset()).into_owned()
+}
+
+/// Whether a connection is still served once its server has changed.
+fn goes_on(change: Change<'_>) -> bool {
+    let made = make(&["b.com"]);
+    let upstream = Upstream::echoing_heads();
+    let mut proxy = Proxy::start(Settings::default(), |at| wildcard(at, upstream.address, &made));
+    let mut client = connect(&proxy, "b.com", &[&made]).unwrap();
+    let get = "GET / HTTP/1.1\r\nhost: b.com\r\n\r\n";
+    assert_eq!(client.send(get).answer().status(), "200");
+    let mut draft = wildcard(proxy.address, upstream.address, &made);
+    change(&mut draft);
+    proxy.publish(draft);
+    let closing = "GET / HTTP/1.1\r\nhost: b.com\r\nconnection: close\r\n\r\n";
+    client.send(closing);
+    String::from_utf8_lossy(&client.rest_or_reset()).starts_with("HTTP/1.1 200")
+}
+
+#[test]
+fn a_connection_ends_when_more_is_asked_of_clients_and_goes_on_otherwise() {
+    let issuer = Issuer::new();
+    assert!(goes_on(&|_| {}));
+    let renewed = make(&["b.com"]).certificate;
+    assert!(goes_on(&|draft| {
+        draft.tls_contexts[0].credentials[0].certificate = Some(renewed.clone());
+    }));
+    assert!(!goes_on(&|draft| draft.tls_contexts[0].clients = required(&issuer)));
+    assert!(!goes_on(&|draft| draft.tls_contexts[0].parameters.min_version = TlsVersion::V1_3));
+    assert!(!goes_on(&|draft| draft.listeners[0].filter_chains[0].tls = None));
+}
+
+#[test]
+fn a_server_of_its_own_for_the_name_serves_no_connection_from_before() {
+    let made = make(&["b.com"]);
+    let upstream = Upstream::echoing_heads();
+    let mut proxy = Proxy::start(Settings::default(), |at| wildcard(at, upstream.address, &made));
+    let mut idle = connect(&proxy, "b.com", &[&made]).unwrap();
+    let mut busy = connect(&proxy, "b.com", &[&made]).unwrap();
+    busy.send("GET / HTTP/1.1\r\n");
+    proxy.publish(with_b(proxy.address, upstream.address, &made));
+    // One that has nothing under way is closed at once.
+    assert!(ends(&mut idle.0));
+    busy.send("host: b.com\r\n\r\n");
+    let answered = String::from_utf8_lossy(&busy.rest_or_reset()).into_owned();
+    assert!(answered.starts_with("HTTP/1.1 421 "), "{answered}");
+    assert!(answered.contains("connection: close\r\n"), "{answered}");
+    // New ones are asked for a certificate, and other names are served as before.
+    assert_eq!(
+        connect(&proxy, "b.com", &[&made]).map_or_else(|_| String::new(), |mut client| ask(&mut client)),
+        ""
+    );
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn an_http_2_connection_is_told_to_go() {
+    let made = make(&["b.com"]);
+    let upstream = Upstream::echoing_heads();
+    let mut proxy = Proxy::start(Settings::default(), |at| wildcard(at, upstream.address, &made));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    let get = || Request::get("https://b.com/").body(Full::<bytes::Bytes>::default()).unwrap();
+    let mut sender = local.block_on(&runtime, async {
+        let tcp = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(client_config(&[&made], &["h2"]));
+        let tls = connector.connect("b.com".try_into().unwrap(), tcp).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+        tokio::spawn(connection);
+        assert_eq!(sender.send_request(get()).await.unwrap().status(), 200);
+        sender
+    });
+    proxy.publish(with_b(proxy.address, upstream.address, &made));
+    // The request may cross the word that no more are taken.
+    if let Ok(answer) = local.block_on(&runtime, sender.send_request(get())) {
+        assert_eq!(answer.status(), 421);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
