@@ -1,63 +1,22 @@
 //! `config`, `explain`, `wait` and `request`, from a directory and from a running agent: both must say the same.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
-#[path = "commands/access_log.rs"]
 mod access_log;
-#[path = "commands/admin.rs"]
 mod admin;
-#[path = "commands/draining.rs"]
 mod draining;
-#[path = "commands/explain.rs"]
 mod explain;
-#[path = "commands/live.rs"]
 mod live;
-#[path = "commands/mesh.rs"]
 mod mesh;
-#[path = "commands/overload.rs"]
 mod overload;
-mod ports;
-#[path = "commands/probes.rs"]
 mod probes;
-#[path = "commands/readiness.rs"]
 mod readiness;
-#[path = "commands/validate.rs"]
 mod validate;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::ports::free_port;
-
-fn agent(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_postern-agent"))
-        .args(arguments)
-        .env_remove("POD_NAMESPACE")
-        .output()
-        .unwrap()
-}
-
-/// What a command prints when all is well.
-fn printed(arguments: &[&str]) -> String {
-    let output = agent(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Waits until something holds.
-fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < limit, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
+use crate::support::{Setup, agent, free_port, printed};
 
 /// A directory with a shop, whose gateway listens on the port returned.
 fn shop() -> (TempDir, u16) {
@@ -76,88 +35,26 @@ fn with<'a>(command: &[&'a str], target: &'a [String]) -> Vec<&'a str> {
     command.iter().copied().chain(target.iter().map(String::as_str)).collect()
 }
 
-/// A running gateway; ended with the value.
-struct Running {
-    process: Child,
-    admin: String,
-    status: String,
-    stats: String,
-    agent: String,
+/// A gateway of the shop, whose agent's port asks the proxy for what an application would tell.
+fn gateway(directory: &Path) -> Setup {
+    of_shop(Setup::router(), directory)
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
+/// The same as a sidecar.
+fn sidecar(directory: &Path) -> Setup {
+    of_shop(Setup::sidecar(), directory)
 }
 
-impl Running {
-    fn start(directory: &Path) -> Self {
-        Self::start_with(directory, &[])
-    }
-
-    fn start_with(directory: &Path, flags: &[&str]) -> Self {
-        Self::start_told(directory, flags, &[])
-    }
-
-    fn start_told(directory: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        Self::start_as("router", directory, flags, variables)
-    }
-
-    fn start_as(role: &str, directory: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        Self::start_logging(role, directory, (flags, variables), Stdio::null())
-    }
-
-    /// A gateway that writes its results, such as the access log, to `output`.
-    fn start_writing(directory: &Path, flags: &[&str], output: Stdio) -> Self {
-        Self::start_with_output("router", directory, (flags, &[]), (output, Stdio::null()))
-    }
-
-    fn start_logging(role: &str, directory: &Path, settings: (&[&str], &[(&str, &str)]), log: Stdio) -> Self {
-        Self::start_with_output(role, directory, settings, (Stdio::inherit(), log))
-    }
-
-    fn start_with_output(
-        role: &str,
-        directory: &Path,
-        (flags, variables): (&[&str], &[(&str, &str)]),
-        (output, log): (Stdio, Stdio),
-    ) -> Self {
-        let [admin, status, stats, agent] = [(); 4].map(|()| free_port().to_string());
-        let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
-            .args(["proxy", role, "--labels", "istio=ingressgateway", "--namespace", "shop", "--config-dir"])
-            .arg(directory)
-            .args([
-                "--admin-port",
-                &admin,
-                "--status-port",
-                &status,
-                "--stats-port",
-                &stats,
-                "--agent-port",
-                &agent,
-            ])
-            .args(flags)
-            .env(
-                "ISTIO_PROMETHEUS_ANNOTATIONS",
-                format!(r#"{{"scrape":"true","port":"{stats}","path":"/stats/prometheus"}}"#),
-            )
-            .env(
-                "ISTIO_KUBE_APP_PROBERS",
-                format!(r#"{{"/app-health/shop/livez":{{"tcpSocket":{{"port":{stats}}}}}}}"#),
-            )
-            // Names are resolved to addresses of the families it has.
-            .env("INSTANCE_IPS", "127.0.0.1")
-            .envs(variables.iter().copied())
-            .stdout(output)
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let [admin, status, stats, agent] =
-            [admin, status, stats, agent].map(|port| format!("127.0.0.1:{port}"));
-        Self { process, admin, status, stats, agent }
-    }
+fn of_shop(setup: Setup, directory: &Path) -> Setup {
+    let stats = setup.interfaces().stats.rsplit(':').next().unwrap().to_owned();
+    let annotations = format!(r#"{{"scrape":"true","port":"{stats}","path":"/stats/prometheus"}}"#);
+    let probers = format!(r#"{{"/app-health/shop/livez":{{"tcpSocket":{{"port":{stats}}}}}}}"#);
+    setup
+        .config_dir(directory)
+        .flags(&["--labels", "istio=ingressgateway", "--namespace", "shop"])
+        // Names are resolved to addresses of the families it has.
+        .variables(&[("INSTANCE_IPS", "127.0.0.1")])
+        .variables(&[("ISTIO_PROMETHEUS_ANNOTATIONS", &annotations), ("ISTIO_KUBE_APP_PROBERS", &probers)])
 }
 
 #[test]
@@ -287,11 +184,11 @@ fn explain_tells_answers_of_the_proxys_own_with_their_flags() {
 #[test]
 fn a_running_agent_says_the_same_as_its_directory() {
     let (directory, port) = shop();
-    let running = Running::start(directory.path());
+    let running = gateway(directory.path()).start();
     let target = offline(&directory);
-    let live = ["--admin".to_owned(), running.admin.clone()];
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-    assert_eq!(printed(&["request", "get", "/ready", "--admin", &running.admin]), "LIVE\n");
+    let live = ["--admin".to_owned(), running.interfaces.admin.clone()];
+    running.await_ready();
+    assert_eq!(printed(&["request", "get", "/ready", "--admin", &running.interfaces.admin]), "LIVE\n");
     for section in ["listeners", "routes", "clusters"] {
         let command = ["config", section];
         assert_eq!(printed(&with(&command, &live)), printed(&with(&command, &target)));
@@ -306,14 +203,14 @@ fn a_running_agent_says_the_same_as_its_directory() {
 #[test]
 fn metrics_tell_what_was_served_by_destination_and_outcome() {
     let (directory, port) = shop();
-    let running = Running::start(directory.path());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let running = gateway(directory.path()).start();
+    running.await_ready();
     for path in ["/gone", "/gone", "/cart"] {
         let url = format!("http://127.0.0.1:{port}{path}");
         let curl = Command::new("curl").args(["-s", "-H", "Host: www.shop.com", &url]).output().unwrap();
         assert!(curl.status.success(), "curl is installed and reaches {url}");
     }
-    let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.stats]);
+    let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.interfaces.stats]);
     let value = |start: &str, holding: &[&str]| {
         let mut lines = metrics.lines().filter(|line| line.starts_with(start));
         let line = lines.find(|line| holding.iter().all(|part| line.contains(part)));
@@ -331,16 +228,16 @@ fn metrics_tell_what_was_served_by_destination_and_outcome() {
     assert_eq!(value("postern_live", &[]), "1");
     assert_eq!(value("postern_config_findings{", &[r#"severity="warning""#]), "1");
     // The agent's port adds what the application says: here the proxy plays the application too.
-    let merged = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.agent]);
+    let merged = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.interfaces.agent]);
     assert_eq!(merged.matches("istio_build{").count(), 2);
 }
 
 #[test]
 fn the_log_level_changes_while_the_proxy_runs() {
     let (directory, _) = shop();
-    let running = Running::start(directory.path());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-    let said = |path: &str| printed(&["request", "POST", path, "--admin", &running.admin]);
+    let running = gateway(directory.path()).start();
+    running.await_ready();
+    let said = |path: &str| printed(&["request", "POST", path, "--admin", &running.interfaces.admin]);
     let told = said("/logging?level=info,dataplane=debug");
     assert!(told.starts_with("active loggers:\n  dataplane: debug\n  h2: error\n"), "{told}");
     let told = said("/logging?paths=dataplane:warning,h2:trace");
@@ -350,11 +247,11 @@ fn the_log_level_changes_while_the_proxy_runs() {
     for wrong in
         ["/logging?nope=debug", "/logging?h2=loud", "/logging?h2=info&level=info", "/logging?paths=h2"]
     {
-        let told = agent(&["request", "POST", wrong, "--admin", &running.admin]);
+        let told = agent(&["request", "POST", wrong, "--admin", &running.interfaces.admin]);
         let told = String::from_utf8_lossy(&told.stdout).into_owned();
         assert!(told.starts_with("error: ") && told.contains("\nusage: /logging?<name>=<level>"), "{told}");
     }
-    let wrong = agent(&["request", "POST", "/logging?level=loud", "--admin", &running.admin]);
+    let wrong = agent(&["request", "POST", "/logging?level=loud", "--admin", &running.interfaces.admin]);
     assert!(String::from_utf8_lossy(&wrong.stdout).contains("invalid log level `loud`"), "{wrong:?}");
 }
 
@@ -396,9 +293,9 @@ fn gateways_of_other_namespaces_are_left_out_where_the_mesh_wants_it_so() {
     fs::write(&file, yaml.replacen("namespace: shop", "namespace: elsewhere", 1)).unwrap();
     for (scoped, listeners) in [("false", 1), ("true", 0)] {
         let variables = [("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", scoped)];
-        let running = Running::start_told(directory.path(), &[], &variables);
-        printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-        let table = printed(&["config", "listeners", "--admin", &running.admin]);
+        let running = gateway(directory.path()).variables(&variables).start();
+        running.await_ready();
+        let table = printed(&["config", "listeners", "--admin", &running.interfaces.admin]);
         assert_eq!(table.lines().count() - 1, listeners, "{scoped}: {table}");
     }
 }

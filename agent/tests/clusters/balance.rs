@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    gateway::{Gateway, app, entry, eventually, ruled},
-    peers::{Client, Server},
-};
+use super::gateway::{Gateway, app, entry, ruled};
+use crate::support::{Client, Endpoint, eventually};
 
 /// Who answers so many requests, and how often.
 fn shares(client: &mut Client, path: &str, requests: usize) -> BTreeMap<String, usize> {
@@ -22,7 +20,7 @@ fn shares(client: &mut Client, path: &str, requests: usize) -> BTreeMap<String, 
 
 #[test]
 fn endpoints_share_requests_as_the_balancer_has_it() {
-    let (a, b) = (Server::named("a"), Server::named("b"));
+    let (a, b) = (Endpoint::named("a"), Endpoint::named("b"));
     let addresses = [a.address, b.address];
     for (balancer, is_even) in [
         ("{simple: ROUND_ROBIN}", true),
@@ -43,7 +41,7 @@ fn endpoints_share_requests_as_the_balancer_has_it() {
 #[test]
 fn busy_endpoints_are_asked_less() {
     let shared = |policy: &str| {
-        let (stuck, free) = (Server::answering("stuck", 200, Duration::from_secs(5)), Server::named("free"));
+        let (stuck, free) = (Endpoint::slow("stuck", 200, Duration::from_secs(5)), Endpoint::named("free"));
         let gateway = Gateway::start(&app(&[stuck.address, free.address], policy));
         let mut clients: Vec<Client> = (0..40).map(|_| gateway.client()).collect();
         for client in &mut clients {
@@ -70,7 +68,7 @@ fn new_endpoints_warm_up() {
 }
 
 fn a_new_endpoint_warms_up(simple: &str, minimum: u32) {
-    let (old, new) = (Server::named("old"), Server::named("new"));
+    let (old, new) = (Endpoint::named("old"), Endpoint::named("new"));
     let warmup = format!("{{duration: 8s, minimumPercent: {minimum}}}");
     let policy = format!("{{loadBalancer: {{simple: {simple}, warmup: {warmup}}}}}");
     let gateway = Gateway::start(&app(&[old.address], &policy));
@@ -99,7 +97,7 @@ type Keyed = fn(&str) -> (String, String);
 /// Keys of every kind, by both algorithms: one key, one endpoint; many keys, many endpoints; none, any.
 #[test]
 fn equal_keys_meet_one_endpoint() {
-    let servers = ["a", "b", "c", "d"].map(Server::named);
+    let servers = ["a", "b", "c", "d"].map(Endpoint::named);
     let addresses = servers.each_ref().map(|server| server.address);
     let header: Keyed = |key| ("/".to_owned(), format!("x-user: {key}\r\n"));
     let cookie: Keyed = |key| ("/".to_owned(), format!("cookie: other=1; user={key}\r\n"));
@@ -133,7 +131,7 @@ fn equal_keys_meet_one_endpoint() {
 
 #[test]
 fn clients_without_the_cookie_get_one_that_leads_back() {
-    let servers = ["a", "b", "c", "d"].map(Server::named);
+    let servers = ["a", "b", "c", "d"].map(Endpoint::named);
     let addresses = servers.each_ref().map(|server| server.address);
     for (cookie, attributes) in [
         ("{name: user, path: /shop, ttl: 10s}", Some("; Max-Age=10; Path=/shop; HttpOnly")),
@@ -158,7 +156,7 @@ fn clients_without_the_cookie_get_one_that_leads_back() {
 /// Labels of subsets, and whose policy acts.
 #[test]
 fn a_subset_has_its_endpoints_and_its_policy_only_where_a_route_names_it() {
-    let (one, two) = (Server::named("v1"), Server::named("v2"));
+    let (one, two) = (Endpoint::named("v1"), Endpoint::named("v2"));
     let rule = "subsets: [{name: v1, labels: {version: v1}, \
                 trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}}, {name: all}]";
     let endpoints =
@@ -191,21 +189,21 @@ fn a_policy_is_overridden_block_by_block_and_at_a_port_as_a_whole() {
         (rule(OTHER, &subset(ONE)), "/", false),
         (rule(ONE, &subset(&at_port(80, OTHER))), "/subset/v1", false),
     ] {
-        let server = Server::answering("app", 200, Duration::from_millis(700));
+        let server = Endpoint::slow("app", 200, Duration::from_millis(700));
         let gateway = Gateway::start(&ruled([(server.address, "")], &text));
         let (mut first, mut second) = (gateway.client(), gateway.client());
         first.ask(path, "");
         thread::sleep(Duration::from_millis(150));
-        let status = second.get(path).status;
+        let status = second.get(path).status();
         assert_eq!(status, if is_limited { 503 } else { 200 }, "{text} at {path}");
-        assert_eq!(first.answer().status, 200);
+        assert_eq!(first.answer().status(), 200);
     }
 }
 
 #[test]
 fn what_a_rule_leaves_out_is_as_the_mesh_has_it() {
     let mesh = "defaultTrafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}\n";
-    let server = Server::answering("app", 200, Duration::from_millis(700));
+    let server = Endpoint::slow("app", 200, Duration::from_millis(700));
     for (resources, refused) in [
         (entry([(server.address, "")]), true),
         (app(&[server.address], "{loadBalancer: {simple: RANDOM}}"), true),
@@ -215,8 +213,8 @@ fn what_a_rule_leaves_out_is_as_the_mesh_has_it() {
         let (mut first, mut second) = (gateway.client(), gateway.client());
         first.ask("/", "");
         thread::sleep(Duration::from_millis(150));
-        assert_eq!(second.get("/").status == 503, refused, "{resources}");
-        assert_eq!(first.answer().status, 200);
+        assert_eq!(second.get("/").status() == 503, refused, "{resources}");
+        assert_eq!(first.answer().status(), 200);
     }
 }
 
@@ -251,7 +249,7 @@ fn what_is_near_is_asked_first_where_failures_are_noticed() {
             &["r1/z1/s1", "r1/z1/s2", "r1/z2/s1"],
         ),
     ];
-    let servers = places.map(Server::named);
+    let servers = places.map(Endpoint::named);
     let fields: Vec<String> = places
         .iter()
         .map(|place| {
@@ -280,8 +278,8 @@ fn what_is_near_is_asked_first_where_failures_are_noticed() {
 fn the_next_place_takes_over_when_the_nearest_fails() {
     let places = ["r1/z1/s1", "r1/z1/s2", "r1/z2/s1", "r3/z1/s1", "r2/z1/s1"];
     let mut resources = Vec::new();
-    let good = places.map(Server::named);
-    let bad = places.map(|place| Server::answering(place, 500, Duration::ZERO));
+    let good = places.map(Endpoint::named);
+    let bad = places.map(|place| Endpoint::failing(place, 500));
     for failing in 0..places.len() {
         let endpoints: Vec<_> = (0..places.len())
             .map(|n| {
@@ -301,7 +299,7 @@ fn the_next_place_takes_over_when_the_nearest_fails() {
         let gateway = Gateway::start_with(resources, "", &["--locality", "r1/z1/s1"]);
         let mut client = gateway.client();
         let asked: Vec<_> = (0..failing + 3).map(|_| client.get("/")).collect();
-        let statuses: Vec<_> = asked.iter().map(|answer| answer.status).collect();
+        let statuses: Vec<_> = asked.iter().map(|answer| answer.status()).collect();
         assert_eq!(statuses.iter().filter(|status| **status == 500).count(), failing, "{statuses:?}");
         let order: Vec<_> = asked.iter().map(|answer| answer.body.as_str()).collect();
         assert_eq!(order[..=failing], places[..=failing]);

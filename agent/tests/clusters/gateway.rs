@@ -1,41 +1,23 @@
 //! A gateway that sends everything to one service.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    net::SocketAddr,
-    process::{Child, Command},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, net::SocketAddr, ops::Deref};
 
-use tempfile::TempDir;
-
-use crate::{peers::Client, ports::free_port};
+use crate::support::{Agent, Client, Setup, free_port};
 
 /// A running gateway; ended with the value.
 pub(crate) struct Gateway {
-    directory: TempDir,
-    process: Child,
+    agent: Agent,
     /// HTTP for port 80 of `app.example.com`.
     pub(crate) http: u16,
     /// Opaque connections for its port 81.
     pub(crate) opaque: u16,
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
+impl Deref for Gateway {
+    type Target = Agent;
 
-/// Waits until something holds.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
-        thread::sleep(Duration::from_millis(20));
+    fn deref(&self) -> &Agent {
+        &self.agent
     }
 }
 
@@ -47,68 +29,35 @@ impl Gateway {
 
     /// The same with these mesh settings and further flags.
     pub(crate) fn start_with(resources: &str, mesh: &str, flags: &[&str]) -> Self {
-        let directory = TempDir::new().unwrap();
-        let [http, opaque, admin, status, stats, agent] = [(); 6].map(|()| free_port());
-        fs::create_dir(directory.path().join("config")).unwrap();
-        fs::write(directory.path().join("mesh.yaml"), format!("accessLogFile: /dev/stdout\n{mesh}")).unwrap();
-        fs::write(directory.path().join("config/gateway.yaml"), gateway(http, opaque)).unwrap();
-        fs::write(directory.path().join("config/app.yaml"), resources).unwrap();
-        let file = |name: &str| fs::File::create(directory.path().join(name)).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
-            .args(["proxy", "router", "--namespace", "default", "--config-dir"])
-            .arg(directory.path().join("config"))
-            .arg("--mesh-config")
-            .arg(directory.path().join("mesh.yaml"))
-            .args(["--admin-port", &admin.to_string(), "--status-port", &status.to_string()])
-            .args(["--stats-port", &stats.to_string(), "--agent-port", &agent.to_string()])
+        let [http, opaque] = [(); 2].map(|()| free_port());
+        let agent = Setup::router()
+            .resources("gateway.yaml", &gateway(http, opaque))
+            .resources("app.yaml", resources)
+            .mesh(&format!("accessLogFile: /dev/stdout\n{mesh}"))
             // One worker: what each has for itself can be told exactly.
-            .args(["--concurrency", "1"])
-            .args(flags)
-            .env("INSTANCE_IPS", "127.0.0.1")
-            .stdout(file("access.log"))
-            .stderr(file("log"))
-            .spawn()
-            .unwrap();
-        let gateway = Self { directory, process, http, opaque };
+            .flags(&["--namespace", "default", "--concurrency", "1"])
+            .flags(flags)
+            // Names are resolved to addresses of the families it has.
+            .variables(&[("INSTANCE_IPS", "127.0.0.1")])
+            .start();
         // A connection to find out whether it listens would go on to an endpoint.
-        let ready = Command::new(env!("CARGO_BIN_EXE_postern-agent"))
-            .args(["wait", "--timeout", "20s", "--status", &format!("127.0.0.1:{status}")])
-            .status();
-        assert!(ready.unwrap().success(), "{}", gateway.log());
-        gateway
+        agent.await_ready();
+        Self { agent, http, opaque }
     }
 
     /// Other resources in place of those of `app.example.com`.
     pub(crate) fn change(&self, resources: &str) {
-        let draft = self.directory.path().join("app.yaml");
-        fs::write(&draft, resources).unwrap();
-        fs::rename(draft, self.directory.path().join("config/app.yaml")).unwrap();
+        self.replace("app.yaml", resources);
     }
 
     /// A new connection for HTTP.
     pub(crate) fn client(&self) -> Client {
-        Client::connect(([127, 0, 0, 1], self.http).into())
+        Client::local(self.http)
     }
 
     /// A new opaque connection.
     pub(crate) fn opaque_client(&self) -> Client {
-        Client::connect(([127, 0, 0, 1], self.opaque).into())
-    }
-
-    /// Waits for a line of the access log with all these texts.
-    pub(crate) fn access_line(&self, texts: &[&str]) -> String {
-        let mut found = None;
-        eventually(&format!("{texts:?} in the access log"), || {
-            let log = fs::read_to_string(self.directory.path().join("access.log")).unwrap();
-            found = log.lines().find(|line| texts.iter().all(|text| line.contains(text))).map(str::to_owned);
-            found.is_some()
-        });
-        found.unwrap()
-    }
-
-    /// What it has written down so far.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap()
+        Client::local(self.opaque)
     }
 }
 

@@ -8,10 +8,8 @@ use std::{
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use std::os::fd::AsRawFd;
 
-use crate::{
-    gateway::{Gateway, app},
-    peers::{Client, Server},
-};
+use super::gateway::{Gateway, app};
+use crate::support::{Client, Endpoint, free_port};
 
 /// A connection to a port of loopback from one of its addresses.
 fn connect_from(from: Ipv4Addr, port: u16) -> Client {
@@ -24,7 +22,7 @@ fn connect_from(from: Ipv4Addr, port: u16) -> Client {
 
 #[test]
 fn connections_of_one_address_meet_one_endpoint() {
-    let servers = ["a", "b", "c", "d"].map(Server::opaque);
+    let servers = ["a", "b", "c", "d"].map(Endpoint::opaque);
     let addresses = servers.each_ref().map(|server| server.address);
     for algorithm in ["", ", maglev: {tableSize: 251}"] {
         let policy = format!("{{loadBalancer: {{consistentHash: {{useSourceIp: true{algorithm}}}}}}}");
@@ -40,7 +38,7 @@ fn connections_of_one_address_meet_one_endpoint() {
 
 #[test]
 fn requests_of_one_address_meet_one_endpoint() {
-    let servers = ["a", "b", "c", "d"].map(Server::named);
+    let servers = ["a", "b", "c", "d"].map(Endpoint::named);
     let addresses = servers.each_ref().map(|server| server.address);
     let gateway = Gateway::start(&app(&addresses, "{loadBalancer: {consistentHash: {useSourceIp: true}}}"));
     let met = |last: u8| connect_from([127, 0, 2, last].into(), gateway.http).get("/").body;
@@ -51,8 +49,8 @@ fn requests_of_one_address_meet_one_endpoint() {
 
 #[test]
 fn connections_go_to_another_endpoint_when_one_refuses() {
-    let server = Server::opaque("good");
-    let dead: SocketAddr = ([127, 0, 0, 1], crate::ports::free_port()).into();
+    let server = Endpoint::opaque("good");
+    let dead: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     let gateway = Gateway::start(&app(&[dead, server.address], "{loadBalancer: {simple: ROUND_ROBIN}}"));
     for _ in 0..6 {
         assert_eq!(gateway.opaque_client().send("x\n").line(), "good");
@@ -60,8 +58,8 @@ fn connections_go_to_another_endpoint_when_one_refuses() {
 }
 
 /// Says the PROXY header that it was sent: the line of version 1, or the addresses of version 2.
-fn telling_header() -> Server {
-    Server::start(|mut client| {
+fn telling_header() -> Endpoint {
+    Endpoint::start(|mut client| {
         let start = client.exactly(12);
         let told = match start.starts_with(b"PROXY ") {
             true => String::from_utf8(start).unwrap() + &client.line(),
@@ -79,7 +77,7 @@ fn telling_header() -> Server {
         let mut rest = client.line();
         // Of a request the head.
         if rest.ends_with("HTTP/1.1") {
-            rest += &client.head().unwrap();
+            rest += &client.message().unwrap().head;
             let length = told.len();
             client.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{told}"));
         } else {
@@ -122,5 +120,5 @@ fn the_client_of_a_balancer_is_told_to_endpoints() {
     // Whoever says nothing of the kind is no balancer.
     let mut stranger = gateway.client();
     stranger.ask("/", "");
-    assert!(stranger.ends_within(std::time::Duration::from_secs(10)));
+    assert!(stranger.ends());
 }

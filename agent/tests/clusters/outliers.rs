@@ -2,18 +2,15 @@
 
 use std::{net::SocketAddr, thread, time::Duration};
 
-use crate::{
-    gateway::{Gateway, app},
-    peers::Server,
-    ports::free_port,
-};
+use super::gateway::{Gateway, app};
+use crate::support::{Endpoint, free_port};
 
 /// Statuses of four requests to the only endpoint, 0 when nobody was asked any more.
 fn four(endpoint: SocketAddr, detection: &str) -> Vec<u16> {
     let gateway = Gateway::start(&app(&[endpoint], &format!("{{outlierDetection: {{{detection}}}}}")));
     let mut client = gateway.client();
     let answers = (0..4).map(|_| client.get("/"));
-    answers.map(|answer| if answer.body == "no healthy upstream" { 0 } else { answer.status }).collect()
+    answers.map(|answer| if answer.body == "no healthy upstream" { 0 } else { answer.status() }).collect()
 }
 
 #[test]
@@ -34,7 +31,7 @@ fn endpoints_are_left_alone_for_what_the_rule_names() {
         (500, "consecutive5xxErrors: 2, minHealthPercent: 50", [500; 4]),
     ];
     for (status, detection, expected) in cases {
-        let server = Server::answering("app", status, Duration::ZERO);
+        let server = Endpoint::failing("app", status);
         assert_eq!(four(server.address, detection), expected, "{status}: {detection}");
     }
 }
@@ -55,13 +52,13 @@ fn endpoints_that_refuse_count_as_gateway_errors_or_apart() {
 /// Each time for longer, and asked again after it.
 #[test]
 fn endpoints_come_back_when_their_time_is_over() {
-    let server = Server::answering("app", 500, Duration::ZERO);
+    let server = Endpoint::failing("app", 500);
     let detection = "{outlierDetection: {consecutive5xxErrors: 1, interval: 1s, baseEjectionTime: 1s}}";
     let gateway = Gateway::start(&app(&[server.address], detection));
     let mut client = gateway.client();
-    assert_eq!(client.get("/").status, 500);
+    assert_eq!(client.get("/").status(), 500);
     assert_eq!(client.get("/").body, "no healthy upstream");
     thread::sleep(Duration::from_millis(2600));
-    assert_eq!(client.get("/").status, 500);
+    assert_eq!(client.get("/").status(), 500);
     assert_eq!(client.get("/").body, "no healthy upstream");
 }

@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, sync::mpsc, time::Duration};
 
-use crate::{
+use super::{
     gateway::{Gateway, app},
-    peers::{Client, Server},
     services::{service_with, slice},
 };
+use crate::support::{Client, Endpoint};
 
 const ONE: &str = "GET / HTTP/1.1";
 const TWO: &str = "PRI * HTTP/2.0";
@@ -18,7 +18,7 @@ const HTTP2_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\
 /// What an endpoint hears first from clients of HTTP/1 and HTTP/2: a request, or the preface of HTTP/2.
 fn spoken(resources: impl Fn(SocketAddr) -> String) -> [String; 2] {
     let (said, first) = mpsc::channel();
-    let server = Server::start(move |mut client: Client| _ = said.send(client.line()));
+    let server = Endpoint::start(move |mut client: Client| _ = said.send(client.line()));
     let gateway = Gateway::start(&resources(server.address));
     let heard = |request: &[u8]| {
         let mut client = gateway.client();

@@ -1,17 +1,14 @@
 //! Which endpoints a Service or a ServiceEntry has.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use crate::{
-    gateway::{Gateway, eventually},
-    peers::{Server, pod},
-    ports::free_port,
-};
+use super::gateway::Gateway;
+use crate::support::{Endpoint, eventually, free_port, ok, pod};
 
 /// Servers called `one`, `two` and `three` at three addresses and one port.
-fn pods() -> ([Server; 3], u16) {
+fn pods() -> ([Endpoint; 3], u16) {
     let port = free_port();
-    let start = |(n, name)| Server::answering_at(pod(n, port), name, (200, Duration::ZERO));
+    let start = |(n, name)| Endpoint::answering_at(pod(n, port), move |_, _| ok(name));
     ([(1, "one"), (2, "two"), (3, "three")].map(start), port)
 }
 
@@ -58,7 +55,7 @@ fn met(gateway: &Gateway) -> BTreeSet<String> {
     let mut client = gateway.client();
     (0..40)
         .map(|_| client.get("/"))
-        .map(|answer| if answer.status == 200 { answer.body } else { answer.status.to_string() })
+        .map(|answer| if answer.status() == 200 { answer.body } else { answer.status().to_string() })
         .collect()
 }
 
@@ -192,7 +189,7 @@ fn endpoints_come_and_go_without_an_error() {
         gateway.change(&service("", &slice(("http", port), endpoints)));
         eventually(name, || {
             let answer = client.get("/");
-            assert_eq!(answer.status, 200, "{}", gateway.log());
+            assert_eq!(answer.status(), 200, "{}", gateway.log());
             answer.body == name
         });
     }

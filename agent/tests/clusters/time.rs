@@ -11,19 +11,17 @@ use std::{
 
 use nix::sys::socket::{Backlog, listen};
 
-use crate::{
-    gateway::{Gateway, app, eventually},
-    peers::Server,
-};
+use super::gateway::{Gateway, app};
+use crate::support::{Endpoint, eventually};
 
 const TICK: Duration = Duration::from_secs(1);
 
 /// An endpoint that says how long each connection lived after its last request.
-fn telling_ends() -> (Server, mpsc::Receiver<Duration>) {
+fn telling_ends() -> (Endpoint, mpsc::Receiver<Duration>) {
     let (ended, ends) = mpsc::channel();
-    let server = Server::start(move |mut client| {
+    let server = Endpoint::start(move |mut client| {
         let mut last = Instant::now();
-        while client.head().is_some() {
+        while client.message().is_ok() {
             client.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
             last = Instant::now();
         }
@@ -38,11 +36,11 @@ fn idle_connections_to_endpoints_are_closed_in_time() {
     let (server, ends) = telling_ends();
     let gateway = Gateway::start(&app(&[server.address], "{connectionPool: {http: {idleTimeout: 1500ms}}}"));
     let mut client = gateway.client();
-    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.get("/").status(), 200);
     let idle = ends.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!((1400..3500).contains(&idle.as_millis()), "{idle:?}");
     // Nobody notices.
-    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.get("/").status(), 200);
     assert_eq!(server.connections(), 2);
 }
 
@@ -51,9 +49,9 @@ fn connections_to_endpoints_are_kept_for_an_hour_where_nothing_is_said() {
     let (server, ends) = telling_ends();
     let gateway = Gateway::start(&app(&[server.address], "{connectionPool: {http: {maxRetries: 9}}}"));
     let mut client = gateway.client();
-    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.get("/").status(), 200);
     ends.recv_timeout(Duration::from_secs(3)).unwrap_err();
-    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.get("/").status(), 200);
     assert_eq!(server.connections(), 1);
 }
 
@@ -66,11 +64,11 @@ fn connections_carry_so_many_requests_and_live_so_long() {
         ("{tcp: {maxConnectionDuration: 1s}}", Duration::from_millis(700), 2),
     ];
     for (pool, pause, connections) in cases {
-        let server = Server::named("app");
+        let server = Endpoint::named("app");
         let gateway = Gateway::start(&app(&[server.address], &format!("{{connectionPool: {pool}}}")));
         let mut client = gateway.client();
         for _ in 0..4 {
-            assert_eq!(client.get("/").status, 200, "{pool}");
+            assert_eq!(client.get("/").status(), 200, "{pool}");
             thread::sleep(pause);
         }
         assert_eq!(server.connections(), connections, "{pool}");
@@ -80,7 +78,7 @@ fn connections_carry_so_many_requests_and_live_so_long() {
 #[test]
 fn opaque_connections_end_when_idle_or_old() {
     for pool in ["{tcp: {idleTimeout: 1s}}", "{tcp: {maxConnectionDuration: 1s}}"] {
-        let server = Server::opaque("app");
+        let server = Endpoint::opaque("app");
         let gateway = Gateway::start(&app(&[server.address], &format!("{{connectionPool: {pool}}}")));
         let mut client = gateway.opaque_client();
         let begun = Instant::now();
@@ -94,7 +92,7 @@ fn opaque_connections_end_when_idle_or_old() {
 #[test]
 fn a_connection_at_work_outlives_the_idle_timeout_but_not_the_duration() {
     let talks = |pool: &str| {
-        let server = Server::opaque("app");
+        let server = Endpoint::opaque("app");
         let gateway = Gateway::start(&app(&[server.address], &format!("{{connectionPool: {pool}}}")));
         let mut client = gateway.opaque_client();
         (0..12).all(|_| {
@@ -128,7 +126,7 @@ fn connecting_takes_no_longer_than_it_may() {
         let begun = Instant::now();
         let answer = gateway.client().get("/");
         let took = begun.elapsed().as_millis();
-        assert_eq!(answer.status, 503, "{policy}");
+        assert_eq!(answer.status(), 503, "{policy}");
         assert!((atleast..atleast + 1500).contains(&took), "{policy}: {took} ms");
         gateway.access_line(&["\" 503 UF ", "connection_timeout"]);
     }
@@ -151,10 +149,10 @@ fn silent_endpoints_are_probed_where_that_is_asked_for() {
         ("{tcp: {tcpKeepalive: {time: 30s, interval: 5s, probes: 3}}}", Some(30)),
         ("{tcp: {maxConnections: 9}}", None),
     ] {
-        let server = Server::named("app");
+        let server = Endpoint::named("app");
         let gateway = Gateway::start(&app(&[server.address], &format!("{{connectionPool: {pool}}}")));
         let mut client = gateway.client();
-        assert_eq!(client.get("/").status, 200);
+        assert_eq!(client.get("/").status(), 200);
         let mut left = None;
         if expected.is_some() {
             eventually("the timer runs", || {

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 
-use super::{Running, printed, shop};
+use super::{gateway, shop};
+use crate::support::{PATIENCE, printed};
 
 /// The access log goes to a pipe that is full: requests are served, and what is lost is counted.
 #[test]
@@ -13,10 +14,10 @@ fn an_access_log_that_nobody_reads_holds_nothing_up() {
     let (_log, mut full) = std::io::pipe().unwrap();
     full.write_all(&vec![b'\n'; 64 << 10]).unwrap();
     let flags = ["--mesh-config", mesh.to_str().unwrap()];
-    let running = Running::start_writing(directory.path(), &flags, full.into());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let running = gateway(directory.path()).flags(&flags).output(full).start();
+    running.await_ready();
     let lost = || {
-        let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.stats]);
+        let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.interfaces.stats]);
         let line = metrics.lines().find(|line| line.starts_with("postern_access_log_lost_lines_total "));
         line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
     };
@@ -24,7 +25,7 @@ fn an_access_log_that_nobody_reads_holds_nothing_up() {
     let request =
         format!("GET /gone HTTP/1.1\r\nhost: www.shop.com\r\nuser-agent: {}\r\n\r\n", "a".repeat(50_000));
     let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    client.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut asked = 0;
     while lost() == 0 {
         assert!(asked < 1000, "nothing is lost");

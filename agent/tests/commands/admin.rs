@@ -4,15 +4,16 @@ use std::io::{Read, Write};
 
 use serde_json::Value;
 
-use super::{Running, agent, printed, shop};
+use super::{gateway, shop};
+use crate::support::{agent, printed};
 
 #[test]
 fn the_admin_interface_answers_as_envoy_does() {
     let (directory, _) = shop();
-    let running = Running::start(directory.path());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let running = gateway(directory.path()).start();
+    running.await_ready();
     let ask = |method: &str, path: &str| {
-        let output = agent(&["request", method, path, "--admin", &running.admin]);
+        let output = agent(&["request", method, path, "--admin", &running.interfaces.admin]);
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
     let get = |path: &str| ask("GET", path).1;
@@ -62,7 +63,7 @@ fn the_admin_interface_answers_as_envoy_does() {
     assert!(certificates["certificates"].is_array(), "{certificates}");
     assert_eq!(ask("POST", "/healthcheck/fail"), (true, "OK\n".to_owned()));
     assert_eq!(get("/ready"), "DRAINING\n");
-    let probe = agent(&["request", "GET", "/healthz/ready", "--admin", &running.status]);
+    let probe = agent(&["request", "GET", "/healthz/ready", "--admin", &running.interfaces.status]);
     assert!(!probe.status.success(), "{probe:?}");
     assert_eq!(ask("POST", "/healthcheck/ok"), (true, "OK\n".to_owned()));
     assert_eq!(ask("POST", "/ready"), (true, "LIVE\n".to_owned()));
@@ -73,16 +74,16 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     let (directory, _) = shop();
     let (mut log, mut full) = std::io::pipe().unwrap();
     full.write_all(&vec![b'\n'; 64 << 10]).unwrap();
-    let mut running = Running::start_logging("router", directory.path(), (&[], &[]), full.into());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-    printed(&["request", "POST", "/logging?level=debug", "--admin", &running.admin]);
+    let running = gateway(directory.path()).log(full).start();
+    running.await_ready();
+    printed(&["request", "POST", "/logging?level=debug", "--admin", &running.interfaces.admin]);
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
         log.read_to_string(&mut text).unwrap();
         text
     });
-    printed(&["request", "POST", "/quitquitquit", "--admin", &running.admin]);
-    assert!(running.process.wait().unwrap().success());
+    printed(&["request", "POST", "/quitquitquit", "--admin", &running.interfaces.admin]);
+    running.await_end();
     let text = reading.join().unwrap();
     assert!(text.contains("published") && text.contains("stopped"), "{}", text.trim());
 }

@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{offline, printed, with};
+use super::{offline, with};
+use crate::support::printed;
 
 /// What is said about a request to the gateway or sidecar of a directory with this file.
 fn explained(yaml: &str, arguments: &[&str]) -> String {

@@ -6,13 +6,13 @@ use std::{
     net::{SocketAddr, TcpListener},
     process::Command,
     thread,
-    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Running, eventually, free_port, printed};
+use super::gateway;
+use crate::support::{agent, eventually, free_port, printed};
 
 /// Answers every request with a status, one per connection.
 fn answering(status: u16) -> SocketAddr {
@@ -91,16 +91,16 @@ fn health_names_and_counts_of_a_running_agent_are_shown() {
     let (bad, good, port) = (answering(500), answering(200), free_port());
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("shop.yaml"), yaml(port, bad, good)).unwrap();
-    let running = Running::start(directory.path());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let running = gateway(directory.path()).start();
+    running.await_ready();
     for _ in 0..10 {
         let url = format!("http://127.0.0.1:{port}/");
         let curl = Command::new("curl").args(["-s", "-H", "Host: www.shop.com", &url]).status().unwrap();
         assert!(curl.success());
     }
-    let endpoints = || printed(&["config", "endpoints", "--admin", &running.admin]);
+    let endpoints = || printed(&["config", "endpoints", "--admin", &running.interfaces.admin]);
     // Names may take longer to be resolved than the proxy waits for them.
-    eventually("the name is resolved", Duration::from_secs(20), || endpoints().contains("named.example.com"));
+    eventually("the name is resolved", || endpoints().contains("named.example.com"));
     let table = endpoints();
     let row = |address: SocketAddr, cluster: &str| {
         let address = address.to_string();
@@ -113,7 +113,7 @@ fn health_names_and_counts_of_a_running_agent_are_shown() {
     assert_eq!(row(good, "web.example.com"), "HEALTHY OK", "{table}");
     assert_eq!(row(good, "named.example.com"), "HEALTHY OK", "{table}");
 
-    let clusters = printed(&["request", "GET", "/clusters", "--admin", &running.admin]);
+    let clusters = printed(&["request", "GET", "/clusters", "--admin", &running.interfaces.admin]);
     let of = |address: SocketAddr, field: &str| {
         let start = format!("outbound|80||web.example.com::{address}::{field}::");
         clusters.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or("missing").to_owned()
@@ -127,7 +127,7 @@ fn health_names_and_counts_of_a_running_agent_are_shown() {
 
     let explained = |path: &str| {
         let url = format!("http://www.shop.com:{port}{path}");
-        printed(&["explain", "request", "GET", &url, "--admin", &running.admin])
+        printed(&["explain", "request", "GET", &url, "--admin", &running.interfaces.admin])
     };
     let text = explained("/");
     assert!(text.contains(&format!("not {bad}: it is ejected for its failures")), "{text}");
@@ -135,7 +135,7 @@ fn health_names_and_counts_of_a_running_agent_are_shown() {
     let text = explained("/named");
     assert!(text.contains(&format!("among {good}")), "{text}");
 
-    let dump = printed(&["request", "GET", "/config_dump?include_eds", "--admin", &running.admin]);
+    let dump = printed(&["request", "GET", "/config_dump?include_eds", "--admin", &running.interfaces.admin]);
     let dump: Value = serde_json::from_str(&dump).unwrap();
     let assignments = dump["configs"][1]["dynamic_endpoint_configs"].as_array().unwrap();
     let unhealthy = assignments.iter().any(|entry| entry.to_string().contains("UNHEALTHY"));
@@ -154,26 +154,26 @@ fn a_listener_that_cannot_be_opened_is_told() {
         "name: http, protocol: HTTP}\n    bind: 127.0.0.1\n    hosts",
     );
     fs::write(directory.path().join("shop.yaml"), yaml).unwrap();
-    let running = Running::start(directory.path());
-    let told = || printed(&["request", "GET", "/findings", "--admin", &running.admin]);
-    eventually("it is told", Duration::from_secs(20), || {
-        let asked = super::agent(&["request", "GET", "/findings", "--admin", &running.admin]);
+    let running = gateway(directory.path()).start();
+    let told = || printed(&["request", "GET", "/findings", "--admin", &running.interfaces.admin]);
+    eventually("it is told", || {
+        let asked = agent(&["request", "GET", "/findings", "--admin", &running.interfaces.admin]);
         String::from_utf8_lossy(&asked.stdout).contains("Address already in use")
     });
-    let shown = super::agent(&["config", "listeners", "--admin", &running.admin]);
+    let shown = agent(&["config", "listeners", "--admin", &running.interfaces.admin]);
     let (table, said) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
     assert!(table.contains(&port.to_string()) && said.contains("Address already in use"), "{table}{said}");
-    let dump = printed(&["request", "GET", "/config_dump", "--admin", &running.admin]);
+    let dump = printed(&["request", "GET", "/config_dump", "--admin", &running.interfaces.admin]);
     assert!(dump.contains("error_state"), "{dump}");
     let errors = || {
-        let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.stats]);
+        let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &running.interfaces.stats]);
         let name = r#"postern_config_findings{severity="error"} "#;
         metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
     };
     assert_eq!(errors(), "1");
     drop(taken);
-    eventually("it is open", Duration::from_secs(20), || !told().contains("Address already in use"));
+    eventually("it is open", || !told().contains("Address already in use"));
     assert_eq!(errors(), "0");
-    let shown = super::agent(&["config", "listeners", "--admin", &running.admin]);
+    let shown = agent(&["config", "listeners", "--admin", &running.interfaces.admin]);
     assert!(!String::from_utf8_lossy(&shown.stderr).contains("Address already in use"), "{shown:?}");
 }

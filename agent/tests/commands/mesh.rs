@@ -1,10 +1,11 @@
 //! Mesh-wide settings among the resources with a mistake in them.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Running, agent, eventually, free_port, offline, printed, with};
+use super::{offline, sidecar, with};
+use crate::support::{agent, eventually, printed};
 
 const BAD: &str = "accessLogEncoding: XML";
 const WORD: &str = "mesh.yaml:6:24: ConfigMap istio-system/istio: data[mesh]: accessLogEncoding: is not a known word (found `XML`";
@@ -48,19 +49,17 @@ fn a_mistake_is_told_by_validate_and_beside_what_would_be_served() {
 fn a_mistake_costs_only_its_field_at_the_start_and_nothing_later() {
     let directory = TempDir::new().unwrap();
     write(directory.path(), "REGISTRY_ONLY", BAD);
-    let [outbound, inbound] = [(); 2].map(|()| free_port().to_string());
-    let flags = ["--outbound-port", &outbound, "--inbound-port", &inbound];
-    let running = Running::start_as("sidecar", directory.path(), &flags, &[]);
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-    let live = ["--admin".to_owned(), running.admin.clone()];
+    let running = sidecar(directory.path()).start();
+    running.await_ready();
+    let live = ["--admin".to_owned(), running.interfaces.admin.clone()];
     let findings = || printed(&with(&["request", "GET", "/findings"], &live));
     assert!(findings().contains(WORD), "{}", findings());
     assert_eq!(verdict(&live), CLOSED);
     write(directory.path(), "ALLOW_ANY", "");
-    eventually("it is mended", Duration::from_secs(10), || verdict(&live).starts_with(OPEN));
+    eventually("it is mended", || verdict(&live).starts_with(OPEN));
     assert!(!findings().contains("accessLogEncoding"), "{}", findings());
     // Broken again, the last good settings stay.
     write(directory.path(), "REGISTRY_ONLY", BAD);
-    eventually("it is read again", Duration::from_secs(10), || findings().contains(WORD));
+    eventually("it is read again", || findings().contains(WORD));
     assert!(verdict(&live).starts_with(OPEN), "{}", verdict(&live));
 }

@@ -1,21 +1,18 @@
 //! Limits of the whole process: how they are told, and what clients see of them.
 
 use std::{
-    fs::File,
     io::{Read, Write},
     net::TcpStream,
     process::Command,
-    time::Duration,
 };
 
-use tempfile::NamedTempFile;
-
-use super::{Running, eventually, printed, shop};
+use super::shop;
+use crate::support::{Agent, PATIENCE, eventually, printed};
 
 /// A connection that has had its answer, or none when it was closed.
 fn served(port: u16) -> Option<TcpStream> {
     let mut client = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(format!("GET /gone HTTP/1.1\r\nhost: www.shop.com:{port}\r\n\r\n").as_bytes()).ok()?;
     let mut start = [0; 12];
     client.read_exact(&mut start).ok()?;
@@ -23,32 +20,30 @@ fn served(port: u16) -> Option<TcpStream> {
     Some(client)
 }
 
-/// A gateway told these variables, its port, and what it logs.
-fn gateway(variables: &[(&str, &str)]) -> (Running, u16, NamedTempFile) {
-    let ((directory, port), log) = (shop(), NamedTempFile::new().unwrap());
-    let writer = File::options().append(true).open(log.path()).unwrap();
-    let running = Running::start_logging("router", directory.path(), (&[], variables), writer.into());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-    (running, port, log)
+/// A gateway told these variables, and its port.
+fn gateway(variables: &[(&str, &str)]) -> (Agent, u16) {
+    let (directory, port) = shop();
+    let running = super::gateway(directory.path()).variables(variables).start();
+    running.await_ready();
+    (running, port)
 }
 
 #[test]
 fn a_process_that_holds_more_than_its_limit_says_so_and_takes_no_connections() {
-    let (running, port, log) = gateway(&[("POSTERN_MEMORY_LIMIT", "1000000")]);
+    let (running, port) = gateway(&[("POSTERN_MEMORY_LIMIT", "1000000")]);
     assert!(served(port).is_none());
-    let text = std::fs::read_to_string(log.path()).unwrap();
-    assert!(text.contains("memory is short: new requests are answered with 503"), "{text}");
+    running.log_line(&["memory is short: new requests are answered with 503"]);
     // Its own interfaces are served: who looks for the reason finds it.
-    let metrics = printed(&["request", "GET", "/stats?filter=refused", "--admin", &running.admin]);
+    let metrics = printed(&["request", "GET", "/stats?filter=refused", "--admin", &running.interfaces.admin]);
     let refused = metrics.lines().find(|line| line.contains("over_limit")).unwrap();
     assert!(!refused.ends_with(" 0"), "{metrics}");
 }
 
 #[test]
 fn a_process_without_a_limit_serves() {
-    let (_running, port, log) = gateway(&[("POSTERN_MEMORY_LIMIT", "0")]);
+    let (running, port) = gateway(&[("POSTERN_MEMORY_LIMIT", "0")]);
     assert!(served(port).is_some());
-    assert!(!std::fs::read_to_string(log.path()).unwrap().contains("memory is short"));
+    assert!(!running.log().contains("memory is short"), "{}", running.log());
 }
 
 #[test]
@@ -60,11 +55,11 @@ fn connections_are_limited_over_all_workers() {
 }
 
 fn two_connections_are_served(variables: &[(&str, &str)]) {
-    let (_running, port, _log) = gateway(variables);
+    let (_running, port) = gateway(variables);
     let open = [served(port).unwrap(), served(port).unwrap()];
     assert!((0..5).all(|_| served(port).is_none()));
     drop(open);
-    eventually("places are free", Duration::from_secs(5), || served(port).is_some());
+    eventually("places are free", || served(port).is_some());
 }
 
 #[test]

@@ -2,14 +2,15 @@
 
 use std::process::Command;
 
-use super::{Running, agent, printed, shop};
+use super::{gateway, shop};
+use crate::support::agent;
 
 #[test]
 fn the_agents_port_asks_the_application() {
     let (directory, _) = shop();
-    let running = Running::start(directory.path());
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-    let asked = |path: &str| agent(&["request", "GET", path, "--admin", &running.agent]);
+    let running = gateway(directory.path()).start();
+    running.await_ready();
+    let asked = |path: &str| agent(&["request", "GET", path, "--admin", &running.interfaces.agent]);
     assert!(asked("/app-health/shop/livez").status.success());
     let unknown = asked("/app-health/shop/readyz");
     let told = String::from_utf8_lossy(&unknown.stdout);

@@ -1,43 +1,28 @@
 //! When a proxy says that it is ready, and what it says before.
 
-use std::{
-    fs,
-    net::TcpListener,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::TcpListener, process::Command};
 
 use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
 
-use super::{Running, agent, eventually, free_port, printed, shop};
-
-/// Waits until the proxy is ready.
-fn expect_ready(running: &Running) {
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
-}
+use super::{gateway, shop, sidecar};
+use crate::support::{Agent, agent, eventually, printed};
 
 /// Waits until all these words stand in what is said against being ready.
-fn expect_obstacle(running: &Running, words: &[&str]) {
-    let start = Instant::now();
-    loop {
-        let output = agent(&["wait", "--timeout", "0s", "--status", &running.status]);
+fn expect_obstacle(running: &Agent, words: &[&str]) {
+    running.until(&format!("{words:?} against being ready"), || {
+        let output = agent(&["wait", "--timeout", "0s", "--status", &running.interfaces.status]);
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "it is ready");
-        if words.iter().all(|word| told.contains(word)) {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "not all of {words:?} in {told}");
-        thread::sleep(Duration::from_millis(50));
-    }
+        words.iter().all(|word| told.contains(word))
+    });
 }
 
 #[test]
 fn an_empty_configuration_is_as_good_as_any() {
     let directory = TempDir::new().unwrap();
-    let running = Running::start(directory.path());
-    expect_ready(&running);
+    let running = gateway(directory.path()).start();
+    running.await_ready();
 }
 
 #[test]
@@ -47,43 +32,43 @@ fn a_configuration_without_anything_valid_is_waited_out_and_told_why() {
     let file = directory.path().join("shop.yaml");
     fs::write(&file, "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {}\n")
         .unwrap();
-    let running = Running::start(directory.path());
+    let running = gateway(directory.path()).start();
     let words = ["503", "PRE_INITIALIZING", "nothing in the configuration is valid", "shop.yaml:"];
     expect_obstacle(&running, &words);
-    let by_admin = agent(&["request", "GET", "/ready", "--admin", &running.admin]);
+    let by_admin = agent(&["request", "GET", "/ready", "--admin", &running.interfaces.admin]);
     assert!(String::from_utf8_lossy(&by_admin.stdout).starts_with("PRE_INITIALIZING\n"), "{by_admin:?}");
     fs::copy(valid.path().join("shop.yaml"), &file).unwrap();
-    expect_ready(&running);
+    running.await_ready();
     // What was valid goes on serving, so the proxy stays ready.
     fs::write(&file, "{").unwrap();
-    let broken = || printed(&["request", "GET", "/findings", "--admin", &running.admin]).contains("error: ");
-    eventually("the file is read again", Duration::from_secs(10), broken);
-    expect_ready(&running);
+    let broken = || {
+        printed(&["request", "GET", "/findings", "--admin", &running.interfaces.admin]).contains("error: ")
+    };
+    eventually("the file is read again", broken);
+    running.await_ready();
 }
 
 #[test]
 fn a_gateway_that_no_client_can_reach_waits_for_its_port() {
     let (directory, port) = shop();
     let other = TcpListener::bind(("0.0.0.0", port)).unwrap();
-    let running = Running::start(directory.path());
+    let running = gateway(directory.path()).start();
     expect_obstacle(&running, &["no listener could be opened", &port.to_string()]);
     drop(other);
-    expect_ready(&running);
+    running.await_ready();
 }
 
 #[test]
 fn a_workload_that_must_be_known_waits_for_its_certificate() {
     let (directory, identity) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let ports = [free_port(), free_port()].map(|port| port.to_string());
-    let flags = ["--outbound-port", &ports[0], "--inbound-port", &ports[1]];
     let of_identity = ["--identity-dir", identity.path().to_str().unwrap()];
     let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: all}\n\
                   spec: {mtls: {mode: STRICT}}\n";
     fs::write(directory.path().join("strict.yaml"), strict).unwrap();
-    let nowhere = Running::start_as("sidecar", directory.path(), &flags, &[]);
+    let nowhere = sidecar(directory.path()).start();
     expect_obstacle(&nowhere, &["the workload has no certificate", "cert-chain.pem", "--identity-dir"]);
     drop(nowhere);
-    let running = Running::start_as("sidecar", directory.path(), &[&flags[..], &of_identity].concat(), &[]);
+    let running = sidecar(directory.path()).flags(&of_identity).start();
     expect_obstacle(&running, &["the workload has no certificate", "cannot be read"]);
     let certificate = generate_simple_self_signed(["shop.local".to_owned()]).unwrap();
     let pem = certificate.cert.pem();
@@ -94,19 +79,19 @@ fn a_workload_that_must_be_known_waits_for_its_certificate() {
     ] {
         fs::write(identity.path().join(name), content).unwrap();
     }
-    expect_ready(&running);
+    running.await_ready();
     drop(running);
     // Where nobody must show a certificate none is waited for.
     fs::write(directory.path().join("strict.yaml"), strict.replace("STRICT", "PERMISSIVE")).unwrap();
-    expect_ready(&Running::start_as("sidecar", directory.path(), &flags, &[]));
+    sidecar(directory.path()).start().await_ready();
 }
 
 #[test]
 fn a_pod_has_settings_of_its_own_proxy() {
     let (directory, port) = shop();
     let variables = [("PROXY_CONFIG", r#"{"concurrency":2,"gatewayTopology":{"proxyProtocol":{}}}"#)];
-    let running = Running::start_told(directory.path(), &[], &variables);
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let running = gateway(directory.path()).variables(&variables).start();
+    running.await_ready();
     let url = format!("http://127.0.0.1:{port}/gone");
     let asked = |flags: &[&str]| {
         let curl = Command::new("curl").args(["-s", "-H", "Host: www.shop.com", &url]).args(flags).output();
@@ -119,13 +104,13 @@ fn a_pod_has_settings_of_its_own_proxy() {
 fn a_pod_says_what_its_proxy_puts_into_heads() {
     let (directory, port) = shop();
     let variables = [("PROXY_CONFIG", r#"{"proxyHeaders":{"server":{"value":"shop"}}}"#)];
-    let running = Running::start_told(directory.path(), &[], &variables);
-    printed(&["wait", "--timeout", "20s", "--status", &running.status]);
+    let running = gateway(directory.path()).variables(&variables).start();
+    running.await_ready();
     let url = format!("http://127.0.0.1:{port}/gone");
     let output = Command::new("curl").args(["-si", "-H", "Host: www.shop.com", &url]).output().unwrap();
     let answer = String::from_utf8(output.stdout).unwrap();
     assert!(answer.starts_with("HTTP/1.1 410 ") && answer.contains("\r\nserver: shop\r\n"), "{answer}");
-    let dump = printed(&["request", "GET", "/config_dump", "--admin", &running.admin]);
+    let dump = printed(&["request", "GET", "/config_dump", "--admin", &running.interfaces.admin]);
     assert!(dump.contains(r#""server_name": "shop""#), "{dump}");
 }
 

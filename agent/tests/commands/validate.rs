@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::agent;
+use crate::support::agent;
 
 const DOUBTFUL: &str =
     "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{name: web, port: 80}]}}";

@@ -9,10 +9,11 @@ use std::{fmt::Write as _, sync::Arc};
 
 use rustls::{AlertDescription, ClientConfig};
 
-use crate::{
+use crate::gateway_tls::{
     authority::{ask, connect},
     gateway::upstream,
 };
+use crate::support::service;
 
 /// What becomes of a client that asks for a name: it is answered, or gets an alert.
 fn outcome(port: u16, name: &str, client: &Arc<ClientConfig>) -> Result<(), String> {
@@ -35,12 +36,9 @@ pub(crate) fn gateway(name: &str, port: u16, server: &str) -> String {
 pub(crate) fn routes(gateways: &[&str]) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs}}\nspec: {{hosts: ['*'], \
-         gateways: [{}], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
-         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: app}}\n\
-         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {}}}]}}]\n---\n",
+         gateways: [{}], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n{}---\n",
         gateways.join(", "),
-        upstream(),
+        service("app", &upstream()),
     )
 }
 

@@ -20,9 +20,9 @@ mod site;
 
 use std::process::{Command, Stdio};
 
-use site::{Kind, Site};
+use crate::support::{has, text};
 
-use crate::agent::{has, text};
+use site::{Kind, Site};
 
 // The resources of the documents; `/CERTS/` stands for where certificates are mounted.
 const BOOKINFO: &str = include_str!("documents/bookinfo.yaml");

@@ -2,12 +2,9 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
     ops::Deref,
     path::Path,
     process::{Command, Output},
-    thread,
 };
 
 use rcgen::{
@@ -15,8 +12,7 @@ use rcgen::{
     generate_simple_self_signed,
 };
 
-use crate::agent::{Agent, directory};
-use crate::ports::free_port;
+use crate::support::{Agent, Endpoint, Setup, free_port, ok, service, service_at};
 
 /// A running gateway; ended with the value.
 pub(crate) struct Gateway {
@@ -44,51 +40,27 @@ pub(crate) fn write_certificate(directory: &Path, name: &str, host: &str) {
     fs::write(directory.join(format!("{name}.key")), signing_key.serialize_pem()).unwrap();
 }
 
-/// A server that answers every request with 200 and the scheme it was told of.
-pub(crate) fn upstream() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
-        }
-    });
-    port
-}
-
-fn answer(mut stream: TcpStream) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while let Ok(1) = stream.read(&mut byte) {
-        head.push(byte[0]);
-        if head.ends_with(b"\r\n\r\n") {
-            let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
-            let scheme =
-                text.lines().find_map(|line| line.strip_prefix("x-forwarded-proto: ")).unwrap_or("-");
-            let length = scheme.len();
-            _ = stream
-                .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{scheme}").as_bytes());
-        }
-    }
+/// Answers every request with 200 and the scheme that it is told of.
+pub(crate) fn upstream() -> Endpoint {
+    Endpoint::answering(|asked, _| ok(asked.field("x-forwarded-proto").unwrap_or("-")))
 }
 
 impl Gateway {
     /// Serves a.com and b.com with certificates of their own, c.com with a key that does not belong, and s.com from a
     /// Secret.
     pub(crate) fn start() -> Self {
-        let directory = directory();
+        let setup = Setup::router();
         let [http, https, through, opened] = [(); 4].map(|()| free_port());
-        let certificates = directory.path().join("certs");
+        let certificates = setup.certificates();
         for (name, host) in [("a", "a.com"), ("b", "b.com"), ("c", "c.com"), ("s", "s.com"), ("m", "m.com")] {
             write_certificate(&certificates, name, host);
         }
         write_clients(&certificates);
         fs::copy(certificates.join("a.key"), certificates.join("c.key")).unwrap();
-        let config = directory.path().join("config");
-        fs::write(config.join("all.yaml"), resources(&certificates, (http, https), upstream())).unwrap();
-        fs::write(config.join("connections.yaml"), connections(&certificates, https, (through, opened)))
-            .unwrap();
-        let agent = Agent::start(directory, &[]);
+        let agent = setup
+            .resources("all.yaml", &resources(&certificates, (http, https), &upstream()))
+            .resources("connections.yaml", &connections(&certificates, https, (through, opened)))
+            .start();
         let gateway = Self { agent, http, https, through, opened };
         gateway.await_port(https);
         gateway
@@ -116,7 +88,7 @@ impl Gateway {
     }
 }
 
-fn resources(certificates: &Path, (http, https): (u16, u16), upstream: u16) -> String {
+fn resources(certificates: &Path, (http, https): (u16, u16), upstream: &Endpoint) -> String {
     let pem = |ending: &str| fs::read_to_string(certificates.join(format!("s.{ending}"))).unwrap();
     let indented = |text: String| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
     let secret = format!(
@@ -141,13 +113,11 @@ fn resources(certificates: &Path, (http, https): (u16, u16), upstream: u16) -> S
          - {{port: {{number: {http}, name: http, protocol: HTTP}}, hosts: ['*.com'], tls: {{httpsRedirect: true}}}}\n\
          {}{}{}{from_secret}---\n{secret}\
          apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: vs}}\nspec: {{hosts: ['*.com'], \
-         gateways: [gw], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
-         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: app}}\n\
-         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {upstream}}}]}}]\n",
+         gateways: [gw], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n{}",
         server("a"),
         server("b"),
         server("c"),
+        service("app", upstream),
     )
 }
 
@@ -185,11 +155,9 @@ fn connections(certificates: &Path, https: u16, (through, opened): (u16, u16)) -
          hosts: [a.com, b.com, m.com]\n  gateways: [more]\n  \
          http: [{{route: [{{destination: {{host: app}}}}]}}]\n  \
          tls: [{{match: [{{sniHosts: [a.com]}}], route: [{{destination: {{host: own}}}}]}}]\n  \
-         tcp: [{{match: [{{port: {opened}}}], route: [{{destination: {{host: app}}}}]}}]\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {{name: own}}\nspec: {{ports: [{{port: 443}}]}}\n---\n\
-         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: own}}\n\
-         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{port: {https}}}]}}]\n",
+         tcp: [{{match: [{{port: {opened}}}], route: [{{destination: {{host: app}}}}]}}]\n---\n{}",
         files("m"),
         files("b"),
+        service_at("own", ("https", 443), https),
     )
 }

@@ -2,17 +2,13 @@
 //! away with a reason in the log, and others are served.
 
 use std::{
-    fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     thread,
     time::Duration,
 };
 
-use crate::{
-    agent::{Agent, directory},
-    ports::free_port,
-};
+use crate::support::{Agent, Endpoint, Setup, free_port, gateway, service, virtual_service};
 
 /// A gateway with an endpoint that answers `/endless` without end and everything else with `ok`.
 struct Gateway {
@@ -22,21 +18,19 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
-        let (directory, port) = (directory(), free_port());
-        let resources = format!(
-            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\n\
-             spec: {{servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n---\n\
-             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: all}}\n\
-             spec: {{hosts: ['*'], gateways: [gw], http: [{{route: [{{destination: {{host: app}}}}]}}]}}\n---\n\
-             apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
-             apiVersion: v1\nkind: Endpoints\nmetadata: {{name: app}}\n\
-             subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {}}}]}}]\n",
-            upstream()
-        );
-        fs::write(directory.path().join("config/all.yaml"), resources).unwrap();
-        let mesh = directory.path().join("mesh.yaml");
-        fs::write(&mesh, "accessLogFile: /dev/stdout\n").unwrap();
-        let agent = Agent::start(directory, &["--mesh-config", mesh.to_str().unwrap()]);
+        let port = free_port();
+        let resources = [
+            gateway("gw", port, "HTTP", ""),
+            virtual_service(
+                "all",
+                "hosts: ['*'], gateways: [gw], http: [{route: [{destination: {host: app}}]}]",
+            ),
+            service("app", &endpoint()),
+        ];
+        let agent = Setup::router()
+            .resources("all.yaml", &resources.join("---\n"))
+            .mesh("accessLogFile: /dev/stdout\n")
+            .start();
         agent.await_port(port);
         let gateway = Self { agent, port };
         // What is made once.
@@ -80,32 +74,17 @@ impl Gateway {
     }
 }
 
-fn upstream() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
+fn endpoint() -> Endpoint {
+    Endpoint::start(|mut client| {
+        while let Ok(request) = client.message() {
+            if request.asks_for() == "GET /endless" {
+                client.send(b"HTTP/1.1 200 OK\r\n\r\n");
+                while client.0.write_all(&[b'x'; 100_000]).is_ok() {}
+                return;
+            }
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         }
-    });
-    port
-}
-
-fn answer(mut stream: TcpStream) {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while let Ok(1) = stream.read(&mut byte) {
-        head.push(byte[0]);
-        if !head.ends_with(b"\r\n\r\n") {
-            continue;
-        }
-        if head.starts_with(b"GET /endless ") {
-            _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-            while stream.write_all(&[b'x'; 100_000]).is_ok() {}
-            return;
-        }
-        _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-        head.clear();
-    }
+    })
 }
 
 /// Writes until the peer has had enough; panics when it never has.

@@ -17,11 +17,11 @@ use std::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::ClientConnection;
 
-use crate::{
-    agent::{has, text},
+use crate::gateway_tls::{
     authority::{Authority, ask, connect},
     gateway::Gateway,
 };
+use crate::support::{has, text};
 
 /// How a certificate comes to be another one.
 #[derive(Clone, Copy)]
@@ -73,14 +73,11 @@ const CONNECTIONS_PER_SECOND: usize = 200;
 fn rotate(how: Replacing, times: usize) {
     let gateway = Gateway::start();
     let issuer = Authority::new();
-    let mut volume = Volume { directory: gateway.directory.path().join("certs"), turn: 0 };
+    let mut volume = Volume { directory: gateway.certificates(), turn: 0 };
     volume.write(issuer.issue("a.com").pem(), how);
     let config = issuer.client();
-    let start = Instant::now();
-    while ask(&mut connect(&config, gateway.https, "a.com"), "a.com").is_err() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{}", gateway.log());
-        thread::sleep(Duration::from_millis(50));
-    }
+    let is_served = || ask(&mut connect(&config, gateway.https, "a.com"), "a.com").is_ok();
+    gateway.until("the new certificate", is_served);
     let mut old: Vec<_> = (0..5).map(|_| connect(&config, gateway.https, "a.com")).collect();
     old.iter_mut().for_each(|connection| ask(connection, "a.com").unwrap());
     let (done, served, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));

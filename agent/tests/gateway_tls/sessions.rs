@@ -13,27 +13,25 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{
-    agent::{Agent, directory, has, text},
+use crate::gateway_tls::{
     authority::{Authority, Issued, ask, connect},
     bad_input::{gateway, routes},
-    ports::free_port,
 };
+use crate::support::{Agent, Setup, free_port, has, text};
 
 /// Many more than workers: the kernel spreads connections over them.
 const CONNECTIONS: usize = 24;
 
 /// A gateway of four workers for `own.test`.
 fn start(port: u16, issued: &Issued) -> Agent {
-    let directory = directory();
-    let certs = directory.path().join("certs");
+    let setup = Setup::router();
+    let certs = setup.certificates();
     fs::write(certs.join("own.crt"), &issued.certificate).unwrap();
     fs::write(certs.join("own.key"), &issued.key).unwrap();
     let path = certs.display();
     let tls = format!("mode: SIMPLE, serverCertificate: {path}/own.crt, privateKey: {path}/own.key");
     let resources = routes(&["own"]) + &gateway("own", port, &format!("tls: {{{tls}}}"));
-    fs::write(directory.path().join("config/all.yaml"), resources).unwrap();
-    let agent = Agent::start(directory, &["--concurrency", "4"]);
+    let agent = setup.resources("all.yaml", &resources).flags(&["--concurrency", "4"]).start();
     agent.await_port(port);
     agent
 }
@@ -84,7 +82,7 @@ fn a_new_certificate_begins_new_sessions() {
         fs::write(agent.certificates().join("own.key"), &new.key).unwrap();
         fs::write(agent.certificates().join("own.crt"), &new.certificate).unwrap();
         // A ticket of before is no error: the client is served after a full handshake.
-        agent.until(|| handshake(&client, port) == HandshakeKind::Full);
+        agent.until("new keys", || handshake(&client, port) == HandshakeKind::Full);
         for _ in 0..CONNECTIONS {
             assert_eq!(handshake(&client, port), HandshakeKind::Resumed, "{version:?}");
         }

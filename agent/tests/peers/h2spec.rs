@@ -1,14 +1,9 @@
 //! The HTTP/2 conformance suite h2spec against a running gateway.
 
-use std::{
-    env,
-    io::{self, BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    process::Command,
-    thread,
-};
+use std::{env, process::Command};
 
-use crate::gateway::Gateway;
+use super::gateway::Gateway;
+use crate::support::Endpoint;
 
 /// A port that also speaks HTTP/1.1 answers what is no preface with 400 and closes, as Envoy's does, which the suite
 /// takes for a broken frame.
@@ -42,51 +37,8 @@ fn run(port: u16, flags: &[&str], failing: &[&str]) {
     assert!(report.contains(&format!(" {} failed", failing.len())), "{report}");
 }
 
-/// Answers every request of a connection with a small body, once all of it is there: an answer that comes before the
-/// suite has sent its broken frame ends the request that the frame belongs to.
+/// Answers every request with a small body, once all of it is there: an answer that comes before the suite has sent its
+/// broken frame ends the request that the frame belongs to.
 pub(crate) fn upstream() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer_each(stream));
-        }
-    });
-    port
-}
-
-/// Ends when the connection does.
-fn answer_each(stream: TcpStream) -> io::Result<()> {
-    let mut requests = BufReader::new(stream);
-    loop {
-        let (mut length, mut chunked) = (0, false);
-        loop {
-            let line = line(&mut requests)?.to_ascii_lowercase();
-            match line.split_once(": ") {
-                Some(("content-length", text)) => length = text.parse().unwrap(),
-                Some(("transfer-encoding", text)) => chunked = text == "chunked",
-                _ if line.is_empty() => break,
-                _ => {}
-            }
-        }
-        skip(&mut requests, length)?;
-        while chunked {
-            let size = usize::from_str_radix(&line(&mut requests)?, 16).unwrap();
-            skip(&mut requests, size + 2)?;
-            chunked = size > 0;
-        }
-        requests.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")?;
-    }
-}
-
-fn line(requests: &mut impl BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    match requests.read_line(&mut line)? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(line.trim_end().to_owned()),
-    }
-}
-
-fn skip(requests: &mut impl Read, length: usize) -> io::Result<()> {
-    requests.read_exact(&mut vec![0; length])
+    Endpoint::named("hello").port()
 }

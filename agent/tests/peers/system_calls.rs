@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{gateway::Gateway, h2spec::upstream};
+use super::{gateway::Gateway, h2spec::upstream};
 
 const REQUESTS: usize = 1_000;
 

@@ -5,14 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::{
-    wire::{Upstream, serve},
-    world::{World, rules, service, service_at},
-};
+use super::world::{World, rules};
+use crate::support::{Endpoint, service};
 
 /// What the endpoint is asked for, for each path asked of a proxy with these rules: `(match, rewrite, path, asked)`.
 fn expect_paths(cases: &[(&str, &str, &str, &str)]) {
-    let upstream = Upstream::named("app");
+    let upstream = Endpoint::named("app");
     let written: Vec<_> = cases
         .iter()
         .enumerate()
@@ -27,7 +25,7 @@ fn expect_paths(cases: &[(&str, &str, &str, &str)]) {
     let world = World::gateway(&[service("app", &upstream), rules(&written)]);
     for (index, (matched, rewrite, path, asked)) in cases.iter().enumerate() {
         let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: app\nx-rule: {index}\n\n"));
-        assert_eq!(answer.status(), "200", "{matched} {path}");
+        assert_eq!(answer.status(), 200, "{matched} {path}");
         let request = upstream.last();
         assert_eq!(request.asks_for(), format!("GET {asked}"), "{matched} {rewrite} {path}");
         assert_eq!(request.field("x-envoy-original-path"), Some(*path), "{matched} {rewrite} {path}");
@@ -71,7 +69,7 @@ fn expressions_rewrite_every_place_where_they_match() {
 
 #[test]
 fn the_authority_is_rewritten_and_the_log_prefers_the_path_that_was_asked_for() {
-    let upstream = Upstream::named("app");
+    let upstream = Endpoint::named("app");
     let world = World::gateway(&[
         service("app", &upstream),
         rules(&["{match: [{uri: {prefix: /old}}], rewrite: {uri: /new, authority: 'inner.example:8080'}, \
@@ -93,13 +91,13 @@ fn the_authority_is_rewritten_and_the_log_prefers_the_path_that_was_asked_for() 
 fn the_server_name_of_originated_tls_is_the_authority_as_it_is_rewritten() {
     let hellos = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&hellos);
-    let port = serve(move |mut stream| {
+    let endpoint = Endpoint::start(move |mut client| {
         let mut hello = [0; 4096];
-        let count = stream.read(&mut hello).unwrap();
+        let count = client.0.read(&mut hello).unwrap();
         kept.lock().unwrap().push(String::from_utf8_lossy(&hello[..count]).into_owned());
     });
     let world = World::gateway(&[
-        service_at("app", "http", port),
+        service("app", &endpoint),
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app}\n\
          spec: {host: app, trafficPolicy: {tls: {mode: SIMPLE}}}\n"
             .to_owned(),
@@ -114,7 +112,7 @@ fn the_server_name_of_originated_tls_is_the_authority_as_it_is_rewritten() {
     {
         hellos.lock().unwrap().clear();
         let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: outer.example:80\n\n"));
-        assert_eq!(answer.status(), "503", "no certificate was shown");
+        assert_eq!(answer.status(), 503, "no certificate was shown");
         let hellos = hellos.lock().unwrap();
         assert!(hellos.iter().all(|hello| hello.contains(name) && !hello.contains(other)), "{hellos:?}");
         assert!(!hellos.is_empty());
@@ -125,39 +123,25 @@ fn the_server_name_of_originated_tls_is_the_authority_as_it_is_rewritten() {
 fn redirects_say_where_to_by_what_is_written_and_what_was_asked_for() {
     let cases = [
         // match, redirect, host, path, status, location
-        ("uri: {prefix: /a0}", "uri: /new", "a.com", "/a0/x?q=1", "301", "http://a.com/new?q=1"),
-        ("uri: {prefix: /a1}", "uri: '/new?own=1'", "a.com", "/a1?q=1", "301", "http://a.com/new?own=1"),
-        ("uri: {prefix: /a2}", "authority: b.com", "a.com:8080", "/a2/x?q", "301", "http://b.com/a2/x?q"),
-        (
-            "uri: {prefix: /a3}",
-            "redirectCode: 302, uri: /n",
-            "a.com:8080",
-            "/a3",
-            "302",
-            "http://a.com:8080/n",
-        ),
-        ("uri: {prefix: /a4}", "redirectCode: 303, uri: /n", "a.com", "/a4", "303", "http://a.com/n"),
-        ("uri: {prefix: /a5}", "redirectCode: 307, uri: /n", "a.com", "/a5", "307", "http://a.com/n"),
-        ("uri: {prefix: /a6}", "redirectCode: 308, uri: /n", "a.com", "/a6", "308", "http://a.com/n"),
-        ("uri: {prefix: /a7/}", "prefixRewrite: /p/", "a.com", "/a7/x?q", "301", "http://a.com/p/x?q"),
-        ("uri: {prefix: /a8}", "scheme: https", "a.com:80", "/a8", "301", "https://a.com/a8"),
-        ("uri: {prefix: /a9}", "scheme: https", "a.com:8080", "/a9", "301", "https://a.com:8080/a9"),
-        (
-            "uri: {prefix: /b0}",
-            "port: 8443, scheme: https",
-            "a.com:81",
-            "/b0",
-            "301",
-            "https://a.com:8443/b0",
-        ),
-        ("uri: {prefix: /b1}", "port: 443, scheme: https", "a.com:81", "/b1", "301", "https://a.com/b1"),
-        ("uri: {prefix: /b2}", "port: 80", "a.com:81", "/b2", "301", "http://a.com/b2"),
+        ("uri: {prefix: /a0}", "uri: /new", "a.com", "/a0/x?q=1", 301, "http://a.com/new?q=1"),
+        ("uri: {prefix: /a1}", "uri: '/new?own=1'", "a.com", "/a1?q=1", 301, "http://a.com/new?own=1"),
+        ("uri: {prefix: /a2}", "authority: b.com", "a.com:8080", "/a2/x?q", 301, "http://b.com/a2/x?q"),
+        ("uri: {prefix: /a3}", "redirectCode: 302, uri: /n", "a.com:8080", "/a3", 302, "http://a.com:8080/n"),
+        ("uri: {prefix: /a4}", "redirectCode: 303, uri: /n", "a.com", "/a4", 303, "http://a.com/n"),
+        ("uri: {prefix: /a5}", "redirectCode: 307, uri: /n", "a.com", "/a5", 307, "http://a.com/n"),
+        ("uri: {prefix: /a6}", "redirectCode: 308, uri: /n", "a.com", "/a6", 308, "http://a.com/n"),
+        ("uri: {prefix: /a7/}", "prefixRewrite: /p/", "a.com", "/a7/x?q", 301, "http://a.com/p/x?q"),
+        ("uri: {prefix: /a8}", "scheme: https", "a.com:80", "/a8", 301, "https://a.com/a8"),
+        ("uri: {prefix: /a9}", "scheme: https", "a.com:8080", "/a9", 301, "https://a.com:8080/a9"),
+        ("uri: {prefix: /b0}", "port: 8443, scheme: https", "a.com:81", "/b0", 301, "https://a.com:8443/b0"),
+        ("uri: {prefix: /b1}", "port: 443, scheme: https", "a.com:81", "/b1", 301, "https://a.com/b1"),
+        ("uri: {prefix: /b2}", "port: 80", "a.com:81", "/b2", 301, "http://a.com/b2"),
         (
             "uri: {prefix: /b3}",
             "derivePort: FROM_PROTOCOL_DEFAULT, scheme: https",
             "a.com:81",
             "/b3",
-            "301",
+            301,
             "https://a.com/b3",
         ),
         (
@@ -165,10 +149,10 @@ fn redirects_say_where_to_by_what_is_written_and_what_was_asked_for() {
             "derivePort: FROM_REQUEST_PORT",
             "a.com",
             "/b4",
-            "301",
+            301,
             "http://a.com:LISTENER/b4",
         ),
-        ("uri: {prefix: /b5}", "authority: 'b.com:99'", "a.com", "/b5", "301", "http://b.com:99/b5"),
+        ("uri: {prefix: /b5}", "authority: 'b.com:99'", "a.com", "/b5", 301, "http://b.com:99/b5"),
     ];
     let written: Vec<_> = cases
         .iter()
@@ -204,19 +188,19 @@ fn answers_of_the_proxys_own_have_their_status_body_and_fields() {
     let parts = |request: &str| {
         let answer = world.send(request);
         let kind = answer.field("content-type").map(str::to_owned);
-        (answer.status().to_owned(), answer.body.clone(), kind, answer)
+        (answer.status(), answer.body.clone(), kind, answer)
     };
     let plain = Some("text/plain".to_owned());
     let (status, body, kind, _) = parts("GET /text HTTP/1.1\nhost: a\n\n");
-    assert_eq!((status.as_str(), body.as_str(), &kind), ("418", "tea", &plain));
+    assert_eq!((status, body.as_str(), &kind), (418, "tea", &plain));
     let (status, body, kind, _) = parts("GET /bytes HTTP/1.1\nhost: a\n\n");
-    assert_eq!((status.as_str(), body.as_str(), &kind), ("599", "tea", &plain));
+    assert_eq!((status, body.as_str(), &kind), (599, "tea", &plain));
     let (status, body, kind, _) = parts("GET /empty HTTP/1.1\nhost: a\n\n");
-    assert_eq!((status.as_str(), body.as_str(), kind), ("204", "", None));
+    assert_eq!((status, body.as_str(), kind), (204, "", None));
     let (status, body, kind, answer) = parts("GET /json HTTP/1.1\nhost: a\nx-q: mine\n\n");
-    assert_eq!((status.as_str(), body.as_str(), kind.as_deref()), ("200", "{}", Some("application/json")));
+    assert_eq!((status, body.as_str(), kind.as_deref()), (200, "{}", Some("application/json")));
     assert_eq!(answer.field("x-a"), Some("mine"));
     assert_eq!(world.get("/large").body.len(), 200_000);
     let answer = world.send("HEAD /text HTTP/1.1\nhost: a\n\n");
-    assert_eq!((answer.status(), answer.field("content-length")), ("418", Some("3")));
+    assert_eq!((answer.status(), answer.field("content-length")), (418, Some("3")));
 }

@@ -9,10 +9,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    wire::{Upstream, answer, ok, send},
-    world::{Options, World, rules, service},
-};
+use super::world::{Options, World, rules};
+use crate::support::{Endpoint, answer, ok, send, service};
 
 /// Counts one more, and waits until there are so many.
 fn await_all(counter: &AtomicUsize, all: usize) {
@@ -27,7 +25,7 @@ fn await_all(counter: &AtomicUsize, all: usize) {
 fn tried_again(requests: usize, policy: &str) -> (usize, usize) {
     let [arrived, decided] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
     let answered = Arc::clone(&decided);
-    let upstream = Upstream::start(move |asked, _| {
+    let upstream = Endpoint::answering(move |asked, _| {
         if asked.field("x-envoy-attempt-count") == Some("1") {
             // All of them are under way before the first fails.
             await_all(&arrived, requests);

@@ -1,38 +1,30 @@
 //! Rules for TCP and TLS (routing §7).
 
-use std::{
-    io::{Read, Write},
-    net::Shutdown,
-};
+use std::net::Shutdown;
 
-use crate::{
-    ports::free_port,
-    wire::{connect, serve},
-    world::{World, gateway, rules, service_at, virtual_service},
-};
+use super::world::{World, rules};
+use crate::support::{Client, Endpoint, free_port, gateway, service_at, virtual_service};
 
 /// Says its name, and then what it was told, once the client has said all.
 fn naming(name: &'static str) -> u16 {
-    serve(move |mut stream| {
-        let mut said = Vec::new();
-        if stream.read_to_end(&mut said).is_ok() {
-            _ = stream.write_all(&[name.as_bytes(), b":", &said].concat());
-        }
-    })
+    let endpoint = Endpoint::start(move |mut client| {
+        let said = client.rest();
+        client.send([name.as_bytes(), b":", &said].concat());
+    });
+    endpoint.port()
 }
 
 /// What comes back for these bytes from a client that closes its side.
 fn relayed(port: u16, bytes: &[u8]) -> String {
-    let mut client = connect(port);
+    let mut client = Client::local(port);
+    client.send(bytes);
     // A proxy that has nobody to connect to may have closed.
-    _ = client.write_all(bytes).and_then(|()| client.shutdown(Shutdown::Write));
-    let mut answer = Vec::new();
-    _ = client.read_to_end(&mut answer);
-    String::from_utf8(answer).unwrap()
+    _ = client.0.shutdown(Shutdown::Write);
+    String::from_utf8(client.rest()).unwrap()
 }
 
 fn tcp_gateway(name: &str, port: u16) -> String {
-    gateway(name, &port.to_string(), "TCP", "")
+    gateway(name, port, "TCP", "")
 }
 
 #[test]
@@ -45,9 +37,9 @@ fn tcp_rules_are_met_by_port_and_gateway_and_share_connections_by_weight() {
         tcp_gateway("second", second),
         tcp_gateway("other", other),
         tcp_gateway("nothing", nothing),
-        service_at("one", "tcp", naming("one")),
-        service_at("three", "tcp", naming("three")),
-        service_at("never", "tcp", naming("never")),
+        service_at("one", ("tcp", 80), naming("one")),
+        service_at("three", ("tcp", 80), naming("three")),
+        service_at("never", ("tcp", 80), naming("never")),
         virtual_service(
             "tcp",
             &format!(
@@ -97,7 +89,7 @@ fn when_an_endpoint_refuses_the_next_one_is_connected_to_and_when_all_do_the_log
         tcp_gateway("hopeless", hopeless),
         tcp_gateway("empty", empty),
         both,
-        service_at("hopeless", "tcp", dead),
+        service_at("hopeless", ("tcp", 80), dead),
         "apiVersion: v1\nkind: Service\nmetadata: {name: empty}\nspec: {ports: [{name: tcp, port: 80}]}\n"
             .to_owned(),
         to("both", "both"),
@@ -111,12 +103,8 @@ fn when_an_endpoint_refuses_the_next_one_is_connected_to_and_when_all_do_the_log
     // A connection has no request: the first operators of the line are empty.
     assert_eq!(relayed(hopeless, b"x"), "");
     assert_eq!(relayed(empty, b"x"), "");
-    let is_said =
-        |flag: &str| world.access_log().lines().any(|line| line.starts_with(&format!("- 0 {flag} ")));
-    let start = std::time::Instant::now();
-    while !(is_said("UF,URX") && is_said("UH")) {
-        assert!(start.elapsed().as_secs() < 10, "{}", world.access_log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    for flags in ["UF,URX", "UH"] {
+        world.access_line(&[&format!("- 0 {flags} ")]);
     }
 }
 
@@ -125,10 +113,10 @@ fn tls_is_passed_on_by_the_names_of_its_rules() {
     let port = free_port();
     let world = World::gateway(&[
         rules(&["{directResponse: {status: 200}}"]),
-        gateway("tls", &port.to_string(), "TLS", ", tls: {mode: PASSTHROUGH}"),
-        service_at("exact", "tls", naming("exact")),
-        service_at("wild", "tls", naming("wild")),
-        service_at("never", "tls", naming("never")),
+        gateway("tls", port, "TLS", ", tls: {mode: PASSTHROUGH}"),
+        service_at("exact", ("tls", 80), naming("exact")),
+        service_at("wild", ("tls", 80), naming("wild")),
+        service_at("never", ("tls", 80), naming("never")),
         virtual_service(
             "tls",
             "hosts: ['*.foo.com', foo.com], gateways: [tls], tls: [\
@@ -145,11 +133,7 @@ fn tls_is_passed_on_by_the_names_of_its_rules() {
         assert_eq!(named(name), by, "{name}");
     }
     // The alert `unrecognized_name` instead of a bare close.
-    let mut client = connect(port);
-    client.write_all(&hello("bar.com")).unwrap();
-    let mut alert = Vec::new();
-    _ = client.read_to_end(&mut alert);
-    assert_eq!(alert, [21, 3, 3, 0, 2, 2, 112]);
+    assert_eq!(Client::local(port).send(hello("bar.com")).rest(), [21, 3, 3, 0, 2, 2, 112]);
 }
 
 /// The first bytes of a TLS client that asks for this name. They are ASCII but for the lengths, so that they come back

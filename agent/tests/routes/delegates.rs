@@ -1,14 +1,12 @@
 //! Rules that are left to other VirtualServices (routing §6).
 
-use crate::{
-    wire::Upstream,
-    world::{World, rules, service, virtual_service},
-};
+use super::world::{World, rules};
+use crate::support::{Endpoint, service, virtual_service};
 
 /// What a request is answered by: the name in the body, or the status.
 fn met(world: &World, request: &str) -> String {
     let answer = world.send(&format!("{request}\n\n"));
-    if answer.status() == "200" { answer.body } else { answer.status().to_owned() }
+    if answer.status() == 200 { answer.body } else { answer.status().to_string() }
 }
 
 /// A rule that answers with its name.
@@ -76,7 +74,7 @@ fn rules_of_a_delegate_stand_in_the_place_of_the_rule_that_delegates() {
 
 #[test]
 fn what_a_delegate_does_not_say_is_said_by_the_rule_that_delegates() {
-    let app = Upstream::named("app");
+    let app = Endpoint::named("app");
     let world = World::gateway(&[
         service("prod/app", &app),
         rules(&[

@@ -1,13 +1,11 @@
 //! Where a route's requests go (routing §5.1).
 
-use crate::{
-    wire::Upstream,
-    world::{Options, World, rules, service, service_at, virtual_service},
-};
+use super::world::{Options, World, rules};
+use crate::support::{Endpoint, free_port, service, service_at, virtual_service};
 
 #[test]
 fn requests_are_shared_by_weight_and_none_goes_where_the_weight_is_nought() {
-    let upstreams = ["one", "three", "never"].map(Upstream::named);
+    let upstreams = ["one", "three", "never"].map(Endpoint::named);
     let mut resources: Vec<_> =
         ["one", "three", "never"].iter().zip(&upstreams).map(|(name, at)| service(name, at)).collect();
     resources.push(rules(&[
@@ -17,7 +15,7 @@ fn requests_are_shared_by_weight_and_none_goes_where_the_weight_is_nought() {
     ]));
     let world = World::gateway(&resources);
     for _ in 0..400 {
-        assert_eq!(world.get("/").status(), "200");
+        assert_eq!(world.get("/").status(), 200);
     }
     let [one, three, never] = upstreams.each_ref().map(|upstream| upstream.asked().len());
     // Three quarters of 400; further away than five standard deviations is no chance.
@@ -28,7 +26,7 @@ fn requests_are_shared_by_weight_and_none_goes_where_the_weight_is_nought() {
 
 #[test]
 fn what_is_missing_of_a_destination_is_told_by_answer_and_log() {
-    let upstream = Upstream::named("app");
+    let upstream = Endpoint::named("app");
     let world = World::gateway(&[
         service("app", &upstream),
         "apiVersion: v1\nkind: Service\nmetadata: {name: empty}\nspec: {ports: [{name: http, port: 80}]}\n"
@@ -53,7 +51,7 @@ fn what_is_missing_of_a_destination_is_told_by_answer_and_log() {
         ),
     ] {
         let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: a\nx-case: {path}\n\n"));
-        assert_eq!((answer.status(), answer.body.as_str()), ("503", body), "{path}");
+        assert_eq!((answer.status(), answer.body.as_str()), (503, body), "{path}");
         let line = world.logged(path);
         assert!(line.starts_with(&format!("503 {flags} ")) && line.contains(&cluster), "{line}");
     }
@@ -81,9 +79,9 @@ fn applications_are_told_why_a_call_of_theirs_fails_and_clients_of_gateways_are_
              ports: [{{number: <PORT>, name: http, protocol: HTTP}}], resolution: STATIC, endpoints: [{address}]}}\n"
         )
     };
-    let upstream = Upstream::start(|_, _| "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n".to_owned());
-    let alive = format!("{{address: 127.0.0.1, ports: {{http: {}}}}}", upstream.port);
-    let refusing = format!("{{address: 127.0.0.1, ports: {{http: {}}}}}", crate::ports::free_port());
+    let upstream = Endpoint::answering(|_, _| "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n".to_owned());
+    let alive = format!("{{address: 127.0.0.1, ports: {{http: {}}}}}", upstream.port());
+    let refusing = format!("{{address: 127.0.0.1, ports: {{http: {}}}}}", free_port());
     let resources = [
         entry("empty", ""),
         entry("refusing", &refusing),
@@ -104,7 +102,7 @@ fn applications_are_told_why_a_call_of_theirs_fails_and_clients_of_gateways_are_
         let told = answer.field("x-postern-reason");
         assert_eq!(
             (answer.status(), told.map(|told| told.replace("URX,", ""))),
-            ("503", reason.map(str::to_owned)),
+            (503, reason.map(str::to_owned)),
             "{host}"
         );
     }
@@ -114,7 +112,7 @@ fn applications_are_told_why_a_call_of_theirs_fails_and_clients_of_gateways_are_
 
 #[test]
 fn short_names_are_services_beside_the_rule_and_names_with_a_dot_stand_as_they_are() {
-    let (prod, own) = (Upstream::named("prod"), Upstream::named("own"));
+    let (prod, own) = (Endpoint::named("prod"), Endpoint::named("own"));
     let of = |namespace: &str, path: &str, host: &str| {
         let http =
             format!("{{match: [{{uri: {{prefix: {path}}}}}], route: [{{destination: {{host: {host}}}}}]}}");
@@ -132,24 +130,25 @@ fn short_names_are_services_beside_the_rule_and_names_with_a_dot_stand_as_they_a
     assert_eq!(world.get("/short").body, "prod");
     assert_eq!(world.get("/own").body, "own");
     assert_eq!(world.get("/full").body, "prod");
-    assert_eq!(world.get("/half").status(), "503");
+    assert_eq!(world.get("/half").status(), 503);
     assert!(world.log().contains("app.prod"), "{}", world.log());
 }
 
 /// A port that is not written: the service's only one, else that of the listener.
 #[test]
 fn the_port_is_the_one_written_else_the_only_one_else_the_listeners() {
-    let (first, second) = (Upstream::named("first"), Upstream::named("second"));
+    let (first, second) = (Endpoint::named("first"), Endpoint::named("second"));
     let two_ports = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: two}}\n\
          spec: {{ports: [{{name: http, port: 80}}, {{name: http-2, port: <PORT>}}]}}\n---\n\
          apiVersion: v1\nkind: Endpoints\nmetadata: {{name: two}}\nsubsets: [{{addresses: [{{ip: 127.0.0.1}}], \
          ports: [{{name: http, port: {}}}, {{name: http-2, port: {}}}]}}]\n",
-        first.port, second.port
+        first.port(),
+        second.port()
     );
     let world = World::gateway(&[
         two_ports,
-        service_at("one", "http", first.port),
+        service_at("one", ("http", 80), first.port()),
         rules(&[
             "{match: [{uri: {prefix: /written}}], route: [{destination: {host: two, port: {number: 80}}}]}",
             "{match: [{uri: {prefix: /listener}}], route: [{destination: {host: two}}]}",

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    wire::Upstream,
-    world::{World, rules, service},
-};
+use super::world::{World, rules};
+use crate::support::{Endpoint, service};
 
 fn rule(path: &str, fault: &str, more: &str) -> String {
     format!(
@@ -15,7 +13,7 @@ fn rule(path: &str, fault: &str, more: &str) -> String {
 
 #[test]
 fn faults_are_injected_at_their_share_and_not_retried() {
-    let upstream = Upstream::named("app");
+    let upstream = Endpoint::named("app");
     let written = [
         rule(
             "/abort",
@@ -33,16 +31,16 @@ fn faults_are_injected_at_their_share_and_not_retried() {
     let written: Vec<_> = written.iter().map(String::as_str).collect();
     let world = World::gateway(&[service("app", &upstream), rules(&written)]);
     let answer = world.send("GET /abort HTTP/1.1\nhost: a\nx-case: abort\n\n");
-    assert_eq!((answer.status(), answer.body.as_str()), ("418", "fault filter abort"));
+    assert_eq!((answer.status(), answer.body.as_str()), (418, "fault filter abort"));
     assert!(world.logged("abort").starts_with("418 FI fault_filter_abort "), "{}", world.logged("abort"));
     assert_eq!(upstream.asked().len(), 0);
     // A share that is not written is none.
     assert_eq!(world.get("/never").body, "app");
-    let failed = (0..400).filter(|_| world.get("/half").status() == "503").count();
+    let failed = (0..400).filter(|_| world.get("/half").status() == 503).count();
     assert!((150..=250).contains(&failed), "{failed} of 400");
     let answer =
         world.send("POST /grpc HTTP/1.1\nhost: a\ncontent-type: application/grpc\ncontent-length: 0\n\n");
-    assert_eq!((answer.status(), answer.body.as_str()), ("200", ""));
+    assert_eq!((answer.status(), answer.body.as_str()), (200, ""));
     assert_eq!(
         (answer.field("grpc-status"), answer.field("grpc-message")),
         (Some("5"), Some("fault filter abort"))
@@ -51,7 +49,7 @@ fn faults_are_injected_at_their_share_and_not_retried() {
 
 #[test]
 fn a_delay_comes_before_the_abort_and_outside_of_the_limits_of_time() {
-    let upstream = Upstream::named("app");
+    let upstream = Endpoint::named("app");
     let delay = "delay: {fixedDelay: 400ms, percentage: {value: 100}}";
     let both = format!("{delay}, abort: {{httpStatus: 418, percentage: {{value: 100}}}}");
     let written = [
@@ -63,9 +61,9 @@ fn a_delay_comes_before_the_abort_and_outside_of_the_limits_of_time() {
     let written: Vec<_> = written.iter().map(String::as_str).collect();
     let world = World::gateway(&[service("app", &upstream), rules(&written)]);
     for (path, status, logged) in [
-        ("/delay", "200", "200 DI via_upstream "),
-        ("/both", "418", "418 DI,FI fault_filter_abort "),
-        ("/percent", "200", "200 DI via_upstream "),
+        ("/delay", 200, "200 DI via_upstream "),
+        ("/both", 418, "418 DI,FI fault_filter_abort "),
+        ("/percent", 200, "200 DI via_upstream "),
     ] {
         let start = Instant::now();
         let answer = world.send(&format!("GET {path} HTTP/1.1\nhost: a\nx-case: {path}\n\n"));

@@ -1,13 +1,11 @@
 //! What rules change in the fields of requests and answers (routing §5.5).
 
-use crate::{
-    wire::{Message, Upstream},
-    world::{World, rules, service},
-};
+use super::world::{World, rules};
+use crate::support::{Endpoint, Message, service};
 
 /// An endpoint whose answers say which fields they had.
-fn upstream() -> Upstream {
-    Upstream::start(|_, _| {
+fn upstream() -> Endpoint {
+    Endpoint::answering(|_, _| {
         "HTTP/1.1 200 X\r\ncontent-length: 0\r\nx-gone: 1\r\nX-Old: of upstream\r\nx-more: first\r\n\r\n"
             .to_owned()
     })
@@ -22,7 +20,7 @@ fn changed(of_rule: &str, of_destination: &str, weighted: bool) -> (Message, Mes
     let world = World::gateway(&[service("app", &upstream), rules(&[&rule])]);
     let answer =
         world.send("GET /path?q HTTP/1.1\nhost: app:80\nX-Gone: 1\nX-Old: old\nx-more: first\nx-kept: k\n\n");
-    (upstream.last(), answer, upstream.port)
+    (upstream.last(), answer, upstream.port())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which virtual host and which rule a request meets (routing §4).
 
-use crate::world::{Options, World, rules, virtual_service};
+use super::world::{Options, World, rules};
+use crate::support::virtual_service;
 
 /// A rule that answers with its name.
 fn rule((name, matches): (&str, &str)) -> String {
@@ -20,7 +21,7 @@ fn expect(world: &World, cases: &[(&str, &str)]) {
         .iter()
         .map(|(request, _)| {
             let answer = world.send(&format!("{request}\n\n"));
-            let missing = answer.status() == "404" && answer.body.is_empty();
+            let missing = answer.status() == 404 && answer.body.is_empty();
             (*request, if missing { "404".to_owned() } else { answer.body })
         })
         .collect();
@@ -61,7 +62,7 @@ fn the_most_specific_host_is_met_whatever_its_port_case_and_last_dot() {
         ],
     );
     let answer = world.send("GET /b HTTP/1.1\nhost: a.foo.com\nx-case: no-route\n\n");
-    assert_eq!((answer.status(), answer.body.as_str()), ("404", ""));
+    assert_eq!((answer.status(), answer.body.as_str()), (404, ""));
     assert!(world.logged("no-route").starts_with("404 NR route_not_found - /b"));
     world.send("GET /b HTTP/1.1\nhost: nobody.com\nx-case: no-host\n\n");
     assert!(world.logged("no-host").starts_with("404 NR route_not_found - /b"));

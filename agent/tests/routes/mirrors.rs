@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    wire::Upstream,
-    world::{Options, World, rules, service},
-};
+use super::world::{Options, World, rules};
+use crate::support::{Endpoint, service};
 
 /// Never answers in time for anybody to wait for.
-fn slow() -> Upstream {
-    Upstream::start(|_, _| {
+fn slow() -> Endpoint {
+    Endpoint::answering(|_, _| {
         std::thread::sleep(Duration::from_secs(3));
         String::new()
     })
@@ -17,7 +15,7 @@ fn slow() -> Upstream {
 
 #[test]
 fn copies_are_made_of_what_the_rule_makes_of_a_request_and_nobody_waits_for_them() {
-    let (app, copy, more) = (Upstream::named("app"), slow(), slow());
+    let (app, copy, more) = (Endpoint::named("app"), slow(), slow());
     let world = World::gateway(&[
         service("app", &app),
         service("copy", &copy),
@@ -47,7 +45,7 @@ fn copies_are_made_of_what_the_rule_makes_of_a_request_and_nobody_waits_for_them
 
 #[test]
 fn a_share_of_requests_is_copied_and_large_bodies_are_not() {
-    let (app, copy) = (Upstream::named("app"), Upstream::named("copy"));
+    let (app, copy) = (Endpoint::named("app"), Endpoint::named("copy"));
     let world = World::gateway(&[
         service("app", &app),
         service("copy", &copy),
@@ -74,7 +72,7 @@ fn a_share_of_requests_is_copied_and_large_bodies_are_not() {
 
 #[test]
 fn copies_are_marked_where_that_is_asked_for() {
-    let (app, copy) = (Upstream::named("app"), Upstream::named("copy"));
+    let (app, copy) = (Endpoint::named("app"), Endpoint::named("copy"));
     let resources = [
         service("app", &app),
         service("copy", &copy),

@@ -1,9 +1,7 @@
 //! Requests across origins (routing §5.10).
 
-use crate::{
-    wire::{Message, Upstream},
-    world::{World, rules, service},
-};
+use super::world::{World, rules};
+use crate::support::{Endpoint, Message, service};
 
 const ALLOWED: [&str; 6] = ["origin", "methods", "headers", "max-age", "credentials", "expose-headers"];
 
@@ -27,7 +25,7 @@ fn some(values: [&str; 6]) -> [Option<String>; 6] {
 
 #[test]
 fn preflights_are_answered_here_and_other_answers_name_the_origin() {
-    let upstream = Upstream::start(|_, _| {
+    let upstream = Endpoint::answering(|_, _| {
         "HTTP/1.1 200 X\r\ncontent-length: 3\r\naccess-control-allow-origin: *\r\n\r\napp".to_owned()
     });
     let policy = "allowOrigins: [{exact: 'https://a'}, {prefix: 'https://p.'}, {regex: 'https://r[0-9]'}], \
@@ -59,7 +57,7 @@ fn preflights_are_answered_here_and_other_answers_name_the_origin() {
     };
     for origin in ["https://a", "https://p.com", "https://r1"] {
         let (answer, forwarded) = preflight("/", origin);
-        assert_eq!((answer.status(), answer.body.as_str(), forwarded), ("200", "", false), "{origin}");
+        assert_eq!((answer.status(), answer.body.as_str(), forwarded), (200, "", false), "{origin}");
         assert_eq!(told(&answer), some([origin, "GET,PUT", "x-a,x-b", "60", "true", "x-c,x-d"]));
     }
     for origin in ["https://b", "https://r12", "http://a"] {
@@ -67,11 +65,11 @@ fn preflights_are_answered_here_and_other_answers_name_the_origin() {
         assert_eq!((answer.body.as_str(), forwarded), ("app", true), "{origin}");
         assert_eq!(told(&answer), some(["*", "", "", "", "", ""]), "what the endpoint says stays");
         let (answer, forwarded) = preflight("/ignore", origin);
-        assert_eq!((answer.status(), answer.body.as_str(), forwarded), ("200", "", false), "{origin}");
+        assert_eq!((answer.status(), answer.body.as_str(), forwarded), (200, "", false), "{origin}");
         assert_eq!(told(&answer), some([""; 6]));
     }
     // A rule for GET never sees the preflight; it meets the next one.
-    assert_eq!(preflight("/get", "https://a").0.status(), "200");
+    assert_eq!(preflight("/get", "https://a").0.status(), 200);
     let (answer, _) = preflight("/old", "https://any");
     assert_eq!(told(&answer)[0].as_deref(), Some("https://any"));
 

@@ -1,68 +1,61 @@
 //! Offers to speak another protocol (routing §5.11).
 
-use std::io::{Read, Write};
+use std::io::Read;
 
-use crate::{
-    wire::{Message, Upstream, answer, connect, ok, serve},
-    world::{World, rules, service, service_at},
-};
+use super::world::{World, rules};
+use crate::support::{Client, Endpoint, answer, ok, service};
 
 /// Takes an offer of websocket and sends back what it gets; other requests get 200.
-fn echo() -> u16 {
-    serve(|mut stream| {
-        while let Ok(request) = Message::read(&mut stream) {
+fn echo() -> Endpoint {
+    Endpoint::start(|mut client| {
+        while let Ok(request) = client.message() {
             if request.field("upgrade").is_none() {
-                stream.write_all(ok("plain").as_bytes()).unwrap();
+                client.send(ok("plain"));
                 continue;
             }
             let accepted = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                             sec-websocket-accept: a\r\n\r\nhello";
-            stream.write_all(accepted.as_bytes()).unwrap();
+            client.send(accepted);
             let mut bytes = [0; 1024];
-            while let Ok(count @ 1..) = stream.read(&mut bytes) {
-                stream.write_all(&bytes[..count]).unwrap();
+            while let Ok(count @ 1..) = client.0.read(&mut bytes) {
+                client.send(&bytes[..count]);
             }
             return;
         }
     })
 }
 
-fn world(port: u16) -> World {
+fn world(endpoint: &Endpoint) -> World {
     World::gateway(&[
-        service_at("app", "http", port),
+        service("app", endpoint),
         rules(&["{rewrite: {uri: /new}, timeout: 300ms, route: [{destination: {host: app}}]}"]),
     ])
 }
 
 #[test]
 fn websocket_is_relayed_for_as_long_as_it_lasts() {
-    let world = world(echo());
-    let mut client = connect(world.port);
+    let world = world(&echo());
+    let mut client = Client::local(world.port);
     let offer = "GET /chat HTTP/1.1\r\nhost: app\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
                  sec-websocket-key: k\r\n\r\n";
-    client.write_all(offer.as_bytes()).unwrap();
-    let switched = Message::read(&mut client).unwrap();
-    assert_eq!((switched.status(), switched.field("upgrade")), ("101", Some("websocket")));
+    let switched = client.send(offer).message().unwrap();
+    assert_eq!((switched.status(), switched.field("upgrade")), (101, Some("websocket")));
     assert_eq!(switched.field("sec-websocket-accept"), Some("a"));
-    let mut bytes = [0; 5];
-    client.read_exact(&mut bytes).unwrap();
-    assert_eq!(&bytes, b"hello");
+    assert_eq!(client.exactly(5), b"hello");
     // The limit of time is for the answer, not for what follows it.
     for _ in 0..4 {
         std::thread::sleep(std::time::Duration::from_millis(150));
-        client.write_all(b"\x81\x03abc").unwrap();
-        client.read_exact(&mut bytes).unwrap();
-        assert_eq!(&bytes, b"\x81\x03abc");
+        assert_eq!(client.send(b"\x81\x03abc").exactly(5), b"\x81\x03abc");
     }
 }
 
 #[test]
 fn an_endpoint_that_does_not_switch_answers_as_to_any_request() {
-    let upstream = Upstream::start(|_, _| answer(426, "no"));
-    let world = world(upstream.port);
+    let upstream = Endpoint::answering(|_, _| answer(426, "no"));
+    let world = world(&upstream);
     let offer = "GET /chat HTTP/1.1\nhost: app\nconnection: upgrade\nupgrade: websocket\n\n";
     let refused = world.send(offer);
-    assert_eq!((refused.status(), refused.body.as_str()), ("426", "no"));
+    assert_eq!((refused.status(), refused.body.as_str()), (426, "no"));
     let asked = upstream.last();
     assert_eq!((asked.asks_for(), asked.field("upgrade")), ("GET /newchat", Some("websocket")));
     assert_eq!(asked.field("connection").map(str::to_lowercase).as_deref(), Some("upgrade"));
@@ -70,8 +63,8 @@ fn an_endpoint_that_does_not_switch_answers_as_to_any_request() {
 
 #[test]
 fn other_offers_are_ignored_and_the_request_is_served() {
-    let upstream = Upstream::named("app");
-    let world = world(upstream.port);
+    let upstream = Endpoint::named("app");
+    let world = world(&upstream);
     for offer in ["h2c", "TLS/1.2", "foo/2"] {
         let request = format!(
             "GET / HTTP/1.1\nhost: app\nconnection: upgrade, http2-settings\nhttp2-settings: AAMAAABkAAQAAP__\nupgrade: {offer}\n\n"
@@ -87,17 +80,17 @@ fn other_offers_are_ignored_and_the_request_is_served() {
 
 #[test]
 fn tunnels_are_not_opened_for_clients() {
-    let upstream = Upstream::named("app");
+    let upstream = Endpoint::named("app");
     let world =
         World::gateway(&[service("app", &upstream), rules(&["{route: [{destination: {host: app}}]}"])]);
     let answer = world.send("CONNECT app:80 HTTP/1.1\nhost: app:80\nx-case: connect\n\n");
-    assert_eq!((answer.status(), upstream.asked().len()), ("404", 0));
+    assert_eq!((answer.status(), upstream.asked().len()), (404, 0));
     assert!(world.logged("connect").starts_with("404 NR route_not_found"), "{}", world.logged("connect"));
 }
 
 #[test]
 fn routes_see_an_offer_that_is_passed_on_and_no_other() {
-    let upstream = Upstream::named("app");
+    let upstream = Endpoint::named("app");
     let world = World::gateway(&[
         service("app", &upstream),
         rules(&[
@@ -111,7 +104,7 @@ fn routes_see_an_offer_that_is_passed_on_and_no_other() {
     assert_eq!(offer("connection: keep-alive, Upgrade\nupgrade: websocket").body, "app");
     let asked = upstream.last();
     assert_eq!((asked.fields("upgrade"), asked.fields("connection")), (vec!["websocket"], vec!["upgrade"]));
-    assert_eq!(offer("connection: upgrade\nupgrade: WebSocket").status(), "299");
-    assert_eq!(offer("connection: upgrade\nupgrade: h2c").status(), "204");
-    assert_eq!(offer("upgrade: websocket").status(), "204");
+    assert_eq!(offer("connection: upgrade\nupgrade: WebSocket").status(), 299);
+    assert_eq!(offer("connection: upgrade\nupgrade: h2c").status(), 204);
+    assert_eq!(offer("upgrade: websocket").status(), 204);
 }

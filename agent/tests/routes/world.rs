@@ -1,31 +1,20 @@
-//! The program with a directory of resources, and short ways to write those.
+//! The program with one HTTP port that the rules under test are for.
 
-use std::{
-    fs,
-    net::TcpStream,
-    process::{Child, Command},
-    thread,
-    time::{Duration, Instant},
-};
+use std::ops::Deref;
 
-use tempfile::TempDir;
-
-use crate::{
-    ports::free_port,
-    wire::{Message, Upstream, send},
-};
+use crate::support::{Agent, Message, Setup, eventually, free_port, gateway, send, virtual_service};
 
 /// A running proxy; ended with the value.
 pub(crate) struct World {
-    directory: TempDir,
-    process: Child,
+    agent: Agent,
     pub(crate) port: u16,
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
+impl Deref for World {
+    type Target = Agent;
+
+    fn deref(&self) -> &Agent {
+        &self.agent
     }
 }
 
@@ -57,56 +46,23 @@ impl World {
 
     /// `<PORT>` in resources stands for the port.
     pub(crate) fn start(resources: &[String], options: &Options<'_>) -> Self {
-        let directory = TempDir::new().unwrap();
-        let ports = [(); 7].map(|()| free_port());
-        let [port, admin, status, stats, agent, outbound, inbound] = ports.map(|port| port.to_string());
-        let config = directory.path().join("config");
-        fs::create_dir(&config).unwrap();
-        let listener = if options.is_sidecar {
-            own_listener(&port, options.application)
+        let port = free_port();
+        let (setup, listener) = if options.is_sidecar {
+            (Setup::sidecar(), own_listener(port, options.application))
         } else {
-            gateway("gw", &port, "HTTP", "")
+            (Setup::router(), gateway("gw", port, "HTTP", ""))
         };
-        fs::write(config.join("listener.yaml"), listener).unwrap();
-        fs::write(config.join("rules.yaml"), resources.join("---\n").replace("<PORT>", &port)).unwrap();
-        let mesh = directory.path().join("mesh.yaml");
-        let settings =
-            format!("accessLogFile: /dev/stdout\naccessLogFormat: \"{LOGGED}\"\n{}\n", options.mesh);
-        fs::write(&mesh, settings).unwrap();
-        let file = |name: &str| fs::File::create(directory.path().join(name)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_postern-agent"));
-        command.args(["proxy", if options.is_sidecar { "sidecar" } else { "router" }]);
-        if options.is_sidecar {
-            command.args(["--outbound-port", &outbound, "--inbound-port", &inbound]);
-        }
-        let process = command
-            .args(["--namespace", "default", "--labels", "app=client,version=v1", "--config-dir"])
-            .arg(&config)
-            .arg("--mesh-config")
-            .arg(&mesh)
-            .args(["--admin-port", &admin, "--status-port", &status])
-            .args(["--stats-port", &stats, "--agent-port", &agent])
-            .args(options.flags)
-            .envs(options.variables.iter().copied())
-            .stdout(file("access.log"))
-            .stderr(file("log"))
-            .spawn()
-            .unwrap();
-        let world = Self { directory, process, port: ports[0] };
-        world.await_listener(if options.application.is_some() { INGRESS } else { "127.0.0.1" }, ports[0]);
-        world
-    }
-
-    pub(crate) fn await_port(&self, port: u16) {
-        self.await_listener("127.0.0.1", port);
-    }
-
-    fn await_listener(&self, host: &str, port: u16) {
-        let start = Instant::now();
-        while TcpStream::connect((host, port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "nobody listens: {}", self.log());
-            thread::sleep(Duration::from_millis(20));
-        }
+        let mesh = format!("accessLogFile: /dev/stdout\naccessLogFormat: \"{LOGGED}\"\n{}\n", options.mesh);
+        let agent = setup
+            .resources("listener.yaml", &listener)
+            .resources("rules.yaml", &resources.join("---\n").replace("<PORT>", &port.to_string()))
+            .mesh(&mesh)
+            .flags(&["--namespace", "default", "--labels", "app=client,version=v1"])
+            .flags(options.flags)
+            .variables(options.variables)
+            .start();
+        agent.await_listener(if options.application.is_some() { INGRESS } else { "127.0.0.1" }, port);
+        Self { agent, port }
     }
 
     /// Sends a request whose lines end with `\n`.
@@ -119,37 +75,19 @@ impl World {
         self.send(&format!("GET {path} HTTP/1.1\nhost: app\n\n"))
     }
 
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap()
-    }
-
-    pub(crate) fn access_log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("access.log")).unwrap()
-    }
-
     /// What the access log says of the request with field `x-case: <case>`, after that.
     pub(crate) fn logged(&self, case: &str) -> String {
-        let (start, begin) = (Instant::now(), format!("{case} "));
-        loop {
-            let log = self.access_log();
-            if let Some(line) = log.lines().find_map(|line| line.strip_prefix(&begin)) {
-                return line.to_owned();
-            }
-            assert!(start.elapsed() < Duration::from_secs(10), "no {case} in {log}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let begin = format!("{case} ");
+        let mut said = None;
+        eventually(&format!("a line of {case}"), || {
+            said = self.access_log().lines().find_map(|line| line.strip_prefix(&begin)).map(str::to_owned);
+            said.is_some()
+        });
+        said.unwrap()
     }
 }
 
-/// A Gateway in `default` with one server; `more` follows its hosts.
-pub(crate) fn gateway(name: &str, port: &str, protocol: &str, more: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  servers:\n  \
-         - {{port: {{number: {port}, name: own, protocol: {protocol}}}, hosts: ['*']{more}}}\n"
-    )
-}
-
-fn own_listener(port: &str, application: Option<u16>) -> String {
+fn own_listener(port: u16, application: Option<u16>) -> String {
     let ingress = application.map(|application| {
         format!(
             "  ingress:\n  - {{port: {{number: {port}, name: http-in, protocol: HTTP}}, bind: {INGRESS}, captureMode: NONE, \
@@ -164,33 +102,7 @@ fn own_listener(port: &str, application: Option<u16>) -> String {
     )
 }
 
-/// A VirtualService `name`, `namespace/name` or `namespace/name@time of creation`, and its `spec`.
-pub(crate) fn virtual_service(name: &str, spec: &str) -> String {
-    let (name, created) = name.split_once('@').unwrap_or((name, "2026-01-01T00:00:00Z"));
-    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {namespace}, \
-         creationTimestamp: '{created}'}}\nspec: {{{spec}}}\n"
-    )
-}
-
 /// A VirtualService for every host of the gateway with these rules.
 pub(crate) fn rules(http: &[&str]) -> String {
     virtual_service("rules", &format!("hosts: ['*'], gateways: [gw], http: [{}]", http.join(",\n  ")))
-}
-
-/// A Service `name` or `namespace/name` at port 80 with this endpoint.
-pub(crate) fn service(name: &str, upstream: &Upstream) -> String {
-    service_at(name, "http", upstream.port)
-}
-
-/// A Service `name` or `namespace/name` whose port 80 has this name, with one endpoint.
-pub(crate) fn service_at(name: &str, port_name: &str, port: u16) -> String {
-    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-    format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
-         spec: {{ports: [{{name: {port_name}, port: 80}}]}}\n---\n\
-         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
-         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: {port_name}, port: {port}}}]}}]\n"
-    )
 }

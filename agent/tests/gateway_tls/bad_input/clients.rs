@@ -9,18 +9,16 @@ use rustls::{
 };
 
 use super::{gateway, outcome, routes, told};
-use crate::{
-    agent::{Agent, directory},
-    authority::{Authority, ask, connect},
-    ports::free_port,
-};
+
+use crate::gateway_tls::authority::{Authority, ask, connect};
+use crate::support::{Setup, free_port};
 
 /// What is asked of clients, what they do, and what the log says of it.
 #[test]
 fn clients_that_are_refused_are_told_why_and_so_is_the_log() {
     let (authority, stranger) = (Authority::new(), Authority::called("Somebody else"));
-    let (directory, port) = (directory(), free_port());
-    let certs = directory.path().join("certs");
+    let (setup, port) = (Setup::router(), free_port());
+    let certs = setup.certificates();
     let write = |name: &str, content: &str| fs::write(certs.join(name), content).unwrap();
     let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let key = || KeyPair::generate().unwrap();
@@ -61,8 +59,7 @@ fn clients_that_are_refused_are_told_why_and_so_is_the_log() {
         );
         resources += &gateway(name, port, &format!("tls: {{{tls}, {files}}}"));
     }
-    fs::write(directory.path().join("config/all.yaml"), resources).unwrap();
-    let agent = Agent::start(directory, &[]);
+    let agent = setup.resources("all.yaml", &resources).start();
     agent.await_port(port);
     for (name, shown) in [("named", Some(&good)), ("listed", Some(&other)), ("new", None)] {
         let client = authority.client_with(rustls::ALL_VERSIONS, shown);

@@ -1,24 +1,20 @@
 //! Resources about TLS that are refused as a whole.
 
-use std::{fs, process::Command};
-
 use rustls::AlertDescription as Alert;
 
 use super::{gateway, outcome, routes, secret, told};
-use crate::{
-    agent::{Agent, directory, text},
-    authority::Authority,
-    ports::free_port,
-};
+
+use crate::gateway_tls::authority::Authority;
+use crate::support::{Setup, agent, free_port, text};
 
 #[test]
 fn resources_that_are_refused_are_named_and_cost_only_themselves() {
-    let (authority, directory, port) = (Authority::new(), directory(), free_port());
+    let (authority, mut setup, port) = (Authority::new(), Setup::router(), free_port());
     let own = authority.issue("own.test");
     let credential = secret("own", &[("tls.crt", &own.certificate), ("tls.key", &own.key)]);
     let good =
         routes(&["own"]) + &credential + &gateway("own", port, "tls: {mode: SIMPLE, credentialName: own}");
-    fs::write(directory.path().join("config/good.yaml"), good).unwrap();
+    setup = setup.resources("good.yaml", &good);
     let of_gateway = [
         ("without-tls", "name: a", "spec.servers[0].tls: is missing"),
         ("no-certificate", "tls: {mode: SIMPLE}", "tls: has no certificate for mode SIMPLE"),
@@ -139,14 +135,12 @@ fn resources_that_are_refused_are_named_and_cost_only_themselves() {
     ];
     let of_gateway = of_gateway.map(|(name, server, wrong)| (gateway(name, port, server), wrong));
     for (index, (text, _)) in of_gateway.iter().chain(&others).enumerate() {
-        fs::write(directory.path().join(format!("config/wrong-{index:02}.yaml")), text).unwrap();
+        setup = setup.resources(&format!("wrong-{index:02}.yaml"), text);
     }
-    let config = directory.path().join("config");
-    let validated =
-        Command::new(env!("CARGO_BIN_EXE_postern-agent")).arg("validate").arg(&config).output().unwrap();
+    let validated = agent(&["validate", setup.config().to_str().unwrap()]);
     assert_eq!(validated.status.code(), Some(3));
     let validated = text(&validated);
-    let agent = Agent::start(directory, &[]);
+    let agent = setup.start();
     agent.await_port(port);
     for (index, (text, wrong)) in of_gateway.iter().chain(&others).enumerate() {
         let at = format!("wrong-{index:02}.yaml:");

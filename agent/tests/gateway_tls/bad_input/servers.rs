@@ -9,11 +9,9 @@ use rustls::{
 };
 
 use super::{gateway, outcome, routes, secret, told};
-use crate::{
-    agent::{Agent, directory, has, openssl},
-    authority::Authority,
-    ports::free_port,
-};
+
+use crate::gateway_tls::authority::Authority;
+use crate::support::{Setup, free_port, has, openssl};
 
 /// Certificates and keys for `x.test`, good and bad, as files.
 fn write_files(directory: &Path, authority: &Authority) {
@@ -41,8 +39,8 @@ fn servers_that_cannot_serve_say_why_and_answer_with_an_alert() {
     if !has("openssl") {
         return;
     }
-    let (authority, directory, port) = (Authority::new(), directory(), free_port());
-    let certs = directory.path().join("certs");
+    let (authority, setup, port) = (Authority::new(), Setup::router(), free_port());
+    let certs = setup.certificates();
     write_files(&certs, &authority);
     let at = |name: &str| certs.join(name).display().to_string();
     let files = |certificate: &str, key: &str| {
@@ -144,10 +142,7 @@ fn servers_that_cannot_serve_say_why_and_answer_with_an_alert() {
         resources += &gateway(name, port, &format!("tls: {{{tls}}}"));
     }
     resources += &gateway("own", port, &format!("tls: {{{}}}", simple("own.crt", "own.key")));
-    fs::write(directory.path().join("config/all.yaml"), &resources).unwrap();
-    fs::write(directory.path().join("mesh"), "accessLogFile: /dev/stdout\n").unwrap();
-    let mesh = directory.path().join("mesh").display().to_string();
-    let agent = Agent::start(directory, &["--mesh-config", &mesh]);
+    let agent = setup.resources("all.yaml", &resources).mesh("accessLogFile: /dev/stdout\n").start();
     agent.await_port(port);
     let client = authority.client();
     for (name, _, wrong) in &cases {
@@ -171,8 +166,8 @@ fn every_form_of_key_is_served_whatever_stands_around_it() {
     if !has("openssl") {
         return;
     }
-    let (authority, directory, port) = (Authority::new(), directory(), free_port());
-    let certs = directory.path().join("certs");
+    let (authority, setup, port) = (Authority::new(), Setup::router(), free_port());
+    let certs = setup.certificates();
     let write = |name: &str, content: &str| fs::write(certs.join(name), content).unwrap();
     let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     for (name, key) in [("rsa", rsa), ("ec", KeyPair::generate().unwrap())] {
@@ -211,8 +206,7 @@ fn every_form_of_key_is_served_whatever_stands_around_it() {
         let tls = format!("mode: SIMPLE, serverCertificate: {}, privateKey: {}", file("crt"), file("key"));
         resources += &gateway(name, port, &format!("tls: {{{tls}}}"));
     }
-    fs::write(directory.path().join("config/all.yaml"), resources).unwrap();
-    let agent = Agent::start(directory, &[]);
+    let agent = setup.resources("all.yaml", &resources).start();
     agent.await_port(port);
     for name in names {
         for version in [&TLS12, &TLS13] {

@@ -3,20 +3,15 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpListener,
     process::{Command, Output, Stdio},
     sync::Arc,
-    thread,
 };
 
+use crate::support::{self, Agent, Endpoint, Message, Setup, free_port, ok, openssl, service_at};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use tempfile::TempDir;
-
-use crate::agent::{Agent, directory, openssl};
-use crate::ports::free_port;
 
 /// Keys of the certificates.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +40,13 @@ impl Kind {
 /// A directory in which certificates are made.
 pub(super) struct Site {
     kind: Kind,
-    directory: TempDir,
+    setup: Setup,
 }
 
 impl Site {
     /// With authorities `ca` and `other-ca`.
     pub(super) fn new(kind: Kind) -> Self {
-        let site = Self { kind, directory: directory() };
+        let site = Self { kind, setup: Setup::router() };
         for name in ["ca", "other-ca"] {
             let key = kind.new_key();
             site.openssl(&format!(
@@ -62,7 +57,7 @@ impl Site {
     }
 
     fn openssl(&self, arguments: &str) {
-        openssl(&self.directory.path().join("certs"), arguments);
+        openssl(&self.setup.certificates(), arguments);
     }
 
     /// Makes `<name>.crt` and `<name>.key` as the documents do.
@@ -71,7 +66,7 @@ impl Site {
         self.openssl(&format!(
             "req {key} -nodes -sha256 -keyout {name}.key -out {name}.csr -subj /O=istio/CN={name}"
         ));
-        let extensions = self.directory.path().join("certs/extfile.cnf");
+        let extensions = self.setup.certificates().join("extfile.cnf");
         fs::write(extensions, format!("subjectAltName = {names}\n")).unwrap();
         self.openssl(&format!(
             "x509 -req -days 3655 -in {name}.csr -CA {authority}.crt -CAkey {authority}.key -CAcreateserial \
@@ -112,7 +107,7 @@ impl Site {
         let mut yaml =
             format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n");
         for (key, file) in files {
-            let content = fs::read_to_string(self.directory.path().join("certs").join(file)).unwrap();
+            let content = fs::read_to_string(self.setup.certificates().join(file)).unwrap();
             yaml += &format!("  {key}: |\n");
             yaml.extend(content.lines().map(|line| format!("    {line}\n")));
         }
@@ -121,23 +116,23 @@ impl Site {
 
     /// Resources whose paths are those of the certificates here.
     pub(super) fn mounted(&self, resources: &str) -> String {
-        resources.replace("/CERTS/", &format!("{}/certs/", self.directory.path().display()))
+        resources.replace("/CERTS/", &format!("{}/", self.setup.certificates().display()))
     }
 
     /// A Service whose endpoint terminates TLS itself.
     pub(super) fn tls_endpoint(&self, certificate: &str, service: &str, port: u16) -> String {
-        let file = |ending: &str| self.directory.path().join(format!("certs/{certificate}.{ending}"));
+        let file = |ending: &str| self.setup.certificates().join(format!("{certificate}.{ending}"));
         let chain = CertificateDer::from_pem_file(file("crt")).unwrap();
         let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = Arc::new(builder.with_no_client_auth().with_single_cert(vec![chain], key).unwrap());
-        let endpoint = serving(move |stream| {
+        let endpoint = Endpoint::start(move |client| {
             let session = ServerConnection::new(Arc::clone(&config)).unwrap();
-            answer(StreamOwned::new(session, stream));
+            answer(StreamOwned::new(session, client.0));
         });
-        service_at(service, port, endpoint)
+        format!("---\n{}", service_at(service, ("http", port), endpoint.port()))
     }
 
     /// Starts the gateway with the resources of a document.
@@ -149,7 +144,7 @@ impl Site {
              spec: {{selector: {{istio: ingressgateway}}, ports: [{}]}}\n",
             listed.join(", ")
         );
-        let endpoint = serving(answer);
+        let endpoint = Endpoint::start(|client| answer(client.0));
         for (service, port) in [
             ("webapp", 8080),
             ("catalog", 80),
@@ -158,15 +153,14 @@ impl Site {
             ("httpbin-b", 8000),
             ("reviews", 9080),
         ] {
-            resources += &service_at(service, port, endpoint);
+            resources += &format!("---\n{}", service_at(service, ("http", port), endpoint.port()));
         }
         for document in documents {
             resources += &format!("---\n{document}");
         }
-        fs::write(self.directory.path().join("config/all.yaml"), resources).unwrap();
         let labels =
             ["--labels", "istio=ingressgateway,app=my-ingress-gateway", "--namespace", "istio-system"];
-        let agent = Agent::start(self.directory, &labels);
+        let agent = self.setup.resources("all.yaml", &resources).flags(&labels).start();
         let running = Running { agent, ports };
         running.agent.log_line(&["published version=1"]);
         running
@@ -207,44 +201,14 @@ impl Running {
     }
 }
 
-fn service_at(name: &str, port: u16, endpoint: u16) -> String {
-    format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{name: http, port: {port}}}]}}\n\
-         ---\napiVersion: v1\nkind: Endpoints\nmetadata: {{name: {name}}}\n\
-         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {endpoint}}}]}}]\n"
-    )
-}
-
-/// The port of an endpoint that does this with its connections.
-fn serving(serve: impl Fn(std::net::TcpStream) + Clone + Send + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream));
-        }
-    });
-    port
-}
-
 /// Answers as httpbin does: `/status/<code>` with that code, all else with 200 and the head received.
 fn answer(mut stream: impl Read + Write) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while let Ok(1) = stream.read(&mut byte) {
-        head.push(byte[0]);
-        if head.ends_with(b"\r\n\r\n") {
-            let asked = String::from_utf8(std::mem::take(&mut head)).unwrap();
-            let path = asked.split(' ').nth(1).unwrap_or_default();
-            let (code, body) = match path.strip_prefix("/status/") {
-                Some(code) => (code, "-=[ teapot ]=-"),
-                None => ("200", asked.as_str()),
-            };
-            let length = body.len();
-            _ = stream.write_all(
-                format!("HTTP/1.1 {code} OK\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes(),
-            );
-        }
+    while let Ok(asked) = Message::read(&mut stream) {
+        let path = asked.asks_for().split(' ').nth(1).unwrap_or_default();
+        let answer = match path.strip_prefix("/status/") {
+            Some(code) => support::answer(code.parse().unwrap(), "-=[ teapot ]=-"),
+            None => ok(&format!("{}\r\n\r\n", asked.head)),
+        };
+        _ = stream.write_all(answer.as_bytes());
     }
 }

@@ -1,16 +1,11 @@
 //! The program as a gateway with certificates on disk, asked by curl and openssl.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
-mod agent;
 mod authority;
 mod bad_input;
 mod documents;
 mod gateway;
 mod hostile;
 mod load;
-#[path = "../ports/mod.rs"]
-mod ports;
 mod sessions;
 
 use std::{
@@ -19,9 +14,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use agent::{has, openssl, text};
-use gateway::{Gateway, write_certificate};
-use ports::free_port;
+use self::gateway::Gateway;
+pub(crate) use self::gateway::write_certificate;
+use crate::support::{free_port, has, openssl, service_at, text};
 
 #[test]
 fn curl_gets_the_certificate_and_the_protocol_it_asks_for() {
@@ -103,15 +98,12 @@ fn tls_where_there_is_tls_already_or_none_is_named_with_the_rule_that_asks_for_i
         "{}{}apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: clear}}\nspec:\n  servers:\n  \
          - {{port: {{number: {clear}, name: http, protocol: HTTP}}, hosts: [clear.com]}}\n---\n\
          apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: clear}}\n\
-         spec: {{hosts: [clear.com], gateways: [clear], http: [{{route: [{{destination: {{host: clear}}}}]}}]}}\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {{name: clear}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
-         apiVersion: v1\nkind: Endpoints\nmetadata: {{name: clear}}\n\
-         subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {}}}]}}]\n",
+         spec: {{hosts: [clear.com], gateways: [clear], http: [{{route: [{{destination: {{host: clear}}}}]}}]}}\n---\n{}",
         rule("own"),
         rule("clear"),
-        gateway.http,
+        service_at("clear", ("http", 80), gateway.http),
     );
-    fs::write(gateway.directory.path().join("config/wrong.yaml"), resources).unwrap();
+    gateway.replace("wrong.yaml", &resources);
     gateway.await_port(clear);
     let doubled =
         gateway.curl("https://a.com/", "a", &["--connect-to", &format!("::127.0.0.1:{}", gateway.through)]);
@@ -140,9 +132,9 @@ fn a_key_that_does_not_belong_costs_its_own_server_and_is_named() {
     let line = log.lines().find(|line| line.contains("key does not match certificate")).unwrap();
     assert!(line.contains("Gateway default/gw: spec.servers[3].tls.privateKey: cannot be used"), "{line}");
     // Nor does the dump tell what a key is.
-    let dump = text(&gateway.curl(&format!("http://127.0.0.1:{}/config_dump", gateway.admin), "a", &[]));
+    let dump = text(&gateway.curl(&format!("http://{}/config_dump", gateway.interfaces.admin), "a", &[]));
     assert!(dump.contains("[redacted]") && dump.contains("file-cert:"), "{dump}");
-    let key = fs::read_to_string(gateway.directory.path().join("certs/a.key")).unwrap();
+    let key = fs::read_to_string(gateway.certificates().join("a.key")).unwrap();
     let secret = key.lines().nth(1).unwrap();
     assert!(!dump.contains(secret) && !log.contains(secret));
 }
@@ -174,7 +166,9 @@ fn a_certificate_replaced_on_disk_is_for_new_connections() {
     assert!(ask().starts_with(b"HTTP/1.1 200"));
     write_certificate(&gateway.certificates(), "a", "a.com");
     // curl trusts the new certificate only.
-    gateway.until(|| gateway.curl(&gateway.https_url("a.com"), "a", &[]).status.success());
+    gateway.until("the new certificate", || {
+        gateway.curl(&gateway.https_url("a.com"), "a", &[]).status.success()
+    });
     assert!(ask().starts_with(b"HTTP/1.1 200"));
     _ = old.kill();
     _ = old.wait();
@@ -200,7 +194,7 @@ fn a_certificate_of_the_first_version_of_x509_is_served() {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    gateway.until(|| shown().contains("version-one"));
+    gateway.until("the new certificate", || shown().contains("version-one"));
 }
 
 #[test]
@@ -210,7 +204,7 @@ fn a_client_certificate_is_asked_for_and_judged() {
     }
     let gateway = Gateway::start();
     let shown = |name: &str| {
-        let key = gateway.directory.path().join(format!("certs/{name}.key")).display().to_string();
+        let key = gateway.certificates().join(format!("{name}.key")).display().to_string();
         ["--cert".to_owned(), gateway.certificate(name), "--key".to_owned(), key]
     };
     let ask = |name: Option<&str>, more: &[&str]| {

@@ -2,13 +2,9 @@
 //!
 //! `POSTERN_TEST_PYTHON` names an interpreter that has the packages `grpcio` and `websockets`; `H2SPEC` the program of
 //! that name. What is not there is skipped, and that is said.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod gateway;
 mod h2spec;
-#[path = "../ports/mod.rs"]
-mod ports;
 mod system_calls;
 
 use std::{
@@ -16,8 +12,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use gateway::Gateway;
-use ports::free_port;
+use self::gateway::Gateway;
+use crate::support::free_port;
 
 /// An interpreter that can import `package`.
 fn python(package: &str) -> Option<String> {
@@ -84,7 +80,7 @@ fn curl_in_every_version_and_the_http_server_of_python() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    gateway::await_port(upstream);
+    gateway.await_port(upstream);
     for version in ["--http1.0", "--http1.1", "--http2", "--http2-prior-knowledge"] {
         let url = format!("http://127.0.0.1:{}/file", gateway.port);
         let output = Command::new("curl")

@@ -1,0 +1,10 @@
+//! What Services, ServiceEntries and DestinationRules promise of clusters, from the YAML to the bytes.
+
+mod balance;
+mod gateway;
+mod limits;
+mod opaque;
+mod outliers;
+mod protocols;
+mod services;
+mod time;

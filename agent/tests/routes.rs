@@ -1,0 +1,15 @@
+//! What VirtualServices promise, as clients and endpoints see it.
+
+mod actions;
+mod budgets;
+mod connections;
+mod delegates;
+mod destinations;
+mod faults;
+mod headers;
+mod matching;
+mod mirrors;
+mod origins;
+mod retries;
+mod upgrades;
+mod world;
