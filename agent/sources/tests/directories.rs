@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     time::Duration,
@@ -204,6 +205,35 @@ async fn a_directory_that_vanishes_keeps_its_resources_and_may_come_back() {
     fs::write(aside.join("a.yaml"), service("a", 9)).unwrap();
     fs::write(place.join("b.yaml"), service("b", 3)).unwrap();
     assert_eq!(expect(&mut updates, &["b:3"]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_keeps_what_it_held() {
+    let both = format!("{}---\n{}", service("a", 1), service("b", 1));
+    let place = directory(&[("ab.yaml", both)]);
+    let mut updates = watch(&[place.path()]);
+    expect(&mut updates, &["a:1", "b:1"]).await;
+    let mut file = fs::File::create(place.path().join("ab.yaml")).unwrap();
+    file.write_all(service("a", 2).as_bytes()).unwrap();
+    // Another change makes sure that the directory was looked through meanwhile.
+    fs::write(place.path().join("c.yaml"), service("c", 1)).unwrap();
+    expect(&mut updates, &["a:1", "b:1", "c:1"]).await;
+    file.write_all(format!("---\n{}", service("b", 2)).as_bytes()).unwrap();
+    fs::write(place.path().join("c.yaml"), service("c", 2)).unwrap();
+    expect(&mut updates, &["a:1", "b:1", "c:2"]).await;
+    drop(file);
+    expect(&mut updates, &["a:2", "b:2", "c:2"]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_kept_open_is_read_after_a_while() {
+    let place = directory(&[("a.yaml", service("a", 1))]);
+    let mut updates = watch(&[place.path()]);
+    expect(&mut updates, &["a:1"]).await;
+    let mut kept = fs::File::create(place.path().join("a.yaml")).unwrap();
+    kept.write_all(service("a", 2).as_bytes()).unwrap();
+    expect(&mut updates, &["a:2"]).await;
+    drop(kept);
 }
 
 #[tokio::test]

@@ -7,11 +7,15 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use resources::{Files, Finding, Place, Problem, ReadDefaults, ResourceSet, Rule, Severity};
 
-use super::certificates::{Certificates, Wanted};
+use super::{
+    certificates::{Certificates, Wanted},
+    watch::{Touch, Touched},
+};
 use crate::Update;
 
 /// The state of all directories at the last look.
@@ -23,6 +27,8 @@ pub(super) struct Scanner {
     unlisted: BTreeMap<PathBuf, String>,
     certificates: Option<Certificates>,
     touched: BTreeSet<OsString>,
+    /// Files that somebody is writing, and since when.
+    unfinished: BTreeMap<OsString, Instant>,
     is_first: bool,
 }
 
@@ -43,6 +49,10 @@ pub(super) struct Fingerprint {
     changed: (i64, i64),
 }
 
+/// How long a file that is being written keeps what was read of it: half of it is not what its writer means. Longer than
+/// that it is no write, but a file kept open.
+const LONGEST_WRITE: Duration = Duration::from_secs(5);
+
 /// Largest file that is read, in bytes; the reader of resources refuses more in any case.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -58,6 +68,7 @@ impl Scanner {
             unlisted: BTreeMap::new(),
             certificates: None,
             touched: BTreeSet::new(),
+            unfinished: BTreeMap::new(),
             is_first: true,
         }
     }
@@ -73,8 +84,20 @@ impl Scanner {
     }
 
     /// Takes note of files that were touched: they are read at the next scan however unchanged they look.
-    pub(super) fn expect_change(&mut self, names: Vec<OsString>) {
-        self.touched.extend(names);
+    /// Those that are still being written are left alone until they are not, or for [`LONGEST_WRITE`].
+    pub(super) fn expect_change(&mut self, touched: Touched) {
+        for (name, touch) in touched {
+            match touch {
+                Touch::Begun => _ = self.unfinished.entry(name.clone()).or_insert_with(Instant::now),
+                Touch::Done => _ = self.unfinished.remove(&name),
+            }
+            self.touched.insert(name);
+        }
+    }
+
+    fn is_unfinished(&self, file: &Path) -> bool {
+        let begun = file.file_name().and_then(|name| self.unfinished.get(name));
+        begun.is_some_and(|begun| begun.elapsed() < LONGEST_WRITE)
     }
 
     /// Reads what changed. Returns everything in force when it differs from the last time, and the first time.
@@ -90,7 +113,8 @@ impl Scanner {
             }
             changed |= certificates.scan(&self.touched);
         }
-        self.touched.clear();
+        self.unfinished.retain(|_, begun| begun.elapsed() < LONGEST_WRITE);
+        self.touched.retain(|name| self.unfinished.contains_key(name));
         changed.then(|| self.update(read.unwrap_or_else(|| self.files.resources())))
     }
 
@@ -111,7 +135,7 @@ impl Scanner {
             changed = true;
         }
         for file in listed {
-            changed |= self.scan_file(&file);
+            changed |= !self.is_unfinished(&file) && self.scan_file(&file);
         }
         changed
     }

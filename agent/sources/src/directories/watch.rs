@@ -21,8 +21,17 @@ pub(super) struct Watcher {
     watched: HashMap<PathBuf, WatchDescriptor>,
 }
 
-/// Names of files that were touched, whatever the directory; a touch may go unnamed.
-pub(super) type Touched = Vec<OsString>;
+/// What was done to files, by name, whatever the directory; some of it goes unnamed.
+pub(super) type Touched = Vec<(OsString, Touch)>;
+
+/// What was done to a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Touch {
+    /// It was written to and may be written to again: whoever does so has not closed it.
+    Begun,
+    /// Anything else.
+    Done,
+}
 
 impl Watcher {
     pub(super) fn new() -> io::Result<Self> {
@@ -60,7 +69,7 @@ impl Watcher {
             });
             match events.await {
                 Ok(events) => {
-                    return events.into_iter().filter_map(|event: InotifyEvent| event.name).collect();
+                    return events.into_iter().filter_map(named).collect();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A dead instance must not make a busy loop: the caller's interval takes over.
@@ -68,6 +77,11 @@ impl Watcher {
             }
         }
     }
+}
+
+fn named(event: InotifyEvent) -> Option<(OsString, Touch)> {
+    let begun = event.mask == AddWatchFlags::IN_MODIFY;
+    Some((event.name?, if begun { Touch::Begun } else { Touch::Done }))
 }
 
 fn mask() -> AddWatchFlags {
