@@ -56,6 +56,13 @@ impl Question {
             let alias = RData::CNAME(CNAME(alias));
             answer.add_answer(Record::from_rdata(query.name.clone(), TTL, alias));
         }
+        if over == Transport::Udp {
+            // As many as there is room for: clients that never connect when told that some are left out can do with
+            // these. What goes over a connection is cut where a message must end, which also tells the client so.
+            let room = self.room(&answer, query.query_type)?;
+            answer.metadata.truncation = found.len() > room;
+            found.truncate(room);
+        }
         for ip in found {
             let data = match ip {
                 IpAddr::V4(ip) => RData::A(A(ip)),
@@ -63,7 +70,7 @@ impl Question {
             };
             answer.add_answer(Record::from_rdata(owner.clone(), TTL, data));
         }
-        self.fitting(answer, over)
+        answer.to_vec().ok()
     }
 
     fn begun(&self) -> Message {
@@ -80,14 +87,12 @@ impl Question {
         answer
     }
 
-    /// As bytes; one that is too large for a datagram tells the client to connect.
-    fn fitting(&self, answer: Message, over: Transport) -> Option<Vec<u8>> {
-        let bytes = answer.to_vec().ok()?;
-        let room = usize::from(self.0.max_payload().min(MAX_ANSWER));
-        match over {
-            Transport::Udp if bytes.len() > room => answer.truncate().to_vec().ok(),
-            Transport::Udp | Transport::Tcp => Some(bytes),
-        }
+    /// How many more addresses of this family there is room for in `answer`, one datagram.
+    fn room(&self, answer: &Message, kind: RecordType) -> Option<usize> {
+        let most = usize::from(self.0.max_payload().min(MAX_ANSWER));
+        // The name was written before, so each repeats it in two bytes (RFC 1035 §4.1.4).
+        let each = if kind == RecordType::A { 16 } else { 28 };
+        Some(most.saturating_sub(answer.to_vec().ok()?.len()) / each)
     }
 }
 

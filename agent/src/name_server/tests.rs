@@ -175,16 +175,24 @@ fn nobody_to_ask_is_a_failure_and_what_is_no_question_is_dropped() {
 }
 
 #[test]
-fn what_is_too_much_for_a_datagram_is_said_over_a_connection() {
-    let addresses: Vec<String> = (1..=200).map(|n| format!("10.0.0.{n}")).collect();
-    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-    let server = server(&[("web", &addresses)], nobody());
-    let asked = question("web.", RecordType::A);
-    let cut = by_datagram(server, &asked);
-    assert!(cut.metadata.truncation && cut.answers.is_empty(), "{cut:?}");
-    let whole = by_connection(server, &asked);
-    assert!(!whole.metadata.truncation);
-    assert_eq!(whole.answers.len(), 200);
+fn an_answer_holds_as_many_addresses_as_there_is_room_for() {
+    let many: Vec<String> = (0..5000).map(|n| format!("10.1.{}.{}", n / 250, n % 250)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let six: Vec<String> = (1..=200).map(|n| format!("fd00::{n:x}")).collect();
+    let six: Vec<&str> = six.iter().map(String::as_str).collect();
+    let server = server(&[("web", &many[..200]), ("web6", &six), ("huge", &many)], nobody());
+    // 512 bytes are 12 of the head, 9 or 10 of the question, and records of 16 or 28.
+    for (name, kind, held) in [("web.", RecordType::A, 30), ("web6.", RecordType::AAAA, 17)] {
+        let asked = question(name, kind);
+        let cut = by_datagram(server, &asked);
+        assert!(cut.metadata.truncation, "{name}");
+        assert_eq!(cut.answers.len(), held, "{name}");
+        let whole = by_connection(server, &asked);
+        assert!(!whole.metadata.truncation, "{name}");
+        assert_eq!(whole.answers.len(), 200, "{name}");
+    }
+    let most = by_connection(server, &question("huge.", RecordType::A));
+    assert!(most.metadata.truncation && most.answers.len() > 1000, "{}", most.answers.len());
 }
 
 #[test]
