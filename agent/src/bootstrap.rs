@@ -157,6 +157,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
     Ok(Settings {
         workers: options.workers,
         max_connections,
+        heads: options.heads,
         overload: Overload::new(mesh.connection_limit.beside(options.max_connections)),
         access_log,
         inbound_capture: inbound_capture(options, mesh),

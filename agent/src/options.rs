@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dataplane::DrainTime;
+use dataplane::{DrainTime, HeadLimits};
 use resources::Labels;
 use rules::ports::Port;
 use snapshot::Locality;
@@ -62,6 +62,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) memory_limit: Option<u64>,
     /// Connections from clients that all workers may have together, if there is a limit.
     pub(crate) max_connections: Option<u64>,
+    /// What heads of requests and answers may cost.
+    pub(crate) heads: HeadLimits,
     /// Whether only Gateways of this workload's own namespace are served.
     pub(crate) scope_gateways_to_namespace: bool,
     /// Whether ServiceEntries without addresses get some, where the workload asks the proxy for names.
@@ -129,6 +131,7 @@ impl ProxyOptions {
             idle_timeout: idle_timeout(std::env::var(IDLE_TIMEOUT).ok())?,
             memory_limit: overload::memory_limit()?,
             max_connections: overload::max_connections()?,
+            heads: overload::heads()?,
             allocates_addresses: switch(DNS_AUTO_ALLOCATE, std::env::var(DNS_AUTO_ALLOCATE).ok(), false)?,
             scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
             mirrors_mark_host: !switch(PLAIN_MIRRORS, std::env::var(PLAIN_MIRRORS).ok(), true)?,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dataplane::{Overload, Pressure, trim_memory};
+use dataplane::{HeadLimits, Overload, Pressure, trim_memory};
 
 use crate::options::WrongUsage;
 
@@ -31,7 +31,28 @@ pub(crate) fn max_connections() -> Result<Option<u64>, WrongUsage> {
     number(MAX_CONNECTIONS, "of connections, 0 for no limit")
 }
 
+/// What heads of requests and answers may cost.
+///
+/// # Errors
+/// A variable is no number, or beyond what can be allowed.
+pub(crate) fn heads() -> Result<HeadLimits, WrongUsage> {
+    let kibibytes = within(MAX_HEAD_KB, "of KiB", HeadLimits::MAX_BYTES / 1024)?;
+    let fields = within(MAX_FIELDS, "of fields", HeadLimits::MAX_FIELDS)?;
+    Ok(HeadLimits::new(kibibytes.map(|kibibytes| kibibytes * 1024), fields))
+}
+
+fn within(name: &str, what: &str, most: usize) -> Result<Option<usize>, WrongUsage> {
+    let what = format!("{what}, 1–{most}");
+    let Some(number) = number(name, &what)? else { return Ok(None) };
+    let allowed = usize::try_from(number).ok().filter(|number| (1..=most).contains(number));
+    allowed
+        .map(Some)
+        .ok_or_else(|| WrongUsage(format!("invalid {name} `{number}`: expected a number {what}")))
+}
+
 /// Ours.
+const MAX_HEAD_KB: &str = "POSTERN_MAX_HEADERS_KB";
+const MAX_FIELDS: &str = "POSTERN_MAX_HEADERS_COUNT";
 const MEMORY_LIMIT: &str = "POSTERN_MEMORY_LIMIT";
 /// Variable by which Istio's `proxyMetadata` tells it.
 const MAX_CONNECTIONS: &str = "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS";

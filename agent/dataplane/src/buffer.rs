@@ -121,11 +121,11 @@ impl BufferPool {
         self.take(LARGE)
     }
 
-    /// A buffer of [`LARGE`] bytes with what `buffer` holds.
+    /// A buffer of the next size, of which [`BULK`] is the last, with what `buffer` holds.
     pub(crate) fn enlarge(self: &Rc<Self>, buffer: &PooledBuffer) -> PooledBuffer {
-        let mut large = self.large();
-        large.append(buffer.filled());
-        large
+        let mut larger = self.take(if buffer.is_small() { LARGE } else { BULK });
+        larger.append(buffer.filled());
+        larger
     }
 
     /// Reads once from a connection that may be idle for long: `buffer` is there only while it holds something. The

@@ -22,6 +22,7 @@ use crate::{
     shared::SharedCluster,
     sys::Source,
     upstream::{Lease, Target, Upstream},
+    worker::HeadLimits,
 };
 
 /// A worker's connections to one cluster.
@@ -54,10 +55,10 @@ impl ClusterConnections {
     /// `named` is what the names of a cluster are resolved to; none where it has none.
     pub(crate) fn new(
         cluster: &Cluster,
-        (shared, named): (SharedCluster, Option<Vec<LocalityEndpoints>>),
+        (shared, named, heads): (SharedCluster, Option<Vec<LocalityEndpoints>>, HeadLimits),
         old: Option<&Self>,
     ) -> Self {
-        let policy = Rc::new(Policy::new(cluster, shared, old.map(|old| &*old.policy)));
+        let policy = Rc::new(Policy::new(cluster, (shared, heads), old.map(|old| &*old.policy)));
         let kept = |old: &Rc<Upstream>| policy.fits(&old.policy());
         let mut known: HashMap<SocketAddr, &Rc<Upstream>, RandomState> = old
             .iter()

@@ -60,9 +60,6 @@ pub(crate) async fn serve(mut downstream: Box<Downstream>) {
 
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// Size of a head, Envoy's default. The number of fields is bounded by the codec.
-const LIMITS: http1::Limits = http1::Limits { head_bytes: 60 * 1024 };
-
 /// What matters of a method: whether the answer has a body, and whether asking twice does no harm (RFC 9110 §9.2.2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Method {

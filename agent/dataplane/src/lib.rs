@@ -56,4 +56,4 @@ pub use telemetry::{
     ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry,
 };
 pub use tls::{CertificateError, ContextError, check_authority, check_certificate, connect_unverified};
-pub use worker::{Counts, InboundCapture, OriginalDestination, Settings};
+pub use worker::{Counts, HeadLimits, InboundCapture, OriginalDestination, Settings};

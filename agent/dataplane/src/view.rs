@@ -22,6 +22,7 @@ use crate::{
     telemetry::{Peer, PeerId, Peers},
     tls::Contexts,
     upstream::{Lease, Upstream},
+    worker::HeadLimits,
 };
 
 /// What a worker serves from: never changed, replaced whole.
@@ -45,6 +46,8 @@ pub(crate) struct Surroundings {
     pub(crate) resolved: Arc<Resolutions>,
     /// Whom this worker has met.
     pub(crate) peers: Rc<Peers>,
+    /// What heads of answers may cost.
+    pub(crate) heads: HeadLimits,
 }
 
 impl View {
@@ -93,7 +96,7 @@ impl View {
             Discovery::Dns(dns) => Some(self.surroundings.resolved.localities(dns)),
             Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => None,
         };
-        Rc::new(ClusterConnections::new(cluster, (shared, named), old))
+        Rc::new(ClusterConnections::new(cluster, (shared, named, self.surroundings.heads), old))
     }
 
     /// The ways to terminate TLS, by the handles of the snapshot.

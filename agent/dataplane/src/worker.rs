@@ -32,7 +32,7 @@ use crate::{
 pub(crate) use self::run::{Command, OpenedSocket, run};
 pub use self::{
     counts::Counts,
-    settings::{InboundCapture, OriginalDestination, Settings},
+    settings::{HeadLimits, InboundCapture, OriginalDestination, Settings},
 };
 
 /// What the connections of a worker share.

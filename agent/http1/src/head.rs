@@ -7,8 +7,8 @@ use memchr::memchr_iter;
 
 use crate::connection::MAX_CONNECTION_NAMES;
 
-/// The most header fields a head may have; Envoy's default (`max_headers_count`).
-pub const MAX_HEADERS: usize = 100;
+/// Fields for which there is room without an allocation; Envoy's default (`max_headers_count`).
+const USUAL_FIELDS: usize = 100;
 
 /// What a head may cost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,11 +16,13 @@ pub struct Limits {
     /// Bytes of a whole head: start line, fields and the empty line after them. Envoy's default is 60 KiB
     /// (`max_request_headers_kb`).
     pub head_bytes: usize,
+    /// Fields of a head. Envoy's default is 100 (`max_headers_count`); for more than that, parsing allocates.
+    pub fields: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes: 60 * 1024 }
+        Self { head_bytes: 60 * 1024, fields: USUAL_FIELDS }
     }
 }
 
@@ -28,7 +30,9 @@ impl Default for Limits {
 ///
 /// It is 3 KiB large, so it belongs on the stack of a function that does not await.
 pub struct HeaderSlots<'b> {
-    slots: [MaybeUninit<Header<'b>>; MAX_HEADERS],
+    slots: [MaybeUninit<Header<'b>>; USUAL_FIELDS],
+    /// Made where a limit is higher.
+    more: Vec<MaybeUninit<Header<'b>>>,
 }
 
 impl<'b> HeaderSlots<'b> {
@@ -36,12 +40,16 @@ impl<'b> HeaderSlots<'b> {
     #[inline]
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: [MaybeUninit::uninit(); MAX_HEADERS] }
+        Self { slots: [MaybeUninit::uninit(); USUAL_FIELDS], more: Vec::new() }
     }
 
     #[inline]
-    pub(crate) fn as_uninit(&mut self) -> &mut [MaybeUninit<Header<'b>>] {
-        &mut self.slots
+    pub(crate) fn for_fields(&mut self, limit: usize) -> &mut [MaybeUninit<Header<'b>>] {
+        if let Some(slots) = self.slots.get_mut(..limit) {
+            return slots;
+        }
+        self.more.resize_with(limit, MaybeUninit::uninit);
+        &mut self.more
     }
 }
 
@@ -139,8 +147,8 @@ pub enum HeadError {
     /// The head did not end within [`Limits::head_bytes`].
     #[error("head is longer than its limit: expected fewer or shorter header fields")]
     TooLarge,
-    /// More than [`MAX_HEADERS`] fields.
-    #[error("head has more than {MAX_HEADERS} header fields")]
+    /// More than [`Limits::fields`].
+    #[error("head has more header fields than its limit")]
     TooManyHeaders,
     /// More names of other fields in `Connection` than any client sends.
     #[error("field `connection` names too many other fields: expected at most {MAX_CONNECTION_NAMES}")]
@@ -197,7 +205,7 @@ pub(crate) fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { head_bytes: 4096 };
+    const LIMITS: Limits = Limits { head_bytes: 4096, fields: 100 };
 
     /// Feeds `bytes` one by one and returns the lengths at which parsing was called for.
     fn lengths_worth_parsing(bytes: &[u8]) -> Vec<usize> {

@@ -35,7 +35,7 @@ pub use body::{BodyDecoder, BodyError, Decoded};
 pub use connection::{ConnectionNames, connection_names, is_hop_by_hop};
 pub use fields::upgrade_offer;
 pub use framing::{BodyLength, FramingError};
-pub use head::{HeadEnd, HeadError, HeaderSlots, Limits, MAX_HEADERS, Version};
+pub use head::{HeadEnd, HeadError, HeaderSlots, Limits, Version};
 pub use host::is_valid_authority;
 pub use request::{Request, RequestError, parse_request};
 pub use response::{Response, ResponseError, parse_response};

@@ -69,7 +69,11 @@ pub fn parse_request<'h, 'b>(
     let skipped = skip_empty_lines(buf)?;
     let bytes = &buf[skipped..];
     let mut parsed = httparse::Request::new(&mut []);
-    match ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, bytes, slots.as_uninit()) {
+    match ParserConfig::default().parse_request_with_uninit_headers(
+        &mut parsed,
+        bytes,
+        slots.for_fields(limits.fields),
+    ) {
         Ok(Status::Complete(len)) => {
             check_line_ends(&bytes[..len])?;
             let head = StartLine { method: parsed.method, target: parsed.path, version: parsed.version };

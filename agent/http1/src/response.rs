@@ -57,7 +57,11 @@ pub fn parse_response<'h, 'b>(
         return Err(ResponseError::InvalidStatusLine);
     }
     let mut parsed = httparse::Response::new(&mut []);
-    match ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, buf, slots.as_uninit()) {
+    match ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        buf,
+        slots.for_fields(limits.fields),
+    ) {
         Ok(Status::Complete(head_len)) => {
             check_line_ends(&buf[..head_len])?;
             let line = StatusLine {

@@ -205,7 +205,7 @@ proptest! {
     }
 }
 
-const LIMITS: Limits = Limits { head_bytes: 500 };
+const LIMITS: Limits = Limits { head_bytes: 500, fields: 100 };
 
 const WORDS: &[&str] = &[
     "GET ",

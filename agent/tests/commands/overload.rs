@@ -47,6 +47,24 @@ fn a_process_without_a_limit_serves() {
 }
 
 #[test]
+fn heads_are_as_large_as_the_variables_say() {
+    let (_running, port) = gateway(&[("POSTERN_MAX_HEADERS_KB", "8"), ("POSTERN_MAX_HEADERS_COUNT", "150")]);
+    for (lines, status) in [
+        ("x: 1\r\n".repeat(149), "HTTP/1.1 410"),
+        ("x: 1\r\n".repeat(150), "HTTP/1.1 431"),
+        (format!("x: {}\r\n", "a".repeat(8000)), "HTTP/1.1 410"),
+        (format!("x: {}\r\n", "a".repeat(8200)), "HTTP/1.1 431"),
+    ] {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let head = format!("GET /gone HTTP/1.1\r\nhost: www.shop.com:{port}\r\n{lines}\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let mut start = [0; 12];
+        client.read_exact(&mut start).unwrap();
+        assert_eq!(start.escape_ascii().to_string(), status);
+    }
+}
+
+#[test]
 fn connections_are_limited_over_all_workers() {
     const VARIABLE: &str = "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS";
     let written = r#"{"connectionSettings":{"globalDownstreamConnectionLimit":2}}"#;
@@ -73,6 +91,11 @@ fn limits_that_are_no_numbers_keep_the_proxy_from_starting() {
             "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS",
             "invalid ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS `1Gi`: expected a number of connections, \
              0 for no limit",
+        ),
+        ("POSTERN_MAX_HEADERS_KB", "invalid POSTERN_MAX_HEADERS_KB `1Gi`: expected a number of KiB, 1–256"),
+        (
+            "POSTERN_MAX_HEADERS_COUNT",
+            "invalid POSTERN_MAX_HEADERS_COUNT `1Gi`: expected a number of fields, 1–10000",
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern-agent"));

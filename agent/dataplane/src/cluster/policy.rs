@@ -18,6 +18,7 @@ use crate::{
     sys::Source,
     tls::Connector,
     upstream::{Target, Upstream},
+    worker::HeadLimits,
 };
 
 /// The rules for connections to a cluster: copied from the snapshot, because connections may outlive it.
@@ -31,6 +32,8 @@ pub(crate) struct Policy {
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     /// The far end of a tunnel that opaque connections go through, `<host>:<port>`.
     pub(crate) tunnel: Option<Box<str>>,
+    /// What heads of answers may cost.
+    pub(crate) heads: HeadLimits,
     limits: Limits,
     usage: Option<Arc<Usage>>,
     pub(super) outliers: Option<Arc<Outliers>>,
@@ -90,7 +93,11 @@ impl Drop for Place {
 }
 
 impl Policy {
-    pub(super) fn new(cluster: &Cluster, shared: SharedCluster, old: Option<&Self>) -> Self {
+    pub(super) fn new(
+        cluster: &Cluster,
+        (shared, heads): (SharedCluster, HeadLimits),
+        old: Option<&Self>,
+    ) -> Self {
         Self {
             name: cluster.name.as_str().into(),
             destination_rule: cluster.destination_rule.as_deref().map(Box::from),
@@ -99,6 +106,7 @@ impl Policy {
             connections: cluster.connections,
             proxy_protocol: cluster.proxy_protocol,
             tunnel: cluster.tunnel.as_deref().map(Box::from),
+            heads,
             limits: cluster.limits,
             usage: shared.usage,
             outliers: shared.outliers,

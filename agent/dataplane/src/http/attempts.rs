@@ -206,7 +206,7 @@ impl<'a> Attempts<'a> {
                 wrong_tls::tell_if_clear_text(self.connection, lease, &error);
                 Broken::Connect(error)
             })?,
-            &self.connection.worker().buffers,
+            self.connection.worker(),
         );
         *end = Some(exchange.end());
         let mut watched = Watched { body, done: &done, ended: &self.body_ended };

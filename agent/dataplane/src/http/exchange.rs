@@ -24,10 +24,10 @@ use super::{
     pump::PumpError,
 };
 use crate::{
-    buffer::BufferPool,
     failure::grpc_to_http,
     health::Sign,
     upstream::{ConnectError, Http2Stream, Lease, OwnEnd, UpstreamConnection, UpstreamStream},
+    worker::Worker,
 };
 
 pub(super) use self::{
@@ -182,9 +182,9 @@ pub(super) enum Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(link: Link, pool: &Rc<BufferPool>) -> Self {
+    pub(super) fn new(link: Link, worker: &Worker) -> Self {
         match link {
-            Link::Http1(connection) => Self::Http1(Http1Exchange::new(connection, pool)),
+            Link::Http1(connection) => Self::Http1(Http1Exchange::new(connection, worker)),
             Link::Http2(stream) => Self::Http2(Http2Exchange::new(stream)),
         }
     }

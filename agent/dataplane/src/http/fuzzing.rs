@@ -9,7 +9,6 @@ use http1::HeaderSlots;
 use snapshot::{Edits, Format, HeaderEdits, Normalized, PathNormalization, ProxyHeaders, RequestHead};
 
 use super::{
-    LIMITS,
     edits::{AnswerChanges, RequestChanges},
     head::{Added, FieldSink, Http1Head, http2_request_head, write_request_head},
     substitute::{AnswerFacts, RequestFacts},
@@ -21,7 +20,9 @@ use super::{
 /// What goes up is no request, or says more than it should; a line of the answer is none.
 pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
     let mut slots = HeaderSlots::new();
-    let Ok(Some(request)) = http1::parse_request(bytes, &LIMITS, &mut slots) else { return };
+    let Ok(Some(request)) = http1::parse_request(bytes, &http1::Limits::default(), &mut slots) else {
+        return;
+    };
     let head = Http1Head::new(&request);
     let Ok(head) = Normalized::new(&head, PathNormalization::Base) else { return };
     let edits = || Edits {
@@ -67,7 +68,7 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
 /// What was written is one head of a request with no name that was not there or asked for.
 fn assert_sent(sent: &[u8], method: &str, received: &impl RequestHead) {
     let mut slots = HeaderSlots::new();
-    let limits = http1::Limits { head_bytes: usize::MAX };
+    let limits = http1::Limits { head_bytes: usize::MAX, ..http1::Limits::default() };
     let again = http1::parse_request(sent, &limits, &mut slots).expect("a request is sent");
     let again = again.expect("all of it");
     assert_eq!((again.head_len, again.method), (sent.len(), method));

@@ -15,12 +15,13 @@ use h2::{
 use snapshot::ClientLimits;
 
 use self::arrival::{Arrival, Observed};
-use super::{LIMITS, downstream::Downstream, frames::FRAME};
+use super::{downstream::Downstream, frames::FRAME};
 use crate::{
     connection::Connection,
     tcp,
     timer::Elapsed,
     transport::{DownstreamStream, Prefixed},
+    worker::HeadLimits,
 };
 
 /// Concurrent requests of one connection (Envoy's default).
@@ -44,7 +45,8 @@ pub(super) async fn serve(downstream: Box<Downstream>) {
     // In boxes of their own: what leads to a connection takes as much room as the connection, which may last.
     let arrival = Arrival::new();
     let stream = Observed::new(Prefixed::new(received, stream), &arrival);
-    let handshake = Box::pin(settings(&connection.settings.limits).handshake(stream));
+    let handshake =
+        Box::pin(settings(&connection.settings.limits, connection.worker().settings.heads).handshake(stream));
     let handshaken = connection.deadline.within(limit, handshake).await.map(|served| served.map(Box::new));
     let session = Session::new(connection);
     let ended = match handshaken {
@@ -86,11 +88,11 @@ impl Ended {
     }
 }
 
-fn settings(limits: &ClientLimits) -> server::Builder {
+fn settings(limits: &ClientLimits, heads: HeadLimits) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
         .max_concurrent_streams(limits.streams.unwrap_or(MAX_STREAMS))
-        .max_header_list_size(LIMITS.head_bytes as u32)
+        .max_header_list_size(heads.bytes())
         .initial_window_size(limits.stream_window.unwrap_or(STREAM_WINDOW))
         .initial_connection_window_size(limits.connection_window.unwrap_or(CONNECTION_WINDOW))
         .max_send_buffer_size(FRAME);

@@ -159,7 +159,7 @@ impl Copy {
         let (method, cluster, bodiless) = (self.method, self.cluster, body.done);
         let request = Outgoing { head, method, cluster, bodiless };
         let link = Link::acquire(&self.lease, request.version()).await.ok()?;
-        let mut exchange = Exchange::new(link, &self.place.0.buffers);
+        let mut exchange = Exchange::new(link, &self.place.0);
         let take = |head: &AnswerHead<'_>| (head.is_interim(), head.body(), head.keep_alive());
         let mut answer = exchange.ask(&request, &self.lease, &mut body, take, false).await.ok()?;
         while answer.0 {

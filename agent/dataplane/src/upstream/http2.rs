@@ -24,6 +24,7 @@ use crate::{
     cluster::{Policy, Slot},
     proxy_protocol::Announcement,
     tls::Speaks,
+    worker::HeadLimits,
 };
 
 /// How many requests share a connection, and how many bytes its endpoint may send ahead of their clients.
@@ -57,8 +58,6 @@ impl Sharing {
 }
 /// Bytes of a request that wait in the codec for the endpoint before more is asked for; it counts for each by itself.
 const SEND_BUFFER: usize = 16 * 1024;
-/// Size of an answer's head, Envoy's default.
-const MAX_HEADER_LIST: u32 = 60 * 1024;
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Default)]
@@ -140,7 +139,9 @@ impl Upstream {
         let connected = self.connect_as(Speaks::Http2, announcement).await?;
         let policy = self.policy();
         let sharing = Sharing::of(policy.connections.max_concurrent_streams);
-        match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing)).await {
+        match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing, policy.heads))
+            .await
+        {
             Ok(Ok((sender, connection))) => Ok(Shared {
                 sender,
                 end: connected.end,
@@ -166,11 +167,12 @@ type Connection = client::Connection<UpstreamStream, Bytes>;
 async fn handshake(
     stream: UpstreamStream,
     sharing: Sharing,
+    heads: HeadLimits,
 ) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
     let (sender, mut connection) = client::Builder::new()
         .initial_window_size(sharing.stream_window)
         .initial_connection_window_size(sharing.connection_window())
-        .max_header_list_size(MAX_HEADER_LIST)
+        .max_header_list_size(heads.bytes())
         .max_send_buffer_size(SEND_BUFFER)
         .enable_push(false)
         .initial_max_send_streams(0)

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{ConnectError, UpstreamStream};
 
 /// What an answer's head may take.
-const LIMITS: Limits = Limits { head_bytes: 8 * 1024 };
+const LIMITS: Limits = Limits { head_bytes: 8 * 1024, fields: 100 };
 /// Interim answers before the final one.
 const MOST_INTERIM: usize = 8;
 

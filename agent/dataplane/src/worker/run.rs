@@ -80,7 +80,8 @@ pub(crate) async fn run(
             Command::Publish { version, snapshot, tls, shared, drains, done } => {
                 let resolved = Arc::clone(&resolved.borrow());
                 let peers = Rc::clone(&worker.recorder.peers);
-                let surroundings = Surroundings { tls, shared, resolved, peers };
+                let surroundings =
+                    Surroundings { tls, shared, resolved, peers, heads: worker.settings.heads };
                 let next = worker.view().next(version, snapshot, surroundings);
                 *worker.view.borrow_mut() = Rc::new(next);
                 if drains {

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
 use crate::{
-    access_log::AccessLog, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers,
+    access_log::AccessLog, buffer::BULK, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers,
     overload::Overload,
 };
 
@@ -26,6 +26,37 @@ pub enum InboundCapture {
         /// Whether an application that is called at loopback can be called from the client's port too.
         loopback: LoopbackAnswers,
     },
+}
+
+/// What a head may cost, of a request or of an answer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HeadLimits(http1::Limits);
+
+impl HeadLimits {
+    /// The most bytes of a head that can be allowed.
+    pub const MAX_BYTES: usize = BULK;
+    /// The most fields of a head that can be allowed.
+    pub const MAX_FIELDS: usize = 10_000;
+
+    /// Heads of so many bytes and fields, or as many as can be allowed; what is not given is as usual: 60 KiB, 100.
+    #[must_use]
+    pub fn new(bytes: Option<usize>, fields: Option<usize>) -> Self {
+        let usual = http1::Limits::default();
+        Self(http1::Limits {
+            head_bytes: bytes.unwrap_or(usual.head_bytes).min(Self::MAX_BYTES),
+            fields: fields.unwrap_or(usual.fields).min(Self::MAX_FIELDS),
+        })
+    }
+
+    /// Bytes, as HTTP/2 announces them.
+    pub(crate) fn bytes(self) -> u32 {
+        u32::try_from(self.0.head_bytes).unwrap_or(u32::MAX)
+    }
+
+    /// As the codec of HTTP/1 takes them.
+    pub(crate) fn codec(&self) -> &http1::Limits {
+        &self.0
+    }
 }
 
 /// What the workers are started with; the same for all of them.
@@ -52,6 +83,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How long the head of a request may take to arrive once it has begun.
     pub head_timeout: Duration,
+    /// What heads of requests and answers may cost.
+    pub heads: HeadLimits,
     /// How long a TLS client may take to say what it wants, and again to finish its handshake.
     pub handshake_timeout: Duration,
     /// TLS handshakes that one worker has under way at a time, at least 1; the oldest makes room for one more.
@@ -77,6 +110,7 @@ impl Default for Settings {
             keep_alive: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),
+            heads: HeadLimits::default(),
             handshake_timeout: Duration::from_secs(15),
             max_handshakes: 1024,
             names: NameSettings::default(),

@@ -18,6 +18,7 @@ mod gone_clients;
 mod grpc_calls;
 mod grpc_web;
 mod handshakes;
+mod head_limits;
 mod heads;
 mod hostile_endpoints;
 mod http1;

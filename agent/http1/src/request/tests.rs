@@ -151,7 +151,8 @@ fn head_beyond_its_limit_is_refused_with_431() {
     let head = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let parse = |head_bytes, len: usize| {
         let mut slots = HeaderSlots::new();
-        parse_request(&head[..len], &Limits { head_bytes }, &mut slots).map(|request| request.is_some())
+        parse_request(&head[..len], &Limits { head_bytes, ..Limits::default() }, &mut slots)
+            .map(|request| request.is_some())
     };
     assert_eq!(parse(head.len(), head.len()), Ok(true));
     assert_eq!(parse(head.len() - 1, head.len()), Err(H::TooLarge.into()));
@@ -162,7 +163,7 @@ fn head_beyond_its_limit_is_refused_with_431() {
 
 #[test]
 fn more_than_a_hundred_fields_are_refused_with_431() {
-    with_lines(&"x: 1\r\n".repeat(99), |request| assert_eq!(request.headers.len(), crate::MAX_HEADERS));
+    with_lines(&"x: 1\r\n".repeat(99), |request| assert_eq!(request.headers.len(), 100));
     let error = refusal_of_lines("x: 1\r\n".repeat(100).trim_end());
     assert_eq!((error, error.status()), (H::TooManyHeaders.into(), 431));
 }

@@ -13,8 +13,9 @@ use tokio::io::AsyncWrite;
 use super::{Broken, RequestBody, Uplink, interim::Interim};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
-    http::{LIMITS, Method, head::AnswerHead},
+    http::{Method, head::AnswerHead},
     upstream::{Lease, UpstreamConnection},
+    worker::{HeadLimits, Worker},
 };
 
 pub(in crate::http) struct Http1Exchange {
@@ -23,11 +24,13 @@ pub(in crate::http) struct Http1Exchange {
     pub(in crate::http) answered: Option<PooledBuffer>,
     interim: Interim,
     pool: Rc<BufferPool>,
+    limits: HeadLimits,
 }
 
 impl Http1Exchange {
-    pub(super) fn new(upstream: UpstreamConnection, pool: &Rc<BufferPool>) -> Self {
-        Self { upstream, answered: None, interim: Interim::default(), pool: Rc::clone(pool) }
+    pub(super) fn new(upstream: UpstreamConnection, worker: &Worker) -> Self {
+        let (pool, limits) = (Rc::clone(&worker.buffers), worker.settings.heads);
+        Self { upstream, answered: None, interim: Interim::default(), pool, limits }
     }
 
     /// Writes a request's head, or else what has been sent of its body before, while its client waits.
@@ -48,11 +51,12 @@ impl Http1Exchange {
         let mut head_end = HeadEnd::default();
         loop {
             if let Some(answered) = &mut self.answered
-                && head_end.find(answered.filled(), &LIMITS)
+                && head_end.find(answered.filled(), self.limits.codec())
             {
                 let mut slots = HeaderSlots::new();
                 let method = method.name_for_framing();
-                let parsed = ::http1::parse_response(answered.filled(), &LIMITS, method, &mut slots);
+                let parsed =
+                    ::http1::parse_response(answered.filled(), self.limits.codec(), method, &mut slots);
                 if let Some(response) = parsed.map_err(|_| Broken::Protocol)? {
                     if response.is_interim() {
                         self.interim.count(response.head_len)?;
@@ -68,9 +72,7 @@ impl Http1Exchange {
     }
 
     async fn fill(&mut self, body: &mut impl RequestBody) -> Result<(), Broken> {
-        if let Some(answered) =
-            self.answered.as_mut().filter(|answered| answered.is_full() && answered.is_small())
-        {
+        if let Some(answered) = self.answered.as_mut().filter(|answered| answered.is_full()) {
             *answered = self.pool.enlarge(answered);
         }
         poll_fn(|cx| {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     failure::LocalReply,
     http::{
-        LIMITS, Method, Outcome,
+        Method, Outcome,
         exchange::UpstreamVersion,
         grpc_web::GrpcWeb,
         head::{Added, Http1Head, has_underscore, http2_request_head, is_websocket, write_request_head},
@@ -89,11 +89,11 @@ impl Session<'_> {
     async fn await_head(&mut self, head_end: &mut HeadEnd) -> Result<(), Option<LocalReply<'static>>> {
         let worker = self.connection.worker();
         let received = self.received.get_or_insert_with(|| worker.buffers.small());
-        let stream = &mut *self.stream;
+        let (stream, limits) = (&mut *self.stream, worker.settings.heads.codec());
         let reading = async {
             let mut fresh = received.is_empty();
-            while fresh || !head_end.find(received.filled(), &LIMITS) {
-                if received.is_full() && received.is_small() {
+            while fresh || !head_end.find(received.filled(), limits) {
+                if received.is_full() {
                     *received = worker.buffers.enlarge(received);
                 }
                 if poll_fn(|cx| received.poll_fill(cx, stream)).await? == 0 {
@@ -174,8 +174,8 @@ impl Session<'_> {
         (start, delayed): (Instant, bool),
     ) -> Parsed<'v> {
         let Some(received) = self.received.as_mut() else { return Parsed::Incomplete };
-        let mut slots = HeaderSlots::new();
-        let parsed = match http1::parse_request(received.filled(), &LIMITS, &mut slots) {
+        let (limits, mut slots) = (self.connection.worker().settings.heads.codec(), HeaderSlots::new());
+        let parsed = match http1::parse_request(received.filled(), limits, &mut slots) {
             Ok(None) => return Parsed::Incomplete,
             Err(error) => {
                 wrong_tls::tell_if_client_hello(self.connection, received.filled());

@@ -16,6 +16,7 @@ use crate::{
         grpc_web::GrpcWeb,
         head::{AnswerFields, AnswerHead, end_to_end},
     },
+    worker::HeadLimits,
 };
 
 /// An HTTP/2 request as routing and header code see it.
@@ -27,7 +28,7 @@ pub(super) struct Http2Head<'p> {
 
 impl<'p> Http2Head<'p> {
     /// The head, or the answer to one that cannot be served: HTTP/1.1 could not carry it, or it has too many fields.
-    pub(super) fn new(parts: &'p Parts) -> Result<Self, LocalReply<'static>> {
+    pub(super) fn new(parts: &'p Parts, limits: HeadLimits) -> Result<Self, LocalReply<'static>> {
         let head = Self { parts, cookie: OnceCell::new() };
         let authority = head.authority();
         let fits_http1 = !authority.is_empty()
@@ -35,11 +36,10 @@ impl<'p> Http2Head<'p> {
             && head.path_and_query().bytes().all(|byte| byte.is_ascii_graphic())
             // RFC 9113 §8.3.1.
             && (head.path_and_query() != "*" || parts.method == ::http::Method::OPTIONS);
-        match parts.headers.len() {
-            0..=http1::MAX_HEADERS if fits_http1 && same_lengths(&parts.headers) => Ok(head),
-            0..=http1::MAX_HEADERS => Err(LocalReply::BAD_REQUEST),
-            _ => Err(LocalReply::TOO_MANY_FIELDS),
+        if parts.headers.len() > limits.codec().fields {
+            return Err(LocalReply::TOO_MANY_FIELDS);
         }
+        if fits_http1 && same_lengths(&parts.headers) { Ok(head) } else { Err(LocalReply::BAD_REQUEST) }
     }
 
     /// Cookies, which clients split for compression, in one line again (RFC 9113 §8.2.3).

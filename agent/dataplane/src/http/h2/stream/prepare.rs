@@ -81,7 +81,7 @@ impl Arrived<'_> {
         (line, out): (&mut Recorded, &mut Vec<u8>),
     ) -> Result<(Routed<'v>, Option<::http::Request<()>>), Unprepared> {
         let Self { connection, parts, length, start } = *self;
-        let head = Http2Head::new(parts)?;
+        let head = Http2Head::new(parts, connection.worker().settings.heads)?;
         let http = connection.http(view).ok_or(match connection.is_over_tls() {
             true => LocalReply::MISDIRECTED,
             false => LocalReply::no_route(NoRoute::Route),
