@@ -5,6 +5,7 @@
 mod asked;
 mod resolutions;
 mod schedule;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use tokio::{
 use self::{
     asked::{Question, patiently},
     schedule::{News, Schedule},
+    telling::Telling,
 };
 
 pub(crate) use self::{
@@ -144,7 +146,7 @@ impl Resolver {
     }
 
     /// Asks for the names of `snapshot` from now on, and waits a little for new ones. `tell` is called, from the thread,
-    /// after each change of the results.
+    /// a moment after the results have changed.
     pub(crate) async fn want(&mut self, snapshot: &Snapshot, tell: impl Fn() + Send + 'static) {
         let names = names(snapshot);
         if names.is_empty() && self.task.is_some() && !resolves_on_request(snapshot) {
@@ -217,15 +219,18 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
     tell: impl Fn(),
 ) {
     let mut schedule = Schedule::default();
+    let mut telling = Telling::new(resolved, tell);
     let (mut asking, mut answering) = (JoinSet::new(), JoinSet::new());
     let mut waiting: HashMap<Box<str>, Vec<oneshot::Sender<Answer>>, FixedState> = HashMap::default();
     schedule.want(&wanted.borrow_and_update(), Instant::now());
     loop {
         let now = Instant::now();
+        telling.tell_if_due(&schedule, now);
         for name in schedule.due(now, AT_ONCE.saturating_sub(asking.len())) {
             asking.spawn(outcome(name.clone(), lookup(name)));
         }
-        let wait = schedule.next_due().map_or(IDLE, |due| due.saturating_duration_since(now));
+        let next_due = schedule.next_due().into_iter().chain(telling.due()).min();
+        let wait = next_due.map_or(IDLE, |due| due.saturating_duration_since(now));
         tokio::select! {
             changed = wanted.changed() => match changed {
                 Ok(()) => schedule.want(&wanted.borrow_and_update(), Instant::now()),
@@ -236,8 +241,7 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
                 let news = schedule.answered(&name, answer.ok(), Instant::now());
                 report(&name, failed, news);
                 if news.changed {
-                    resolved.send_replace(Arc::new(Resolutions(schedule.resolutions())));
-                    tell();
+                    telling.changed(Instant::now());
                 }
             }
             Some(Question { name, answer }) = questions.recv(), if answering.len() < AT_ONCE => {

@@ -70,23 +70,33 @@ impl View {
                 }
             }
         }
-        self.retire_unless_in(&next);
+        retire_unless_in(&next.upstreams().collect::<Vec<_>>(), self.upstreams());
         next
     }
 
-    /// The same with other addresses for names.
-    pub(crate) fn with_resolved(&self, resolved: Arc<Resolutions>) -> Self {
+    /// The same with other addresses for names, or `None` when they are those it has. Clusters whose names stand for what
+    /// they stood for stay as they are.
+    pub(crate) fn with_resolved(&self, resolved: Arc<Resolutions>) -> Option<Self> {
+        let before = &self.surroundings.resolved;
+        if Arc::ptr_eq(before, &resolved) {
+            return None;
+        }
         let snapshot = Arc::clone(&self.snapshot);
         let clusters = snapshot.clusters().iter().map(|_| OnceCell::new()).collect();
         let surroundings = Surroundings { resolved, ..self.surroundings.clone() };
         let next = Self { version: self.version, snapshot, surroundings, clusters };
         for (id, old) in self.used() {
-            let named = matches!(self.snapshot.cluster(id).discovery, Discovery::Dns(_));
-            let made = || if named { next.connections(id, Some(old)) } else { Rc::clone(old) };
-            next.clusters[id.0 as usize].get_or_init(made);
+            let has_changed = match &self.snapshot.cluster(id).discovery {
+                Discovery::Dns(dns) => !next.surroundings.resolved.agree_with(before, dns),
+                Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => false,
+            };
+            let made = || if has_changed { next.connections(id, Some(old)) } else { Rc::clone(old) };
+            let made = next.clusters[id.0 as usize].get_or_init(made);
+            if has_changed {
+                retire_unless_in(&made.upstreams(), old.upstreams());
+            }
         }
-        self.retire_unless_in(&next);
-        next
+        Some(next)
     }
 
     fn connections(&self, id: ClusterId, old: Option<&ClusterConnections>) -> Rc<ClusterConnections> {
@@ -102,14 +112,6 @@ impl View {
     /// The ways to terminate TLS, by the handles of the snapshot.
     pub(crate) fn tls(&self) -> &Contexts {
         &self.surroundings.tls
-    }
-
-    /// Endpoints that nobody can pick any more close their idle connections, even while a long connection holds them.
-    fn retire_unless_in(&self, next: &Self) {
-        let kept: HashSet<*const Upstream> = next.upstreams().map(|upstream| Rc::as_ptr(&upstream)).collect();
-        self.upstreams()
-            .filter(|upstream| !kept.contains(&Rc::as_ptr(upstream)))
-            .for_each(|gone| gone.retire());
     }
 
     fn upstreams(&self) -> impl Iterator<Item = Rc<Upstream>> {
@@ -201,8 +203,16 @@ impl View {
     }
 }
 
+/// Endpoints that nobody can pick any more close their idle connections, even while a long connection holds them.
+fn retire_unless_in(next: &[Rc<Upstream>], old: impl IntoIterator<Item = Rc<Upstream>>) {
+    let kept: HashSet<*const Upstream> = next.iter().map(Rc::as_ptr).collect();
+    old.into_iter().filter(|upstream| !kept.contains(&Rc::as_ptr(upstream))).for_each(|gone| gone.retire());
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use snapshot::{Cluster, Discovery, Endpoint, KnownWorkload, Workload};
 
     use super::*;
@@ -236,6 +246,43 @@ mod tests {
         assert_eq!(second.upstreams().next().unwrap().active(), 1);
         let renamed = first.next(3, snapshot("b", &[&kept]), Default::default());
         assert_eq!(renamed.pick(ClusterId(0), somewhere(), drawn(0)).unwrap().active(), 1);
+    }
+
+    #[test]
+    fn only_clusters_whose_names_have_other_addresses_are_made_anew() {
+        let of_name = |host: &str| {
+            let name = snapshot::DnsName {
+                host: host.to_owned(),
+                port: 80,
+                weight: 1,
+                locality: Default::default(),
+                priority: 0,
+                locality_weight: None,
+            };
+            let dns = snapshot::Dns { resolution: snapshot::DnsResolution::Strict, names: vec![name] };
+            Cluster::new(host, Discovery::Dns(dns))
+        };
+        let clusters = vec![of_name("a"), of_name("b"), of_name("10.0.0.9")];
+        let answer = |last: u8| -> Arc<[IpAddr]> { Arc::new([[10, 0, 0, last].into()]) };
+        let (of_a, of_b) = (answer(1), answer(2));
+        let resolved = |a: &Arc<_>, b: &Arc<_>| {
+            let known = [("a".into(), Arc::clone(a)), ("b".into(), Arc::clone(b))];
+            Arc::new(Resolutions::of(known.into_iter().collect()))
+        };
+        let first = resolved(&of_a, &of_b);
+        let snapshot = Arc::new(Draft { clusters, ..Draft::default() }.finish());
+        let surroundings = Surroundings { resolved: Arc::clone(&first), ..Surroundings::default() };
+        let view = View::empty().next(1, snapshot, surroundings);
+        let all = [0, 1, 2].map(ClusterId);
+        let picked =
+            |view: &View, id| view.pick(id, somewhere(), drawn(0)).map(|lease| lease.address.to_string());
+        let before = all.map(|id| picked(&view, id).unwrap());
+        assert_eq!(before, ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.9:80"]);
+        assert!(view.with_resolved(first).is_none(), "nothing has changed");
+        let next = view.with_resolved(resolved(&of_a, &answer(3))).unwrap();
+        assert_eq!(picked(&next, ClusterId(1)).as_deref(), Some("10.0.0.3:80"));
+        let is_same = |id: &ClusterId| std::ptr::eq(view.cluster(*id), next.cluster(*id));
+        assert_eq!(all.each_ref().map(is_same), [true, false, true]);
     }
 
     #[test]

@@ -16,9 +16,20 @@ use super::Names;
 pub(crate) struct Resolutions(pub(super) HashMap<Box<str>, Arc<[IpAddr]>, FixedState>);
 
 impl Resolutions {
+    #[cfg(test)]
+    pub(crate) fn of(known: HashMap<Box<str>, Arc<[IpAddr]>, FixedState>) -> Self {
+        Self(known)
+    }
+
     /// Whether all of `names` were asked for, successfully or not.
     pub(crate) fn cover(&self, names: &Names) -> bool {
         names.keys().all(|name| self.0.contains_key(name))
+    }
+
+    /// Whether a cluster's names stand for what they stand for in `other`.
+    pub(crate) fn agree_with(&self, other: &Self, dns: &Dns) -> bool {
+        let known = |all: &Self, name: &str| all.0.get(name).map(Arc::as_ptr);
+        dns.names.iter().all(|name| known(self, &name.host) == known(other, &name.host))
     }
 
     /// The endpoints that a cluster's names stand for now.

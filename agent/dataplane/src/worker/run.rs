@@ -90,8 +90,10 @@ pub(crate) async fn run(
                 _ = done.send(());
             }
             Command::Resolved => {
-                let next = worker.view().with_resolved(Arc::clone(&resolved.borrow()));
-                *worker.view.borrow_mut() = Rc::new(next);
+                // Of several changes that wait the first brings them all.
+                if let Some(next) = worker.view().with_resolved(Arc::clone(&resolved.borrow())) {
+                    *worker.view.borrow_mut() = Rc::new(next);
+                }
             }
             Command::Open(sockets) => sockets.into_iter().for_each(|socket| accepting.open(&worker, socket)),
             Command::Drain(ending) => {
