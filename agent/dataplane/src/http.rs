@@ -142,7 +142,7 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
     let key = RequestKey {
         cluster: outcome.cluster.unwrap_or_default(),
         direction: connection.direction,
-        status: outcome.status,
+        status: outcome.status.into(),
         flags: &flags,
         grpc: outcome.grpc.then_some(outcome.grpc_status),
         peer: connection.other_side(outcome.endpoint),

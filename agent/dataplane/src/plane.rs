@@ -208,9 +208,7 @@ pub struct TelemetryReader {
 impl TelemetryReader {
     /// What all workers have served so far. It is read beside them: none stops for it.
     pub fn read(&self) -> Telemetry {
-        let mut sum = Telemetry::default();
-        self.ledgers.iter().for_each(|ledger| ledger.add_to(&mut sum));
-        sum
+        Ledger::read(&self.ledgers, Instant::now())
     }
 
     /// Sums of the workers' counts.

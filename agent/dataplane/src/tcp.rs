@@ -14,7 +14,7 @@ use crate::{
     failure::LocalReply,
     origin::{Origin, tell_if_unknown},
     relay::{Limits, RelayError, Transferred, relay},
-    telemetry::{ConnectionKey, ConnectionSums},
+    telemetry::{ConnectionKey, ConnectionSums, Kept},
     tls::Speaks,
     transport::DownstreamStream,
     upstream::{ConnectError, Lease, UpstreamConnection},
@@ -174,7 +174,7 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
 }
 
 /// Counts bytes as they move: who reads the metrics need not wait for the end of a connection.
-fn counting(sums: Option<Arc<ConnectionSums>>) -> impl FnMut(Transferred) {
+fn counting(sums: Option<Arc<Kept<ConnectionSums>>>) -> impl FnMut(Transferred) {
     let mut counted = Transferred::default();
     move |now| {
         if let Some(sums) = &sums

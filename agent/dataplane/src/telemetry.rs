@@ -4,6 +4,7 @@
 //! ([`Ledger`]) and adds up. Keys come from the configuration, from certificates and from small sets, and their number is
 //! bounded all the same.
 
+mod code;
 mod ledger;
 mod peers;
 mod recorder;
@@ -15,9 +16,9 @@ use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use snapshot::Direction;
 
-pub use peers::Peer;
+pub use {code::ResponseCode, peers::Peer};
 pub(crate) use {
-    ledger::Ledger,
+    ledger::{Kept, Ledger},
     peers::{PeerId, Peers},
     recorder::Recorder,
     sums::ConnectionSums,
@@ -43,7 +44,7 @@ pub struct RequestKey<S = Box<str>, P = Peer> {
     /// Which side of the workload served it.
     pub direction: Direction,
     /// Status of the answer; 0 when there was none.
-    pub status: u16,
+    pub status: ResponseCode,
     /// Envoy's response flags; empty when there is nothing to say.
     pub flags: S,
     /// `Some` for gRPC: the status of the call, or `None` when it is not known.
@@ -86,6 +87,11 @@ impl<P: Eq> Equivalent<ConnectionKey<Box<str>, P>> for ConnectionKey<&str, P> {
 }
 
 impl RequestKey<&str, PeerId> {
+    /// The same with nothing in it that endpoints choose as they like.
+    fn bounded(self) -> Self {
+        Self { grpc: self.grpc.map(|status| status.map(code::grpc_code)), ..self }
+    }
+
     fn to_owned(self) -> RequestKey<Box<str>, PeerId> {
         let Self { cluster, direction, status, flags, grpc, peer } = self;
         RequestKey { cluster: cluster.into(), direction, status, flags: flags.into(), grpc, peer }

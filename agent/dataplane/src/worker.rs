@@ -180,6 +180,7 @@ impl Worker {
         self.buffers.sweep();
         self.workspaces.sweep();
         self.scratch.sweep();
+        self.recorder.sweep();
     }
 
     fn tick(&self) {

@@ -7,11 +7,9 @@ use hashbrown::HashMap;
 
 use super::{
     ConnectionKey, Ledger, PeerId, Peers, RequestKey, RequestSizes,
+    ledger::{Kept, MAX_KEYS},
     sums::{ConnectionSums, RequestSums},
 };
-
-/// Keys that one worker keeps of a kind; what comes beyond them is only counted as lost.
-const MAX_KEYS: usize = 20_000;
 
 /// A worker's own counts.
 #[derive(Debug, Default)]
@@ -23,7 +21,7 @@ pub(crate) struct Recorder {
     ledger: Arc<Ledger>,
 }
 
-type Table<K, S> = RefCell<HashMap<K, Arc<S>, RandomState>>;
+type Table<K, S> = RefCell<HashMap<K, Arc<Kept<S>>, RandomState>>;
 
 impl Recorder {
     /// One whose counts are read in `ledger`.
@@ -33,6 +31,7 @@ impl Recorder {
 
     /// Counts a request that has ended.
     pub(crate) fn request(&self, key: RequestKey<&str, PeerId>, duration: Duration, sizes: RequestSizes) {
+        let key = key.bounded();
         let mut requests = self.requests.borrow_mut();
         if let Some(sums) = requests.get(&key) {
             return sums.record(duration, sizes);
@@ -48,7 +47,7 @@ impl Recorder {
     }
 
     /// Where an opaque connection counts; none when there are too many different ones.
-    pub(crate) fn connection(&self, key: ConnectionKey<&str, PeerId>) -> Option<Arc<ConnectionSums>> {
+    pub(crate) fn connection(&self, key: ConnectionKey<&str, PeerId>) -> Option<Arc<Kept<ConnectionSums>>> {
         let mut connections = self.connections.borrow_mut();
         if let Some(sums) = connections.get(&key) {
             return Some(Arc::clone(sums));
@@ -61,12 +60,26 @@ impl Recorder {
         self.begin(&mut connections, begin)
     }
 
+    /// Lets go of what who reads has forgotten.
+    pub(crate) fn sweep(&self) {
+        let Ledger { requests, connections, .. } = &*self.ledger;
+        let peers = &self.peers;
+        if requests.forgets() {
+            let mut table = self.requests.borrow_mut();
+            table.retain(|key, kept| !requests.is_over(kept, || key.with_peer(peers)));
+        }
+        if connections.forgets() {
+            let mut table = self.connections.borrow_mut();
+            table.retain(|key, kept| !connections.is_over(kept, || key.with_peer(peers)));
+        }
+    }
+
     /// Adds what `begin` makes, if there is room.
     fn begin<K: Eq + Hash, S>(
         &self,
-        table: &mut HashMap<K, Arc<S>, RandomState>,
-        begin: impl FnOnce() -> (K, Arc<S>),
-    ) -> Option<Arc<S>> {
+        table: &mut HashMap<K, Arc<Kept<S>>, RandomState>,
+        begin: impl FnOnce() -> (K, Arc<Kept<S>>),
+    ) -> Option<Arc<Kept<S>>> {
         if table.len() >= MAX_KEYS {
             self.ledger.lost.add(1);
             return None;
@@ -79,6 +92,8 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use snapshot::Direction;
 
     use super::*;
@@ -86,9 +101,12 @@ mod tests {
 
     /// What recorders have counted together.
     fn sum<'r>(recorders: impl IntoIterator<Item = &'r Recorder>) -> Telemetry {
-        let mut sum = Telemetry::default();
-        recorders.into_iter().for_each(|recorder| recorder.ledger.add_to(&mut sum));
-        sum
+        sum_at(recorders, Instant::now())
+    }
+
+    fn sum_at<'r>(recorders: impl IntoIterator<Item = &'r Recorder>, now: Instant) -> Telemetry {
+        let ledgers: Vec<_> = recorders.into_iter().map(|recorder| Arc::clone(&recorder.ledger)).collect();
+        Ledger::read(&ledgers, now)
     }
 
     fn key(cluster: &str, status: u16) -> RequestKey<&str, PeerId> {
@@ -100,17 +118,20 @@ mod tests {
     }
 
     fn of_peer<P>(cluster: &str, status: u16, peer: P) -> RequestKey<&str, P> {
+        let status = status.into();
         RequestKey { cluster, direction: Direction::Outbound, status, flags: "", grpc: None, peer }
     }
 
     #[test]
     fn equal_requests_are_counted_together_and_workers_add_up() {
-        let recorder = Recorder::default();
-        for _ in 0..3 {
-            recorder.request(key("a", 200), Duration::from_micros(700), sizes(2000));
+        let recorders = [Recorder::default(), Recorder::default()];
+        for recorder in &recorders {
+            for _ in 0..3 {
+                recorder.request(key("a", 200), Duration::from_micros(700), sizes(2000));
+            }
+            recorder.request(key("a", 503), Duration::from_secs(7200), sizes(0));
         }
-        recorder.request(key("a", 503), Duration::from_secs(7200), sizes(0));
-        let sum = sum([&recorder, &recorder]);
+        let sum = sum(&recorders);
         assert_eq!(sum.requests.len(), 2);
         let nobody = Peer::default;
         let good = &sum.requests[&of_peer("a", 200, nobody())];
@@ -157,6 +178,85 @@ mod tests {
         }
         let sum = sum([&recorder]);
         assert_eq!((sum.requests.len(), sum.lost), (MAX_KEYS, 5));
+    }
+
+    #[test]
+    fn statuses_that_nobody_knows_take_few_places() {
+        let recorder = Recorder::default();
+        for status in 100..1000 {
+            for grpc in 0..=255 {
+                let call = RequestKey { grpc: Some(Some(grpc)), ..key("a", status) };
+                recorder.request(call, Duration::ZERO, sizes(0));
+            }
+        }
+        let sum = sum([&recorder]);
+        assert!(sum.requests.len() < MAX_KEYS / 8 && sum.lost == 0, "{}", sum.requests.len());
+        let all: u64 = sum.requests.values().map(|sums| sums.durations.count()).sum();
+        assert_eq!(all, 900 * 256);
+    }
+
+    /// A recorder whose table is full, of which `a` is the first.
+    fn full() -> Recorder {
+        let recorder = Recorder::default();
+        recorder.request(key("a", 200), Duration::ZERO, sizes(0));
+        for index in 1..MAX_KEYS {
+            recorder.request(key(&index.to_string(), 200), Duration::ZERO, sizes(0));
+        }
+        recorder
+    }
+
+    const LATER: Duration = Duration::from_secs(4000);
+
+    #[test]
+    fn a_full_table_has_room_again_when_others_have_not_changed_for_long() {
+        let recorder = full();
+        let now = Instant::now();
+        assert_eq!(sum_at([&recorder], now).requests.len(), MAX_KEYS);
+        recorder.request(key("a", 200), Duration::ZERO, sizes(0));
+        assert_eq!(sum_at([&recorder], now + LATER).requests.len(), MAX_KEYS, "told once more");
+        recorder.sweep();
+        recorder.request(key("new", 200), Duration::ZERO, sizes(0));
+        let sum = sum_at([&recorder], now + LATER);
+        let count = |cluster| sum.requests[&of_peer(cluster, 200, Peer::default())].durations.count();
+        assert_eq!((sum.requests.len(), sum.lost, count("a"), count("new")), (2, 0, 2, 1));
+    }
+
+    #[test]
+    fn what_another_worker_still_counts_is_not_forgotten() {
+        let (recorder, other) = (full(), Recorder::default());
+        let now = Instant::now();
+        sum_at([&recorder, &other], now);
+        other.request(key("a", 200), Duration::ZERO, sizes(0));
+        sum_at([&recorder, &other], now + LATER);
+        recorder.sweep();
+        let sum = sum_at([&recorder, &other], now + LATER);
+        assert_eq!(sum.requests.len(), 1);
+        assert_eq!(sum.requests[&of_peer("a", 200, Peer::default())].durations.count(), 2);
+    }
+
+    #[test]
+    fn what_was_forgotten_too_early_is_told_again_as_a_whole() {
+        let recorder = full();
+        let of_connection =
+            ConnectionKey { cluster: "a", direction: Direction::Inbound, flags: "", peer: PeerId::default() };
+        let open = recorder.connection(of_connection).unwrap();
+        open.open();
+        for index in 1..MAX_KEYS {
+            recorder.connection(ConnectionKey { cluster: &index.to_string(), ..of_connection }).unwrap();
+        }
+        let now = Instant::now();
+        sum_at([&recorder], now);
+        assert_eq!(sum_at([&recorder], now + LATER).connections.len(), MAX_KEYS);
+        recorder.request(key("a", 200), Duration::ZERO, sizes(0));
+        recorder.sweep();
+        let after = sum_at([&recorder], now + LATER);
+        assert_eq!((after.requests.len(), after.connections.len()), (1, 0));
+        assert_eq!(after.requests.values().next().unwrap().durations.count(), 2);
+        // The connection has been open all the time.
+        open.moved(3, 4);
+        recorder.sweep();
+        let told = *sum_at([&recorder], now + LATER).connections.values().next().unwrap();
+        assert_eq!((told.opened, told.received, told.sent), (1, 3, 4));
     }
 
     #[test]

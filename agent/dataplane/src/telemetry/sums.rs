@@ -107,6 +107,9 @@ pub(super) trait Measured: Default {
     type Measures;
 
     fn read(&self) -> Self::Measures;
+
+    /// Grows whenever anything does.
+    fn activity(&self) -> u64;
 }
 
 impl Measured for RequestSums {
@@ -119,6 +122,10 @@ impl Measured for RequestSums {
             response_bytes: self.response_bytes.read(),
             messages: (self.request_messages.get(), self.response_messages.get()),
         }
+    }
+
+    fn activity(&self) -> u64 {
+        self.durations.counts.iter().map(Sum::get).sum()
     }
 }
 
@@ -133,6 +140,11 @@ impl Measured for ConnectionSums {
             received: received.get(),
             sent: sent.get(),
         }
+    }
+
+    fn activity(&self) -> u64 {
+        let Self { opened, closed, received, sent } = self;
+        [opened, closed, received, sent].into_iter().fold(0, |sum, one| sum.wrapping_add(one.get()))
     }
 }
 

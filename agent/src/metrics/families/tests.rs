@@ -1,3 +1,5 @@
+use dataplane::ResponseCode;
+
 use super::*;
 
 #[test]
@@ -49,7 +51,7 @@ fn messages_are_told_of_calls_only_and_not_by_how_these_end() {
         let key = RequestKey {
             cluster: "outbound|80||a.prod.svc.cluster.local".into(),
             direction: Direction::Outbound,
-            status: 200,
+            status: 200.into(),
             flags: "".into(),
             grpc,
             peer: Peer::default(),
@@ -72,7 +74,7 @@ fn requests_to_the_ports_of_a_service_are_one_line() {
         let key = RequestKey {
             cluster,
             direction: Direction::Outbound,
-            status: 200,
+            status: 200.into(),
             flags: "".into(),
             grpc: None,
             peer: Peer::default(),
@@ -98,7 +100,7 @@ fn telemetry_leaves_metrics_and_labels_out() {
         let key = RequestKey {
             cluster: "outbound|80||a.prod.svc.cluster.local".into(),
             direction,
-            status,
+            status: ResponseCode::from(status),
             flags: "".into(),
             grpc: None,
             peer: Peer::default(),
@@ -130,7 +132,7 @@ fn told(direction: Direction, cluster: &str, grpc: Option<Option<u8>>, flags: &s
     let (cluster, flags, peer): (Box<str>, Box<str>, _) = (cluster.into(), flags.into(), Peer::default());
     let key = ConnectionKey { cluster: cluster.clone(), direction, flags: flags.clone(), peer: peer.clone() };
     telemetry.connections.insert(key, ConnectionMeasures { opened: 1, ..ConnectionMeasures::default() });
-    let key = RequestKey { cluster, direction, status: 200, flags, grpc, peer };
+    let key = RequestKey { cluster, direction, status: 200.into(), flags, grpc, peer };
     telemetry.requests.insert(key, RequestMeasures::default());
     let own = Workload { name: "own".to_owned(), ..Workload::default() };
     let text = istio(&telemetry, &own, None);
