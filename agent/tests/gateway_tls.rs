@@ -1,6 +1,5 @@
 //! The program as a gateway with certificates on disk, asked by curl and openssl.
 
-mod authority;
 mod bad_input;
 mod documents;
 mod gateway;

@@ -1,6 +1,7 @@
 //! What the tests share: the program as a process, clients and endpoints that speak raw bytes, and resources in YAML.
 
 mod agent;
+pub(crate) mod authority;
 mod client;
 mod endpoint;
 mod message;

@@ -9,11 +9,11 @@ use std::{fmt::Write as _, sync::Arc};
 
 use rustls::{AlertDescription, ClientConfig};
 
-use crate::gateway_tls::{
+use crate::gateway_tls::gateway::upstream;
+use crate::support::{
     authority::{ask, connect},
-    gateway::upstream,
+    service,
 };
-use crate::support::service;
 
 /// What becomes of a client that asks for a name: it is answered, or gets an alert.
 fn outcome(port: u16, name: &str, client: &Arc<ClientConfig>) -> Result<(), String> {

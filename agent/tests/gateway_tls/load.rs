@@ -17,11 +17,11 @@ use std::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::ClientConnection;
 
-use crate::gateway_tls::{
+use crate::gateway_tls::gateway::Gateway;
+use crate::support::{
     authority::{Authority, ask, connect},
-    gateway::Gateway,
+    has, text,
 };
-use crate::support::{has, text};
 
 /// How a certificate comes to be another one.
 #[derive(Clone, Copy)]

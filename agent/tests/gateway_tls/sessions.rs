@@ -13,11 +13,12 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::gateway_tls::{
+use crate::gateway_tls::bad_input::{gateway, routes};
+use crate::support::{
+    Agent, Setup,
     authority::{Authority, Issued, ask, connect},
-    bad_input::{gateway, routes},
+    free_port, has, text,
 };
-use crate::support::{Agent, Setup, free_port, has, text};
 
 /// Many more than workers: the kernel spreads connections over them.
 const CONNECTIONS: usize = 24;

@@ -10,7 +10,7 @@ use rustls::{
 
 use super::{gateway, outcome, routes, told};
 
-use crate::gateway_tls::authority::{Authority, ask, connect};
+use crate::support::authority::{Authority, ask, connect};
 use crate::support::{Setup, free_port};
 
 /// What is asked of clients, what they do, and what the log says of it.

@@ -4,7 +4,7 @@ use rustls::AlertDescription as Alert;
 
 use super::{gateway, outcome, routes, secret, told};
 
-use crate::gateway_tls::authority::Authority;
+use crate::support::authority::Authority;
 use crate::support::{Setup, agent, free_port, text};
 
 #[test]

@@ -10,7 +10,7 @@ use rustls::{
 
 use super::{gateway, outcome, routes, secret, told};
 
-use crate::gateway_tls::authority::Authority;
+use crate::support::authority::Authority;
 use crate::support::{Setup, free_port, has, openssl};
 
 /// Certificates and keys for `x.test`, good and bad, as files.

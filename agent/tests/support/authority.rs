@@ -15,6 +15,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
     client::Resumption,
     pki_types::{CertificateDer, PrivateKeyDer},
+    server::{ServerConfig, WebPkiClientVerifier},
 };
 
 /// An authority whose certificates the clients here trust.
@@ -28,6 +29,10 @@ pub(crate) struct Issued {
 }
 
 impl Issued {
+    fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(KeyPair::from_pem(&self.key).unwrap().serialize_der().into())
+    }
+
     /// Certificate and key.
     pub(crate) fn pem(&self) -> (&str, &str) {
         (&self.certificate, &self.key)
@@ -98,20 +103,33 @@ impl Authority {
         versions: &[&'static SupportedProtocolVersion],
         shown: Option<&Issued>,
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.0.der().to_vec())).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        let builder = builder.unwrap().with_root_certificates(roots);
+        let builder = builder.unwrap().with_root_certificates(self.roots());
         let mut config = match shown {
             None => builder.with_no_client_auth(),
-            Some(Issued { key, der, .. }) => {
-                let key = KeyPair::from_pem(key).unwrap().serialize_der();
-                builder.with_client_auth_cert(vec![der.clone()], PrivateKeyDer::Pkcs8(key.into())).unwrap()
+            Some(issued) => {
+                builder.with_client_auth_cert(vec![issued.der.clone()], issued.private_key()).unwrap()
             }
         };
         config.resumption = Resumption::disabled();
         Arc::new(config)
+    }
+
+    /// A server that shows a certificate and asks for one of this authority, which clients need not have.
+    pub(crate) fn server(&self, shown: &Issued) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(self.roots().into(), Arc::clone(&provider));
+        let clients = clients.allow_unauthenticated().build().unwrap();
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.unwrap().with_client_cert_verifier(clients);
+        Arc::new(builder.with_single_cert(vec![shown.der.clone()], shown.private_key()).unwrap())
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.0.der().to_vec())).unwrap();
+        roots
     }
 }
 
