@@ -297,6 +297,25 @@ impl Connection {
         self.http(&self.worker().view()).is_some()
     }
 
+    /// What a request that comes now is served from: the view in force, or for a moment one of before, where a change has
+    /// left the connection without a place. The client may have sent it without knowing.
+    pub(crate) fn view(&self) -> Rc<View> {
+        let view = self.worker().view();
+        if self.http(&view).is_some() { view } else { self.former_view(&view).unwrap_or(view) }
+    }
+
+    /// Whether it is served for a moment only, and no more than what is on its way.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.former_view(&self.worker().view()).is_some()
+    }
+
+    fn former_view(&self, present: &View) -> Option<Rc<View>> {
+        // Where there is a place that asks more of clients than this one has met, it is no longer served at once.
+        let has_place =
+            matches!(self.filter_chain(present).map(|chain| &chain.filter), Some(NetworkFilter::Http(_)));
+        if has_place { None } else { self.worker().former_view(|view| self.http(view).is_some()) }
+    }
+
     /// The route of a request whose host is known by another server name only.
     pub(crate) fn elsewhere<'v>(&self, view: &'v View, request: &impl RequestHead) -> Option<Elsewhere<'v>> {
         if !self.is_over_tls() {

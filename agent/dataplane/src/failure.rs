@@ -116,6 +116,11 @@ impl LocalReply<'static> {
     pub(crate) const MISDIRECTED: Self =
         Self::new(421, "NR", "misdirected_request", "Misdirected Request: connect anew for this host");
 
+    /// To a connection that is not served any more: another one may be, over TLS after another handshake.
+    pub(crate) fn unserved(over_tls: bool) -> Self {
+        if over_tls { Self::MISDIRECTED } else { Self::no_route(NoRoute::Route) }
+    }
+
     /// Envoy's answer to a request that no route takes.
     pub(crate) fn no_route(_: NoRoute) -> Self {
         Self::new(404, "NR", "route_not_found", "")

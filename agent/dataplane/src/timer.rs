@@ -15,6 +15,11 @@ use std::{
 /// Time between two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
+/// Ticks that are no shorter than `time` together.
+pub(crate) fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(NEVER)
+}
+
 /// The deadlines of one worker.
 #[derive(Default)]
 pub(crate) struct Timers {
@@ -165,8 +170,7 @@ impl Deadline {
     /// Moves the deadline to `limit` from now.
     pub(crate) fn set(&self, limit: Duration) {
         // One more than fit: the current tick is partly over, and a deadline may be late but not early.
-        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
-        self.due.set(self.now.get().saturating_add(u64::try_from(ticks).unwrap_or(NEVER)));
+        self.due.set(self.now.get().saturating_add(ticks(limit)).saturating_add(1));
     }
 
     /// Ends the wait under way.

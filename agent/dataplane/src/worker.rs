@@ -25,7 +25,7 @@ use crate::{
     pipe::Pipes,
     spares::Spares,
     telemetry::{Ledger, Recorder},
-    timer::Timers,
+    timer::{TICK, Timers, ticks},
     view::View,
 };
 
@@ -51,6 +51,9 @@ pub(crate) struct Worker {
     /// What other proxies of the mesh are told of the workload.
     pub(crate) metadata: Option<Rc<PeerMetadata>>,
     view: RefCell<Rc<View>>,
+    /// Views of before, and the ticks that they were left at: connections that have no place any more are served from
+    /// them what is on its way.
+    former: RefCell<Vec<(u64, Rc<View>)>>,
     scratch: Spares<Vec<u8>>,
     counts: Cell<Counts>,
     draining: Cell<Draining>,
@@ -72,9 +75,8 @@ enum Draining {
     Ending,
 }
 
-/// How long connections that were idle when a drain began have for a request that is on its way, and new ones for their
-/// first when the proxy waits for the last connection.
-const DRAINING_PATIENCE: Duration = Duration::from_secs(1);
+/// Views of before that are kept; changes come further apart than this many within the time they are kept for.
+const FORMER_VIEWS: usize = 16;
 
 // Writing vectors kept for later requests, and how large one may have grown to be kept.
 const SPARE_SCRATCH: usize = 256;
@@ -97,6 +99,7 @@ impl Worker {
             recorder: Recorder::new(ledger),
             names: AskedNames::new(questions),
             view: RefCell::new(Rc::new(View::empty())),
+            former: RefCell::default(),
             scratch: Spares::new(SPARE_SCRATCH),
             counts: Cell::default(),
             draining: Cell::default(),
@@ -109,6 +112,27 @@ impl Worker {
     /// What to serve from. Hold it for one request, not longer.
     pub(crate) fn view(&self) -> Rc<View> {
         Rc::clone(&self.view.borrow())
+    }
+
+    /// Serves from another view. `drains` says that connections may have lost their place by it.
+    fn turn_to(&self, view: View, drains: bool) {
+        let before = self.view.replace(Rc::new(view));
+        if !drains {
+            return;
+        }
+        let mut former = self.former.borrow_mut();
+        if former.len() == FORMER_VIEWS {
+            former.remove(0);
+        }
+        former.push((self.timers.now(), before));
+        drop(former);
+        self.timers.nudge_idle();
+    }
+
+    /// The latest view of before that a connection can be served from.
+    pub(crate) fn former_view(&self, serves: impl Fn(&View) -> bool) -> Option<Rc<View>> {
+        let former = self.former.borrow();
+        former.iter().rev().find(|(_, view)| serves(view)).map(|(_, view)| Rc::clone(view))
     }
 
     /// The access log, where it tells anything of calls of this side.
@@ -126,14 +150,14 @@ impl Worker {
     /// answer before has said that there may be another.
     pub(crate) fn keep_alive(&self, limits: &ClientLimits) -> Duration {
         let limit = limits.idle_timeout.unwrap_or(self.settings.keep_alive);
-        if self.is_draining() { DRAINING_PATIENCE } else { limit }
+        if self.is_draining() { self.settings.draining_patience } else { limit }
     }
 
     /// How long a connection that has not asked anything yet may stay that way.
     pub(crate) fn patience(&self, limits: &ClientLimits) -> Duration {
         match self.draining.get() {
             Draining::No | Draining::Serving => limits.idle_timeout.unwrap_or(self.settings.keep_alive),
-            Draining::Ending => DRAINING_PATIENCE,
+            Draining::Ending => self.settings.draining_patience,
         }
     }
 
@@ -186,6 +210,9 @@ impl Worker {
     fn tick(&self) {
         self.clock.set(Clock::now());
         self.timers.tick();
+        // A little longer than connections wait for what is on its way.
+        let kept = ticks(self.settings.draining_patience + 2 * TICK);
+        self.former.borrow_mut().retain(|(left, _)| self.timers.now() <= left.saturating_add(kept));
         self.complaints.tick();
         if let Some(log) = &self.log {
             log.flush();

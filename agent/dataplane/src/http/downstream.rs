@@ -38,8 +38,9 @@ impl Downstream {
         let worker = connection.worker();
         let agreed = connection.session().is_some_and(|session| session.is_http2);
         if received.is_none() {
+            let mut ending = false;
             let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
-                Poll::Pending if !connection.is_served() => Poll::Ready(Ok(0)),
+                Poll::Pending if is_over(connection, &mut ending) => Poll::Ready(Ok(0)),
                 polled => polled,
             });
             // Who has agreed on HTTP/2 has to begin with the preface (RFC 9113 §3.4), whether there are requests or not.
@@ -78,9 +79,10 @@ impl Downstream {
         }
         *received = None;
         let worker = connection.worker();
+        let mut ending = false;
         let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
             // What has arrived by now is still looked at.
-            Poll::Pending if !connection.is_served() => Poll::Ready(Ok(0)),
+            Poll::Pending if is_over(connection, &mut ending) => Poll::Ready(Ok(0)),
             polled => polled,
         });
         let limit = worker.keep_alive(&connection.settings.limits);
@@ -88,4 +90,19 @@ impl Downstream {
         // The end of the stream is the usual end of a connection.
         (received.ok()?.ok()? > 0).then_some(())
     }
+}
+
+/// Whether an idle connection has no place any more. Where requests may be on their way it has a moment for them, which
+/// begins when this is first asked; `ending` remembers that.
+fn is_over(connection: &Connection, ending: &mut bool) -> bool {
+    if connection.is_served() {
+        return false;
+    }
+    if !connection.is_ending() {
+        return true;
+    }
+    if !std::mem::replace(ending, true) {
+        connection.deadline.set(connection.worker().settings.draining_patience);
+    }
+    false
 }

@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use super::{Counts, DRAINING_PATIENCE, Draining, Settings, Worker};
+use super::{Counts, Draining, Settings, Worker};
 use crate::{
     accept,
     dns::{Questions, Resolutions},
@@ -83,10 +83,7 @@ pub(crate) async fn run(
                 let surroundings =
                     Surroundings { tls, shared, resolved, peers, heads: worker.settings.heads };
                 let next = worker.view().next(version, snapshot, surroundings);
-                *worker.view.borrow_mut() = Rc::new(next);
-                if drains {
-                    worker.timers.nudge_idle();
-                }
+                worker.turn_to(next, drains);
                 _ = done.send(());
             }
             Command::Resolved => {
@@ -112,7 +109,7 @@ pub(crate) async fn run(
 /// that are made from now on end when nobody is waited for any more.
 async fn end_idle(worker: Rc<Worker>, ending: Option<Instant>) {
     let began = worker.timers.now();
-    tokio::time::sleep(DRAINING_PATIENCE).await;
+    tokio::time::sleep(worker.settings.draining_patience).await;
     worker.timers.wake_idle(began);
     if let Some(ending) = ending {
         tokio::time::sleep_until(ending.into()).await;

@@ -79,6 +79,9 @@ pub struct Settings {
     pub original_destination: OriginalDestination,
     /// How long a connection may have nothing to do: before the first request, and between two.
     pub keep_alive: Duration,
+    /// How long connections that are to end have for a request that is on its way: the answer before has said that there
+    /// may be another.
+    pub draining_patience: Duration,
     /// How long nothing may move of what is under way: a body, an answer that a client does not read, a websocket.
     pub idle_timeout: Duration,
     /// How long the head of a request may take to arrive once it has begun.
@@ -108,6 +111,7 @@ impl Default for Settings {
             gateway_trusted_proxies: 0,
             original_destination: crate::original_destination,
             keep_alive: Duration::from_secs(3600),
+            draining_patience: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(3600),
             head_timeout: Duration::from_secs(60),
             heads: HeadLimits::default(),

@@ -1,7 +1,7 @@
 //! What a change of the configuration does to connections that are open: nothing, unless what serves them is gone.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Barrier},
     thread,
@@ -9,10 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use dataplane::Settings;
-use snapshot::{Binding, Draft, PathMatch, RouteAction};
+use dataplane::{AccessLog, Settings};
+use snapshot::{Binding, Draft, NetworkFilter, PathMatch, RouteAction};
 
 use crate::{
+    dns::eventually,
+    floods::{END_HEADERS, END_STREAM, GET, HEADERS, frame, greeted, head, head_of_answer},
     http2::{request, with_client},
     support::{
         Client, Proxy, Upstream, cluster, endpoints, free_address, gateway_draft, route, route_config,
@@ -140,6 +142,87 @@ fn connections_of_a_removed_listener_end_with_what_is_under_way_and_others_stay(
     assert!(busy.rest().is_empty());
     ask(&mut staying);
 }
+
+/// A gateway whose connections have all the time there is for what is on its way, and one where it is listens next.
+fn patient_gateway(upstream: SocketAddr) -> (Proxy, SocketAddr) {
+    let settings = Settings { draining_patience: Duration::from_secs(60), ..Settings::default() };
+    (Proxy::start(settings, |address| gateway_draft(address, &[upstream])), free_address())
+}
+
+/// The answer before has told the client nothing; what it has sent since was sent in good faith.
+#[test]
+fn what_is_on_its_way_when_a_listener_is_removed_is_answered() {
+    let upstream = Upstream::echoing_heads();
+    let (mut proxy, next) = patient_gateway(upstream.address);
+    let (mut asked, mut begun, mut fresh) = (proxy.connect(), proxy.connect(), proxy.connect());
+    for client in [&mut asked, &mut begun] {
+        assert_eq!(client.get("/").status(), "200");
+    }
+    begun.send("POST / HTTP/1.1\r\nhost: te");
+    // Accepted, or it would be nobody's.
+    await_accepted(&proxy, 3);
+    proxy.publish(gateway_draft(next, &[]));
+    asked.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n");
+    begun.send("st\r\ncontent-length: 0\r\n\r\n");
+    fresh.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    for client in [&mut asked, &mut begun, &mut fresh] {
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.field("connection")), ("200", Some("close")));
+        assert!(client.rest().is_empty());
+    }
+}
+
+/// A chain that serves no HTTP any more, as when a port is for opaque bytes, or PERMISSIVE becomes STRICT.
+#[test]
+fn what_is_on_its_way_when_its_chain_is_gone_is_answered_and_what_comes_later_is_told_so() {
+    let upstream = Upstream::echoing_heads();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let access_log = Some(AccessLog::open(log.path()).unwrap());
+    let settings = Settings { access_log, ..Settings::default() };
+    let mut proxy = Proxy::start(settings, |address| gateway_draft(address, &[upstream.address]));
+    let mut begun: Vec<_> = (0..100).map(|_| proxy.connect()).collect();
+    for client in &mut begun {
+        client.send("GET / HTTP/1.1\r\nhost: te");
+    }
+    await_accepted(&proxy, 100);
+    let mut changed = gateway_draft(proxy.address, &[upstream.address]);
+    changed.listeners[0].filter_chains[0].filter = NetworkFilter::Blackhole;
+    proxy.publish(changed);
+    let mut told = begun.iter_mut().map(|client| {
+        let answer = client.send("st\r\n\r\n").answer();
+        assert_eq!(answer.field("connection"), Some("close"));
+        thread::sleep(Duration::from_millis(100));
+        answer.status().to_owned()
+    });
+    assert_eq!(told.find(|status| status != "200").as_deref(), Some("404"));
+    eventually("it is logged", || {
+        std::fs::read_to_string(log.path()).unwrap().contains("404 NR route_not_found")
+    });
+}
+
+/// Waits until so many connections were accepted, and each was looked at.
+fn await_accepted(proxy: &Proxy, count: u64) {
+    let accepted = || proxy.runtime.block_on(proxy.plane.counts()).connections >= count;
+    eventually("connections are accepted", accepted);
+    assert!(accepted());
+}
+
+#[test]
+fn streams_that_cross_the_goodbye_of_a_removed_listener_are_answered() {
+    let upstream = Upstream::echoing_heads();
+    let (mut proxy, next) = patient_gateway(upstream.address);
+    let mut stream = greeted(&proxy);
+    let ask = |number| frame(HEADERS, END_STREAM | END_HEADERS, number, &head(GET));
+    stream.write_all(&ask(1)).unwrap();
+    assert!(head_of_answer(&mut stream).contains(&STATUS_200));
+    proxy.publish(gateway_draft(next, &[]));
+    // The client has not read yet that it is to go.
+    stream.write_all(&ask(3)).unwrap();
+    assert!(head_of_answer(&mut stream).contains(&STATUS_200));
+}
+
+/// Of the static table.
+const STATUS_200: u8 = 0x88;
 
 #[test]
 fn http_2_clients_of_a_removed_listener_are_told_to_go() {

@@ -79,7 +79,7 @@ fn served(proxy: &Proxy) {
 }
 
 /// Reads frames up to the head of an answer; its block.
-fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn head_of_answer(stream: &mut TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     loop {
         let mut head = [0; 9];

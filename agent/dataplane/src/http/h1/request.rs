@@ -53,8 +53,6 @@ enum Parsed<'v> {
     Malformed(LocalReply<'static>),
     /// Something has to happen first.
     Before(Before),
-    /// The chain that served this connection is gone.
-    Unserved,
 }
 
 impl Session<'_> {
@@ -69,12 +67,12 @@ impl Session<'_> {
                 Err(Some(reply)) => return self.refuse(&reply).await,
                 Err(None) => return Next::Close,
             }
-            let view = self.connection.worker().view();
+            let view = self.connection.view();
             let mut out = self.connection.worker().scratch();
             let next = match self.parse_ready(&view, &mut out).await {
                 Parsed::Incomplete => None,
                 // What has to happen first has.
-                Parsed::Unserved | Parsed::Before(_) => Some(Next::Close),
+                Parsed::Before(_) => Some(Next::Close),
                 Parsed::Malformed(reply) => Some(self.refuse(&reply).await),
                 Parsed::Request(request) => Some(self.serve_parsed(&view, request, &mut out).await),
             };
@@ -192,9 +190,7 @@ impl Session<'_> {
             return Parsed::Malformed(LocalReply::malformed(http1::RequestError::MissingHost));
         }
         let Some(http) = self.connection.http(view) else {
-            // Another connection may be served, after another handshake.
-            let elsewhere = Parsed::Malformed(LocalReply::MISDIRECTED);
-            return if self.connection.is_over_tls() { elsewhere } else { Parsed::Unserved };
+            return Parsed::Malformed(LocalReply::unserved(self.connection.is_over_tls()));
         };
         let head = Http1Head::new(&parsed);
         let Ok(head) = Normalized::new(&head, http.path_normalization) else {
@@ -252,7 +248,8 @@ impl Session<'_> {
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
         let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed, delayed } =
             request;
-        let lasting = Lasting { keep_alive: keep_alive && !self.connection.worker().is_draining(), version };
+        let goes_on = keep_alive && !self.connection.worker().is_draining() && self.connection.is_served();
+        let lasting = Lasting { keep_alive: goes_on, version };
         let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
         let asked = Answering { lasting, method, grpc, grpc_web, changes: answer.as_deref() };
         // What is answered without reading the body leaves what follows on the connection in doubt.

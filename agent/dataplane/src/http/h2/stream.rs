@@ -68,7 +68,7 @@ pub(super) async fn serve(
         log(connection, start, &Recorded::default(), &outcome);
         return Ended::Answered;
     }
-    let view = worker.view();
+    let view = connection.view();
     let mut line = Recorded::default();
     let mut out = worker.scratch();
     let length = body_length(&parts.headers, body.is_end_stream());

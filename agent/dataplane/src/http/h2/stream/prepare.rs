@@ -11,7 +11,7 @@ use ::http::request::Parts;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http1::BodyLength;
-use snapshot::{NoRoute, Normalized};
+use snapshot::Normalized;
 
 use crate::{
     access_log::Recorded,
@@ -82,10 +82,7 @@ impl Arrived<'_> {
     ) -> Result<(Routed<'v>, Option<::http::Request<()>>), Unprepared> {
         let Self { connection, parts, length, start } = *self;
         let head = Http2Head::new(parts, connection.worker().settings.heads)?;
-        let http = connection.http(view).ok_or(match connection.is_over_tls() {
-            true => LocalReply::MISDIRECTED,
-            false => LocalReply::no_route(NoRoute::Route),
-        })?;
+        let http = connection.http(view).ok_or_else(|| LocalReply::unserved(connection.is_over_tls()))?;
         let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
         let mut added = Added::new(connection, &http, &head);
         let grpc_web = http.grpc_web.then(|| GrpcWeb::of(&head)).flatten();
