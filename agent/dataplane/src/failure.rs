@@ -87,6 +87,11 @@ impl LocalReply<'static> {
     pub(crate) const BAD_REQUEST: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
     /// A path without a normal form.
     pub(crate) const BAD_PATH: Self = Self::new(400, "", "path_normalization_failed", "");
+    /// `OPTIONS *`: routes are for paths, and which server it would ask is not to be known.
+    pub(crate) const NO_PATH: Self = Self::new(404, "", "absolute_path_rejected", "");
+    /// An absolute form for `https` from a client in clear text: whoever judged it by its scheme would be deceived.
+    pub(crate) const HTTPS_IN_CLEAR_TEXT: Self =
+        Self::new(403, "DPE", "http1.https_url_on_plaintext_connection", "Forbidden");
     /// A field whose name some servers take for another one's, where such are refused.
     pub(crate) const UNDERSCORE: Self = Self::new(400, "DPE", "http1.unexpected_underscore", "Bad Request");
     /// The same over HTTP/2, whose stream is reset.
@@ -175,6 +180,7 @@ impl LocalReply<'static> {
             // Envoy's codec reads these; its connection manager refuses them.
             Wrong::MissingHost => Self::new(400, "", "missing_host_header", ""),
             Wrong::Target(TargetError::Fragment) => Self::BAD_PATH,
+            Wrong::Target(TargetError::InvalidScheme) => refused("http1.invalid_scheme"),
             Wrong::Head(HeadError::TooLarge) => refused("http1.headers_too_large"),
             Wrong::Head(HeadError::TooManyHeaders) => refused("http1.too_many_headers"),
             Wrong::Head(HeadError::InvalidValue) => refused("http1.invalid_characters"),

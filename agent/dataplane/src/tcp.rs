@@ -158,10 +158,10 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     let upstream = &mut dialled.connection.stream;
     let (transferred, result) = relay(stream, upstream, first.take(), counting(sums), surroundings).await;
     let flags = match &result {
-        Ok(()) => "",
+        // As in Envoy, time without a byte shows by the duration only.
+        Ok(()) | Err(RelayError::Idle) => "",
         Err(RelayError::Downstream(_)) => "DC",
-        Err(RelayError::Upstream(_)) => "UC",
-        Err(RelayError::Idle) => "SI",
+        Err(RelayError::Upstream(_)) => "UR",
         Err(RelayError::Expired) => "DT",
     };
     if let Err(error) = &result {

@@ -50,6 +50,8 @@ fn what_is_tried_again_and_how_often_is_as_written() {
         (&["409", "200"], ", retries: {attempts: 2, retryOn: retriable-4xx}", GET, (2, 200)),
         (&["404", "200"], ", retries: {attempts: 2, retryOn: retriable-4xx}", GET, (1, 404)),
         (&["404", "200"], ", retries: {attempts: 2, retryOn: '404,429'}", GET, (2, 200)),
+        (&["302", "200"], ", retries: {attempts: 2, retryOn: '302'}", GET, (2, 200)),
+        (&["302", "200"], ", retries: {attempts: 2, retryOn: 5xx}", GET, (1, 302)),
         (&["close", "200"], ", retries: {attempts: 2, retryOn: reset}", POST, (2, 200)),
         // A reset is not a 503 that was received.
         (&["close", "200"], ", retries: {attempts: 2, retryOn: '503'}", POST, (1, 503)),

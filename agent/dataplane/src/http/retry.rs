@@ -9,14 +9,15 @@ use super::{exchange::Broken, head::AnswerHead};
 /// Whether the policy covers this answer. One of an overloaded proxy is never asked for again.
 pub(super) fn covers_answer(policy: &RetryPolicy, grpc: bool, answer: &AnswerHead<'_>) -> bool {
     let status = answer.status();
+    let is_named = policy.on.statuses.binary_search(&status).is_ok();
     // What most answers are told apart by; gRPC has its status in the head when there is no body.
-    if status < 400 && !grpc || answer.field("x-envoy-overloaded").is_some() {
+    if status < 400 && !grpc && !is_named || answer.field("x-envoy-overloaded").is_some() {
         return false;
     }
     if answer.field("x-envoy-ratelimited").is_some() {
         return has(policy, On::EnvoyRateLimited);
     }
-    policy.on.statuses.binary_search(&status).is_ok()
+    is_named
         || (status >= 500 && has(policy, On::ServerError))
         || (matches!(status, 502..=504) && has(policy, On::GatewayError))
         || (status == 409 && has(policy, On::Retriable4xx))

@@ -169,6 +169,9 @@ pub(super) fn route<'v, H: RequestHead>(
         // No route takes CONNECT unless it says so, and none can yet.
         return Ok(Routed::reply(LocalReply::no_route(NoRoute::Route)));
     }
+    if !request.path().starts_with('/') {
+        return Ok(Routed::reply(LocalReply::NO_PATH));
+    }
     let config = view.snapshot.route_config(config);
     let seen = Seen::new(request, asked.added);
     let found = match match_route(&seen, asked.added.scheme() == "https", config) {

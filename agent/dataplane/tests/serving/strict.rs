@@ -38,6 +38,11 @@ fn messages_that_could_be_framed_differently_reach_no_endpoint() {
         ),
         ("differing lengths", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 5\r\n\r\n"),
         ("a list of lengths", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0, 5\r\n\r\n"),
+        (
+            "equal lengths",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello",
+        ),
+        ("a list of equal lengths", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5, 5\r\n\r\nhello"),
         ("a signed length", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +5\r\n\r\n"),
         (
             "chunked not last",

@@ -65,5 +65,5 @@ fn what_a_connection_moved_stays_where_it_was_counted_when_it_breaks() {
     let mut client = proxy.connect();
     client.send("ping and what nobody reads");
     client.rest_or_reset();
-    eventually(&proxy, &[("", [1, 0, 26, 10]), ("UC", [0, 1, 0, 0])]);
+    eventually(&proxy, &[("", [1, 0, 26, 10]), ("UR", [0, 1, 0, 0])]);
 }

@@ -87,7 +87,7 @@ fn fields_are_held_to_the_same_rules_as_in_requests() {
         (" folded: b", H::InvalidName.into()),
         ("a: \0", H::InvalidValue.into()),
         ("a: b\nc: d", H::InvalidLineEnd.into()),
-        ("content-length: 5\r\ncontent-length: 6", F::DifferingContentLengths.into()),
+        ("content-length: 5\r\ncontent-length: 6", F::SeveralContentLengths.into()),
         ("content-length: 5\r\ntransfer-encoding: chunked", F::LengthAndTransferEncoding.into()),
         ("transfer-encoding: gzip", R::Framing(F::UnknownTransferCoding)),
         ("transfer-encoding: gzip, chunked", F::UnknownTransferCoding.into()),

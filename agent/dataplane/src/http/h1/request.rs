@@ -181,6 +181,9 @@ impl Session<'_> {
             }
             Ok(Some(parsed)) => parsed,
         };
+        if parsed.target.asks_for_https() && !self.connection.is_over_tls() {
+            return Parsed::Malformed(LocalReply::HTTPS_IN_CLEAR_TEXT);
+        }
         let names = parsed.headers.iter().map(|field| field.name);
         if self.connection.settings.limits.refuses_underscores && has_underscore(names) {
             return Parsed::Malformed(LocalReply::UNDERSCORE);

@@ -49,7 +49,7 @@ pub(in crate::http) fn http2_request_head(
     let mut target = uri::Parts::default();
     target.scheme = Some(if added.scheme() == "https" { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
     target.authority = Some(new_authority(request, changes).parse().ok()?);
-    target.path_and_query = Some(new_path(request, changes).parse().ok()?);
+    target.path_and_query = Some(path_and_query(new_path(request, changes))?);
     let mut head = ::http::Request::new(());
     *head.method_mut() = request.method().parse().ok()?;
     *head.uri_mut() = ::http::Uri::from_parts(target).ok()?;
@@ -61,6 +61,23 @@ pub(in crate::http) fn http2_request_head(
         }
     });
     Some(head)
+}
+
+/// As a URI has it: HTTP/1 clients send more, and normal forms leave queries alone.
+fn path_and_query(text: &str) -> Option<uri::PathAndQuery> {
+    let escaped = || {
+        text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
+            match character {
+                '"' => out.push_str("%22"),
+                '<' => out.push_str("%3C"),
+                '>' => out.push_str("%3E"),
+                '`' => out.push_str("%60"),
+                other => out.push(other),
+            }
+            out
+        })
+    };
+    text.parse().ok().or_else(|| escaped().parse().ok())
 }
 
 fn new_path<'a>(request: &'a impl RequestHead, changes: Option<&'a RequestChanges<'_>>) -> &'a str {
