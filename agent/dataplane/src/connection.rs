@@ -316,6 +316,14 @@ impl Connection {
         if has_place { None } else { self.worker().former_view(|view| self.http(view).is_some()) }
     }
 
+    /// Whether a request asks for a host whose server name asks clients for what this one was not asked for.
+    pub(crate) fn is_misdirected(&self, view: &View, authority: &str) -> bool {
+        let served = || Some((self.serving_listener(view)?, self.filter_chain(view)?.tls));
+        self.is_over_tls()
+            && view.snapshot.tells_clients_apart()
+            && served().is_some_and(|served| view.snapshot.is_misdirected(authority, &self.facts(), served))
+    }
+
     /// The route of a request whose host is known by another server name only.
     pub(crate) fn elsewhere<'v>(&self, view: &'v View, request: &impl RequestHead) -> Option<Elsewhere<'v>> {
         if !self.is_over_tls() {

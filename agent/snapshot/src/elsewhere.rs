@@ -2,8 +2,8 @@
 //! host that the certificate covers (RFC 9113 §9.1.1).
 
 use crate::{
-    ConnectionFacts, HostName, ListenerId, NetworkFilter, RequestHead, Route, Snapshot, TlsContextId,
-    VirtualHost, match_route,
+    ClientCertificates, ConnectionFacts, HostName, ListenerId, NetworkFilter, RequestHead, Route, Snapshot,
+    TlsContextId, VirtualHost, match_route,
 };
 
 /// A host that is not known where its request came in, but by another server name of the same listener.
@@ -16,6 +16,24 @@ pub enum Elsewhere<'s> {
 }
 
 impl Snapshot {
+    /// Whether a request must not be served on a connection under `tls`: a client that asked for its host as server name
+    /// would be asked for a certificate in another way. What a server name proves counts, whatever tables hold: that of
+    /// `*.a.com` has the routes of `bank.a.com`, too.
+    pub fn is_misdirected(
+        &self,
+        authority: &str,
+        connection: &ConnectionFacts<'_>,
+        (listener, tls): (ListenerId, Option<TlsContextId>),
+    ) -> bool {
+        let (true, Some(own)) = (self.tells_clients_apart, tls) else { return false };
+        let host = HostName::of_authority(authority);
+        let facts = ConnectionFacts { server_name: Some(host.as_str()), ..*connection };
+        let Some(other) = self.select_filter_chain(&facts, listener) else { return false };
+        let (NetworkFilter::Http(_), Some(asking)) = (&other.filter, other.tls) else { return false };
+        let asked = &self.tls_context(asking).clients;
+        *asked != ClientCertificates::NotAsked && *asked != self.tls_context(own).clients
+    }
+
     /// Looks for the host of a request among the server names that its client did not ask for on a connection served
     /// under `tls`. `None` where TLS is not terminated, nothing but bytes is relayed, or no route matches.
     pub fn elsewhere(

@@ -109,6 +109,9 @@ impl Step {
     }
 }
 
+const MISDIRECTED: &str = "421 NR misdirected_request: the host is served under another certificate or other rules \
+                           for clients, so the client is to connect anew for it";
+
 /// Candidates printed of a longer list.
 const SHOWN: usize = 20;
 
@@ -230,6 +233,10 @@ impl<'s> Walk<'s> {
     }
 
     fn routed(&mut self, request: &impl RequestHead, served: &Served<'s>) -> String {
+        if self.snapshot.is_misdirected(request.authority(), &self.over_tls(), (served.listener, served.tls))
+        {
+            return MISDIRECTED.to_owned();
+        }
         let (config, over_tls) = (served.config, self.came_by_https(request, served));
         let table = format!("route table {}", config.name());
         let found = match_route(request, over_tls, config);
@@ -275,20 +282,19 @@ impl<'s> Walk<'s> {
         }
     }
 
+    /// A connection over TLS, but for its server name.
+    fn over_tls(&self) -> ConnectionFacts<'static> {
+        let (transport, application) = (Transport::Tls, Application::Opaque);
+        ConnectionFacts { destination: self.destination, server_name: None, transport, application }
+    }
+
     /// The walk of a request whose host the table does not have.
     fn elsewhere(&mut self, request: &impl RequestHead, served: &Served<'s>) -> String {
-        let (transport, application) = (Transport::Tls, Application::Opaque);
-        let facts =
-            ConnectionFacts { destination: self.destination, server_name: None, transport, application };
-        let of_tls = || self.snapshot.elsewhere(request, &facts, (served.listener, served.tls));
+        let of_tls = || self.snapshot.elsewhere(request, &self.over_tls(), (served.listener, served.tls));
         let found = served.tls.and_then(|_| of_tls());
         match found {
             None => "404 NR route_not_found".to_owned(),
-            Some(Elsewhere::OtherRules) => {
-                "421 NR misdirected_request: the host is served under another certificate or \
-                                            other rules for clients, so the client is to connect anew for it"
-                    .to_owned()
-            }
+            Some(Elsewhere::OtherRules) => MISDIRECTED.to_owned(),
             Some(Elsewhere::SameRules(host, route)) => {
                 let because = "it is served by another server name of the port, under the same certificate and the \
                                same rules for clients";

@@ -143,7 +143,16 @@ impl Draft {
         }
         let index = |l: &Listener| ChainIndex::new(&l.filter_chains, l.default_filter_chain.is_some());
         let chains = self.listeners.iter().map(index).collect();
-        Snapshot { draft: self, chains, by_address, captured_exact, captured_port }
+        let tells_clients_apart = self.listeners.iter().any(|listener| self.tells_clients_apart(listener));
+        Snapshot { draft: self, chains, by_address, captured_exact, captured_port, tells_clients_apart }
+    }
+}
+
+impl Draft {
+    fn tells_clients_apart(&self, listener: &Listener) -> bool {
+        let contexts = listener.filter_chains.iter().filter_map(|chain| chain.tls);
+        let mut asked = contexts.map(|id| &self.tls_contexts[id.0 as usize].clients);
+        asked.next().is_some_and(|first| asked.any(|other| other != first))
     }
 }
 
@@ -156,6 +165,8 @@ pub struct Snapshot {
     by_address: AddressMap,
     captured_exact: AddressMap,
     captured_port: HashMap<u16, ListenerId, FixedState>,
+    /// Whether server names of one listener ask clients for different certificates.
+    tells_clients_apart: bool,
 }
 
 type AddressMap = HashMap<SocketAddr, ListenerId, FixedState>;
@@ -239,6 +250,12 @@ impl Snapshot {
     /// The settings with this handle.
     pub fn http_settings(&self, id: HttpSettingsId) -> &Arc<HttpSettings> {
         &self.draft.http_settings[usize::from(id.0)]
+    }
+
+    /// Whether server names of one listener ask clients for different certificates, so that it is worth looking
+    /// whether a request is [misdirected](Self::is_misdirected).
+    pub fn tells_clients_apart(&self) -> bool {
+        self.tells_clients_apart
     }
 
     /// The listener whose own socket is bound to `address`.

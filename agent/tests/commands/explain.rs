@@ -99,6 +99,29 @@ fn a_host_of_another_server_name_is_served_where_the_data_path_serves_it() {
 }
 
 #[test]
+fn a_host_that_asks_clients_for_certificates_is_not_served_under_the_name_of_another() {
+    let server = |name: &str, host: &str, mode: &str| {
+        format!(
+            "{{port: {{number: 8443, name: {name}, protocol: HTTPS}}, hosts: ['{host}'], \
+             tls: {{mode: {mode}, credentialName: one}}}}"
+        )
+    };
+    let servers = [server("all", "*.a.com", "SIMPLE"), server("bank", "bank.a.com", "MUTUAL")].join(", ");
+    let bank = rules(ANSWER).replace("[a.com]", "[bank.a.com]");
+    let resources = gateway(&servers) + &bank;
+    for host in ["bank.a.com", "Bank.a.com.", "bank.a.com:8443"] {
+        let asked =
+            explained(&resources, &["GET", "https://foo.a.com:8443/", "-H", &format!("Host: {host}")]);
+        assert!(asked.contains("\nverdict: 421 NR misdirected_request: "), "{host}: {asked}");
+    }
+    let served = verdict(&resources, &["GET", "https://bank.a.com:8443/"]);
+    assert_eq!(
+        served,
+        "200 answered by the route itself (0 bytes of body), for clients that show a certificate"
+    );
+}
+
+#[test]
 fn a_redirect_to_https_tells_where() {
     let redirecting =
         "{port: {number: 8080, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}";

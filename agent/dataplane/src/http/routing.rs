@@ -174,6 +174,9 @@ pub(super) fn route<'v, H: RequestHead>(
     }
     let config = view.snapshot.route_config(config);
     let seen = Seen::new(request, asked.added);
+    if connection.is_misdirected(view, request.authority()) {
+        return Ok(Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc));
+    }
     let found = match match_route(&seen, asked.added.scheme() == "https", config) {
         Err(NoRoute::VirtualHost) => match connection.elsewhere(view, &seen) {
             Some(Elsewhere::SameRules(_, route)) => Ok(route),

@@ -27,6 +27,7 @@ mod http2_upstream;
 mod log_connections;
 mod mesh;
 mod mirrors;
+mod misdirected;
 mod mutual;
 mod origination;
 mod outliers;
