@@ -18,12 +18,19 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
+        Self::with("")
+    }
+
+    /// The same with a rule before the one for all requests.
+    fn with(rule: &str) -> Self {
         let port = free_port();
         let resources = [
             gateway("gw", port, "HTTP", ""),
             virtual_service(
                 "all",
-                "hosts: ['*'], gateways: [gw], http: [{route: [{destination: {host: app}}]}]",
+                &format!(
+                    "hosts: ['*'], gateways: [gw], http: [{rule}{{route: [{{destination: {{host: app}}}}]}}]"
+                ),
             ),
             service("app", &endpoint()),
         ];
@@ -65,6 +72,7 @@ impl Gateway {
         let before = self.agent.memory();
         let held = attack();
         let more = self.agent.memory().saturating_sub(before);
+
         assert!(more < most, "{words:?}: {more} KiB more");
         if !words.is_empty() {
             self.agent.access_line(words);
@@ -97,6 +105,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -116,6 +125,7 @@ const GET: u8 = 0x82;
 const POST: u8 = 0x83;
 /// A field that no table remembers.
 const FIELD: &[u8] = b"\x00\x01a\x01b";
+const INITIAL_WINDOW_SIZE: u8 = 4;
 const MEBIBYTE: usize = 1024;
 
 #[test]
@@ -219,4 +229,31 @@ fn who_does_not_go_on_holds_little() {
         client
     };
     gateway.withstands(deaf, 256 + 100 * 96 + MEBIBYTE, &[]);
+}
+
+/// Answers of the proxy's own, to who may be sent of each and of all what `windows` says: nothing, or everything. A third
+/// of what these would hold if each were made before it is read.
+#[test]
+fn answers_that_nobody_reads_are_made_as_they_are_read() {
+    const REQUESTS: u32 = 1000;
+    let long = "a".repeat(1024 * 1024);
+    let rule = "match: [{uri: {exact: /long}}], directResponse: {status: 200, body: {string: ";
+    let gateway = Gateway::with(&format!("{{{rule}{long}}}}}}}, "));
+    for (one, all) in [(0_u32, 0_u32), (0x7fff_ffff, 0x7000_0000)] {
+        let deaf = || {
+            let mut client = gateway.greeted();
+            let window = [&[0, INITIAL_WINDOW_SIZE][..], &one.to_be_bytes()].concat();
+            client.write_all(&frame(SETTINGS, 0, 0, &window)).unwrap();
+            if all > 0 {
+                client.write_all(&frame(WINDOW_UPDATE, 0, 0, &all.to_be_bytes())).unwrap();
+            }
+            for request in 0..REQUESTS {
+                let asked = frame(HEADERS, END_STREAM | END_HEADERS, 2 * request + 1, &head(GET, "/long"));
+                client.write_all(&asked).unwrap();
+            }
+            thread::sleep(Duration::from_secs(3));
+            client
+        };
+        gateway.withstands(deaf, 100 * MEBIBYTE, &[]);
+    }
 }

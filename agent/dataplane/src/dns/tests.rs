@@ -31,7 +31,7 @@ fn ask_for(questions: &Questions, name: &str) -> oneshot::Receiver<Answer> {
 }
 
 async fn answer_to(answered: oneshot::Receiver<Answer>) -> Answer {
-    let waiting = tokio::time::timeout(Duration::from_secs(2), answered);
+    let waiting = tokio::time::timeout(Duration::from_secs(60), answered);
     waiting.await.expect("answered in time").expect("answered")
 }
 

@@ -203,26 +203,32 @@ async fn read_until_end(stream: &mut TcpStream) -> (Vec<u8>, Option<io::ErrorKin
     (received, ended.err().map(|error| error.kind()))
 }
 
-/// Says a part of what there is to say, and is cut off.
-async fn reset(mut stream: TcpStream, after: &[u8]) {
-    stream.write_all(after).await.unwrap();
-    // So that it is read before the reset overtakes it.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    stream.set_zero_linger().unwrap();
-}
-
-/// A clean end would let what there is of it pass for the whole.
+/// One side says a part of what there is to say and is cut off, once the other has read that: a reset overtakes what is
+/// under way. A clean end would let the part pass for the whole.
 #[test]
 fn who_reads_from_a_side_that_is_reset_sees_no_clean_end() {
-    let reader = async |mut stream: TcpStream| {
-        assert_eq!(
-            read_until_end(&mut stream).await,
-            (b"half of".to_vec(), Some(io::ErrorKind::ConnectionReset))
-        );
+    let sides = || {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let reader = async |mut stream: TcpStream| {
+            let mut part = [0; 7];
+            stream.read_exact(&mut part).await.unwrap();
+            assert_eq!(&part, b"half of");
+            tell.send(()).unwrap();
+            let reset = Some(io::ErrorKind::ConnectionReset);
+            assert_eq!(read_until_end(&mut stream).await, (Vec::new(), reset));
+        };
+        let speaker = async |mut stream: TcpStream| {
+            stream.write_all(b"half of").await.unwrap();
+            told.await.unwrap();
+            stream.set_zero_linger().unwrap();
+        };
+        (reader, speaker)
     };
-    let (_, result) = between(&worker(), Limits::default(), reader, |stream| reset(stream, b"half of"));
+    let (reader, speaker) = sides();
+    let (_, result) = between(&worker(), Limits::default(), reader, speaker);
     assert!(matches!(result, Err(RelayError::Upstream(_))), "{result:?}");
-    let (_, result) = between(&worker(), Limits::default(), |stream| reset(stream, b"half of"), reader);
+    let (reader, speaker) = sides();
+    let (_, result) = between(&worker(), Limits::default(), speaker, reader);
     assert!(matches!(result, Err(RelayError::Downstream(_))), "{result:?}");
 }
 

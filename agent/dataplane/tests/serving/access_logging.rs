@@ -1,14 +1,11 @@
 //! Which calls have a line in the access log.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use dataplane::{AccessLog, LogFormat, Settings};
 use snapshot::{AccessLogging, Draft, Format, LogFilter, Logged, PathMatch, RouteAction};
 
-use crate::support::{Proxy, gateway_draft, route, route_config};
+use crate::support::{Proxy, eventually, gateway_draft, route, route_config};
 
 /// Answers `/bad` with 500 and everything else with 200, and logs what the argument says.
 fn draft(proxy: std::net::SocketAddr, client: Logged) -> Draft {
@@ -38,14 +35,7 @@ fn the_log_follows_the_snapshot_on_open_connections() {
     ask("/off");
     proxy.publish(draft(proxy.address, Logged::Everything));
     ask("/last");
-    let start = Instant::now();
-    let lines = loop {
-        let lines = fs::read_to_string(log.path()).unwrap();
-        if lines.contains("/last") {
-            break lines;
-        }
-        assert!(start.elapsed() < Duration::from_secs(5), "no line");
-        thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(lines, "/bad 500\n/last 200\n");
+    let lines = || fs::read_to_string(log.path()).unwrap();
+    eventually("the last line", || lines().contains("/last"));
+    assert_eq!(lines(), "/bad 500\n/last 200\n");
 }

@@ -14,7 +14,7 @@ use snapshot::{
 };
 
 use crate::support::{
-    Answer, Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, to_cluster,
+    Answer, Proxy, Upstream, cluster, endpoints, eventually, gateway_draft, route, route_config, to_cluster,
 };
 
 /// A gateway whose one cluster has these endpoints, with these routes.
@@ -228,10 +228,10 @@ fn an_injected_delay_comes_before_the_answer() {
     let start = Instant::now();
     let answer = proxy.connect().get("/");
     assert_eq!(answer.status(), "200");
-    let waited = start.elapsed();
-    assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&waited), "{waited:?}");
+    let waited = u64::try_from(start.elapsed().as_millis()).unwrap();
+    assert!(waited >= 300, "{waited}");
     let service_time: u64 = answer.field("x-envoy-upstream-service-time").unwrap().parse().unwrap();
-    assert!(service_time < 300, "the delay is not the endpoint's: {service_time}");
+    assert!(service_time + 300 <= waited, "the delay is not the endpoint's: {service_time} of {waited}");
 }
 
 #[test]
@@ -363,16 +363,12 @@ fn mirrors_get_whole_copies_and_nobody_waits_for_them() {
         })
     };
     let all = proxy(Share::ALL);
-    let start = Instant::now();
     let mut client = all.connect();
     assert_eq!(client.get("/bodiless").text(), "ok");
     client.send("POST /pieces HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n");
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(client.send("2\r\ncd\r\n0\r\n\r\n").answer().text(), "ok");
-    assert!(start.elapsed() < Duration::from_secs(2));
-    while copies.lock().unwrap().len() < 2 && start.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually("two copies", || copies.lock().unwrap().len() == 2);
     let seen = copies.lock().unwrap().clone();
     assert!(seen[0].starts_with("GET /bodiless HTTP/1.1\r\nhost: test-shadow\r\n"), "{seen:?}");
     assert!(seen[1].ends_with("\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"), "{seen:?}");

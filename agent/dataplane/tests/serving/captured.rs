@@ -3,7 +3,7 @@
 use std::{
     net::{Shutdown, SocketAddr},
     sync::OnceLock,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::support::{Client, Proxy, Upstream, free_address, sidecar_draft};
@@ -86,10 +86,8 @@ fn a_server_that_speaks_first_is_heard_without_the_client_saying_anything() {
     });
     SPEAKS_FIRST.set(mail.address).unwrap();
     let proxy = sidecar(&[], |_| Ok(SPEAKS_FIRST.get().copied()));
-    let start = Instant::now();
     let mut client = proxy.connect();
     assert_eq!(client.until(b"\r\n"), b"220 mail ready\r\n");
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert_eq!(client.send("EHLO\r\n").exactly(6), b"EHLO\r\n");
 }
 

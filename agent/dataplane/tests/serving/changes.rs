@@ -13,12 +13,11 @@ use dataplane::{AccessLog, Settings};
 use snapshot::{Binding, Draft, NetworkFilter, PathMatch, RouteAction};
 
 use crate::{
-    dns::eventually,
     floods::{END_HEADERS, END_STREAM, GET, HEADERS, frame, greeted, head, head_of_answer},
     http2::{request, with_client},
     support::{
-        Client, Proxy, Upstream, cluster, endpoints, free_address, gateway_draft, route, route_config,
-        tcp_chain,
+        Client, Proxy, Upstream, cluster, endpoints, eventually, free_address, gateway_draft, route,
+        route_config, tcp_chain,
     },
 };
 

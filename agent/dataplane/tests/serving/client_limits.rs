@@ -12,12 +12,10 @@ use snapshot::{ClientLimits, HttpSettings};
 use crate::{
     floods::{SETTINGS, greeted},
     http2::{bodiless, with_raw_client},
-    support::{Proxy, Upstream, gateway_draft},
+    support::{PATIENCE, Proxy, Upstream, gateway_draft},
 };
 
 const WINDOW_UPDATE: u8 = 8;
-/// More than a second and a tick, much less than without the setting.
-const SOON: Duration = Duration::from_secs(5);
 
 fn proxy(limits: ClientLimits) -> (Proxy, Upstream) {
     let upstream = Upstream::echoing_heads();
@@ -56,7 +54,7 @@ fn fields_with_underscores_are_refused_where_that_is_asked() {
 fn told_of_limits(limits: ClientLimits) -> [u32; 3] {
     let (proxy, _upstream) = proxy(limits);
     let mut stream = greeted(&proxy);
-    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
     let (mut told, mut updated) = ([0, 65_535, 65_535], false);
     while !(told[0] > 0 && updated) {
@@ -102,13 +100,11 @@ fn heads_and_idle_connections_have_the_time_of_their_listener() {
     let limits = ClientLimits { idle_timeout: second, head_timeout: second, ..ClientLimits::default() };
     let (proxy, _upstream) = proxy(limits);
     let mut client = proxy.connect();
-    client.0.set_read_timeout(Some(SOON)).unwrap();
     let begun = Instant::now();
     let answer = client.send("GET / HTTP/1.1\r\nhost:").rest();
     assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", answer.escape_ascii());
     assert!(begun.elapsed() >= Duration::from_millis(900));
     let mut client = proxy.connect();
-    client.0.set_read_timeout(Some(SOON)).unwrap();
     assert_eq!(client.get("/").status(), "200");
     assert_eq!(client.rest(), b"");
 }

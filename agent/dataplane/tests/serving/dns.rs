@@ -4,12 +4,12 @@ use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use snapshot::{Cluster, Discovery, Dns, DnsName, DnsResolution, Draft, Locality, OutlierDetection};
 
-use crate::support::{Client, Proxy, Upstream, gateway_draft};
+use crate::support::{Client, Proxy, Upstream, eventually, gateway_draft};
 use dataplane::{NameSettings, Settings};
 
 /// Addresses of the one name there is; none answers that there is no such name.
@@ -77,14 +77,6 @@ fn gateway(zone: &Zone, port: u16, resolution: DnsResolution) -> Proxy {
     let zone = Arc::clone(zone);
     let server = name_server(move |_| zone.lock().unwrap().clone());
     Proxy::start(asking(server), |address| draft(address, port, resolution))
-}
-
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

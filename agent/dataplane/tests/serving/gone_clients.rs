@@ -14,8 +14,7 @@ use snapshot::{Fault, Forward, PathMatch, RetryPolicy, RouteAction, Share};
 
 use crate::{
     actions::with_routes,
-    dns::eventually,
-    support::{Client, Proxy, Upstream, forwarding, gateway_draft, retrying, route, to_cluster},
+    support::{Client, Proxy, Upstream, eventually, forwarding, gateway_draft, retrying, route, to_cluster},
 };
 
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";

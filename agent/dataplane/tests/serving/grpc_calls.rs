@@ -1,10 +1,5 @@
 //! What is counted of gRPC calls.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use bytes::Bytes;
 use dataplane::RequestMeasures;
 use h2::{RecvStream, server::SendResponse};
@@ -14,7 +9,7 @@ use snapshot::{NetworkFilter, UpstreamProtocol};
 use crate::{
     http2::{bodiless, with_raw_client},
     http2_upstream::{Http2Upstream, fields, received},
-    support::{Proxy, gateway_draft},
+    support::{Proxy, eventually, gateway_draft},
 };
 
 /// Answers with three messages, one of them empty, cut where no message ends.
@@ -45,15 +40,13 @@ fn gateway(upstream: &Http2Upstream) -> Proxy {
 /// The only request's key and counts. It is counted when it has ended, which may be a little after the client has seen
 /// that.
 fn counted(proxy: &Proxy) -> (Option<Option<u8>>, RequestMeasures) {
-    let start = Instant::now();
-    loop {
-        let telemetry = proxy.telemetry();
-        if let Some((key, measures)) = telemetry.requests.into_iter().next() {
-            return (key.grpc, measures);
-        }
-        assert!(start.elapsed() < Duration::from_secs(10), "not counted");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let mut counted = None;
+    eventually("it is counted", || {
+        counted = proxy.telemetry().requests.into_iter().next();
+        counted.is_some()
+    });
+    let (key, measures) = counted.unwrap();
+    (key.grpc, measures)
 }
 
 #[test]

@@ -4,13 +4,12 @@
 use std::{
     io::Write,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
 use dataplane::{AccessLog, Settings};
 
 use crate::{
-    support::{Client, Proxy, Upstream},
+    support::{Client, Proxy, Upstream, eventually},
     tls::{connect, counts, hello, make, tls_draft},
 };
 
@@ -35,15 +34,13 @@ impl Lines {
 
     /// The first line with this text; workers hand theirs over twice a second.
     pub(crate) fn with(&self, text: &str) -> String {
-        let start = Instant::now();
-        loop {
+        let mut found = None;
+        eventually(&format!("a line with {text}"), || {
             let lines = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-            if let Some(line) = lines.lines().find(|line| line.contains(text)) {
-                return line.to_owned();
-            }
-            assert!(start.elapsed() < Duration::from_secs(5), "no {text} in {lines}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            found = lines.lines().find(|line| line.contains(text)).map(str::to_owned);
+            found.is_some()
+        });
+        found.unwrap()
     }
 }
 
@@ -93,10 +90,7 @@ fn a_probe_that_says_nothing_is_no_failed_handshake() {
         drop(proxy.connect());
     }
     assert_eq!(connect(&proxy, "a.com", &[&a]).unwrap().get("/").status(), "200");
-    let start = Instant::now();
-    while counts(&proxy).active_connections > 0 && start.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually("nobody is left", || counts(&proxy).active_connections == 0);
     assert_eq!((counts(&proxy).connections, counts(&proxy).failed_handshakes), (6, 0));
 }
 
@@ -120,12 +114,8 @@ fn half_handshakes_make_room_for_newer_ones() {
         }
     }
     assert_eq!(served.get("/").status(), "200");
-    let start = Instant::now();
     // The last ones wait on; the others are closed.
-    while counts(&proxy).active_connections != MOST as u64 + 1 {
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", counts(&proxy));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually("the others are closed", || counts(&proxy).active_connections == MOST as u64 + 1);
     let counts = counts(&proxy);
     assert_eq!((counts.crowded_out_handshakes, counts.failed_handshakes), (9 * MOST as u64, 0));
 }

@@ -15,7 +15,7 @@ use crate::{
         CONTINUATION, END_HEADERS, END_STREAM, GET, HEADERS, RST_STREAM, SETTINGS, frame, greeted, head,
     },
     http2_upstream,
-    support::{Client, Proxy, Upstream, gateway_draft},
+    support::{Client, PATIENCE, Proxy, Upstream, gateway_draft},
 };
 
 /// More than all buffers between two sockets together.
@@ -42,7 +42,7 @@ fn endless(beginning: &'static str, more: &'static str) -> (Upstream, Receiver<u
 }
 
 fn sent(noticed: &Receiver<usize>) -> usize {
-    noticed.recv_timeout(Duration::from_secs(8)).expect("the endpoint is held")
+    noticed.recv_timeout(PATIENCE).expect("the endpoint is held")
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn interim_answers_without_end_in_http_2() {
     let proxy = http2_upstream::gateway(upstream.address, UpstreamProtocol::Http2);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-    noticed.recv_timeout(Duration::from_secs(8)).expect("the endpoint is listened to");
+    noticed.recv_timeout(PATIENCE).expect("the endpoint is listened to");
     let answers = String::from_utf8(client.until(b"reset reason: protocol error")).unwrap();
     assert!(answers.starts_with("HTTP/1.1 103 "), "{answers}");
     assert!(answers.contains("\r\n\r\nHTTP/1.1 502 "), "{answers}");
@@ -119,11 +119,11 @@ fn interim_answers_without_end_in_http_2() {
 fn an_endpoint_that_never_reads_a_body() {
     let upstream = Upstream::start(|mut client| {
         client.request_head().unwrap();
-        thread::sleep(Duration::from_secs(10));
+        thread::sleep(2 * PATIENCE);
     });
     let proxy = impatient(&upstream);
     let mut client = proxy.connect();
-    client.0.set_write_timeout(Some(Duration::from_secs(8))).unwrap();
+    client.0.set_write_timeout(Some(PATIENCE)).unwrap();
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n");
     let mut uploaded = 0;
     let ended = loop {

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster, within};
+use crate::support::{
+    PATIENCE, Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster, within,
+};
 use dataplane::{DrainTime, Settings};
 use snapshot::{PathMatch, RouteAction};
 
@@ -405,7 +407,7 @@ fn a_client_that_leaves_does_not_hold_its_endpoint() {
     client.send("GET /silent HTTP/1.1\r\nhost: a\r\n\r\n");
     thread::sleep(Duration::from_millis(50));
     drop(client);
-    noticed.recv_timeout(Duration::from_secs(5)).unwrap();
+    noticed.recv_timeout(PATIENCE).unwrap();
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -450,7 +452,7 @@ fn an_endpoint_that_is_gone_from_the_configuration_loses_its_idle_connections() 
     assert_eq!(client.get("/").text(), "old");
     proxy.publish(gateway_draft(proxy.address, &[second.address]));
     // The client's connection lives on; it must not keep the old snapshot.
-    noticed.recv_timeout(Duration::from_secs(5)).unwrap();
+    noticed.recv_timeout(PATIENCE).unwrap();
     assert_eq!(client.get("/").text(), "new");
 }
 
@@ -499,9 +501,9 @@ fn new_connections_may_be_silent_until_the_minimum_of_a_drain_is_over() {
         assert!(silent.rest().is_empty());
     });
     let start = std::time::Instant::now();
-    let drain = DrainTime { minimum: second * 4, limit: second * 20 };
+    let drain = DrainTime { minimum: second * 4, limit: PATIENCE };
     assert!(proxy.runtime.block_on(proxy.plane.drain(drain)), "nobody holds it");
-    assert!(start.elapsed() < second * 8, "after {:?}", start.elapsed());
+    assert!(start.elapsed() >= second * 4, "after {:?}", start.elapsed());
     late.join().unwrap();
 }
 

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use snapshot::{HeaderMatch, PathMatch, Pattern, RouteAction, TextMatch};
 use tokio::net::TcpStream;
 
-use crate::support::{Proxy, Upstream, gateway_draft, route, route_config, within};
+use crate::support::{PATIENCE, Proxy, Upstream, gateway_draft, route, route_config, within};
 
 pub(crate) type Sender = http2::SendRequest<Full<Bytes>>;
 
@@ -21,7 +21,7 @@ pub(crate) fn with_client<F: Future>(address: SocketAddr, talk: impl FnOnce(Send
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        tokio::time::timeout(Duration::from_secs(10), talk(sender)).await.unwrap()
+        tokio::time::timeout(PATIENCE, talk(sender)).await.unwrap()
     })
 }
 
@@ -201,7 +201,7 @@ fn a_busy_connection_made_while_draining_is_told_to_go() {
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let mut answered = 0;
-        while answered < 30 && sender.ready().await.is_ok() {
+        while answered < 1000 && sender.ready().await.is_ok() {
             let Ok(response) = sender.send_request(request("GET", "/", b"")).await else { break };
             assert_eq!(response.status(), 200);
             answered += 1;
@@ -209,7 +209,7 @@ fn a_busy_connection_made_while_draining_is_told_to_go() {
         }
         answered
     };
-    let drain = proxy.plane.drain(DrainTime { minimum: second * 2, limit: second * 5 });
+    let drain = proxy.plane.drain(DrainTime { minimum: second * 4, limit: PATIENCE });
     let (answered, ended) = proxy.runtime.block_on(async { tokio::join!(asking, drain) });
     assert!(answered > 0 && ended, "{answered} answered, ended: {ended}");
 }
@@ -224,7 +224,7 @@ pub(crate) fn with_raw_client<F: Future>(
         let stream = TcpStream::connect(address).await.unwrap();
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
-        tokio::time::timeout(Duration::from_secs(10), talk(sender)).await.unwrap()
+        tokio::time::timeout(PATIENCE, talk(sender)).await.unwrap()
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,7 +19,10 @@ use snapshot::{Format, Forward, LoadBalancer, Mirror, PathMatch, RouteAction, Sh
 
 use crate::{
     http2::{bodiless, with_raw_client},
-    support::{Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, to_cluster},
+    support::{
+        PATIENCE, Proxy, Upstream, cluster, endpoints, eventually, gateway_draft, route, route_config,
+        to_cluster,
+    },
 };
 
 /// A server that answers every stream with `answer` and counts connections.
@@ -185,7 +188,7 @@ fn mirrors_get_trailers_too() {
         body.send_trailers(fields(&[("x-sum", "3")])).unwrap();
         received(response.await.unwrap().into_body()).await;
     });
-    let (authority, (body, trailers)) = seen.recv_timeout(Duration::from_secs(5)).unwrap();
+    let (authority, (body, trailers)) = seen.recv_timeout(PATIENCE).unwrap();
     assert_eq!(
         (authority.as_str(), &body[..], trailers),
         ("test", &b"hello"[..], Some(fields(&[("x-sum", "3")])))
@@ -210,16 +213,9 @@ fn the_log_shows_fields_and_trailers_of_an_answer() {
         let (response, _) = sender.send_request(bodiless("POST", "http://test/a"), true).unwrap();
         received(response.await.unwrap().into_body()).await;
     });
-    let start = Instant::now();
-    let line = loop {
-        let line = std::fs::read_to_string(log.path()).unwrap();
-        if !line.is_empty() {
-            break line;
-        }
-        assert!(start.elapsed() < Duration::from_secs(5), "no line");
-        thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(line, "/a 1 0 - OK HTTP/2 HTTP/2 via_upstream\n");
+    let line = || std::fs::read_to_string(log.path()).unwrap();
+    eventually("a line", || !line().is_empty());
+    assert_eq!(line(), "/a 1 0 - OK HTTP/2 HTTP/2 via_upstream\n");
 }
 
 #[test]
@@ -242,11 +238,7 @@ fn calls_are_counted_with_their_grpc_status() {
         grpc.sort();
         grpc
     };
-    let start = Instant::now();
-    while grpc() != [None, Some(Some(0))] {
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", grpc());
-        thread::sleep(Duration::from_millis(10));
-    }
+    eventually("both are counted", || grpc() == [None, Some(Some(0))]);
 }
 
 #[test]

@@ -41,4 +41,3 @@ mod support;
 mod telemetry;
 mod tls;
 mod tunnel;
-mod unread_answers;

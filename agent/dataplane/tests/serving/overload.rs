@@ -4,9 +4,8 @@ use dataplane::{AccessLog, LogFormat, Overload, Pressure, Settings};
 use snapshot::Format;
 
 use crate::{
-    dns::eventually,
     http2,
-    support::{Answer, Proxy, Upstream, gateway_draft},
+    support::{Answer, Proxy, Upstream, eventually, gateway_draft},
 };
 
 fn overloaded(overload: &Overload, settings: Settings) -> (Proxy, Upstream) {

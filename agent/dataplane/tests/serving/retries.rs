@@ -16,7 +16,8 @@ use snapshot::{
 use crate::{
     actions::{edits, with_routes},
     support::{
-        Client, Proxy, Upstream, free_address, gateway_draft, retrying, route, route_config, to_cluster,
+        Client, PATIENCE, Proxy, Upstream, free_address, gateway_draft, retrying, route, route_config,
+        to_cluster,
     },
 };
 
@@ -40,7 +41,7 @@ fn scripted(answers: &'static [&'static str]) -> (Upstream, Arc<Mutex<Vec<String
                 let length = rest.split_once("\r\n").unwrap().0.parse().unwrap();
                 request += &String::from_utf8(client.exactly(length)).unwrap();
             } else if request.contains("transfer-encoding: chunked") {
-                request += &String::from_utf8(client.until(b"0\r\n\r\n")).unwrap();
+                request += &String::from_utf8(client.chunks()).unwrap();
             }
             let number = {
                 let mut seen = seen.lock().unwrap();
@@ -202,8 +203,7 @@ fn a_request_that_takes_too_long_is_answered_504() {
     let start = Instant::now();
     let answer = proxy(&[upstream.address], Some(Duration::from_millis(200)), None).connect().get("/");
     assert_eq!((answer.status(), answer.text()), ("504", "upstream request timeout"));
-    let waited = start.elapsed();
-    assert!((Duration::from_millis(200)..Duration::from_secs(2)).contains(&waited), "{waited:?}");
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -211,24 +211,20 @@ fn an_answer_that_is_not_through_in_time_is_cut_off() {
     let upstream = Upstream::start(|mut client| {
         client.request_head();
         client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
-        thread::sleep(Duration::from_secs(3));
+        client.rest_or_reset();
     });
-    let start = Instant::now();
     let proxy = proxy(&[upstream.address], Some(Duration::from_millis(200)), None);
     let mut client = proxy.connect();
     let answer = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").rest();
     assert!(answer.ends_with(b"\r\n\r\nhalf"));
-    assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
 fn one_slow_try_is_given_up_for_another() {
     let (upstream, asked) = scripted(&["silence", OK]);
-    let policy = RetryPolicy {
-        per_try_timeout: Some(Duration::from_millis(150)),
-        ..policy(1, &[On::GatewayError], &[])
-    };
-    let proxied = proxy(&[upstream.address], Some(Duration::from_secs(2)), Some(policy.clone()));
+    let policy =
+        RetryPolicy { per_try_timeout: Some(Duration::from_secs(1)), ..policy(1, &[On::GatewayError], &[]) };
+    let proxied = proxy(&[upstream.address], Some(PATIENCE), Some(policy.clone()));
     assert_eq!(proxied.connect().get("/").text(), "ok");
     assert_eq!(asked.lock().unwrap().len(), 2);
     let (upstream, _) = scripted(&["silence"]);
@@ -240,11 +236,10 @@ fn one_slow_try_is_given_up_for_another() {
 fn the_whole_limit_counts_all_tries() {
     let (upstream, asked) = scripted(&[UNAVAILABLE]);
     let policy = RetryPolicy { backoff: Duration::from_secs(2), ..policy(50, &[On::ServerError], &[]) };
-    let start = Instant::now();
     let answer =
         proxy(&[upstream.address], Some(Duration::from_millis(300)), Some(policy)).connect().get("/");
     assert_eq!((answer.status(), answer.text()), ("503", "busy"));
-    assert!(start.elapsed() < Duration::from_millis(1500) && asked.lock().unwrap().len() < 20);
+    assert!(asked.lock().unwrap().len() < 20);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dataplane::{DataPlane, DrainTime, Settings, Telemetry};
@@ -19,6 +19,19 @@ use snapshot::{
     RetryPolicy, Route, RouteAction, RouteConfig, RouteConfigId, RouteList, RouteMatch, TcpProxy,
     VirtualHost, WeightedClusters,
 };
+
+/// How long anything is waited for that must come: longer than a machine needs that is busy with other things, and less
+/// than any limit of time that the proxy has by default.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits until something holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// A running proxy with one worker.
 pub(crate) struct Proxy {
@@ -194,7 +207,7 @@ impl Answer {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(stream)
     }
 }
@@ -256,7 +269,8 @@ impl<S: Read + Write> Client<S> {
         bytes
     }
 
-    fn chunks(&mut self) -> Vec<u8> {
+    /// The data of a body in chunks.
+    pub(crate) fn chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
             let line = String::from_utf8(self.until(b"\r\n")).unwrap();
@@ -291,7 +305,7 @@ impl Upstream {
             for stream in listener.incoming().flatten() {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let behave = Arc::clone(&behave);
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 thread::spawn(move || behave(Client(stream)));
             }
         });

@@ -222,7 +222,7 @@ fn who_agrees_on_h2_begins_with_it_soon() {
     let mut idle = connect(&proxy, "a.com", &[&a]).unwrap();
     let start = Instant::now();
     connect_for("h2", &proxy, "a.com", &[&a]).unwrap().rest_or_reset();
-    assert!((400..5_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!(start.elapsed().as_millis() >= 400, "{:?}", start.elapsed());
     // HTTP/1.1 has no preface.
     assert_eq!(idle.get("/").status(), "200");
 }
@@ -246,7 +246,7 @@ fn a_half_handshake_times_out_and_others_go_on() {
         client.0.read_to_end(&mut Vec::new()).unwrap();
     }
     // Time goes by in ticks of half a second.
-    assert!((400..5_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!(start.elapsed().as_millis() >= 400, "{:?}", start.elapsed());
     assert_eq!(counts(&proxy).failed_handshakes, 4);
 }
 
