@@ -41,14 +41,15 @@ fn endpoints_share_requests_as_the_balancer_has_it() {
 #[test]
 fn busy_endpoints_are_asked_less() {
     let shared = |policy: &str| {
-        let (stuck, free) = (Endpoint::slow("stuck", 200, Duration::from_secs(5)), Endpoint::named("free"));
+        let (stuck, free) = (Endpoint::held("stuck", 200), Endpoint::named("free"));
         let gateway = Gateway::start(&app(&[stuck.address, free.address], policy));
         let mut clients: Vec<Client> = (0..40).map(|_| gateway.client()).collect();
         for client in &mut clients {
+            let asked = || stuck.requests() + free.requests();
+            let before = asked();
             client.ask("/", "");
-            thread::sleep(Duration::from_millis(5));
+            eventually("it is under way", || asked() > before);
         }
-        eventually("all are under way", || stuck.requests() + free.requests() == 40);
         stuck.requests()
     };
     // At random it would be twenty of them.
@@ -167,6 +168,20 @@ fn a_subset_has_its_endpoints_and_its_policy_only_where_a_route_names_it() {
     assert_eq!(shares(&mut client, "/", 40).len(), 2);
 }
 
+/// Whether a request is answered 503 while another one is under way.
+fn is_second_refused(gateway: &Gateway, server: &Endpoint, path: &str) -> bool {
+    let asked = server.requests();
+    server.release(asked);
+    let (mut first, mut second) = (gateway.client(), gateway.client());
+    first.ask(path, "");
+    server.await_asked(asked + 1);
+    second.ask(path, "");
+    eventually("the second is decided upon", || second.is_answered() || server.requests() > asked + 1);
+    server.release(usize::MAX);
+    assert_eq!(first.answer().status(), 200);
+    second.answer().status() == 503
+}
+
 /// A limit of one request at each level, and whether two at once are refused at port 80.
 #[test]
 fn a_policy_is_overridden_block_by_block_and_at_a_port_as_a_whole() {
@@ -189,32 +204,23 @@ fn a_policy_is_overridden_block_by_block_and_at_a_port_as_a_whole() {
         (rule(OTHER, &subset(ONE)), "/", false),
         (rule(ONE, &subset(&at_port(80, OTHER))), "/subset/v1", false),
     ] {
-        let server = Endpoint::slow("app", 200, Duration::from_millis(700));
+        let server = Endpoint::held("app", 200);
         let gateway = Gateway::start(&ruled([(server.address, "")], &text));
-        let (mut first, mut second) = (gateway.client(), gateway.client());
-        first.ask(path, "");
-        thread::sleep(Duration::from_millis(150));
-        let status = second.get(path).status();
-        assert_eq!(status, if is_limited { 503 } else { 200 }, "{text} at {path}");
-        assert_eq!(first.answer().status(), 200);
+        assert_eq!(is_second_refused(&gateway, &server, path), is_limited, "{text} at {path}");
     }
 }
 
 #[test]
 fn what_a_rule_leaves_out_is_as_the_mesh_has_it() {
     let mesh = "defaultTrafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}\n";
-    let server = Endpoint::slow("app", 200, Duration::from_millis(700));
+    let server = Endpoint::held("app", 200);
     for (resources, refused) in [
         (entry([(server.address, "")]), true),
         (app(&[server.address], "{loadBalancer: {simple: RANDOM}}"), true),
         (app(&[server.address], "{connectionPool: {http: {http2MaxRequests: 5}}}"), false),
     ] {
         let gateway = Gateway::start_with(&resources, mesh, &[]);
-        let (mut first, mut second) = (gateway.client(), gateway.client());
-        first.ask("/", "");
-        thread::sleep(Duration::from_millis(150));
-        assert_eq!(second.get("/").status() == 503, refused, "{resources}");
-        assert_eq!(first.answer().status(), 200);
+        assert_eq!(is_second_refused(&gateway, &server, "/"), refused, "{resources}");
     }
 }
 

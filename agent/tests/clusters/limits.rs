@@ -1,22 +1,33 @@
 //! `connectionPool` limits and `retryBudget`: how much may be under way at once.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::gateway::{Gateway, app};
 use crate::support::{Client, Endpoint, Message, eventually};
 
-const SOON: Duration = Duration::from_millis(100);
-const LONG: Duration = Duration::from_millis(1000);
-
 /// Answers to requests that are all under way at the same time, in the order they were sent.
-fn at_once(gateway: &Gateway, path: &str, requests: usize) -> Vec<Message> {
-    let mut clients: Vec<Client> = (0..requests).map(|_| gateway.client()).collect();
-    for client in &mut clients {
-        client.ask(path, "");
-        // So that they arrive in this order.
-        thread::sleep(SOON);
+fn at_once(gateway: &Gateway, endpoint: &Endpoint, requests: usize) -> Vec<Message> {
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..requests {
+        let mut client = gateway.client();
+        client.ask("/", "");
+        clients.push(client);
+        // So that they are decided upon in this order. One that waits for a connection shows nowhere.
+        let start = Instant::now();
+        while decided(endpoint, &clients) < clients.len() && start.elapsed() < Duration::from_millis(500) {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
+    endpoint.release(usize::MAX);
     clients.iter_mut().map(Client::answer).collect()
+}
+
+/// How many requests the endpoint has seen, or have their answer without it.
+fn decided(endpoint: &Endpoint, clients: &[Client]) -> usize {
+    endpoint.requests() + clients.iter().filter(|client| client.is_answered()).count()
 }
 
 /// Two requests more than one at a time of whatever is limited. Zero is no limit.
@@ -33,9 +44,9 @@ fn what_is_over_a_limit_is_answered_503_at_once() {
         ("{http: {http2MaxRequests: 3, http1MaxPendingRequests: 1}}", &[200, 200, 200]),
     ];
     for (pool, expected) in cases {
-        let server = Endpoint::slow("app", 200, LONG);
+        let server = Endpoint::held("app", 200);
         let gateway = Gateway::start(&app(&[server.address], &format!("{{connectionPool: {pool}}}")));
-        let answers = at_once(&gateway, "/", expected.len());
+        let answers = at_once(&gateway, &server, expected.len());
         let statuses: Vec<u16> = answers.iter().map(|answer| answer.status()).collect();
         assert_eq!(statuses, expected, "{pool}");
         for refused in answers.iter().filter(|answer| answer.status() == 503) {
@@ -51,7 +62,7 @@ fn what_is_over_a_limit_is_answered_503_at_once() {
 
 #[test]
 fn a_limit_counts_again_when_what_was_under_way_is_over() {
-    let server = Endpoint::slow("app", 200, SOON);
+    let server = Endpoint::named("app");
     let gateway = Gateway::start(&app(&[server.address], "{connectionPool: {http: {http2MaxRequests: 1}}}"));
     let mut client = gateway.client();
     (0..4).for_each(|_| assert_eq!(client.get("/").status(), 200));
@@ -60,14 +71,20 @@ fn a_limit_counts_again_when_what_was_under_way_is_over() {
 /// A further try has its place until it is answered.
 #[test]
 fn a_try_counts_until_its_answer_is_there() {
-    let server = Endpoint::slow("app", 500, Duration::from_millis(1500));
+    let server = Endpoint::held("app", 500);
     let gateway = Gateway::start(&app(&[server.address], "{connectionPool: {http: {maxRetries: 1}}}"));
     let (mut first, mut second) = (gateway.client(), gateway.client());
     first.ask("/again", "");
-    thread::sleep(Duration::from_millis(700));
+    server.await_asked(1);
     second.ask("/again", "");
-    assert_eq!((second.answer().status(), first.answer().status()), (500, 500));
-    assert_eq!(server.requests(), 3);
+    server.await_asked(2);
+    // The first is made again, and has the only place when the second one fails.
+    server.release(1);
+    server.await_asked(3);
+    server.release(2);
+    assert_eq!(second.answer().status(), 500);
+    server.release(usize::MAX);
+    assert_eq!((first.answer().status(), server.requests()), (500, 3));
     // Then there is room again.
     assert_eq!(first.get("/again").status(), 500);
     assert_eq!(server.requests(), 5);
@@ -87,12 +104,16 @@ fn only_so_many_are_tried_again_at_once() {
         ("{retryBudget: {}}", 7),
     ];
     for (policy, requests) in cases {
-        let server = Endpoint::slow("app", 500, LONG);
+        let server = Endpoint::held("app", 500);
         let gateway = Gateway::start(&app(&[server.address], policy));
         let mut clients: Vec<Client> = (0..4).map(|_| gateway.client()).collect();
         for client in &mut clients {
             client.ask("/again", "");
         }
+        server.await_asked(4);
+        server.release(4);
+        eventually("each is made again or answered", || decided(&server, &clients) == 8);
+        server.release(usize::MAX);
         assert!(clients.iter_mut().all(|client| client.answer().status() == 500));
         assert_eq!(server.requests(), requests, "{policy}");
         if requests < 8 {
@@ -107,7 +128,7 @@ fn opaque_connections_over_the_limit_are_closed() {
     let gateway = Gateway::start(&app(&[server.address], "{connectionPool: {tcp: {maxConnections: 1}}}"));
     let mut first = gateway.opaque_client();
     assert_eq!(first.send("one\n").line(), "app");
-    assert!(gateway.opaque_client().ends_within(Duration::from_secs(5)));
+    assert!(gateway.opaque_client().ends());
     gateway.access_line(&["\" 0 UO "]);
     drop(first);
     eventually("its place is free", || gateway.opaque_client().send("two\n").line() == "app");

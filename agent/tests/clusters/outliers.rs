@@ -1,9 +1,12 @@
 //! `outlierDetection`: for what, and for how long, endpoints are left alone.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::gateway::{Gateway, app};
-use crate::support::{Endpoint, free_port};
+use crate::support::{Endpoint, eventually, free_port};
 
 /// Statuses of four requests to the only endpoint, 0 when nobody was asked any more.
 fn four(endpoint: SocketAddr, detection: &str) -> Vec<u16> {
@@ -53,12 +56,13 @@ fn endpoints_that_refuse_count_as_gateway_errors_or_apart() {
 #[test]
 fn endpoints_come_back_when_their_time_is_over() {
     let server = Endpoint::failing("app", 500);
-    let detection = "{outlierDetection: {consecutive5xxErrors: 1, interval: 1s, baseEjectionTime: 1s}}";
+    let detection = "{outlierDetection: {consecutive5xxErrors: 1, interval: 1s, baseEjectionTime: 3s}}";
     let gateway = Gateway::start(&app(&[server.address], detection));
     let mut client = gateway.client();
     assert_eq!(client.get("/").status(), 500);
     assert_eq!(client.get("/").body, "no healthy upstream");
-    thread::sleep(Duration::from_millis(2600));
-    assert_eq!(client.get("/").status(), 500);
+    let away = Instant::now();
+    eventually("it is asked again", || client.get("/").status() == 500);
+    assert!(away.elapsed() >= Duration::from_millis(2500), "{:?}", away.elapsed());
     assert_eq!(client.get("/").body, "no healthy upstream");
 }

@@ -6,18 +6,15 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use super::world::{Options, World, rules};
-use crate::support::{Endpoint, answer, ok, send, service};
+use crate::support::{Endpoint, answer, eventually, ok, send, service};
 
 /// Counts one more, and waits until there are so many.
 fn await_all(counter: &AtomicUsize, all: usize) {
     counter.fetch_add(1, Ordering::SeqCst);
-    while counter.load(Ordering::SeqCst) < all {
-        thread::sleep(Duration::from_millis(1));
-    }
+    eventually("all are here", || counter.load(Ordering::SeqCst) >= all);
 }
 
 /// What became of so many requests at once, all of which fail the first time: how many were tried again, and how many

@@ -56,6 +56,14 @@ impl Client {
         self.message().expect("an answer")
     }
 
+    /// Whether something has come that is not read yet, the end of the connection too.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let peeked = self.0.peek(&mut [0]);
+        self.0.set_nonblocking(false).unwrap();
+        !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Reads one message, unless the connection ends instead.
     pub(crate) fn message(&mut self) -> io::Result<Message> {
         Message::read(&mut self.0)

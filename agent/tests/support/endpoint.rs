@@ -3,14 +3,13 @@
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
-use super::{Client, Message, answer, eventually, ok};
+use super::{Client, Message, PATIENCE, answer, eventually, ok};
 
 /// Any port of loopback.
 const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
@@ -20,6 +19,21 @@ pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     asked: Arc<Mutex<Vec<Message>>>,
+    gate: Arc<Gate>,
+}
+
+/// Lets requests up to a number pass.
+#[derive(Default)]
+struct Gate {
+    open_up_to: Mutex<usize>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn pass(&self, number: usize) {
+        let closed = |open_up_to: &mut usize| *open_up_to < number;
+        drop(self.opened.wait_timeout_while(self.open_up_to.lock().unwrap(), PATIENCE, closed).unwrap());
+    }
 }
 
 impl Endpoint {
@@ -41,7 +55,7 @@ impl Endpoint {
                 thread::spawn(move || behave(Client::of(stream)));
             }
         });
-        Self { address, connections, asked: Arc::default() }
+        Self { address, connections, asked: Arc::default(), gate: Arc::default() }
     }
 
     /// Answers with what `answer` says, which is given each request and its number from 1; nothing closes.
@@ -73,12 +87,21 @@ impl Endpoint {
         Self { asked, ..endpoint }
     }
 
-    /// Answers every request with a status, after a while, and its name.
-    pub(crate) fn slow(name: &'static str, status: u16, after: Duration) -> Self {
-        Self::answering(move |_, _| {
-            thread::sleep(after);
+    /// Answers every request with a status and its name, once it is [released](Self::release).
+    pub(crate) fn held(name: &'static str, status: u16) -> Self {
+        let gate = Arc::new(Gate::default());
+        let passed = Arc::clone(&gate);
+        let endpoint = Self::answering(move |_, number| {
+            passed.pass(number);
             answer(status, name)
-        })
+        });
+        Self { gate, ..endpoint }
+    }
+
+    /// Lets the first so many requests be answered, those that are to come too.
+    pub(crate) fn release(&self, requests: usize) {
+        *self.gate.open_up_to.lock().unwrap() = requests;
+        self.gate.opened.notify_all();
     }
 
     /// Answers every request with a status and its name.
