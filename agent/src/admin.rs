@@ -52,8 +52,8 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
         "/quitquitquit" => done(|| status.quit()),
         "/ready" => ready(status),
         "/server_info" => server_info(status),
-        "/stats" => stats::answer(known.metrics.text(status).await, query, "text"),
-        "/stats/prometheus" => stats::answer(known.metrics.text(status).await, query, "prometheus"),
+        "/stats" => stats::answer(known.metrics.shared(status).await, query, "text"),
+        "/stats/prometheus" => stats::answer(known.metrics.shared(status).await, query, "prometheus"),
         _ => text(StatusCode::OK, commands::list()),
     }
 }

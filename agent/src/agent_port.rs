@@ -58,7 +58,7 @@ pub(crate) const PROMETHEUS_ANNOTATIONS: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
 /// Answers a request to the agent's port.
 pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/stats/prometheus") => merged(known).await,
+        (&Method::GET, "/stats/prometheus") => exposition(known.metrics.merged.get(merged(known)).await),
         (&Method::GET, "/healthz/ready") => admin::ready(&known.status),
         (_, path) if Probes::serve(path) => known.probes.answer(request).await,
         (&Method::POST, "/quitquitquit" | "/drain") if !is_from_pod(request) => {
@@ -93,7 +93,7 @@ fn is_from_pod(request: &Request<Bytes>) -> bool {
 }
 
 /// The proxy's metrics and the application's. One that fails must not hide the other.
-async fn merged(known: &Known) -> Answer {
+async fn merged(known: &Known) -> String {
     let mut metrics = known.metrics.text(&known.status).await;
     if let Some(application) = &known.metrics.application {
         let scraped = tokio::time::timeout(PATIENCE, scrape(application)).await;
@@ -110,7 +110,7 @@ async fn merged(known: &Known) -> Answer {
             }
         }
     }
-    exposition(metrics)
+    metrics
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
 //! The control side's HTTP ports: admin (15000, loopback), readiness (15021), metrics (15090) and the agent's (15020).
 
+mod patience;
+
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -22,6 +24,7 @@ use tokio::{
     task::AbortHandle,
 };
 
+use self::patience::Patient;
 use crate::{admin, agent_port, metrics::Metrics, probes::Probes, status::Status};
 
 /// An answer with its whole body.
@@ -131,8 +134,8 @@ async fn serve_connection((stream, caller): (TcpStream, Caller), purpose: Purpos
         request.extensions_mut().insert(caller);
         async move { Ok::<_, Infallible>(answer_to(request, purpose, &known).await) }
     });
-    let serving =
-        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    let stream = TokioIo::new(Patient::new(stream, SENDING));
+    let serving = http1::Builder::new().timer(TokioTimer::new()).serve_connection(stream, service);
     // A client that hangs up, or is cut off, is no news.
     _ = tokio::time::timeout(purpose.lifetime(), serving).await;
 }
@@ -160,7 +163,7 @@ fn readiness(request: &Request<Bytes>, status: &Status) -> Answer {
 
 async fn metrics(request: &Request<Bytes>, known: &Known) -> Answer {
     match request.uri().path() {
-        "/stats/prometheus" => exposition(known.metrics.text(&known.status).await),
+        "/stats/prometheus" => exposition(known.metrics.shared(&known.status).await),
         _ => text(StatusCode::NOT_FOUND, "no such path; /stats/prometheus is the only one\n"),
     }
 }
@@ -170,9 +173,11 @@ const MAX_CONNECTIONS: usize = 128;
 /// Bytes of a request's body; a question to `/explain` is the largest.
 const LARGEST_REQUEST: usize = 256 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take to read an answer, which is held for it.
+const SENDING: Duration = Duration::from_secs(30);
 
 /// Metrics in the text format of Prometheus.
-pub(crate) fn exposition(metrics: String) -> Answer {
+pub(crate) fn exposition(metrics: impl Into<Bytes>) -> Answer {
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.into())
 }
 

@@ -3,6 +3,7 @@
 mod certificates;
 mod families;
 mod labels;
+mod texts;
 mod workload;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 };
 
 use dataplane::{AccessLog, Counts, TelemetryReader};
+use hyper::body::Bytes;
 use snapshot::Workload;
 
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     status::{State, Status},
 };
 
-pub(crate) use workload::own as own_workload;
+pub(crate) use {texts::Texts, workload::own as own_workload};
 
 /// Where the numbers come from.
 #[derive(Debug)]
@@ -30,6 +32,9 @@ pub(crate) struct Metrics {
     /// Where the application's own metrics are, if it has any.
     pub(crate) application: Option<ApplicationMetrics>,
     failed_scrapes: AtomicU64,
+    /// What is being sent: the proxy's alone, and with the application's.
+    own: Texts,
+    pub(crate) merged: Texts,
 }
 
 impl Metrics {
@@ -39,11 +44,24 @@ impl Metrics {
         log: Option<AccessLog>,
         application: Option<ApplicationMetrics>,
     ) -> Self {
-        Self { reader, workload, log, application, failed_scrapes: AtomicU64::new(0) }
+        Self {
+            reader,
+            workload,
+            log,
+            application,
+            failed_scrapes: AtomicU64::new(0),
+            own: Texts::default(),
+            merged: Texts::default(),
+        }
     }
 
     pub(crate) fn count_failed_scrape(&self) {
         self.failed_scrapes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All metrics as they stand, for one of many who may ask.
+    pub(crate) async fn shared(&self, status: &Status) -> Bytes {
+        self.own.get(self.text(status)).await
     }
 
     /// All metrics as they stand.

@@ -1,6 +1,7 @@
 //! `/stats`: the metrics in Envoy's other forms, `?format=text|json|prometheus`, `?filter=`, `?usedonly`.
 
 use http::StatusCode;
+use hyper::body::Bytes;
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use super::{last_line, query::Query};
 use crate::interface::{Answer, exposition, json as json_answer, text};
 
 /// The metrics, written for Prometheus, in the form that a query asks for.
-pub(super) fn answer(metrics: String, query: &Query, default: &str) -> Answer {
+pub(super) fn answer(metrics: Bytes, query: &Query, default: &str) -> Answer {
     let format = query.get("format").unwrap_or(default);
     if !["text", "json", "prometheus"].contains(&format) {
         return text(StatusCode::BAD_REQUEST, "usage: /stats?format=(json|prometheus|text)\n\n");
@@ -24,7 +25,8 @@ pub(super) fn answer(metrics: String, query: &Query, default: &str) -> Answer {
         filter.as_ref().is_none_or(|filter| filter.is_match(sample.name))
             && !(used_only && sample.value == "0")
     };
-    let samples = metrics.lines().filter_map(Sample::of).filter(is_wanted);
+    let lines = std::str::from_utf8(&metrics).unwrap_or_default().lines();
+    let samples = lines.filter_map(Sample::of).filter(is_wanted);
     match format {
         "json" => {
             let stats: Vec<Value> =
@@ -32,9 +34,9 @@ pub(super) fn answer(metrics: String, query: &Query, default: &str) -> Answer {
             json_answer(&json!({"stats": stats}))
         }
         "prometheus" if filter.is_none() && !used_only => exposition(metrics),
-        "prometheus" => {
-            exposition(samples.map(|sample| format!("{} {}\n", sample.series, sample.value)).collect())
-        }
+        "prometheus" => exposition(
+            samples.map(|sample| format!("{} {}\n", sample.series, sample.value)).collect::<String>(),
+        ),
         _ => {
             let lines = samples.map(|sample| format!("{}: {}\n", sample.series, sample.value));
             text(StatusCode::OK, lines.collect::<String>())
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     fn ask(query: &str) -> (u16, String) {
-        let metrics = "# TYPE a counter\na{b=\"c d\"} 3\na{b=\"e\"} 0\nother 1.5\n".to_owned();
+        let metrics = "# TYPE a counter\na{b=\"c d\"} 3\na{b=\"e\"} 0\nother 1.5\n".into();
         let answer = answer(metrics, &Query::parse(Some(query)), "text");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let status = answer.status().as_u16();

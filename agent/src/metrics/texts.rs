@@ -1,0 +1,101 @@
+//! Long texts that are made anew for whoever asks, of which few are held at a time.
+
+use std::{
+    future::Future,
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use hyper::body::Bytes;
+use tokio::sync::Mutex;
+
+/// Texts that are on their way to somebody. As many metrics as a worker may keep make one of many MiB: those who ask at
+/// the same time share one, and of those who do not read what they asked for only the first get one of their own.
+#[derive(Debug, Default)]
+pub(crate) struct Texts(Mutex<Vec<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    text: Weak<Text>,
+    /// When it was begun to be made.
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Text(String);
+
+struct Held(Arc<Text>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        self.0.0.as_bytes()
+    }
+}
+
+/// Texts held at a time; who asks while as many are still being sent is told what the last of them says.
+const MAX_TEXTS: usize = 4;
+
+impl Texts {
+    /// What `make` makes, or what was made since this was asked for.
+    pub(crate) async fn get(&self, make: impl Future<Output = String>) -> Bytes {
+        let asked = Instant::now();
+        let mut known = self.0.lock().await;
+        known.retain(|known| known.text.strong_count() > 0);
+        let is_full = known.len() >= MAX_TEXTS;
+        let newest = known.last().filter(|newest| is_full || newest.since >= asked);
+        if let Some(text) = newest.and_then(|newest| newest.text.upgrade()) {
+            return Bytes::from_owner(Held(text));
+        }
+        let since = Instant::now();
+        let text = Arc::new(Text(make.await));
+        known.push(Known { text: Arc::downgrade(&text), since });
+        Bytes::from_owner(Held(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        future::{pending, ready},
+    };
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn few_are_held_and_all_who_ask_then_are_told_the_last() {
+        let texts = Texts::default();
+        let number = Cell::new(0);
+        let ask = || {
+            texts.get(async {
+                number.set(number.get() + 1);
+                number.get().to_string()
+            })
+        };
+        let mut held = Vec::new();
+        for expected in ["1", "2", "3", "4", "4", "4"] {
+            held.push(ask().await);
+            assert_eq!(held.last().unwrap(), expected);
+        }
+        held.remove(0);
+        assert_eq!(ask().await, "5", "there is room for one more");
+        drop(held);
+        assert_eq!((ask().await, texts.0.lock().await.len()), ("6".into(), 1));
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_share_what_is_begun_after_they_asked() {
+        let texts = Texts::default();
+        let (go, wait) = oneshot::channel();
+        let first = texts.get(async {
+            wait.await.unwrap();
+            "first".to_owned()
+        });
+        let second = texts.get(ready("second".to_owned()));
+        let third = texts.get(pending());
+        let (first, second, third, ()) = tokio::join!(first, second, third, async { go.send(()).unwrap() });
+        assert_eq!([first, second, third], ["first", "second", "second"]);
+    }
+}
