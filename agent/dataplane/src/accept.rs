@@ -13,7 +13,7 @@ use crate::{connection, worker::Worker};
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the task is aborted.
-pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, listener: SocketAddr) {
+pub(crate) async fn accept(worker: Rc<Worker>, socket: Rc<TcpListener>, listener: SocketAddr) {
     let mut failing = false;
     loop {
         match socket.accept().await {

@@ -41,6 +41,7 @@ mod transport;
 mod upstream;
 mod uuid;
 mod view;
+mod watched;
 mod worker;
 mod wrong_tls;
 

@@ -196,7 +196,7 @@ fn drive(
     keepalive: Option<Http2KeepAlive>,
 ) -> Rc<Cell<bool>> {
     let ended = Rc::new(Cell::new(false));
-    let at_end = Rc::clone(&ended);
+    let at_end = AtEnd(Rc::clone(&ended));
     spawn_local(async move {
         let pings = keepalive.and_then(|keepalive| connection.ping_pong().map(|pings| (pings, keepalive)));
         let answering = async {
@@ -211,10 +211,18 @@ fn drive(
             },
             () = answering => tracing::debug!(%upstream, "HTTP/2 connection to an endpoint answers no pings"),
         }
-        drop(open);
-        at_end.set(true);
+        drop((open, at_end));
     });
     ended
+}
+
+/// Says that a connection has ended, also when what drives it has panicked.
+struct AtEnd(Rc<Cell<bool>>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
 }
 
 /// Returns when the peer leaves a ping unanswered for too long.
@@ -350,7 +358,44 @@ impl Dialling {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use snapshot::{Cluster, Discovery};
+
     use super::*;
+    use crate::{cluster::ClusterConnections, shared::SharedCluster};
+
+    #[test]
+    fn who_waits_for_a_dial_that_panics_is_told_and_the_next_dials_anew() {
+        let address = ([10, 0, 0, 1], 80).into();
+        let cluster = Cluster::new("a", Discovery::of_addresses([address]));
+        let shared = (SharedCluster::default(), None, HeadLimits::default());
+        let connections = ClusterConnections::new(&cluster, shared, None);
+        let upstream = connections.upstreams().remove(0);
+        let waited_for = Rc::new(Dialling::default());
+        *upstream.http2.dialling.borrow_mut() = Some(Rc::clone(&waited_for));
+        let task = DialTask { upstream: Rc::clone(&upstream), waited_for: Rc::clone(&waited_for) };
+        let dial = move || {
+            let _task = task;
+            panic!("injected");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(dial)).is_err());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert!(matches!(runtime.block_on(waited_for.finished()), Err(ConnectError::Failed(_))));
+        assert!(upstream.http2.dialling.borrow().is_none());
+    }
+
+    #[test]
+    fn a_connection_whose_task_panics_has_ended() {
+        let ended = Rc::new(Cell::new(false));
+        let at_end = AtEnd(Rc::clone(&ended));
+        let drive = move || {
+            let _at_end = at_end;
+            panic!("injected");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(drive)).is_err());
+        assert!(ended.get());
+    }
 
     #[test]
     fn all_requests_of_a_connection_fit_its_window() {

@@ -24,6 +24,7 @@ use crate::{
     timer::TICK,
     tls::Contexts,
     view::Surroundings,
+    watched::keep_up,
 };
 
 /// What a worker is told.
@@ -69,7 +70,7 @@ pub(crate) async fn run(
 ) {
     let worker = Rc::new(Worker::new(settings, questions, ledger));
     let mut accepting = Accepting::default();
-    let ticking = spawn_local(keep_time(Rc::clone(&worker)));
+    let ticking = start_clock(Rc::clone(&worker));
     while let Some(command) = commands.recv().await {
         match command {
             // Nobody waits any more for a confirmation when the publisher has given up.
@@ -126,8 +127,9 @@ impl Accepting {
     fn open(&mut self, worker: &Rc<Worker>, OpenedSocket { address, listener, socket }: OpenedSocket) {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => {
-                let task = spawn_local(accept::accept(Rc::clone(worker), socket, listener));
-                self.0.insert(address, task);
+                let (worker, socket) = (Rc::clone(worker), Rc::new(socket));
+                let accept = move || accept::accept(Rc::clone(&worker), Rc::clone(&socket), listener);
+                self.0.insert(address, spawn_local(keep_up("accepting", accept)));
             }
             Err(error) => tracing::error!(%address, %error, "cannot watch a listening socket"),
         }
@@ -146,6 +148,10 @@ impl Accepting {
 /// Ticks between two looks for idle connections that the peer has closed, and for what nobody needs any more.
 const SWEEP_EVERY: u32 = 20;
 
+fn start_clock(worker: Rc<Worker>) -> JoinHandle<()> {
+    spawn_local(keep_up("time", move || keep_time(Rc::clone(&worker))))
+}
+
 async fn keep_time(worker: Rc<Worker>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -157,5 +163,37 @@ async fn keep_time(worker: Rc<Worker>) {
         if tick == 0 {
             worker.sweep();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::await_holding_refcell_ref, reason = "so that the clock panics")]
+    fn time_goes_on_after_a_panic() {
+        let worker = Rc::new(Worker::new(Settings::default(), mpsc::channel(1).0, Arc::default()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            // Whoever asks for the view meanwhile panics, as the clock does.
+            let injected = worker.view.borrow_mut();
+            let clock = start_clock(Rc::clone(&worker));
+            let start = Instant::now();
+            while worker.timers.now() == 0 {
+                assert!(start.elapsed() < Duration::from_secs(20));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            drop(injected);
+            let panicked_at = worker.timers.now();
+            while worker.timers.now() < panicked_at + 2 {
+                assert!(start.elapsed() < Duration::from_secs(20) && !clock.is_finished());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
     }
 }
