@@ -11,5 +11,6 @@ mod matching;
 mod mirrors;
 mod origins;
 mod retries;
+mod sidecars;
 mod upgrades;
 mod world;

@@ -1,12 +1,12 @@
 //! Rules that are left to other VirtualServices (routing §6).
 
 use super::world::{World, rules};
-use crate::support::{Endpoint, service, virtual_service};
+use crate::support::{Endpoint, answer, ok, service, virtual_service};
 
 /// What a request is answered by: the name in the body, or the status.
 fn met(world: &World, request: &str) -> String {
-    let answer = world.send(&format!("{request}\n\n"));
-    if answer.status() == 200 { answer.body } else { answer.status().to_string() }
+    let answered = world.send(&format!("{request}\n\n"));
+    if answered.status() == 200 { answered.body } else { answered.status().to_string() }
 }
 
 /// A rule that answers with its name.
@@ -117,4 +117,106 @@ fn a_delegate_does_not_delegate() {
     ]);
     assert_eq!(met(&world, "GET /a/b HTTP/1.1\nhost: x"), "after");
     assert_eq!(met(&world, "GET /a/c HTTP/1.1\nhost: x"), "one");
+}
+
+#[test]
+fn tries_faults_and_mirrors_are_inherited() {
+    let failing = Endpoint::answering(|_, number| if number == 1 { answer(503, "") } else { ok("again") });
+    let copies = Endpoint::named("copy");
+    let root = |path: &str, more: &str| {
+        format!("{{match: [{{uri: {{prefix: {path}}}}}], delegate: {{name: d}}, {more}}}")
+    };
+    let world = World::gateway(&[
+        service("app", &failing),
+        service("copy", &copies),
+        rules(&[
+            &root("/retries", "retries: {attempts: 1, retryOn: 5xx}"),
+            &root("/fault", "fault: {abort: {httpStatus: 418, percentage: {value: 100}}}"),
+            &root("/mirror", "mirror: {host: copy}"),
+        ]),
+        virtual_service("d", "http: [{route: [{destination: {host: app}}]}]"),
+    ]);
+    assert_eq!(met(&world, "GET /retries HTTP/1.1\nhost: x"), "again");
+    assert_eq!(failing.requests(), 2);
+    assert_eq!(met(&world, "GET /fault HTTP/1.1\nhost: x"), "418");
+    assert_eq!(met(&world, "GET /mirror HTTP/1.1\nhost: x"), "again");
+    assert_eq!(copies.await_asked(1)[0].asks_for(), "GET /mirror");
+}
+
+/// Rules of a delegate must fit into the rule that delegates; one that does not is left out, and said so.
+#[test]
+fn rules_of_a_delegate_fit_by_every_kind_of_condition() {
+    const QUERY: &str = "{uri: {prefix: /q}, queryParams: {a: {exact: '1'}}, withoutHeaders: {x-no: {}}}";
+    let root = |matched: &str, name: &str| format!("{{match: [{matched}], delegate: {{name: {name}}}}}");
+    let delegate = |name: &str, named: &[(&str, &str)]| {
+        let http: Vec<_> = named.iter().map(|(name, matched)| own(name, matched)).collect();
+        virtual_service(name, &format!("http: [{}]", http.join(", ")))
+    };
+    let world = World::gateway(&[
+        rules(&[
+            &root(QUERY, "query"),
+            &root("{uri: {prefix: /port}, port: <PORT>}", "port"),
+            &root("{uri: {prefix: /regex}, headers: {x-r: {regex: 'a+'}}}", "regex"),
+            &root("{uri: {prefix: /gateways}, gateways: [gw]}", "gateways"),
+            &root("{uri: {prefix: /labels}, sourceLabels: {app: client}}", "labels"),
+            &root("{uri: {prefix: /Case}, ignoreUriCase: true}", "case"),
+            &own("after", "{uri: {prefix: /}}"),
+        ]),
+        delegate(
+            "query",
+            &[
+                ("other-value", "{uri: {prefix: /q/1}, queryParams: {a: {exact: '2'}}}"),
+                ("more", "{uri: {prefix: /q/2}, queryParams: {b: {exact: '2'}}}"),
+                ("without", "{uri: {prefix: /q/3}, withoutHeaders: {x-not: {}}}"),
+            ],
+        ),
+        delegate(
+            "port",
+            &[("other", "{uri: {prefix: /port/1}, port: 1}"), ("any", "{uri: {prefix: /port/2}}")],
+        ),
+        delegate("regex", &[("conflict", "{headers: {x-r: {exact: a}}}")]),
+        delegate(
+            "gateways",
+            &[
+                ("own", "{uri: {prefix: /gateways/1}, gateways: [gw]}"),
+                ("more", "{uri: {prefix: /gateways/2}, gateways: [gw, mesh]}"),
+            ],
+        ),
+        delegate(
+            "labels",
+            &[
+                ("other", "{uri: {prefix: /labels/1}, sourceLabels: {app: other}}"),
+                ("own", "{uri: {prefix: /labels/2}, sourceLabels: {version: v1}}"),
+            ],
+        ),
+        delegate(
+            "case",
+            &[
+                ("exactly", "{uri: {prefix: /Case/1}}"),
+                ("any", "{uri: {prefix: /Case/2}, ignoreUriCase: true}"),
+            ],
+        ),
+    ]);
+    for (request, body) in [
+        ("/q/1?a=1", "after"),
+        ("/q/1?a=2", "after"),
+        ("/q/2?a=1&b=2", "more"),
+        ("/q/2?b=2", "after"),
+        ("/q/2?a=1", "after"),
+        ("/q/3?a=1", "without"),
+        ("/port/1", "after"),
+        ("/port/2", "any"),
+        ("/gateways/1", "own"),
+        ("/gateways/2", "after"),
+        ("/labels/1", "after"),
+        ("/labels/2", "own"),
+        ("/Case/1", "after"),
+        ("/case/2", "any"),
+    ] {
+        assert_eq!(met(&world, &format!("GET {request} HTTP/1.1\nhost: a")), body, "{request}");
+    }
+    for (field, body) in [("x-not", "after"), ("x-no", "after"), ("x-yes", "without")] {
+        assert_eq!(met(&world, &format!("GET /q/3?a=1 HTTP/1.1\nhost: a\n{field}: 1")), body, "{field}");
+    }
+    assert_eq!(met(&world, "GET /regex/ HTTP/1.1\nhost: a\nx-r: a"), "after");
 }

@@ -1,28 +1,27 @@
 //! Which virtual host and which rule a request meets (routing §4).
 
-use super::world::{Options, World, rules};
+use super::world::{World, rules};
 use crate::support::virtual_service;
 
 /// A rule that answers with its name.
-fn rule((name, matches): (&str, &str)) -> String {
+pub(super) fn rule((name, matches): (&str, &str)) -> String {
     let matches = if matches.is_empty() { String::new() } else { format!("match: [{matches}], ") };
     format!("{{name: {name}, {matches}directResponse: {{status: 200, body: {{string: {name}}}}}}}")
 }
 
 /// A VirtualService of the gateway whose rules answer with their names.
-fn answering(name: &str, hosts: &str, named: &[(&str, &str)]) -> String {
+pub(super) fn answering(name: &str, hosts: &str, named: &[(&str, &str)]) -> String {
     let http: Vec<_> = named.iter().map(|named| rule(*named)).collect();
     virtual_service(name, &format!("hosts: [{hosts}], gateways: [gw], http: [{}]", http.join(", ")))
 }
 
-/// Asks for each and compares the bodies, which name what was met; nothing is 404.
-fn expect(world: &World, cases: &[(&str, &str)]) {
+/// Asks for each and compares the bodies, which name what was met; without one the status.
+pub(super) fn expect(world: &World, cases: &[(&str, &str)]) {
     let met: Vec<_> = cases
         .iter()
         .map(|(request, _)| {
             let answer = world.send(&format!("{request}\n\n"));
-            let missing = answer.status() == 404 && answer.body.is_empty();
-            (*request, if missing { "404".to_owned() } else { answer.body })
+            (*request, if answer.body.is_empty() { answer.status().to_string() } else { answer.body })
         })
         .collect();
     let met: Vec<_> = met.iter().map(|(request, met)| (*request, met.as_str())).collect();
@@ -130,27 +129,21 @@ fn rules_for_one_host_follow_each_other_by_age_and_catch_alls_come_last() {
 }
 
 #[test]
-fn in_sidecars_the_oldest_rules_of_a_host_are_the_only_ones() {
-    let of = |name: &str, rules: &[(&str, &str)]| {
-        let http: Vec<_> = rules.iter().map(|named| rule(*named)).collect();
-        virtual_service(name, &format!("hosts: [a.com], http: [{}]", http.join(", ")))
-    };
-    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\nspec: {hosts: [a.com], \
-                 ports: [{number: <PORT>, name: http, protocol: HTTP}], resolution: STATIC, endpoints: [{address: 127.0.0.1}]}\n";
-    let resources = [
-        of("young@2026-01-01T00:00:00Z", &[("young", "{uri: {prefix: /young}}"), ("young-all", "")]),
-        of("old@2025-01-01T00:00:00Z", &[("old", "{uri: {prefix: /old}}")]),
-        // Of a gateway, so not for the workloads of the mesh.
-        answering("gw@2024-01-01T00:00:00Z", "a.com", &[("gateway", "")]),
-        entry.to_owned(),
-    ];
-    let world = World::start(&resources, &Options { is_sidecar: true, ..Options::default() });
+fn expressions_that_match_everything_come_last_unless_they_have_conditions() {
+    let matches = |method: &str| format!("{{uri: {{regex: '.*'}}{method}}}");
+    let older = answering(
+        "z@2025-01-01T00:00:00Z",
+        "a.com",
+        &[("older-put", &matches(", method: {exact: PUT}")), ("older-all", &matches(""))],
+    );
+    let younger = answering("a@2026-01-01T00:00:00Z", "a.com", &[("younger-own", "{uri: {prefix: /own}}")]);
+    let world = World::gateway(&[younger, older]);
     expect(
         &world,
         &[
-            ("GET /old HTTP/1.1\nhost: a.com", "old"),
-            ("GET /young HTTP/1.1\nhost: a.com", "404"),
-            ("GET / HTTP/1.1\nhost: a.com", "404"),
+            ("PUT /own HTTP/1.1\nhost: a.com\ncontent-length: 0", "older-put"),
+            ("GET /own HTTP/1.1\nhost: a.com", "younger-own"),
+            ("GET /else HTTP/1.1\nhost: a.com", "older-all"),
         ],
     );
 }
@@ -223,6 +216,9 @@ fn header_conditions_hold_for_all_values_of_a_name() {
         // Keys that the documents say are ignored are names like others.
         &rule(("named-method", "{headers: {method: {exact: m}}}")),
         &rule(("without", "{headers: {x-w: {}}, withoutHeaders: {x-v: {exact: no}, x-u: {}}}")),
+        &rule(("without-any", "{headers: {x-k: {}}, withoutHeaders: {x-l: {regex: '*'}}}")),
+        // What is missing is empty text, which this expression matches.
+        &rule(("never", "{headers: {x-m: {}}, withoutHeaders: {x-n: {regex: '.*'}}}")),
     ])]);
     expect(
         &world,
@@ -240,6 +236,10 @@ fn header_conditions_hold_for_all_values_of_a_name() {
             ("GET / HTTP/1.1\nhost: a\nx-w: 1\nx-v: yes", "without"),
             ("GET / HTTP/1.1\nhost: a\nx-w: 1\nx-v: no", "404"),
             ("GET / HTTP/1.1\nhost: a\nx-w: 1\nx-u: ", "404"),
+            ("GET / HTTP/1.1\nhost: a\nx-k: 1", "without-any"),
+            ("GET / HTTP/1.1\nhost: a\nx-k: 1\nx-l: ", "404"),
+            ("GET / HTTP/1.1\nhost: a\nx-m: 1", "404"),
+            ("GET / HTTP/1.1\nhost: a\nx-m: 1\nx-n: 1", "404"),
         ],
     );
 }
