@@ -66,13 +66,17 @@ fn done(change: impl FnOnce()) -> Answer {
 async fn config_dump(query: &Query, known: &Known) -> Answer {
     let Some(published) = known.status.published() else { return json(&json!({"configs": []})) };
     let version = DumpVersion { number: published.version, last_updated: timestamp(published.at) };
-    let mut dump =
-        snapshot::config_dump(&published.snapshot, &version, &known.metrics.reader.clusters().await);
-    config_dump::tell_refused(&mut dump, &known.status.refused());
-    match config_dump::selected(dump, query) {
-        Ok(dump) => json(&dump),
-        Err((status, problem)) => text(status, problem),
-    }
+    let live = known.metrics.reader.clusters().await;
+    let _one_at_a_time = known.dumping.lock().await;
+    // Elsewhere than where probes are answered: it may take long.
+    tokio::task::block_in_place(|| {
+        let mut dump = snapshot::config_dump(&published.snapshot, &version, &live);
+        config_dump::tell_refused(&mut dump, &known.status.refused());
+        match config_dump::selected(dump, query) {
+            Ok(dump) => json(&dump),
+            Err((status, problem)) => text(status, problem),
+        }
+    })
 }
 
 fn certificates(status: &Status) -> Answer {

@@ -66,8 +66,12 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let (publisher, updates) = sources::channel();
     runtime.spawn(directories.run(publisher));
     let metrics = metrics(&options, &plane, settings.access_log);
-    let known =
-        Arc::new(interface::Known { status: Arc::clone(&status), metrics, probes: options.probes.clone() });
+    let known = Arc::new(interface::Known {
+        status: Arc::clone(&status),
+        metrics,
+        probes: options.probes.clone(),
+        dumping: tokio::sync::Mutex::default(),
+    });
     for interface in interfaces {
         runtime.spawn(interface.serve(Arc::clone(&known)));
     }

@@ -1,9 +1,9 @@
 //! The control side's HTTP ports: admin (15000, loopback), readiness (15021), metrics (15090) and the agent's (15020).
 
 mod patience;
+mod running;
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -19,12 +19,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::AbortHandle,
-};
+use tokio::net::{TcpListener, TcpStream};
 
-use self::patience::Patient;
+use self::{
+    patience::Patient,
+    running::{Progress, Running},
+};
 use crate::{admin, agent_port, metrics::Metrics, probes::Probes, status::Status};
 
 /// An answer with its whole body.
@@ -79,6 +79,8 @@ pub(crate) struct Known {
     pub(crate) metrics: Metrics,
     /// The application's, which the kubelet sends here.
     pub(crate) probes: Probes,
+    /// Held while the configuration is dumped, which takes memory and time.
+    pub(crate) dumping: tokio::sync::Mutex<()>,
 }
 
 impl Interface {
@@ -90,8 +92,8 @@ impl Interface {
         Ok(Self { socket: dataplane::listen(purpose.name(), address)?, purpose })
     }
 
-    /// Answers until the process ends. When there are too many connections the oldest gives way: whoever holds
-    /// connections open must not keep a probe from being answered.
+    /// Answers until the process ends. When there are too many connections one that waits for no answer gives way:
+    /// whoever holds connections open must not keep a probe from being answered.
     pub(crate) async fn serve(self, known: Arc<Known>) {
         let Ok(listener) = TcpListener::from_std(self.socket) else { return };
         let mut running = Running::default();
@@ -100,26 +102,17 @@ impl Interface {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            running.make_room();
-            let task =
-                tokio::spawn(serve_connection((stream, Caller(peer.ip())), self.purpose, Arc::clone(&known)));
-            running.0.push_back(task.abort_handle());
-        }
-    }
-}
-
-/// Connections being served, the oldest first; some may have ended.
-#[derive(Default)]
-struct Running(VecDeque<AbortHandle>);
-
-impl Running {
-    /// Forgets those that have ended, and ends the oldest if there is still no place for one more.
-    fn make_room(&mut self) {
-        self.0.retain(|connection| !connection.is_finished());
-        if self.0.len() >= MAX_CONNECTIONS
-            && let Some(oldest) = self.0.pop_front()
-        {
-            oldest.abort();
+            if !running.make_room(peer.ip()) {
+                continue;
+            }
+            let progress = Arc::<Progress>::default();
+            let serving = serve_connection(
+                (stream, Caller(peer.ip())),
+                self.purpose,
+                Arc::clone(&progress),
+                Arc::clone(&known),
+            );
+            running.add(tokio::spawn(serving).abort_handle(), progress, peer.ip());
         }
     }
 }
@@ -128,24 +121,42 @@ impl Running {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller(pub(crate) IpAddr);
 
-async fn serve_connection((stream, caller): (TcpStream, Caller), purpose: Purpose, known: Arc<Known>) {
+async fn serve_connection(
+    (stream, caller): (TcpStream, Caller),
+    purpose: Purpose,
+    progress: Arc<Progress>,
+    known: Arc<Known>,
+) {
+    let stream = TokioIo::new(Patient::new(stream, SENDING, Arc::clone(&progress)));
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let known = Arc::clone(&known);
+        let (known, progress) = (Arc::clone(&known), Arc::clone(&progress));
         request.extensions_mut().insert(caller);
-        async move { Ok::<_, Infallible>(answer_to(request, purpose, &known).await) }
+        async move {
+            let answer = answer_to(request, purpose, &progress, &known).await;
+            progress.answered();
+            Ok::<_, Infallible>(answer)
+        }
     });
-    let stream = TokioIo::new(Patient::new(stream, SENDING));
-    let serving = http1::Builder::new().timer(TokioTimer::new()).serve_connection(stream, service);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(stream, service);
     // A client that hangs up, or is cut off, is no news.
     _ = tokio::time::timeout(purpose.lifetime(), serving).await;
 }
 
-async fn answer_to(request: Request<Incoming>, purpose: Purpose, known: &Known) -> Answer {
+async fn answer_to(
+    request: Request<Incoming>,
+    purpose: Purpose,
+    progress: &Progress,
+    known: &Known,
+) -> Answer {
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LARGEST_REQUEST).collect().await else {
         return text(StatusCode::PAYLOAD_TOO_LARGE, "the request did not arrive whole, or is too large\n");
     };
     let request = Request::from_parts(head, body.to_bytes());
+    progress.asked();
     match purpose {
         Purpose::Admin => admin::answer(&request, known).await,
         Purpose::Readiness => readiness(&request, &known.status),
@@ -168,11 +179,11 @@ async fn metrics(request: &Request<Bytes>, known: &Known) -> Answer {
     }
 }
 
-/// Connections served at a time.
-const MAX_CONNECTIONS: usize = 128;
 /// Bytes of a request's body; a question to `/explain` is the largest.
 const LARGEST_REQUEST: usize = 256 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the head of a request may take, from the end of the answer before.
+const HEAD: Duration = Duration::from_secs(5);
 /// How long a client may take to read an answer, which is held for it.
 const SENDING: Duration = Duration::from_secs(30);
 
@@ -196,33 +207,4 @@ fn answer(code: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_oldest_connection_gives_way_only_to_as_many_that_are_open() {
-        let mut running = Running::default();
-        let oldest = tokio::spawn(pending::<()>());
-        running.0.push_back(oldest.abort_handle());
-        for _ in 0..2 * MAX_CONNECTIONS {
-            running.make_room();
-            let short = tokio::spawn(async {});
-            running.0.push_back(short.abort_handle());
-            short.await.unwrap();
-        }
-        assert!(!oldest.is_finished(), "others came and went");
-        for _ in 1..MAX_CONNECTIONS {
-            running.make_room();
-            running.0.push_back(tokio::spawn(pending::<()>()).abort_handle());
-        }
-        assert!(!oldest.is_finished(), "there was a place for each");
-        running.make_room();
-        assert!(oldest.await.unwrap_err().is_cancelled());
-        assert_eq!(running.0.len(), MAX_CONNECTIONS - 1);
-    }
 }

@@ -68,11 +68,16 @@ impl Metrics {
     pub(crate) async fn text(&self, status: &Status) -> String {
         // The workers are asked first: who has told its counts is through with what it had begun.
         let counts = self.reader.counts().await;
+        // Elsewhere than where probes are answered: it may take long.
+        tokio::task::block_in_place(|| self.rendered(status, &counts))
+    }
+
+    fn rendered(&self, status: &Status, counts: &Counts) -> String {
         let telemetry = self.reader.read();
         let published = status.published();
         let snapshot = published.as_ref().map(|published| &*published.snapshot);
         let mut out = families::istio(&telemetry, &self.workload, snapshot);
-        connections(&counts, &mut out);
+        connections(counts, &mut out);
         simple(
             "postern_metrics_lost_total",
             "counter",

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,16 +14,19 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::running::Progress;
+
 /// A connection whose peer has so long to take an answer, from when it first made us wait.
 pub(super) struct Patient<S> {
     stream: S,
     limit: Duration,
+    progress: Arc<Progress>,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
+    pub(super) fn new(stream: S, limit: Duration, progress: Arc<Progress>) -> Self {
+        Self { stream, limit, progress, waiting: None }
     }
 
     /// What a write came to; an error when it has to wait and there is no time left.
@@ -69,6 +73,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     /// Asked for when all of an answer is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.waiting = None;
+        self.progress.flushed();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -94,7 +99,7 @@ mod tests {
                 }
             }
         });
-        let mut near = Patient::new(near, Duration::from_millis(200));
+        let mut near = Patient::new(near, Duration::from_millis(200), Arc::default());
         // All of it would take it 200 seconds.
         let error = near.write_all(&[0; 10_000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -105,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn every_answer_has_the_whole_time() {
         let (near, mut far) = duplex(16);
-        let mut near = Patient::new(near, Duration::from_secs(3600));
+        let mut near = Patient::new(near, Duration::from_secs(3600), Arc::default());
         let taken = tokio::spawn(async move { far.read_exact(&mut [0; 100]).await.map(|_| far) });
         near.write_all(&[0; 100]).await.unwrap();
         assert!(near.waiting.is_some(), "it had to wait");
