@@ -52,6 +52,23 @@ fn endpoints_that_refuse_count_as_gateway_errors_or_apart() {
     }
 }
 
+/// Who asks for answers within a millisecond takes the endpoint away from nobody.
+#[test]
+fn the_time_a_client_gives_does_not_speak_against_an_endpoint() {
+    let slow = Endpoint::held("app", 200);
+    let gateway = Gateway::start(&app(
+        &[slow.address],
+        "{outlierDetection: {consecutive5xxErrors: 2, maxEjectionPercent: 100}}",
+    ));
+    for _ in 0..4 {
+        let call = "POST / HTTP/1.1\r\nhost: app\r\ncontent-type: application/grpc\r\ngrpc-timeout: 1m\r\n\
+                    content-length: 0\r\n\r\n";
+        assert_eq!(gateway.client().send(call).answer().field("grpc-status"), Some("4"));
+    }
+    slow.release(usize::MAX);
+    assert_eq!(gateway.client().get("/").status(), 200);
+}
+
 /// Each time for longer, and asked again after it.
 #[test]
 fn endpoints_come_back_when_their_time_is_over() {

@@ -173,9 +173,9 @@ impl TextMatch {
 pub struct HeaderMatch {
     /// Name in lower case.
     pub name: String,
-    /// What its value, all lines joined with `,`, must look like.
+    /// What its value must look like; of several lines one that does is enough, as in Envoy 1.40.
     pub condition: TextMatch,
-    /// Whether the condition must *not* hold (VirtualService `withoutHeaders`). A missing header then counts as empty
+    /// Whether the condition must *not* hold, for no line (VirtualService `withoutHeaders`). A missing header then counts as empty
     /// text; with [`TextMatch::Present`] the header must be absent.
     pub invert: bool,
 }
@@ -183,33 +183,22 @@ pub struct HeaderMatch {
 impl HeaderMatch {
     /// Whether the request fulfils the condition.
     pub fn matches(&self, request: &impl RequestHead) -> bool {
-        with_header(request, &self.name, |value| match (value, self.invert) {
-            (Some(value), invert) => self.condition.matches(value) != invert,
+        match (request.header(&self.name), self.invert) {
+            (Some(first), invert) => self.fits_a_line(request, first) != invert,
             (None, false) => false,
             (None, true) => self.condition == TextMatch::Present || !self.condition.matches(b""),
-        })
+        }
     }
-}
 
-/// Shows `then` the value of a header; several lines are joined with `,`, which alone costs an allocation.
-fn with_header<R>(request: &impl RequestHead, name: &str, then: impl FnOnce(Option<&[u8]>) -> R) -> R {
-    if request.lines(name) < 2 {
-        return then(request.header(name));
+    fn fits_a_line(&self, request: &impl RequestHead, first: &[u8]) -> bool {
+        let mut fits = self.condition.matches(first);
+        if !fits && request.lines(&self.name) > 1 {
+            request.visit_headers(&mut |name, value| {
+                fits |= name.eq_ignore_ascii_case(&self.name) && self.condition.matches(value);
+            });
+        }
+        fits
     }
-    let mut joined: Option<Vec<u8>> = None;
-    request.visit_headers(&mut |line, value| {
-        if !line.eq_ignore_ascii_case(name) {
-            return;
-        }
-        match &mut joined {
-            None => joined = Some(value.to_vec()),
-            Some(joined) => {
-                joined.push(b',');
-                joined.extend_from_slice(value);
-            }
-        }
-    });
-    then(joined.as_deref())
 }
 
 /// Condition on the first value of a query parameter, as it was sent (not percent-decoded).
