@@ -181,7 +181,7 @@ impl Control {
         self.release_at = Some(Instant::now() + SETTLED);
         let findings: Vec<&Finding> = update.findings.iter().chain(&of_mesh).chain(&findings).collect();
         self.report_new(&findings);
-        self.unfit = readiness::unfit(&update.set, &findings, &snapshot);
+        self.unfit = readiness::unfit(&update.set, &findings, (&snapshot, &self.proxy));
         let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
         (snapshot, findings)
     }

@@ -2,14 +2,23 @@
 //! workload's own certificate is there where peers of the mesh ask for it.
 //!
 //! An empty configuration is as good as any, as in Istio. One of which nothing is valid is not: a pod that serves
-//! nothing because of a typing error must not replace one that serves.
+//! nothing because of a typing error must not replace one that serves. Nor must one that lets in, or sends in clear text,
+//! what a resource was to protect that cannot be read.
 
 use dataplane::BindError;
 use resources::{Finding, Kind, ResourceSet, Severity};
 use snapshot::{Binding, Direction, Snapshot};
+use translate::{Proxy, ProxyKind};
 
 /// Why a configuration is not fit to serve; `None` when it is.
-pub(crate) fn unfit(resources: &ResourceSet, findings: &[&Finding], snapshot: &Snapshot) -> Option<String> {
+pub(crate) fn unfit(
+    resources: &ResourceSet,
+    findings: &[&Finding],
+    (snapshot, proxy): (&Snapshot, &Proxy),
+) -> Option<String> {
+    if let Some(finding) = findings.iter().find(|finding| costs_protection(finding, resources, proxy)) {
+        return Some(format!("what is to be protected is not known: {finding}"));
+    }
     let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     let first = errors.next()?;
     let number = 1 + errors.count();
@@ -22,6 +31,25 @@ pub(crate) fn unfit(resources: &ResourceSet, findings: &[&Finding], snapshot: &S
     };
     let number = if number == 1 { "the error".to_owned() } else { format!("the first of {number} errors") };
     Some(format!("{what}; {number}, all in /findings: {first}"))
+}
+
+/// Whether calls would be served or sent without the mutual TLS that a resource asks for, because it cannot be read and
+/// there is no version of it that could.
+fn costs_protection(finding: &Finding, resources: &ResourceSet, proxy: &Proxy) -> bool {
+    let Some(id) = finding.resource.as_ref().filter(|_| finding.severity == Severity::Error) else {
+        return false;
+    };
+    let concerns_workload =
+        [proxy.namespace.as_str(), proxy.mesh.root_namespace.as_str()].contains(&&*id.namespace);
+    match id.kind {
+        Kind::PeerAuthentication if proxy.kind == ProxyKind::Sidecar && concerns_workload => {
+            !resources.peer_authentications().iter().any(|object| object.meta.id == *id)
+        }
+        Kind::DestinationRule if finding.path.split('.').any(|part| part == "tls") => {
+            !resources.destination_rules().iter().any(|object| object.meta.id == *id)
+        }
+        _ => false,
+    }
 }
 
 /// Whether listeners may be missing because of it.

@@ -87,6 +87,44 @@ fn a_workload_that_must_be_known_waits_for_its_certificate() {
 }
 
 #[test]
+fn what_is_to_be_protected_must_be_known_at_the_start() {
+    let strict = |namespace: &str, mode: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+             metadata: {{name: all, namespace: {namespace}}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+        )
+    };
+    let mutual = |mode: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: all}}\n\
+             spec: {{host: a.com, trafficPolicy: {{tls: {{mode: {mode}}}}}}}\n"
+        )
+    };
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("a.yaml");
+    // Something else is valid.
+    fs::write(directory.path().join("other.yaml"), mutual("SIMPLE").replace("all", "other")).unwrap();
+    for (wrong, right) in [
+        (strict("shop", "STRCT"), strict("shop", "PERMISSIVE")),
+        (strict("istio-system", "STRCT"), strict("istio-system", "PERMISSIVE")),
+        (mutual("SIMPEL"), mutual("SIMPLE")),
+    ] {
+        fs::write(&file, &wrong).unwrap();
+        let running = sidecar(directory.path()).start();
+        expect_obstacle(&running, &["what is to be protected is not known", "a.yaml:", "mode"]);
+        fs::write(&file, &right).unwrap();
+        running.await_ready();
+        // Now there is a version that counts.
+        fs::write(&file, &wrong).unwrap();
+        let admin = ["request", "GET", "/findings", "--admin", &running.interfaces.admin];
+        eventually("the file is read again", || printed(&admin).contains("error: "));
+        running.await_ready();
+    }
+    fs::write(&file, strict("elsewhere", "STRCT")).unwrap();
+    sidecar(directory.path()).start().await_ready();
+}
+
+#[test]
 fn a_pod_has_settings_of_its_own_proxy() {
     let (directory, port) = shop();
     let variables = [("PROXY_CONFIG", r#"{"concurrency":2,"gatewayTopology":{"proxyProtocol":{}}}"#)];
