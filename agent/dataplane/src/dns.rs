@@ -122,8 +122,8 @@ struct Task {
 /// Questions of workers that wait for the thread; more fail at once.
 const WAITING_QUESTIONS: usize = 1024;
 
-/// How long a publication waits for names that were never asked for, so that their clusters have endpoints when they
-/// are first used.
+/// How long a publication waits for names that the one before did not have, so that their clusters have endpoints when
+/// they are first used. It waits for none twice: while name servers are silent other changes must not come late.
 const WARMING: Duration = Duration::from_secs(5);
 
 impl Resolver {
@@ -152,13 +152,14 @@ impl Resolver {
         if names.is_empty() && self.task.is_some() && !resolves_on_request(snapshot) {
             return;
         }
-        self.wanted.send_replace(names.clone());
+        let before = self.wanted.send_replace(names.clone());
         if let Some(task) = self.task.take()
             && let Err(error) = start(self.settings, task, tell)
         {
             tracing::error!(%error, "names cannot be resolved; is there an /etc/resolv.conf?");
         }
-        let known = self.resolved.wait_for(|resolved| resolved.cover(&names));
+        let new = names.into_iter().filter(|(name, _)| !before.contains_key(name)).collect();
+        let known = self.resolved.wait_for(|resolved| resolved.cover(&new));
         if tokio::time::timeout(WARMING, known).await.is_err() {
             tracing::warn!("some names are not resolved yet; serving without their addresses");
         }

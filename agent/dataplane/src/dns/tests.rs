@@ -88,3 +88,33 @@ async fn a_look_up_that_panics_has_failed_and_the_name_can_be_asked_for_again() 
     };
     tokio::task::LocalSet::new().run_until(test).await;
 }
+
+#[tokio::test]
+async fn names_are_waited_for_once() {
+    let (wanted, _asked) = watch::channel(Names::default());
+    let (_resolving, resolved) = watch::channel(Arc::default());
+    let (questions, _) = mpsc::channel(WAITING_QUESTIONS);
+    // Nobody answers.
+    let mut resolver =
+        Resolver { settings: NameSettings::default(), wanted, resolved, questions, task: None };
+    let of_names = |hosts: &[&str]| {
+        let name = |host: &&str| snapshot::DnsName {
+            host: (*host).to_owned(),
+            port: 80,
+            weight: 1,
+            locality: snapshot::Locality::default(),
+            priority: 0,
+            locality_weight: None,
+        };
+        let names = hosts.iter().map(name).collect();
+        let dns = snapshot::Dns { resolution: DnsResolution::Strict, names };
+        let clusters = vec![snapshot::Cluster::new("a", Discovery::Dns(dns))];
+        snapshot::Draft { clusters, ..snapshot::Draft::default() }.finish()
+    };
+    let mut waits = Vec::new();
+    for hosts in [&["a"][..], &["a"], &["a", "b"], &["b"]] {
+        let snapshot = of_names(hosts);
+        waits.push(tokio::time::timeout(Duration::ZERO, resolver.want(&snapshot, || {})).await.is_err());
+    }
+    assert_eq!(waits, [true, false, true, false]);
+}
