@@ -111,6 +111,8 @@ impl LocalReply<'static> {
     pub(crate) const PREFLIGHT: Self = Self::new(200, "", "cors_response", "");
     /// A request's body stopped coming.
     pub(crate) const STREAM_TIMEOUT: Self = Self::new(408, "SI", "stream_idle_timeout", "stream timeout");
+    /// Another protocol is asked for, in a way that leaves nothing else to answer.
+    pub(crate) const UPGRADE_FAILED: Self = Self::new(403, "", "upgrade_failed", "");
     /// A request's head did not arrive in time.
     pub(crate) const HEAD_TIMEOUT: Self = Self::new(408, "", "request_header_timeout", "");
 

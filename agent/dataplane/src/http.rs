@@ -22,8 +22,10 @@ mod peer_metadata;
 mod pump;
 mod retry;
 mod routing;
+mod stream_bytes;
 mod substitute;
 mod timeout;
+mod websocket;
 mod wishes;
 
 use std::{

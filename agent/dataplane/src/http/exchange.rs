@@ -14,6 +14,7 @@ use std::{
 };
 
 use ::http::HeaderMap;
+use ::http1::BodyLength;
 use bytes::Bytes;
 use h2::SendStream;
 use snapshot::{ClusterId, UpstreamProtocol};
@@ -31,7 +32,7 @@ use crate::{
 };
 
 pub(super) use self::{
-    broken::{Broken, Late, body_outcome},
+    broken::{Broken, Late, body_outcome, switched_outcome},
     http1::Http1Exchange,
     http2::Http2Exchange,
 };
@@ -143,8 +144,24 @@ pub(super) struct Outgoing<'o> {
     pub(super) head: OutgoingHead<'o>,
     pub(super) method: Method,
     pub(super) cluster: ClusterId,
-    /// Whether there is no body, so that the head is all there is to repeat.
-    pub(super) bodiless: bool,
+    pub(super) following: Following,
+}
+
+/// What follows the head of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Following {
+    /// Nothing: the head is all there is to repeat.
+    Nothing,
+    Body,
+    /// Bytes of another protocol, once the endpoint has agreed on it.
+    Protocol,
+}
+
+impl Following {
+    /// After the head of a request with or without a body.
+    pub(super) fn of(body: BodyLength) -> Self {
+        if body.is_empty() { Self::Nothing } else { Self::Body }
+    }
 }
 
 /// A request's head in the version of the endpoint.
@@ -267,8 +284,8 @@ impl Exchange {
                 }
             }
             (Self::Http2(exchange), OutgoingHead::Http2(head)) => {
-                exchange.send(head, request.bodiless)?;
-                if again && !request.bodiless {
+                exchange.send(head, request.following)?;
+                if again && request.following == Following::Body {
                     exchange.send_again(&body.sent())?;
                 }
             }

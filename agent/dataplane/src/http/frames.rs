@@ -189,6 +189,11 @@ impl FramePump {
         Sent { bytes: self.kept.bytes(), trailers: self.kept.trailers(), ended: self.ended }
     }
 
+    /// Where it comes from: what follows when it has ended, once another protocol is agreed on.
+    pub(super) fn stream(&mut self) -> &mut RecvStream {
+        &mut self.from
+    }
+
     /// Whether the receiver has got everything.
     pub(super) fn is_done(&self) -> bool {
         self.ended && self.framed.is_empty() && !self.abandoned
@@ -341,7 +346,7 @@ impl FramePump {
 }
 
 /// Lets the sender send as much again. What was received is handed on at once, or not asked for.
-fn release(from: &mut RecvStream, len: usize) {
+pub(super) fn release(from: &mut RecvStream, len: usize) {
     // Fails only for more than was received.
     _ = from.flow_control().release_capacity(len);
 }

@@ -48,7 +48,7 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
         RequestChanges::of([Some(&edits), Some(&edits)], (None, None), (&facts, &ProxyHeaders::default()));
     let mut out = Vec::new();
     write_request_head(&mut out, &head, &added, request.body, (Some(&changes), None));
-    _ = http2_request_head(&head, &added, request.body, Some(&changes));
+    _ = http2_request_head(&head, &added, request.body, (Some(&changes), None));
     // What is added must find room when it is read again.
     if request.headers.len() < FEW {
         assert_sent(&out, request.method, &head);

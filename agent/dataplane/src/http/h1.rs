@@ -4,6 +4,7 @@
 mod forward;
 mod reply;
 mod request;
+mod upward;
 mod workspace;
 
 use std::rc::Rc;

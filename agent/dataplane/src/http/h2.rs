@@ -95,7 +95,8 @@ fn settings(limits: &ClientLimits, heads: HeadLimits) -> server::Builder {
         .max_header_list_size(heads.bytes())
         .initial_window_size(limits.stream_window.unwrap_or(STREAM_WINDOW))
         .initial_connection_window_size(limits.connection_window.unwrap_or(CONNECTION_WINDOW))
-        .max_send_buffer_size(FRAME);
+        .max_send_buffer_size(FRAME)
+        .enable_connect_protocol();
     builder
 }
 

@@ -100,7 +100,7 @@ pub(super) fn is_websocket(protocol: &str) -> bool {
 }
 
 /// Whether a field is one of the two that offer another protocol; heads for endpoints get their own.
-fn is_of_offer(name: &str) -> bool {
+pub(super) fn is_of_offer(name: &str) -> bool {
     match name.len() {
         7 => name.eq_ignore_ascii_case("upgrade"),
         10 => name.eq_ignore_ascii_case("connection"),

@@ -15,7 +15,7 @@ use snapshot::{ClusterId, Discovery, Forward};
 
 use super::{
     Method,
-    exchange::{Exchange, Http1Exchange, Link, Outgoing, OutgoingHead, RequestBody, Sent, Uplink},
+    exchange::{Exchange, Following, Http1Exchange, Link, Outgoing, OutgoingHead, RequestBody, Sent, Uplink},
     head::AnswerHead,
     pump::{Pump, PumpError},
 };
@@ -156,8 +156,8 @@ impl Copy {
             Copied::Http2(head, body, trailers) => (OutgoingHead::Http2(head), body.clone(), trailers.take()),
         };
         let mut body = Body { done: bytes.is_empty() && trailers.is_none(), bytes, trailers };
-        let (method, cluster, bodiless) = (self.method, self.cluster, body.done);
-        let request = Outgoing { head, method, cluster, bodiless };
+        let following = if body.done { Following::Nothing } else { Following::Body };
+        let request = Outgoing { head, method: self.method, cluster: self.cluster, following };
         let link = Link::acquire(&self.lease, request.version()).await.ok()?;
         let mut exchange = Exchange::new(link, &self.place.0);
         let take = |head: &AnswerHead<'_>| (head.is_interim(), head.body(), head.keep_alive());

@@ -312,6 +312,11 @@ impl Http2Stream {
         &self.connection.end
     }
 
+    /// Whether the peer takes requests for other protocols (RFC 8441).
+    pub(crate) fn takes_protocols(&self) -> bool {
+        self.connection.sender.is_extended_connect_protocol_enabled()
+    }
+
     /// Sends the head of the request this is for.
     pub(crate) fn send(
         &self,

@@ -39,7 +39,7 @@ impl Http2Upstream {
     }
 
     /// Says goodbye on a connection after so many streams.
-    fn with<F: Future<Output = ()> + 'static>(
+    pub(crate) fn with<F: Future<Output = ()> + 'static>(
         builder: h2::server::Builder,
         streams: usize,
         answer: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + 'static,

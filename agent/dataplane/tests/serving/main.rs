@@ -41,3 +41,4 @@ mod support;
 mod telemetry;
 mod tls;
 mod tunnel;
+mod websockets;

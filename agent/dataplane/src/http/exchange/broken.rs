@@ -2,9 +2,11 @@
 
 use ::http1::BodyError;
 
+use super::UpstreamVersion;
 use crate::{
     failure::LocalReply,
     http::{Outcome, pump::PumpError},
+    relay::{RelayError, Transferred},
     upstream::ConnectError,
 };
 
@@ -76,6 +78,27 @@ impl From<PumpError> for Broken {
             PumpError::Late => Self::Late(Late::Whole),
         }
     }
+}
+
+/// How the log tells of another protocol that client and endpoint have spoken.
+pub(in crate::http) fn switched_outcome(
+    (transferred, result): (Transferred, Result<(), RelayError>),
+    version: UpstreamVersion,
+) -> Outcome<'static> {
+    let outcome = body_outcome(match result {
+        Ok(()) => Ok(()),
+        Err(RelayError::Downstream(_)) => Err(PumpError::Write),
+        Err(RelayError::Upstream(_)) => Err(PumpError::Read),
+        Err(RelayError::Idle | RelayError::Expired) => Err(PumpError::Idle),
+    });
+    let outcome = match version {
+        UpstreamVersion::Http2 if outcome.flags == "UC" => {
+            let details = "upstream_reset_after_response_started{remote_reset}";
+            Outcome { flags: "UR", details, ..outcome }
+        }
+        _ => outcome,
+    };
+    Outcome { received: transferred.received, sent: transferred.sent, ..outcome }
 }
 
 /// How the log tells of a body that did not arrive whole, and of one that did.

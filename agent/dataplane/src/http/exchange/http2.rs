@@ -13,15 +13,17 @@ use ::http1::BodyLength;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture};
 
-use super::{Broken, RequestBody, Sent, Uplink, interim::Interim};
+use super::{Broken, Following, RequestBody, Sent, Uplink, interim::Interim};
 use crate::{
-    http::{Method, head::AnswerHead},
+    http::{Method, SWITCHING_PROTOCOLS, head::AnswerHead},
     upstream::{Http2Stream, OwnEnd},
 };
 
 pub(in crate::http) struct Http2Exchange {
     room: Http2Stream,
     state: State,
+    /// Whether another protocol was asked for, to which the answer is 200 (RFC 8441 §4).
+    asks_for_protocol: bool,
     interim: Interim,
     /// Heads that came while one before them was on its way to the client.
     waiting: VecDeque<Head>,
@@ -42,7 +44,8 @@ struct Head {
 
 impl Http2Exchange {
     pub(super) fn new(room: Http2Stream) -> Self {
-        Self { room, state: State::Unsent, interim: Interim::default(), waiting: VecDeque::new() }
+        let (interim, waiting) = (Interim::default(), VecDeque::new());
+        Self { room, state: State::Unsent, asks_for_protocol: false, interim, waiting }
     }
 
     pub(super) fn end(&self) -> &Rc<OwnEnd> {
@@ -53,9 +56,15 @@ impl Http2Exchange {
         self.room.reused
     }
 
-    pub(super) fn send(&mut self, head: &::http::Request<()>, bodiless: bool) -> Result<(), Broken> {
+    pub(super) fn send(&mut self, head: &::http::Request<()>, following: Following) -> Result<(), Broken> {
+        self.asks_for_protocol = following == Following::Protocol;
+        // What the endpoint would say itself, were it asked against its settings (RFC 8441 §3).
+        if self.asks_for_protocol && !self.room.takes_protocols() {
+            return Err(Broken::Protocol);
+        }
+        let ends = following == Following::Nothing;
         // A connection that takes no more requests has not looked at this one.
-        let (response, to) = self.room.send(head.clone(), bodiless).map_err(|_| Broken::Refused)?;
+        let (response, to) = self.room.send(head.clone(), ends).map_err(|_| Broken::Refused)?;
         self.state = State::Asked { to, response };
         Ok(())
     }
@@ -80,12 +89,15 @@ impl Http2Exchange {
         mut take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
         let head = poll_fn(|cx| self.poll_head(cx, body)).await?;
+        let status = match (head.status, &head.body) {
+            (200, Some(_)) if self.asks_for_protocol => SWITCHING_PROTOCOLS,
+            // HTTP/2 has no such answer (RFC 9113 §8.6).
+            (SWITCHING_PROTOCOLS, _) => return Err(Broken::Protocol),
+            (status, _) => status,
+        };
         let ended = head.body.as_ref().is_none_or(RecvStream::is_end_stream);
-        let taken = take(&AnswerHead::Http2 {
-            status: head.status,
-            fields: &head.fields,
-            body: body_length(head.status, method, &head.fields, ended),
-        });
+        let body = body_length(status, method, &head.fields, ended);
+        let taken = take(&AnswerHead::Http2 { status, fields: &head.fields, body });
         if let Some(from) = head.body
             && let State::Asked { to, .. } = std::mem::replace(&mut self.state, State::Unsent)
         {
@@ -132,9 +144,15 @@ impl Http2Exchange {
     }
 
     /// Both directions of the stream once the head of the answer is there.
-    pub(in crate::http) fn into_streams(self) -> Option<(SendStream<Bytes>, RecvStream, Http2Stream)> {
-        match self.state {
-            State::Answering { to, from } => Some((to, from, self.room)),
+    pub(in crate::http) fn into_streams(mut self) -> Option<(SendStream<Bytes>, RecvStream, Http2Stream)> {
+        let (to, from) = self.take_streams()?;
+        Some((to, from, self.room))
+    }
+
+    /// The same for as long as the exchange is there, which holds their room on the connection.
+    pub(in crate::http) fn take_streams(&mut self) -> Option<(SendStream<Bytes>, RecvStream)> {
+        match std::mem::replace(&mut self.state, State::Unsent) {
+            State::Answering { to, from } => Some((to, from)),
             State::Unsent | State::Asked { .. } => None,
         }
     }
@@ -157,6 +175,7 @@ fn broken(error: &h2::Error) -> Broken {
         // A GOAWAY ends only requests that the peer has not looked at (RFC 9113 §6.8).
         _ if error.is_go_away() && error.is_remote() => Broken::Refused,
         Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Broken::Refused,
+        Some(h2::Reason::PROTOCOL_ERROR) => Broken::Protocol,
         _ if error.is_remote() => Broken::Reset,
         Some(_) => Broken::Protocol,
         None => Broken::Closed,

@@ -16,13 +16,16 @@ use self::{
 use super::{
     Next, Session,
     reply::{Answering, Lasting, field_of, write_whole},
+    upward::Upward,
 };
 use crate::{
     failure::LocalReply,
     http::{
         Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
-        exchange::{Broken, Exchange, Outgoing, OutgoingHead, RequestBody, UpstreamVersion, body_outcome},
+        exchange::{
+            Broken, Exchange, Following, Outgoing, OutgoingHead, RequestBody, UpstreamVersion, body_outcome,
+        },
         frames::Passed,
         head::{AnswerFields, AnswerHead},
         mirror::{self, Copied},
@@ -45,10 +48,7 @@ pub(super) struct Forward<'v> {
     pub(super) begun: Instant,
     pub(super) body: BodyLength,
     pub(super) asked: Answering<'v>,
-    /// Whether the client's offer to switch protocols was passed on.
-    pub(super) upgrade: bool,
-    /// The head as it goes up, for an endpoint that speaks HTTP/2.
-    pub(super) http2_head: Option<Box<::http::Request<()>>>,
+    pub(super) upward: Upward,
 }
 
 impl Forward<'_> {
@@ -57,7 +57,7 @@ impl Forward<'_> {
     }
 
     fn version(&self) -> UpstreamVersion {
-        if self.http2_head.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
+        if self.upward.http2.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
     }
 }
 
@@ -122,8 +122,8 @@ impl Session<'_> {
     /// Copies the request, which is through, to the mirrors of its route.
     fn mirror(&self, forward: &Forward<'_>, head: &[u8], sent: &Pump) {
         let body = sent.sent().bytes;
-        let copied = || match &forward.http2_head {
-            Some(head) => Copied::Http2(head.clone(), Bytes::copy_from_slice(body), None),
+        let copied = || match &forward.upward.http2 {
+            Some(http2) => Copied::Http2(Box::new(http2.head.clone()), Bytes::copy_from_slice(body), None),
             None => Copied::Http1([head, body].concat()),
         };
         mirror::send(self.connection, forward.view, forward.forwarding.policy, forward.asked.method, copied);
@@ -147,13 +147,20 @@ impl Session<'_> {
     ) -> Result<(Exchange, Answer), Unanswered> {
         let worker = self.connection.worker();
         let fields = AnswerFields::of(self.connection, forward.asked.changes);
-        let fields = fields.for_grpc_web(forward.asked.grpc_web);
+        let accept = forward.upward.http2.as_ref().and_then(|http2| http2.accept);
+        let fields = fields.for_grpc_web(forward.asked.grpc_web).accepting(accept);
         let (start, lasting) = (forward.start, forward.asked.lasting);
         let mut request = Outgoing {
-            head: forward.http2_head.as_deref_mut().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
+            head: match &mut forward.upward.http2 {
+                Some(http2) => OutgoingHead::Http2(&mut http2.head),
+                None => OutgoingHead::Http1(head),
+            },
             method: forward.asked.method,
             cluster: forward.forwarding.cluster,
-            bodiless: forward.body.is_empty(),
+            following: match forward.upward.upgrade {
+                true => Following::Protocol,
+                false => Following::of(forward.body),
+            },
         };
         let mut body = Sending {
             pump: sent,
@@ -177,7 +184,7 @@ impl Session<'_> {
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;
         }
-        if answer.status == SWITCHING_PROTOCOLS && !forward.upgrade {
+        if answer.status == SWITCHING_PROTOCOLS && !forward.upward.upgrade {
             return Err(unanswered(Broken::Protocol));
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.
@@ -206,13 +213,13 @@ impl Session<'_> {
         record_answer(self.connection, self.line, |name| field_of(out, name));
         let status_in_head = forward.asked.grpc.then(|| field_of(out, "grpc-status")).flatten();
         let status_in_head = status_in_head.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let switched = answer.status == SWITCHING_PROTOCOLS;
-        if !switched {
-            Lasting { keep_alive: answer.keep_alive, ..forward.asked.lasting }.write(out);
+        if answer.status == SWITCHING_PROTOCOLS {
+            out.extend_from_slice(b"\r\n");
+            return self.switch(exchange, out, outcome).await;
         }
+        Lasting { keep_alive: answer.keep_alive, ..forward.asked.lasting }.write(out);
         out.extend_from_slice(b"\r\n");
         let (moved, passed) = match exchange {
-            Exchange::Http1(exchange) if switched => return self.switch(exchange, out, outcome).await,
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.framing);
                 body.count_messages(forward.asked.grpc);

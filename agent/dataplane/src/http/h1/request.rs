@@ -15,14 +15,14 @@ use super::{
     Next, Session,
     forward::Forward,
     reply::{Answering, Lasting},
+    upward::{Going, Upward},
 };
 use crate::{
     failure::LocalReply,
     http::{
         Method, Outcome,
-        exchange::UpstreamVersion,
         grpc_web::GrpcWeb,
-        head::{Added, Http1Head, has_underscore, http2_request_head, is_websocket, write_request_head},
+        head::{Added, Http1Head, has_underscore, is_websocket},
         log, record_request,
         routing::{Action, Asked, Before, Routed, route},
     },
@@ -38,9 +38,7 @@ struct Request<'v> {
     body: BodyLength,
     keep_alive: bool,
     method: Method,
-    upgrade: bool,
-    /// The head as it goes up, for an endpoint that speaks HTTP/2.
-    http2_head: Option<Box<::http::Request<()>>>,
+    upward: Upward,
     routed: Routed<'v>,
     /// Whether a fault has delayed it.
     delayed: bool,
@@ -211,24 +209,14 @@ impl Session<'_> {
         };
         self.connection.worker().count(|counts| counts.requests += 1);
         record_request(self.connection, self.line, &head, (protocol, &added, &routed));
-        let mut upgrade = parsed.upgrade.filter(|protocol| is_websocket(protocol));
-        let mut http2_head = None;
+        let mut upward = Upward::default();
         if let Action::Forward(forwarding) = &routed.action {
             added.introduce(self.connection, &forwarding.lease);
-            let changes = forwarding.changes.as_deref();
-            let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
-            match UpstreamVersion::of(protocol, UpstreamVersion::Http1) {
-                UpstreamVersion::Http1 => {
-                    write_request_head(out, &head, &added, parsed.body, (changes, upgrade));
-                }
-                UpstreamVersion::Http2 => {
-                    upgrade = None;
-                    let body = routed.grpc_web.map_or(parsed.body, |web| web.request_body(parsed.body));
-                    http2_head = http2_request_head(&head, &added, body, changes).map(Box::new);
-                    if http2_head.is_none() {
-                        routed = Routed::reply(LocalReply::BAD_REQUEST);
-                    }
-                }
+            let going = Going { view, forwarding, body: parsed.body, grpc_web: routed.grpc_web };
+            let offer = parsed.upgrade.filter(|protocol| is_websocket(protocol));
+            match going.upward(&head, &added, offer, out) {
+                Some(made) => upward = made,
+                None => routed = Routed::reply(LocalReply::BAD_REQUEST),
             }
         }
         let request = Request {
@@ -238,8 +226,7 @@ impl Session<'_> {
             // What follows on CONNECT would be another protocol's.
             keep_alive: parsed.keep_alive && parsed.version == Version::Http11 && parsed.method != "CONNECT",
             method: Method::of(parsed.method),
-            upgrade: upgrade.is_some(),
-            http2_head,
+            upward,
             routed,
             delayed,
         };
@@ -249,8 +236,7 @@ impl Session<'_> {
     }
 
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
-        let Request { start, version, body, keep_alive, method, upgrade, http2_head, routed, delayed } =
-            request;
+        let Request { start, version, body, keep_alive, method, upward, routed, delayed } = request;
         let goes_on = keep_alive && !self.connection.worker().is_draining() && self.connection.is_served();
         let lasting = Lasting { keep_alive: goes_on, version };
         let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
@@ -270,8 +256,7 @@ impl Session<'_> {
             }
             Action::Forward(forwarding) => {
                 let begun = if delayed { Instant::now() } else { start };
-                let mut forward =
-                    Forward { view, forwarding, start, begun, body, asked, upgrade, http2_head };
+                let mut forward = Forward { view, forwarding, start, begun, body, asked, upward };
                 self.forward(&mut forward, out).await
             }
         };

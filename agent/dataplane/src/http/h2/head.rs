@@ -6,15 +6,17 @@ use std::{
 };
 
 use ::http::{HeaderMap, StatusCode, request::Parts};
+use h2::ext::Protocol;
 use http1::BodyLength;
 use snapshot::RequestHead;
 
 use crate::{
     failure::LocalReply,
     http::{
+        SWITCHING_PROTOCOLS,
         attempts::Answerer,
         grpc_web::GrpcWeb,
-        head::{AnswerFields, AnswerHead, end_to_end},
+        head::{AnswerFields, AnswerHead, end_to_end, is_of_offer},
     },
     worker::HeadLimits,
 };
@@ -22,6 +24,8 @@ use crate::{
 /// An HTTP/2 request as routing and header code see it.
 pub(super) struct Http2Head<'p> {
     parts: &'p Parts,
+    /// The protocol that is asked for.
+    offer: Option<&'p str>,
     /// The lines of `cookie` as one, made when somebody asks for it and there are several.
     cookie: OnceCell<Vec<u8>>,
 }
@@ -29,7 +33,7 @@ pub(super) struct Http2Head<'p> {
 impl<'p> Http2Head<'p> {
     /// The head, or the answer to one that cannot be served: HTTP/1.1 could not carry it, or it has too many fields.
     pub(super) fn new(parts: &'p Parts, limits: HeadLimits) -> Result<Self, LocalReply<'static>> {
-        let head = Self { parts, cookie: OnceCell::new() };
+        let head = Self { parts, offer: offered(parts), cookie: OnceCell::new() };
         let authority = head.authority();
         let fits_http1 = !authority.is_empty()
             && http1::is_valid_authority(authority.as_bytes())
@@ -64,7 +68,7 @@ fn same_lengths(fields: &HeaderMap) -> bool {
 
 impl RequestHead for Http2Head<'_> {
     fn method(&self) -> &str {
-        self.parts.method.as_str()
+        method(self.parts)
     }
 
     // A Host field that differs is dropped: `:authority` is what the client asked for (RFC 9113 §8.3.1).
@@ -80,11 +84,16 @@ impl RequestHead for Http2Head<'_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         match name {
             name if name.eq_ignore_ascii_case("cookie") => self.cookie(),
+            name if is_of_offer(name) => {
+                let mut offer = self.offer.into_iter().flat_map(offer_fields);
+                offer.find(|(of_offer, _)| name.eq_ignore_ascii_case(of_offer)).map(|(_, value)| value)
+            }
             name => self.parts.headers.get(name).map(::http::HeaderValue::as_bytes),
         }
     }
 
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
+        self.offer.into_iter().flat_map(offer_fields).for_each(|(name, value)| visit(name, value));
         for name in self.parts.headers.keys() {
             match name.as_str() {
                 "cookie" => self.cookie().into_iter().for_each(|cookie| visit("cookie", cookie)),
@@ -95,6 +104,21 @@ impl RequestHead for Http2Head<'_> {
             }
         }
     }
+}
+
+/// The protocol that a client asks to speak on its stream (RFC 8441).
+pub(super) fn offered(parts: &Parts) -> Option<&str> {
+    parts.extensions.get::<Protocol>().map(Protocol::as_str)
+}
+
+/// The method as HTTP/1.1 has it: other protocols are asked for by GET there. Routes and logs see it so, as in Envoy.
+pub(super) fn method(parts: &Parts) -> &str {
+    if offered(parts).is_some() { "GET" } else { parts.method.as_str() }
+}
+
+/// The fields that ask for a protocol in HTTP/1.1.
+fn offer_fields(protocol: &str) -> [(&'static str, &[u8]); 2] {
+    [("connection", b"upgrade"), ("upgrade", protocol.as_bytes())]
 }
 
 /// HTTP/2 frames tell where a body ends; HTTP/1.1 wants its length, or chunks.
@@ -148,9 +172,10 @@ impl Answer {
         Self { interim, status, began: now - start, fields, body, reusable, grpc_web }
     }
 
-    /// The head as it is sent; its fields are given away.
+    /// The head as it is sent; its fields are given away. HTTP/2 agrees on another protocol by 200 (RFC 8441 §4).
     pub(super) fn head(&mut self) -> ::http::Response<()> {
-        head(self.status, std::mem::take(&mut self.fields))
+        let status = if self.status == SWITCHING_PROTOCOLS { 200 } else { self.status };
+        head(status, std::mem::take(&mut self.fields))
     }
 }
 

@@ -3,6 +3,7 @@
 mod bodies;
 mod prepare;
 mod sending;
+mod switched;
 
 use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
 
@@ -14,7 +15,7 @@ use self::{
     prepare::{Arrived, Prepared},
     sending::{Patience, Sending},
 };
-use super::head::{Answer, body_length, local_head};
+use super::head::{Answer, body_length, local_head, method, offered};
 use crate::{
     access_log::Recorded,
     connection::Connection,
@@ -23,7 +24,9 @@ use crate::{
         Method, Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
         edits::AnswerChanges,
-        exchange::{Broken, Exchange, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome},
+        exchange::{
+            Broken, Exchange, Following, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome,
+        },
         frames::{FramePump, Passed, grpc_status},
         grpc_web::GrpcWeb,
         head::{AnswerFields, AnswerHead, has_underscore},
@@ -71,14 +74,17 @@ pub(super) async fn serve(
     let view = connection.view();
     let mut line = Recorded::default();
     let mut out = worker.scratch();
-    let length = body_length(&parts.headers, body.is_end_stream());
+    let switches = offered(&parts).is_some();
+    // What follows the head of such a request is the other protocol's.
+    let length = if switches { BodyLength::Empty } else { body_length(&parts.headers, body.is_end_stream()) };
     let arrived = Arrived { connection, parts: &parts, length, start };
     let prepared = arrived.prepare(&view, (&mut line, &mut out), &mut respond).await;
     let Prepared { routed, http2_head, delayed } = prepared;
     let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
-    let method = Method::of(parts.method.as_str());
+    let method = Method::of(method(&parts));
     let changes = answer.as_deref();
-    let mut stream = Stream { connection, respond, start, method, grpc, grpc_web, changes, line: &mut line };
+    let mut stream =
+        Stream { connection, respond, start, method, switches, grpc, grpc_web, changes, line: &mut line };
     let outcome = match action {
         Action::Reply(reply) => stream.reply(&reply).await,
         Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)).await,
@@ -105,6 +111,8 @@ struct Stream<'c> {
     respond: SendResponse<Bytes>,
     start: Instant,
     method: Method,
+    /// Whether the client asks for another protocol.
+    switches: bool,
     /// Whether answers of our own take the form of gRPC.
     grpc: bool,
     /// The forms of bodies, where gRPC-Web becomes gRPC.
@@ -159,7 +167,12 @@ impl Stream<'_> {
         let outcome = match asked {
             Ok((exchange, answer)) => {
                 let outcome = Outcome::default().at(forward.lease(), Some(exchange.end()));
-                self.finish(forward, (exchange, attempts.deadline()), answer, outcome).await
+                match answer.status {
+                    // In a box of its own: hardly any stream becomes another protocol's.
+                    SWITCHING_PROTOCOLS => Box::pin(self.switch(forward, exchange, answer, outcome)).await,
+                    200..300 if self.switches => self.refuse_switch(answer, outcome),
+                    _ => self.finish(forward, (exchange, attempts.deadline()), answer, outcome).await,
+                }
             }
             Err(Unanswered { reply, end, transport_failure }) => {
                 let outcome = match reply {
@@ -175,7 +188,7 @@ impl Stream<'_> {
         let (upload, ended) = (forward.upload.passed(), forward.upload.is_done());
         let messages = (upload.messages, outcome.messages.1);
         Outcome {
-            received: upload.data,
+            received: outcome.received.max(upload.data),
             messages,
             ..attempts.told_in(outcome, (self.start, ended, forward.version()))
         }
@@ -206,7 +219,7 @@ impl Stream<'_> {
             head: forward.http2_head.as_mut().map_or(OutgoingHead::Http1(head), OutgoingHead::Http2),
             method: self.method,
             cluster: forward.forwarding.cluster,
-            bodiless: forward.length.is_empty(),
+            following: if self.switches { Following::Protocol } else { Following::of(forward.length) },
         };
         let patience = Patience::new(self.connection.worker());
         let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, patience };
@@ -222,9 +235,8 @@ impl Stream<'_> {
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;
         }
-        // Nothing was offered to be switched to; HTTP/2 has no such answer (RFC 9113 §8.6).
         match answer.status {
-            SWITCHING_PROTOCOLS => Err(unanswered(Broken::Protocol)),
+            SWITCHING_PROTOCOLS if !self.switches => Err(unanswered(Broken::Protocol)),
             _ => Ok((exchange, answer)),
         }
     }

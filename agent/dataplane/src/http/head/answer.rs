@@ -11,8 +11,11 @@ use crate::{
     connection::Connection,
     failure::LocalReply,
     http::{
-        PEER_METADATA, PEER_METADATA_ID, PeerMetadata, edits::AnswerChanges, grpc_web::GrpcWeb,
+        PEER_METADATA, PEER_METADATA_ID, PeerMetadata, SWITCHING_PROTOCOLS,
+        edits::AnswerChanges,
+        grpc_web::GrpcWeb,
         substitute::AnswerFacts,
+        websocket::{self, Accept},
     },
 };
 
@@ -37,7 +40,7 @@ impl AnswerHead<'_> {
     pub(in crate::http) fn is_interim(&self) -> bool {
         match self {
             Self::Http1(response) => response.is_interim(),
-            Self::Http2 { status, .. } => *status < 200,
+            Self::Http2 { status, .. } => *status < 200 && *status != SWITCHING_PROTOCOLS,
         }
     }
 
@@ -70,9 +73,10 @@ impl AnswerHead<'_> {
         matches!(self, Self::Http1(response) if response.keep_alive)
     }
 
-    /// The value of the first `upgrade` line.
+    /// The protocol that is spoken from now on: the value of the first `upgrade` line.
     pub(in crate::http) fn upgrade(&self) -> Option<&[u8]> {
-        let Self::Http1(response) = self else { return None };
+        // In HTTP/2 only what was asked for is agreed on.
+        let Self::Http1(response) = self else { return Some(b"websocket") };
         let mut headers = response.headers.iter();
         headers.find(|header| header.name.eq_ignore_ascii_case("upgrade")).map(|header| header.value)
     }
@@ -127,6 +131,8 @@ pub(in crate::http) struct AnswerFields<'c> {
     changes: Option<&'c AnswerChanges<'c>>,
     /// How a client of gRPC-Web gets what is gRPC.
     grpc_web: Option<GrpcWeb>,
+    /// What a client of websocket waits for, where its endpoint may not know.
+    accept: Option<Accept>,
 }
 
 impl<'c> AnswerFields<'c> {
@@ -142,12 +148,26 @@ impl<'c> AnswerFields<'c> {
         let (date, introduction) = (connection.worker().date(), connection.introduction());
         let debug = headers.debug;
         let tells_reason = debug && connection.direction == Direction::Outbound;
-        Self { server, debug, tells_reason, date, introduction, changes, grpc_web: None }
+        Self { server, debug, tells_reason, date, introduction, changes, grpc_web: None, accept: None }
     }
 
     /// For a client of gRPC-Web, if it is one whose calls become gRPC.
     pub(in crate::http) fn for_grpc_web(self, grpc_web: Option<GrpcWeb>) -> Self {
         Self { grpc_web, ..self }
+    }
+
+    /// For a client of websocket whose endpoint is asked in HTTP/2, which does without keys.
+    pub(in crate::http) fn accepting(self, accept: Option<Accept>) -> Self {
+        Self { accept, ..self }
+    }
+
+    /// Writes that the endpoint has agreed on another protocol.
+    pub(in crate::http) fn write_switch(&self, sink: &mut impl FieldSink, response: &AnswerHead<'_>) {
+        sink.field("connection", b"upgrade");
+        sink.field("upgrade", response.upgrade().unwrap_or_default());
+        if let Some(accept) = self.accept.filter(|_| response.field(websocket::ACCEPT).is_none()) {
+            sink.field(websocket::ACCEPT, accept.as_bytes());
+        }
     }
 
     /// How the body of an endpoint's answer changes on its way, if it does: other protocols than gRPC pass.
@@ -318,6 +338,7 @@ mod tests {
             introduction: None,
             changes: None,
             grpc_web: None,
+            accept: None,
         };
         let mut out = Vec::new();
         fields.write_response(
@@ -349,6 +370,7 @@ mod tests {
             introduction: None,
             changes: None,
             grpc_web: None,
+            accept: None,
         };
         fields.write_response(&mut out, &AnswerHead::Http1(&response), (None, ([10, 0, 0, 1], 80).into()));
         assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));

@@ -1,28 +1,35 @@
 //! The head of a request as it goes to an endpoint: the client's fields, and what is added to them.
 
 use ::http::uri;
+use h2::ext::Protocol;
 use http1::BodyLength;
 use snapshot::RequestHead;
 
 use super::{Added, Changed, FieldSink};
-use crate::http::edits::RequestChanges;
+use crate::http::{
+    edits::RequestChanges,
+    websocket::{self, Offer},
+};
 
 /// Appends the head of a request as it goes to an HTTP/1.1 upstream.
 ///
-/// `changes` are the route's. `upgrade` is the protocol to offer, if the client asked for one that may be switched to.
+/// `changes` are the route's. `offer` is the protocol to offer, if the client asked for one that may be switched to.
 pub(in crate::http) fn write_request_head(
     out: &mut Vec<u8>,
     request: &impl RequestHead,
     added: &Added,
     body: BodyLength,
-    (changes, upgrade): (Option<&RequestChanges<'_>>, Option<&str>),
+    (changes, offer): (Option<&RequestChanges<'_>>, Option<Offer<'_>>),
 ) {
     http1::write_request_line(out, request.method(), new_path(request, changes));
     out.field("host", new_authority(request, changes).as_bytes());
     write_fields(out, request, (added, changes), |out| http1::write_framing(out, body));
-    if let Some(protocol) = upgrade {
+    if let Some(Offer { protocol, key }) = offer {
         out.field("connection", b"upgrade");
         out.field("upgrade", protocol.as_bytes());
+        if let Some(key) = key.filter(|_| request.header(websocket::KEY).is_none()) {
+            out.field(websocket::KEY, key.as_bytes());
+        }
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -39,19 +46,26 @@ pub(in crate::http) fn replace_number(head: &mut Vec<u8>, name: &str, number: u6
     head.splice(value..value + len, number.to_string().into_bytes());
 }
 
-/// The head of a request as it goes to an HTTP/2 upstream, or `None` when HTTP/2 cannot carry it.
+/// The head of a request as it goes to an HTTP/2 upstream, or `None` when HTTP/2 cannot carry it. A protocol that is
+/// offered is asked for as RFC 8441 has it.
 pub(in crate::http) fn http2_request_head(
     request: &impl RequestHead,
     added: &Added,
     body: BodyLength,
-    changes: Option<&RequestChanges<'_>>,
+    (changes, offer): (Option<&RequestChanges<'_>>, Option<Offer<'_>>),
 ) -> Option<::http::Request<()>> {
     let mut target = uri::Parts::default();
     target.scheme = Some(if added.scheme() == "https" { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
     target.authority = Some(new_authority(request, changes).parse().ok()?);
     target.path_and_query = Some(path_and_query(new_path(request, changes))?);
     let mut head = ::http::Request::new(());
-    *head.method_mut() = request.method().parse().ok()?;
+    *head.method_mut() = match offer {
+        Some(Offer { protocol, .. }) => {
+            head.extensions_mut().insert(Protocol::from(protocol));
+            ::http::Method::CONNECT
+        }
+        None => request.method().parse().ok()?,
+    };
     *head.uri_mut() = ::http::Uri::from_parts(target).ok()?;
     *head.version_mut() = ::http::Version::HTTP_2;
     let fields = head.headers_mut();

@@ -9,7 +9,7 @@ use crate::http::{
     attempts::Answerer,
     grpc_web::GrpcWeb,
     h1::reply::Lasting,
-    head::{AnswerFields, AnswerHead, FieldSink},
+    head::{AnswerFields, AnswerHead},
 };
 
 /// The head of an answer, as far as it matters once it is written to memory.
@@ -50,8 +50,7 @@ pub(super) fn write_answer(
         let service_time = from.asked.map(|asked| now - asked);
         fields.write_response(out, head, (service_time, from.address));
         if status == SWITCHING_PROTOCOLS {
-            out.field("connection", b"upgrade");
-            out.field("upgrade", head.upgrade().unwrap_or_default());
+            fields.write_switch(out, head);
         } else {
             http1::write_framing(out, framing);
         }

@@ -11,7 +11,9 @@ use super::sending::Sending;
 use crate::{
     http::{
         Outcome,
-        exchange::{Http1Exchange, Http2Exchange, Uplink},
+        exchange::{
+            Exchange, Http1Exchange, Http2Exchange, Uplink, UpstreamVersion, body_outcome, switched_outcome,
+        },
         frames::{FramePump, Passed},
         grpc_web::GrpcWeb,
         h1::{
@@ -19,8 +21,10 @@ use crate::{
             reply::{write_head, write_whole},
         },
         pump::{Pump, PumpError},
+        stream_bytes::StreamBytes,
     },
-    relay::{Limits, relay},
+    relay::{Limits, RelayError, Transferred, relay},
+    transport::Transport,
 };
 
 type Moved = Poll<Result<(), PumpError>>;
@@ -107,23 +111,42 @@ impl Session<'_> {
     /// Both sides have agreed on another protocol: relays its bytes.
     pub(super) async fn switch(
         &mut self,
-        mut exchange: Http1Exchange,
+        mut exchange: Exchange,
         out: &mut Vec<u8>,
         outcome: Outcome<'static>,
     ) -> (Next, Outcome<'static>) {
-        let worker = self.connection.worker();
-        let early = exchange.answered.as_ref().map_or(&[][..], |answered| answered.filled());
+        let early = match &exchange {
+            Exchange::Http1(Http1Exchange { answered: Some(answered), .. }) => answered.filled(),
+            Exchange::Http1(_) | Exchange::Http2(_) => &[],
+        };
         out.extend_from_slice(early);
-        let outcome = Outcome { details: "via_upstream", sent: early.len() as u64, ..outcome };
-        if write_whole(self.connection, self.stream, out).await.is_err() {
-            return (Next::Close, Outcome { flags: "DC", ..outcome });
+        let early = early.len() as u64;
+        if let Err(error) = write_whole(self.connection, self.stream, out).await {
+            let Outcome { flags, details, .. } = body_outcome(Err(error));
+            return (Next::Close, Outcome { flags, details, ..outcome });
         }
+        let switched = match &mut exchange {
+            Exchange::Http1(exchange) => {
+                let relayed = self.relay(&mut exchange.upstream.stream).await;
+                switched_outcome(relayed, UpstreamVersion::Http1)
+            }
+            Exchange::Http2(exchange) => match exchange.take_streams() {
+                Some((to, from)) => {
+                    let relayed = self.relay(&mut StreamBytes::new(to, from)).await;
+                    switched_outcome(relayed, UpstreamVersion::Http2)
+                }
+                None => body_outcome(Err(PumpError::Read)),
+            },
+        };
+        let Outcome { flags, details, received, .. } = switched;
+        (Next::Close, Outcome { flags, details, received, sent: early + switched.sent, ..outcome })
+    }
+
+    async fn relay(&mut self, upstream: &mut impl Transport) -> (Transferred, Result<(), RelayError>) {
+        let worker = self.connection.worker();
         let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
         let surroundings = (&**worker, &*self.connection.deadline, limits);
         let first = self.received.take();
-        let upstream = &mut exchange.upstream.stream;
-        let (transferred, _) = relay(self.stream, upstream, first, |_| {}, surroundings).await;
-        let sent = outcome.sent + transferred.sent;
-        (Next::Close, Outcome { received: transferred.received, sent, ..outcome })
+        relay(self.stream, upstream, first, |_| {}, surroundings).await
     }
 }

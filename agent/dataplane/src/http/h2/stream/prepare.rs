@@ -20,10 +20,11 @@ use crate::{
     http::{
         exchange::UpstreamVersion,
         grpc_web::GrpcWeb,
-        h2::head::Http2Head,
-        head::{Added, http2_request_head, write_request_head},
+        h2::head::{Http2Head, offered},
+        head::{Added, http2_request_head, is_websocket, write_request_head},
         record_request,
         routing::{Action, Asked, Before, Routed, route},
+        websocket::{Key, Offer},
     },
     view::View,
 };
@@ -88,7 +89,12 @@ impl Arrived<'_> {
         let grpc_web = http.grpc_web.then(|| GrpcWeb::of(&head)).flatten();
         let protocol = "HTTP/2";
         let asked = Asked { connection, head: &head, added: &added, protocol, grpc_web, start, delayed };
-        let routed = route(&asked, view, http.route_config, fastrand::u64(..))?;
+        let mut routed = route(&asked, view, http.route_config, fastrand::u64(..))?;
+        let offer =
+            offered(parts).map(|protocol| Offer { protocol, key: Some(Key::new(fastrand::u128(..))) });
+        if offer.is_some_and(|offer| !is_websocket(offer.protocol)) {
+            routed.action = Action::Reply(LocalReply::UPGRADE_FAILED);
+        }
         record_request(connection, line, &head, ("HTTP/2", &added, &routed));
         let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
         added.introduce(connection, &forwarding.lease);
@@ -96,12 +102,12 @@ impl Arrived<'_> {
         let protocol = view.snapshot.cluster(forwarding.cluster).protocol;
         match UpstreamVersion::of(protocol, UpstreamVersion::Http2) {
             UpstreamVersion::Http1 => {
-                write_request_head(out, &head, &added, length, (changes, None));
+                write_request_head(out, &head, &added, length, (changes, offer));
                 Ok((routed, None))
             }
             UpstreamVersion::Http2 => {
                 let length = routed.grpc_web.map_or(length, |web| web.request_body(length));
-                let head = http2_request_head(&head, &added, length, changes);
+                let head = http2_request_head(&head, &added, length, (changes, offer));
                 Ok((routed, Some(head.ok_or(LocalReply::BAD_REQUEST)?)))
             }
         }
