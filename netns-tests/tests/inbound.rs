@@ -50,13 +50,68 @@ fn calls_go_where_the_listener_of_their_port_leads() -> Result<()> {
             .with_context(|| format!("port {port}"))?;
     }
     // One request at a time, as the listener has it.
-    let answers = thread::scope(|scope| {
-        let ask = || client.get(server.at(9080), "server", "/delay/1").map(|reply| reply.status);
-        let asking: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
-        asking.into_iter().map(|asked| asked.join().expect("no panic")).collect::<Result<Vec<_>>>()
-    })?;
+    let answers = at_once(&client, server.at(9080))?;
     ensure!(answers.contains(&200) && answers.contains(&503), "{answers:?}");
     Ok(())
+}
+
+/// Of several Services with a port of the pod the oldest says what is spoken there, and the others are named.
+#[test]
+fn the_oldest_service_tells_the_protocol_of_a_port() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _app = server.http_app("web", 8080)?;
+    server.intercept()?;
+    for (http, tcp, is_http) in [(2024, 2025, true), (2025, 2024, false)] {
+        let service = |name: &str, host: u8, created: u16| {
+            let service = Service::new(name, ([10, 96, 0, host], 80).into(), 8080).port_name(name);
+            let created = format!("creationTimestamp: '{created}-01-01T00:00:00Z', name: {name}, namespace");
+            service.selects("server").endpoint(server.ip()).yaml().replacen(
+                &format!("name: {name}, namespace"),
+                &created,
+                1,
+            )
+        };
+        let services = service("http", 10, http) + &service("tcp", 11, tcp);
+        let agent = AgentSetup::sidecar().file("services.yaml", services).start(&server)?;
+        let reply = client.get(server.at(8080), "server", "/")?;
+        reply.expect_app("web")?;
+        let found = reply.body().contains("header x-request-id: ");
+        ensure!(found == is_http, "created in {http} and {tcp}: {}", reply.body());
+        agent.log_line(if is_http { "Service default/tcp" } else { "Service default/http" })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_sidecar_limits_what_comes_in_on_every_port() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let _app = server.http_app("web", 8080)?;
+    server.intercept()?;
+    let service = Service::new("server", ([10, 96, 0, 10], 80).into(), 8080).selects("server");
+    const LIMIT: &str = "apiVersion: networking.istio.io/v1\nkind: Sidecar\n\
+        metadata: {name: server, namespace: default}\n\
+        spec: {egress: [{hosts: ['*/*']}], inboundConnectionPool: {http: {http2MaxRequests: 1}}}\n";
+    let agent = AgentSetup::sidecar()
+        .file("server.yaml", service.endpoint(server.ip()).yaml())
+        .file("sidecar.yaml", LIMIT)
+        .start(&server)?;
+    let statuses = at_once(&client, server.at(8080))?;
+    ensure!(statuses.contains(&200) && statuses.contains(&503), "{statuses:?}");
+    agent.access_log_line_with(&["\" 503 UO ", " inbound|8080||"])?;
+    Ok(())
+}
+
+/// What three requests that take a second each are answered when they come at the same time.
+fn at_once(client: &Pod, to: SocketAddr) -> Result<Vec<u16>> {
+    thread::scope(|scope| {
+        let ask = || client.get(to, "server", "/delay/1").map(|reply| reply.status);
+        let asking: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asked| asked.join().expect("no panic")).collect()
+    })
 }
 
 /// `inboundTrafficPolicy: LOCALHOST`: applications that listen at 127.0.0.1 only.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use netns_tests::process::eventually;
 use netns_tests::{Agent, AgentSetup, Network, Pod, Reply, Service, needs_root};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 
@@ -161,6 +162,82 @@ fn whoever_speaks_first_is_heard_through_both_sidecars() -> Result<()> {
     ensure!(declared < SILENCE && client < SILENCE, "kept waiting: {declared:?}, {client:?}");
     ensure!((SILENCE..3 * SILENCE).contains(&detected), "{detected:?}");
     second.access_log_line_with(&["inbound|2525||", "outbound_.2525_._.mail.default.svc.cluster.local"])?;
+    Ok(())
+}
+
+/// Waits until the only line of a proxy's metrics that begins so and has all these labels has this value.
+fn await_metric(pod: &Pod, name: &str, labels: &[&str], value: usize) -> Result<()> {
+    let stats = ([127, 0, 0, 1], 15090).into();
+    eventually(PATIENCE, || {
+        let metrics = pod.get(stats, "localhost", "/stats/prometheus")?.body();
+        let begin = format!("{name}{{");
+        let of_name: Vec<_> = metrics.lines().filter(|line| line.starts_with(&begin)).collect();
+        let has_all = |line: &&&str| labels.iter().all(|label| line.contains(label));
+        let found: Vec<_> = of_name.iter().filter(has_all).collect();
+        let is_so = matches!(found.as_slice(), [line] if line.ends_with(&format!(" {value}")));
+        ensure!(is_so, "no {value} of {labels:?} in {of_name:#?}");
+        Ok(())
+    })
+}
+
+/// Both ends tell the same call, each from its side.
+#[test]
+fn metrics_of_both_sides_name_caller_and_called() -> Result<()> {
+    needs_root!();
+    let (authority, network) = (Authority::new()?, Network::new()?);
+    let (one, two) = (network.pod("one")?, network.pod("two")?);
+    let _apps = (two.http_app("two", 8080)?, two.echo_app(7000)?);
+    let echo = Service::new("echo", ECHO, 7000).port_name("tcp").endpoint(two.ip()).selects("two").yaml();
+    let resources = mesh(&one, &two, &echo);
+    let _first = sidecar(&authority, &one, &resources)?;
+    let _second = sidecar(&authority, &two, &resources)?;
+    for _ in 0..3 {
+        call(&one, TWO, "two")?.expect_app("two")?;
+    }
+    let mut stream = one.connect(ECHO)?;
+    stream.write_all(b"hello\n")?;
+    let mut reader = BufReader::new(stream);
+    let mut heard = String::new();
+    reader.read_line(&mut heard)?;
+    reader.read_line(&mut heard)?;
+    drop(reader);
+    const CALLER: [&str; 3] =
+        [r#"source_workload="one""#, r#"source_app="one""#, r#"source_workload_namespace="default""#];
+    const CALLED: [&str; 3] = [
+        r#"destination_workload="two""#,
+        r#"destination_app="two""#,
+        r#"destination_workload_namespace="default""#,
+    ];
+    const PRINCIPALS: [&str; 3] = [
+        r#"source_principal="spiffe://cluster.local/ns/default/sa/one""#,
+        r#"destination_principal="spiffe://cluster.local/ns/default/sa/two""#,
+        r#"connection_security_policy="mutual_tls""#,
+    ];
+    const UNKNOWN: [&str; 1] = [r#"connection_security_policy="unknown""#];
+    let of = |service: &str| {
+        [
+            format!(r#"destination_service="{service}.default.svc.cluster.local""#),
+            format!(r#"destination_service_name="{service}""#),
+        ]
+    };
+    let (http, tcp) = (of("two"), of("echo"));
+    for (pod, reporter, security) in
+        [(&one, r#"reporter="source""#, &UNKNOWN[..]), (&two, r#"reporter="destination""#, &PRINCIPALS[..])]
+    {
+        let expect = |name: &str, service: &[String; 2], more: &[&str], value: usize| {
+            let service = service.each_ref().map(String::as_str);
+            let labels = [&[reporter], &CALLER[..], &CALLED, security, &service, more].concat();
+            await_metric(pod, name, &labels, value)
+        };
+        let requests = [r#"request_protocol="http""#, r#"response_code="200""#, r#"response_flags="-""#];
+        expect("istio_requests_total", &http, &requests, 3)?;
+        expect("istio_request_duration_milliseconds_count", &http, &requests, 3)?;
+        let connections = [r#"request_protocol="tcp""#, r#"response_flags="-""#];
+        expect("istio_tcp_connections_opened_total", &tcp, &connections, 1)?;
+        expect("istio_tcp_connections_closed_total", &tcp, &connections, 1)?;
+        expect("istio_tcp_received_bytes_total", &tcp, &connections, "hello\n".len())?;
+        expect("istio_tcp_sent_bytes_total", &tcp, &connections, heard.len())?;
+    }
     Ok(())
 }
 
