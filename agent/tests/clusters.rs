@@ -6,6 +6,7 @@ mod limits;
 mod opaque;
 mod origination;
 mod outliers;
+mod priorities;
 mod protocols;
 mod rules;
 mod services;

@@ -10,7 +10,7 @@ use super::gateway::{Gateway, app, entry, ruled};
 use crate::support::{Client, Endpoint, eventually};
 
 /// Who answers so many requests, and how often.
-fn shares(client: &mut Client, path: &str, requests: usize) -> BTreeMap<String, usize> {
+pub(super) fn shares(client: &mut Client, path: &str, requests: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for _ in 0..requests {
         *counts.entry(client.get(path).body).or_default() += 1;
@@ -311,4 +311,26 @@ fn the_next_place_takes_over_when_the_nearest_fails() {
         assert_eq!(order[..=failing], places[..=failing]);
         assert!(order[failing..].iter().all(|place| *place == places[failing]), "{order:?}");
     }
+}
+
+/// What is tried again goes to the endpoint of the key, though it has failed and another is there.
+#[test]
+fn tries_of_a_request_with_a_key_stay_at_its_endpoint() {
+    let servers = ["a", "b", "c"].map(|name| Endpoint::failing(name, 500));
+    let addresses = servers.each_ref().map(|server| server.address);
+    let policy = "{loadBalancer: {consistentHash: {httpHeaderName: x-key}}}";
+    let gateway = Gateway::start(&app(&addresses, policy));
+    let mut client = gateway.client();
+    for key in 0..20 {
+        assert_eq!(client.ask("/again", &format!("x-key: {key}\r\n")).answer().status(), 500);
+    }
+    let keys = servers.each_ref().map(|server| {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for asked in server.asked() {
+            *counts.entry(asked.field("x-key").unwrap().to_owned()).or_default() += 1;
+        }
+        counts
+    });
+    assert!(keys.iter().flat_map(BTreeMap::values).all(|tries| *tries == 2), "{keys:?}");
+    assert_eq!(keys.iter().map(BTreeMap::len).sum::<usize>(), 20, "{keys:?}");
 }

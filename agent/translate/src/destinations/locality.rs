@@ -38,7 +38,8 @@ pub(crate) struct Caller<'c> {
 /// Endpoints by locality, with the priorities and weights that they have for a proxy at `own`.
 ///
 /// As in Istio, `distribute` acts by itself, while preferring what is near needs outlier detection: only that tells
-/// when the next priority is to take over. Without a locality of its own a proxy prefers none.
+/// when the next priority is to take over. Without a locality of its own a proxy prefers none, and goes by
+/// labels only.
 pub(crate) fn arranged<E: Ord>(
     endpoints: Vec<Near<'_, E>>,
     policy: &Policy<'_>,
@@ -49,7 +50,13 @@ pub(crate) fn arranged<E: Ord>(
     let zones = balancer.and_then(|balancer| balancer.zone_aware.as_ref());
     let enabled = zones.and_then(|zones| zones.enabled).or(setting.and_then(|setting| setting.enabled));
     let own = caller.locality.filter(|_| enabled != Some(false));
-    let Some(own) = own else { return grouped(endpoints, |_| 0) };
+    let by_label = setting.map(|setting| setting.failover_priority.as_slice()).unwrap_or_default();
+    let Some(own) = own else {
+        let is_on = enabled != Some(false) && zones.is_none() && policy.outlier_detection.is_some();
+        // Labels are shared or not wherever the proxy is.
+        let wanted = if is_on { by_label } else { &[] };
+        return contiguous(grouped(endpoints, |near| unmatched(wanted, caller.labels, near.labels)));
+    };
     if let Some(zones) = zones {
         return zoned(endpoints, zones, (own, caller));
     }
@@ -59,7 +66,6 @@ pub(crate) fn arranged<E: Ord>(
     if policy.outlier_detection.is_none() {
         return grouped(endpoints, |_| 0);
     }
-    let by_label = setting.map(|setting| setting.failover_priority.as_slice()).unwrap_or_default();
     let failover = setting.map(|setting| setting.failover.as_slice()).unwrap_or_default();
     contiguous(grouped(endpoints, |near| match by_label {
         [] => distance(own, &near.locality, failover),
