@@ -122,3 +122,19 @@ fn the_client_of_a_balancer_is_told_to_endpoints() {
     stranger.ask("/", "");
     assert!(stranger.ends());
 }
+
+/// `tunnel`: a connection of its own for each, to the far end that the rule names.
+#[test]
+fn connections_go_through_the_tunnel_of_the_rule() {
+    let through = Endpoint::start(|mut client: Client| {
+        let asked = client.message().unwrap();
+        client.send("HTTP/1.1 200 OK\r\n\r\n");
+        let line = client.line();
+        client.send(format!("{} {line}\n", asked.asks_for()));
+    });
+    for protocol in ["", "protocol: CONNECT, "] {
+        let policy = format!("{{tunnel: {{{protocol}targetHost: far.test, targetPort: 443}}}}");
+        let gateway = Gateway::start(&app(&[through.address], &policy));
+        assert_eq!(gateway.opaque_client().send("hello\n").line(), "CONNECT far.test:443 hello");
+    }
+}

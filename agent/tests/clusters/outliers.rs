@@ -2,11 +2,12 @@
 
 use std::{
     net::SocketAddr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use super::gateway::{Gateway, app};
-use crate::support::{Endpoint, eventually, free_port};
+use crate::support::{Endpoint, answer, eventually, free_port, printed};
 
 /// Statuses of four requests to the only endpoint, 0 when nobody was asked any more.
 fn four(endpoint: SocketAddr, detection: &str) -> Vec<u16> {
@@ -72,14 +73,40 @@ fn the_time_a_client_gives_does_not_speak_against_an_endpoint() {
 /// Each time for longer, and asked again after it.
 #[test]
 fn endpoints_come_back_when_their_time_is_over() {
-    let server = Endpoint::failing("app", 500);
-    let detection = "{outlierDetection: {consecutive5xxErrors: 1, interval: 1s, baseEjectionTime: 3s}}";
+    const BASE: Duration = Duration::from_millis(400);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&asked);
+    let server = Endpoint::answering(move |_, _| {
+        kept.lock().unwrap().push(Instant::now());
+        answer(500, "app")
+    });
+    let detection = "{outlierDetection: {consecutive5xxErrors: 1, interval: 600s, baseEjectionTime: 400ms}}";
     let gateway = Gateway::start(&app(&[server.address], detection));
     let mut client = gateway.client();
-    assert_eq!(client.get("/").status(), 500);
-    assert_eq!(client.get("/").body, "no healthy upstream");
-    let away = Instant::now();
-    eventually("it is asked again", || client.get("/").status() == 500);
-    assert!(away.elapsed() >= Duration::from_millis(2500), "{:?}", away.elapsed());
-    assert_eq!(client.get("/").body, "no healthy upstream");
+    eventually("it was asked four times", || {
+        let answer = client.get("/");
+        assert!(answer.status() == 500 || answer.body == "no healthy upstream", "{answer:?}");
+        server.requests() == 4
+    });
+    let asked = asked.lock().unwrap();
+    for (times, pair) in (1..).zip(asked.windows(2)) {
+        // Whoever is looked at a moment early does not come back before time.
+        let away = pair[1].duration_since(pair[0]);
+        assert!(away >= BASE * times * 9 / 10, "ejected for the {times}th time, away for {away:?}");
+    }
+}
+
+/// An endpoint that refuses connections is left alone after as many as the rule says.
+#[test]
+fn endpoints_that_refuse_opaque_connections_are_left_alone() {
+    let server = Endpoint::opaque("good");
+    let dead: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let policy = "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutive5xxErrors: 2, maxEjectionPercent: 100}}";
+    let gateway = Gateway::start(&app(&[dead, server.address], policy));
+    for _ in 0..12 {
+        assert_eq!(gateway.opaque_client().send("x\n").line(), "good");
+    }
+    let clusters = printed(&["request", "GET", "/clusters", "--admin", &gateway.interfaces.admin]);
+    let told = |what: &str| clusters.contains(&format!("outbound|81||app.example.com::{dead}::{what}\n"));
+    assert!(told("cx_connect_fail::2") && told("health_flags::/failed_outlier_check"), "{clusters}");
 }
