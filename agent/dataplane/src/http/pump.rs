@@ -254,13 +254,23 @@ impl Pump {
         if buffer.is_small() && self.decoder.contiguous() > SMALL as u64 {
             *buffer = pool.large();
         }
-        if ready!(buffer.poll_fill(cx, from)).map_err(|_| PumpError::Read)? == 0 {
+        let filled = ready!(buffer.poll_fill(cx, from)).or_else(|error| self.end_cut_off(&error))?;
+        if filled == 0 {
             self.decoder.end_of_input().map_err(PumpError::Body)?;
             let mut framed = std::mem::take(&mut self.framed);
             self.finish_if(true, &mut framed);
             self.framed = framed;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What it means that the sender's connection has failed. TLS whose end was not announced leaves the question to the
+    /// framing of the body, and one that has none is not whole (RFC 9112 §9.8).
+    fn end_cut_off(&mut self, error: &io::Error) -> Result<usize, PumpError> {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            self.decoder.end_of_input().map_err(PumpError::Body)?;
+        }
+        Err(PumpError::Read)
     }
 
     fn decode(&mut self, buffer: &mut PooledBuffer) -> Result<(), BodyError> {

@@ -3,14 +3,16 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Transport;
 
-/// A connection after its handshake. What was written is with the peer only after a flush.
+/// A connection after its handshake. What was written is with the peer only after a flush. One that ends without the
+/// peer saying so (RFC 8446 §6.1), as many do, fails with [`io::ErrorKind::UnexpectedEof`]: anybody on the way may have cut
+/// it.
 pub(crate) struct TlsStream<S>(tokio_rustls::TlsStream<S>);
 
 impl<S> TlsStream<S> {
@@ -47,11 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
         if self.0.get_ref().1.wants_write() {
             _ = Pin::new(&mut self.0).poll_flush(cx)?;
         }
-        match ready!(Pin::new(&mut self.0).poll_read(cx, into)) {
-            // Many clients close without saying so first; framing above tells whether anything is missing.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-            result => Poll::Ready(result),
-        }
+        Pin::new(&mut self.0).poll_read(cx, into)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
 };
@@ -85,13 +85,25 @@ impl TlsServer {
     }
 }
 
-fn answer(mut stream: impl Read + Write) {
+fn answer(mut stream: StreamOwned<ServerConnection, TcpStream>) {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while let Ok(1) = stream.read(&mut byte) {
         head.push(byte[0]);
         if head.ends_with(b"\r\n\r\n") {
+            let until_close = head.starts_with(b"GET /cut") || head.starts_with(b"GET /whole");
+            if until_close {
+                _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nall");
+            } else {
+                _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            }
+            if head.starts_with(b"GET /whole") {
+                stream.conn.send_close_notify();
+                _ = stream.flush();
+            }
+            if until_close {
+                return;
+            }
             head.clear();
-            _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         }
     }
 }
@@ -301,4 +313,19 @@ fn the_mesh_is_passed_on_to_the_cluster_that_it_names_and_nobody_else_is() {
     assert_eq!(status(&calling("outbound_.81_._.a.default.svc.cluster.local", true), "a.com"), "503");
     assert_eq!(status(&calling(NAME, false), "a.com"), "503");
     assert_eq!(server.seen().len(), 1);
+}
+
+/// Anybody on the way may have cut it off (RFC 9112 §9.8).
+#[test]
+fn an_answer_until_close_is_whole_only_when_its_end_is_announced() {
+    let issuer = Issuer::new();
+    let server = TlsServer::start(&issuer.client("test"), None, &[]);
+    let proxy = proxy(&server, tls(by(&issuer, &[])));
+    assert_eq!(proxy.connect().get("/whole").text(), "all");
+    let mut client = proxy.connect();
+    let head = client.send("GET /cut HTTP/1.1\r\nhost: test\r\n\r\n").head();
+    assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+    assert_eq!(String::from_utf8_lossy(&client.rest_or_reset()), "3\r\nall\r\n");
+    // In a body whose length is known nothing can be missing.
+    assert_eq!(proxy.connect().get("/").text(), "ok");
 }

@@ -1,6 +1,11 @@
 //! TLS told apart by server name: passed on unopened, terminated to bytes, or refused with an alert.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::SocketAddr,
+    sync::mpsc,
+    time::Duration,
+};
 
 use dataplane::Settings;
 use snapshot::{Draft, FilterChain, FilterChainMatch, NetworkFilter, RouteConfigId, TlsContextId, Transport};
@@ -70,6 +75,16 @@ fn an_address_as_host_serves_clients_that_dial_it() {
     assert!(connect(&proxy, "a.com", &[&a]).is_err());
 }
 
+/// A proxy that opens TLS for `a.com` and relays what is inside.
+fn relaying(made: &Made, upstream: &Upstream) -> Proxy {
+    Proxy::start(Settings::default(), |address| {
+        let mut draft = tls_draft(address, upstream.address, &[("a.com", Some(made))]);
+        let tls = draft.listeners[0].filter_chains[0].clone();
+        draft.listeners[0].filter_chains[0] = FilterChain { filter: tcp_chain(0).filter, ..tls };
+        draft
+    })
+}
+
 #[test]
 fn tls_is_opened_and_its_bytes_relayed() {
     let a = make(&["a.com"]);
@@ -78,18 +93,35 @@ fn tls_is_opened_and_its_bytes_relayed() {
         let said = client.exactly(6);
         client.send(said);
     });
-    let proxy = Proxy::start(Settings::default(), |address| {
-        let mut draft = tls_draft(address, upstream.address, &[("a.com", Some(&a))]);
-        let tls = draft.listeners[0].filter_chains[0].clone();
-        draft.listeners[0].filter_chains[0] = FilterChain { filter: tcp_chain(0).filter, ..tls };
-        draft
-    });
+    let proxy = relaying(&a, &upstream);
     let mut client = connect(&proxy, "a.com", &[&a]).unwrap();
     // A server that speaks first is no trouble: the client has spoken TLS by then.
     assert_eq!(client.exactly(11), b"220 hello\r\n");
     std::thread::sleep(Duration::from_millis(20));
     client.send("EHLO\r\n");
     assert_eq!(client.exactly(6), b"EHLO\r\n");
+}
+
+#[test]
+fn an_end_that_is_not_announced_is_a_reset_to_the_other_side() {
+    let a = make(&["a.com"]);
+    let (ended, how) = mpsc::channel();
+    let upstream = Upstream::start(move |mut client| {
+        client.exactly(5);
+        client.send("read");
+        ended.send(client.0.read(&mut [0]).map_err(|error| error.kind())).unwrap();
+    });
+    let proxy = relaying(&a, &upstream);
+    for (announced, expected) in [(true, Ok(0)), (false, Err(ErrorKind::ConnectionReset))] {
+        let mut client = connect(&proxy, "a.com", &[&a]).unwrap();
+        assert_eq!(client.send("hello").exactly(4), b"read");
+        if announced {
+            client.0.conn.send_close_notify();
+            client.0.flush().unwrap();
+        }
+        drop(client);
+        assert_eq!(how.recv_timeout(Duration::from_secs(10)), Ok(expected), "announced: {announced}");
+    }
 }
 
 #[test]
