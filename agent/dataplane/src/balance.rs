@@ -3,24 +3,17 @@
 
 mod alias;
 mod hash;
+mod hashed;
 mod turns;
 
-use std::{
-    cell::{OnceCell, RefCell},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{cell::RefCell, time::Duration};
 
 use snapshot::{
     EndpointGroup, EndpointLevel, EndpointPlan, HashFunction, LoadBalancer, LocalityEndpoints, SlowStart,
 };
 
 pub(crate) use self::hash::{hash_address, hash_key};
-use self::{
-    alias::AliasTable,
-    hash::{HashTable, Member},
-    turns::Turns,
-};
+use self::{alias::AliasTable, hash::Member, hashed::Hashed, turns::Turns};
 
 /// What is asked about an endpoint while picking.
 pub(crate) trait Load {
@@ -45,13 +38,8 @@ enum Policy {
     /// By level and group of the plan.
     RoundRobin(Vec<Vec<RefCell<Turns>>>),
     Random,
-    Hash(HashFunction, Vec<Hashed>),
-}
-
-/// The hash table of one priority, made when it is first needed: most clusters of a mesh are never called.
-struct Hashed {
-    members: Vec<Member>,
-    table: OnceCell<HashTable>,
+    /// By level of the plan.
+    Hash(Vec<Hashed>),
 }
 
 impl Default for Picker {
@@ -71,11 +59,13 @@ pub(crate) struct Choice {
 }
 
 impl Picker {
-    /// The picker for a cluster; `usable` tells which positions in its list of endpoints are healthy.
+    /// The picker for a cluster; `usable` tells which positions in its list of endpoints are healthy. Hash tables of the
+    /// one `before` it go on where they fit.
     pub(crate) fn new(
         (localities, balancer): (&[LocalityEndpoints], &LoadBalancer),
         usable: impl Fn(usize) -> bool,
         min_health_percent: u32,
+        before: Option<&Self>,
     ) -> Self {
         let plan = EndpointPlan::new(localities, usable, min_health_percent);
         let endpoints = || localities.iter().flat_map(|locality| &locality.endpoints);
@@ -88,18 +78,30 @@ impl Picker {
             }
             LoadBalancer::RoundRobin(_) => Policy::RoundRobin(turns(&plan)),
             LoadBalancer::Random => Policy::Random,
-            LoadBalancer::ConsistentHash(policy) => Policy::Hash(policy.function, hashed(&plan, localities)),
+            LoadBalancer::ConsistentHash(policy) => {
+                Policy::Hash(hashed((&plan, localities), policy.function, before))
+            }
         };
         Self { plan, policy, uniform }
     }
 
     /// The position of the endpoint to use, or `None` when there is none.
     pub(crate) fn pick(&self, choice: Choice, load: &(impl Load + ?Sized)) -> Option<usize> {
-        if let (Policy::Hash(function, levels), Some(hash)) = (&self.policy, choice.hash) {
-            let level = &levels[self.plan.level(hash)?];
-            let table = level.table.get_or_init(|| HashTable::new(*function, &level.members));
-            return table.pick(hash).map(|position| position as usize);
+        if let (Policy::Hash(levels), Some(hash)) = (&self.policy, choice.hash) {
+            return levels[self.plan.level(hash)?].pick(hash);
         }
+        self.pick_by_load(choice, load)
+    }
+
+    /// The same of a picker for one request, which no hash table is made for.
+    pub(crate) fn pick_once(&self, choice: Choice, load: &(impl Load + ?Sized)) -> Option<usize> {
+        if let (Policy::Hash(levels), Some(hash)) = (&self.policy, choice.hash) {
+            return levels[self.plan.level(hash)?].pick_untabled(hash);
+        }
+        self.pick_by_load(choice, load)
+    }
+
+    fn pick_by_load(&self, choice: Choice, load: &(impl Load + ?Sized)) -> Option<usize> {
         let (level, group) = self.plan.group(choice.draw)?;
         let members = &self.plan.levels[level].groups[group].members;
         let index = match &self.policy {
@@ -163,24 +165,30 @@ fn turns(plan: &EndpointPlan) -> Vec<Vec<RefCell<Turns>>> {
     plan.levels.iter().map(|level| level.groups.iter().map(turns).collect()).collect()
 }
 
-fn hashed(plan: &EndpointPlan, localities: &[LocalityEndpoints]) -> Vec<Hashed> {
-    let endpoints: Vec<(SocketAddr, u64)> = localities
+fn hashed(
+    (plan, localities): (&EndpointPlan, &[LocalityEndpoints]),
+    function: HashFunction,
+    before: Option<&Picker>,
+) -> Vec<Hashed> {
+    let endpoints: Vec<Member> = localities
         .iter()
         .flat_map(|locality| {
             let weight = u64::from(locality.weight.unwrap_or(1).max(1));
-            locality
-                .endpoints
-                .iter()
-                .map(move |endpoint| (endpoint.address, weight * u64::from(endpoint.weight.max(1))))
+            locality.endpoints.iter().map(move |endpoint| Member {
+                address: endpoint.address,
+                weight: weight * u64::from(endpoint.weight.max(1)),
+            })
         })
         .collect();
-    let member = |position: u32| {
-        let (address, weight) = endpoints[position as usize];
-        Member { position, address, weight }
-    };
-    let level = |level: &EndpointLevel| Hashed {
-        members: level.groups.iter().flat_map(|group| &group.members).map(|m| member(*m)).collect(),
-        table: OnceCell::new(),
+    let old = before.map_or(&[][..], |before| match &before.policy {
+        Policy::Hash(levels) => levels,
+        _ => &[],
+    });
+    let level = |level: &EndpointLevel| {
+        let positions = level.groups.iter().flat_map(|group| &group.members);
+        let members = positions.map(|position| (*position, endpoints[*position as usize]));
+        let old = old.iter().find(|old| old.priority == level.priority);
+        Hashed::new(level.priority, function, members, old)
     };
     plan.levels.iter().map(level).collect()
 }

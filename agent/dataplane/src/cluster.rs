@@ -95,7 +95,7 @@ impl ClusterConnections {
             former,
             original: RefCell::new(original),
         };
-        made.renew_picker(cluster);
+        made.renew_picker(cluster, old);
         made.set_shares(cluster, Instant::now());
         made
     }
@@ -131,8 +131,8 @@ impl ClusterConnections {
             localities.iter().flat_map(|place| place.endpoints.iter().map(|_| place.priority)).collect();
         let usable =
             |position: usize| !left.contains(&priorities[position]) && !self.endpoints[position].is_ejected();
-        let picker = Picker::new((localities, &cluster.load_balancer), usable, 0);
-        let picked = &self.endpoints[picker.pick(choice, self.endpoints.as_slice())?];
+        let picker = Picker::new((localities, &cluster.load_balancer), usable, 0, None);
+        let picked = &self.endpoints[picker.pick_once(choice, self.endpoints.as_slice())?];
         Some(picked.lease().announcing(self.announcement(origin)))
     }
 
@@ -167,7 +167,7 @@ impl ClusterConnections {
             .as_ref()
             .is_some_and(|outliers| outliers.generation() != self.generation.get())
         {
-            self.renew_picker(cluster);
+            self.renew_picker(cluster, None);
         }
         if let Some(warm) =
             self.former.iter().find(|former| former.is_warm() && !tried.contains(&former.address))
@@ -193,13 +193,17 @@ impl ClusterConnections {
         Some(taking().nth(drawn).or_else(|| untried().next())?.lease())
     }
 
-    fn renew_picker(&self, cluster: &Cluster) {
+    /// Follows changes of endpoints' health, or begins with what those of `old` were picked by.
+    fn renew_picker(&self, cluster: &Cluster, old: Option<&Self>) {
         // Read first: what changes meanwhile is noticed by the next pick.
         self.generation.set(self.policy.outliers.as_ref().map_or(0, |outliers| outliers.generation()));
         let min_health_percent = cluster.outlier_detection.as_ref().map_or(0, |o| o.min_health_percent);
         let usable = |position: usize| !self.endpoints[position].is_ejected();
         let endpoints = (self.localities(cluster), &cluster.load_balancer);
-        *self.picker.borrow_mut() = Picker::new(endpoints, usable, min_health_percent);
+        let before = old.unwrap_or(self).picker.borrow();
+        let picker = Picker::new(endpoints, usable, min_health_percent, Some(&*before));
+        drop(before);
+        *self.picker.borrow_mut() = picker;
     }
 
     /// Gives endpoints that are warming up a little more.

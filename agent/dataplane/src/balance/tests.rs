@@ -23,7 +23,7 @@ fn cluster(weights: &[u32]) -> Vec<LocalityEndpoints> {
 }
 
 fn picker(weights: &[u32], balancer: &LoadBalancer) -> Picker {
-    Picker::new((&cluster(weights), balancer), |_| true, 0)
+    Picker::new((&cluster(weights), balancer), |_| true, 0, None)
 }
 
 fn hits(picker: &Picker, loads: &Loads, hash: Option<u64>) -> Vec<u32> {
@@ -110,7 +110,7 @@ fn equal_keys_meet_one_endpoint_and_requests_without_key_any() {
 
 #[test]
 fn the_unhealthy_are_no_candidates() {
-    let picker = Picker::new((&cluster(&[1, 1, 1]), &LoadBalancer::RoundRobin(None)), |n| n != 1, 0);
+    let picker = Picker::new((&cluster(&[1, 1, 1]), &LoadBalancer::RoundRobin(None)), |n| n != 1, 0, None);
     assert_eq!(picker.candidates().collect::<Vec<_>>(), [0, 2]);
     assert_eq!(hits(&picker, &idle(&[1.0; 3]), None)[1], 0);
 }
