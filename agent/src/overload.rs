@@ -15,12 +15,42 @@ use crate::options::WrongUsage;
 /// Bytes that the process may have: what the variable says, else what its cgroup may. `None` where there is no limit.
 ///
 /// # Errors
-/// The variable is no number.
+/// The variable is no quantity.
 pub(crate) fn memory_limit() -> Result<Option<u64>, WrongUsage> {
-    match number(MEMORY_LIMIT, "of bytes, 0 for no limit")? {
-        None => Ok(of_cgroup(Path::new("/"))),
-        written => Ok(written.filter(|limit| *limit > 0)),
+    let Some(text) = written(MEMORY_LIMIT) else { return Ok(of_cgroup(Path::new("/"))) };
+    let expected =
+        "expected bytes as Kubernetes writes them, such as `512Mi`, `1Gi` or `1000000000`; 0 for no limit";
+    let bytes =
+        quantity(&text).ok_or_else(|| WrongUsage(format!("invalid {MEMORY_LIMIT} `{text}`: {expected}")))?;
+    Ok(Some(bytes).filter(|bytes| *bytes > 0))
+}
+
+/// A whole number of a quantity of Kubernetes: digits, perhaps with a fraction, and a suffix.
+fn quantity(text: &str) -> Option<u64> {
+    const SUFFIXES: [(&str, u64); 12] = [
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("Pi", 1 << 50),
+        ("Ei", 1 << 60),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+        ("P", 1_000_000_000_000_000),
+        ("E", 1_000_000_000_000_000_000),
+    ];
+    let suffixed = SUFFIXES.iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)));
+    let (number, unit) = suffixed.unwrap_or((text, 1));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) || fraction.len() > 9 {
+        return None;
     }
+    let tenths = u64::pow(10, u32::try_from(fraction.len()).ok()?);
+    let fraction = u128::from(unit) * u128::from(fraction.parse::<u64>().unwrap_or(0)) / u128::from(tenths);
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(u64::try_from(fraction).ok()?)
 }
 
 /// Connections from clients that all workers may have together.
@@ -57,8 +87,12 @@ const MEMORY_LIMIT: &str = "POSTERN_MEMORY_LIMIT";
 /// Variable by which Istio's `proxyMetadata` tells it.
 const MAX_CONNECTIONS: &str = "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS";
 
+fn written(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 fn number(name: &str, what: &str) -> Result<Option<u64>, WrongUsage> {
-    let Some(text) = env::var(name).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = written(name) else { return Ok(None) };
     let wrong = |_| WrongUsage(format!("invalid {name} `{text}`: expected a number {what}"));
     text.parse().map(Some).map_err(wrong)
 }
@@ -169,6 +203,25 @@ mod tests {
             (u64::MAX, None, Connections),
         ] {
             assert_eq!(pressure(used, 100, before), now, "{used} {before:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_written_as_kubernetes_writes_them() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1000000", 1_000_000),
+            ("64Ki", 65_536),
+            ("512Mi", 512 << 20),
+            ("1.5Gi", 3 << 29),
+            ("2G", 2_000_000_000),
+            ("129k", 129_000),
+            ("15Ei", 15 << 60),
+        ] {
+            assert_eq!(quantity(text), Some(bytes), "{text}");
+        }
+        for wrong in ["", "Gi", "-1", "1 Gi", "1gi", "1GB", "1Kib", ".5Gi", "1.2.3M", "16Ei", "1e9", "many"] {
+            assert_eq!(quantity(wrong), None, "{wrong}");
         }
     }
 

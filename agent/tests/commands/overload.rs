@@ -85,22 +85,22 @@ fn limits_that_are_no_numbers_keep_the_proxy_from_starting() {
     for (name, expected) in [
         (
             "POSTERN_MEMORY_LIMIT",
-            "invalid POSTERN_MEMORY_LIMIT `1Gi`: expected a number of bytes, 0 for no limit",
+            "invalid POSTERN_MEMORY_LIMIT `1GiB`: expected bytes as Kubernetes writes them, such as `512Mi`",
         ),
         (
             "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS",
-            "invalid ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS `1Gi`: expected a number of connections, \
+            "invalid ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS `1GiB`: expected a number of connections, \
              0 for no limit",
         ),
-        ("POSTERN_MAX_HEADERS_KB", "invalid POSTERN_MAX_HEADERS_KB `1Gi`: expected a number of KiB, 1–256"),
+        ("POSTERN_MAX_HEADERS_KB", "invalid POSTERN_MAX_HEADERS_KB `1GiB`: expected a number of KiB, 1–256"),
         (
             "POSTERN_MAX_HEADERS_COUNT",
-            "invalid POSTERN_MAX_HEADERS_COUNT `1Gi`: expected a number of fields, 1–10000",
+            "invalid POSTERN_MAX_HEADERS_COUNT `1GiB`: expected a number of fields, 1–10000",
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern-agent"));
         let output =
-            command.args(["proxy", "router", "--config-dir", "/"]).env(name, "1Gi").output().unwrap();
+            command.args(["proxy", "router", "--config-dir", "/"]).env(name, "1GiB").output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(expected), "{said}");
