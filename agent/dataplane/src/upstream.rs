@@ -47,6 +47,9 @@ pub(crate) struct Upstream {
     host: Option<Box<str>>,
     /// The same endpoint for the hosts of requests, where they cannot share connections.
     by_host: RefCell<HashMap<Box<str>, Rc<Self>, RandomState>>,
+    /// How often hosts were asked for, and when, so counted, its own host was asked for last.
+    asked: Cell<u64>,
+    last_asked: Cell<u64>,
     policy: RefCell<Rc<Policy>>,
     /// Who is there, for the metrics; `None` until it is asked under the snapshot in force.
     peer: Cell<Option<PeerId>>,
@@ -83,8 +86,7 @@ struct Idle {
     since: Instant,
 }
 
-/// Hosts per endpoint whose connections are kept; a client that asks for more names than there are gets connections of
-/// its own.
+/// Hosts per endpoint whose connections are kept; beyond them the one not asked for longest makes room.
 const MAX_HOSTS: usize = 64;
 /// Idle connections kept per endpoint and worker; more are closed instead.
 const MAX_IDLE: usize = 256;
@@ -102,6 +104,8 @@ impl Upstream {
             speaks_mesh_tls,
             host: None,
             by_host: RefCell::default(),
+            asked: Cell::new(0),
+            last_asked: Cell::new(0),
             watch: RefCell::new(policy.watch(address)),
             policy: RefCell::new(policy),
             peer: Cell::new(None),
@@ -146,17 +150,36 @@ impl Upstream {
         let host = HostName::of_authority(authority);
         // Certificates name addresses without brackets.
         let host = host.as_str().trim_start_matches('[').trim_end_matches(']');
+        self.asked.set(self.asked.get() + 1);
         if let Some(known) = self.by_host.borrow().get(host) {
+            known.last_asked.set(self.asked.get());
             return Some(Rc::clone(known));
         }
         let mut upstream = Self::new(self.target(), policy).counted_with(self);
         upstream.host = Some(host.into());
         let upstream = Rc::new(upstream);
+        upstream.last_asked.set(self.asked.get());
+        self.forget_a_host();
         let mut by_host = self.by_host.borrow_mut();
         if by_host.len() < MAX_HOSTS {
             by_host.insert(host.into(), Rc::clone(&upstream));
         }
         Some(upstream)
+    }
+
+    /// Where there are as many hosts as there may be, lets go of the one not asked for longest that nobody uses: made-up
+    /// ones must not keep others from having connections.
+    fn forget_a_host(&self) {
+        let mut by_host = self.by_host.borrow_mut();
+        if by_host.len() < MAX_HOSTS {
+            return;
+        }
+        let unused = by_host.iter().filter(|(_, upstream)| Rc::strong_count(upstream) == 1);
+        let oldest = unused.min_by_key(|(_, upstream)| upstream.last_asked.get());
+        let oldest = oldest.map(|(host, _)| host.clone());
+        if let Some(gone) = oldest.and_then(|host| by_host.remove(&host)) {
+            gone.retire();
+        }
     }
 
     /// Where its connections go.

@@ -160,6 +160,26 @@ fn the_host_of_a_request_is_the_server_name_and_must_be_proved() {
 }
 
 #[test]
+fn made_up_hosts_keep_no_other_from_having_connections() {
+    let issuer = Issuer::new();
+    let server = TlsServer::start(&issuer.issue(&[dns("*.a.test")], |_| {}), None, &[]);
+    let proxy = proxy(&server, tls(by(&issuer, &[])));
+    let mut client = proxy.connect();
+    let mut ask = |host: &str| {
+        let answer = client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).answer();
+        assert_eq!(answer.status(), "200", "{host}");
+    };
+    (0..64).for_each(|n| ask(&format!("{n}.a.test")));
+    for n in 64..100 {
+        ask("real.a.test");
+        ask(&format!("{n}.a.test"));
+    }
+    let seen = server.seen();
+    let count = |host: &str| seen.iter().filter(|(name, ..)| name.as_deref() == Some(host)).count();
+    assert_eq!((count("real.a.test"), seen.len()), (1, 101));
+}
+
+#[test]
 fn a_written_server_name_is_sent_and_one_of_the_names_must_be_shown() {
     let issuer = Issuer::new();
     let server = TlsServer::start(&issuer.issue(&[dns("a.com")], |_| {}), None, &[]);
