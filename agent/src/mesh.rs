@@ -97,6 +97,7 @@ pub(crate) fn options(mesh: &MeshConfig) -> MeshOptions {
         path_normalization: mesh.path_normalization,
         default_retries: mesh.default_http_retry_policy.clone(),
         default_traffic_policy: mesh.default_traffic_policy.clone(),
+        defaults: mesh.defaults.clone(),
         connect_timeout: mesh.connect_timeout.unwrap_or(defaults.connect_timeout),
         root_namespace: mesh.root_namespace.clone().unwrap_or_else(|| defaults.root_namespace.clone()),
         gateway_forward_client_cert: mesh.gateway_forward_client_cert,

@@ -3,6 +3,7 @@
 mod connection_limit;
 mod connection_settings;
 mod default_traffic_policy;
+mod defaults;
 mod forward_client_cert;
 mod proxy_config;
 mod proxy_headers;
@@ -22,6 +23,7 @@ use crate::{
 pub use connection_limit::ConnectionLimit;
 pub use connection_settings::{ConnectionSettings, Profile, Underscores};
 pub use default_traffic_policy::DefaultTrafficPolicy;
+pub use defaults::{DefaultExportTo, MeshDefaults};
 pub use forward_client_cert::ForwardClientCertDetails;
 pub use proxy_config::ProxyConfig;
 pub use proxy_headers::{ClientCertDetails, ProxyHeaders, ServerHeader};
@@ -45,6 +47,8 @@ pub struct MeshConfig {
     pub default_http_retry_policy: Option<Retries>,
     /// `defaultTrafficPolicy`: what DestinationRules are laid over.
     pub default_traffic_policy: DefaultTrafficPolicy,
+    /// What resources lay their own over.
+    pub defaults: MeshDefaults,
     /// `connectTimeout`: how long connecting to an endpoint may take; absent means 10 s.
     pub connect_timeout: Option<Duration>,
     /// `rootNamespace`; absent means `istio-system`.
@@ -147,15 +151,33 @@ pub enum InboundTrafficPolicy {
 }
 
 /// Fields of the interface that other proxies act on and this one does not yet.
-const PLANNED: [&str; 3] = ["enableTracing", "extensionProviders", "protocolDetectionTimeout"];
+const PLANNED: [&str; 9] = [
+    "enableTracing",
+    "extensionProviders",
+    "protocolDetectionTimeout",
+    "serviceSettings",
+    "caCertificates",
+    "dnsRefreshRate",
+    "disableEnvoyListenerLog",
+    "enableEnvoyAccessLogService",
+    "hboneIdleTimeout",
+];
 
 impl Shape for MeshConfig {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         for name in PLANNED {
             fields.planned::<Anything>(name);
         }
-        // Who runs the control plane and where it listens is nothing to a proxy without one.
-        fields.ignore(&["configSources", "discoverySelectors", "ingressClass"]);
+        // Who runs the control plane and where it listens is nothing to a proxy without one, nor what injection writes.
+        fields.ignore(&[
+            "configSources",
+            "discoverySelectors",
+            "ingressClass",
+            "ingressControllerMode",
+            "ingressService",
+            "ingressSelector",
+            "enablePrometheusMerge",
+        ]);
         let file: Option<String> = fields.optional("accessLogFile");
         let OutboundTraffic(outbound_traffic_policy) = fields.or_default("outboundTrafficPolicy");
         let Normalization(path_normalization) = fields.or_default("pathNormalization");
@@ -171,7 +193,10 @@ impl Shape for MeshConfig {
             outbound_traffic_policy,
             inbound_traffic_policy,
             default_http_retry_policy: fields.optional("defaultHttpRetryPolicy"),
-            default_traffic_policy: fields.or_default("defaultTrafficPolicy"),
+            default_traffic_policy: fields
+                .or_default::<DefaultTrafficPolicy>("defaultTrafficPolicy")
+                .with_keepalive(fields.optional("tcpKeepalive")),
+            defaults: MeshDefaults::read(fields),
             connect_timeout: fields.optional("connectTimeout"),
             root_namespace: fields.optional("rootNamespace"),
             path_normalization,
@@ -189,6 +214,7 @@ impl Shape for MeshConfig {
         if let Some(name) = self.trust_domain.as_deref().filter(|name| !name.is_empty()) {
             trust_domains::check(name, &at.field("trustDomain"), context);
         }
+        self.defaults.check(at, context);
         let aliases = at.field("trustDomainAliases");
         for (index, name) in self.trust_domain_aliases.iter().enumerate() {
             trust_domains::check(name, &aliases.index(index), context);

@@ -161,8 +161,12 @@ impl ClusterMaker<'_, '_> {
         let pool = over(written.connection_pool, mesh.connection_pool.as_ref(), ConnectionPool::over);
         let detection =
             over(written.outlier_detection, mesh.outlier_detection.as_ref(), OutlierDetection::over);
-        let policy =
-            Policy { connection_pool: pool.as_deref(), outlier_detection: detection.as_deref(), ..written };
+        let policy = Policy {
+            connection_pool: pool.as_deref(),
+            outlier_detection: detection.as_deref(),
+            mesh: Some(&self.proxy.mesh.defaults),
+            ..written
+        };
         let mut endpoints = service.endpoints(port);
         endpoints.retain(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
         let accounts = accounts(&endpoints, policy.tls.is_some());

@@ -47,7 +47,7 @@ impl<'r> Destinations<'r> {
     pub(crate) fn new(resources: &'r ResourceSet, proxy: &Proxy, findings: &mut Vec<Finding>) -> Self {
         let mut destinations = Self { root_namespace: proxy.mesh.root_namespace.clone(), ..Self::default() };
         for rule in resources.destination_rules().iter().map(Arc::as_ref) {
-            let reach = visibility::destination_rule(rule, &proxy.namespace);
+            let reach = visibility::destination_rule(rule, proxy);
             let is_own = rule.meta.namespace() == proxy.namespace;
             let selector = rule.spec.workload_selector.as_ref();
             if selector.is_some_and(|wanted| !is_own || !selects(wanted, &proxy.labels)) {

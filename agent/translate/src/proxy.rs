@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use resources::{
     CaptureMode, ConnectionSettings, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy,
-    Labels, MeshTls, OutboundTrafficPolicy, PathNormalization, ProxyHeaders, Retries,
+    Labels, MeshDefaults, MeshTls, OutboundTrafficPolicy, PathNormalization, ProxyHeaders, Retries,
 };
 use snapshot::Locality;
 
@@ -139,6 +139,8 @@ pub struct MeshOptions {
     pub default_retries: Option<Retries>,
     /// What DestinationRules are laid over (`defaultTrafficPolicy`).
     pub default_traffic_policy: DefaultTrafficPolicy,
+    /// What resources lay their own over.
+    pub defaults: MeshDefaults,
     /// Whether those retries leave out requests that may not be made twice (`RETRY_ONLY_IDEMPOTENT`).
     pub default_retries_spare_others: bool,
     /// How long connecting to an endpoint may take (`connectTimeout`).
@@ -185,6 +187,7 @@ impl Default for MeshOptions {
             default_retries: None,
             default_retries_spare_others: false,
             default_traffic_policy: DefaultTrafficPolicy::default(),
+            defaults: MeshDefaults::default(),
             connect_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Some(Duration::from_secs(3600)),
             trusted_proxies: 0,

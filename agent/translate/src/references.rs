@@ -50,7 +50,7 @@ pub(crate) fn check(
             ProxyKind::Sidecar => vs.spec.is_for_mesh(),
             ProxyKind::Router => vs.spec.gateways.iter().any(|gateway| *gateway != GatewayRef::Mesh),
         };
-        if concerns && visibility::virtual_service(vs, &registry.proxy.namespace).is_some() {
+        if concerns && visibility::virtual_service(vs, registry.proxy).is_some() {
             let check = || checker().check(vs);
             findings.extend(match rules.prepared(vs) {
                 Some(prepared) => prepared.references(check),
@@ -270,7 +270,7 @@ impl<'c> Checker<'c, '_> {
         let namespace = rule.meta.namespace();
         let why = if rule.spec.workload_selector.is_some() {
             "is for some workloads only (`workloadSelector`)".to_owned()
-        } else if namespace != own && visibility::destination_rule(rule, own).is_none() {
+        } else if namespace != own && visibility::destination_rule(rule, proxy).is_none() {
             format!("is not exported to namespace `{own}`: add it to `exportTo`")
         } else if ![own, of_service, &proxy.mesh.root_namespace].contains(&namespace) {
             format!("counts in its own namespace only: move it to `{of_service}`, that of the service")

@@ -69,7 +69,7 @@ impl<'s> Registry<'s> {
             aliased: Map::default(),
             places: Arc::clone(&workloads.places),
         };
-        let visible = |s: &&Arc<Object<Service>>| visibility::sees_service(s, &proxy.namespace);
+        let visible = |s: &&Arc<Object<Service>>| visibility::sees_service(s, proxy);
         let mut by_service = kubernetes::endpoints_by_service(resources);
         for object in resources.services().iter().filter(visible) {
             match &object.spec.external_name {

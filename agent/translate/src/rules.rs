@@ -17,7 +17,7 @@ use resources::{
 use snapshot::{CorsPolicy, Fault, HeaderEdits, RetryPolicy, RouteMatch};
 
 use crate::{proxy::Proxy, visibility};
-use prepared::ByName;
+use prepared::Known;
 
 pub(crate) use actions::{path_rewrite, redirect};
 pub(crate) use prepared::{Outdated, Prepared};
@@ -68,19 +68,20 @@ impl Rules {
         proxy: &Proxy,
         findings: &mut Vec<Finding>,
     ) -> Self {
-        let by_name: ByName<'_> = resources
+        let all = resources.virtual_services().iter();
+        let known = Known {
+            by_name: all.map(|vs| ((vs.meta.namespace(), vs.meta.name()), vs)).collect(),
+            defaults: &proxy.mesh.defaults.export_to,
+        };
+        let visible = resources
             .virtual_services()
             .iter()
-            .map(|vs| ((vs.meta.namespace(), vs.meta.name()), vs))
-            .collect();
-        let visible = resources.virtual_services().iter().filter(|vs| {
-            !vs.spec.is_delegate() && visibility::virtual_service(vs, &proxy.namespace).is_some()
-        });
+            .filter(|vs| !vs.spec.is_delegate() && visibility::virtual_service(vs, proxy).is_some());
         let default_retries = default_retries(&proxy.mesh);
         let mut by_owner = HashMap::default();
         for vs in visible {
             let earlier = before.by_owner.remove(&vs.meta.id);
-            let prepared = Prepared::new(vs, &by_name, earlier, default_retries.as_ref());
+            let prepared = Prepared::new(vs, &known, earlier, default_retries.as_ref());
             findings.extend_from_slice(prepared.findings());
             by_owner.insert(vs.meta.id.clone(), prepared);
         }

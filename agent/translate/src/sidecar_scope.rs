@@ -186,8 +186,7 @@ impl<'s> SidecarScope<'s> {
                 let hosts = vs.spec.hosts.iter().map(|host| full_name(host, namespace, self.proxy));
                 vs.spec.is_for_mesh() && hosts.into_iter().any(|host| self.sees_rules(namespace, &host))
             };
-            visibility::virtual_service(vs, &self.proxy.namespace).is_some()
-                && (vs.spec.is_delegate() || calls())
+            visibility::virtual_service(vs, self.proxy).is_some() && (vs.spec.is_delegate() || calls())
         };
         let mut found = HashSet::new();
         for vs in resources.virtual_services().iter().filter(seen) {

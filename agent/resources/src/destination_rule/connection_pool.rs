@@ -57,7 +57,10 @@ impl TcpPool {
         Self {
             max_connections: self.max_connections.or(base.max_connections),
             connect_timeout: self.connect_timeout.or(base.connect_timeout),
-            tcp_keepalive: self.tcp_keepalive.clone().or_else(|| base.tcp_keepalive.clone()),
+            tcp_keepalive: match (&self.tcp_keepalive, &base.tcp_keepalive) {
+                (Some(own), Some(base)) => Some(own.over(base)),
+                (own, base) => own.as_ref().or(base.as_ref()).cloned(),
+            },
             max_connection_duration: self.max_connection_duration.or(base.max_connection_duration),
             idle_timeout: self.idle_timeout.or(base.idle_timeout),
         }
@@ -86,6 +89,17 @@ pub struct TcpKeepalive {
     pub time: Option<Duration>,
     /// Pause between probes.
     pub interval: Option<Duration>,
+}
+
+impl TcpKeepalive {
+    /// These settings, with what they leave out taken from `base`.
+    pub(crate) fn over(&self, base: &Self) -> Self {
+        Self {
+            probes: self.probes.or(base.probes),
+            time: self.time.or(base.time),
+            interval: self.interval.or(base.interval),
+        }
+    }
 }
 
 impl Shape for TcpKeepalive {

@@ -1,7 +1,7 @@
 //! What holds for every service of the mesh (`MeshConfig.defaultTrafficPolicy`).
 
 use crate::{
-    ConnectionPool, OutlierDetection,
+    ConnectionPool, OutlierDetection, TcpKeepalive,
     decode::{Fields, Shape},
 };
 
@@ -13,6 +13,18 @@ pub struct DefaultTrafficPolicy {
     pub connection_pool: Option<ConnectionPool>,
     /// When an endpoint is left out for its errors.
     pub outlier_detection: Option<OutlierDetection>,
+}
+
+impl DefaultTrafficPolicy {
+    /// The same with `MeshConfig.tcpKeepalive`, which says what the block leaves out.
+    pub(super) fn with_keepalive(mut self, keepalive: Option<TcpKeepalive>) -> Self {
+        if let Some(keepalive) = keepalive {
+            let tcp = &mut self.connection_pool.get_or_insert_default().tcp;
+            let written = tcp.tcp_keepalive.take().unwrap_or_default();
+            tcp.tcp_keepalive = Some(written.over(&keepalive));
+        }
+        self
+    }
 }
 
 impl Shape for DefaultTrafficPolicy {

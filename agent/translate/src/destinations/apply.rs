@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use resources::{
-    ConnectionPool, ConsistentHash, H2Upgrade, HashAlgorithm, HashKey as WrittenKey, HttpPool, Protocol,
-    SimpleLb, TcpPool, Tunnel, TunnelProtocol,
+    ConnectionPool, ConsistentHash, H2Upgrade, HashAlgorithm, HashKey as WrittenKey, HttpPool, MeshDefaults,
+    Protocol, SimpleLb, TcpPool, Tunnel, TunnelProtocol,
 };
 use snapshot::{
     Cluster, Discovery, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, LoadBalancer,
@@ -17,7 +17,7 @@ use super::Policy;
 /// first bytes).
 pub(crate) fn apply(policy: &Policy<'_>, protocol: Option<Protocol>, cluster: &mut Cluster) {
     let http = policy.connection_pool.map(|pool| &pool.http);
-    cluster.protocol = upstream_protocol(protocol, http);
+    cluster.protocol = upstream_protocol(protocol, http, policy.mesh);
     if let Some(balancer) = policy.load_balancer {
         let is_dynamic = matches!(cluster.discovery, Discovery::DynamicDns(_));
         if balancer.simple == Some(SimpleLb::Passthrough) && !is_dynamic {
@@ -49,13 +49,24 @@ fn far_end(Tunnel { target_host, target_port, .. }: &Tunnel) -> String {
 }
 
 /// What is spoken to the endpoints of a port.
-fn upstream_protocol(port: Option<Protocol>, http: Option<&HttpPool>) -> UpstreamProtocol {
+fn upstream_protocol(
+    port: Option<Protocol>,
+    http: Option<&HttpPool>,
+    mesh: Option<&MeshDefaults>,
+) -> UpstreamProtocol {
     let upgrade = http.map_or(H2Upgrade::Default, |http| http.h2_upgrade_policy);
+    let of_mesh = mesh.map_or(H2Upgrade::Default, |mesh| mesh.h2_upgrade);
     let as_client = http.is_some_and(|http| http.use_client_protocol);
     match port {
         Some(Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb) => UpstreamProtocol::Http2,
         _ if as_client => UpstreamProtocol::AsDownstream,
         _ if upgrade == H2Upgrade::Upgrade => UpstreamProtocol::Http2,
+        // Only what is declared to be HTTP: nobody has looked at this port in particular.
+        Some(protocol)
+            if protocol.is_http() && upgrade == H2Upgrade::Default && of_mesh == H2Upgrade::Upgrade =>
+        {
+            UpstreamProtocol::Http2
+        }
         Some(_) => UpstreamProtocol::Http1,
         None => UpstreamProtocol::AsDownstream,
     }

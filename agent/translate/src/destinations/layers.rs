@@ -1,8 +1,8 @@
 //! The levels of a DestinationRule, one over the other.
 
 use resources::{
-    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, RetryBudget, TrafficPolicy,
-    Tunnel,
+    ClientTls, ConnectionPool, LoadBalancer, MeshDefaults, OutlierDetection, ProxyProtocol, RetryBudget,
+    TrafficPolicy, Tunnel,
 };
 
 /// What holds for one cluster; what is `None` is as Istio has it without a rule.
@@ -15,6 +15,8 @@ pub(crate) struct Policy<'r> {
     pub(crate) tunnel: Option<&'r Tunnel>,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) retry_budget: Option<&'r RetryBudget>,
+    /// What the mesh says where these leave it open; nothing for what is not sent to a service.
+    pub(crate) mesh: Option<&'r MeshDefaults>,
 }
 
 impl<'r> Policy<'r> {
@@ -32,6 +34,7 @@ impl<'r> Policy<'r> {
             tunnel: level.tunnel.as_ref().or(self.tunnel),
             proxy_protocol: level.proxy_protocol.or(self.proxy_protocol),
             retry_budget: level.retry_budget.as_ref().or(self.retry_budget),
+            mesh: self.mesh,
         };
         match level.port_level.iter().find(|settings| settings.port == port) {
             None => blocks,

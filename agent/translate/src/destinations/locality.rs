@@ -46,7 +46,8 @@ pub(crate) fn arranged<E: Ord>(
     caller: &Caller<'_>,
 ) -> Vec<Group<E>> {
     let balancer = policy.load_balancer;
-    let setting = balancer.and_then(|balancer| balancer.locality.as_ref());
+    let of_mesh = || policy.mesh.and_then(|mesh| mesh.locality_lb.as_ref());
+    let setting = balancer.and_then(|balancer| balancer.locality.as_ref()).or_else(of_mesh);
     let zones = balancer.and_then(|balancer| balancer.zone_aware.as_ref());
     let enabled = zones.and_then(|zones| zones.enabled).or(setting.and_then(|setting| setting.enabled));
     let own = caller.locality.filter(|_| enabled != Some(false));

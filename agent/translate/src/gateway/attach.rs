@@ -45,7 +45,7 @@ impl<'a> Attachments<'a> {
     pub(crate) fn new(resources: &'a ResourceSet, proxy: &Proxy) -> Self {
         let mut by_gateway: HashMap<GatewayRef, HostIndex<Offer<'a>>> = HashMap::new();
         for (age, vs) in resources.virtual_services().iter().enumerate() {
-            let Some(reach) = visibility::virtual_service(vs, &proxy.namespace) else { continue };
+            let Some(reach) = visibility::virtual_service(vs, proxy) else { continue };
             let offer = Offer { vs: Arc::as_ref(vs), reach, age };
             let hosts = vs.spec.hosts.iter().map(|host| full_name(host, vs.meta.namespace(), proxy));
             let patterns: Vec<HostPattern> = hosts.filter_map(|host| pattern(&host)).collect();
@@ -101,7 +101,7 @@ pub(crate) fn unattached(
     let attached: HashSet<(&GatewayRef, &ResourceId)> = attached.collect();
     let mut findings = Vec::new();
     for vs in resources.virtual_services().iter().filter(|vs| !vs.spec.is_delegate()) {
-        if visibility::virtual_service(vs, &proxy.namespace).is_none() {
+        if visibility::virtual_service(vs, proxy).is_none() {
             continue;
         }
         let vain =

@@ -25,7 +25,7 @@ pub(super) fn unserved(
     let vain = all
         .filter(|vs| !vs.spec.http.is_empty() && !vs.spec.is_delegate() && !attached.contains(&vs.meta.id));
     vain.map(|vs| {
-        let is_seen = visibility::virtual_service(vs, &proxy.namespace).is_some();
+        let is_seen = visibility::virtual_service(vs, proxy).is_some();
         let hosts = vs.spec.hosts.iter().map(|host| full_name(host, vs.meta.namespace(), proxy));
         UnservedRules {
             name: vs.meta.id.to_string(),

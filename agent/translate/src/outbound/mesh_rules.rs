@@ -37,7 +37,7 @@ impl<'r> MeshRules<'r> {
         let mut rules = Self { hosts: Vec::new(), index, of_connections: Vec::new(), connections };
         let mut owners: HashMap<String, &Object<VirtualService>> = HashMap::new();
         for vs in resources.virtual_services() {
-            if !vs.spec.is_for_mesh() || visibility::virtual_service(vs, &proxy.namespace).is_none() {
+            if !vs.spec.is_for_mesh() || visibility::virtual_service(vs, proxy).is_none() {
                 continue;
             }
             rules.add_connections(vs, scope, proxy);

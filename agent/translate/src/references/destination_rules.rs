@@ -17,7 +17,7 @@ impl Checker<'_, '_> {
     pub(super) fn check_destination_rules(&mut self, resources: &ResourceSet) {
         let proxy = self.registry.proxy;
         let all = resources.destination_rules().iter();
-        for rule in all.filter(|rule| visibility::destination_rule(rule, &proxy.namespace).is_some()) {
+        for rule in all.filter(|rule| visibility::destination_rule(rule, proxy).is_some()) {
             let host = full_name(&rule.spec.host, rule.meta.namespace(), proxy);
             match self.registry.service(&host) {
                 Some(service) => self.check_parts(rule, service),

@@ -34,7 +34,7 @@ pub(super) struct EntryBackends<'s> {
 /// The ServiceEntries that the proxy sees: those of its own namespace first, then the oldest.
 pub(super) fn in_order<'s>(resources: &'s ResourceSet, proxy: &Proxy) -> Vec<&'s Object<ServiceEntry>> {
     let all = resources.service_entries().iter().map(Arc::as_ref);
-    let mut seen: Vec<_> = all.filter(|e| visibility::sees_service_entry(e, &proxy.namespace)).collect();
+    let mut seen: Vec<_> = all.filter(|e| visibility::sees_service_entry(e, proxy)).collect();
     seen.sort_by_key(|entry| entry.meta.namespace() != proxy.namespace);
     seen
 }

@@ -6,9 +6,11 @@ use std::{
 };
 
 use resources::{
-    Delegate, Finding, GatewayRef, HttpMatch, HttpRoute, Object, Path, Problem, ResourceSet, Rule, Severity,
-    StringMatch, VirtualService,
+    DefaultExportTo, Delegate, Finding, GatewayRef, HttpMatch, HttpRoute, Object, Path, Problem, ResourceSet,
+    Rule, Severity, StringMatch, VirtualService,
 };
+
+use crate::visibility::{self, Viewer};
 
 /// Why a rule that delegates makes no routes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,7 +25,7 @@ pub(super) enum Missing {
 /// The VirtualService that a rule in `namespace` is left to.
 pub(super) fn find<'r>(
     delegate: &Delegate,
-    namespace: &str,
+    (namespace, defaults): (&str, &DefaultExportTo),
     by_name: impl Fn(&str, &str) -> Option<&'r Arc<Object<VirtualService>>>,
 ) -> Result<&'r Arc<Object<VirtualService>>, Missing> {
     let of = delegate.namespace.as_deref().filter(|of| !of.is_empty()).unwrap_or(namespace);
@@ -31,7 +33,8 @@ pub(super) fn find<'r>(
     if !found.spec.is_delegate() {
         return Err(Missing::HasHosts);
     }
-    crate::visibility::virtual_service(found, namespace).map(|_| found).ok_or(Missing::NotExported)
+    let viewer = Viewer { namespace, defaults };
+    visibility::virtual_service(found, viewer).map(|_| found).ok_or(Missing::NotExported)
 }
 
 /// Why a rule of a delegate is left out.

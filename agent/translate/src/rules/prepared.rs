@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use foldhash::fast::FixedState;
-use resources::{Delegate, Finding, GatewayRef, Object, VirtualService};
+use resources::{DefaultExportTo, Delegate, Finding, GatewayRef, Object, VirtualService};
 use snapshot::{RetryPolicy, RouteList};
 
 use super::{
@@ -53,19 +53,24 @@ pub(crate) enum Outdated {
     Everything,
 }
 
-/// VirtualServices by namespace and name.
-pub(super) type ByName<'r> = HashMap<(&'r str, &'r str), &'r Arc<Object<VirtualService>>, FixedState>;
+/// VirtualServices that rules may be left to.
+pub(super) struct Known<'r> {
+    /// By namespace and name.
+    pub(super) by_name: HashMap<(&'r str, &'r str), &'r Arc<Object<VirtualService>>, FixedState>,
+    /// Who sees those that do not say it.
+    pub(super) defaults: &'r DefaultExportTo,
+}
 
 impl Prepared {
     /// The rules of `vs`: those prepared `before`, when nothing they follow from has changed.
     pub(super) fn new(
         vs: &Arc<Object<VirtualService>>,
-        by_name: &ByName<'_>,
+        known: &Known<'_>,
         before: Option<Self>,
         default_retries: Option<&Arc<RetryPolicy>>,
     ) -> Self {
         let delegating = vs.spec.http.iter().filter_map(|rule| rule.delegate.as_ref());
-        let delegates: Vec<Followed> = delegating.map(|to| follow(to, vs, by_name)).collect();
+        let delegates: Vec<Followed> = delegating.map(|to| follow(to, vs, known)).collect();
         match before {
             Some(mut before) if Arc::ptr_eq(&before.vs, vs) && are_same(&before.delegates, &delegates) => {
                 let made = before.made.get_mut();
@@ -136,9 +141,9 @@ impl Prepared {
     }
 }
 
-fn follow(to: &Delegate, vs: &Object<VirtualService>, by_name: &ByName<'_>) -> Followed {
-    let find = |namespace: &str, name: &str| by_name.get(&(namespace, name)).copied();
-    delegates::find(to, vs.meta.namespace(), find).cloned()
+fn follow(to: &Delegate, vs: &Object<VirtualService>, known: &Known<'_>) -> Followed {
+    let find = |namespace: &str, name: &str| known.by_name.get(&(namespace, name)).copied();
+    delegates::find(to, (vs.meta.namespace(), known.defaults), find).cloned()
 }
 
 fn are_same(before: &[Followed], now: &[Followed]) -> bool {

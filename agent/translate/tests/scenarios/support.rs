@@ -14,7 +14,7 @@ use snapshot::{
     Binding, Certificate, ClientCertificates, FilterChain, NetworkFilter, PeerRules, Snapshot, TlsContext,
     TlsParameters,
 };
-use translate::{Credentials, Proxy, ProxyKind, WorkloadIdentity};
+use translate::{Credentials, MeshOptions, Proxy, ProxyKind, WorkloadIdentity};
 
 use crate::{
     cluster_text::cluster,
@@ -63,6 +63,7 @@ pub(crate) fn proxy(line: &str) -> Proxy {
             None if word == "default-traffic-policy" => {
                 proxy.mesh.default_traffic_policy = default_traffic_policy();
             }
+            None if word == "mesh-defaults" => proxy.mesh = mesh_defaults(proxy.mesh),
             None if word == "any-dynamic-dns" => {
                 proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::AllowAnyDynamicDns;
             }
@@ -73,6 +74,21 @@ pub(crate) fn proxy(line: &str) -> Proxy {
         }
     }
     proxy
+}
+
+/// What a mesh may say for resources that say nothing.
+fn mesh_defaults(mesh: MeshOptions) -> MeshOptions {
+    let text = "localityLbSetting: {distribute: [{from: eu/*, to: {eu/a: 70, us/a: 30}}]}\nh2UpgradePolicy: UPGRADE\n\
+                tcpKeepalive: {time: 300s, probes: 3}\ndefaultServiceExportTo: ['.']\n\
+                defaultVirtualServiceExportTo: ['.']\ndefaultDestinationRuleExportTo: ['.', other]\n";
+    let reading = resources::MeshConfig::read("mesh.yaml", text);
+    assert!(reading.findings.is_empty(), "{:?}", reading.findings);
+    let written = reading.whole().unwrap();
+    MeshOptions {
+        defaults: written.defaults.clone(),
+        default_traffic_policy: written.default_traffic_policy.clone(),
+        ..mesh
+    }
 }
 
 /// One of everything that can be told apart in a cluster.
