@@ -1,5 +1,6 @@
 //! TLS, ours as a server and ours as a client: the only module that knows rustls and its crypto provider.
 
+mod authorities;
 mod certificate;
 mod clients;
 mod first_version;

@@ -122,6 +122,7 @@ impl<'c> Contexts<'c> {
         let asks_clients = matches!(tls.mode, TlsMode::Mutual | TlsMode::OptionalMutual);
         let authority = AuthoritySource::of_server(tls).filter(|_| asks_clients && !tls.insecure_skip_verify);
         told.extend(authority.and_then(|source| self.loader.misplaced_authority(source)));
+        told.extend(authority.into_iter().flat_map(|source| self.dates_of_authority(source)));
         let Some(now) = self.loader.now() else { return told };
         for source in sources {
             let (credential, _) = self.loader.credential(source);
@@ -134,6 +135,13 @@ impl<'c> Contexts<'c> {
     /// What peers will hold against the dates of a certificate that is good otherwise.
     fn dates_of(&self, credential: &Credential, named: (&'static str, &str)) -> Option<Unusable> {
         doubts::dates(&facts(credential)?, named, self.loader.now()?)
+    }
+
+    /// What the dates of authorities will keep from being believed.
+    fn dates_of_authority(&mut self, source: AuthoritySource<'_>) -> Vec<Unusable> {
+        let (authority, _) = self.loader.authority(source);
+        let (Some(bundle), Some(now)) = (authority.bundle, self.loader.now()) else { return Vec::new() };
+        doubts::dates_of_authorities(&bundle, (source.field(), &source.shown()), now)
     }
 
     /// The context of inbound connections from the mesh, if the workload has an identity.
@@ -159,6 +167,7 @@ impl<'c> Contexts<'c> {
         let clients = ClientCertificates::Required(PeerRules { authority, names, ..PeerRules::default() });
         let dates = self.dates_of(&credential, ("mode", &CredentialSource::Workload(identity).shown()));
         let mut unusable: Vec<_> = wrong.into_iter().chain(wrong_authority).chain(dates).collect();
+        unusable.extend(self.dates_of_authority(AuthoritySource::Workload(identity)));
         let parameters = self.mesh_parameters(&mut credential, &mut unusable);
         let credentials = vec![credential];
         let context = TlsContext { name, credentials, missing: None, clients, alpn, parameters };

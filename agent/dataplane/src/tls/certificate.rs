@@ -1,9 +1,9 @@
 //! Whether certificates and authorities can be used, and why not.
 
-use rustls::{RootCertStore, crypto::CryptoProvider, sign::CertifiedKey};
+use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use snapshot::{Certificate, CertificateFacts, TrustBundle};
 
-use super::{clients::chain_verifier, provider::provider};
+use super::{authorities::Authorities, clients::chain_verifier, provider::provider};
 
 /// Why a certificate or an authority cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -41,7 +41,8 @@ pub fn check_certificate(certificate: &Certificate) -> Result<(), CertificateErr
 /// # Errors
 /// What is wrong.
 pub fn check_authority(bundle: &TrustBundle) -> Result<(), CertificateError> {
-    chain_verifier(bundle, &provider().into(), true).map(|_| ())
+    let authorities = Authorities::of(bundle)?;
+    chain_verifier(authorities.roots(), &bundle.revocations, &provider().into(), true).map(|_| ())
 }
 
 pub(super) fn certified_key(
@@ -70,12 +71,4 @@ pub(super) fn certified_key(
 /// The SubjectPublicKeyInfo of the certificate itself, DER.
 fn public_key(certificate: &Certificate) -> Option<Vec<u8>> {
     CertificateFacts::of(certificate.chain().first()?).ok().map(|facts| facts.public_key)
-}
-
-pub(super) fn roots(bundle: &TrustBundle) -> Result<RootCertStore, CertificateError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in bundle.certificates.iter() {
-        roots.add(certificate.clone()).map_err(|_| CertificateError::Malformed)?;
-    }
-    Ok(roots)
 }

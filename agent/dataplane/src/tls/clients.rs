@@ -12,10 +12,11 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
-use snapshot::{CertificateFacts, ClientCertificates, PeerRules, TrustBundle};
+use snapshot::{CertificateFacts, ClientCertificates, CrlBundle, PeerRules};
 
 use super::{
-    certificate::{CertificateError, roots},
+    authorities::{Authorities, is_of_authority},
+    certificate::CertificateError,
     first_version,
     signatures::signatures,
 };
@@ -35,30 +36,33 @@ pub(super) fn verifier(
         ClientCertificates::Required(rules) => (rules, true),
     };
     let Some(bundle) = &rules.authority.bundle else { return Ok(None) };
-    let chain = chain_verifier(bundle, provider, mandatory)?;
-    let of_first_version = bundle.revocations.is_empty().then(|| roots(bundle)).transpose()?;
-    Ok(Some(Arc::new(ByRules { chain, of_first_version, rules: rules.clone(), algorithms })))
+    let authorities = Authorities::of(bundle)?;
+    let revocations = Arc::clone(&bundle.revocations);
+    let chain = chain_verifier(authorities.roots(), &revocations, provider, mandatory)?;
+    let (provider, rules) = (Arc::clone(provider), rules.clone());
+    Ok(Some(Arc::new(ByRules { authorities, revocations, chain, rules, provider, algorithms })))
 }
 
 /// Verifies that certificates come from an authority and are not revoked by it.
 pub(super) fn chain_verifier(
-    bundle: &TrustBundle,
+    roots: &RootCertStore,
+    revocations: &CrlBundle,
     provider: &Arc<CryptoProvider>,
     mandatory: bool,
 ) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
-    let roots = Arc::new(roots(bundle)?);
+    let roots = Arc::new(roots.clone());
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
-    if !bundle.revocations.is_empty() {
+    if !revocations.is_empty() {
         // The list of the authority that issued the peer's own certificate must be there and in force.
         builder = builder
-            .with_crls(bundle.revocations.iter().cloned())
+            .with_crls(revocations.iter().cloned())
             .only_check_end_entity_revocation()
             .enforce_revocation_expiration();
     }
     if !mandatory {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|_| match bundle.revocations.is_empty() {
+    builder.build().map_err(|_| match revocations.is_empty() {
         true => CertificateError::Malformed,
         false => CertificateError::RevocationList,
     })
@@ -88,10 +92,12 @@ pub(super) fn check_rules(certificate: &CertificateDer<'_>, rules: &PeerRules) -
 /// The chain, then everything else that is asked.
 #[derive(Debug)]
 struct ByRules {
+    authorities: Authorities,
+    revocations: CrlBundle,
+    /// By all authorities.
     chain: Arc<dyn ClientCertVerifier>,
-    /// Authorities of certificates of X.509 version 1; `None` where a revocation list would have to be kept to.
-    of_first_version: Option<RootCertStore>,
     rules: PeerRules,
+    provider: Arc<CryptoProvider>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -114,12 +120,24 @@ impl ClientCertVerifier for ByRules {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match (self.chain.verify_client_cert(certificate, intermediates, now), &self.of_first_version) {
-            (Err(error), Some(authorities)) if first_version::is_cause(&error) => {
-                first_version::verify(certificate, authorities, (now, &self.algorithms))?;
+        let make = |roots| {
+            chain_verifier(&roots, &self.revocations, &self.provider, self.chain.client_auth_mandatory()).ok()
+        };
+        // What webpki does not take can have been revoked without anybody noticing.
+        let is_lenient = self.revocations.is_empty();
+        self.authorities.verify(now, (&self.chain, make), |chain, roots| {
+            match chain.verify_client_cert(certificate, intermediates, now) {
+                Err(error) if is_lenient && first_version::is_cause(&error) => {
+                    Ok(first_version::verify(certificate, roots, (now, &self.algorithms))?)
+                }
+                Err(error)
+                    if is_lenient && is_of_authority(&error) && self.authorities.hold(certificate, now) =>
+                {
+                    Ok(())
+                }
+                verified => verified.map(|_| ()),
             }
-            (verified, _) => _ = verified?,
-        }
+        })?;
         check_rules(certificate, &self.rules)?;
         Ok(ClientCertVerified::assertion())
     }

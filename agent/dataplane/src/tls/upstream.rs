@@ -12,12 +12,14 @@ use rustls::{
     client::{
         WebPkiServerVerifier,
         danger::{ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
 };
 use snapshot::{
-    NameMatch, PeerRules, ServerCheck, ServerNameSource, TlsParameters, TrustBundle, UpstreamTls,
+    CrlBundle, NameMatch, PeerRules, ServerCheck, ServerNameSource, TlsParameters, UpstreamTls,
     UpstreamTlsUse,
 };
 use tokio::{
@@ -26,7 +28,7 @@ use tokio::{
 };
 
 use super::{
-    certificate::roots,
+    authorities::{Authorities, is_of_authority},
     clients::check_rules,
     peer::UpstreamSession,
     provider::{provider_for, versions},
@@ -200,27 +202,29 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
     let algorithms = provider.signature_verification_algorithms;
-    let (chain, names) = match check {
+    let (authorities, revocations, names) = match check {
         ServerCheck::Unverified => return Ok(Arc::new(Anything { algorithms })),
-        ServerCheck::System(names) => (webpki(system_roots()?, None, provider)?, names),
+        ServerCheck::System(names) => (system_authorities()?, CrlBundle::default(), names),
         ServerCheck::Authority(authority, names) => {
             let bundle = authority.bundle.as_ref().ok_or(UpstreamTlsError::NoAuthority)?;
-            (webpki(Arc::new(roots(bundle)?), Some(bundle), provider)?, names)
+            (Arc::new(Authorities::of(bundle)?), Arc::clone(&bundle.revocations), names)
         }
     };
+    let chain = webpki(authorities.roots().clone(), &revocations, provider)?;
     let names = if has_name || !names.is_empty() { Some(names.clone()) } else { None };
-    Ok(Arc::new(ByNames { chain, names, algorithms }))
+    let provider = Arc::clone(provider);
+    Ok(Arc::new(ByNames { authorities, revocations, chain, names, provider, algorithms }))
 }
 
 fn webpki(
-    roots: Arc<RootCertStore>,
-    bundle: Option<&TrustBundle>,
+    roots: RootCertStore,
+    revocations: &CrlBundle,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, UpstreamTlsError> {
-    let mut builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
-    if let Some(bundle) = bundle.filter(|bundle| !bundle.revocations.is_empty()) {
+    let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if !revocations.is_empty() {
         builder = builder
-            .with_crls(bundle.revocations.iter().cloned())
+            .with_crls(revocations.iter().cloned())
             .only_check_end_entity_revocation()
             .enforce_revocation_expiration();
     }
@@ -228,25 +232,48 @@ fn webpki(
 }
 
 /// What the system trusts, read once.
-fn system_roots() -> Result<Arc<RootCertStore>, UpstreamTlsError> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let load = || {
-        let mut roots = RootCertStore::empty();
-        // One that cannot be read is one fewer.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(roots)
-    };
-    let roots = ROOTS.get_or_init(load);
-    if roots.is_empty() { Err(UpstreamTlsError::NoSystemRoots) } else { Ok(Arc::clone(roots)) }
+fn system_authorities() -> Result<Arc<Authorities>, UpstreamTlsError> {
+    static SYSTEM: OnceLock<Arc<Authorities>> = OnceLock::new();
+    let load = || Authorities::readable(rustls_native_certs::load_native_certs().certs).into();
+    let system = SYSTEM.get_or_init(load);
+    if system.roots().is_empty() { Err(UpstreamTlsError::NoSystemRoots) } else { Ok(Arc::clone(system)) }
 }
 
 /// The chain; then one of the names, or the server name sent when there are none.
 #[derive(Debug)]
 struct ByNames {
+    authorities: Arc<Authorities>,
+    revocations: CrlBundle,
+    /// By all authorities.
     chain: Arc<WebPkiServerVerifier>,
     /// `None` asks for no name.
     names: Option<Vec<NameMatch>>,
+    provider: Arc<CryptoProvider>,
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ByNames {
+    /// The chain and the name; one that is trusted itself needs no chain.
+    fn verify_chain(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        (server_name, staple, now): (&ServerName<'_>, &[u8], UnixTime),
+    ) -> Result<(), Error> {
+        let make = |roots| webpki(roots, &self.revocations, &self.provider).ok();
+        self.authorities.verify(now, (&self.chain, make), |chain, _| {
+            match chain.verify_server_cert(certificate, intermediates, server_name, staple, now) {
+                Err(error)
+                    if is_of_authority(&error)
+                        && self.revocations.is_empty()
+                        && self.authorities.hold(certificate, now) =>
+                {
+                    verify_server_name(&ParsedCertificate::try_from(certificate)?, server_name)
+                }
+                verified => verified.map(|_| ()),
+            }
+        })
+    }
 }
 
 impl ServerCertVerifier for ByNames {
@@ -259,7 +286,7 @@ impl ServerCertVerifier for ByNames {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
-        let verified = self.chain.verify_server_cert(certificate, intermediates, server_name, staple, now);
+        let verified = self.verify_chain(certificate, intermediates, (server_name, staple, now));
         match (&self.names, verified) {
             // The name comes last: the chain was good.
             (None, Err(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))) => {}
@@ -267,7 +294,7 @@ impl ServerCertVerifier for ByNames {
                 Some(names),
                 Err(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })),
             ) if !names.is_empty() => {}
-            (_, verified) => _ = verified?,
+            (_, verified) => verified?,
         }
         let names = self.names.clone().unwrap_or_default();
         check_rules(certificate, &PeerRules { names, ..PeerRules::default() })?;

@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription as Alert, CertificateError, Error, PeerIncompatible as Incompatible};
 
-use super::first_version;
+use super::{authorities::is_of_authority, first_version};
 
 /// The reason; what rustls says where that is as good.
 pub(crate) fn why(error: &io::Error) -> String {
@@ -23,6 +23,10 @@ fn in_words(error: &Error) -> Option<&'static str> {
         error if first_version::is_cause(error) => {
             "the client's certificate is of X.509 version 1, of which only those are verified that an authority has \
              issued itself and keeps no revocation list of: issue it with extensions (version 3)"
+        }
+        error if is_of_authority(error) => {
+            "the client shows the certificate of an authority, which is trusted itself only where it is among the CA \
+             certificates and there is no revocation list"
         }
         Error::InvalidCertificate(wrong) => return certificate(wrong),
         Error::PeerIncompatible(why) => match why {

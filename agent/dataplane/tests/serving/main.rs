@@ -3,6 +3,7 @@
 
 mod access_logging;
 mod actions;
+mod authorities;
 mod captured;
 mod changed_terms;
 mod changes;

@@ -40,9 +40,14 @@ pub(crate) struct Issued {
 
 impl Issuer {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        change(&mut params);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -73,7 +78,7 @@ impl Issuer {
     }
 
     /// The authority, with a list of what it revoked.
-    fn revoking(&self, revoked: &[&Issued]) -> Authority {
+    pub(crate) fn revoking(&self, revoked: &[&Issued]) -> Authority {
         let revoked = revoked.iter().map(|issued| RevokedCertParams {
             serial_number: issued.serial.clone(),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -95,13 +100,23 @@ impl Issuer {
 }
 
 impl Issued {
+    /// One that has signed itself, as `openssl req -x509` makes it: it is its own authority.
+    pub(crate) fn by_itself(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().clone();
+        Self { der, key, serial: SerialNumber::from(1) }
+    }
+
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
     }
 }
 
 /// A gateway for `a.com` that asks this of its clients.
-fn asking(server: &Made, clients: ClientCertificates) -> Proxy {
+pub(crate) fn asking(server: &Made, clients: ClientCertificates) -> Proxy {
     with_context(server, |context| context.clients = clients)
 }
 
@@ -142,11 +157,11 @@ fn ask(proxy: &Proxy, config: ClientConfig) -> Result<TlsClient, String> {
     Ok(Client(client))
 }
 
-fn outcome(proxy: &Proxy, server: &Made, shown: Option<&Issued>) -> Result<(), String> {
+pub(crate) fn outcome(proxy: &Proxy, server: &Made, shown: Option<&Issued>) -> Result<(), String> {
     ask(proxy, config(&[&server.der], shown)).map(|_| ())
 }
 
-fn rules(authority: Authority) -> PeerRules {
+pub(crate) fn rules(authority: Authority) -> PeerRules {
     PeerRules { authority, ..PeerRules::default() }
 }
 

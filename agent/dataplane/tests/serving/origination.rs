@@ -124,7 +124,7 @@ pub(crate) fn tls(check: ServerCheck) -> UpstreamTls {
     }
 }
 
-fn proxy(server: &TlsServer, tls: UpstreamTls) -> Proxy {
+pub(crate) fn proxy(server: &TlsServer, tls: UpstreamTls) -> Proxy {
     Proxy::start(Settings::default(), |address| {
         let mut draft = gateway_draft(address, &[server.address]);
         draft.clusters[0].tls = Some(Arc::new(tls));
@@ -132,7 +132,7 @@ fn proxy(server: &TlsServer, tls: UpstreamTls) -> Proxy {
     })
 }
 
-fn status(proxy: &Proxy, host: &str) -> String {
+pub(crate) fn status(proxy: &Proxy, host: &str) -> String {
     let mut client = proxy.connect();
     let answer = client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).answer();
     answer.status().to_owned()

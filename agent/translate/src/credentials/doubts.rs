@@ -1,12 +1,29 @@
 //! What clients will hold against a certificate although it can serve: its dates and its names.
 
 use resources::{Problem, Rule};
-use snapshot::{AlternativeName, CertificateFacts, Validity};
+use snapshot::{AlternativeName, CertificateFacts, TrustBundle, Validity};
 
 use super::Unusable;
 
 /// Warnings about the dates of a certificate at a time, in seconds since 1970.
-pub(super) fn dates(
+pub(super) fn dates(facts: &CertificateFacts, named: (&'static str, &str), now: i64) -> Option<Unusable> {
+    dates_of(("the certificate", "peers refuse it"), facts, named, now)
+}
+
+/// Warnings about the dates of authorities.
+pub(super) fn dates_of_authorities(
+    bundle: &TrustBundle,
+    named: (&'static str, &str),
+    now: i64,
+) -> Vec<Unusable> {
+    let facts = bundle.certificates.iter().filter_map(|certificate| CertificateFacts::of(certificate).ok());
+    let words = |facts: &CertificateFacts| format!("the CA certificate `{}`", facts.subject);
+    let dates = |facts| dates_of((&words(&facts), "what it has signed is refused"), &facts, named, now);
+    facts.filter_map(dates).collect()
+}
+
+fn dates_of(
+    (what, consequence): (&str, &str),
     facts: &CertificateFacts,
     (field, shown): (&'static str, &str),
     now: i64,
@@ -17,9 +34,10 @@ pub(super) fn dates(
         Validity::Ending(_) | Validity::Expired => (facts.expiry(), "renew it"),
     };
     let warning = facts.validity(now).warning().unwrap_or_default();
-    let refused =
-        if matches!(facts.validity(now), Validity::Ending(_)) { "" } else { ", and peers refuse it" };
-    let problem = Problem::new(format!("the certificate {warning}{refused}"));
+    let problem = match facts.validity(now) {
+        Validity::Ending(_) => Problem::new(format!("{what} {warning}")),
+        _ => Problem::new(format!("{what} {warning}, and {consequence}")),
+    };
     let problem = problem.found(format!("{shown}, {date}")).remedy(remedy);
     Some(Unusable { rule: Rule::Certificate, field, problem })
 }

@@ -59,6 +59,7 @@ impl Contexts<'_> {
             Some(source) => {
                 let (authority, wrong) = self.loader.authority(source);
                 unusable.extend(wrong);
+                unusable.extend(self.dates_of_authority(source));
                 ServerCheck::Authority(authority, names)
             }
         };

@@ -131,6 +131,41 @@ fn certificates_that_clients_refuse_are_warned_of() {
 }
 
 #[test]
+fn authorities_that_end_are_warned_of() {
+    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "root");
+    params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2025, 1, 1);
+    let authority = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: dr}}\n\
+         spec: {{host: a.com, trafficPolicy: {{tls: {{mode: SIMPLE, credentialName: ca}}}}}}\n---\n\
+         {{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: a}}, spec: {{hosts: [a.com], \
+         resolution: DNS, ports: [{{number: 443, name: https, protocol: HTTPS}}]}}}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: ca}}\nstringData: {{ca.crt: {:?}}}\n",
+        authority.pem()
+    );
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file("a.yaml", &text);
+    let of = |now| {
+        let credentials = Credentials { now: Some(now), ..Credentials::UNSEEN };
+        let findings = review(&files.resources().0, &credentials, "cluster.local");
+        findings.iter().map(ToString::to_string).filter(|told| told.contains("CA cert")).collect::<Vec<_>>()
+    };
+    assert_eq!(of(1_720_000_000), Vec::<String>::new());
+    let [ending, ended] = [1_735_000_000, 1_767_225_600].map(|now| of(now).concat());
+    assert!(
+        ending.contains("the CA certificate `CN=root` expires in less than 30 days (found `ca, 2025"),
+        "{ending}"
+    );
+    assert!(
+        ended.contains("`CN=root` has expired, and what it has signed is refused (found `ca, 2025"),
+        "{ended}"
+    );
+}
+
+#[test]
 fn a_gateway_that_no_file_has_is_missed() {
     let mut files = Files::new(ReadDefaults::default());
     let rule = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: vs}, spec: {hosts: [a.com], \
