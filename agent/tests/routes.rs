@@ -6,6 +6,7 @@ mod connections;
 mod delegates;
 mod destinations;
 mod faults;
+mod fields;
 mod headers;
 mod matching;
 mod mirrors;

@@ -1,5 +1,7 @@
 //! What rules change in the fields of requests and answers (routing §5.5).
 
+use std::net::SocketAddr;
+
 use super::world::{World, rules};
 use crate::support::{Endpoint, Message, service};
 
@@ -88,4 +90,19 @@ fn values_may_hold_what_envoy_knows_of_the_request() {
     }
     assert_eq!(answer.field("x-up"), Some(format!("127.0.0.1:{port}").as_str()));
     assert_eq!(answer.field("x-was"), Some("of upstream"));
+}
+
+/// When the request came, where the proxy is, and who asked, with the port.
+#[test]
+fn operators_tell_time_place_and_client() {
+    let edits = "request: {set: {x-start: '%START_TIME%', x-host: '%HOSTNAME%', \
+                 x-client: '%DOWNSTREAM_REMOTE_ADDRESS%'}}";
+    let (request, ..) = changed(edits, "", false);
+    let start = request.field("x-start").unwrap();
+    let form: String = start.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(form, "0000-00-00T00:00:00.000Z");
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(request.field("x-host"), Some(hostname.trim_end()));
+    let client: SocketAddr = request.field("x-client").unwrap().parse().unwrap();
+    assert!(client.ip().is_loopback() && client.port() != 0, "{client}");
 }

@@ -20,6 +20,10 @@ fn copies_are_made_of_what_the_rule_makes_of_a_request_and_nobody_waits_for_them
              mirrors: [{destination: {host: copy}}, {destination: {host: more}, percentage: {value: 100}}]}",
             "{match: [{uri: {prefix: /none}}], route: [{destination: {host: app}}], mirror: {host: copy}, \
              mirrorPercentage: {value: 0}}",
+            "{match: [{uri: {prefix: /old-none}}], route: [{destination: {host: app}}], mirror: {host: copy}, \
+             mirrorPercent: 0}",
+            "{match: [{uri: {prefix: /old-all}}], route: [{destination: {host: app}}], mirror: {host: more}, \
+             mirrorPercent: 100}",
         ]),
     ]);
     let answer = world.send("POST /one/x HTTP/1.1\nhost: a.com\ncontent-length: 4\n\nbody");
@@ -31,8 +35,11 @@ fn copies_are_made_of_what_the_rule_makes_of_a_request_and_nobody_waits_for_them
     assert_eq!((copy.await_asked(2).len(), more.await_asked(1).len()), (2, 1));
     for _ in 0..50 {
         assert_eq!(world.get("/none").body, "app");
+        assert_eq!(world.get("/old-none").body, "app");
     }
-    assert_eq!((app.asked().len(), copy.asked().len()), (52, 2));
+    assert_eq!((app.asked().len(), copy.asked().len()), (102, 2));
+    assert_eq!(world.get("/old-all").body, "app");
+    assert_eq!(more.await_asked(2)[1].asks_for(), "GET /old-all");
 }
 
 #[test]

@@ -80,3 +80,17 @@ fn preflights_are_answered_here_and_other_answers_name_the_origin() {
     let answer = world.send("OPTIONS / HTTP/1.1\nhost: a\norigin: https://a\n\n");
     assert_eq!(answer.body, "app");
 }
+
+/// A preflight is answered though every request is aborted.
+#[test]
+fn preflights_are_answered_before_faults_are_injected() {
+    let world = World::gateway(&[
+        service("app", &Endpoint::named("app")),
+        rules(&["{corsPolicy: {allowOrigins: [{exact: 'https://a'}], allowMethods: [PUT]}, \
+                 fault: {abort: {httpStatus: 418, percentage: {value: 100}}}, route: [{destination: {host: app}}]}"]),
+    ]);
+    let preflight = "OPTIONS / HTTP/1.1\nhost: x\norigin: https://a\naccess-control-request-method: PUT\n\n";
+    let answer = world.send(preflight);
+    assert_eq!((answer.status(), answer.field("access-control-allow-methods")), (200, Some("PUT")));
+    assert_eq!(world.send("PUT / HTTP/1.1\nhost: x\norigin: https://a\ncontent-length: 0\n\n").status(), 418);
+}

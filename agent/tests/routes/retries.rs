@@ -2,11 +2,12 @@
 
 use std::{
     net::IpAddr,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
 use super::world::{INGRESS, Options, World, rules};
-use crate::support::{Client, Endpoint, answer, free_port, ok, service};
+use crate::support::{Client, Endpoint, PATIENCE, answer, free_port, ok, service};
 
 /// Answers with these in order, the last one for ever. `silence` takes five seconds; nothing closes.
 fn scripted(answers: &'static [&'static str]) -> Endpoint {
@@ -16,6 +17,7 @@ fn scripted(answers: &'static [&'static str]) -> Endpoint {
             std::thread::sleep(Duration::from_secs(5));
             ok("late")
         }
+        "limited" => "HTTP/1.1 429 X\r\nx-envoy-ratelimited: true\r\ncontent-length: 0\r\n\r\n".to_owned(),
         status => answer(status.parse().unwrap(), status),
     })
 }
@@ -56,6 +58,22 @@ fn what_is_tried_again_and_how_often_is_as_written() {
         // A reset is not a 503 that was received.
         (&["close", "200"], ", retries: {attempts: 2, retryOn: '503'}", POST, (1, 503)),
         (&["503", "200"], ", retries: {attempts: 0}", GET, (1, 503)),
+        (&["limited", "200"], ", retries: {attempts: 1, retryOn: envoy-ratelimited}", GET, (2, 200)),
+        // Whoever is told that it asks too often does not ask more for any other reason.
+        (&["limited", "200"], ", retries: {attempts: 1, retryOn: '429'}", GET, (1, 429)),
+        (&["503", "200"], ", retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}", GET, (2, 200)),
+        (
+            &["503", "200"],
+            ", retries: {attempts: 1, retryOn: 5xx, retryIgnorePreviousHosts: false}",
+            GET,
+            (2, 200),
+        ),
+        (
+            &["503", "200"],
+            ", retries: {attempts: 1, retryOn: 5xx, retryRemoteLocalities: true}",
+            GET,
+            (2, 200),
+        ),
         (&["503", "200"], ", retries: {attempts: 2, retryOn: 'retriable-status-codes'}", GET, (1, 503)),
         (&["503", "200"], ", retries: {attempts: 1, retryOn: '5xx'}", POST, (2, 200)),
     ] {
@@ -266,4 +284,27 @@ fn clients_of_gateways_set_no_limits_and_no_tries() {
     );
     assert_eq!((answer.status(), upstream.asked().len()), (503, 1));
     assert!(!upstream.last().head.contains("x-envoy-upstream-rq"), "{:?}", upstream.last());
+}
+
+/// Nothing repeats a POST: each must be sent on a connection that is still good.
+#[test]
+fn requests_that_nobody_repeats_are_not_sent_on_connections_that_endpoints_have_closed() {
+    let (closed, after) = mpsc::channel();
+    let endpoint = Endpoint::start(move |mut client| {
+        _ = client.message();
+        client.send(ok("once"));
+        drop(client);
+        _ = closed.send(());
+    });
+    let world = World::gateway(&[
+        service("app", &endpoint),
+        rules(&["{route: [{destination: {host: app}}], retries: {attempts: 0}}"]),
+    ]);
+    let mut client = Client::local(world.port);
+    for _ in 0..30 {
+        client.send("POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\n\r\nbody");
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.body.as_str()), (200, "once"));
+        after.recv_timeout(PATIENCE).unwrap();
+    }
 }
