@@ -166,11 +166,12 @@ impl Asked {
     pub(crate) fn answer(&self, snapshot: &Snapshot, live: &LiveClusters) -> Explanation {
         let headers = dataplane::shown_to_routes(&self.headers);
         let request = Request { asked: self, authority: self.authority(), headers };
-        let is_name = self.host.parse::<IpAddr>().is_err();
+        let dialled = self.host.parse::<IpAddr>().ok();
         let (entry, destination) = self.entry(snapshot);
         let question = Question {
             entry,
-            server_name: Some(self.host.as_str()).filter(|_| self.tls && is_name),
+            dialled,
+            server_name: Some(self.host.as_str()).filter(|_| self.tls && dialled.is_none()),
             tls: self.tls,
             request: &request,
         };

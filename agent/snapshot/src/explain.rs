@@ -27,6 +27,9 @@ use crate::{
 pub struct Question<'q, R> {
     /// Where the client's connection comes in or was going to.
     pub entry: Entry,
+    /// Address of the proxy that the client dials, where it is known: clients that dial an address send no server name,
+    /// and servers whose host is an address are told by it.
+    pub dialled: Option<IpAddr>,
     /// Server name of the client hello; `None` in clear text or when the client names none.
     pub server_name: Option<&'q str>,
     /// Whether the client speaks TLS.

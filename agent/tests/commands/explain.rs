@@ -122,6 +122,23 @@ fn a_host_that_asks_clients_for_certificates_is_not_served_under_the_name_of_ano
 }
 
 #[test]
+fn a_server_whose_host_is_an_address_is_told_by_what_the_client_dials() {
+    let server = |host: &str| {
+        format!(
+            "{{port: {{number: 8443, name: h{}, protocol: HTTPS}}, hosts: ['{host}'], \
+             tls: {{mode: SIMPLE, credentialName: c}}}}",
+            host.len()
+        )
+    };
+    let resources = gateway(&[server("a.com"), server("10.0.0.1")].join(", "))
+        + &rules(ANSWER).replace("[a.com]", "[10.0.0.1]");
+    let at = |url: &str| verdict(&resources, &["GET", url]);
+    assert_eq!(at("https://10.0.0.1:8443/"), "200 answered by the route itself (0 bytes of body)");
+    let other = at("https://10.0.0.2:8443/");
+    assert!(other.starts_with("connection closed (NR filter_chain_not_found)"), "{other}");
+}
+
+#[test]
 fn a_redirect_to_https_tells_where() {
     let redirecting =
         "{port: {number: 8080, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}";

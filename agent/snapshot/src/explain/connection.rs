@@ -1,5 +1,7 @@
 //! Which listener and filter chain a connection meets, and whether its TLS handshake can succeed.
 
+use std::net::SocketAddr;
+
 use super::{Entry, Question, Rejected, SHOWN, Step, Walk, reasons};
 use crate::{
     Application, Binding, ClientCertificates, ConnectionFacts, Direction, FilterChain, Listener, ListenerId,
@@ -63,7 +65,9 @@ impl<'s> Walk<'s> {
         let listener = self.snapshot.listener(id);
         let destination = match (question.entry, listener.binding) {
             (Entry::Outbound(to) | Entry::Inbound(to), _) => to,
-            (Entry::Port(_), Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) => at,
+            (Entry::Port(_), Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) => {
+                SocketAddr::new(question.dialled.unwrap_or(at.ip()), at.port())
+            }
         };
         self.destination = destination;
         let (transport, application) = match question.tls {
