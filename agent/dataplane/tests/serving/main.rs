@@ -26,6 +26,7 @@ mod http1;
 mod http2;
 mod http2_upstream;
 mod log_connections;
+mod malformed_http2;
 mod mesh;
 mod mirrors;
 mod misdirected;
