@@ -1,7 +1,7 @@
 //! Clusters that have the name of each request, or the server name of each connection, resolved when it is asked for.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -18,6 +18,7 @@ use snapshot::{
 
 use crate::{
     dns::{asking, name_server},
+    handshakes::Lines,
     http2,
     support::{
         Client, Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, tcp_chain,
@@ -124,6 +125,23 @@ fn questions_are_not_repeated_while_an_answer_is_good() {
     }
     // IPv6 is asked for when there is no IPv4 address.
     assert_eq!(asked.load(Ordering::SeqCst), 3, "failures are remembered, too");
+}
+
+#[test]
+fn a_client_that_leaves_while_its_name_is_asked_for_is_logged() {
+    // It answers nothing.
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let lines = Lines::default();
+    let Settings { access_log, .. } = lines.settings();
+    let settings = Settings { access_log, ..asking(server.local_addr().unwrap()) };
+    let proxy = Proxy::start(settings, |address| draft(address, "*.example.com", Some(80)));
+    let mut client = proxy.connect();
+    client.send("GET /left HTTP/1.1\r\nhost: here.example.com\r\n\r\n");
+    server.recv_from(&mut [0; 512]).unwrap();
+    drop(client);
+    let logged = lines.with("GET /left");
+    assert!(logged.contains(" 0 DC downstream_remote_disconnect "), "{logged}");
 }
 
 #[test]

@@ -44,6 +44,16 @@ struct Request<'v> {
     delayed: bool,
 }
 
+/// What is known of a request before its head is parsed for good.
+#[derive(Clone, Copy)]
+struct Begun {
+    start: Instant,
+    /// Whether a fault has delayed it.
+    delayed: bool,
+    /// Whether its client has left: it is for the log then, not for an endpoint.
+    gone: bool,
+}
+
 /// What became of looking for a head in the received bytes.
 enum Parsed<'v> {
     Incomplete,
@@ -107,19 +117,17 @@ impl Session<'_> {
 
     /// Parses the head and routes it, as soon as what has to happen first has.
     async fn parse_ready<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
-        let (start, mut delayed) = (Instant::now(), false);
+        let mut begun = Begun { start: Instant::now(), delayed: false, gone: false };
         loop {
-            let parsed = self.parse(view, out, (start, delayed));
+            let parsed = self.parse(view, out, begun);
             if !matches!(parsed, Parsed::Incomplete) {
                 self.connection.deadline.clear();
             }
             match parsed {
                 Parsed::Before(before) => {
                     // Boxed: other requests should not hold room for it.
-                    let happening = Box::pin(before.happen(self.connection, &mut delayed));
-                    if self.is_gone_while(happening).await {
-                        return self.without_client(view, out, (start, delayed));
-                    }
+                    let happening = Box::pin(before.happen(self.connection, &mut begun.delayed));
+                    begun.gone = self.is_gone_while(happening).await;
                 }
                 parsed => return parsed,
             }
@@ -144,31 +152,10 @@ impl Session<'_> {
         .await
     }
 
-    /// The request of a client that has left: for the log, not for an endpoint.
-    fn without_client<'v>(
-        &mut self,
-        view: &'v View,
-        out: &mut Vec<u8>,
-        begun: (Instant, bool),
-    ) -> Parsed<'v> {
-        match self.parse(view, out, begun) {
-            Parsed::Request(mut request) => {
-                request.routed.action = Action::Reply(LocalReply::CLIENT_GONE);
-                request.keep_alive = false;
-                Parsed::Request(request)
-            }
-            parsed => parsed,
-        }
-    }
-
     /// Parses the head, routes it, and writes into `out` what goes to the chosen endpoint. All that borrows from the
     /// received bytes begins and ends here.
-    fn parse<'v>(
-        &mut self,
-        view: &'v View,
-        out: &mut Vec<u8>,
-        (start, delayed): (Instant, bool),
-    ) -> Parsed<'v> {
+    fn parse<'v>(&mut self, view: &'v View, out: &mut Vec<u8>, begun: Begun) -> Parsed<'v> {
+        let Begun { start, delayed, gone } = begun;
         let Some(received) = self.received.as_mut() else { return Parsed::Incomplete };
         let (limits, mut slots) = (self.connection.worker().settings.heads.codec(), HeaderSlots::new());
         let parsed = match http1::parse_request(received.filled(), limits, &mut slots) {
@@ -204,6 +191,8 @@ impl Session<'_> {
         let connection = self.connection;
         let asked = Asked { connection, head: &head, added: &added, protocol, grpc_web, start, delayed };
         let mut routed = match route(&asked, view, http.route_config, fastrand::u64(..)) {
+            Ok(routed) if gone => Routed { action: Action::Reply(LocalReply::CLIENT_GONE), ..routed },
+            Err(_) if gone => Routed::reply(LocalReply::CLIENT_GONE),
             Ok(routed) => routed,
             Err(before) => return Parsed::Before(before),
         };
@@ -224,7 +213,10 @@ impl Session<'_> {
             version: parsed.version,
             body: parsed.body,
             // What follows on CONNECT would be another protocol's.
-            keep_alive: parsed.keep_alive && parsed.version == Version::Http11 && parsed.method != "CONNECT",
+            keep_alive: parsed.keep_alive
+                && parsed.version == Version::Http11
+                && parsed.method != "CONNECT"
+                && !gone,
             method: Method::of(parsed.method),
             upward,
             routed,
@@ -244,6 +236,10 @@ impl Session<'_> {
         // What is answered without reading the body leaves what follows on the connection in doubt.
         let unread = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
         let (next, outcome) = match action {
+            // Nobody is there to read it.
+            Action::Reply(reply) if reply == LocalReply::CLIENT_GONE => {
+                (Next::Close, Outcome::reply(&reply, method))
+            }
             Action::Reply(reply) => {
                 let reply = asked.form_of(reply);
                 let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
