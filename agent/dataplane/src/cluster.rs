@@ -251,6 +251,12 @@ impl ClusterConnections {
         self.policy.admit_retry(was_seen, active)
     }
 
+    /// Asks anew who its endpoints are, which another snapshot may know otherwise.
+    pub(crate) fn forget_peers(&self) {
+        self.endpoints.iter().chain(&self.former).for_each(|endpoint| endpoint.forget_peer());
+        self.original.borrow().values().for_each(|endpoint| endpoint.forget_peer());
+    }
+
     /// All endpoints and original destinations.
     pub(crate) fn upstreams(&self) -> Vec<Rc<Upstream>> {
         let known = self.endpoints.iter().chain(&self.former);

@@ -89,6 +89,15 @@ pub(crate) struct SharedCluster {
     pub(crate) outliers: Option<Arc<Outliers>>,
 }
 
+impl PartialEq for SharedCluster {
+    /// Whether the same is shared.
+    fn eq(&self, other: &Self) -> bool {
+        let usage = |shared: &Self| shared.usage.as_ref().map(Arc::as_ptr);
+        let outliers = |shared: &Self| shared.outliers.as_ref().map(Arc::as_ptr);
+        usage(self) == usage(other) && outliers(self) == outliers(other)
+    }
+}
+
 /// Clusters of a snapshot that share something.
 pub(crate) type SharedClusters = Arc<HashMap<ClusterId, SharedCluster, FixedState>>;
 

@@ -199,6 +199,11 @@ impl Upstream {
         }
         *self.watch.borrow_mut() = policy.watch(self.address);
         *self.policy.borrow_mut() = policy;
+        self.forget_peer();
+    }
+
+    /// Another snapshot may know somebody else there.
+    pub(crate) fn forget_peer(&self) {
         self.peer.set(None);
     }
 

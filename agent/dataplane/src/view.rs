@@ -10,7 +10,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{ClusterId, Discovery, Draft, Snapshot};
+use snapshot::{Cluster, ClusterId, Discovery, Draft, Snapshot};
 
 use crate::{
     balance::Choice,
@@ -18,7 +18,7 @@ use crate::{
     dns::Resolutions,
     live::Observed,
     origin::Origin,
-    shared::SharedClusters,
+    shared::{SharedCluster, SharedClusters},
     telemetry::{Peer, PeerId, Peers},
     tls::Contexts,
     upstream::{Lease, Upstream},
@@ -61,24 +61,42 @@ impl View {
     pub(crate) fn next(&self, version: u64, snapshot: Arc<Snapshot>, surroundings: Surroundings) -> Self {
         let clusters = snapshot.clusters().iter().map(|_| OnceCell::new()).collect();
         let next = Self { version, snapshot, surroundings, clusters };
-        let used: HashMap<&str, &ClusterConnections, RandomState> =
-            self.used().map(|(id, old)| (self.snapshot.cluster(id).name.as_str(), &**old)).collect();
-        if !used.is_empty() {
-            for (id, cluster) in (0..).map(ClusterId).zip(next.snapshot.clusters()) {
-                if let Some(old) = used.get(cluster.name.as_str()) {
-                    next.clusters[id.0 as usize].get_or_init(|| next.connections(id, Some(old)));
-                }
+        let mut used: HashMap<&str, (ClusterId, &Rc<ClusterConnections>), RandomState> =
+            self.used().map(|(id, old)| (self.snapshot.cluster(id).name.as_str(), (id, old))).collect();
+        for (id, cluster) in (0..).map(ClusterId).zip(next.snapshot.clusters()) {
+            // Most changes leave nothing to do.
+            let Some((was, old)) = used.remove(cluster.name.as_str()) else { continue };
+            let stays = self.describes(was) == next.describes(id) && next.agrees_with(self, id);
+            let made = || if stays { Rc::clone(old) } else { next.connections(id, Some(old)) };
+            let made = next.clusters[id.0 as usize].get_or_init(made);
+            if stays {
+                old.forget_peers();
+            } else {
+                retire_unless_in(&made.upstreams(), old.upstreams());
             }
         }
-        retire_unless_in(&next.upstreams().collect::<Vec<_>>(), self.upstreams());
+        used.values().for_each(|(_, gone)| retire_unless_in(&[], gone.upstreams()));
         next
+    }
+
+    /// All that the connections of a cluster are made by, but for what its names stand for.
+    fn describes(&self, id: ClusterId) -> (&Cluster, SharedCluster) {
+        (self.snapshot.cluster(id), self.surroundings.shared.get(&id).cloned().unwrap_or_default())
+    }
+
+    /// Whether the names of a cluster stand for what they stood for.
+    fn agrees_with(&self, before: &Self, id: ClusterId) -> bool {
+        let (now, before) = (&self.surroundings.resolved, &before.surroundings.resolved);
+        match &self.snapshot.cluster(id).discovery {
+            Discovery::Dns(dns) => now.agree_with(before, dns),
+            Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => true,
+        }
     }
 
     /// The same with other addresses for names, or `None` when they are those it has. Clusters whose names stand for what
     /// they stood for stay as they are.
     pub(crate) fn with_resolved(&self, resolved: Arc<Resolutions>) -> Option<Self> {
-        let before = &self.surroundings.resolved;
-        if Arc::ptr_eq(before, &resolved) {
+        if Arc::ptr_eq(&self.surroundings.resolved, &resolved) {
             return None;
         }
         let snapshot = Arc::clone(&self.snapshot);
@@ -86,10 +104,7 @@ impl View {
         let surroundings = Surroundings { resolved, ..self.surroundings.clone() };
         let next = Self { version: self.version, snapshot, surroundings, clusters };
         for (id, old) in self.used() {
-            let has_changed = match &self.snapshot.cluster(id).discovery {
-                Discovery::Dns(dns) => !next.surroundings.resolved.agree_with(before, dns),
-                Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => false,
-            };
+            let has_changed = !next.agrees_with(self, id);
             let made = || if has_changed { next.connections(id, Some(old)) } else { Rc::clone(old) };
             let made = next.clusters[id.0 as usize].get_or_init(made);
             if has_changed {
@@ -114,6 +129,7 @@ impl View {
         &self.surroundings.tls
     }
 
+    #[cfg(test)]
     fn upstreams(&self) -> impl Iterator<Item = Rc<Upstream>> {
         self.used().flat_map(|(_, cluster)| cluster.upstreams())
     }
@@ -213,7 +229,7 @@ fn retire_unless_in(next: &[Rc<Upstream>], old: impl IntoIterator<Item = Rc<Upst
 mod tests {
     use std::net::IpAddr;
 
-    use snapshot::{Cluster, Discovery, Endpoint, KnownWorkload, Workload};
+    use snapshot::{Discovery, Endpoint, KnownWorkload, Workload};
 
     use super::*;
     use crate::cluster::MAX_ORIGINAL;
@@ -283,6 +299,44 @@ mod tests {
         assert_eq!(picked(&next, ClusterId(1)).as_deref(), Some("10.0.0.3:80"));
         let is_same = |id: &ClusterId| std::ptr::eq(view.cluster(*id), next.cluster(*id));
         assert_eq!(all.each_ref().map(is_same), [true, false, true]);
+    }
+
+    #[test]
+    fn clusters_that_are_as_they_were_stay_and_others_are_made_anew() {
+        let known = |name: &str| {
+            let workload = Workload { name: name.to_owned(), ..Workload::default() };
+            KnownWorkload { workload: workload.into(), principal: "".into() }
+        };
+        let publish = |before: &View, version: u64, ports: [u16; 2], name: &str| {
+            let cluster = |name: &str, port: u16| {
+                Cluster::new(name, Discovery::of_addresses([([10, 0, 0, 1], port).into()]))
+            };
+            // Another one before them, so that they change places.
+            let mut clusters = vec![cluster("b", ports[0]), cluster("c", ports[1])];
+            clusters.extend((version == 2).then(|| cluster("a", 1)));
+            let workloads = [([10, 0, 0, 1].into(), known(name))].into_iter().collect();
+            let draft = Draft { clusters, workloads, ..Draft::default() };
+            before.next(version, Arc::new(draft.finish()), Default::default())
+        };
+        let pick = |view: &View, name: &str| {
+            let at = view.snapshot.clusters().iter().position(|cluster| cluster.name == name).unwrap();
+            let id = ClusterId(u32::try_from(at).unwrap());
+            let lease = view.pick(id, somewhere(), drawn(0)).unwrap();
+            let peer = view.surroundings.peers.get(lease.peer());
+            (
+                Rc::clone(view.clusters[at].get().unwrap()),
+                peer.workload.unwrap().name.clone(),
+                lease.address.port(),
+            )
+        };
+        let first = publish(&View::empty(), 1, [80, 81], "old");
+        let (b, name, _) = pick(&first, "b");
+        let (c, ..) = pick(&first, "c");
+        assert_eq!(name, "old");
+        let second = publish(&first, 2, [80, 82], "new");
+        let ((same, name, _), (anew, _, port)) = (pick(&second, "b"), pick(&second, "c"));
+        assert!(Rc::ptr_eq(&b, &same) && name == "new", "{name}");
+        assert!(!Rc::ptr_eq(&c, &anew) && port == 82);
     }
 
     #[test]
