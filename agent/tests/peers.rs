@@ -1,7 +1,7 @@
 //! The program as a gateway between clients and servers that other people wrote.
 //!
 //! `POSTERN_TEST_PYTHON` names an interpreter that has the packages `grpcio` and `websockets`; `H2SPEC` the program of
-//! that name. What is not there is skipped, and that is said.
+//! that name. What is not there is skipped, and that is said; with `REQUIRE_PEERS=1` it fails the test.
 
 mod gateway;
 mod h2spec;
@@ -13,7 +13,7 @@ use std::{
 };
 
 use self::gateway::Gateway;
-use crate::support::free_port;
+use crate::support::{free_port, skip};
 
 /// An interpreter that can import `package`.
 fn python(package: &str) -> Option<String> {
@@ -23,9 +23,7 @@ fn python(package: &str) -> Option<String> {
     let found =
         probe.args(["-c", &import]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
-        eprintln!(
-            "skipped: `{python}` has no package `{package}`; POSTERN_TEST_PYTHON may name one that has"
-        );
+        skip(&format!("`{python}` has no package `{package}`; POSTERN_TEST_PYTHON may name one that has"));
     }
     found.then_some(python)
 }
@@ -97,7 +95,7 @@ fn curl_in_every_version_and_the_http_server_of_python() {
             ])
             .output();
         let Ok(output) = output else {
-            eprintln!("skipped: there is no curl here");
+            skip("there is no curl here");
             break;
         };
         assert_eq!(String::from_utf8_lossy(&output.stdout), "200 300000", "{version}");

@@ -20,7 +20,7 @@ pub(crate) use self::{
     endpoint::{Endpoint, pod},
     message::{Message, answer, ok},
     ports::free_port,
-    programs::{agent, has, openssl, printed, text},
+    programs::{agent, has, openssl, printed, skip, text},
     resources::{gateway, service, service_at, virtual_service},
 };
 

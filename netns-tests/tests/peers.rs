@@ -14,8 +14,7 @@ use netns_tests::{AgentSetup, Network, Pod, Service, needs_root};
 fn nginx_and_curl_between_two_sidecars() -> Result<()> {
     needs_root!();
     if !runs("nginx", &["-v"]) || !runs("curl", &["--version"]) {
-        eprintln!("skipped: nginx and curl are needed");
-        return Ok(());
+        return skip("nginx and curl are needed");
     }
     let network = Network::new()?;
     let (client, server) = (network.pod("client")?, network.pod("server")?);
@@ -67,15 +66,21 @@ fn websocket_messages_through_the_sidecar_out_and_in() -> Result<()> {
     talk_to_itself("websockets", "websocket_echo.py", "auto")
 }
 
-/// Runs a script that serves and asks itself by the address of a Service.
+/// Says that a test is skipped, and why, unless nothing that other people wrote may be missing (`REQUIRE_PEERS=1`).
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn skip(why: &str) -> Result<()> {
+    ensure!(env::var("REQUIRE_PEERS").as_deref() != Ok("1"), "{why}, and REQUIRE_PEERS=1 forbids to skip");
+    eprintln!("skipped: {why}");
+    Ok(())
+}
+
+/// Runs a script that serves and asks itself by the address of a Service.
 fn talk_to_itself(package: &str, script: &str, port_name: &str) -> Result<()> {
     let python = env::var("POSTERN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     if !runs(&python, &["-c", &format!("import {package}")]) {
-        eprintln!(
-            "skipped: `{python}` has no package `{package}`; POSTERN_TEST_PYTHON may name one that has"
-        );
-        return Ok(());
+        return skip(&format!(
+            "`{python}` has no package `{package}`; POSTERN_TEST_PYTHON may name one that has"
+        ));
     }
     let network = Network::new()?;
     let pod = network.pod("echo")?;

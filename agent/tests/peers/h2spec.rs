@@ -3,7 +3,7 @@
 use std::{env, process::Command};
 
 use super::gateway::Gateway;
-use crate::support::Endpoint;
+use crate::support::{Endpoint, skip};
 
 /// A port that also speaks HTTP/1.1 answers what is no preface with 400 and closes, as Envoy's does, which the suite
 /// takes for a broken frame.
@@ -28,7 +28,7 @@ fn run(port: u16, flags: &[&str], failing: &[&str]) {
         .args(flags)
         .output();
     let Ok(output) = run else {
-        eprintln!("skipped: there is no `{program}`; H2SPEC may name it");
+        skip(&format!("there is no `{program}`; H2SPEC may name it"));
         return;
     };
     let report = String::from_utf8_lossy(&output.stdout);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{gateway::Gateway, h2spec::upstream};
+use crate::support::skip;
 
 const REQUESTS: usize = 1_000;
 
@@ -56,7 +57,7 @@ fn attach(process: u32, trace: &Path) -> Option<Child> {
     let mut command = Command::new("strace");
     command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={calls}"), "-o"]).arg(trace);
     let Ok(mut tracer) = command.stderr(Stdio::piped()).spawn() else {
-        eprintln!("skipped: there is no strace here");
+        skip("there is no strace here");
         return None;
     };
     let mut said = String::new();

@@ -26,9 +26,18 @@ pub(crate) fn has(program: &str) -> bool {
     let mut command = Command::new(program);
     let found = command.arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
-        eprintln!("skipped: there is no {program} here");
+        skip(&format!("there is no {program} here"));
     }
     found
+}
+
+/// Says that a test is skipped, and why, unless nothing that other people wrote may be missing (`REQUIRE_PEERS=1`).
+pub(crate) fn skip(why: &str) {
+    assert!(
+        std::env::var("REQUIRE_PEERS").as_deref() != Ok("1"),
+        "{why}, and REQUIRE_PEERS=1 forbids to skip"
+    );
+    eprintln!("skipped: {why}");
 }
 
 /// All that a program has printed.
