@@ -10,7 +10,7 @@ use snapshot::SourceAddresses;
 use tokio::net::TcpStream;
 
 use crate::{
-    admin,
+    admin, bounds,
     interface::{Answer, Caller, Known, exposition, text},
     probes::Probes,
 };
@@ -114,7 +114,6 @@ async fn merged(known: &Known) -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
-const LARGEST: usize = 32 << 20;
 
 async fn scrape(application: &ApplicationMetrics) -> Result<String, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
@@ -130,7 +129,10 @@ async fn scrape(application: &ApplicationMetrics) -> Result<String, String> {
     if answer.status() != StatusCode::OK {
         return Err(format!("it answered {}", answer.status()));
     }
-    let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|error| said(&*error))?;
+    let body = Limited::new(answer.into_body(), bounds::APPLICATION_METRICS)
+        .collect()
+        .await
+        .map_err(|error| said(&*error))?;
     let mut text = String::from_utf8(body.to_bytes().into()).map_err(|error| said(&error))?;
     if !text.ends_with('\n') {
         text.push('\n');

@@ -23,6 +23,7 @@ use sources::{Directories, Source};
 use translate::{CapturePorts, Credentials, MeshOptions, Proxy, ProxyKind, certificate_paths};
 
 use crate::{
+    bounds,
     cli::InterceptionMode,
     control::{Control, FollowedMesh},
     interface::{self, Interface, Purpose},
@@ -216,8 +217,8 @@ fn raise_open_files() -> u64 {
 /// Connections from clients that one worker takes: each may need one to an endpoint, and some descriptors are needed
 /// for everything else.
 fn connection_limit(open_files: u64, workers: usize) -> usize {
-    let clients = usize::try_from(open_files.saturating_sub(200) / 2).unwrap_or(usize::MAX);
-    (clients / workers).max(16)
+    let clients = usize::try_from(open_files.saturating_sub(bounds::OTHER_FILES) / 2).unwrap_or(usize::MAX);
+    (clients / workers).max(bounds::FEWEST_CONNECTIONS)
 }
 
 fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {

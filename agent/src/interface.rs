@@ -25,7 +25,7 @@ use self::{
     patience::Patient,
     running::{Progress, Running},
 };
-use crate::{admin, agent_port, metrics::Metrics, probes::Probes, status::Status};
+use crate::{admin, agent_port, bounds, metrics::Metrics, probes::Probes, status::Status};
 
 /// An answer with its whole body.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -60,14 +60,14 @@ impl Purpose {
         }
     }
 
-    /// How long a connection may last. Who asks from outside asks once and goes.
+    /// How long a connection may last.
     fn lifetime(self) -> Duration {
+        let [admin, agent, readiness, metrics] = bounds::INTERFACE_TIMES;
         match self {
-            Self::Admin => Duration::from_secs(600),
-            Self::Readiness => Duration::from_secs(10),
-            Self::Metrics => Duration::from_secs(60),
-            // Hooks of the pod's life may take as long.
-            Self::Agent => Duration::from_secs(600),
+            Self::Admin => admin,
+            Self::Agent => agent,
+            Self::Readiness => readiness,
+            Self::Metrics => metrics,
         }
     }
 }
@@ -127,7 +127,7 @@ async fn serve_connection(
     progress: Arc<Progress>,
     known: Arc<Known>,
 ) {
-    let stream = TokioIo::new(Patient::new(stream, SENDING, Arc::clone(&progress)));
+    let stream = TokioIo::new(Patient::new(stream, bounds::INTERFACE_READING, Arc::clone(&progress)));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (known, progress) = (Arc::clone(&known), Arc::clone(&progress));
         request.extensions_mut().insert(caller);
@@ -139,7 +139,7 @@ async fn serve_connection(
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(bounds::INTERFACE_HEAD)
         .serve_connection(stream, service);
     // A client that hangs up, or is cut off, is no news.
     _ = tokio::time::timeout(purpose.lifetime(), serving).await;
@@ -152,7 +152,7 @@ async fn answer_to(
     known: &Known,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, LARGEST_REQUEST).collect().await else {
+    let Ok(body) = Limited::new(body, bounds::INTERFACE_BODY).collect().await else {
         return text(StatusCode::PAYLOAD_TOO_LARGE, "the request did not arrive whole, or is too large\n");
     };
     let request = Request::from_parts(head, body.to_bytes());
@@ -179,13 +179,7 @@ async fn metrics(request: &Request<Bytes>, known: &Known) -> Answer {
     }
 }
 
-/// Bytes of a request's body; a question to `/explain` is the largest.
-const LARGEST_REQUEST: usize = 256 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the head of a request may take, from the end of the answer before.
-const HEAD: Duration = Duration::from_secs(5);
-/// How long a client may take to read an answer, which is held for it.
-const SENDING: Duration = Duration::from_secs(30);
 
 /// Metrics in the text format of Prometheus.
 pub(crate) fn exposition(metrics: impl Into<Bytes>) -> Answer {

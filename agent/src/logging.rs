@@ -16,6 +16,8 @@ use tracing_subscriber::{
 
 use crate::cli::{LogFormat, LogOptions};
 
+use crate::bounds;
+
 /// Starts logging. `RUST_LOG` sets the levels unless `--log-level` is given; colours only on a terminal, and not with
 /// `NO_COLOR` set to anything.
 ///
@@ -124,13 +126,11 @@ enum Line {
     Last(Sender<()>),
 }
 
-/// Lines that wait for the writer; more are lost, and counted.
-const QUEUE: usize = 4096;
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
 impl Behind {
     fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE);
+        let (queue, lines) = sync_channel(bounds::LOG_LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         let write = move || write_lines(lines, output, &counted);
@@ -221,13 +221,13 @@ mod tests {
         let behind = Behind::start(Stuck(said, stuck)).unwrap();
         behind.push(b"first");
         assert_eq!(written.recv().unwrap(), b"first");
-        for _ in 0..QUEUE + 3 {
+        for _ in 0..bounds::LOG_LINES + 3 {
             behind.push(b"line");
         }
         assert_eq!(behind.lost.load(Ordering::Relaxed), 3);
         drop(go_on);
         behind.finish();
         assert_eq!(behind.lost.load(Ordering::Relaxed), 0, "it is told");
-        assert_eq!(written.try_iter().count(), QUEUE);
+        assert_eq!(written.try_iter().count(), bounds::LOG_LINES);
     }
 }

@@ -8,6 +8,7 @@ mod admin_client;
 mod agent_port;
 mod ask;
 mod bootstrap;
+mod bounds;
 mod cli;
 mod config;
 mod control;

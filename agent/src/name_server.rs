@@ -22,14 +22,8 @@ use tokio::{
 
 pub(crate) use self::servers::{DNS_SERVERS, Servers};
 use self::{answer::Question, ask::Transport};
-use crate::status::Status;
+use crate::{bounds, status::Status};
 
-/// Questions under way at name servers; one more is answered with SERVFAIL.
-const MAX_ASKED: usize = 1024;
-/// Connections served at a time; one more is closed.
-const MAX_CONNECTIONS: usize = 128;
-/// How long a connection may say nothing.
-const IDLE: Duration = Duration::from_secs(10);
 /// Bytes of a question that comes in one datagram.
 const MAX_DATAGRAM: usize = 4096;
 
@@ -75,7 +69,7 @@ impl NameServer {
                 }
             }
         }
-        let known = Known { status, servers, places: Semaphore::new(MAX_ASKED) };
+        let known = Known { status, servers, places: Semaphore::new(bounds::DNS_QUESTIONS) };
         Ok(Self { udp, tcp, known: Arc::new(known) })
     }
 
@@ -93,7 +87,7 @@ impl NameServer {
         for socket in self.udp.into_iter().filter_map(|socket| UdpSocket::from_std(socket).ok()) {
             tokio::spawn(serve_datagrams(Arc::new(socket), Arc::clone(&self.known)));
         }
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = Arc::new(Semaphore::new(bounds::DNS_CONNECTIONS));
         for listener in self.tcp.into_iter().filter_map(|listener| TcpListener::from_std(listener).ok()) {
             tokio::spawn(serve_connections(listener, Arc::clone(&self.known), Arc::clone(&connections)));
         }
@@ -152,13 +146,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// One question after the other, each behind its length (RFC 1035 §4.2.2).
 async fn serve_connection(mut stream: TcpStream, known: &Known) -> io::Result<()> {
     loop {
-        let asked = tokio::time::timeout(IDLE, ask::receive(&mut stream)).await??;
+        let asked = tokio::time::timeout(bounds::DNS_IDLE, ask::receive(&mut stream)).await??;
         let answer = match known.answer(&asked, Transport::Tcp) {
             Reply::Known(answer) => answer,
             Reply::Elsewhere => known.ask(&asked, Transport::Tcp).await,
             Reply::Nothing => return Ok(()),
         };
-        tokio::time::timeout(IDLE, ask::send(&mut stream, &answer)).await??;
+        tokio::time::timeout(bounds::DNS_IDLE, ask::send(&mut stream, &answer)).await??;
     }
 }
 

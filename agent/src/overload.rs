@@ -10,7 +10,7 @@ use std::{
 
 use dataplane::{HeadLimits, Overload, Pressure, trim_memory};
 
-use crate::options::WrongUsage;
+use crate::{bounds, options::WrongUsage};
 
 /// Bytes that the process may have: what the variable says, else what its cgroup may. `None` where there is no limit.
 ///
@@ -148,16 +148,11 @@ const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// The allocator keeps what a burst has freed: most of what a flooded gateway once held it would hold for ever.
 const TRIM_AT_EASE: Duration = Duration::from_secs(60);
 
-/// Shares of the limit, in percent, from which something is refused, and below which all is well again.
-const REQUESTS_FROM: u64 = 90;
-const CONNECTIONS_FROM: u64 = 95;
-const WELL_BELOW: u64 = 85;
-
 fn pressure(used: u64, limit: u64, before: Pressure) -> Pressure {
     match used.saturating_mul(100) / limit.max(1) {
-        CONNECTIONS_FROM.. => Pressure::Connections,
-        REQUESTS_FROM.. => Pressure::Requests,
-        WELL_BELOW.. => before.min(Pressure::Requests),
+        bounds::CONNECTIONS_REFUSED_FROM.. => Pressure::Connections,
+        bounds::REQUESTS_REFUSED_FROM.. => Pressure::Requests,
+        bounds::SERVED_AGAIN_BELOW.. => before.min(Pressure::Requests),
         _ => Pressure::None,
     }
 }

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{tls::Session, upstream::OwnEnd};
+use crate::{bounds, tls::Session, upstream::OwnEnd};
 pub use format::{JsonFormat, LogFormat};
 pub(crate) use format::{Slot, SlotNames, Wanted};
 pub(crate) use recorded::Recorded;
@@ -45,11 +45,6 @@ struct Writer {
     ended: Mutex<Receiver<Infallible>>,
 }
 
-/// Buffers waiting for the writer; at [`FLUSH_SIZE`] each this bounds the backlog to about 4 MiB.
-const QUEUE: usize = 64;
-/// Size from which a worker hands its buffer over without waiting for the tick.
-const FLUSH_SIZE: usize = 60 * 1024;
-
 impl AccessLog {
     /// Opens `path` for appending and starts the writer; `/dev/stdout` and `/dev/stderr` mean the process's own.
     ///
@@ -68,7 +63,7 @@ impl AccessLog {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, chunks) = sync_channel(QUEUE);
+        let (queue, chunks) = sync_channel(bounds::LOG_PIECES);
         let (ending, ended) = channel::<Infallible>();
         let write = move || {
             write_all(chunks, output);
@@ -137,7 +132,7 @@ impl LogBuffer {
         let full = {
             let mut lines = self.lines.borrow_mut();
             self.log.format.write_line(entry, &mut lines);
-            lines.len() >= FLUSH_SIZE
+            lines.len() >= bounds::LOG_PIECE
         };
         if full {
             self.flush();

@@ -10,15 +10,10 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::{spares::Spares, transport::Transport};
+use crate::{bounds, spares::Spares, transport::Transport};
 
-/// Capacity of a buffer for heads and small bodies.
-pub(crate) const SMALL: usize = 16 * 1024;
-/// Capacity of a buffer for bodies and opaque streams that keep filling the small one: measured at half the CPU per
-/// byte of the small size.
-pub(crate) const LARGE: usize = 64 * 1024;
-/// Capacity of a buffer for opaque streams in bulk: fewer, longer copies are cheaper per byte.
-pub(crate) const BULK: usize = 256 * 1024;
+/// Capacities of buffers, told apart by what they are for.
+pub(crate) use crate::bounds::{BULK_BUFFER as BULK, LARGE_BUFFER as LARGE, SMALL_BUFFER as SMALL};
 
 /// Received bytes not yet used: a window into a fixed piece of memory.
 pub(crate) struct Buffer {
@@ -98,14 +93,9 @@ pub(crate) struct BufferPool {
     bulk: Spares<Buffer>,
 }
 
-// 4 MiB of spares of each size per worker: enough for the bursts of a busy one.
-const SPARE_SMALL: usize = 256;
-const SPARE_LARGE: usize = 64;
-const SPARE_BULK: usize = 16;
-
 impl Default for BufferPool {
     fn default() -> Self {
-        let [small, large, bulk] = [SPARE_SMALL, SPARE_LARGE, SPARE_BULK].map(Spares::new);
+        let [small, large, bulk] = bounds::SPARE_BUFFERS.map(Spares::new);
         Self { small, large, bulk }
     }
 }

@@ -16,7 +16,7 @@ use snapshot::{Cluster, Discovery, DnsResolution, Endpoint, EndpointCounts, Loca
 pub(crate) use self::policy::{Overflow, Policy, Retrying, Slot};
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
-    loopback,
+    bounds, loopback,
     origin::{Client, Origin},
     proxy_protocol::Announcement,
     shared::SharedCluster,
@@ -44,10 +44,6 @@ pub(crate) struct ClusterConnections {
 
 /// Where connections go and what they come from, if the kernel is not to choose.
 type UpstreamKey = (SocketAddr, Option<Source>);
-
-/// Original destinations remembered per cluster and worker. Beyond it connections are not pooled: a peer that walks
-/// through addresses must not make us grow.
-pub(crate) const MAX_ORIGINAL: usize = 4096;
 
 impl ClusterConnections {
     /// The connections to `cluster`; what `old` has of them goes on.
@@ -298,16 +294,13 @@ impl ClusterConnections {
             return Rc::clone(upstream);
         }
         let upstream = self.policy.upstream(Target::of(key), None);
-        if original.len() < MAX_ORIGINAL {
+        if original.len() < bounds::ORIGINAL_DESTINATIONS {
             original.insert(key, Rc::clone(&upstream));
             self.policy.add_endpoint(&upstream);
         }
         upstream
     }
 }
-
-/// Former addresses remembered of a name; those before are closed as their requests end.
-const MAX_FORMER: usize = 4;
 
 /// What `old` has connected to under a name that stands for one of `now`: where connections are idle or shared, newest
 /// first. Those of TLS that are kept by host are not among them.
@@ -319,7 +312,7 @@ fn still_warm(
     let is_current = |upstream: &Rc<Upstream>| now.iter().any(|current| current.address == upstream.address);
     let before = old.endpoints.iter().chain(&old.former);
     let warm = before.filter(|upstream| !is_current(upstream) && upstream.is_warm() && kept(upstream));
-    warm.take(MAX_FORMER).map(Rc::clone).collect()
+    warm.take(bounds::FORMER_ADDRESSES).map(Rc::clone).collect()
 }
 
 fn endpoints_of(localities: &[LocalityEndpoints]) -> impl Iterator<Item = &Endpoint> {

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use crate::{connection::Connection, upstream::Lease};
+use crate::{bounds, connection::Connection, upstream::Lease};
 
 /// What may still be said, and how often nothing was.
 pub(crate) struct Complaints {
@@ -11,12 +11,9 @@ pub(crate) struct Complaints {
     unsaid: Cell<u64>,
 }
 
-/// What may be said at once.
-const AT_ONCE: u32 = 10;
-
 impl Default for Complaints {
     fn default() -> Self {
-        Self { left: Cell::new(AT_ONCE), unsaid: Cell::new(0) }
+        Self { left: Cell::new(bounds::COMPLAINTS_AT_ONCE), unsaid: Cell::new(0) }
     }
 }
 
@@ -37,7 +34,7 @@ impl Complaints {
 
     /// Half a second has gone by.
     pub(crate) fn tick(&self) {
-        self.left.set((self.left.get() + 1).min(AT_ONCE));
+        self.left.set((self.left.get() + 1).min(bounds::COMPLAINTS_AT_ONCE));
     }
 }
 

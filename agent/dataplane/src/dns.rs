@@ -36,6 +36,8 @@ use self::{
     telling::Telling,
 };
 
+use crate::bounds;
+
 pub(crate) use self::{
     asked::{AskedNames, Named, Questions, Unnamed},
     resolutions::Resolutions,
@@ -119,9 +121,6 @@ struct Task {
     questions: mpsc::Receiver<Question>,
 }
 
-/// Questions of workers that wait for the thread; more fail at once.
-const WAITING_QUESTIONS: usize = 1024;
-
 /// How long a publication waits for names that the one before did not have, so that their clusters have endpoints when
 /// they are first used. It waits for none twice: while name servers are silent other changes must not come late.
 const WARMING: Duration = Duration::from_secs(5);
@@ -130,7 +129,7 @@ impl Resolver {
     pub(crate) fn new(settings: NameSettings) -> Self {
         let (sender, resolved) = watch::channel(Arc::default());
         let (wanted, is_wanted) = watch::channel(Names::default());
-        let (questions, asked) = mpsc::channel(WAITING_QUESTIONS);
+        let (questions, asked) = mpsc::channel(bounds::WAITING_QUESTIONS);
         let task = Some(Task { wanted: is_wanted, resolved: sender, questions: asked });
         Self { settings, wanted, resolved, questions, task }
     }
@@ -211,9 +210,6 @@ async fn ask(resolver: &TokioResolver, name: &str) -> Answer {
     Ok((addresses, answer.valid_until().saturating_duration_since(Instant::now())))
 }
 
-/// Questions under way at once: of clusters, and again of requests.
-const AT_ONCE: usize = 32;
-
 async fn run<F: Future<Output = Answer> + Send + 'static>(
     Task { mut wanted, resolved, mut questions }: Task,
     lookup: impl Fn(Box<str>) -> F,
@@ -227,7 +223,7 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
     loop {
         let now = Instant::now();
         telling.tell_if_due(&schedule, now);
-        for name in schedule.due(now, AT_ONCE.saturating_sub(asking.len())) {
+        for name in schedule.due(now, bounds::QUESTIONS_AT_ONCE.saturating_sub(asking.len())) {
             asking.spawn(outcome(name.clone(), lookup(name)));
         }
         let next_due = schedule.next_due().into_iter().chain(telling.due()).min();
@@ -245,7 +241,7 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
                     telling.changed(Instant::now());
                 }
             }
-            Some(Question { name, answer }) = questions.recv(), if answering.len() < AT_ONCE => {
+            Some(Question { name, answer }) = questions.recv(), if answering.len() < bounds::QUESTIONS_AT_ONCE => {
                 // Nobody waits any more: looking it up would only keep others waiting.
                 if answer.is_closed() {
                     continue;

@@ -21,6 +21,8 @@ use tokio::sync::Semaphore;
 
 use crate::timer::{Deadline, Registered};
 
+use crate::bounds;
+
 /// The handshakes of one worker.
 pub(crate) struct Handshakes(Rc<Shared>);
 
@@ -32,9 +34,6 @@ struct Shared {
     turns: Semaphore,
 }
 
-/// Handshakes that compute between two looks at what is ready. An RSA signature takes about a millisecond.
-const IN_ONE_ROUND: usize = 4;
-
 /// A handshake that is under way until this is dropped.
 pub(crate) struct Handshaking {
     of: Rc<Shared>,
@@ -44,7 +43,12 @@ pub(crate) struct Handshaking {
 impl Handshakes {
     pub(crate) fn new(most: usize) -> Self {
         let (next, under_way) = (Cell::default(), RefCell::default());
-        Self(Rc::new(Shared { most: most.max(1), next, under_way, turns: Semaphore::new(IN_ONE_ROUND) }))
+        Self(Rc::new(Shared {
+            most: most.max(1),
+            next,
+            under_way,
+            turns: Semaphore::new(bounds::HANDSHAKES_IN_ONE_ROUND),
+        }))
     }
 
     /// Begins one, of a connection that waits for its client with this deadline.

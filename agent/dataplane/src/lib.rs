@@ -7,6 +7,7 @@
 mod accept;
 mod access_log;
 mod balance;
+pub mod bounds;
 mod buffer;
 mod cluster;
 mod complaints;

@@ -1,14 +1,10 @@
 //! Ends a connection so that what was said last arrives.
 
-use std::{future::poll_fn, pin::pin, time::Duration};
+use std::{future::poll_fn, pin::pin};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::{buffer::PooledBuffer, connection::Connection, timer::Deadline};
-
-/// What a client may still send after the last word, and how long all of it may take.
-const LINGER_BYTES: usize = 256 * 1024;
-const LINGER: Duration = Duration::from_secs(1);
+use crate::{bounds, buffer::PooledBuffer, connection::Connection, timer::Deadline};
 
 /// Says that no more comes, and takes in what the client is still sending: bytes that nobody reads would make the kernel
 /// reset the connection, and the client might never see the answer (RFC 9112 §9.6) or the alert.
@@ -26,7 +22,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut left = LINGER_BYTES;
+        let mut left = bounds::LINGER_BYTES;
         while let Ok(n @ 1..) = poll_fn(|cx| buffer.poll_fill(cx, stream)).await {
             buffer.consume(n);
             left = left.saturating_sub(n);
@@ -36,7 +32,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     // Late or not, it is closed now.
-    _ = deadline.within(LINGER, pin!(closing)).await;
+    _ = deadline.within(bounds::LINGER_TIME, pin!(closing)).await;
 }
 
 #[cfg(test)]

@@ -14,12 +14,10 @@ use std::{
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use tokio::{io::Interest, net::TcpStream};
 
-/// Capacity asked for. The kernel gives less to a user who holds many.
-const CAPACITY: usize = 1024 * 1024;
+use crate::bounds;
+
 /// A smaller pipe is no better than copying through a [`crate::buffer::BULK`] buffer.
 const WORTHWHILE: usize = 256 * 1024;
-/// Pipes of all workers together.
-const LIMIT: usize = 16;
 
 /// The pipes of one worker.
 pub(crate) struct Pipes {
@@ -44,7 +42,7 @@ impl Pipes {
     /// This worker's share when there are `workers`; nothing is opened yet.
     pub(crate) fn new(workers: usize) -> Self {
         Self {
-            limit: (LIMIT / workers.max(1)).max(1),
+            limit: (bounds::PIPES / workers.max(1)).max(1),
             spare: RefCell::default(),
             open: Cell::new(0),
             asked: Cell::new(false),
@@ -99,7 +97,7 @@ impl Pipes {
 impl Pipe {
     fn open() -> io::Result<Self> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
-        let wanted = i32::try_from(CAPACITY).map_err(io::Error::other)?;
+        let wanted = i32::try_from(bounds::PIPE).map_err(io::Error::other)?;
         // Refused to a user who holds too many pages; what it has then decides.
         let given = fcntl(&write, FcntlArg::F_SETPIPE_SZ(wanted))
             .or_else(|_| fcntl(&write, FcntlArg::F_GETPIPE_SZ))?;
@@ -129,7 +127,7 @@ impl LentPipe {
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<io::Result<usize>> {
         loop {
             ready!(from.poll_read_ready(cx))?;
-            let moved = from.try_io(Interest::READABLE, || transfer(from, &self.pipe().write, CAPACITY));
+            let moved = from.try_io(Interest::READABLE, || transfer(from, &self.pipe().write, bounds::PIPE));
             match moved {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 moved => {
@@ -177,10 +175,13 @@ mod tests {
     fn pipes_are_few_and_come_back_only_when_empty() {
         let pipes = Rc::new(Pipes::new(2));
         let mut lent: Vec<_> = std::iter::from_fn(|| pipes.lend()).collect();
-        assert_eq!(lent.len(), LIMIT / 2);
+        assert_eq!(lent.len(), bounds::PIPES / 2);
         lent[0].held = 1;
         drop(lent);
-        assert_eq!((pipes.open.get(), pipes.spare.borrow().len()), (LIMIT / 2 - 1, LIMIT / 2 - 1));
+        assert_eq!(
+            (pipes.open.get(), pipes.spare.borrow().len()),
+            (bounds::PIPES / 2 - 1, bounds::PIPES / 2 - 1)
+        );
         assert!(pipes.lend().is_some());
     }
 

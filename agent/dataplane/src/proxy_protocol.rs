@@ -9,6 +9,8 @@ use std::{
 use snapshot::ProxyProtocol;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
+use crate::bounds;
+
 /// What an endpoint is told of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Announcement {
@@ -36,8 +38,6 @@ const V2_LOCAL: u8 = 0x20;
 const V2_PROXY: u8 = 0x21;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
-/// Longest line of version 1, with its end.
-const LONGEST_LINE: usize = 107;
 const FIXED_PART: usize = 16;
 
 impl Announcement {
@@ -50,7 +50,7 @@ impl Announcement {
     }
 
     fn line(&self) -> Vec<u8> {
-        let mut line = Vec::with_capacity(LONGEST_LINE);
+        let mut line = Vec::with_capacity(bounds::PROXY_LINE);
         // Writing to a vector does not fail.
         _ = match self.addresses {
             Some((source @ SocketAddr::V4(_), destination @ SocketAddr::V4(_))) => {
@@ -124,7 +124,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> 
 /// # Errors
 /// The connection failed or ended, or begins with something else.
 pub(crate) async fn receive(stream: &mut TcpStream) -> io::Result<Header> {
-    let mut bytes = Vec::with_capacity(LONGEST_LINE);
+    let mut bytes = Vec::with_capacity(bounds::PROXY_LINE);
     loop {
         let wanted = match bytes.first() {
             // Both versions are at least so long.
@@ -132,7 +132,7 @@ pub(crate) async fn receive(stream: &mut TcpStream) -> io::Result<Header> {
             Some(b'P') => line_rest(stream).await?,
             Some(_) => binary_rest(&bytes),
         };
-        if bytes.len() + wanted > LONGEST_HEADER {
+        if bytes.len() + wanted > bounds::PROXY_HEADER {
             return Err(io::Error::other(Malformed));
         }
         let known = bytes.len();
@@ -144,12 +144,9 @@ pub(crate) async fn receive(stream: &mut TcpStream) -> io::Result<Header> {
     }
 }
 
-/// Longest header taken; what balancers add to version 2 is shorter by far.
-const LONGEST_HEADER: usize = 4096;
-
 /// How much of what has arrived belongs to the line.
 async fn line_rest(stream: &TcpStream) -> io::Result<usize> {
-    let mut arrived = [0; LONGEST_LINE];
+    let mut arrived = [0; bounds::PROXY_LINE];
     let length = stream.peek(&mut arrived).await?;
     let end = arrived[..length].iter().position(|byte| *byte == b'\n');
     // At the end of the stream reading one more byte says so.
@@ -188,8 +185,8 @@ fn parse_addresses(family: u8, body: &[u8]) -> Result<Header, Malformed> {
 }
 
 fn parse_line(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
-    let Some(end) = bytes.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n') else {
-        let possible = bytes.len() < LONGEST_LINE && could_be_line(bytes);
+    let Some(end) = bytes.iter().take(bounds::PROXY_LINE).position(|byte| *byte == b'\n') else {
+        let possible = bytes.len() < bounds::PROXY_LINE && could_be_line(bytes);
         return if possible { Ok(None) } else { Err(Malformed) };
     };
     let line = bytes[..end].strip_suffix(b"\r").ok_or(Malformed)?;

@@ -14,6 +14,8 @@ use snapshot::Keepalive;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::bounds;
+
 pub use self::memory::{release_memory, trim_memory};
 
 /// Asks the kernel where a redirected connection was going (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).
@@ -57,7 +59,7 @@ pub(crate) fn listen(
     transparent: bool,
 ) -> io::Result<std::net::TcpListener> {
     let socket = bind(address, share_port, transparent)?;
-    socket.listen(BACKLOG)?;
+    socket.listen(bounds::BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -84,9 +86,6 @@ fn bind(address: SocketAddr, share_port: bool, transparent: bool) -> io::Result<
     socket.bind(&address.into())?;
     Ok(socket)
 }
-
-// The kernel lowers it to net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 
 /// Lets a socket have an address that is not this machine's.
 fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {

@@ -7,6 +7,7 @@ use snapshot::{ClusterId, HashKey, LoadBalancer, TcpProxy};
 use crate::{
     access_log::Entry,
     balance::{Choice, hash_address},
+    bounds,
     buffer::PooledBuffer,
     complaints,
     connection::Connection,
@@ -54,8 +55,6 @@ impl NotDialled {
     }
 }
 
-/// Endpoints tried before giving up on a connection.
-const ATTEMPTS: usize = 3;
 /// Flags of a connection for which all attempts failed: Envoy's for a failed connection, and that no attempt is left.
 const EXHAUSTED: &str = "UF,URX";
 
@@ -75,7 +74,7 @@ pub(crate) async fn dial(
     let origin = Origin { named: named.as_deref(), ..connection.origin() };
     let mut failed = NotDialled::new(LocalReply::NO_HEALTHY_UPSTREAM, cluster);
     let mut tried = Vec::new();
-    while tried.len() < ATTEMPTS
+    while tried.len() < bounds::TRIED_ENDPOINTS
         && let Some(lease) = view.pick_untried(id, origin, choice(connection, view, id), &tried)
     {
         match lease.connect(Speaks::Opaque).await {

@@ -23,6 +23,7 @@ use self::{
     tally::{Open, Tally},
 };
 use crate::{
+    bounds,
     cluster::Policy,
     health::{Sign, Watch},
     sys::Source,
@@ -85,11 +86,6 @@ struct Idle {
     connection: UpstreamConnection,
     since: Instant,
 }
-
-/// Hosts per endpoint whose connections are kept; beyond them the one not asked for longest makes room.
-const MAX_HOSTS: usize = 64;
-/// Idle connections kept per endpoint and worker; more are closed instead.
-const MAX_IDLE: usize = 256;
 
 /// How long an endpoint that has refused a connection is asked only if all have: until it is tried again, and in
 /// Kubernetes most often is found to be gone for good.
@@ -161,7 +157,7 @@ impl Upstream {
         upstream.last_asked.set(self.asked.get());
         self.forget_a_host();
         let mut by_host = self.by_host.borrow_mut();
-        if by_host.len() < MAX_HOSTS {
+        if by_host.len() < bounds::HOSTS {
             by_host.insert(host.into(), Rc::clone(&upstream));
         }
         Some(upstream)
@@ -171,7 +167,7 @@ impl Upstream {
     /// ones must not keep others from having connections.
     fn forget_a_host(&self) {
         let mut by_host = self.by_host.borrow_mut();
-        if by_host.len() < MAX_HOSTS {
+        if by_host.len() < bounds::HOSTS {
             return;
         }
         let unused = by_host.iter().filter(|(_, upstream)| Rc::strong_count(upstream) == 1);
@@ -263,7 +259,7 @@ impl Upstream {
             // It stands for one client only.
             || policy.proxy_protocol.is_some();
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !self.retired.get() && !worn_out {
+        if idle.len() < bounds::IDLE_CONNECTIONS && !self.retired.get() && !worn_out {
             idle.push(Idle { connection, since: now });
             policy.notify_freed();
         }

@@ -232,7 +232,7 @@ mod tests {
     use snapshot::{Discovery, Endpoint, KnownWorkload, Workload};
 
     use super::*;
-    use crate::cluster::MAX_ORIGINAL;
+    use crate::bounds;
 
     fn snapshot(name: &str, endpoints: &[&str]) -> Arc<Snapshot> {
         let endpoints = endpoints.iter().map(|address| address.parse().unwrap());
@@ -419,12 +419,12 @@ mod tests {
         let cluster = Cluster::new("PassthroughCluster", Discovery::OriginalDestination);
         let draft = Draft { clusters: vec![cluster], ..Draft::default() };
         let view = View::empty().next(1, Arc::new(draft.finish()), Default::default());
-        for port in 1..=u16::try_from(MAX_ORIGINAL).unwrap() + 10 {
+        for port in 1..=u16::try_from(bounds::ORIGINAL_DESTINATIONS).unwrap() + 10 {
             let origin = origin(([10, 0, 0, 1], port).into());
             let lease = view.pick(ClusterId(0), origin, drawn(0)).unwrap();
             assert_eq!(lease.address.port(), port);
         }
-        assert_eq!(view.upstreams().count(), MAX_ORIGINAL);
+        assert_eq!(view.upstreams().count(), bounds::ORIGINAL_DESTINATIONS);
         view.sweep();
         assert_eq!(view.upstreams().count(), 0);
     }

@@ -17,6 +17,7 @@ use snapshot::{ClientLimits, Direction, Logged};
 use self::clock::{Clock, DATE_LEN};
 use crate::{
     access_log::LogBuffer,
+    bounds,
     buffer::BufferPool,
     complaints::Complaints,
     dns::{AskedNames, Questions},
@@ -78,10 +79,6 @@ enum Draining {
 /// Views of before that are kept; changes come further apart than this many within the time they are kept for.
 const FORMER_VIEWS: usize = 16;
 
-// Writing vectors kept for later requests, and how large one may have grown to be kept.
-const SPARE_SCRATCH: usize = 256;
-const MAX_SCRATCH: usize = 64 * 1024;
-
 impl Worker {
     /// A worker without a view or tasks; what it counts is read in `ledger`.
     pub(crate) fn new(settings: Settings, questions: Questions, ledger: Arc<Ledger>) -> Self {
@@ -100,7 +97,7 @@ impl Worker {
             names: AskedNames::new(questions),
             view: RefCell::new(Rc::new(View::empty())),
             former: RefCell::default(),
-            scratch: Spares::new(SPARE_SCRATCH),
+            scratch: Spares::new(bounds::SPARE_SCRATCH),
             counts: Cell::default(),
             draining: Cell::default(),
             clock: Cell::new(Clock::now()),
@@ -190,7 +187,7 @@ impl Worker {
 
     /// Keeps a vector for a later request.
     pub(crate) fn recycle(&self, mut scratch: Vec<u8>) {
-        if scratch.capacity() <= MAX_SCRATCH {
+        if scratch.capacity() <= bounds::LARGEST_SCRATCH {
             scratch.clear();
             self.scratch.give_back(scratch);
         }

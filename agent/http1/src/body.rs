@@ -2,14 +2,11 @@
 
 use std::ops::Range;
 
-use crate::framing::BodyLength;
-use trailer::{MAX_TRAILER_BYTES, MAX_TRAILERS, Trailer};
+use crate::{bounds, framing::BodyLength};
+use trailer::Trailer;
 
 mod trailer;
 
-/// Bytes of chunk extensions a body may have beyond its own size. Nobody reads extensions, so a peer could send
-/// nothing else for ever.
-const MAX_EXTENSION_EXCESS: u64 = 16 * 1024;
 /// Hexadecimal digits of a chunk size: 64 bits, leading zeros included.
 const MAX_SIZE_DIGITS: u8 = 16;
 
@@ -52,7 +49,9 @@ pub enum BodyError {
     InvalidTrailer,
     /// Too many trailer fields or too many bytes of them.
     #[error(
-        "trailers are longer than their limit: expected at most {MAX_TRAILERS} fields and {MAX_TRAILER_BYTES} bytes"
+        "trailers are longer than their limit: expected at most {} fields and {} bytes",
+        bounds::TRAILERS,
+        bounds::TRAILER_BYTES
     )]
     TooManyTrailers,
     /// The peer closed before the end of the body.
@@ -212,7 +211,11 @@ impl BodyDecoder {
 
     fn count_extension_byte(&mut self) -> Result<(), BodyError> {
         self.extension_excess += 1;
-        if self.extension_excess > MAX_EXTENSION_EXCESS { Err(BodyError::TooManyExtensions) } else { Ok(()) }
+        if self.extension_excess > bounds::EXTENSION_EXCESS {
+            Err(BodyError::TooManyExtensions)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -3,11 +3,8 @@
 use httparse::Header;
 
 use crate::fields::{list_elements, parse_decimal};
-use crate::head::HeadError;
 use crate::write::is_field_name;
-
-/// The most fields `Connection` may nominate in one head. A browser nominates two or three.
-pub(crate) const MAX_CONNECTION_NAMES: usize = 16;
+use crate::{bounds, head::HeadError};
 
 /// Returns whether a field is about one connection only and so is never copied to the other side.
 ///
@@ -31,7 +28,7 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// Which further fields the `Connection` field of a head nominates as hop-by-hop.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionNames<'b> {
-    names: [&'b [u8]; MAX_CONNECTION_NAMES],
+    names: [&'b [u8]; bounds::CONNECTION_NAMES],
     len: usize,
 }
 
@@ -43,7 +40,7 @@ pub struct ConnectionNames<'b> {
 #[inline]
 #[must_use]
 pub fn connection_names<'b>(headers: &[Header<'b>]) -> ConnectionNames<'b> {
-    let mut nominated = ConnectionNames { names: [b""; MAX_CONNECTION_NAMES], len: 0 };
+    let mut nominated = ConnectionNames { names: [b""; bounds::CONNECTION_NAMES], len: 0 };
     for header in headers {
         if header.name.eq_ignore_ascii_case("connection") {
             nominated.add(header.value);
@@ -70,7 +67,7 @@ impl<'b> ConnectionNames<'b> {
     /// Takes one line. Parsing refused heads with more names than there is room for.
     fn add(&mut self, value: &'b [u8]) {
         for option in list_elements(value).filter(|option| is_nomination(option) && !is_protected(option)) {
-            if self.len < MAX_CONNECTION_NAMES {
+            if self.len < bounds::CONNECTION_NAMES {
                 self.names[self.len] = option;
                 self.len += 1;
             }
@@ -99,7 +96,11 @@ impl ConnectionOptions {
                 _ => {}
             }
         }
-        if self.nominations > MAX_CONNECTION_NAMES { Err(HeadError::TooManyConnectionNames) } else { Ok(()) }
+        if self.nominations > bounds::CONNECTION_NAMES {
+            Err(HeadError::TooManyConnectionNames)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn as_many_fields_are_nominated_as_parsing_lets_through() {
-        let names: Vec<_> = (0..MAX_CONNECTION_NAMES).map(|i| format!("x-{i}")).collect();
+        let names: Vec<_> = (0..bounds::CONNECTION_NAMES).map(|i| format!("x-{i}")).collect();
         let value = names.join(",");
         let nominated = connection_names(&[header("connection", &value)]);
         assert!(names.iter().all(|name| nominated.contains(name)));

@@ -5,10 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 use memchr::memchr_iter;
 
-use crate::connection::MAX_CONNECTION_NAMES;
-
-/// Fields for which there is room without an allocation; Envoy's default (`max_headers_count`).
-const USUAL_FIELDS: usize = 100;
+use crate::bounds;
 
 /// What a head may cost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,7 +19,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes: 60 * 1024, fields: USUAL_FIELDS }
+        Self { head_bytes: bounds::HEAD_BYTES, fields: bounds::HEAD_FIELDS }
     }
 }
 
@@ -30,7 +27,7 @@ impl Default for Limits {
 ///
 /// It is 3 KiB large, so it belongs on the stack of a function that does not await.
 pub struct HeaderSlots<'b> {
-    slots: [MaybeUninit<Header<'b>>; USUAL_FIELDS],
+    slots: [MaybeUninit<Header<'b>>; bounds::HEAD_FIELDS],
     /// Made where a limit is higher.
     more: Vec<MaybeUninit<Header<'b>>>,
 }
@@ -40,7 +37,7 @@ impl<'b> HeaderSlots<'b> {
     #[inline]
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: [MaybeUninit::uninit(); USUAL_FIELDS], more: Vec::new() }
+        Self { slots: [MaybeUninit::uninit(); bounds::HEAD_FIELDS], more: Vec::new() }
     }
 
     #[inline]
@@ -151,7 +148,7 @@ pub enum HeadError {
     #[error("head has more header fields than its limit")]
     TooManyHeaders,
     /// More names of other fields in `Connection` than any client sends.
-    #[error("field `connection` names too many other fields: expected at most {MAX_CONNECTION_NAMES}")]
+    #[error("field `connection` names too many other fields: expected at most {}", bounds::CONNECTION_NAMES)]
     TooManyConnectionNames,
     /// A field name that is not a token: also a folded line, and a space before the colon (RFC 9112 §5.1, §5.2).
     #[error("invalid header field name: expected a token directly followed by `:`")]

@@ -46,6 +46,7 @@ pub use write::{
 };
 
 mod body;
+pub mod bounds;
 mod connection;
 mod fields;
 mod framing;

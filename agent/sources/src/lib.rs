@@ -5,6 +5,7 @@
 //! and has not been taken away.
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 mod directories;
 
 use std::{future::Future, sync::Arc};

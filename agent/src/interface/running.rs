@@ -10,10 +10,7 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-/// Connections served at a time.
-pub(super) const MAX_CONNECTIONS: usize = 128;
-/// Of these from one address outside of the pod.
-pub(super) const MAX_OF_ONE: usize = 32;
+use crate::bounds;
 
 /// How far a connection is with its request.
 #[derive(Debug, Default)]
@@ -58,10 +55,10 @@ impl Running {
     pub(super) fn make_room(&mut self, peer: IpAddr) -> bool {
         self.0.retain(|connection| !connection.task.is_finished());
         let of_peer = self.0.iter().filter(|connection| connection.peer == peer).count();
-        if of_peer >= MAX_OF_ONE && !peer.is_loopback() {
+        if of_peer >= bounds::INTERFACE_CONNECTIONS_OF_ONE && !peer.is_loopback() {
             return self.end_one(|connection| connection.peer == peer);
         }
-        self.0.len() < MAX_CONNECTIONS || self.end_one(|_| true)
+        self.0.len() < bounds::INTERFACE_CONNECTIONS || self.end_one(|_| true)
     }
 
     pub(super) fn add(&mut self, task: AbortHandle, progress: Arc<Progress>, peer: IpAddr) {
@@ -105,17 +102,21 @@ mod tests {
     async fn the_oldest_connection_gives_way_only_to_as_many_that_are_open() {
         let mut running = Running::default();
         let (oldest, _) = open(&mut running, NODE).unwrap();
-        for _ in 0..2 * MAX_CONNECTIONS {
+        for _ in 0..2 * bounds::INTERFACE_CONNECTIONS {
             let (short, _) = open(&mut running, NODE).unwrap();
             short.abort();
             _ = short.await;
         }
         assert!(!oldest.is_finished(), "others came and went");
-        let others: Vec<_> = (1..MAX_CONNECTIONS).map(|n| open(&mut running, other(n)).unwrap()).collect();
-        assert!(!oldest.is_finished() && others.len() == MAX_CONNECTIONS - 1, "there was a place for each");
+        let others: Vec<_> =
+            (1..bounds::INTERFACE_CONNECTIONS).map(|n| open(&mut running, other(n)).unwrap()).collect();
+        assert!(
+            !oldest.is_finished() && others.len() == bounds::INTERFACE_CONNECTIONS - 1,
+            "there was a place for each"
+        );
         open(&mut running, other(0)).unwrap();
         assert!(oldest.await.unwrap_err().is_cancelled());
-        assert_eq!(running.0.len(), MAX_CONNECTIONS);
+        assert_eq!(running.0.len(), bounds::INTERFACE_CONNECTIONS);
     }
 
     #[tokio::test]
@@ -125,7 +126,7 @@ mod tests {
         progress.asked();
         let (slow, sending) = open(&mut running, NODE).unwrap();
         sending.answered();
-        for n in 0..3 * MAX_CONNECTIONS {
+        for n in 0..3 * bounds::INTERFACE_CONNECTIONS {
             open(&mut running, other(n)).unwrap();
         }
         assert!(!slow.is_finished(), "those who say nothing give way before it");
@@ -143,13 +144,17 @@ mod tests {
     #[tokio::test]
     async fn no_other_pod_takes_all_places() {
         let mut running = Running::default();
-        for _ in 0..2 * MAX_CONNECTIONS {
+        for _ in 0..2 * bounds::INTERFACE_CONNECTIONS {
             open(&mut running, other(0)).unwrap();
         }
-        assert_eq!(running.0.len(), MAX_OF_ONE);
-        for _ in 0..2 * MAX_OF_ONE {
+        assert_eq!(running.0.len(), bounds::INTERFACE_CONNECTIONS_OF_ONE);
+        for _ in 0..2 * bounds::INTERFACE_CONNECTIONS_OF_ONE {
             open(&mut running, IpAddr::from([127, 0, 0, 1])).unwrap();
         }
-        assert_eq!(running.0.len(), 3 * MAX_OF_ONE, "processes of the pod are many");
+        assert_eq!(
+            running.0.len(),
+            3 * bounds::INTERFACE_CONNECTIONS_OF_ONE,
+            "processes of the pod are many"
+        );
     }
 }

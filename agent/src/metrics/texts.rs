@@ -9,6 +9,8 @@ use std::{
 use hyper::body::Bytes;
 use tokio::sync::Mutex;
 
+use crate::bounds;
+
 /// Texts that are on their way to somebody. As many metrics as a worker may keep make one of many MiB: those who ask at
 /// the same time share one, and of those who do not read what they asked for only the first get one of their own.
 #[derive(Debug, Default)]
@@ -32,16 +34,13 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Texts held at a time; who asks while as many are still being sent is told what the last of them says.
-const MAX_TEXTS: usize = 2;
-
 impl Texts {
     /// What `make` makes, or what was made since this was asked for.
     pub(crate) async fn get(&self, make: impl Future<Output = String>) -> Bytes {
         let asked = Instant::now();
         let mut known = self.0.lock().await;
         known.retain(|known| known.text.strong_count() > 0);
-        let is_full = known.len() >= MAX_TEXTS;
+        let is_full = known.len() >= bounds::METRICS_TEXTS;
         let newest = known.last().filter(|newest| is_full || newest.since >= asked);
         if let Some(text) = newest.and_then(|newest| newest.text.upgrade()) {
             return Bytes::from_owner(Held(text));

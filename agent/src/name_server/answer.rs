@@ -13,10 +13,10 @@ use snapshot::NameTable;
 
 use super::ask::Transport;
 
+use crate::bounds;
+
 /// How long answers may be used, in seconds; Istio's.
 const TTL: u32 = 30;
-/// Bytes of an answer in one datagram, however much the client would take: larger ones are cut into pieces on their way.
-const MAX_ANSWER: u16 = 1232;
 
 /// A question about one name.
 pub(super) struct Question(Message);
@@ -81,7 +81,7 @@ impl Question {
         answer.add_queries(self.0.queries.iter().cloned());
         if self.0.edns.is_some() {
             let mut edns = Edns::new();
-            edns.set_max_payload(MAX_ANSWER);
+            edns.set_max_payload(bounds::DNS_DATAGRAM);
             answer.set_edns(edns);
         }
         answer
@@ -89,7 +89,7 @@ impl Question {
 
     /// How many more addresses of this family there is room for in `answer`, one datagram.
     fn room(&self, answer: &Message, kind: RecordType) -> Option<usize> {
-        let most = usize::from(self.0.max_payload().min(MAX_ANSWER));
+        let most = usize::from(self.0.max_payload().min(bounds::DNS_DATAGRAM));
         // The name was written before, so each repeats it in two bytes (RFC 1035 §4.1.4).
         let each = if kind == RecordType::A { 16 } else { 28 };
         Some(most.saturating_sub(answer.to_vec().ok()?.len()) / each)

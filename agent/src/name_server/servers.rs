@@ -1,13 +1,12 @@
 //! The name servers of the pod.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::system_conf::parse_resolv_conf;
 
 use super::ask::{Transport, ask};
+
+use crate::bounds;
 
 /// Replaces the name servers of `/etc/resolv.conf`, for `postern-init` as well.
 pub(crate) const DNS_SERVERS: &str = "POSTERN_DNS_SERVERS";
@@ -19,11 +18,6 @@ pub(crate) struct Servers {
     /// What the workload's resolver adds to short names first, with a dot before it.
     search: Option<String>,
 }
-
-/// How long one of them may take. Clients ask again after 5 s.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Servers asked at most.
-const MAX_SERVERS: usize = 3;
 
 impl Servers {
     /// Those of a text in the form of `/etc/resolv.conf`, or those that `instead` lists: `ADDR[:PORT]`, by commas.
@@ -52,8 +46,8 @@ impl Servers {
 
     /// The answer of the first that gives one.
     pub(super) async fn ask(&self, asked: &[u8], over: Transport) -> Option<Vec<u8>> {
-        for server in self.addresses.iter().take(MAX_SERVERS) {
-            match tokio::time::timeout(PATIENCE, ask(*server, asked, over)).await {
+        for server in self.addresses.iter().take(bounds::DNS_SERVERS) {
+            match tokio::time::timeout(bounds::DNS_PATIENCE, ask(*server, asked, over)).await {
                 Ok(Ok(answer)) => return Some(answer),
                 Ok(Err(error)) => tracing::debug!(%server, %error, "a name server cannot be asked"),
                 Err(_) => tracing::debug!(%server, "a name server does not answer"),

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connect;
 use crate::interface::{Answer, text};
 
+use crate::bounds;
+
 /// A request whose answer tells how the application is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct HttpGet {
@@ -34,8 +36,6 @@ pub(super) enum Scheme {
 
 /// Redirections followed, as by the kubelet.
 const MAX_REDIRECTIONS: usize = 10;
-/// Bytes of an answer that are passed on; the kubelet reads no more.
-const MAX_BODY: usize = 10 << 10;
 
 /// Where a request goes: to the application's address, but for what a redirection to itself says.
 struct Target {
@@ -171,14 +171,14 @@ fn is_redirection(status: StatusCode) -> bool {
 async fn passed_on(answer: Response<Incoming>) -> Result<Answer, String> {
     let (head, mut body) = answer.into_parts();
     let mut begun = Vec::new();
-    while begun.len() < MAX_BODY
+    while begun.len() < bounds::PROBE_ANSWER
         && !body.is_end_stream()
         && let Some(frame) = body.frame().await
     {
         let frame = frame.map_err(|error| format!("the application's answer broke off: {error}"))?;
         begun.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
     }
-    begun.truncate(MAX_BODY);
+    begun.truncate(bounds::PROBE_ANSWER);
     let mut passed = text(head.status, begun);
     if let Some(location) = head.headers.get(LOCATION).filter(|_| is_redirection(head.status)) {
         passed.headers_mut().insert(LOCATION, location.clone());

@@ -200,7 +200,7 @@ fn lines_arrive_at_the_output_and_a_stuck_output_loses_lines_instead_of_blocking
     let (_keep, blocked) = channel();
     let log = AccessLog::start(Stuck(blocked)).unwrap();
     let buffer = LogBuffer::new(log.clone());
-    for _ in 0..QUEUE + 10 {
+    for _ in 0..bounds::LOG_PIECES + 10 {
         buffer.record(&entry(None));
         buffer.flush();
     }

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use snapshot::HashFunction;
 use twox_hash::XxHash64;
 
+use crate::bounds;
+
 /// An endpoint as a table sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Member {
@@ -57,9 +59,6 @@ impl HashTable {
     }
 }
 
-/// Envoy's `maximum_ring_size` default.
-const MAXIMUM_RING: f64 = 8_388_608.0;
-
 /// How many places a table has, about: what it costs to make.
 pub(super) fn size(function: HashFunction, members: &[Member]) -> f64 {
     match function {
@@ -85,7 +84,7 @@ fn scale(members: &[Member], minimum_size: u32) -> f64 {
     let total: u64 = members.iter().map(|member| member.weight).sum();
     let least = members.iter().map(|member| member.weight as f64 / total as f64).fold(1.0, f64::min);
     // A whole number of points for the lightest endpoint.
-    ((least * f64::from(minimum_size)).ceil() / least).min(MAXIMUM_RING)
+    ((least * f64::from(minimum_size)).ceil() / least).min(f64::from(bounds::RING))
 }
 
 fn ring(members: &[Member], minimum_size: u32) -> Vec<(u64, u32)> {

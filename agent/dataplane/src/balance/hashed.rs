@@ -11,6 +11,8 @@ use snapshot::HashFunction;
 
 use super::hash::{HashTable, Member, highest, size};
 
+use crate::bounds;
+
 /// The endpoints of one priority, by hashes.
 pub(super) struct Hashed {
     pub(super) priority: u32,
@@ -40,9 +42,6 @@ impl Former {
         self.now[self.table.get()?.pick(hash)? as usize]
     }
 }
-
-/// Places of a table that a request may wait for: a few milliseconds.
-const MADE_AT_ONCE: f64 = 70_000.0;
 
 impl Hashed {
     /// For these members with their positions. A table of `old` goes on where they are the same.
@@ -108,7 +107,7 @@ impl Hashed {
             members: Arc::clone(&self.members),
             table: Arc::clone(&self.table),
         };
-        if size(self.function, &self.members) > MADE_AT_ONCE && job.make_beside() {
+        if size(self.function, &self.members) > f64::from(bounds::MADE_AT_ONCE) && job.make_beside() {
             self.awaited.set(true);
             return None;
         }

@@ -14,7 +14,7 @@ use snapshot::Discovery;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, schedule::lifetime};
-use crate::failure::LocalReply;
+use crate::{bounds, failure::LocalReply};
 
 /// What a name stands for.
 #[derive(Debug, Eq, PartialEq)]
@@ -69,19 +69,13 @@ enum Found {
     Unasked,
 }
 
-/// Names remembered; the one that was not wanted for longest makes room (Envoy's `max_hosts`).
-const MAX_NAMES: usize = 1024;
-/// Names that nobody wants for so long are forgotten (Envoy's `host_ttl`).
-const UNUSED: Duration = Duration::from_secs(300);
-/// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// A name that could not be resolved is asked for again after so long.
 const RETRY: Duration = Duration::from_secs(5);
 const NOBODY: &str = "nobody resolves names";
 
 /// Awaits an answer for as long as a question may take.
 pub(super) async fn patiently(answering: impl Future<Output = Answer>) -> Answer {
-    let answer = tokio::time::timeout(PATIENCE, answering).await;
+    let answer = tokio::time::timeout(bounds::QUESTION_TIME, answering).await;
     answer.unwrap_or_else(|_| Err("the name servers did not answer in time".to_owned()))
 }
 
@@ -171,13 +165,13 @@ impl AskedNames {
             None => {
                 let named = before.as_ref().and_then(|before| before.named.clone());
                 // Those who use the last good addresses do not wait for better ones.
-                let usable = if named.is_some() { UNUSED } else { RETRY };
+                let usable = if named.is_some() { bounds::ASKED_NAMES_UNUSED } else { RETRY };
                 let used = before.map_or(now, |before| before.used);
                 let (fresh_until, usable_until) = (now + RETRY, now + usable);
                 Known { named, fresh_until, usable_until, used, asking: false }
             }
         };
-        if names.len() >= MAX_NAMES {
+        if names.len() >= bounds::ASKED_NAMES {
             let oldest = names.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone());
             oldest.and_then(|oldest| names.remove(&oldest));
         }
@@ -186,7 +180,9 @@ impl AskedNames {
 
     /// Forgets what nobody has wanted for long.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.known.borrow_mut().retain(|_, known| now.duration_since(known.used) < UNUSED);
+        self.known
+            .borrow_mut()
+            .retain(|_, known| now.duration_since(known.used) < bounds::ASKED_NAMES_UNUSED);
     }
 }
 
@@ -266,13 +262,13 @@ mod tests {
     fn the_name_not_wanted_for_longest_makes_room_and_unused_ones_go() {
         let ((names, _asked), now) = (names(), Instant::now());
         let at = |index: usize| now + Duration::from_millis(index as u64);
-        for index in 0..=MAX_NAMES {
+        for index in 0..=bounds::ASKED_NAMES {
             names.learn(&format!("{index}.com"), answer("10.0.0.1", 3600), at(index));
         }
-        assert_eq!(names.known.borrow().len(), MAX_NAMES);
-        assert_eq!(names.look_up("0.com", at(MAX_NAMES)), Found::Unasked);
-        assert_eq!(addresses(&names.look_up("1.com", now + UNUSED)), ["10.0.0.1"]);
-        names.sweep(at(MAX_NAMES) + UNUSED);
+        assert_eq!(names.known.borrow().len(), bounds::ASKED_NAMES);
+        assert_eq!(names.look_up("0.com", at(bounds::ASKED_NAMES)), Found::Unasked);
+        assert_eq!(addresses(&names.look_up("1.com", now + bounds::ASKED_NAMES_UNUSED)), ["10.0.0.1"]);
+        names.sweep(at(bounds::ASKED_NAMES) + bounds::ASKED_NAMES_UNUSED);
         assert_eq!(names.known.borrow().len(), 1, "the one that was wanted meanwhile");
     }
 

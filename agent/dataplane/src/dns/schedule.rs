@@ -13,6 +13,8 @@ use snapshot::DnsResolution;
 
 use super::Names;
 
+use crate::bounds;
+
 /// The names and what is known of them.
 #[derive(Default)]
 pub(super) struct Schedule(HashMap<Box<str>, State, FixedState>);
@@ -38,18 +40,12 @@ pub(super) struct News {
     pub(super) has_addresses: bool,
 }
 
-/// Answers are used so long at least, whatever their time to live, so that no server makes us ask all the time.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// And so long at most.
-const LONGEST: Duration = Duration::from_secs(3600);
-/// Istio's rate where an answer says nothing, and after failures.
-const DEFAULT_RATE: Duration = Duration::from_secs(60);
 /// A name that was never resolved is asked for again sooner, twice as late each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// How long an answer is used.
 pub(super) fn lifetime(ttl: Duration) -> Duration {
-    if ttl.is_zero() { DEFAULT_RATE } else { ttl.clamp(SHORTEST, LONGEST) }
+    if ttl.is_zero() { bounds::USUAL_TTL } else { ttl.clamp(bounds::SHORTEST_TTL, bounds::LONGEST_TTL) }
 }
 
 impl Schedule {
@@ -135,9 +131,9 @@ impl State {
 
     fn after_failure(&self) -> Duration {
         if self.has_addresses() {
-            DEFAULT_RATE
+            bounds::USUAL_TTL
         } else {
-            (FIRST_RETRY * 2_u32.pow(self.failures.min(6))).min(DEFAULT_RATE)
+            (FIRST_RETRY * 2_u32.pow(self.failures.min(6))).min(bounds::USUAL_TTL)
         }
     }
 }

@@ -18,7 +18,7 @@ fn resolving<F: Future<Output = Answer> + Send + 'static>(
     lookup: impl Fn(Box<str>) -> F + Send + 'static,
 ) -> (watch::Sender<Names>, Questions) {
     let (wanted, is_wanted) = watch::channel(Names::default());
-    let (questions, asked) = mpsc::channel(WAITING_QUESTIONS);
+    let (questions, asked) = mpsc::channel(bounds::WAITING_QUESTIONS);
     let task = Task { wanted: is_wanted, resolved: watch::channel(Arc::default()).0, questions: asked };
     tokio::task::spawn_local(run(task, lookup, || {}));
     (wanted, questions)
@@ -52,16 +52,17 @@ async fn what_nobody_waits_for_any_more_is_not_looked_up() {
                 good()
             }
         });
-        let under_way: Vec<_> =
-            (0..AT_ONCE).map(|index| ask_for(&questions, &format!("{index}.com"))).collect();
-        while looked_up.lock().unwrap().len() < AT_ONCE {
+        let under_way: Vec<_> = (0..bounds::QUESTIONS_AT_ONCE)
+            .map(|index| ask_for(&questions, &format!("{index}.com")))
+            .collect();
+        while looked_up.lock().unwrap().len() < bounds::QUESTIONS_AT_ONCE {
             tokio::task::yield_now().await;
         }
-        for index in 0..5 * AT_ONCE {
+        for index in 0..5 * bounds::QUESTIONS_AT_ONCE {
             drop(ask_for(&questions, &format!("given-up-{index}.com")));
         }
         let wanted = ask_for(&questions, "wanted.com");
-        slow.add_permits(AT_ONCE + 1);
+        slow.add_permits(bounds::QUESTIONS_AT_ONCE + 1);
         assert_eq!(answer_to(wanted).await, good());
         for answered in under_way {
             assert_eq!(answer_to(answered).await, good());
@@ -69,7 +70,7 @@ async fn what_nobody_waits_for_any_more_is_not_looked_up() {
         let looked_up = looked_up.lock().unwrap();
         assert_eq!(
             (looked_up.len(), looked_up.last().map(|name| &**name)),
-            (AT_ONCE + 1, Some("wanted.com"))
+            (bounds::QUESTIONS_AT_ONCE + 1, Some("wanted.com"))
         );
     };
     tokio::task::LocalSet::new().run_until(test).await;
@@ -93,7 +94,7 @@ async fn a_look_up_that_panics_has_failed_and_the_name_can_be_asked_for_again() 
 async fn names_are_waited_for_once() {
     let (wanted, _asked) = watch::channel(Names::default());
     let (_resolving, resolved) = watch::channel(Arc::default());
-    let (questions, _) = mpsc::channel(WAITING_QUESTIONS);
+    let (questions, _) = mpsc::channel(bounds::WAITING_QUESTIONS);
     // Nobody answers.
     let mut resolver =
         Resolver { settings: NameSettings::default(), wanted, resolved, questions, task: None };

@@ -22,9 +22,7 @@ use super::{
 };
 use crate::buffer::LARGE;
 
-/// What is sent of a body at a time, and what may wait of it in the codec before more is asked for. The codec counts for
-/// each request of a connection by itself, so that this decides what one that never reads makes us hold.
-pub(crate) const FRAME: usize = 16 * 1024;
+pub(crate) use crate::bounds::FRAME;
 
 /// How much has passed of a body that comes in frames.
 #[derive(Clone, Copy, Default)]

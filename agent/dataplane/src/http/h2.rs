@@ -17,24 +17,13 @@ use snapshot::ClientLimits;
 use self::arrival::{Arrival, Observed};
 use super::{downstream::Downstream, frames::FRAME};
 use crate::{
+    bounds,
     connection::Connection,
     tcp,
     timer::Elapsed,
     transport::{DownstreamStream, Prefixed},
     worker::HeadLimits,
 };
-
-/// Concurrent requests of one connection (Envoy's default).
-const MAX_STREAMS: u32 = 1024;
-/// Bytes a client may send ahead of the endpoint, per request and per connection. They bound what a connection can
-/// make us hold.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Heads of one connection's requests under way, counted as [`head_size`] does: a thousand of 4 KiB.
-const HEADS: usize = 4 * 1024 * 1024;
-/// Requests that a client may take back before they were answered. When it has taken back as many, and more than half
-/// of all it made, it is up to no good (CVE-2023-44487; Envoy's `premature_reset_total_stream_count`).
-const MAX_RESETS: u64 = 500;
 
 type Served = server::Connection<Observed<Prefixed<DownstreamStream>>, Bytes>;
 
@@ -91,10 +80,10 @@ impl Ended {
 fn settings(limits: &ClientLimits, heads: HeadLimits) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
-        .max_concurrent_streams(limits.streams.unwrap_or(MAX_STREAMS))
+        .max_concurrent_streams(limits.streams.unwrap_or(bounds::STREAMS))
         .max_header_list_size(heads.bytes())
-        .initial_window_size(limits.stream_window.unwrap_or(STREAM_WINDOW))
-        .initial_connection_window_size(limits.connection_window.unwrap_or(CONNECTION_WINDOW))
+        .initial_window_size(limits.stream_window.unwrap_or(bounds::STREAM_WINDOW))
+        .initial_connection_window_size(limits.connection_window.unwrap_or(bounds::CONNECTION_WINDOW))
         .max_send_buffer_size(FRAME)
         .enable_connect_protocol();
     builder
@@ -195,7 +184,7 @@ impl Session {
     fn spawn(self: &Rc<Self>, request: ::http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         self.streams.set(self.streams.get() + 1);
         let head = head_size(&request);
-        if self.heads.get() + head > HEADS {
+        if self.heads.get() + head > bounds::HEADS_OF_CONNECTION {
             tracing::debug!(downstream = %self.connection.peer, "HTTP/2 request refused: too large heads under way");
             return respond.send_reset(h2::Reason::REFUSED_STREAM);
         }
@@ -214,7 +203,7 @@ impl Session {
     }
 
     fn is_abused(&self) -> bool {
-        self.resets.get() >= MAX_RESETS && self.resets.get() * 2 > self.streams.get()
+        self.resets.get() >= bounds::TAKEN_BACK && self.resets.get() * 2 > self.streams.get()
     }
 }
 

@@ -4,18 +4,14 @@ use std::{cell::Cell, rc::Rc};
 
 use ::http::HeaderMap;
 
-/// Largest body that is kept, Envoy's default (`per_connection_buffer_limit_bytes`).
-const MAX_KEPT: usize = 1024 * 1024;
-/// What all requests of a worker may keep. Endpoints that take bodies and do not answer would otherwise let clients have
-/// as much kept as they have requests.
-const MAX_KEPT_BY_ALL: usize = 64 * 1024 * 1024;
+use crate::bounds;
 
 /// The room that a worker's requests have for what they keep.
 pub(crate) struct Room(Cell<usize>);
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Cell::new(MAX_KEPT_BY_ALL))
+        Self(Cell::new(bounds::KEPT_BODIES))
     }
 }
 
@@ -37,7 +33,7 @@ struct Held {
 impl Held {
     /// Adds bytes, unless there is no room for them.
     fn push(&mut self, more: &[u8]) -> bool {
-        let fits = self.bytes.len() + more.len() <= MAX_KEPT && self.room.take(more.len());
+        let fits = self.bytes.len() + more.len() <= bounds::KEPT_BODY && self.room.take(more.len());
         if fits {
             self.bytes.extend_from_slice(more);
         }
@@ -109,11 +105,11 @@ mod tests {
         let room = Rc::default();
         let mut kept = Kept::default();
         kept.begin(&room);
-        kept.note(&[1; MAX_KEPT]);
+        kept.note(&[1; bounds::KEPT_BODY]);
         assert!(kept.is_whole());
         kept.note(&[1]);
         assert!(!kept.is_whole());
-        assert_eq!((kept.bytes(), room.0.get()), (&[][..], MAX_KEPT_BY_ALL));
+        assert_eq!((kept.bytes(), room.0.get()), (&[][..], bounds::KEPT_BODIES));
     }
 
     #[test]
@@ -122,10 +118,10 @@ mod tests {
         let keep = || {
             let mut kept = Kept::default();
             kept.begin(&room);
-            kept.note(&[1; MAX_KEPT]);
+            kept.note(&[1; bounds::KEPT_BODY]);
             kept
         };
-        let mut all: Vec<_> = (0..MAX_KEPT_BY_ALL / MAX_KEPT).map(|_| keep()).collect();
+        let mut all: Vec<_> = (0..bounds::KEPT_BODIES / bounds::KEPT_BODY).map(|_| keep()).collect();
         assert!(all.iter().all(Kept::is_whole));
         assert!(!keep().is_whole());
         // Who has nothing to keep can still be tried again.
@@ -135,6 +131,6 @@ mod tests {
         all[0].forget();
         assert!(keep().is_whole());
         drop(all);
-        assert_eq!(room.0.get(), MAX_KEPT_BY_ALL);
+        assert_eq!(room.0.get(), bounds::KEPT_BODIES);
     }
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     balance::Choice,
+    bounds,
     connection::Connection,
     dns::{Named, Unnamed},
     origin::Origin,
@@ -29,8 +30,6 @@ use crate::{
     worker::Worker,
 };
 
-/// Copies under way in one worker; further requests are not copied. It bounds what slow mirrors can make us hold.
-const MAX_COPIES: usize = 256;
 /// How long a copy may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -107,7 +106,7 @@ pub(super) fn send(
         let origin = Origin { named: named.as_deref(), ..connection.origin() };
         let Some(lease) = view.pick(cluster, origin, choice) else { continue };
         let Ok(lease) = lease.admit_request() else { continue };
-        if worker.mirroring.get() >= MAX_COPIES {
+        if worker.mirroring.get() >= bounds::COPIES {
             return;
         }
         let copied = copied();

@@ -12,7 +12,7 @@ use std::{
             Ordering::{Acquire, Release},
         },
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use foldhash::fast::RandomState;
@@ -23,12 +23,7 @@ use super::{
     sums::{ConnectionSums, Measured, RequestSums, Sum},
 };
 
-/// Keys that one worker keeps of a kind; what comes beyond them is only counted as lost.
-pub(super) const MAX_KEYS: usize = 20_000;
-/// From so many on, those are forgotten that nobody needs.
-const CROWDED: usize = MAX_KEYS / 4 * 3;
-/// For so long a series was the same when it was read, in all workers.
-const UNUSED_FOR: Duration = Duration::from_secs(3600);
+use crate::bounds;
 
 /// All that one worker counts.
 #[derive(Debug, Default)]
@@ -160,9 +155,9 @@ fn read<K: Clone + Eq + Hash, S: Measured>(
             None => _ = sums.insert(page.key.clone(), page.sums.read()),
         }
     }
-    if lists.iter().any(|list| list.len() >= CROWDED) {
+    if lists.iter().any(|list| list.len() >= bounds::CROWDED_SERIES) {
         // One worker's part is not forgotten while others still count: the sum would fall.
-        let is_used = |page: &&Page<K, S>| now.saturating_duration_since(page.since) < UNUSED_FOR;
+        let is_used = |page: &&Page<K, S>| now.saturating_duration_since(page.since) < bounds::UNUSED_SERIES;
         let used = lists.iter().flat_map(|list| list.iter()).filter(is_used);
         let used: HashSet<K, RandomState> = used.map(|page| page.key.clone()).collect();
         for (pages, list) in workers.iter().zip(&mut lists) {

@@ -5,6 +5,8 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc};
 use foldhash::fast::RandomState;
 use snapshot::{KnownWorkload, Workload};
 
+use crate::bounds;
+
 /// The other side of a call.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Peer {
@@ -59,13 +61,6 @@ struct Known {
     introductions: HashMap<Arc<str>, usize, RandomState>,
 }
 
-/// Peers that one worker keeps apart; those beyond are nobody in particular. Identities come from certificates that an
-/// authority of the mesh has signed, and may still be many.
-const MAX_PEERS: usize = 10_000;
-/// Peers that one identity may say to be, so that none can take the places of all others. Workloads of one service
-/// account and their versions are fewer.
-const MAX_INTRODUCTIONS: usize = 256;
-
 impl Default for Peers {
     fn default() -> Self {
         let ids = HashMap::from_iter([(Peer::default(), PeerId::default())]);
@@ -90,7 +85,7 @@ impl Peers {
             return known.id(peer);
         }
         let said = known.introductions.get(&principal).copied().unwrap_or_default();
-        if said >= MAX_INTRODUCTIONS {
+        if said >= bounds::INTRODUCTIONS {
             return known.id(plain);
         }
         let id = known.id(peer);
@@ -113,7 +108,7 @@ impl Known {
             return *id;
         }
         let Ok(next) = u32::try_from(self.list.len()) else { return PeerId::default() };
-        if self.list.len() >= MAX_PEERS {
+        if self.list.len() >= bounds::PEERS {
             return PeerId::default();
         }
         self.list.push(peer.clone());
@@ -131,10 +126,10 @@ mod tests {
         let peers = Peers::default();
         let id = |number: usize| peers.id(Peer::of_principal(number.to_string().into(), None));
         let first = id(0);
-        for number in 1..MAX_PEERS + 5 {
+        for number in 1..bounds::PEERS + 5 {
             id(number);
         }
-        assert_eq!((id(0), id(MAX_PEERS + 1)), (first, PeerId::default()));
+        assert_eq!((id(0), id(bounds::PEERS + 1)), (first, PeerId::default()));
         assert_eq!(peers.get(first).principal.as_deref(), Some("0"));
         assert_eq!(peers.get(PeerId::default()), Peer::default());
     }
@@ -149,7 +144,7 @@ mod tests {
             peers.get(peers.id_of_principal(principal.into(), Some(&said.into())))
         };
         let name = |peer: Peer| peer.workload.map(|workload| workload.name.clone());
-        for number in 0..MAX_PEERS {
+        for number in 0..bounds::PEERS {
             id("liar", &number.to_string());
         }
         assert_eq!(name(id("liar", "0")).as_deref(), Some("0"), "those that were met stay");
@@ -157,7 +152,7 @@ mod tests {
         assert_eq!(plain.principal.as_deref(), Some("spiffe://td/ns/prod/sa/liar"));
         assert_eq!(plain.workload.map(|workload| workload.namespace.clone()).as_deref(), Some("prod"));
         assert_eq!(name(id("honest", "web")).as_deref(), Some("web"));
-        assert!(peers.0.borrow().list.len() < MAX_INTRODUCTIONS + 5);
+        assert!(peers.0.borrow().list.len() < bounds::INTRODUCTIONS + 5);
     }
 
     #[test]

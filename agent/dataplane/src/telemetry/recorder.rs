@@ -7,9 +7,11 @@ use hashbrown::HashMap;
 
 use super::{
     ConnectionKey, Ledger, PeerId, Peers, RequestKey, RequestSizes,
-    ledger::{Kept, MAX_KEYS},
+    ledger::Kept,
     sums::{ConnectionSums, RequestSums},
 };
+
+use crate::bounds;
 
 /// A worker's own counts.
 #[derive(Debug, Default)]
@@ -80,7 +82,7 @@ impl Recorder {
         table: &mut HashMap<K, Arc<Kept<S>>, RandomState>,
         begin: impl FnOnce() -> (K, Arc<Kept<S>>),
     ) -> Option<Arc<Kept<S>>> {
-        if table.len() >= MAX_KEYS {
+        if table.len() >= bounds::SERIES {
             self.ledger.lost.add(1);
             return None;
         }
@@ -173,11 +175,11 @@ mod tests {
     #[test]
     fn the_number_of_keys_is_bounded() {
         let recorder = Recorder::default();
-        for index in 0..MAX_KEYS + 5 {
+        for index in 0..bounds::SERIES + 5 {
             recorder.request(key(&index.to_string(), 200), Duration::ZERO, sizes(0));
         }
         let sum = sum([&recorder]);
-        assert_eq!((sum.requests.len(), sum.lost), (MAX_KEYS, 5));
+        assert_eq!((sum.requests.len(), sum.lost), (bounds::SERIES, 5));
     }
 
     #[test]
@@ -190,7 +192,7 @@ mod tests {
             }
         }
         let sum = sum([&recorder]);
-        assert!(sum.requests.len() < MAX_KEYS / 8 && sum.lost == 0, "{}", sum.requests.len());
+        assert!(sum.requests.len() < bounds::SERIES / 8 && sum.lost == 0, "{}", sum.requests.len());
         let all: u64 = sum.requests.values().map(|sums| sums.durations.count()).sum();
         assert_eq!(all, 900 * 256);
     }
@@ -199,7 +201,7 @@ mod tests {
     fn full() -> Recorder {
         let recorder = Recorder::default();
         recorder.request(key("a", 200), Duration::ZERO, sizes(0));
-        for index in 1..MAX_KEYS {
+        for index in 1..bounds::SERIES {
             recorder.request(key(&index.to_string(), 200), Duration::ZERO, sizes(0));
         }
         recorder
@@ -211,9 +213,9 @@ mod tests {
     fn a_full_table_has_room_again_when_others_have_not_changed_for_long() {
         let recorder = full();
         let now = Instant::now();
-        assert_eq!(sum_at([&recorder], now).requests.len(), MAX_KEYS);
+        assert_eq!(sum_at([&recorder], now).requests.len(), bounds::SERIES);
         recorder.request(key("a", 200), Duration::ZERO, sizes(0));
-        assert_eq!(sum_at([&recorder], now + LATER).requests.len(), MAX_KEYS, "told once more");
+        assert_eq!(sum_at([&recorder], now + LATER).requests.len(), bounds::SERIES, "told once more");
         recorder.sweep();
         recorder.request(key("new", 200), Duration::ZERO, sizes(0));
         let sum = sum_at([&recorder], now + LATER);
@@ -241,12 +243,12 @@ mod tests {
             ConnectionKey { cluster: "a", direction: Direction::Inbound, flags: "", peer: PeerId::default() };
         let open = recorder.connection(of_connection).unwrap();
         open.open();
-        for index in 1..MAX_KEYS {
+        for index in 1..bounds::SERIES {
             recorder.connection(ConnectionKey { cluster: &index.to_string(), ..of_connection }).unwrap();
         }
         let now = Instant::now();
         sum_at([&recorder], now);
-        assert_eq!(sum_at([&recorder], now + LATER).connections.len(), MAX_KEYS);
+        assert_eq!(sum_at([&recorder], now + LATER).connections.len(), bounds::SERIES);
         recorder.request(key("a", 200), Duration::ZERO, sizes(0));
         recorder.sweep();
         let after = sum_at([&recorder], now + LATER);

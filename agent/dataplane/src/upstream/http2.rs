@@ -21,6 +21,7 @@ use tokio::{sync::Notify, task::spawn_local};
 
 use super::{ConnectError, Open, OwnEnd, Upstream, UpstreamStream};
 use crate::{
+    bounds,
     cluster::{Policy, Slot},
     proxy_protocol::Announcement,
     tls::Speaks,
@@ -38,7 +39,7 @@ struct Sharing {
 
 impl Sharing {
     /// What DestinationRules that say nothing have. It keeps what one broken connection costs small.
-    const DEFAULT: Self = Self { streams: 100, stream_window: 256 * 1024 };
+    const DEFAULT: Self = Self { streams: bounds::SHARED_BY, stream_window: bounds::ENDPOINT_WINDOW };
     /// What HTTP/2 begins with (RFC 9113 §6.9.2).
     const SMALLEST_WINDOW: u32 = 65_535;
 
@@ -56,8 +57,6 @@ impl Sharing {
         self.streams * self.stream_window
     }
 }
-/// Bytes of a request that wait in the codec for the endpoint before more is asked for; it counts for each by itself.
-const SEND_BUFFER: usize = 16 * 1024;
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Default)]
@@ -173,7 +172,7 @@ async fn handshake(
         .initial_window_size(sharing.stream_window)
         .initial_connection_window_size(sharing.connection_window())
         .max_header_list_size(heads.bytes())
-        .max_send_buffer_size(SEND_BUFFER)
+        .max_send_buffer_size(bounds::FRAME)
         .enable_push(false)
         .initial_max_send_streams(0)
         .handshake(stream)

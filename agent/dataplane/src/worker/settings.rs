@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
 use crate::{
-    access_log::AccessLog, buffer::BULK, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers,
+    access_log::AccessLog, bounds, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers,
     overload::Overload,
 };
 
@@ -34,9 +34,9 @@ pub struct HeadLimits(http1::Limits);
 
 impl HeadLimits {
     /// The most bytes of a head that can be allowed.
-    pub const MAX_BYTES: usize = BULK;
+    pub const MAX_BYTES: usize = bounds::LARGEST_HEAD;
     /// The most fields of a head that can be allowed.
-    pub const MAX_FIELDS: usize = 10_000;
+    pub const MAX_FIELDS: usize = bounds::MOST_FIELDS;
 
     /// Heads of so many bytes and fields, or as many as can be allowed; what is not given is as usual: 60 KiB, 100.
     #[must_use]
@@ -110,13 +110,13 @@ impl Default for Settings {
             gateway_proxy_protocol: false,
             gateway_trusted_proxies: 0,
             original_destination: crate::original_destination,
-            keep_alive: Duration::from_secs(3600),
+            keep_alive: bounds::KEEP_ALIVE,
             draining_patience: Duration::from_secs(1),
-            idle_timeout: Duration::from_secs(3600),
-            head_timeout: Duration::from_secs(60),
+            idle_timeout: bounds::STANDSTILL,
+            head_timeout: bounds::HEAD_TIME,
             heads: HeadLimits::default(),
-            handshake_timeout: Duration::from_secs(15),
-            max_handshakes: 1024,
+            handshake_timeout: bounds::HANDSHAKE_TIME,
+            max_handshakes: bounds::HANDSHAKES,
             names: NameSettings::default(),
             peer_metadata: None,
             access_log: None,

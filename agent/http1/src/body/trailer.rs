@@ -1,12 +1,7 @@
 //! The trailer section after the last chunk (RFC 9112 §7.1.2).
 
 use super::{BodyError, State, is_text};
-use crate::write::is_token_byte;
-
-/// Bytes of all trailer fields.
-pub(super) const MAX_TRAILER_BYTES: u32 = 16 * 1024;
-/// Number of trailer fields.
-pub(super) const MAX_TRAILERS: u8 = 100;
+use crate::{bounds, write::is_token_byte};
 
 /// The place in a trailer section. Trailers are checked like header fields, counted, and dropped.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +25,7 @@ impl Trailer {
     /// Moves on by one byte.
     pub(super) fn take(mut self, byte: u8) -> Result<State, BodyError> {
         self.bytes += 1;
-        if self.bytes > MAX_TRAILER_BYTES {
+        if self.bytes > bounds::TRAILER_BYTES {
             return Err(BodyError::TooManyTrailers);
         }
         self.place = match (self.place, byte) {
@@ -52,6 +47,6 @@ impl Trailer {
 
     fn begin_field(&mut self) -> Result<TrailerPlace, BodyError> {
         self.fields += 1;
-        if self.fields > MAX_TRAILERS { Err(BodyError::TooManyTrailers) } else { Ok(TrailerPlace::Name) }
+        if self.fields > bounds::TRAILERS { Err(BodyError::TooManyTrailers) } else { Ok(TrailerPlace::Name) }
     }
 }

@@ -11,6 +11,8 @@ use resources::{CertificateFiles, ResourceSet};
 
 use super::scan::{Seen, fingerprint, read_bytes};
 
+use crate::bounds;
+
 /// Tells which files are wanted, given the resources.
 pub(super) type Wanted = Box<dyn Fn(&ResourceSet) -> BTreeSet<String> + Send>;
 
@@ -21,9 +23,6 @@ pub(super) struct Certificates {
     seen: BTreeMap<String, Seen>,
     files: CertificateFiles,
 }
-
-/// Largest file that is read, in bytes: no chain of certificates comes near it.
-const MAX_BYTES: u64 = 1 << 20;
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +66,7 @@ impl Certificates {
         let is_touched = file.file_name().is_some_and(|name| touched.contains(name));
         let read = match fingerprint(file) {
             Ok(now) if !is_touched && self.seen.get(path) == Some(&Seen::Read(now)) => return false,
-            Ok(_) => read_bytes(file, MAX_BYTES),
+            Ok(_) => read_bytes(file, bounds::CERTIFICATE_FILE),
             Err(error) => Err(error),
         };
         let (seen, contents) = match read {

@@ -16,7 +16,7 @@ use super::{
     certificates::{Certificates, Wanted},
     watch::{Touch, Touched},
 };
-use crate::Update;
+use crate::{Update, bounds};
 
 /// The state of all directories at the last look.
 #[derive(Debug)]
@@ -52,9 +52,6 @@ pub(super) struct Fingerprint {
 /// How long a file that is being written keeps what was read of it: half of it is not what its writer means. Longer than
 /// that it is no write, but a file kept open.
 const LONGEST_WRITE: Duration = Duration::from_secs(5);
-
-/// Largest file that is read, in bytes; the reader of resources refuses more in any case.
-const MAX_BYTES: u64 = 64 << 20;
 
 impl Scanner {
     pub(super) fn new(directories: Vec<PathBuf>, defaults: ReadDefaults) -> Self {
@@ -243,7 +240,7 @@ pub(super) fn read_bytes(file: &Path, limit: u64) -> io::Result<(Fingerprint, Ve
 }
 
 fn read_text(file: &Path) -> io::Result<(Fingerprint, String)> {
-    let (fingerprint, bytes) = read_bytes(file, MAX_BYTES)?;
+    let (fingerprint, bytes) = read_bytes(file, bounds::RESOURCE_FILE)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         io::Error::other(format!("byte {} is not UTF-8 text", error.utf8_error().valid_up_to() + 1))
     })?;

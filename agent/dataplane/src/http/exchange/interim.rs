@@ -2,11 +2,7 @@
 
 use super::Broken;
 
-/// Bytes of all interim answers to one request, each counting [`EACH`] beside its fields. A client that does not read
-/// leaves them with us: HTTP/2 has no flow control for heads.
-const LIMIT: usize = 64 * 1024;
-/// What holding a head costs, whatever it says.
-const EACH: usize = 256;
+use crate::bounds;
 
 /// Counts the interim answers to a request.
 pub(super) struct Interim {
@@ -15,7 +11,7 @@ pub(super) struct Interim {
 
 impl Default for Interim {
     fn default() -> Self {
-        Self { left: LIMIT }
+        Self { left: bounds::INTERIM_BYTES }
     }
 }
 
@@ -25,7 +21,7 @@ impl Interim {
     /// # Errors
     /// There were too many.
     pub(super) fn count(&mut self, fields: usize) -> Result<(), Broken> {
-        self.left = self.left.checked_sub(EACH + fields).ok_or(Broken::Protocol)?;
+        self.left = self.left.checked_sub(bounds::INTERIM_EACH + fields).ok_or(Broken::Protocol)?;
         Ok(())
     }
 }

@@ -14,17 +14,14 @@ use std::{
 };
 
 use super::{Next, Session};
-use crate::{http::downstream::Downstream, spares::Spares};
-
-/// Workspaces kept for later requests.
-const SPARE: usize = 256;
+use crate::{bounds, http::downstream::Downstream, spares::Spares};
 
 /// The workspaces of one worker that nobody uses.
 pub(crate) struct Workspaces(Spares<Workspace>);
 
 impl Default for Workspaces {
     fn default() -> Self {
-        Self(Spares::new(SPARE))
+        Self(Spares::new(bounds::SPARE_WORKSPACES))
     }
 }
 
