@@ -2,6 +2,7 @@
 
 mod balance;
 mod gateway;
+mod http2;
 mod limits;
 mod opaque;
 mod origination;

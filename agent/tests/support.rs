@@ -4,6 +4,7 @@ mod agent;
 pub(crate) mod authority;
 mod client;
 mod endpoint;
+pub(crate) mod http2;
 mod message;
 mod ports;
 mod programs;
