@@ -7,6 +7,7 @@ mod action;
 mod connection;
 mod endpoints;
 mod reasons;
+mod told;
 
 use std::{
     borrow::Cow,
@@ -15,6 +16,8 @@ use std::{
 };
 
 use serde::Serialize;
+
+use told::Told;
 
 use crate::{
     Application, CameBy, ClusterTarget, ConnectionFacts, Direction, Elsewhere, FilterChain, HostPattern,
@@ -148,6 +151,8 @@ struct Served<'s> {
     config: &'s RouteConfig,
     listener: ListenerId,
     tls: Option<TlsContextId>,
+    /// Whether the client came by https, as far as that is believed.
+    over_tls: bool,
 }
 
 impl<'s> Walk<'s> {
@@ -192,12 +197,16 @@ impl<'s> Walk<'s> {
             }
             NetworkFilter::Http(http) => {
                 let config = self.snapshot.route_config(http.route_config);
-                let served = Served { config, listener, tls: chain.tls };
+                let direction = self.snapshot.listener(listener).direction;
+                let is_believed = direction.believes_scheme(self.snapshot.trusted_proxies() > 0);
+                let over_tls = self.came_by_https(question.request, (direction, chain.tls.is_some()));
+                let served = Served { config, listener, tls: chain.tls, over_tls };
+                let asked = Told::new(question.request, if over_tls { "https" } else { "http" }, is_believed);
                 if question.request.method() == "CONNECT" {
                     return "404 NR route_not_found: CONNECT is not routed".to_owned();
                 }
-                match Normalized::new(question.request, http.path_normalization) {
-                    Ok(request) => self.normalized(question.request, &request, &served),
+                match Normalized::new(&asked, http.path_normalization) {
+                    Ok(request) => self.normalized(&asked, &request, &served),
                     Err(invalid) => format!("400 path_normalization_failed: {invalid}"),
                 }
             }
@@ -219,10 +228,12 @@ impl<'s> Walk<'s> {
     }
 
     /// Whether the client came by https, to this proxy or to those before it that are believed.
-    fn came_by_https(&mut self, request: &impl RequestHead, served: &Served<'s>) -> bool {
-        let over_tls = served.tls.is_some();
-        let is_gateway = self.snapshot.listener(served.listener).direction == Direction::Gateway;
-        let believed = is_gateway && self.snapshot.trusted_proxies() > 0;
+    fn came_by_https(
+        &mut self,
+        request: &impl RequestHead,
+        (direction, over_tls): (Direction, bool),
+    ) -> bool {
+        let believed = direction == Direction::Gateway && self.snapshot.trusted_proxies() > 0;
         let told = request.header("x-forwarded-proto").filter(|_| believed);
         let (scheme, is_https) = match told.map(<[u8]>::to_ascii_lowercase).as_deref() {
             Some(b"https") => ("https", true),
@@ -240,7 +251,7 @@ impl<'s> Walk<'s> {
         {
             return MISDIRECTED.to_owned();
         }
-        let (config, over_tls) = (served.config, self.came_by_https(request, served));
+        let (config, over_tls) = (served.config, served.over_tls);
         let table = format!("route table {}", config.name());
         let found = match_route(request, over_tls, config);
         let Some(host) = config.select_virtual_host(request.authority()) else {

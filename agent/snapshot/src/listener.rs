@@ -30,6 +30,14 @@ pub enum Direction {
     Gateway,
 }
 
+impl Direction {
+    /// Whether what a client says of its scheme (`x-forwarded-proto`) counts. At gateways it does for proxies before
+    /// them that are believed (`numTrustedProxies`).
+    pub fn believes_scheme(self, has_trusted_proxies: bool) -> bool {
+        self != Self::Gateway || has_trusted_proxies
+    }
+}
+
 /// How connections reach a listener.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Binding {

@@ -139,6 +139,19 @@ fn a_server_whose_host_is_an_address_is_told_by_what_the_client_dials() {
 }
 
 #[test]
+fn routes_see_the_scheme_that_the_gateway_itself_says() {
+    let by_scheme = "{match: [{headers: {x-forwarded-proto: {exact: https}}}], directResponse: {status: 201}}, \
+                     {directResponse: {status: 202}}";
+    let servers = [HTTP.to_owned(), https("{mode: SIMPLE, credentialName: c}")].join(", ");
+    let resources = gateway(&servers) + &rules(by_scheme);
+    let status = |arguments: &[&str]| verdict(&resources, arguments)[..3].to_owned();
+    assert_eq!(status(&["GET", "https://a.com:8443/"]), "201");
+    assert_eq!(status(&["GET", "http://a.com:8080/"]), "202");
+    // Nobody is believed who claims another.
+    assert_eq!(status(&["GET", "http://a.com:8080/", "-H", "x-forwarded-proto: https"]), "202");
+}
+
+#[test]
 fn a_redirect_to_https_tells_where() {
     let redirecting =
         "{port: {number: 8080, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}";

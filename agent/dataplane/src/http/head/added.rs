@@ -145,7 +145,7 @@ impl Added {
 
     /// Whether this proxy says itself how the client came, whatever is said so far.
     fn says_scheme(&self) -> bool {
-        self.is_gateway() && !self.has_trusted_proxies
+        !self.direction.believes_scheme(self.has_trusted_proxies)
     }
 
     fn is_gateway(&self) -> bool {
