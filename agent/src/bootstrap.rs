@@ -240,6 +240,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         mesh: MeshOptions {
             tcp_idle_timeout: tcp_idle_timeout(options),
             scope_gateways_to_namespace: options.scope_gateways_to_namespace,
+            narrowest_route_first: options.narrowest_route_first,
             mirrors_mark_host: options.mirrors_mark_host,
             default_retries_spare_others: options.default_retries_spare_others,
             ..mesh::options(mesh)

@@ -196,6 +196,7 @@ impl Control {
             let MeshOptions {
                 tcp_idle_timeout,
                 scope_gateways_to_namespace,
+                narrowest_route_first,
                 mirrors_mark_host,
                 default_retries_spare_others,
                 trusted_proxies,
@@ -204,6 +205,7 @@ impl Control {
             self.proxy.mesh = MeshOptions {
                 tcp_idle_timeout,
                 scope_gateways_to_namespace,
+                narrowest_route_first,
                 mirrors_mark_host,
                 default_retries_spare_others,
                 trusted_proxies,

@@ -68,6 +68,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) scope_gateways_to_namespace: bool,
     /// Whether ServiceEntries without addresses get some, where the workload asks the proxy for names.
     pub(crate) allocates_addresses: bool,
+    /// Whether a gateway's routes are tried by how narrow their paths are.
+    pub(crate) narrowest_route_first: bool,
     /// Whether mirrored requests are told by their host.
     pub(crate) mirrors_mark_host: bool,
     /// Whether retries that no rule asks for leave out requests that may not be made twice.
@@ -134,6 +136,7 @@ impl ProxyOptions {
             heads: overload::heads()?,
             allocates_addresses: switch(DNS_AUTO_ALLOCATE, std::env::var(DNS_AUTO_ALLOCATE).ok(), false)?,
             scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
+            narrowest_route_first: switch(NARROWEST_FIRST, std::env::var(NARROWEST_FIRST).ok(), false)?,
             mirrors_mark_host: !switch(PLAIN_MIRRORS, std::env::var(PLAIN_MIRRORS).ok(), true)?,
             default_retries_spare_others: switch(
                 ONLY_IDEMPOTENT,
@@ -192,6 +195,7 @@ const SCOPE_GATEWAYS: &str = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE";
 const PLAIN_MIRRORS: &str = "DISABLE_SHADOW_HOST_SUFFIX";
 /// Ours.
 const ONLY_IDEMPOTENT: &str = "RETRY_ONLY_IDEMPOTENT";
+const NARROWEST_FIRST: &str = "POSTERN_LONGEST_PREFIX_FIRST";
 
 /// The pod's name servers, where the interception rules send the workload's questions here.
 fn name_servers(kind: ProxyKind) -> Result<Option<Servers>, WrongUsage> {

@@ -1,6 +1,6 @@
 //! Which virtual host and which rule a request meets (routing §4).
 
-use super::world::{World, rules};
+use super::world::{Options, World, rules};
 use crate::support::virtual_service;
 
 /// A rule that answers with its name.
@@ -126,6 +126,47 @@ fn rules_for_one_host_follow_each_other_by_age_and_catch_alls_come_last() {
     );
     let log = world.log();
     assert!(log.contains("is never reached for host a.com"), "{log}");
+}
+
+#[test]
+fn the_narrowest_path_goes_first_where_that_is_asked_for() {
+    let older = answering("z@2025-01-01T00:00:00Z", "a.com", &[("all", "")]);
+    let api = answering(
+        "y@2025-02-01T00:00:00Z",
+        "a.com",
+        &[
+            ("root-get", "{method: {exact: PUT}}"),
+            ("api", "{uri: {prefix: /api}}"),
+            ("api-again", "{uri: {prefix: /api}, headers: {x-a: {exact: '1'}}}"),
+            ("expression", "{uri: {regex: '/api/[a-z]+/e'}}"),
+        ],
+    );
+    let younger = answering(
+        "a@2026-01-01T00:00:00Z",
+        "a.com",
+        &[
+            ("v2", "{uri: {prefix: /api/v2}}"),
+            ("whole", "{uri: {exact: /api/v2/x}}"),
+            ("late", "{uri: {prefix: /api}}"),
+        ],
+    );
+    let variables = &[("POSTERN_LONGEST_PREFIX_FIRST", "true")];
+    let world = World::start(&[younger, older, api], &Options { variables, ..Options::default() });
+    expect(
+        &world,
+        &[
+            ("GET /api/v2/x HTTP/1.1\nhost: a.com", "whole"),
+            ("GET /api/v2/y HTTP/1.1\nhost: a.com", "v2"),
+            ("GET /api/v3/e HTTP/1.1\nhost: a.com", "api"),
+            ("GET /api/v/e HTTP/1.1\nhost: a.com", "expression"),
+            ("GET /api HTTP/1.1\nhost: a.com", "api"),
+            ("GET /api HTTP/1.1\nhost: a.com\nx-a: 1", "api-again"),
+            ("PUT /else HTTP/1.1\nhost: a.com", "root-get"),
+            ("GET /else HTTP/1.1\nhost: a.com", "all"),
+        ],
+    );
+    let log = world.log();
+    assert_eq!(log.matches("is never reached for host a.com").count(), 1, "{log}");
 }
 
 #[test]

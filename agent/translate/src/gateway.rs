@@ -5,6 +5,7 @@ mod auto_passthrough;
 mod exempt;
 mod https_ports;
 mod passthrough;
+mod precedence;
 mod servers;
 mod shadow;
 mod tls;
@@ -29,6 +30,7 @@ use crate::{
 };
 use attach::{Attached, Attachments};
 pub(crate) use auto_passthrough::AutoPassthrough;
+use precedence::precedence;
 use servers::{Address, PortServers, SelectedServer, Spoken};
 use shadow::Contributors;
 
@@ -137,9 +139,10 @@ impl Gateway<'_, '_> {
         if hosts.is_empty() {
             return vec![blackhole(address.port())];
         }
+        let narrowest_first = self.registry.proxy.mesh.narrowest_route_first;
         let finished = hosts.into_iter().map(|(host, rules)| {
-            shadow::check(&host, &rules.contributors, findings);
-            rules.finish(host)
+            shadow::check(&host, &rules.contributors, narrowest_first, findings);
+            rules.finish(host, narrowest_first)
         });
         finished.collect()
     }
@@ -176,13 +179,19 @@ struct HostRules<'c> {
 }
 
 impl HostRules<'_> {
-    fn finish(mut self, host: HostPattern) -> VirtualHost {
+    fn finish(mut self, host: HostPattern, narrowest_first: bool) -> VirtualHost {
+        let all =
+            |lists: &[RouteList]| lists.iter().flat_map(|list| list.iter().cloned()).collect::<Vec<Route>>();
         let routes = match self.routes.len() {
+            _ if narrowest_first => {
+                let mut routes = all(&self.routes);
+                routes.sort_by_cached_key(|route| precedence(&route.matches));
+                routes.into()
+            }
             // Its own catch-all is last already.
             1 => self.routes.remove(0),
             _ => {
-                let mut routes: Vec<Route> =
-                    self.routes.iter().flat_map(|list| list.iter().cloned()).collect();
+                let mut routes = all(&self.routes);
                 routes.sort_by_key(is_catch_all);
                 routes.into()
             }

@@ -156,6 +156,9 @@ pub struct MeshOptions {
     pub root_namespace: String,
     /// Whether a Gateway selects only proxies of its own namespace (`PILOT_SCOPE_GATEWAY_TO_NAMESPACE`).
     pub scope_gateways_to_namespace: bool,
+    /// Whether routes of a gateway's host are tried by how narrow their paths are, and not as they are written
+    /// (`POSTERN_LONGEST_PREFIX_FIRST`).
+    pub narrowest_route_first: bool,
     /// Whether `-shadow` is appended to the host of mirrored requests, as before Istio had a switch for it
     /// (`DISABLE_SHADOW_HOST_SUFFIX=false`).
     pub mirrors_mark_host: bool,
@@ -194,6 +197,7 @@ impl Default for MeshOptions {
             access_log: true,
             root_namespace: "istio-system".to_owned(),
             scope_gateways_to_namespace: false,
+            narrowest_route_first: false,
             mirrors_mark_host: false,
             trust_domain: "cluster.local".to_owned(),
             trust_domain_aliases: Vec::new(),

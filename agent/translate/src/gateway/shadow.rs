@@ -3,6 +3,7 @@
 use resources::{Finding, MatchCover, Object, Path, Problem, Rule as Sort, Severity, VirtualService};
 use snapshot::HostPattern;
 
+use super::precedence::precedence;
 use crate::{
     routes::RouteContext,
     rules::{Match, Rule},
@@ -14,25 +15,46 @@ pub(super) type Contributors<'c> = Vec<(&'c Object<VirtualService>, RouteContext
 /// Findings for every match that never gets a request for `host` because of a VirtualService that comes before.
 ///
 /// What takes every path is tried last, so it leaves nothing only to others that take every path.
-pub(super) fn check(host: &HostPattern, contributors: &Contributors<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn check(
+    host: &HostPattern,
+    contributors: &Contributors<'_>,
+    narrowest_first: bool,
+    findings: &mut Vec<Finding>,
+) {
     if contributors.len() < 2 {
         return;
     }
     let mut cover = MatchCover::default();
     let mut catch_all: Option<&Object<VirtualService>> = None;
-    for (vs, context) in contributors {
-        for condition in context.conditions(vs) {
-            let other = taker(condition, &cover, catch_all).filter(|taker| taker.meta.id != vs.meta.id);
-            findings.extend(other.map(|taker| shadowed(condition, host, taker)));
+    for group in in_turn(contributors, narrowest_first) {
+        for (vs, condition) in &group {
+            let other = taker(*condition, &cover, catch_all).filter(|taker| taker.meta.id != vs.meta.id);
+            findings.extend(other.map(|taker| shadowed(*condition, host, taker)));
         }
-        for (rule, condition) in context.conditions(vs) {
+        for (vs, (rule, condition)) in group {
             if condition.condition.takes_all() {
                 catch_all = catch_all.or(Some(vs));
             } else {
-                cover.insert(rule.written(condition), *vs);
+                cover.insert(rule.written(condition), vs);
             }
         }
     }
+}
+
+/// A condition and whose it is.
+type Written<'c> = (&'c Object<VirtualService>, (&'c Rule, &'c Match));
+
+/// Conditions in the order in which they are tried, in groups that leave each other everything.
+fn in_turn<'c>(contributors: &'c Contributors<'c>, narrowest_first: bool) -> Vec<Vec<Written<'c>>> {
+    let groups =
+        contributors.iter().map(|(vs, context)| context.conditions(vs).map(|one| (*vs, one)).collect());
+    let groups: Vec<Vec<Written<'c>>> = groups.collect();
+    if !narrowest_first {
+        return groups;
+    }
+    let mut all = groups.concat();
+    all.sort_by_cached_key(|(_, (_, condition))| precedence(&condition.condition));
+    all.into_iter().map(|one| vec![one]).collect()
 }
 
 /// The VirtualService that leaves nothing to a condition.
