@@ -11,7 +11,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Cluster, Discovery, DnsResolution, Endpoint, EndpointCounts, LocalityEndpoints};
+use snapshot::{Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints};
 
 pub(crate) use self::policy::{Overflow, Policy, Retrying, Slot};
 use crate::{
@@ -233,9 +233,14 @@ impl ClusterConnections {
         });
     }
 
-    /// What was sent to each endpoint.
-    pub(crate) fn counts(&self) -> Vec<(SocketAddr, EndpointCounts)> {
-        self.upstreams().iter().map(|upstream| (upstream.address, upstream.counts())).collect()
+    /// What was sent to each endpoint, and whether it took it.
+    pub(crate) fn observed(&self) -> Vec<(SocketAddr, LiveEndpoint)> {
+        let observed = |upstream: &Rc<Upstream>| LiveEndpoint {
+            is_ejected: false,
+            has_refused: upstream.has_refused(),
+            counts: upstream.counts(),
+        };
+        self.upstreams().iter().map(|upstream| (upstream.address, observed(upstream))).collect()
     }
 
     /// A place for a further try among those under way.

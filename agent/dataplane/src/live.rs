@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use snapshot::{
-    ClusterId, Discovery, Endpoint, EndpointCounts, LiveCluster, LiveClusters, LocalityEndpoints, Snapshot,
+    ClusterId, Discovery, Endpoint, LiveCluster, LiveClusters, LiveEndpoint, LocalityEndpoints, Snapshot,
 };
 
 use crate::{dns::Resolutions, shared::SharedClusters};
@@ -14,7 +14,7 @@ pub(crate) struct Observed {
     pub(crate) shared: SharedClusters,
     pub(crate) resolved: Arc<Resolutions>,
     /// Of the clusters that this worker has used.
-    pub(crate) counts: Vec<(ClusterId, Vec<(SocketAddr, EndpointCounts)>)>,
+    pub(crate) endpoints: Vec<(ClusterId, Vec<(SocketAddr, LiveEndpoint)>)>,
 }
 
 /// What all workers know. A worker may be a snapshot behind, so clusters meet by their names.
@@ -24,7 +24,7 @@ pub(crate) fn clusters(workers: Vec<Observed>) -> LiveClusters {
         first.add_resolved(&mut live);
         first.add_ejected(&mut live);
     }
-    workers.iter().for_each(|worker| worker.add_counts(&mut live));
+    workers.iter().for_each(|worker| worker.add_observed(&mut live));
     live
 }
 
@@ -46,12 +46,14 @@ impl Observed {
         }
     }
 
-    fn add_counts(&self, live: &mut LiveClusters) {
-        for (id, endpoints) in &self.counts {
+    fn add_observed(&self, live: &mut LiveClusters) {
+        for (id, endpoints) in &self.endpoints {
             let cluster = self.snapshot.cluster(*id);
             let known = live.entry(&cluster.name);
-            for (address, counts) in endpoints {
-                known.endpoints.entry(*address).or_default().counts += *counts;
+            for (address, observed) in endpoints {
+                let endpoint = known.endpoints.entry(*address).or_default();
+                endpoint.counts += observed.counts;
+                endpoint.has_refused |= observed.has_refused;
             }
             if !cluster.discovery.has_endpoints() {
                 known.localities = Some(seen(known));

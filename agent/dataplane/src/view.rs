@@ -204,7 +204,7 @@ impl View {
             snapshot: Arc::clone(&self.snapshot),
             shared: Arc::clone(&self.surroundings.shared),
             resolved: Arc::clone(&self.surroundings.resolved),
-            counts: self.used().map(|(id, cluster)| (id, cluster.counts())).collect(),
+            endpoints: self.used().map(|(id, cluster)| (id, cluster.observed())).collect(),
         }
     }
 

@@ -24,8 +24,17 @@ pub struct LiveCluster {
 pub struct LiveEndpoint {
     /// Whether it is left alone for its failures (DestinationRule `outlierDetection`).
     pub is_ejected: bool,
+    /// Whether it has refused a worker's connection a moment ago, so that it is asked only if all have.
+    pub has_refused: bool,
     /// What was sent to it.
     pub counts: EndpointCounts,
+}
+
+impl LiveEndpoint {
+    /// Whether others are asked before it, for what it has done.
+    pub fn is_avoided(&self) -> bool {
+        self.is_ejected || self.has_refused
+    }
 }
 
 /// Connections to an endpoint and requests sent to it, under Envoy's names.

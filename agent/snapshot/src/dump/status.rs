@@ -38,7 +38,7 @@ fn host_status(
     group: &LocalityEndpoints,
     endpoint: &Endpoint,
 ) -> Value {
-    let LiveEndpoint { is_ejected, counts } = live.endpoint(cluster, endpoint.address);
+    let known = live.endpoint(cluster, endpoint.address);
     let stat = |(name, value, kind): (&str, u64, Kind)| {
         let mut stat = json!({"name": name, "value": value.to_string()});
         if kind == Kind::Gauge {
@@ -47,12 +47,12 @@ fn host_status(
         stat
     };
     let mut health = json!({"eds_health_status": "HEALTHY"});
-    if is_ejected {
+    if known.is_avoided() {
         health["failed_outlier_check"] = true.into();
     }
     json!({
         "address": address(endpoint.address),
-        "stats": stats(counts).map(stat),
+        "stats": stats(known.counts).map(stat),
         "health_status": health,
         "weight": endpoint.weight,
         "hostname": hostname(cluster),
@@ -83,17 +83,17 @@ pub fn cluster_lines(snapshot: &Snapshot, live: &LiveClusters) -> String {
 
 fn endpoint_lines(
     (cluster, group, endpoint): (&Cluster, &LocalityEndpoints, &Endpoint),
-    LiveEndpoint { is_ejected, counts }: LiveEndpoint,
+    known: LiveEndpoint,
     out: &mut String,
 ) {
     let mut line = |field: &str, value: &dyn std::fmt::Display| {
         _ = writeln!(out, "{}::{}::{field}::{value}", cluster.name, endpoint.address);
     };
-    let mut stats = stats(counts);
+    let mut stats = stats(known.counts);
     stats.sort_by_key(|(name, ..)| *name);
     stats.iter().for_each(|(name, value, _)| line(name, value));
     line("hostname", &hostname(cluster));
-    line("health_flags", &if is_ejected { "/failed_outlier_check" } else { "healthy" });
+    line("health_flags", &if known.is_avoided() { "/failed_outlier_check" } else { "healthy" });
     line("weight", &endpoint.weight);
     let Locality { region, zone, sub_zone } = &group.locality;
     line("region", region);
@@ -182,10 +182,12 @@ mod tests {
         let cluster = Cluster::new("outbound|80||db.example", Discovery::Dns(dns));
         let mut live = LiveClusters::default();
         let known = live.entry(&cluster.name);
-        let addresses: [SocketAddr; 2] = [([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
+        let addresses = [1, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
         known.localities = Some(vec![addresses.map(Endpoint::at).to_vec().into()]);
         let counts = EndpointCounts { rq_total: 7, cx_active: 1, ..EndpointCounts::default() };
-        known.endpoints.insert(addresses[1], LiveEndpoint { is_ejected: true, counts });
+        known.endpoints.insert(addresses[1], LiveEndpoint { is_ejected: true, has_refused: false, counts });
+        let refused = LiveEndpoint { has_refused: true, ..LiveEndpoint::default() };
+        known.endpoints.insert(addresses[2], refused);
         (Draft { clusters: vec![cluster], ..Draft::default() }.finish(), live)
     }
 
@@ -199,6 +201,7 @@ mod tests {
             "outbound|80||db.example::10.0.0.1:80::hostname::db.example",
             "outbound|80||db.example::10.0.0.2:80::health_flags::/failed_outlier_check",
             "outbound|80||db.example::10.0.0.2:80::rq_total::7",
+            "outbound|80||db.example::10.0.0.3:80::health_flags::/failed_outlier_check",
         ] {
             assert!(text.lines().any(|own| own == line), "no `{line}` in\n{text}");
         }
