@@ -198,7 +198,8 @@ pub(crate) enum Speech {
     Opaque,
 }
 
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const TLS_HANDSHAKE: u8 = 0x16;
 const LONGEST_METHOD: usize = 32;
 

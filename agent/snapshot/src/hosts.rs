@@ -82,7 +82,7 @@ impl HostName {
     ///
     /// IPv6 literals keep their brackets, as in Istio's virtual host names.
     pub fn of_authority(authority: &str) -> Self {
-        let host = strip_port(authority);
+        let host = split_port(authority).0;
         let host = host.strip_suffix('.').unwrap_or(host);
         let mut name = Self { bytes: [0; MAX_HOST], len: 0 };
         if let Ok(len) = u8::try_from(host.len())
@@ -108,12 +108,13 @@ impl fmt::Debug for HostName {
     }
 }
 
-fn strip_port(authority: &str) -> &str {
-    if authority.starts_with('[') {
-        return authority.find(']').map_or(authority, |end| &authority[..=end]);
+/// Host, in brackets if it is an IPv6 address, and what is written of a port.
+pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+    // By bytes: the searcher for characters costs more than names are long. What follows a bracket alone is no port.
+    match authority.bytes().rposition(|byte| matches!(byte, b':' | b']')) {
+        Some(at) if authority.as_bytes()[at] == b':' => (&authority[..at], Some(&authority[at + 1..])),
+        _ => (authority, None),
     }
-    // By bytes: the searcher for characters costs more than names are long.
-    authority.bytes().rposition(|byte| byte == b':').map_or(authority, |end| &authority[..end])
 }
 
 /// Finds the value of the most specific pattern that covers a host.

@@ -48,7 +48,7 @@ pub use filter_chain::{
 pub use format::{
     CertificatePart, Format, FormatError, GrpcStatusForm, Holder, Moment, Operator, Piece, Span,
 };
-pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError};
+pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError, split_port};
 pub use http_settings::{
     ClientCertDetails, ClientLimits, HttpSettings, HttpSettingsId, ProxyHeaders, ServerHeader,
 };

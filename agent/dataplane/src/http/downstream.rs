@@ -3,7 +3,8 @@
 use std::{future::poll_fn, pin::pin, task::Poll};
 
 use crate::{
-    access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
+    access_log::Recorded, buffer::PooledBuffer, connection::Connection, inspect::HTTP2_PREFACE,
+    transport::DownstreamStream,
 };
 
 /// A client's HTTP connection.
@@ -22,9 +23,6 @@ pub(super) enum Spoken {
     Http1,
     Http2,
 }
-
-/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
-pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Downstream {
     /// `first` is what inspection has read.

@@ -84,9 +84,9 @@ fn mark_host(head: &mut Vec<u8>) {
 
 /// As Envoy does it: before the port, if there is one.
 fn marked(authority: &str) -> String {
-    match authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())) {
-        Some((host, port)) => format!("{host}-shadow:{port}"),
-        None => format!("{authority}-shadow"),
+    match snapshot::split_port(authority) {
+        (host, Some(port)) => format!("{host}-shadow:{port}"),
+        (host, None) => format!("{host}-shadow"),
     }
 }
 

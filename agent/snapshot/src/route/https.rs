@@ -3,6 +3,7 @@
 use crate::{
     hosts::{HostName, HostPattern, HostTable},
     request::RequestHead,
+    split_port,
 };
 
 /// The HTTPS servers of a gateway, by the ports that its clients dial.
@@ -32,10 +33,7 @@ impl HttpsPorts {
     /// it may be a load balancer's, which is not known here.
     pub fn location(&self, request: &impl RequestHead, own_port: u16) -> Option<String> {
         let (authority, path) = (request.authority(), request.path_and_query());
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
+        let (host, port) = split_port(authority);
         let is_clear_text = |port: &str| {
             port.parse().is_ok_and(|port| port == 80 || port == own_port || self.clear_text.contains(&port))
         };

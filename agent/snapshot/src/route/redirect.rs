@@ -1,7 +1,7 @@
 //! Where a client is sent by the `redirect` of a route.
 
 use super::{Redirect, RedirectPort};
-use crate::RequestHead;
+use crate::{RequestHead, split_port};
 
 /// How a request came in.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,7 @@ impl Redirect {
         let scheme = self.scheme.as_deref().unwrap_or(came_by.scheme);
         let named = self.authority.as_deref().filter(|authority| !authority.is_empty());
         let (host, received) = split_port(named.unwrap_or_else(|| request.authority()));
+        let received = received.and_then(|port| port.parse().ok());
         let port = match self.port {
             Some(RedirectPort::Number(port)) => Some(port),
             Some(RedirectPort::Request) => Some(came_by.port),
@@ -43,14 +44,6 @@ impl Redirect {
         }
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         Some(format!("{scheme}://{host}{port}{path}"))
-    }
-}
-
-/// Host, in brackets if it is an IPv6 address, and port.
-fn split_port(authority: &str) -> (&str, Option<u16>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
-        _ => (authority, None),
     }
 }
 

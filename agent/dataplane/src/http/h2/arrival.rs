@@ -12,7 +12,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{http::downstream::HTTP2_PREFACE, transport::DownstreamStream};
+use crate::{inspect::HTTP2_PREFACE, transport::DownstreamStream};
 
 /// What has arrived of the client's preface, frames and heads.
 pub(super) struct Arrival {
