@@ -11,8 +11,11 @@ use std::{
 use super::gateway::{Gateway, app};
 use crate::support::{
     Client, Endpoint, eventually,
-    http2::{ACK, DATA, END_STREAM, Frame, HEADERS, OPENING, PING, PREFACE_LENGTH, SETTINGS, frame, head},
-    printed,
+    http2::{
+        ACK, DATA, END_STREAM, Frame, HEADERS, OPENING, PING, PREFACE_LENGTH, RST_STREAM, SETTINGS, frame,
+        head,
+    },
+    printed, virtual_service,
 };
 
 /// What an endpoint has seen.
@@ -125,6 +128,32 @@ fn connections_end_when_they_are_idle_or_old() {
     });
     eventually("the old connection ends", || old_seen.ended.load(SeqCst) >= 1);
     eventually("the idle connection ends", || idle_seen.ended.load(SeqCst) == 1);
+}
+
+/// REFUSED_STREAM for the first two streams of a connection.
+fn refusing_two(stream: u32) -> Vec<u8> {
+    if stream <= 3 { frame(RST_STREAM, 0, stream, &7_u32.to_be_bytes()) } else { no_content(stream) }
+}
+
+/// Such a request is sent once more in any case, as the endpoint has not looked at it.
+#[test]
+fn streams_that_the_endpoint_refuses_are_tried_again_where_the_rule_says_so() {
+    for (retries, status) in [
+        ("{attempts: 1, retryOn: refused-stream}", 204),
+        ("{attempts: 1, retryOn: 'retriable-4xx'}", 503),
+        ("{attempts: 0}", 503),
+    ] {
+        let (endpoint, seen) = endpoint(Manners { answers: refusing_two, returns_pings: true });
+        let route = "route: [{destination: {host: app.example.com, port: {number: 80}}}]";
+        let http =
+            format!("hosts: [app.example.com], gateways: [gw], http: [{{{route}, retries: {retries}}}]");
+        let pool = "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}";
+        let yaml = format!("{}---\n{}", app(&[endpoint.address], pool), virtual_service("app", &http));
+        let gateway = Gateway::start(&yaml);
+        let mut client = gateway.client();
+        assert_eq!(client.get("/").status(), status, "{retries}");
+        assert_eq!(seen.requests.load(SeqCst), if status == 204 { 3 } else { 2 }, "{retries}");
+    }
 }
 
 /// A message of one byte.
