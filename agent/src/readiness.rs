@@ -34,7 +34,8 @@ pub(crate) fn unfit(
 }
 
 /// Whether calls would be served or sent without the mutual TLS that a resource asks for, because it cannot be read and
-/// there is no version of it that could.
+/// there is no version of it that could. Those of the workload's own namespace and of the root's count: whoever writes in
+/// another must not keep this workload from starting.
 fn costs_protection(finding: &Finding, resources: &ResourceSet, proxy: &Proxy) -> bool {
     let Some(id) = finding.resource.as_ref().filter(|_| finding.severity == Severity::Error) else {
         return false;
@@ -42,7 +43,8 @@ fn costs_protection(finding: &Finding, resources: &ResourceSet, proxy: &Proxy) -
     let concerns_workload =
         [proxy.namespace.as_str(), proxy.mesh.root_namespace.as_str()].contains(&&*id.namespace);
     match id.kind {
-        Kind::PeerAuthentication if proxy.kind == ProxyKind::Sidecar && concerns_workload => {
+        _ if !concerns_workload => false,
+        Kind::PeerAuthentication if proxy.kind == ProxyKind::Sidecar => {
             !resources.peer_authentications().iter().any(|object| object.meta.id == *id)
         }
         Kind::DestinationRule if finding.path.split('.').any(|part| part == "tls") => {

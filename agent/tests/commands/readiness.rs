@@ -120,8 +120,13 @@ fn what_is_to_be_protected_must_be_known_at_the_start() {
         eventually("the file is read again", || printed(&admin).contains("error: "));
         running.await_ready();
     }
-    fs::write(&file, strict("elsewhere", "STRCT")).unwrap();
-    sidecar(directory.path()).start().await_ready();
+    for of_others in [
+        strict("elsewhere", "STRCT"),
+        mutual("SIMPEL").replace("{name: all", "{namespace: elsewhere, name: all"),
+    ] {
+        fs::write(&file, of_others).unwrap();
+        sidecar(directory.path()).start().await_ready();
+    }
 }
 
 #[test]
