@@ -111,6 +111,26 @@ impl Connection {
         self.settings.limits.head_timeout.unwrap_or(self.worker().settings.head_timeout)
     }
 
+    /// How long nothing may move of a request or of its answer, once it has begun.
+    pub(crate) fn stream_idle_timeout(&self) -> Duration {
+        self.settings.limits.stream_idle_timeout.unwrap_or(self.worker().settings.idle_timeout)
+    }
+
+    /// How long it may still last, if that is limited.
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        Some(self.settings.limits.max_connection_duration?.saturating_sub(self.accepted.elapsed()))
+    }
+
+    /// Whether it has lasted as long as it may.
+    pub(crate) fn is_too_old(&self) -> bool {
+        self.rest().is_some_and(|rest| rest.is_zero())
+    }
+
+    /// Whether there may be another request on it, as far as the proxy is concerned.
+    pub(crate) fn goes_on(&self) -> bool {
+        !self.worker().is_draining() && self.is_served() && !self.is_too_old()
+    }
+
     fn facts(&self) -> ConnectionFacts<'_> {
         ConnectionFacts {
             destination: self.destination,

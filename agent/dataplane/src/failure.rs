@@ -113,8 +113,18 @@ impl LocalReply<'static> {
     pub(crate) const STREAM_TIMEOUT: Self = Self::new(408, "SI", "stream_idle_timeout", "stream timeout");
     /// Another protocol is asked for, in a way that leaves nothing else to answer.
     pub(crate) const UPGRADE_FAILED: Self = Self::new(403, "", "upgrade_failed", "");
+    /// Nothing has come of an answer for as long as the listener lets a request stand still.
+    pub(crate) const ANSWER_TIMEOUT: Self = Self { status: 504, ..Self::STREAM_TIMEOUT };
+    /// A request did not arrive within the time that the listener gives it.
+    pub(crate) const REQUEST_TIMEOUT: Self = Self::new(408, "", "request_overall_timeout", "request timeout");
+    /// The listener's limit for a request and its answer has passed.
+    pub(crate) const STREAM_EXPIRED: Self = Self {
+        grpc_status: Some(4),
+        ..Self::new(504, "", "max_duration_timeout", "downstream duration timeout")
+    };
     /// A request's head did not arrive in time.
-    pub(crate) const HEAD_TIMEOUT: Self = Self::new(408, "", "request_header_timeout", "");
+    pub(crate) const HEAD_TIMEOUT: Self =
+        Self::new(408, "", "request_header_timeout", "request header timeout");
 
     /// The process has too little memory left. Envoy has a flag for it, `OM`, and sets none.
     pub(crate) const OVERLOADED: Self = Self::new(503, "", "overload", "envoy overloaded");
@@ -201,6 +211,11 @@ impl<'a> LocalReply<'a> {
     /// Sends the client elsewhere.
     pub(crate) fn redirect(status: u16, location: &'a str) -> Self {
         Self { location: Some(location), ..Self::direct(status, "") }
+    }
+
+    /// Sends the client to the same path without escaped slashes.
+    pub(crate) fn unescaped(location: &'a str) -> Self {
+        Self { details: LocalReply::BAD_PATH.details, ..Self::redirect(307, location) }
     }
 
     /// The answer that a route itself holds.

@@ -23,6 +23,7 @@ mod pump;
 mod retry;
 mod routing;
 mod stream_bytes;
+mod stream_limits;
 mod substitute;
 mod timeout;
 mod websocket;

@@ -70,9 +70,9 @@ pub use gateway::{
 pub use kind::Kind;
 pub use mesh_config::{
     AccessLogEncoding, AccessLogFormat, ClientCertDetails, ConnectionLimit, ConnectionSettings,
-    DefaultExportTo, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy, MeshConfig,
-    MeshDefaults, MeshReading, MeshTls, OutboundTrafficPolicy, PathNormalization, Profile, ProxyConfig,
-    ProxyHeaders, ServerHeader, Underscores,
+    DefaultExportTo, DefaultTrafficPolicy, EscapedSlashes, ForwardClientCertDetails, InboundTrafficPolicy,
+    MeshConfig, MeshDefaults, MeshReading, MeshTls, OutboundTrafficPolicy, PathNormalization, Profile,
+    ProxyConfig, ProxyHeaders, ServerHeader, Underscores,
 };
 pub use meta::{Labels, Meta, Object, ResourceId, Timestamp};
 pub use path::Path;

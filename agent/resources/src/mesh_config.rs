@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use connection_limit::ConnectionLimit;
-pub use connection_settings::{ConnectionSettings, Profile, Underscores};
+pub use connection_settings::{ConnectionSettings, EscapedSlashes, Profile, Underscores};
 pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use defaults::{DefaultExportTo, MeshDefaults};
 pub use forward_client_cert::ForwardClientCertDetails;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use crate::{
-    HttpSettingsId, PathNormalization, RouteConfigId, hosts::HostPattern, route::WeightedClusters,
-    tls::TlsContextId,
+    EscapedSlashes, HttpSettingsId, PathNormalization, RouteConfigId, hosts::HostPattern,
+    route::WeightedClusters, tls::TlsContextId,
 };
 
 /// One way of serving a connection, and the connections it is meant for.
@@ -96,6 +96,8 @@ pub struct HttpConnections {
     pub route_config: RouteConfigId,
     /// What is done to paths before they are matched.
     pub path_normalization: PathNormalization,
+    /// What becomes of escaped slashes in paths before that.
+    pub escaped_slashes: EscapedSlashes,
     /// What endpoints are told of clients' certificates.
     pub forward_client_cert: ForwardClientCert,
     /// Whether gRPC-Web becomes gRPC on its way to endpoints of HTTP/2.
@@ -137,8 +139,15 @@ impl ForwardClientCert {
 impl HttpConnections {
     /// Served by this route table, in Istio's default way.
     pub fn new(route_config: RouteConfigId) -> Self {
-        let (path_normalization, forward_client_cert, settings) = Default::default();
-        Self { route_config, path_normalization, forward_client_cert, grpc_web: false, settings }
+        let (path_normalization, escaped_slashes, forward_client_cert, settings) = Default::default();
+        Self {
+            route_config,
+            path_normalization,
+            escaped_slashes,
+            forward_client_cert,
+            grpc_web: false,
+            settings,
+        }
     }
 }
 

@@ -26,14 +26,35 @@ pub struct ClientLimits {
     pub idle_timeout: Option<Duration>,
     /// How long the head of a request may take to arrive once it has begun.
     pub head_timeout: Option<Duration>,
+    /// How long nothing may move of a request or its answer, the time without an answer included. What is absent limits
+    /// bodies under way alone.
+    pub stream_idle_timeout: Option<Duration>,
+    /// How long a request may take to arrive with its body; until its answer begins.
+    pub request_timeout: Option<Duration>,
+    /// How long a request and its answer may take together.
+    pub max_stream_duration: Option<Duration>,
+    /// How long a connection may last; what is under way then ends.
+    pub max_connection_duration: Option<Duration>,
     /// Concurrent requests of one HTTP/2 connection.
     pub streams: Option<u32>,
     /// Bytes that an HTTP/2 client may send ahead, per request; at least 65,535.
     pub stream_window: Option<u32>,
     /// The same for all of a connection; at least 65,535.
     pub connection_window: Option<u32>,
-    /// Whether requests are refused that have a field whose name holds `_`.
-    pub refuses_underscores: bool,
+    /// What becomes of fields whose names hold `_`.
+    pub underscores: Underscores,
+}
+
+/// What becomes of fields whose names hold `_`, which some servers take for `-`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Underscores {
+    /// They are like others.
+    #[default]
+    Allowed,
+    /// Their requests are refused.
+    Refused,
+    /// They do not go on.
+    Dropped,
 }
 
 /// What `x-forwarded-client-cert` tells of a client's certificate besides its hash.

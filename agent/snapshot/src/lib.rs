@@ -50,13 +50,13 @@ pub use format::{
 };
 pub use hosts::{HostName, HostPattern, HostTable, ParseHostPatternError, split_port};
 pub use http_settings::{
-    ClientCertDetails, ClientLimits, HttpSettings, HttpSettingsId, ProxyHeaders, ServerHeader,
+    ClientCertDetails, ClientLimits, HttpSettings, HttpSettingsId, ProxyHeaders, ServerHeader, Underscores,
 };
 pub use listener::{Binding, Direction, Listener};
 pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
 pub use metrics::{LabelRule, Metric, MetricRule, MetricRules, SideRules};
 pub use names::NameTable;
-pub use path::{InvalidPath, Normalized, PathNormalization, normalize_path};
+pub use path::{EscapedSlashes, InvalidPath, Normalized, PathNormalization, normalize_path};
 pub use request::RequestHead;
 pub use route::{
     AbortStatus, CameBy, ClusterTarget, CorsPolicy, CorsVerdict, Edits, Fault, Forward, HeaderEdits,

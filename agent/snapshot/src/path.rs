@@ -21,13 +21,38 @@ pub enum PathNormalization {
     DecodeAndMergeSlashes,
 }
 
-/// A path that has no normal form: it holds `%00`.
+/// What becomes of `%2F` and `%5C` in paths before they are brought into their normal form: some servers take them for
+/// slashes, others do not.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EscapedSlashes {
+    /// They are like other escapes.
+    #[default]
+    Kept,
+    /// Their requests are refused.
+    Refused,
+    /// The client is sent to the path that has slashes instead.
+    Redirected,
+    /// Slashes take their place.
+    Undone,
+}
+
+/// A path that has no normal form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct InvalidPath;
+pub enum InvalidPath {
+    /// It holds `%00`.
+    Null,
+    /// It holds `%2F` or `%5C` where such are refused.
+    EscapedSlash,
+}
 
 impl fmt::Display for InvalidPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("invalid path: expected no `%00`")
+        f.write_str(match self {
+            Self::Null => "invalid path: expected no `%00`",
+            Self::EscapedSlash => {
+                "invalid path: expected no `%2F` and no `%5C` (httpPathWithEscapedSlashesAction)"
+            }
+        })
     }
 }
 
@@ -37,6 +62,7 @@ impl std::error::Error for InvalidPath {}
 pub struct Normalized<'r, R> {
     request: &'r R,
     path_and_query: Cow<'r, str>,
+    redirects: bool,
 }
 
 impl<'r, R: RequestHead> Normalized<'r, R> {
@@ -44,8 +70,28 @@ impl<'r, R: RequestHead> Normalized<'r, R> {
     ///
     /// # Errors
     /// The path has none.
-    pub fn new(request: &'r R, mode: PathNormalization) -> Result<Self, InvalidPath> {
-        Ok(Self { request, path_and_query: normalize_path(request.path_and_query(), mode)? })
+    pub fn new(
+        request: &'r R,
+        (mode, slashes): (PathNormalization, EscapedSlashes),
+    ) -> Result<Self, InvalidPath> {
+        let path = request.path_and_query();
+        let (path_and_query, redirects) = match slashes {
+            EscapedSlashes::Kept => (normalize_path(path, mode)?, false),
+            slashes => match unescape_slashes(path) {
+                None => (normalize_path(path, mode)?, false),
+                Some(_) if slashes == EscapedSlashes::Refused => return Err(InvalidPath::EscapedSlash),
+                Some(unescaped) => {
+                    let normal = normalize_path(&unescaped, mode)?.into_owned();
+                    (normal.into(), slashes == EscapedSlashes::Redirected)
+                }
+            },
+        };
+        Ok(Self { request, path_and_query, redirects })
+    }
+
+    /// Where the client is sent instead of being answered: path and query.
+    pub fn redirect(&self) -> Option<&str> {
+        self.redirects.then_some(&self.path_and_query)
     }
 }
 
@@ -93,6 +139,34 @@ pub fn normalize_path(path_and_query: &str, mode: PathNormalization) -> Result<C
     write_normal(&mut out, path, mode)?;
     out.push_str(query);
     Ok(Cow::Owned(out))
+}
+
+/// The path with slashes in place of escaped ones, with its query as it came; `None` when it has none.
+fn unescape_slashes(path_and_query: &str) -> Option<String> {
+    let (path, query) = path_and_query.split_at(path_and_query.find('?').unwrap_or(path_and_query.len()));
+    let slash = |at: usize| match path.as_bytes().get(at + 1..at + 3)? {
+        b"2f" | b"2F" => Some('/'),
+        b"5c" | b"5C" => Some('\\'),
+        _ => None,
+    };
+    let first = path.match_indices('%').find(|(at, _)| slash(*at).is_some())?.0;
+    let mut out = String::with_capacity(path_and_query.len());
+    out.push_str(&path[..first]);
+    let mut rest = first;
+    while let Some(char) = path[rest..].chars().next() {
+        match slash(rest).filter(|_| char == '%') {
+            Some(slash) => {
+                out.push(slash);
+                rest += 3;
+            }
+            None => {
+                out.push(char);
+                rest += char.len_utf8();
+            }
+        }
+    }
+    out.push_str(query);
+    Some(out)
 }
 
 /// Whether nothing would change. Wrong only in one direction: what it takes for normal is.
@@ -143,7 +217,7 @@ fn decode(path: &str, mode: PathNormalization) -> Result<String, InvalidPath> {
             '\\' => out.push('/'),
             '%' => match escaped(&path.as_bytes()[at..], mode) {
                 Piece::Kept => out.push('%'),
-                Piece::Refused => return Err(InvalidPath),
+                Piece::Refused => return Err(InvalidPath::Null),
                 // Undone behind a lone `%` it could become part of another escape.
                 Piece::Plain(_) if out.as_bytes().iter().rev().take(2).any(|byte| *byte == b'%') => {
                     out.push('%');
@@ -241,7 +315,65 @@ mod tests {
         ] {
             assert_eq!(normal(path, Base), expected, "{path}");
         }
-        assert_eq!(normalize_path("/a%00", Base), Err(InvalidPath));
+        assert_eq!(normalize_path("/a%00", Base), Err(InvalidPath::Null));
+    }
+
+    struct Asked(&'static str);
+
+    impl RequestHead for Asked {
+        fn method(&self) -> &str {
+            "GET"
+        }
+
+        fn authority(&self) -> &str {
+            "a"
+        }
+
+        fn path_and_query(&self) -> &str {
+            self.0
+        }
+
+        fn header(&self, _: &str) -> Option<&[u8]> {
+            Option::None
+        }
+
+        fn visit_headers(&self, _: &mut dyn FnMut(&str, &[u8])) {}
+    }
+
+    /// The path that goes on, or where the client is sent.
+    fn with_slashes(
+        path: &'static str,
+        mode: PathNormalization,
+        slashes: EscapedSlashes,
+    ) -> Result<(String, bool), InvalidPath> {
+        let asked = Asked(path);
+        let normal = Normalized::new(&asked, (mode, slashes))?;
+        Ok((normal.path_and_query().to_owned(), normal.redirect().is_some()))
+    }
+
+    /// As Envoy 1.40 does it.
+    #[test]
+    fn escaped_slashes_are_treated_before_anything_else() {
+        use EscapedSlashes::*;
+        for (path, mode, unescaped) in [
+            ("/a%2Fb//c?x=%2F", MergeSlashes, "/a/b/c?x=%2F"),
+            ("/a%5Cb", Base, "/a/b"),
+            ("/a%5cb", None, "/a\\b"),
+            ("/a%2f..%2Fb", Base, "/b"),
+            ("/a%2f%2fb", Base, "/a//b"),
+            ("/%252f%2f\u{e9}", Base, "/%252f/\u{e9}"),
+        ] {
+            let told = |slashes| with_slashes(path, mode, slashes);
+            assert_eq!(told(Redirected), Ok((unescaped.to_owned(), true)), "{path}");
+            assert_eq!(told(Undone), Ok((unescaped.to_owned(), false)), "{path}");
+            assert_eq!(told(Refused), Err(InvalidPath::EscapedSlash), "{path}");
+            assert_eq!(told(Kept), Ok((normal(path, mode), false)), "{path}");
+        }
+        for path in ["/a/b?%2f", "/%2", "/%", "/a%2eb", "/%252f"] {
+            for slashes in [Refused, Redirected, Undone] {
+                assert_eq!(with_slashes(path, Base, slashes), Ok((normal(path, Base), false)), "{path}");
+            }
+        }
     }
 
     #[test]

@@ -46,6 +46,37 @@ fn a_process_without_a_limit_serves() {
     assert!(!running.log().contains("memory is short"), "{}", running.log());
 }
 
+/// Head of the answer to a request for `path` with a field more.
+fn head_told(port: u16, path: &str, field: &str) -> String {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head =
+        format!("GET {path} HTTP/1.1\r\nhost: www.shop.com:{port}\r\nconnection: close\r\n{field}\r\n");
+    client.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    answer.split("\r\n\r\n").next().unwrap().to_owned()
+}
+
+#[test]
+fn at_the_edge_paths_and_names_that_deceive_go_no_further() {
+    let told = |settings: &str| {
+        let (_running, port) = gateway(&[("PROXY_CONFIG", settings)]);
+        [head_told(port, "/%2Fgone?a", ""), head_told(port, "/gone", "a_b: 1\r\n")]
+    };
+    let [redirected, refused] = told(r#"{"connectionSettings":{"profile":"EDGE"}}"#);
+    assert!(
+        redirected.starts_with("HTTP/1.1 307 ") && redirected.contains("location: /gone?a"),
+        "{redirected}"
+    );
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+    let other = r#"{"connectionSettings":{"profile":"EDGE","httpHeadersWithUnderscoresAction":"DROP_HEADER",
+        "httpPathWithEscapedSlashesAction":"UNESCAPE_AND_FORWARD"}}"#;
+    for served in told(other) {
+        assert!(served.starts_with("HTTP/1.1 410 "), "{served}");
+    }
+}
+
 #[test]
 fn heads_are_as_large_as_the_variables_say() {
     let (_running, port) = gateway(&[("POSTERN_MAX_HEADERS_KB", "8"), ("POSTERN_MAX_HEADERS_COUNT", "150")]);

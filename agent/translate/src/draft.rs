@@ -103,7 +103,7 @@ impl DraftBuilder {
                 if let NetworkFilter::Http(http) = &mut chain.filter {
                     http.forward_client_cert = forward_client_cert;
                     http.settings = self.settings.id(listener.direction);
-                    http.path_normalization = path_normalization(
+                    (http.path_normalization, http.escaped_slashes) = path_normalization(
                         http.path_normalization,
                         &self.connection_settings,
                         listener.direction,

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use resources::{ConnectionSettings, Profile, Underscores};
+use resources::{ConnectionSettings, Profile};
 use snapshot::{
-    ClientCertDetails, ClientLimits, Direction, HttpSettings, HttpSettingsId, PathNormalization,
-    ProxyHeaders, ServerHeader,
+    ClientCertDetails, ClientLimits, Direction, EscapedSlashes, HttpSettings, HttpSettingsId,
+    PathNormalization, ProxyHeaders, ServerHeader, Underscores,
 };
 
 use crate::proxy::MeshOptions;
@@ -75,43 +75,77 @@ fn of(mesh: &MeshOptions) -> HttpSettings {
 fn client_limits(written: &ConnectionSettings, direction: Direction) -> ClientLimits {
     let default = if is_edge(written, direction) { EDGE } else { ClientLimits::default() };
     let forever = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
-    let underscores = written.underscores.map(|action| action == Underscores::RejectRequest);
+    let underscores = written.underscores.map(|action| match action {
+        resources::Underscores::Allow => Underscores::Allowed,
+        resources::Underscores::RejectRequest => Underscores::Refused,
+        resources::Underscores::DropHeader => Underscores::Dropped,
+    });
     ClientLimits {
         idle_timeout: written.idle_timeout.map(forever).or(default.idle_timeout),
         head_timeout: written.head_timeout.map(forever).or(default.head_timeout),
+        stream_idle_timeout: written.stream_idle_timeout.map(forever).or(default.stream_idle_timeout),
+        request_timeout: limited(written.request_timeout, default.request_timeout),
+        max_stream_duration: limited(written.max_stream_duration, default.max_stream_duration),
+        max_connection_duration: limited(written.max_connection_duration, default.max_connection_duration),
         streams: written.streams.or(default.streams),
         stream_window: written.stream_window.or(default.stream_window),
         connection_window: written.connection_window.or(default.connection_window),
-        refuses_underscores: underscores.unwrap_or(default.refuses_underscores),
+        underscores: underscores.unwrap_or(default.underscores),
     }
+}
+
+/// A limit that nobody has unless it is written; zero takes away what the profile brings.
+fn limited(written: Option<Duration>, default: Option<Duration>) -> Option<Duration> {
+    written.map_or(default, |limit| Some(limit).filter(|limit| !limit.is_zero()))
 }
 
 /// What Envoy recommends where strangers come in, as Istio has it.
 const EDGE: ClientLimits = ClientLimits {
     idle_timeout: Some(Duration::from_secs(3600)),
     head_timeout: Some(Duration::from_secs(60)),
+    stream_idle_timeout: Some(Duration::from_secs(300)),
+    request_timeout: Some(Duration::from_secs(300)),
+    max_stream_duration: None,
+    max_connection_duration: None,
     streams: Some(100),
     stream_window: Some(64 * 1024),
     connection_window: Some(1024 * 1024),
-    refuses_underscores: true,
+    underscores: Underscores::Refused,
 };
 
 fn is_edge(written: &ConnectionSettings, direction: Direction) -> bool {
     direction == Direction::Gateway && written.profile == Some(Profile::Edge)
 }
 
-/// The normal form of paths that come to listeners of this side: slashes are merged, or not, where it is said.
+/// The normal form of paths that come to listeners of this side, and what becomes of escaped slashes before: slashes are
+/// merged and escapes undone, or not, where it is said.
 pub(crate) fn path_normalization(
     mesh: PathNormalization,
     written: &ConnectionSettings,
     direction: Direction,
-) -> PathNormalization {
-    let merges = written.merge_slashes.or(is_edge(written, direction).then_some(true));
-    match (mesh, merges) {
+) -> (PathNormalization, EscapedSlashes) {
+    let is_edge = is_edge(written, direction);
+    let merges = written.merge_slashes.or(is_edge.then_some(true));
+    let slashes = written.escaped_slashes.map(|action| match action {
+        resources::EscapedSlashes::KeepUnchanged => EscapedSlashes::Kept,
+        resources::EscapedSlashes::RejectRequest => EscapedSlashes::Refused,
+        resources::EscapedSlashes::UnescapeAndRedirect => EscapedSlashes::Redirected,
+        resources::EscapedSlashes::UnescapeAndForward => EscapedSlashes::Undone,
+    });
+    let slashes = slashes.or(is_edge.then_some(EscapedSlashes::Redirected));
+    // What one word of the mesh says of both.
+    let (form, undone) = match mesh {
+        PathNormalization::DecodeAndMergeSlashes if merges.is_some() || slashes.is_some() => {
+            (PathNormalization::MergeSlashes, EscapedSlashes::Undone)
+        }
+        form => (form, EscapedSlashes::Kept),
+    };
+    let form = match (form, merges) {
         (PathNormalization::Base, Some(true)) => PathNormalization::MergeSlashes,
         (PathNormalization::MergeSlashes, Some(false)) => PathNormalization::Base,
-        _ => mesh,
-    }
+        _ => form,
+    };
+    (form, slashes.unwrap_or(undone))
 }
 
 fn details(written: resources::ClientCertDetails) -> ClientCertDetails {
@@ -159,7 +193,7 @@ mod tests {
     }
 
     /// Limits of gateways and of sidecars, and the normal form of paths at gateways.
-    fn limits(written: &str) -> (ClientLimits, ClientLimits, PathNormalization) {
+    fn limits(written: &str) -> (ClientLimits, ClientLimits, (PathNormalization, EscapedSlashes)) {
         let text = format!("defaultConfig: {{connectionSettings: {{{written}}}}}");
         let connection_settings = resources::MeshConfig::read("mesh", &text).config.connection_settings;
         let paths = path_normalization(PathNormalization::Base, &connection_settings, Direction::Gateway);
@@ -173,17 +207,37 @@ mod tests {
     fn the_edge_is_at_gateways_and_what_is_written_goes_first() {
         let (gateway, sidecar, paths) = limits("profile: EDGE");
         assert_eq!((gateway, sidecar), (EDGE, ClientLimits::default()));
-        assert_eq!(paths, PathNormalization::MergeSlashes);
+        assert_eq!(paths, (PathNormalization::MergeSlashes, EscapedSlashes::Redirected));
         let written = "profile: EDGE, httpMaxConcurrentStreams: 7, httpIdleTimeout: 0s, httpMergeSlashes: false, \
-                       httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_ALLOW";
+                       httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_ALLOW, httpRequestTimeout: 0s, \
+                       httpMaxStreamDuration: 9s, httpPathWithEscapedSlashesAction: KEEP_UNCHANGED";
         let (gateway, sidecar, paths) = limits(written);
         let changed = ClientLimits {
             idle_timeout: Some(Duration::MAX),
             streams: Some(7),
-            refuses_underscores: false,
+            request_timeout: None,
+            max_stream_duration: Some(Duration::from_secs(9)),
+            underscores: Underscores::Allowed,
             ..EDGE
         };
-        assert_eq!((gateway, paths), (changed, PathNormalization::Base));
+        assert_eq!((gateway, paths), (changed, (PathNormalization::Base, EscapedSlashes::Kept)));
         assert_eq!((sidecar.streams, sidecar.stream_window), (Some(7), None));
+        assert_eq!(
+            (sidecar.max_stream_duration, sidecar.stream_idle_timeout),
+            (Some(Duration::from_secs(9)), None)
+        );
+    }
+
+    #[test]
+    fn what_the_mesh_says_of_slashes_gives_way_to_what_is_written() {
+        let of = |merge_slashes, escaped_slashes| {
+            let mut written = ConnectionSettings::default();
+            (written.merge_slashes, written.escaped_slashes) = (merge_slashes, escaped_slashes);
+            path_normalization(PathNormalization::DecodeAndMergeSlashes, &written, Direction::Inbound)
+        };
+        let refused = Some(resources::EscapedSlashes::RejectRequest);
+        assert_eq!(of(None, None), (PathNormalization::DecodeAndMergeSlashes, EscapedSlashes::Kept));
+        assert_eq!(of(Some(false), None), (PathNormalization::Base, EscapedSlashes::Undone));
+        assert_eq!(of(None, refused), (PathNormalization::MergeSlashes, EscapedSlashes::Refused));
     }
 }

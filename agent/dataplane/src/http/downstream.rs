@@ -1,6 +1,6 @@
 //! A client's HTTP connection between its requests: what is left of it while nobody asks for anything.
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use crate::{
     access_log::Recorded, buffer::PooledBuffer, connection::Connection, inspect::HTTP2_PREFACE,
@@ -83,7 +83,9 @@ impl Downstream {
             Poll::Pending if is_over(connection, &mut ending) => Poll::Ready(Ok(0)),
             polled => polled,
         });
-        let limit = worker.keep_alive(&connection.settings.limits);
+        // One that has lasted as long as it may has a moment for what is on its way.
+        let last = connection.rest().map(|rest| rest + worker.settings.draining_patience);
+        let limit = worker.keep_alive(&connection.settings.limits).min(last.unwrap_or(Duration::MAX));
         let received = connection.deadline.idle_within(limit, receive).await;
         // The end of the stream is the usual end of a connection.
         (received.ok()?.ok()? > 0).then_some(())

@@ -6,7 +6,9 @@ use std::{
 };
 
 use http1::HeaderSlots;
-use snapshot::{Edits, Format, HeaderEdits, Normalized, PathNormalization, ProxyHeaders, RequestHead};
+use snapshot::{
+    Edits, EscapedSlashes, Format, HeaderEdits, Normalized, PathNormalization, ProxyHeaders, RequestHead,
+};
 
 use super::{
     edits::{AnswerChanges, RequestChanges},
@@ -24,7 +26,7 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
         return;
     };
     let head = Http1Head::new(&request);
-    let Ok(head) = Normalized::new(&head, PathNormalization::Base) else { return };
+    let Ok(head) = Normalized::new(&head, (PathNormalization::Base, EscapedSlashes::Kept)) else { return };
     let edits = || Edits {
         set: vec![(SET.to_owned(), format.clone())],
         add: vec![(ADDED.to_owned(), format.clone()), (SET.to_owned(), format.clone())],

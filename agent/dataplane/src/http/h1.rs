@@ -9,7 +9,7 @@ mod workspace;
 
 use std::rc::Rc;
 
-use super::downstream::Downstream;
+use super::{downstream::Downstream, stream_limits::StreamLimits};
 use crate::{
     access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
 };
@@ -40,11 +40,13 @@ struct Session<'d> {
     received: &'d mut Option<PooledBuffer>,
     /// Fields of the request for the access log.
     line: &'d mut Recorded,
+    limits: StreamLimits,
 }
 
 impl<'d> Session<'d> {
     fn new(downstream: &'d mut Downstream) -> Self {
         let Downstream { connection, stream, received, line } = downstream;
-        Self { connection, stream, received, line }
+        let limits = StreamLimits::begin(connection);
+        Self { connection, stream, received, line, limits }
     }
 }

@@ -4,7 +4,7 @@ mod arrival;
 mod head;
 mod stream;
 
-use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll};
+use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -128,7 +128,10 @@ impl Session {
             let patience = match unfinished {
                 Some(remaining) => remaining,
                 None if ending => worker.settings.idle_timeout,
-                None => worker.patience(&self.connection.settings.limits),
+                None => {
+                    let rest = self.connection.rest().unwrap_or(Duration::MAX);
+                    worker.patience(&self.connection.settings.limits).min(rest)
+                }
             };
             let accepting = poll_fn(|cx| match served.poll_accept(cx) {
                 Poll::Ready(accepted) => Poll::Ready(Ok(accepted)),
@@ -146,7 +149,7 @@ impl Session {
                     let (request, respond) = request?;
                     self.spawn(request, respond);
                     // A client that never pauses would not be told otherwise.
-                    if worker.is_draining() && !ending {
+                    if (worker.is_draining() || self.connection.is_too_old()) && !ending {
                         served.graceful_shutdown();
                         ending = true;
                     }
@@ -166,7 +169,7 @@ impl Session {
                 }
                 Err(Elapsed) if unfinished.is_some() && !worker.is_draining() => {}
                 Err(Elapsed) if ending && self.active.get() == 0 => return Ok(()),
-                Err(Elapsed) if worker.is_draining() || self.is_idle() => {
+                Err(Elapsed) if worker.is_draining() || self.is_idle() || self.connection.is_too_old() => {
                     // GOAWAY: requests under way still finish (RFC 9113 §6.8).
                     served.graceful_shutdown();
                     ending = true;

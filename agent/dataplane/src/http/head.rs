@@ -7,7 +7,7 @@ mod request;
 mod seen;
 
 use http1::{ConnectionNames, Request};
-use snapshot::RequestHead;
+use snapshot::{RequestHead, Underscores};
 
 use super::edits::Fields;
 
@@ -32,6 +32,12 @@ pub(super) struct Http1Head<'r, 'h, 'b> {
 impl<'r, 'h, 'b> Http1Head<'r, 'h, 'b> {
     pub(super) fn new(request: &'r Request<'h, 'b>) -> Self {
         Self { request, hop_by_hop: HopByHop::of(request.headers, request.upgrade) }
+    }
+
+    /// Without fields whose names hold `_`, if that is asked.
+    pub(super) fn dropping(mut self, underscores: Underscores) -> Self {
+        self.hop_by_hop.drops_underscores = underscores == Underscores::Dropped;
+        self
     }
 }
 
@@ -77,12 +83,14 @@ struct HopByHop<'b> {
     nominated: ConnectionNames<'b>,
     /// Whether the client offers what is passed on, as in Envoy with the fields that say so.
     offers_websocket: bool,
+    /// Whether fields end here whose names hold `_`.
+    drops_underscores: bool,
 }
 
 impl<'b> HopByHop<'b> {
     fn of(headers: &[httparse::Header<'b>], upgrade: Option<&str>) -> Self {
         let offers_websocket = upgrade.is_some_and(is_websocket);
-        Self { nominated: http1::connection_names(headers), offers_websocket }
+        Self { nominated: http1::connection_names(headers), offers_websocket, drops_underscores: false }
     }
 
     fn passed_on(&self, header: &httparse::Header<'b>) -> Option<&'b [u8]> {
@@ -90,7 +98,8 @@ impl<'b> HopByHop<'b> {
         if self.offers_websocket && is_of_offer(header.name) {
             return Some(header.value);
         }
-        end_to_end(header.name, header.value).filter(|_| !nominated)
+        let dropped = nominated || self.drops_underscores && header.name.contains('_');
+        end_to_end(header.name, header.value).filter(|_| !dropped)
     }
 }
 

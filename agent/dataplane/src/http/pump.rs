@@ -18,6 +18,7 @@ use super::{
     grpc_web::{NotBase64, Unbase64},
     kept::{Kept, Room},
     messages::Messages,
+    stream_limits::Overdue,
 };
 use crate::buffer::{BufferPool, PooledBuffer, SMALL};
 
@@ -60,6 +61,8 @@ pub(super) enum PumpError {
     Idle,
     /// The time for the whole request is over.
     Late,
+    /// A limit of the listener has passed.
+    Overdue(Overdue),
 }
 
 impl Pump {

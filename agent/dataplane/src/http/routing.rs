@@ -6,8 +6,8 @@ use std::{
 };
 
 use snapshot::{
-    CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, RequestHead, Route, RouteAction,
-    RouteConfigId, UpstreamProtocol, match_route,
+    CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, RequestHead, Route,
+    RouteAction, RouteConfigId, UpstreamProtocol, match_route,
 };
 
 use super::{
@@ -64,6 +64,8 @@ pub(super) enum Action<'v> {
     Reply(LocalReply<'v>),
     /// Sent to this URI.
     Redirect(u16, String),
+    /// Sent to the same path without escaped slashes.
+    Unescape(String),
 }
 
 /// A request that goes to an endpoint.
@@ -114,6 +116,11 @@ impl<'v> Routed<'v> {
         Self::new(Action::Reply(reply), false)
     }
 
+    /// The answer to a path without a normal form.
+    pub(super) fn bad_path(request: &impl RequestHead) -> Self {
+        Self::new(Action::Reply(LocalReply::BAD_PATH), is_grpc(request))
+    }
+
     /// With the endpoint told how long it has, where there is a limit.
     fn expecting(mut self) -> Self {
         if let Action::Forward(forwarding) = &mut self.action {
@@ -129,7 +136,7 @@ impl<'v> Routed<'v> {
     pub(super) fn changes(&self) -> Option<&RequestChanges<'v>> {
         match &self.action {
             Action::Forward(forwarding) => forwarding.changes.as_deref(),
-            Action::Reply(_) | Action::Redirect(..) => None,
+            Action::Reply(_) | Action::Redirect(..) | Action::Unescape(_) => None,
         }
     }
 
@@ -154,8 +161,8 @@ impl<'v> Routed<'v> {
 ///
 /// # Errors
 /// What has to happen first.
-pub(super) fn route<'v, H: RequestHead>(
-    asked: &Asked<'_, H>,
+pub(super) fn route<'v, R: RequestHead>(
+    asked: &Asked<'_, Normalized<'_, R>>,
     view: &'v View,
     config: RouteConfigId,
     draw: u64,
@@ -168,6 +175,12 @@ pub(super) fn route<'v, H: RequestHead>(
     if request.method() == "CONNECT" {
         // No route takes CONNECT unless it says so, and none can yet.
         return Ok(Routed::reply(LocalReply::no_route(NoRoute::Route)));
+    }
+    if let Some(location) = asked.head.redirect() {
+        // What speaks gRPC follows nowhere.
+        let action =
+            if grpc { Action::Reply(LocalReply::BAD_PATH) } else { Action::Unescape(location.to_owned()) };
+        return Ok(Routed::new(action, grpc));
     }
     if !request.path().starts_with('/') {
         return Ok(Routed::reply(LocalReply::NO_PATH));
@@ -374,7 +387,7 @@ impl<H: RequestHead> Asked<'_, H> {
 }
 
 /// Whether the client speaks gRPC, by its content type.
-fn is_grpc(request: &impl RequestHead) -> bool {
+pub(super) fn is_grpc(request: &impl RequestHead) -> bool {
     // gRPC has no other method; most requests are told apart here.
     request.method() == "POST"
         && request.header("content-type").is_some_and(|kind| match kind.strip_prefix(b"application/grpc") {

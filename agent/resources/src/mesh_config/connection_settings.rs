@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::Anything;
 use crate::{
     Path,
     decode::{Context, Decode, Fields, Limit, Shape, whole_number, word_of},
-    finding::{Problem, Rule},
     yaml::Node,
 };
 
@@ -19,6 +17,14 @@ pub struct ConnectionSettings {
     pub idle_timeout: Option<Duration>,
     /// `httpRequestHeadersTimeout`; zero is for ever.
     pub head_timeout: Option<Duration>,
+    /// `httpStreamIdleTimeout`; zero is for ever.
+    pub stream_idle_timeout: Option<Duration>,
+    /// `httpRequestTimeout`; zero is for ever.
+    pub request_timeout: Option<Duration>,
+    /// `httpMaxStreamDuration`; zero is for ever.
+    pub max_stream_duration: Option<Duration>,
+    /// `httpMaxConnectionDuration`; zero is for ever.
+    pub max_connection_duration: Option<Duration>,
     /// `httpMaxConcurrentStreams`.
     pub streams: Option<u32>,
     /// `http2InitialStreamWindowSize`.
@@ -29,6 +35,8 @@ pub struct ConnectionSettings {
     pub underscores: Option<Underscores>,
     /// `httpMergeSlashes`.
     pub merge_slashes: Option<bool>,
+    /// `httpPathWithEscapedSlashesAction`.
+    pub escaped_slashes: Option<EscapedSlashes>,
     /// `globalDownstreamConnectionLimit`.
     pub(super) connection_limit: Option<u64>,
 }
@@ -40,11 +48,16 @@ impl ConnectionSettings {
             profile: self.profile.or(base.profile),
             idle_timeout: self.idle_timeout.or(base.idle_timeout),
             head_timeout: self.head_timeout.or(base.head_timeout),
+            stream_idle_timeout: self.stream_idle_timeout.or(base.stream_idle_timeout),
+            request_timeout: self.request_timeout.or(base.request_timeout),
+            max_stream_duration: self.max_stream_duration.or(base.max_stream_duration),
+            max_connection_duration: self.max_connection_duration.or(base.max_connection_duration),
             streams: self.streams.or(base.streams),
             stream_window: self.stream_window.or(base.stream_window),
             connection_window: self.connection_window.or(base.connection_window),
             underscores: self.underscores.or(base.underscores),
             merge_slashes: self.merge_slashes.or(base.merge_slashes),
+            escaped_slashes: self.escaped_slashes.or(base.escaped_slashes),
             connection_limit: self.connection_limit.or(base.connection_limit),
         }
     }
@@ -60,16 +73,24 @@ impl Shape for ConnectionSettings {
             profile: fields.optional("profile"),
             idle_timeout: fields.optional("httpIdleTimeout"),
             head_timeout: fields.optional("httpRequestHeadersTimeout"),
+            stream_idle_timeout: fields.optional("httpStreamIdleTimeout"),
+            request_timeout: fields.optional("httpRequestTimeout"),
+            max_stream_duration: fields.optional("httpMaxStreamDuration"),
+            max_connection_duration: fields.optional("httpMaxConnectionDuration"),
             streams,
             stream_window,
             connection_window,
             underscores: fields.optional("httpHeadersWithUnderscoresAction"),
             merge_slashes: fields.optional("httpMergeSlashes"),
+            escaped_slashes: fields.optional("httpPathWithEscapedSlashesAction"),
             connection_limit: limit.and_then(Limit::get).map(u64::from),
         };
-        for name in ["httpStreamIdleTimeout", "httpRequestTimeout", "httpPathWithEscapedSlashesAction"] {
-            fields.planned::<Anything>(name);
-        }
+        // Buffers are smaller than anybody asks for, and a client is told to go in as many steps as it takes.
+        fields.ignore(&[
+            "listenerPerConnectionBufferLimitBytes",
+            "clusterPerConnectionBufferLimitBytes",
+            "httpDrainTimeout",
+        ]);
         fields.planned_rest();
         settings
     }
@@ -87,14 +108,7 @@ pub enum Profile {
 
 impl Decode for Profile {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
-        let profile = word_of(node, &[("SIDECAR", Self::Sidecar), ("EDGE", Self::Edge)], at, context);
-        if profile == Self::Edge {
-            let missing = "httpStreamIdleTimeout, httpRequestTimeout and httpPathWithEscapedSlashesAction";
-            let problem = Problem::new("does not bring everything yet").found("EDGE");
-            let problem = problem.remedy(format!("do not count on its {missing}"));
-            context.warning(Rule::NotSupported, at, problem);
-        }
-        profile
+        word_of(node, &[("SIDECAR", Self::Sidecar), ("EDGE", Self::Edge)], at, context)
     }
 }
 
@@ -106,24 +120,46 @@ pub enum Underscores {
     Allow,
     /// They are refused.
     RejectRequest,
+    /// They go on without these fields.
+    DropHeader,
 }
 
 impl Decode for Underscores {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
-        const DROP: &str = "HEADERS_WITH_UNDERSCORES_DROP_HEADER";
         let words = [
             ("HEADERS_WITH_UNDERSCORES_ALLOW", Self::Allow),
             ("HEADERS_WITH_UNDERSCORES_REJECT_REQUEST", Self::RejectRequest),
-            (DROP, Self::RejectRequest),
+            ("HEADERS_WITH_UNDERSCORES_DROP_HEADER", Self::DropHeader),
             ("ALLOW", Self::Allow),
             ("REJECT_REQUEST", Self::RejectRequest),
-            ("DROP_HEADER", Self::RejectRequest),
+            ("DROP_HEADER", Self::DropHeader),
         ];
-        if matches!(node.text(), Some(DROP | "DROP_HEADER")) {
-            let problem = Problem::new("is not supported yet: requests with such fields are refused");
-            let problem = problem.remedy("write HEADERS_WITH_UNDERSCORES_REJECT_REQUEST");
-            context.warning(Rule::NotSupported, at, problem);
-        }
+        word_of(node, &words, at, context)
+    }
+}
+
+/// What becomes of requests whose paths hold `%2F` or `%5C`, which some servers take for `/`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EscapedSlashes {
+    /// They are like others.
+    #[default]
+    KeepUnchanged,
+    /// They are refused.
+    RejectRequest,
+    /// The client is sent to the path with slashes.
+    UnescapeAndRedirect,
+    /// They go on with slashes.
+    UnescapeAndForward,
+}
+
+impl Decode for EscapedSlashes {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        let words = [
+            ("KEEP_UNCHANGED", Self::KeepUnchanged),
+            ("REJECT_REQUEST", Self::RejectRequest),
+            ("UNESCAPE_AND_REDIRECT", Self::UnescapeAndRedirect),
+            ("UNESCAPE_AND_FORWARD", Self::UnescapeAndForward),
+        ];
         word_of(node, &words, at, context)
     }
 }
@@ -190,9 +226,8 @@ mod tests {
             ),
             ("httpMaxConcurrentStreams: 0", "is out of range (found `0`; expected a whole number, 1–"),
             ("profile: EDGY", "profile: is not a known word (found `EDGY`"),
-            ("profile: EDGE", "profile: does not bring everything yet (found `EDGE`"),
-            ("httpStreamIdleTimeout: 5s", "httpStreamIdleTimeout: is not supported yet"),
-            ("httpHeadersWithUnderscoresAction: DROP_HEADER", "requests with such fields are refused"),
+            ("httpPathWithEscapedSlashesAction: UNESCAPE", "is not a known word (found `UNESCAPE`"),
+            ("httpStreamIdleTimeout: 5", "httpStreamIdleTimeout: is not a duration (found `5`"),
         ] {
             let (_, findings) = read(text);
             assert!(findings.len() == 1 && findings[0].contains(said), "{text}: {findings:?}");

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{address, routes::destination};
 use crate::{
-    Application, ClientLimits, Direction, PathNormalization, ProxyHeaders, ServerHeader, Snapshot, Transport,
+    Application, ClientLimits, Direction, EscapedSlashes, PathNormalization, ProxyHeaders, ServerHeader,
+    Snapshot, Transport, Underscores,
     filter_chain::{FilterChain, HttpConnections, NetworkFilter},
     listener::{Binding, Listener},
     tls::{ClientCertificates, REDACTED, TlsContext},
@@ -126,9 +127,11 @@ fn connection_manager(snapshot: &Snapshot, http: &HttpConnections) -> Value {
             http.path_normalization,
             PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
         ),
-        "path_with_escaped_slashes_action": match http.path_normalization {
-            PathNormalization::DecodeAndMergeSlashes => "UNESCAPE_AND_FORWARD",
-            _ => "KEEP_UNCHANGED",
+        "path_with_escaped_slashes_action": match (http.path_normalization, http.escaped_slashes) {
+            (_, EscapedSlashes::Refused) => "REJECT_REQUEST",
+            (_, EscapedSlashes::Redirected) => "UNESCAPE_AND_REDIRECT",
+            (PathNormalization::DecodeAndMergeSlashes, _) | (_, EscapedSlashes::Undone) => "UNESCAPE_AND_FORWARD",
+            (_, EscapedSlashes::Kept) => "KEEP_UNCHANGED",
         },
     });
     let settings = snapshot.http_settings(http.settings);
@@ -140,14 +143,33 @@ fn connection_manager(snapshot: &Snapshot, http: &HttpConnections) -> Value {
 /// What clients may do, where it is not the proxy's default.
 fn put_limits(config: &mut Value, limits: &ClientLimits) {
     let seconds = |limit: Duration| format!("{}s", limit.as_secs_f64());
-    if let Some(limit) = limits.idle_timeout {
-        config["common_http_protocol_options"]["idle_timeout"] = seconds(limit).into();
+    let of_connections = [
+        ("idle_timeout", limits.idle_timeout),
+        ("max_connection_duration", limits.max_connection_duration),
+        ("max_stream_duration", limits.max_stream_duration),
+    ];
+    for (name, limit) in of_connections {
+        if let Some(limit) = limit {
+            config["common_http_protocol_options"][name] = seconds(limit).into();
+        }
     }
-    if limits.refuses_underscores {
-        config["common_http_protocol_options"]["headers_with_underscores_action"] = "REJECT_REQUEST".into();
+    let underscores = match limits.underscores {
+        Underscores::Allowed => None,
+        Underscores::Refused => Some("REJECT_REQUEST"),
+        Underscores::Dropped => Some("DROP_HEADER"),
+    };
+    if let Some(action) = underscores {
+        config["common_http_protocol_options"]["headers_with_underscores_action"] = action.into();
     }
-    if let Some(limit) = limits.head_timeout {
-        config["request_headers_timeout"] = seconds(limit).into();
+    let of_requests = [
+        ("request_headers_timeout", limits.head_timeout),
+        ("stream_idle_timeout", limits.stream_idle_timeout),
+        ("request_timeout", limits.request_timeout),
+    ];
+    for (name, limit) in of_requests {
+        if let Some(limit) = limit {
+            config[name] = seconds(limit).into();
+        }
     }
     let windows = [
         ("max_concurrent_streams", limits.streams),

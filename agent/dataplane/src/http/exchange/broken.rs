@@ -5,7 +5,7 @@ use ::http1::BodyError;
 use super::UpstreamVersion;
 use crate::{
     failure::LocalReply,
-    http::{Outcome, pump::PumpError},
+    http::{Outcome, pump::PumpError, stream_limits::Overdue},
     relay::{RelayError, Transferred},
     upstream::ConnectError,
 };
@@ -30,6 +30,8 @@ pub(in crate::http) enum Broken {
     Connect(ConnectError),
     /// A limit of time has passed.
     Late(Late),
+    /// A limit of the client's listener has.
+    Overdue(Overdue),
 }
 
 /// A limit of time for a request.
@@ -61,6 +63,7 @@ impl Broken {
             Self::Refused => Some(LocalReply::UPSTREAM_REFUSED),
             Self::Protocol => Some(LocalReply::UPSTREAM_PROTOCOL_ERROR),
             Self::Connect(error) => Some(LocalReply::connect_failed(error)),
+            Self::Overdue(overdue) => Some(overdue.reply()),
             Self::Late(Late::Whole) => Some(LocalReply::TIMEOUT),
             Self::Late(Late::OneTry) => Some(LocalReply::TRY_TIMEOUT),
             Self::Late(Late::Deadline) => Some(LocalReply::DEADLINE),
@@ -76,6 +79,7 @@ impl From<PumpError> for Broken {
             PumpError::Write => Self::Closed,
             PumpError::Idle => Self::Idle,
             PumpError::Late => Self::Late(Late::Whole),
+            PumpError::Overdue(overdue) => Self::Overdue(overdue),
         }
     }
 }
@@ -108,6 +112,10 @@ pub(in crate::http) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'st
         Err(PumpError::Write) => ("DC", "downstream_remote_disconnect"),
         Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
         Err(PumpError::Late) => ("UT", "response_timeout"),
+        Err(PumpError::Overdue(overdue)) => {
+            let LocalReply { flags, details, .. } = overdue.reply();
+            (flags, details)
+        }
         Err(PumpError::Read) => ("UC", "upstream_reset_after_response_started{connection_termination}"),
         Err(PumpError::Body(_) | PumpError::Text) => {
             ("UPE", "upstream_reset_after_response_started{protocol_error}")

@@ -168,7 +168,7 @@ impl Session<'_> {
             stream: &mut *self.stream,
             pool: &worker.buffers,
             deadline: &self.connection.deadline,
-            idle_timeout: worker.settings.idle_timeout,
+            limits: self.limits,
         };
         body.await_more();
         let lease = &mut forward.forwarding.lease;
@@ -188,8 +188,7 @@ impl Session<'_> {
             return Err(unanswered(Broken::Protocol));
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.
-        answer.keep_alive =
-            lasting.keep_alive && body.is_done() && !worker.is_draining() && self.connection.is_served();
+        answer.keep_alive = lasting.keep_alive && body.is_done() && self.connection.goes_on();
         Ok((exchange, answer))
     }
 

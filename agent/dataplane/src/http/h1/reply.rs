@@ -124,7 +124,7 @@ pub(super) async fn write_whole(
     bytes: &[u8],
 ) -> Result<(), PumpError> {
     write_head(connection, stream, bytes).await?;
-    let limit = connection.worker().settings.idle_timeout;
+    let limit = connection.stream_idle_timeout();
     let flushed = connection.deadline.within(limit, pin!(stream.flush())).await;
     flushed.map_err(|Elapsed| PumpError::Idle)?.map_err(|_| PumpError::Write)
 }
@@ -135,7 +135,7 @@ pub(super) async fn write_head(
     stream: &mut DownstreamStream,
     bytes: &[u8],
 ) -> Result<(), PumpError> {
-    let limit = connection.worker().settings.idle_timeout;
+    let limit = connection.stream_idle_timeout();
     let written = connection.deadline.within(limit, pin!(stream.write_all(bytes))).await;
     written.map_err(|Elapsed| PumpError::Idle)?.map_err(|_| PumpError::Write)
 }

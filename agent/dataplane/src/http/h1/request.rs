@@ -9,7 +9,7 @@ use std::{
 };
 
 use http1::{BodyLength, HeadEnd, HeaderSlots, Version};
-use snapshot::Normalized;
+use snapshot::{Normalized, Underscores};
 
 use super::{
     Next, Session,
@@ -24,7 +24,7 @@ use crate::{
         grpc_web::GrpcWeb,
         head::{Added, Http1Head, has_underscore, is_websocket},
         log, record_request,
-        routing::{Action, Asked, Before, Routed, route},
+        routing::{Action, Asked, Before, Routed, is_grpc, route},
     },
     timer::Elapsed,
     view::View,
@@ -68,12 +68,13 @@ impl Session<'_> {
     pub(super) async fn serve_request(&mut self) -> Next {
         let mut head_end = HeadEnd::default();
         // One limit for all of the head, however it is cut to pieces.
-        self.connection.deadline.set(self.connection.head_timeout());
+        let (limit, late) = self.limits.head(self.connection.head_timeout());
+        self.connection.deadline.set(limit);
         loop {
             match self.await_head(&mut head_end).await {
-                Ok(()) => {}
-                Err(Some(reply)) => return self.refuse(&reply).await,
-                Err(None) => return Next::Close,
+                Ok(Ok(())) => {}
+                Err(Elapsed) => return self.refuse(&late).await,
+                Ok(Err(_)) => return Next::Close,
             }
             let view = self.connection.view();
             let mut out = self.connection.worker().scratch();
@@ -91,8 +92,8 @@ impl Session<'_> {
         }
     }
 
-    /// Reads until a head is worth parsing. Fails with the answer to give, or with none when the client is gone.
-    async fn await_head(&mut self, head_end: &mut HeadEnd) -> Result<(), Option<LocalReply<'static>>> {
+    /// Reads until a head is worth parsing, unless its time is over or the client is gone.
+    async fn await_head(&mut self, head_end: &mut HeadEnd) -> Result<io::Result<()>, Elapsed> {
         let worker = self.connection.worker();
         let received = self.received.get_or_insert_with(|| worker.buffers.small());
         let (stream, limits) = (&mut *self.stream, worker.settings.heads.codec());
@@ -109,10 +110,7 @@ impl Session<'_> {
             }
             Ok(())
         };
-        match self.connection.deadline.within_rest(pin!(reading)).await {
-            Ok(result) => result.map_err(|_| None),
-            Err(Elapsed) => Err(Some(LocalReply::HEAD_TIMEOUT)),
-        }
+        self.connection.deadline.within_rest(pin!(reading)).await
     }
 
     /// Parses the head and routes it, as soon as what has to happen first has.
@@ -170,7 +168,8 @@ impl Session<'_> {
             return Parsed::Malformed(LocalReply::HTTPS_IN_CLEAR_TEXT);
         }
         let names = parsed.headers.iter().map(|field| field.name);
-        if self.connection.settings.limits.refuses_underscores && has_underscore(names) {
+        let underscores = self.connection.settings.limits.underscores;
+        if underscores == Underscores::Refused && has_underscore(names) {
             return Parsed::Malformed(LocalReply::UNDERSCORE);
         }
         // HTTP/1.0 knows requests without; as in Envoy there is nobody to send them to.
@@ -180,10 +179,10 @@ impl Session<'_> {
         let Some(http) = self.connection.http(view) else {
             return Parsed::Malformed(LocalReply::unserved(self.connection.is_over_tls()));
         };
-        let head = Http1Head::new(&parsed);
-        let Ok(head) = Normalized::new(&head, http.path_normalization) else {
+        let head = Http1Head::new(&parsed).dropping(underscores);
+        let Ok(head) = Normalized::new(&head, (http.path_normalization, http.escaped_slashes)) else {
             self.connection.worker().count(|counts| counts.requests += 1);
-            return Parsed::Malformed(LocalReply::BAD_PATH);
+            return Parsed::Malformed(LocalReply::BAD_PATH.for_client(is_grpc(&head)));
         };
         let mut added = Added::new(self.connection, &http, &head);
         let protocol = parsed.version.as_str();
@@ -229,8 +228,7 @@ impl Session<'_> {
 
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
         let Request { start, version, body, keep_alive, method, upward, routed, delayed } = request;
-        let goes_on = keep_alive && !self.connection.worker().is_draining() && self.connection.is_served();
-        let lasting = Lasting { keep_alive: goes_on, version };
+        let lasting = Lasting { keep_alive: keep_alive && self.connection.goes_on(), version };
         let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
         let asked = Answering { lasting, method, grpc, grpc_web, changes: answer.as_deref() };
         // What is answered without reading the body leaves what follows on the connection in doubt.
@@ -247,6 +245,11 @@ impl Session<'_> {
             }
             Action::Redirect(status, location) => {
                 let reply = asked.form_of(LocalReply::redirect(status, &location));
+                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                (next, Outcome::reply(&reply, method))
+            }
+            Action::Unescape(location) => {
+                let reply = asked.form_of(LocalReply::unescaped(&location));
                 let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
                 (next, Outcome::reply(&reply, method))
             }

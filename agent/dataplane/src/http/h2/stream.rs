@@ -10,6 +10,7 @@ use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
 use http1::BodyLength;
+use snapshot::Underscores;
 
 use self::{
     prepare::{Arrived, Prepared},
@@ -35,6 +36,7 @@ use crate::{
         pump::{Pump, PumpError},
         record_answer,
         routing::{Action, Forwarding, Routed},
+        stream_limits::StreamLimits,
     },
     upstream::Lease,
     view::View,
@@ -59,17 +61,21 @@ pub(super) async fn serve(
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> Ended {
-    let start = Instant::now();
+    let (start, limits) = (Instant::now(), StreamLimits::begin(connection));
     let worker = connection.worker();
     worker.count(|counts| counts.requests += 1);
-    let (parts, body) = request.into_parts();
-    if connection.settings.limits.refuses_underscores
+    let (mut parts, body) = request.into_parts();
+    let underscores = connection.settings.limits.underscores;
+    if underscores == Underscores::Refused
         && has_underscore(parts.headers.keys().map(::http::HeaderName::as_str))
     {
         respond.send_reset(h2::Reason::PROTOCOL_ERROR);
         let outcome = Outcome::reply(&LocalReply::UNDERSCORE_RESET, Method::of(parts.method.as_str()));
         log(connection, start, &Recorded::default(), &outcome);
         return Ended::Answered;
+    }
+    if underscores == Underscores::Dropped {
+        drop_underscores(&mut parts.headers);
     }
     let view = connection.view();
     let mut line = Recorded::default();
@@ -83,11 +89,23 @@ pub(super) async fn serve(
     let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
     let method = Method::of(method(&parts));
     let changes = answer.as_deref();
-    let mut stream =
-        Stream { connection, respond, start, method, switches, grpc, grpc_web, changes, line: &mut line };
+    let line_of = &mut line;
+    let mut stream = Stream {
+        connection,
+        respond,
+        start,
+        limits,
+        method,
+        switches,
+        grpc,
+        grpc_web,
+        changes,
+        line: line_of,
+    };
     let outcome = match action {
         Action::Reply(reply) => stream.reply(&reply).await,
         Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)).await,
+        Action::Unescape(location) => stream.reply(&LocalReply::unescaped(&location)).await,
         Action::Forward(forwarding) => {
             let mut upload = FramePump::new(body, length);
             if grpc_web.is_some_and(|web| web.asks_in_text) {
@@ -104,12 +122,21 @@ pub(super) async fn serve(
     if outcome.flags == CLIENT_GONE { Ended::Reset } else { Ended::Answered }
 }
 
+/// Takes fields away whose names hold `_`.
+fn drop_underscores(fields: &mut ::http::HeaderMap) {
+    let names: Vec<_> = fields.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
+}
+
 const CLIENT_GONE: &str = LocalReply::CLIENT_GONE.flags;
 
 struct Stream<'c> {
     connection: &'c Connection,
     respond: SendResponse<Bytes>,
     start: Instant,
+    limits: StreamLimits,
     method: Method,
     /// Whether the client asks for another protocol.
     switches: bool,
@@ -221,7 +248,7 @@ impl Stream<'_> {
             cluster: forward.forwarding.cluster,
             following: if self.switches { Following::Protocol } else { Following::of(forward.length) },
         };
-        let patience = Patience::new(self.connection.worker());
+        let patience = Patience::new(self.connection.worker(), self.limits);
         let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, patience };
         let lease = &mut forward.forwarding.lease;
         let take = |head: &AnswerHead<'_>, from| Answer::new(head, (start, from), &fields);
@@ -231,6 +258,7 @@ impl Stream<'_> {
         while answer.interim {
             let sent = body.respond.send_informational(answer.head());
             sent.map_err(|_| unanswered(Broken::Downstream))?;
+            body.patience.renew();
             let take = |head: &AnswerHead<'_>, from| Answer::new(head, (start, from), &fields);
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;

@@ -22,6 +22,7 @@ use crate::{
         },
         pump::{Pump, PumpError},
         stream_bytes::StreamBytes,
+        stream_limits::Phase,
     },
     relay::{Limits, RelayError, Transferred, relay},
     transport::Transport,
@@ -86,20 +87,19 @@ impl Session<'_> {
         sent: &mut Pump,
         mut poll: impl FnMut(&mut Context<'_>, Sending<'_>) -> (Moved, u64),
     ) -> Result<(), PumpError> {
-        let worker = self.connection.worker();
-        let (pool, deadline) = (&worker.buffers, &*self.connection.deadline);
-        let idle_timeout = worker.settings.idle_timeout;
-        deadline.set(idle_timeout);
+        let (pool, deadline) = (&self.connection.worker().buffers, &*self.connection.deadline);
+        let limits = self.limits;
+        deadline.set(limits.patience(Phase::Answering));
         let mut before = None;
         let moved = poll_fn(|cx| {
             let (pump, received, stream) = (&mut *sent, &mut *self.received, &mut *self.stream);
-            let (moved, data) = poll(cx, Sending { pump, received, stream, pool, deadline, idle_timeout });
+            let (moved, data) = poll(cx, Sending { pump, received, stream, pool, deadline, limits });
             if moved.is_pending() {
                 let total = Some(sent.data + data);
                 if std::mem::replace(&mut before, total) != total {
-                    deadline.set(idle_timeout);
+                    deadline.set(limits.patience(Phase::Answering));
                 }
-                return deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
+                return deadline.poll_elapsed(cx).map(|_| Err(limits.passed(Phase::Answering)));
             }
             moved
         })
@@ -144,7 +144,8 @@ impl Session<'_> {
 
     async fn relay(&mut self, upstream: &mut impl Transport) -> (Transferred, Result<(), RelayError>) {
         let worker = self.connection.worker();
-        let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
+        let idle = Some(self.connection.stream_idle_timeout());
+        let limits = Limits { idle, duration: self.limits.left() };
         let surroundings = (&**worker, &*self.connection.deadline, limits);
         let first = self.received.take();
         relay(self.stream, upstream, first, |_| {}, surroundings).await

@@ -3,7 +3,6 @@
 use std::{
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use crate::{
@@ -11,6 +10,7 @@ use crate::{
     http::{
         exchange::{RequestBody, Sent, Uplink},
         pump::{Pump, PumpError},
+        stream_limits::{Phase, StreamLimits},
     },
     timer::Deadline,
     transport::DownstreamStream,
@@ -23,13 +23,13 @@ pub(super) struct Sending<'s> {
     pub(super) stream: &'s mut DownstreamStream,
     pub(super) pool: &'s Rc<BufferPool>,
     pub(super) deadline: &'s Deadline,
-    pub(super) idle_timeout: Duration,
+    pub(super) limits: StreamLimits,
 }
 
 impl RequestBody for Sending<'_> {
     fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
         let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
-            return self.watch(cx);
+            return self.watch_in_time(cx);
         };
         let (before, received) = (self.pump.data, (received, self.pool));
         let moved = match to {
@@ -38,22 +38,26 @@ impl RequestBody for Sending<'_> {
         };
         if moved.is_pending() {
             if self.pump.data > before {
-                self.deadline.set(self.idle_timeout);
+                self.deadline.set(self.limits.patience(Phase::Sending));
             }
-            return self.deadline.poll_elapsed(cx).map(|_| Err(PumpError::Idle));
+            return self.deadline.poll_elapsed(cx).map(|_| Err(self.limits.passed(Phase::Sending)));
         }
-        match ready!(moved) {
+        let sent = match ready!(moved) {
             Err(PumpError::Write) => {
                 self.pump.abandon();
-                Poll::Ready(Ok(()))
+                Ok(())
             }
-            result => Poll::Ready(result),
+            result => result,
+        };
+        if self.limits.limits_waiting() {
+            self.deadline.set(self.limits.patience(Phase::Waiting));
         }
+        Poll::Ready(sent)
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<PumpError> {
         let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
-            return match self.watch(cx) {
+            return match self.watch_in_time(cx) {
                 Poll::Ready(Err(gone)) => Poll::Ready(gone),
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
             };
@@ -66,7 +70,7 @@ impl RequestBody for Sending<'_> {
                 Poll::Pending => break,
             }
         }
-        self.deadline.poll_elapsed(cx).map(|_| PumpError::Idle)
+        self.deadline.poll_elapsed(cx).map(|_| self.limits.passed(Phase::Sending))
     }
 
     fn is_done(&self) -> bool {
@@ -98,12 +102,27 @@ impl Sending<'_> {
         }
     }
 
-    /// Gives the rest of the body, if there is any, its time. The answer may take as long as it likes.
+    /// Gives the rest of the body, if there is any, its time, else the answer, if the listener limits that.
     pub(super) fn await_more(&mut self) {
         if self.pump.is_moving() {
-            self.deadline.set(self.idle_timeout);
-        } else if self.received.as_ref().is_some_and(|received| received.is_empty()) {
+            return self.deadline.set(self.limits.patience(Phase::Sending));
+        }
+        if self.received.as_ref().is_some_and(|received| received.is_empty()) {
             *self.received = None;
+        }
+        if self.limits.limits_waiting() {
+            self.deadline.set(self.limits.patience(Phase::Waiting));
+        }
+    }
+
+    /// As [`Self::watch`], while there may be no answer.
+    fn watch_in_time(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        let watched = self.watch(cx);
+        let is_late = || self.limits.limits_waiting() && self.deadline.poll_elapsed(cx).is_ready();
+        match watched {
+            Poll::Ready(Err(_)) => watched,
+            _ if is_late() => Poll::Ready(Err(self.limits.passed(Phase::Waiting))),
+            watched => watched,
         }
     }
 

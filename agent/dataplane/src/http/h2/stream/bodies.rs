@@ -18,7 +18,9 @@ use crate::http::{
     frames::{FRAME, FramePump, Passed, poll_room},
     grpc_web::GrpcWeb,
     pump::{Pump, PumpError},
-    record_trailers, wants_trailers,
+    record_trailers,
+    stream_limits::Phase,
+    wants_trailers,
 };
 
 type Moved = Poll<Result<(), PumpError>>;
@@ -80,12 +82,12 @@ impl Stream<'_> {
         body: &[u8],
     ) -> Result<(), (PumpError, u64)> {
         let (mut pieces, mut sent) = (body.chunks(FRAME).peekable(), 0);
-        let mut patience = Patience::new(self.connection.worker());
+        let mut patience = Patience::new(self.connection.worker(), self.limits);
         let sending = poll_fn(|cx| {
             while let Some(piece) = pieces.peek() {
                 match poll_room(cx, client) {
                     Poll::Ready(room) => room?,
-                    Poll::Pending => return patience.poll_spent(cx, sent).map(Err),
+                    Poll::Pending => return patience.poll_spent(cx, sent, Phase::Answering).map(Err),
                 }
                 sent += piece.len() as u64;
                 let data = Bytes::copy_from_slice(piece);
@@ -103,14 +105,17 @@ impl Stream<'_> {
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, u64),
     ) -> Result<(), PumpError> {
-        let mut patience = Patience::new(self.connection.worker());
+        let mut patience = Patience::new(self.connection.worker(), self.limits);
         poll_fn(|cx| {
             let (sending, moved, total) = poll(cx);
             // The client reset its stream, or broke its framing.
             if let Poll::Ready(Err(_)) = sending {
                 return Poll::Ready(Err(PumpError::Write));
             }
-            if moved.is_pending() { patience.poll_spent(cx, total).map(Err) } else { moved }
+            match moved {
+                Poll::Pending => patience.poll_spent(cx, total, Phase::Answering).map(Err),
+                moved => moved,
+            }
         })
         .await
     }

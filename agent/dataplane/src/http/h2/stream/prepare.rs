@@ -84,7 +84,9 @@ impl Arrived<'_> {
         let Self { connection, parts, length, start } = *self;
         let head = Http2Head::new(parts, connection.worker().settings.heads)?;
         let http = connection.http(view).ok_or_else(|| LocalReply::unserved(connection.is_over_tls()))?;
-        let head = Normalized::new(&head, http.path_normalization).map_err(|_| LocalReply::BAD_PATH)?;
+        let Ok(head) = Normalized::new(&head, (http.path_normalization, http.escaped_slashes)) else {
+            return Ok((Routed::bad_path(&head), None));
+        };
         let mut added = Added::new(connection, &http, &head);
         let grpc_web = http.grpc_web.then(|| GrpcWeb::of(&head)).flatten();
         let protocol = "HTTP/2";

@@ -10,6 +10,7 @@ use crate::{
         exchange::{RequestBody, Sent, Uplink},
         frames::FramePump,
         pump::PumpError,
+        stream_limits::{Phase, StreamLimits},
     },
     timer::Registered,
     worker::Worker,
@@ -25,24 +26,38 @@ pub(super) struct Sending<'s> {
 /// How long a stream may stand still. The timer costs only those that have to wait.
 pub(super) struct Patience<'w> {
     worker: &'w Worker,
+    limits: StreamLimits,
     deadline: Option<Registered>,
-    /// Bytes that had moved when it was looked at last.
-    moved: u64,
+    /// Bytes that had moved when it was looked at last, and where the stream stood.
+    stood: Option<(u64, Phase)>,
 }
 
 impl<'w> Patience<'w> {
-    pub(super) fn new(worker: &'w Worker) -> Self {
-        Self { worker, deadline: None, moved: 0 }
+    pub(super) fn new(worker: &'w Worker, limits: StreamLimits) -> Self {
+        Self { worker, limits, deadline: None, stood: None }
     }
 
     /// Ready when nothing has moved for too long. `moved` are the bytes so far.
-    pub(super) fn poll_spent(&mut self, cx: &Context<'_>, moved: u64) -> Poll<PumpError> {
-        let fresh = self.deadline.is_none();
+    pub(super) fn poll_spent(&mut self, cx: &Context<'_>, moved: u64, phase: Phase) -> Poll<PumpError> {
         let deadline = self.deadline.get_or_insert_with(|| self.worker.timers.register());
-        if std::mem::replace(&mut self.moved, moved) != moved || fresh {
-            deadline.set(self.worker.settings.idle_timeout);
+        let stands = Some((moved, phase));
+        if std::mem::replace(&mut self.stood, stands) != stands {
+            deadline.set(self.limits.patience(phase));
         }
-        deadline.poll_elapsed(cx).map(|_| PumpError::Idle)
+        deadline.poll_elapsed(cx).map(|_| self.limits.passed(phase))
+    }
+
+    /// As [`Self::poll_spent`] while no answer is there, if the listener limits that.
+    fn poll_unanswered(&mut self, cx: &Context<'_>, moved: u64, phase: Phase) -> Poll<PumpError> {
+        if !self.limits.limits_waiting() {
+            return Poll::Pending;
+        }
+        self.poll_spent(cx, moved, phase)
+    }
+
+    /// Begins anew: something has come that is no body.
+    pub(super) fn renew(&mut self) {
+        self.stood = None;
     }
 }
 
@@ -51,12 +66,24 @@ impl RequestBody for Sending<'_> {
         if self.respond.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(PumpError::Read));
         }
-        let moved = poll_upload(cx, self.upload, to);
-        if moved.is_pending() { self.patience.poll_spent(cx, self.upload.data).map(Err) } else { moved }
+        match poll_upload(cx, self.upload, to) {
+            Poll::Pending => self.patience.poll_spent(cx, self.upload.data, Phase::Sending).map(Err),
+            Poll::Ready(Ok(())) => {
+                match self.patience.poll_unanswered(cx, self.upload.data, Phase::Waiting) {
+                    Poll::Ready(late) => Poll::Ready(Err(late)),
+                    Poll::Pending => Poll::Ready(Ok(())),
+                }
+            }
+            failed => failed,
+        }
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<PumpError> {
-        self.respond.poll_reset(cx).map(|_| PumpError::Read)
+        if self.respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(PumpError::Read);
+        }
+        let phase = if self.upload.is_moving() { Phase::Sending } else { Phase::Waiting };
+        self.patience.poll_unanswered(cx, self.upload.data, phase)
     }
 
     fn is_done(&self) -> bool {

@@ -61,7 +61,8 @@ impl Stream<'_> {
     ) -> Relayed {
         let worker = self.connection.worker();
         let deadline = worker.timers.register();
-        let limits = Limits { idle: Some(worker.settings.idle_timeout), duration: None };
+        let idle = Some(self.connection.stream_idle_timeout());
+        let limits = Limits { idle, duration: self.limits.left() };
         let mut client = StreamBytes::new(client, forward.upload.stream());
         relay(&mut client, upstream, None, |_| {}, (&**worker, &*deadline, limits)).await
     }
