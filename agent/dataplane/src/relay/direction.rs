@@ -104,9 +104,14 @@ impl Direction {
         to: &W,
     ) -> Poll<io::Result<()>> {
         let pipe = if to.as_tcp().is_some() { self.pipe(worker, from) } else { None };
-        let n = match pipe {
-            Some((pipe, from)) => ready!(self.poll_splice(cx, pipe, from))?,
-            None => ready!(self.poll_copy(cx, worker, from))?,
+        let moved = match pipe {
+            Some((pipe, from)) => ready!(self.poll_splice(cx, pipe, from)),
+            None => ready!(self.poll_copy(cx, worker, from)),
+        };
+        let n = match moved {
+            // Many end TLS without saying so. As in Envoy it is an end: a reset would cost what is still on its way.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            moved => moved?,
         };
         self.bytes += n as u64;
         // One small piece is a pause, many are another way of talking.
