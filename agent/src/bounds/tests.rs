@@ -55,6 +55,10 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ("where the protocol is detected", vec![time(dp::HEAD_TIME), time(dp::HANDSHAKE_TIME)]),
         ("preface of HTTP/2 with its SETTINGS", vec![time(dp::HEAD_TIME)]),
         ("a body, or an answer to a client that does not read", vec![time(dp::STANDSTILL)]),
+        ("an answer that does not come", vec![]),
+        ("a request, until its answer begins", vec![]),
+        ("a request with its answer", vec![]),
+        ("an HTTP connection", vec![]),
         ("bytes read after an answer that closes", vec![bytes(dp::LINGER_BYTES), time(dp::LINGER_TIME)]),
         ("head of a request", vec![
             bytes(dp::http1::HEAD_BYTES), number(dp::http1::HEAD_FIELDS),
@@ -68,7 +72,12 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ("body", vec![]),
         ("requests of one connection at a time", vec![number(dp::STREAMS), bytes(dp::HEADS_OF_CONNECTION)]),
         ("bytes a client may send ahead", vec![bytes(dp::STREAM_WINDOW), bytes(dp::CONNECTION_WINDOW)]),
-        ("bytes of answers that wait for one client", vec![bytes(2 * dp::FRAME), bytes(dp::LARGE_BUFFER)]),
+        ("bytes of answers that wait for one client", vec![
+            bytes(2 * dp::FRAME), bytes(dp::LARGE_BUFFER),
+            bytes(dp::STREAMS as usize * (2 * dp::FRAME + dp::LARGE_BUFFER)), number(dp::STREAMS),
+            // Measured.
+            bytes(85_u64 << 20),
+        ]),
         ("requests taken back by the client", vec![number(dp::TAKEN_BACK)]),
         // The h2 crate's.
         ("requests taken back before they were looked at", vec![said("20")]),
