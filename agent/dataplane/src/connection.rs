@@ -101,6 +101,9 @@ pub(crate) struct Connection {
     at_loopback: ForClient,
 }
 
+/// Whether certificates are verified anew, where that has to be to know.
+struct Thoroughly(bool);
+
 impl Connection {
     pub(crate) fn worker(&self) -> &Rc<Worker> {
         self.admitted.worker()
@@ -293,7 +296,7 @@ impl Connection {
         }
         let chain = self.filter_chain(view)?;
         match chain.filter {
-            NetworkFilter::Http(http) if self.meets(view, chain) => {
+            NetworkFilter::Http(http) if self.meets(view, chain, Thoroughly(true)) => {
                 self.http.set(Some((view.version, http)));
                 Some(http)
             }
@@ -301,11 +304,14 @@ impl Connection {
         }
     }
 
-    /// Whether the handshake has asked for what this chain asks for. The chain may be another one by now, or ask for
-    /// more: certificates of clients, of other authorities.
-    fn meets(&self, view: &View, chain: &FilterChain) -> bool {
+    /// Whether this chain would let the client in. The chain may be another one by now, or ask for more: certificates of
+    /// clients, of other authorities. Without verifying anything the client has the benefit of the doubt.
+    fn meets(&self, view: &View, chain: &FilterChain, Thoroughly(verifies): Thoroughly) -> bool {
         match (chain.tls, self.session()) {
-            (Some(context), Some(session)) => view.tls().asks_for(context, &session.terms),
+            (Some(context), Some(session)) => {
+                let met = view.tls().is_met(context, session);
+                met.unwrap_or_else(|| !verifies || view.tls().accepts(context, session))
+            }
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         }
@@ -315,6 +321,17 @@ impl Connection {
     /// ask clients for what this one was not asked for.
     pub(crate) fn is_served(&self) -> bool {
         self.http(&self.worker().view()).is_some()
+    }
+
+    /// Whether it may be served still, as far as that can be told for many idle connections at once: certificates are
+    /// verified anew when a request comes.
+    pub(crate) fn may_be_served(&self) -> bool {
+        let view = self.worker().view();
+        let is_known = self.http.get().is_some_and(|(version, _)| version == view.version);
+        let serves = |chain: &FilterChain| {
+            matches!(chain.filter, NetworkFilter::Http(_)) && self.meets(&view, chain, Thoroughly(false))
+        };
+        is_known || self.filter_chain(&view).is_some_and(serves)
     }
 
     /// What a request that comes now is served from: the view in force, or for a moment one of before, where a change has

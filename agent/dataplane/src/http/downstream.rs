@@ -95,7 +95,7 @@ impl Downstream {
 /// Whether an idle connection has no place any more. Where requests may be on their way it has a moment for them, which
 /// begins when this is first asked; `ending` remembers that.
 fn is_over(connection: &Connection, ending: &mut bool) -> bool {
-    if connection.is_served() {
+    if connection.may_be_served() {
         return false;
     }
     if !connection.is_ending() {

@@ -138,7 +138,7 @@ impl Session {
                 Poll::Pending if unfinished.is_none() && arrival.remaining(limit).is_some() => {
                     Poll::Ready(Err(Changed::Begun))
                 }
-                Poll::Pending if !ending && !self.connection.is_served() => {
+                Poll::Pending if !ending && !self.connection.may_be_served() => {
                     Poll::Ready(Err(Changed::Unserved))
                 }
                 Poll::Pending => Poll::Pending,

@@ -27,6 +27,10 @@ pub(crate) struct Session {
     pub(crate) shown: Option<Box<BothShown>>,
     /// What was asked of the client.
     pub(crate) terms: Arc<Terms>,
+    /// What it has shown, its own first: other terms may have to be met by it.
+    pub(crate) certificates: Box<[CertificateDer<'static>]>,
+    /// The version agreed on, for the same reason.
+    pub(crate) agreed: Option<ProtocolVersion>,
 }
 
 /// What a handshake with an endpoint came to, for access logs.
@@ -92,7 +96,9 @@ impl Session {
         let both = kept.for_logs.then(|| Box::new(both()));
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let cipher = session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite()));
-        Self { version: version(session.protocol_version()), cipher, is_http2, client, shown: both, terms }
+        let agreed = session.protocol_version();
+        let certificates = shown.iter().map(|one| one.clone().into_owned()).collect();
+        Self { version: version(agreed), cipher, is_http2, client, shown: both, terms, certificates, agreed }
     }
 }
 

@@ -3,13 +3,15 @@
 use std::{collections::HashMap, fmt, io, sync::Arc};
 
 use rustls::{
-    ServerConfig, SupportedCipherSuite,
+    ProtocolVersion, ServerConfig, SupportedCipherSuite,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::CertificateDer,
-    server::{ClientHello, ResolvesServerCert},
+    pki_types::{CertificateDer, UnixTime},
+    server::{ClientHello, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
-use snapshot::{CertificateFacts, ClientCertificates, Snapshot, TlsContext, TlsContextId, TlsParameters};
+use snapshot::{
+    CertificateFacts, ClientCertificates, Snapshot, TlsContext, TlsContextId, TlsParameters, TlsVersion,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -37,6 +39,18 @@ impl Terms {
     fn of(context: &TlsContext) -> Self {
         Self { clients: context.clients.clone(), parameters: context.parameters.clone() }
     }
+
+    /// Whether what a handshake has agreed on would be agreed on still. Of suites and groups only their lists are known.
+    fn allow(&self, session: &Session) -> bool {
+        let (now, then) = (&self.parameters, &session.terms.parameters);
+        let version = match session.agreed {
+            Some(ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
+            _ => TlsVersion::V1_3,
+        };
+        now.allows(version)
+            && now.cipher_suites == then.cipher_suites
+            && now.key_exchanges == then.key_exchanges
+    }
 }
 
 impl fmt::Debug for Contexts {
@@ -62,10 +76,31 @@ impl Contexts {
         }
     }
 
-    /// Whether a context asks for what a client has met. Certificates of ours may have been replaced meanwhile.
-    pub(crate) fn asks_for(&self, id: TlsContextId, met: &Arc<Terms>) -> bool {
+    /// Whether a client has met what a context asks for now; `None` when its certificates would have to be verified anew
+    /// to tell. Certificates of ours may have been replaced meanwhile.
+    pub(crate) fn is_met(&self, id: TlsContextId, session: &Session) -> Option<bool> {
         let (terms, _) = &self.by_id[id.0 as usize];
-        Arc::ptr_eq(terms, met) || terms == met
+        if Arc::ptr_eq(terms, &session.terms) || *terms == session.terms {
+            return Some(true);
+        }
+        let shows = !session.certificates.is_empty();
+        match &terms.clients {
+            _ if !terms.allow(session) => Some(false),
+            ClientCertificates::NotAsked => Some(true),
+            clients if !shows => Some(!clients.must_show()),
+            ClientCertificates::Unverified { .. } => Some(true),
+            ClientCertificates::Optional(_) | ClientCertificates::Required(_) => None,
+        }
+    }
+
+    /// Whether the certificates that a client has shown would be accepted by a context now.
+    pub(crate) fn accepts(&self, id: TlsContextId, session: &Session) -> bool {
+        match (&self.by_id[id.0 as usize].1, &*session.certificates) {
+            (Terminator::Serving(server), [own, others @ ..]) => {
+                server.clients.verify_client_cert(own, others, UnixTime::now()).is_ok()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -86,6 +121,7 @@ struct Server {
     without_protocols: Option<Arc<ServerConfig>>,
     protocols: Arc<[String]>,
     own: Arc<OwnCertificate>,
+    clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl Server {
@@ -181,7 +217,7 @@ fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions(&context.parameters))
         .map_err(|_| CertificateError::Parameters)?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(Arc::clone(&clients))
         .with_cert_resolver(resolver);
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|_| CertificateError::NoTickets)?;
     // One is enough to resume; each costs the handshake.
@@ -189,7 +225,8 @@ fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
     let without_protocols = (!context.alpn.is_empty()).then(|| Arc::new(config.clone()));
     config.alpn_protocols = context.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     let (protocols, config) = (context.alpn.clone().into(), Arc::new(config));
-    Ok(Terminator::Serving(Server { config, without_protocols, protocols, own: Arc::new(own(context)) }))
+    let own = Arc::new(own(context));
+    Ok(Terminator::Serving(Server { config, without_protocols, protocols, own, clients }))
 }
 
 /// The first that can be read: several of one context are for the same names.

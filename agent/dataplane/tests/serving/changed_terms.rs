@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use snapshot::{ClientCertificates, Draft, PeerRules, TlsVersion};
 
 use crate::{
-    mutual::Issuer,
+    mutual::{Issuer, config, open},
     support::{Proxy, Upstream},
     tls::{Made, TlsClient, client_config, connect, make, tls_draft},
 };
@@ -75,8 +75,49 @@ fn a_connection_ends_when_more_is_asked_of_clients_and_goes_on_otherwise() {
         draft.tls_contexts[0].credentials[0].certificate = Some(renewed.clone());
     }));
     assert!(!goes_on(&|draft| draft.tls_contexts[0].clients = required(&issuer)));
-    assert!(!goes_on(&|draft| draft.tls_contexts[0].parameters.min_version = TlsVersion::V1_3));
+    // What was agreed on is that already.
+    assert!(goes_on(&|draft| draft.tls_contexts[0].parameters.min_version = TlsVersion::V1_3));
+    assert!(!goes_on(&|draft| draft.tls_contexts[0].parameters.max_version = Some(TlsVersion::V1_2)));
     assert!(!goes_on(&|draft| draft.listeners[0].filter_chains[0].tls = None));
+}
+
+/// Authorities are replaced by adding the next before the last is taken away: nobody who is trusted all the while may
+/// lose a request by it.
+#[test]
+fn who_meets_the_new_terms_with_what_was_shown_is_served() {
+    let (known, next) = (Issuer::new(), Issuer::new());
+    let required = |authority| {
+        let rules = PeerRules { authority, ..PeerRules::default() };
+        move |draft: &mut Draft| draft.tls_contexts[0].clients = ClientCertificates::Required(rules.clone())
+    };
+    let (shown, other) = (known.client("me.com"), known.client("other.com"));
+    let both = {
+        let mut both = known.authority();
+        let certificates = [known.der(), next.der()].into();
+        both.bundle.as_mut().unwrap().certificates = certificates;
+        both
+    };
+    let made = make(&["a.com"]);
+    for (change, served) in [
+        (required(both), true),
+        (required(next.authority()), false),
+        (required(known.revoking(&[&other])), true),
+        (required(known.revoking(&[&shown])), false),
+    ] {
+        let upstream = Upstream::echoing_heads();
+        let start = required(known.authority());
+        let draft = |at, change: Change<'_>| {
+            let mut draft = wildcard(at, upstream.address, &made);
+            change(&mut draft);
+            draft
+        };
+        let mut proxy = Proxy::start(Settings::default(), |at| draft(at, &start));
+        let mut client = open(&proxy, config(&[&made.der], Some(&shown)));
+        assert_eq!(client.send("GET / HTTP/1.1\r\nhost: a.com\r\n\r\n").answer().status(), "200");
+        proxy.publish(draft(proxy.address, &change));
+        let last = client.send("GET / HTTP/1.1\r\nhost: a.com\r\nconnection: close\r\n\r\n").answer();
+        assert_eq!(last.status(), if served { "200" } else { "421" });
+    }
 }
 
 #[test]

@@ -143,12 +143,17 @@ pub(crate) fn config(server: &[&CertificateDer<'static>], shown: Option<&Issued>
     }
 }
 
-/// A request's answer, or why there is none: in TLS 1.3 a refused certificate shows with the first byte read.
-fn ask(proxy: &Proxy, config: ClientConfig) -> Result<TlsClient, String> {
+/// A connection for `a.com`, whose handshake begins with the first bytes.
+pub(crate) fn open(proxy: &Proxy, config: ClientConfig) -> TlsClient {
     let tcp: TcpStream = Client::connect(proxy.address).0;
     let name = ServerName::try_from("a.com").unwrap();
     let session = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut client = StreamOwned::new(session, tcp);
+    Client(StreamOwned::new(session, tcp))
+}
+
+/// A request's answer, or why there is none: in TLS 1.3 a refused certificate shows with the first byte read.
+fn ask(proxy: &Proxy, config: ClientConfig) -> Result<TlsClient, String> {
+    let Client(mut client) = open(proxy, config);
     std::io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\nhost: a.com\r\n\r\n")
         .map_err(|e| e.to_string())?;
     let mut first = [0; 12];
