@@ -110,16 +110,16 @@ impl Outliers {
         // Another worker is looking: once is enough.
         let Ok(mut state) = self.state.try_lock() else { return };
         let State { settings, members, next_look } = &mut *state;
+        if next_look.is_none_or(|due| due <= now) {
+            *next_look = Some(now + settings.interval);
+            // A quiet interval shortens the next ejection, as in Envoy; one that was spent away was not quiet.
+            let quiet = members.values_mut().filter(|member| member.until.is_none());
+            quiet.for_each(|member| member.times = member.times.saturating_sub(1));
+        }
         for member in members.values_mut().filter(|member| member.until.is_some_and(|until| until <= now)) {
             member.until = None;
             member.health.forget_all();
             member.health.ejected.store(false, Relaxed);
-        }
-        if next_look.is_none_or(|due| due <= now) {
-            *next_look = Some(now + settings.interval);
-            // A quiet interval shortens the next ejection, as in Envoy.
-            let quiet = members.values_mut().filter(|member| member.until.is_none());
-            quiet.for_each(|member| member.times = member.times.saturating_sub(1));
         }
         let away = members.values().filter(|member| member.until.is_some()).count();
         if u32::try_from(away).is_ok_and(|away| away != self.away.load(Relaxed)) {

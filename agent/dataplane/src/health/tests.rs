@@ -94,6 +94,26 @@ fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
     assert!(!health.is_ejected());
 }
 
+/// By default an ejection is as long as three intervals, so that both are over in one look.
+#[test]
+fn an_interval_that_ends_with_an_ejection_was_not_quiet() {
+    const TICK: Duration = Duration::from_millis(500);
+    let outliers = outliers(&OutlierDetection::default(), 2);
+    let health = outliers.watch(address(1)).unwrap();
+    let mut now = Instant::now();
+    let away = [(); 3].map(|()| {
+        // Between two looks.
+        let start = now + TICK / 2;
+        assert!(outliers.eject(address(1), start));
+        while health.is_ejected() {
+            now += TICK;
+            outliers.look(now);
+        }
+        (now - start).as_secs()
+    });
+    assert_eq!(away, [30, 60, 90]);
+}
+
 #[test]
 fn endpoints_that_stay_keep_their_health_across_changes() {
     let outliers = outliers(&OutlierDetection::default(), 2);
