@@ -107,7 +107,7 @@ pub(crate) async fn run(
 }
 
 /// Lets idle connections end, a little later: a request that is on its way is answered, with `connection: close`. Those
-/// that are made from now on end when nobody is waited for any more.
+/// that are made from now on end when nobody is waited for any more, as much later: some have only just been made.
 async fn end_idle(worker: Rc<Worker>, ending: Option<Instant>) {
     let began = worker.timers.now();
     tokio::time::sleep(worker.settings.draining_patience).await;
@@ -115,7 +115,9 @@ async fn end_idle(worker: Rc<Worker>, ending: Option<Instant>) {
     if let Some(ending) = ending {
         tokio::time::sleep_until(ending.into()).await;
         worker.draining.set(Draining::Ending);
-        worker.timers.wake_idle(u64::MAX);
+        let made_until = worker.timers.now();
+        tokio::time::sleep(worker.settings.draining_patience).await;
+        worker.timers.wake_idle(made_until);
     }
 }
 

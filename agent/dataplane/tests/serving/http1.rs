@@ -508,6 +508,22 @@ fn new_connections_may_be_silent_until_the_minimum_of_a_drain_is_over() {
 }
 
 #[test]
+fn a_connection_made_as_the_minimum_of_a_drain_ends_is_served() {
+    let upstream = Upstream::answering(OLD);
+    let settings = Settings { draining_patience: Duration::from_secs(5), ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| gateway_draft(address, &[upstream.address]));
+    let address = proxy.address;
+    let late = thread::spawn(move || {
+        let mut client = crate::support::Client::connect(address);
+        thread::sleep(Duration::from_millis(1500));
+        assert_eq!(client.get("/").text(), "old");
+    });
+    let drain = DrainTime { minimum: Duration::from_secs(1), limit: PATIENCE };
+    assert!(proxy.runtime.block_on(proxy.plane.drain(drain)), "nobody holds it");
+    late.join().unwrap();
+}
+
+#[test]
 fn paths_are_routed_and_sent_on_in_their_normal_form() {
     let upstream = Upstream::echoing_heads();
     let mut proxy = Proxy::gateway(&[upstream.address]);
