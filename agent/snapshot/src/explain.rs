@@ -206,13 +206,12 @@ impl<'s> Walk<'s> {
                     return "404 NR route_not_found: CONNECT is not routed".to_owned();
                 }
                 match Normalized::new(&asked, (http.path_normalization, http.escaped_slashes)) {
-                    Ok(request) if request.redirect().is_some() => {
-                        format!(
-                            "307 path_normalization_failed: sent to {} (escaped slashes)",
-                            request.path_and_query()
-                        )
-                    }
-                    Ok(request) => self.normalized(&asked, &request, &served),
+                    Ok(request) => match request.redirect() {
+                        Some(location) => {
+                            format!("307 path_normalization_failed: sent to {location} (escaped slashes)")
+                        }
+                        None => self.normalized(&asked, &request, &served),
+                    },
                     Err(invalid) => format!("400 path_normalization_failed: {invalid}"),
                 }
             }

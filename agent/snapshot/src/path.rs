@@ -89,9 +89,15 @@ impl<'r, R: RequestHead> Normalized<'r, R> {
         Ok(Self { request, path_and_query, redirects })
     }
 
-    /// Where the client is sent instead of being answered: path and query.
-    pub fn redirect(&self) -> Option<&str> {
-        self.redirects.then_some(&self.path_and_query)
+    /// Where the client is sent instead of being answered: path and query, which begin with one slash. What begins with
+    /// two, or with a backslash behind the first, a browser takes for another host.
+    pub fn redirect(&self) -> Option<Cow<'_, str>> {
+        let normal = &*self.path_and_query;
+        let path = normal.trim_start_matches(['/', '\\']);
+        self.redirects.then(|| match normal.len() - path.len() {
+            1 => Cow::Borrowed(normal),
+            _ => Cow::Owned(format!("/{path}")),
+        })
     }
 }
 
@@ -368,6 +374,13 @@ mod tests {
             assert_eq!(told(Undone), Ok((unescaped.to_owned(), false)), "{path}");
             assert_eq!(told(Refused), Err(InvalidPath::EscapedSlash), "{path}");
             assert_eq!(told(Kept), Ok((normal(path, mode), false)), "{path}");
+        }
+        for path in ["/%2Fb.com/x", "/%5Cb.com/x", "/%2f%2fb.com/x", "/%5c%2fb.com/x", "//%2Fb.com/x"] {
+            for mode in [None, Base, MergeSlashes] {
+                let asked = Asked(path);
+                let normal = Normalized::new(&asked, (mode, Redirected)).unwrap();
+                assert_eq!(normal.redirect().as_deref(), Some("/b.com/x"), "{path} {mode:?}");
+            }
         }
         for path in ["/a/b?%2f", "/%2", "/%", "/a%2eb", "/%252f"] {
             for slashes in [Refused, Redirected, Undone] {

@@ -179,7 +179,7 @@ pub(super) fn route<'v, R: RequestHead>(
     if let Some(location) = asked.head.redirect() {
         // What speaks gRPC follows nowhere.
         let action =
-            if grpc { Action::Reply(LocalReply::BAD_PATH) } else { Action::Unescape(location.to_owned()) };
+            if grpc { Action::Reply(LocalReply::BAD_PATH) } else { Action::Unescape(location.into_owned()) };
         return Ok(Routed::new(action, grpc));
     }
     if !request.path().starts_with('/') {

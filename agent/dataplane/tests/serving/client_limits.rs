@@ -170,6 +170,16 @@ fn escaped_slashes_are_kept_undone_refused_or_lead_elsewhere() {
     assert_eq!(told(EscapedSlashes::Undone), forwarded("/a/b?c=%2F"));
     let internal = Some("13".to_owned());
     assert_eq!(told(EscapedSlashes::Refused), ("400".to_owned(), None, String::new(), internal.clone()));
+    // Nobody is sent to another host.
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        let NetworkFilter::Http(http) = &mut draft.listeners[0].filter_chains[0].filter else { panic!() };
+        http.escaped_slashes = EscapedSlashes::Redirected;
+        draft
+    });
+    for path in ["/%2Fb.com/x", "/%5Cb.com/x", "/%2f%2fb.com/x"] {
+        assert_eq!(proxy.connect().get(path).field("location"), Some("/b.com/x"), "{path}");
+    }
     let location = Some("/a/b?c=%2F".to_owned());
     assert_eq!(told(EscapedSlashes::Redirected), ("307".to_owned(), location, String::new(), internal));
 }

@@ -47,12 +47,12 @@ impl<'w> Patience<'w> {
         deadline.poll_elapsed(cx).map(|_| self.limits.passed(phase))
     }
 
-    /// As [`Self::poll_spent`] while no answer is there, if the listener limits that.
-    fn poll_unanswered(&mut self, cx: &Context<'_>, moved: u64, phase: Phase) -> Poll<PumpError> {
+    /// As [`Self::poll_spent`] while the request is there and no answer, if the listener limits that.
+    fn poll_unanswered(&mut self, cx: &Context<'_>, moved: u64) -> Poll<PumpError> {
         if !self.limits.limits_waiting() {
             return Poll::Pending;
         }
-        self.poll_spent(cx, moved, phase)
+        self.poll_spent(cx, moved, Phase::Waiting)
     }
 
     /// Begins anew: something has come that is no body.
@@ -68,12 +68,10 @@ impl RequestBody for Sending<'_> {
         }
         match poll_upload(cx, self.upload, to) {
             Poll::Pending => self.patience.poll_spent(cx, self.upload.data, Phase::Sending).map(Err),
-            Poll::Ready(Ok(())) => {
-                match self.patience.poll_unanswered(cx, self.upload.data, Phase::Waiting) {
-                    Poll::Ready(late) => Poll::Ready(Err(late)),
-                    Poll::Pending => Poll::Ready(Ok(())),
-                }
-            }
+            Poll::Ready(Ok(())) => match self.patience.poll_unanswered(cx, self.upload.data) {
+                Poll::Ready(late) => Poll::Ready(Err(late)),
+                Poll::Pending => Poll::Ready(Ok(())),
+            },
             failed => failed,
         }
     }
@@ -82,8 +80,10 @@ impl RequestBody for Sending<'_> {
         if self.respond.poll_reset(cx).is_ready() {
             return Poll::Ready(PumpError::Read);
         }
-        let phase = if self.upload.is_moving() { Phase::Sending } else { Phase::Waiting };
-        self.patience.poll_unanswered(cx, self.upload.data, phase)
+        if self.upload.is_moving() {
+            return self.patience.poll_spent(cx, self.upload.data, Phase::Sending);
+        }
+        self.patience.poll_unanswered(cx, self.upload.data)
     }
 
     fn is_done(&self) -> bool {
