@@ -56,7 +56,7 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ("preface of HTTP/2 with its SETTINGS", vec![time(dp::HEAD_TIME)]),
         ("a body, or an answer to a client that does not read", vec![time(dp::STANDSTILL)]),
         ("an answer that does not come", vec![]),
-        ("a request, until its answer begins", vec![]),
+        ("a request, until it is there", vec![]),
         ("a request with its answer", vec![]),
         ("an HTTP connection", vec![]),
         ("bytes read after an answer that closes", vec![bytes(dp::LINGER_BYTES), time(dp::LINGER_TIME)]),
