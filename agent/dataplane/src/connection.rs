@@ -91,6 +91,8 @@ pub(crate) struct Connection {
     /// What the handshake came to, if TLS was terminated here; boxed, as connections in clear text hold no room for it.
     session: Option<Box<Session>>,
     http: Cell<Option<(u64, HttpConnections)>>,
+    /// The snapshot, by number, under which what the client has shown was found not to do.
+    refused: Cell<Option<u64>>,
     /// How its HTTP is treated; of the chain that it began with.
     pub(crate) settings: Arc<HttpSettings>,
     /// What the client has said of itself with its first request.
@@ -294,14 +296,14 @@ impl Connection {
         {
             return Some(http);
         }
-        let chain = self.filter_chain(view)?;
-        match chain.filter {
-            NetworkFilter::Http(http) if self.meets(view, chain, Thoroughly(true)) => {
-                self.http.set(Some((view.version, http)));
-                Some(http)
-            }
-            NetworkFilter::Http(_) | NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
+        let chain = self.filter_chain(view).filter(|_| self.refused.get() != Some(view.version))?;
+        let NetworkFilter::Http(http) = chain.filter else { return None };
+        if !self.meets(view, chain, Thoroughly(true)) {
+            self.refused.set(Some(view.version));
+            return None;
         }
+        self.http.set(Some((view.version, http)));
+        Some(http)
     }
 
     /// Whether this chain would let the client in. The chain may be another one by now, or ask for more: certificates of
@@ -327,6 +329,9 @@ impl Connection {
     /// verified anew when a request comes.
     pub(crate) fn may_be_served(&self) -> bool {
         let view = self.worker().view();
+        if self.refused.get() == Some(view.version) {
+            return false;
+        }
         let is_known = self.http.get().is_some_and(|(version, _)| version == view.version);
         let serves = |chain: &FilterChain| {
             matches!(chain.filter, NetworkFilter::Http(_)) && self.meets(&view, chain, Thoroughly(false))

@@ -99,6 +99,7 @@ async fn accepted(
         server_name: None,
         session: None,
         http: Cell::new(None),
+        refused: Cell::new(None),
         settings: Arc::clone(view.snapshot.http_settings(HttpSettingsId::default())),
         introduction: OnceCell::new(),
         client: Cell::new(None),

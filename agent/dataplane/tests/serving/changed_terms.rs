@@ -4,13 +4,15 @@
 use std::{
     io::{ErrorKind, Read},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use dataplane::Settings;
 use http::Request;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
 use snapshot::{ClientCertificates, Draft, PeerRules, TlsVersion};
 
 use crate::{
@@ -143,28 +145,64 @@ fn a_server_of_its_own_for_the_name_serves_no_connection_from_before() {
     assert_eq!(upstream.connections(), 0);
 }
 
+/// Requests over one HTTP/2 connection, of which all but the first come after a change: their statuses, until the
+/// connection takes none.
+fn statuses(proxy: &mut Proxy, config: ClientConfig, changed: Draft) -> Vec<u16> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    let get = || Request::get("https://b.com/").body(Full::<bytes::Bytes>::default()).unwrap();
+    let connecting = async {
+        let tcp = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let tls = connector.connect("b.com".try_into().unwrap(), tcp).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+        tokio::spawn(connection);
+        let first = sender.send_request(get()).await.unwrap().status().as_u16();
+        (sender, first)
+    };
+    let (mut sender, first) = local.block_on(&runtime, connecting);
+    proxy.publish(changed);
+    let asking = async {
+        let mut statuses = vec![first];
+        while statuses.len() < 100
+            && let Ok(answer) = sender.send_request(get()).await
+        {
+            statuses.push(answer.status().as_u16());
+            drop(answer.into_body().collect().await);
+        }
+        statuses
+    };
+    local.block_on(&runtime, asking)
+}
+
 #[test]
 fn an_http_2_connection_is_told_to_go() {
     let made = make(&["b.com"]);
     let upstream = Upstream::echoing_heads();
     let mut proxy = Proxy::start(Settings::default(), |at| wildcard(at, upstream.address, &made));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let local = tokio::task::LocalSet::new();
-    let get = || Request::get("https://b.com/").body(Full::<bytes::Bytes>::default()).unwrap();
-    let mut sender = local.block_on(&runtime, async {
-        let tcp = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
-        let connector = tokio_rustls::TlsConnector::from(client_config(&[&made], &["h2"]));
-        let tls = connector.connect("b.com".try_into().unwrap(), tcp).await.unwrap();
-        let (mut sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
-        tokio::spawn(connection);
-        assert_eq!(sender.send_request(get()).await.unwrap().status(), 200);
-        sender
-    });
-    proxy.publish(with_b(proxy.address, upstream.address, &made));
-    // The request may cross the word that no more are taken.
-    if let Ok(answer) = local.block_on(&runtime, sender.send_request(get())) {
-        assert_eq!(answer.status(), 421);
-    }
+    let config = Arc::unwrap_or_clone(client_config(&[&made], &["h2"]));
+    let changed = with_b(proxy.address, upstream.address, &made);
+    let statuses = statuses(&mut proxy, config, changed);
+    // A request may cross the word that no more are taken.
+    assert!(matches!(*statuses, [200] | [200, 421]), "{statuses:?}");
     assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn an_http_2_connection_whose_certificate_does_no_more_is_told_to_go() {
+    let made = make(&["b.com"]);
+    let upstream = Upstream::echoing_heads();
+    let (known, next) = (Issuer::new(), Issuer::new());
+    let asking = |at, issuer: &Issuer| {
+        let mut draft = wildcard(at, upstream.address, &made);
+        draft.tls_contexts[0].clients = required(issuer);
+        draft
+    };
+    let mut proxy = Proxy::start(Settings::default(), |at| asking(at, &known));
+    let mut config = config(&[&made.der], Some(&known.client("me.com")));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let changed = asking(proxy.address, &next);
+    let statuses = statuses(&mut proxy, config, changed);
+    assert!(statuses.len() < 10 && statuses[1..].iter().all(|status| *status == 421), "{statuses:?}");
 }
