@@ -157,9 +157,8 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     let upstream = &mut dialled.connection.stream;
     let (transferred, result) = relay(stream, upstream, first.take(), counting(sums), surroundings).await;
     let flags = match &result {
-        // As in Envoy, time without a byte shows by the duration only.
-        Ok(()) | Err(RelayError::Idle) => "",
-        Err(RelayError::Downstream(_)) => "DC",
+        // As in Envoy, time without a byte shows by the duration only, and a client that resets as one that closes.
+        Ok(()) | Err(RelayError::Idle | RelayError::Downstream(_)) => "",
         Err(RelayError::Upstream(_)) => "UR",
         Err(RelayError::Expired) => "DT",
     };

@@ -142,7 +142,11 @@ fn connection_manager(snapshot: &Snapshot, http: &HttpConnections) -> Value {
 
 /// What clients may do, where it is not the proxy's default.
 fn put_limits(config: &mut Value, limits: &ClientLimits) {
-    let seconds = |limit: Duration| format!("{}s", limit.as_secs_f64());
+    // What is never over is told as Envoy is told it.
+    let seconds = |limit: Duration| match limit {
+        Duration::MAX => "0s".to_owned(),
+        limit => format!("{}s", limit.as_secs_f64()),
+    };
     let of_connections = [
         ("idle_timeout", limits.idle_timeout),
         ("max_connection_duration", limits.max_connection_duration),

@@ -12,7 +12,11 @@ impl PathRewrite {
             Self::Whole(text) if text.contains('?') => return valid_target(text.clone()),
             Self::Whole(text) => text.clone(),
             Self::Prefix { matched, text } => format!("{text}{}", path.get(*matched..).unwrap_or_default()),
-            Self::Regex { search, replacement } => replace_all(search, path, replacement),
+            Self::Regex { search, replacement } => match replace_all(search, path, replacement) {
+                // As in Envoy nothing is no path.
+                nothing if nothing.is_empty() => path.to_owned(),
+                new => new,
+            },
         };
         valid_target(new + query)
     }
@@ -102,6 +106,8 @@ mod tests {
         assert_eq!(regex("o", "0", "/foo/boo?o"), "/f00/b00?o");
         assert_eq!(regex("b", r"\\\0", "/abc"), r"/a\bc");
         assert_eq!(regex("none", "x", "/same"), "/same");
+        assert_eq!(regex("/w(/.*)?", r"\1", "/w?q"), "/w?q");
+        assert_eq!(regex("/w(/.*)?", r"\1", "/w/x?q"), "/x?q");
     }
 
     #[test]
