@@ -91,6 +91,33 @@ fn a_client_that_speaks_first_late_is_still_understood() -> Result<()> {
     reply.expect_app("slow")
 }
 
+#[test]
+fn a_health_check_of_http_1_0_that_names_no_host_reaches_the_application() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server) = (network.pod("client")?, network.pod("server")?);
+    let (outside, plain) = (network.pod("outside")?, network.pod("plain")?);
+    let _apps = (server.http_app("served", 8080)?, plain.http_app("dialled", 8080)?);
+    client.intercept()?;
+    server.intercept()?;
+    // A port whose name tells no protocol, beside one that nobody declares.
+    let auto = SocketAddr::from(([10, 96, 0, 26], 8080));
+    let service = Service::new("checked", auto, 8080).port_name("checked").endpoint(plain.ip());
+    let _agents = (
+        AgentSetup::sidecar().labels("app=client").file("checked.yaml", service.yaml()).start(&client)?,
+        AgentSetup::sidecar().start(&server)?,
+    );
+    for (rule, pod, from, to, app) in [
+        (&OUTBOUND, &client, &client, auto, "dialled"),
+        (&OUTBOUND, &client, &client, plain.at(8080), "dialled"),
+        (&INBOUND, &server, &outside, server.at(8080), "served"),
+    ] {
+        fires(rule, pod, || from.request(to, "OPTIONS / HTTP/1.0\r\nconnection: close\r\n\r\n"))?
+            .expect_app(app)?;
+    }
+    Ok(())
+}
+
 const BANNER: &str = "220 mail.example ESMTP\r\n";
 const SPEAKS_WITHIN: Duration = Duration::from_secs(2);
 const MAIL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 25)), 2525);

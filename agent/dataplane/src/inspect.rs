@@ -202,11 +202,13 @@ pub(crate) enum Speech {
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const TLS_HANDSHAKE: u8 = 0x16;
 const LONGEST_METHOD: usize = 32;
+const HOST: &[u8] = b"host:";
 
 /// Tells what a connection speaks from the bytes it begins with, or `None` when more are needed.
 ///
 /// HTTP/1 is recognised by its whole request line, so that text protocols which share a verb with it (`GET key` of
-/// Redis) stay opaque.
+/// Redis) stay opaque. HTTP/1.0 without `Host` is opaque too: nothing says where it should be routed, and what sends it
+/// (health checks, mostly) means the server that it dialled.
 pub(crate) fn classify(bytes: &[u8]) -> Option<Speech> {
     match bytes {
         [] | [TLS_HANDSHAKE] => return None,
@@ -232,17 +234,42 @@ fn classify_request_line(bytes: &[u8]) -> Option<Speech> {
         Some(b' ') if method_len > 0 => {}
         Some(_) => return Some(Speech::Opaque),
     }
-    let end = bytes.iter().position(|b| *b == b'\n');
-    let line = &bytes[..end.unwrap_or(bytes.len())];
+    let (line, rest) = match split_line(bytes) {
+        Some((line, rest)) => (line, Some(rest)),
+        None => (bytes, None),
+    };
     // Looked at before the line is whole and after alike: what is decided must not depend on how bytes arrive.
     if line.iter().any(|b| b.is_ascii_control() && *b != b'\r') {
         return Some(Speech::Opaque);
     }
-    end?;
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let rest = rest?;
     let version = line.len().checked_sub(b" HTTP/1.1".len()).map(|at| &line[at..]);
-    let http = matches!(version, Some(b" HTTP/1.1" | b" HTTP/1.0"));
-    Some(if http { Speech::Http } else { Speech::Opaque })
+    match version {
+        Some(b" HTTP/1.1") => Some(Speech::Http),
+        Some(b" HTTP/1.0") => classify_first_version(rest),
+        _ => Some(Speech::Opaque),
+    }
+}
+
+/// Tells from the header fields that have come of a request of HTTP/1.0 whether it names a host.
+fn classify_first_version(mut fields: &[u8]) -> Option<Speech> {
+    while let Some((line, rest)) = split_line(fields) {
+        if line.is_empty() {
+            return Some(Speech::Opaque);
+        }
+        if line.get(..HOST.len()).is_some_and(|name| name.eq_ignore_ascii_case(HOST)) {
+            return Some(Speech::Http);
+        }
+        fields = rest;
+    }
+    None
+}
+
+/// The first line, without its end, and what follows it; `None` before it is whole.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|b| *b == b'\n')?;
+    let line = &bytes[..end];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
 }
 
 #[cfg(test)]
@@ -254,7 +281,9 @@ mod tests {
         assert_eq!(classify(b"\x16\x03\x01\x02\x00"), Some(Speech::Tls));
         assert_eq!(classify(b"GET / HTTP/1.1\r\n"), Some(Speech::Http));
         assert_eq!(classify(b"M-SEARCH * HTTP/1.1\r\n"), Some(Speech::Http));
-        assert_eq!(classify(b"GET / HTTP/1.0\r\nhost: a"), Some(Speech::Http));
+        assert_eq!(classify(b"GET / HTTP/1.0\r\naccept: */*\r\nHost: a\r\n"), Some(Speech::Http));
+        assert_eq!(classify(b"OPTIONS / HTTP/1.0\r\n\r\n"), Some(Speech::Opaque));
+        assert_eq!(classify(b"GET / HTTP/1.0\nx-host: a\n\nhost: a\n"), Some(Speech::Opaque));
         assert_eq!(classify(HTTP2_PREFACE), Some(Speech::Http));
         assert_eq!(classify(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"), Some(Speech::Opaque));
         assert_eq!(classify(b"GET key\r\n"), Some(Speech::Opaque));
@@ -266,8 +295,9 @@ mod tests {
     }
 
     #[test]
-    fn every_beginning_of_a_request_line_asks_for_more() {
-        for whole in [&b"GET /status/418?x=1 HTTP/1.1\r\n"[..], HTTP2_PREFACE, b"\x16\x03"] {
+    fn every_beginning_of_what_decides_asks_for_more() {
+        let first_version = &b"GET / HTTP/1.0\r\nuser-agent: a\r\nhost: a\r\n"[..];
+        for whole in [b"GET /status/418?x=1 HTTP/1.1\r\n", first_version, HTTP2_PREFACE, b"\x16\x03"] {
             for end in 0..whole.len() - 1 {
                 assert_eq!(classify(&whole[..end]), None, "{:?}", &whole[..end]);
             }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Client, Proxy, Upstream, free_address, sidecar_draft};
+use crate::support::{Client, Proxy, Upstream, eventually, free_address, sidecar_draft};
 use dataplane::Settings;
 use snapshot::{Binding, Direction, Discovery, Listener};
 
@@ -60,6 +60,30 @@ fn a_listener_that_is_dialled_serves_by_its_own_address() {
         draft
     });
     assert_eq!(proxy.connect().get("/dialled").status(), "200");
+}
+
+#[test]
+fn requests_of_the_first_version_that_name_no_host_go_where_they_were_going() {
+    const CHECK: &str = "OPTIONS / HTTP/1.0\r\nuser-agent: check\r\n\r\n";
+    let dialled = Upstream::start(|mut client| {
+        let head = client.until(b"\r\n\r\n");
+        client.send("HTTP/1.0 200 OK\r\n\r\n").send(head);
+    });
+    static DIALLED: OnceLock<SocketAddr> = OnceLock::new();
+    DIALLED.set(dialled.address).unwrap();
+    let web = Upstream::echoing_heads();
+    let proxy = sidecar(&[web.address], |_| Ok(DIALLED.get().copied()));
+    let answer = format!("HTTP/1.0 200 OK\r\n\r\n{CHECK}");
+    assert_eq!(proxy.connect().send(CHECK).rest(), answer.as_bytes());
+    // In pieces: the fields decide when they come.
+    let mut client = proxy.connect();
+    let (line, fields) = CHECK.split_at("OPTIONS / HTTP/1.0\r\n".len());
+    client.send(line);
+    eventually("both connections are open", || dialled.connections() == 2);
+    assert_eq!(client.send(fields).rest(), answer.as_bytes());
+    let named = proxy.connect().send("GET /routed HTTP/1.0\r\naccept: */*\r\nhost: a\r\n\r\n").answer();
+    assert_eq!((named.status(), named.field("server")), ("200", Some("envoy")));
+    assert_eq!((dialled.connections(), web.connections()), (2, 1));
 }
 
 #[test]
