@@ -3,6 +3,8 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, LazyLock, OnceLock, mpsc},
     thread,
 };
@@ -66,7 +68,8 @@ impl Hashed {
                 before,
             };
         }
-        let before = old.and_then(|old| old.serving(&members));
+        // A small one is made anew at once, and nothing serves in its place.
+        let before = old.filter(|_| is_large(function, &members)).and_then(|old| old.serving(&members));
         let (table, before) = (Table::default(), RefCell::new(before));
         Self { priority, function, members, positions, table, awaited: Cell::new(false), before }
     }
@@ -107,7 +110,7 @@ impl Hashed {
             members: Arc::clone(&self.members),
             table: Arc::clone(&self.table),
         };
-        if size(self.function, &self.members) > f64::from(bounds::MADE_AT_ONCE) && job.make_beside() {
+        if is_large(self.function, &self.members) && job.make_beside() {
             self.awaited.set(true);
             return None;
         }
@@ -117,18 +120,22 @@ impl Hashed {
 
     /// What serves `members` until they have a table of their own.
     fn serving(&self, members: &[Member]) -> Option<Former> {
-        let place = |member: &Member| {
-            let now = members.iter().position(|now| now.address == member.address)?;
-            u32::try_from(now).ok()
+        let own = || Former {
+            table: Arc::clone(&self.table),
+            now: (0..).map(Some).take(self.members.len()).collect(),
         };
-        let places: Vec<_> = self.members.iter().map(place).collect();
-        if self.table.get().is_some() {
-            return Some(Former { table: Arc::clone(&self.table), now: places });
-        }
-        let Former { table, now } = self.before.borrow().clone()?;
-        let now = now.into_iter().map(|then| places[then? as usize]).collect();
+        let Former { table, now } =
+            self.table.get().map(|_| own()).or_else(|| self.before.borrow().clone())?;
+        let places: HashMap<SocketAddr, u32> = members.iter().map(|member| member.address).zip(0..).collect();
+        let place = |then: u32| places.get(&self.members[then as usize].address).copied();
+        let now = now.into_iter().map(|then| place(then?)).collect();
         Some(Former { table, now })
     }
+}
+
+/// Whether making the table takes too long for a request.
+fn is_large(function: HashFunction, members: &[Member]) -> bool {
+    size(function, members) > f64::from(bounds::MADE_AT_ONCE)
 }
 
 /// A table to be made.
