@@ -352,10 +352,14 @@ impl Connection {
     }
 
     fn former_view(&self, present: &View) -> Option<Rc<View>> {
-        // Where there is a place that asks more of clients than this one has met, it is no longer served at once.
+        // Where there is a place that asks more of clients than this one has met, or was, it is no longer served at once.
         let has_place =
             matches!(self.filter_chain(present).map(|chain| &chain.filter), Some(NetworkFilter::Http(_)));
-        if has_place { None } else { self.worker().former_view(|view| self.http(view).is_some()) }
+        if has_place || self.refused.get().is_some() {
+            None
+        } else {
+            self.worker().former_view(|view| self.http(view).is_some())
+        }
     }
 
     /// Whether a request asks for a host whose server name asks clients for what this one was not asked for.

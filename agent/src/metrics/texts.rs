@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::body::Bytes;
@@ -19,9 +19,20 @@ pub(crate) struct Texts(Mutex<Vec<Known>>);
 #[derive(Debug)]
 struct Known {
     text: Weak<Text>,
-    /// When it was begun to be made.
+    /// When it was begun to be made, and when that was done.
     since: Instant,
+    done: Instant,
 }
+
+impl Known {
+    /// Whether it does for somebody who has asked for one at this time: begun since, or so long in the making that to wait
+    /// for another would be to wait twice, as for an application that does not answer.
+    fn answers(&self, asked: Instant) -> bool {
+        self.since >= asked || self.done >= asked && self.done - self.since >= LONG
+    }
+}
+
+const LONG: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Text(Box<str>);
@@ -41,13 +52,13 @@ impl Texts {
         let mut known = self.0.lock().await;
         known.retain(|known| known.text.strong_count() > 0);
         let is_full = known.len() >= bounds::METRICS_TEXTS;
-        let newest = known.last().filter(|newest| is_full || newest.since >= asked);
+        let newest = known.last().filter(|newest| is_full || newest.answers(asked));
         if let Some(text) = newest.and_then(|newest| newest.text.upgrade()) {
             return Bytes::from_owner(Held(text));
         }
         let since = Instant::now();
         let text = Arc::new(Text(make.await.into()));
-        known.push(Known { text: Arc::downgrade(&text), since });
+        known.push(Known { text: Arc::downgrade(&text), since, done: Instant::now() });
         Bytes::from_owner(Held(text))
     }
 }
@@ -82,6 +93,17 @@ mod tests {
         assert_eq!(ask().await, "3", "there is room for one more");
         drop(held);
         assert_eq!((ask().await, texts.0.lock().await.len()), ("4".into(), 1));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_twice_for_what_takes_long() {
+        let texts = Texts::default();
+        let first = texts.get(async {
+            tokio::time::sleep(LONG).await;
+            "first".to_owned()
+        });
+        let (first, second) = tokio::join!(first, texts.get(pending()));
+        assert_eq!([first, second], ["first", "first"]);
     }
 
     #[tokio::test]
