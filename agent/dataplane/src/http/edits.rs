@@ -226,9 +226,8 @@ impl<'v> AnswerChanges<'v> {
         for List { remove, values } in &self.0 {
             remove.iter().for_each(|name| fields.remove(name));
             let field = |name: &str| {
-                let mut found = fields.lines(name);
-                found.extend((answer.field)(name).filter(|_| !fields.drops(name)));
-                (!found.is_empty()).then(|| found.join(&b","[..]))
+                let received = (answer.field)(name).filter(|_| !fields.drops(name));
+                received.or_else(|| fields.lines(name).into_iter().next())
             };
             let facts = AnswerFacts { field: &field, ..*answer };
             let filled: Vec<_> = values

@@ -38,7 +38,7 @@ pub(super) struct AnswerFacts<'a> {
     pub(super) flags: &'a str,
     pub(super) details: &'a str,
     pub(super) upstream: Option<SocketAddr>,
-    /// Values of a field by name, joined by commas.
+    /// The first line of a field by name.
     pub(super) field: &'a dyn Fn(&str) -> Option<Vec<u8>>,
 }
 
@@ -139,7 +139,7 @@ impl RequestFacts<'_> {
         }
     }
 
-    /// All values of a field as the endpoint gets it, joined by commas.
+    /// The first line of a field as the endpoint gets it, as in Envoy.
     fn field(&self, name: &str, changes: &RequestChanges<'_>) -> Option<Vec<u8>> {
         match name {
             ":path" => text(changes.path().unwrap_or(self.head.path_and_query())),
@@ -147,15 +147,15 @@ impl RequestFacts<'_> {
             ":method" => text(self.head.method()),
             ":scheme" => text(self.added.scheme()),
             _ => {
-                let mut values = changes.fields.lines(name);
+                let mut first = None;
                 if !changes.fields.drops(name) {
                     self.added.visit(self.head, &mut |found, value| {
-                        if found.eq_ignore_ascii_case(name) {
-                            values.push(value.to_vec());
+                        if first.is_none() && found.eq_ignore_ascii_case(name) {
+                            first = Some(value.to_vec());
                         }
                     });
                 }
-                (!values.is_empty()).then(|| values.join(&b","[..]))
+                first.or_else(|| changes.fields.lines(name).into_iter().next())
             }
         }
     }

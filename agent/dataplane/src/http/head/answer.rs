@@ -99,15 +99,15 @@ impl AnswerHead<'_> {
         }
     }
 
-    /// All values of a field that goes further than this hop, joined by commas.
+    /// The first line of a field that goes further than this hop.
     pub(in crate::http) fn field(&self, name: &str) -> Option<Vec<u8>> {
-        let mut values = Vec::new();
+        let mut first = None;
         self.visit(|found, value| {
-            if found.eq_ignore_ascii_case(name) {
-                values.push(value.to_vec());
+            if first.is_none() && found.eq_ignore_ascii_case(name) {
+                first = Some(value.to_vec());
             }
         });
-        (!values.is_empty()).then(|| values.join(&b","[..]))
+        first
     }
 
     /// Whether a length tells of a body that is not sent: the answer to HEAD, and 304.
