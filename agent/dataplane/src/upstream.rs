@@ -1,6 +1,7 @@
 //! One endpoint as one worker knows it: how busy it is, and the idle connections to it.
 
 mod connect;
+mod hosts;
 mod http2;
 mod lease;
 mod stream;
@@ -16,7 +17,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{EndpointCounts, HostName};
+use snapshot::EndpointCounts;
 
 use self::{
     http2::Http2Connections,
@@ -134,48 +135,6 @@ impl Upstream {
     pub(crate) fn timed_out(&self) {
         self.tally.timeouts.add(1);
         self.observe(Sign::TimedOut);
-    }
-
-    /// This endpoint with connections for one host only, where TLS tells the endpoint the host.
-    fn for_host(self: &Rc<Self>, authority: &str) -> Option<Rc<Self>> {
-        let policy = self.policy();
-        let by_host = policy.tls.as_ref()?;
-        if !(by_host.is_by_host() && by_host.is_spoken_to(self.speaks_mesh_tls)) {
-            return None;
-        }
-        let host = HostName::of_authority(authority);
-        // Certificates name addresses without brackets.
-        let host = host.as_str().trim_start_matches('[').trim_end_matches(']');
-        self.asked.set(self.asked.get() + 1);
-        if let Some(known) = self.by_host.borrow().get(host) {
-            known.last_asked.set(self.asked.get());
-            return Some(Rc::clone(known));
-        }
-        let mut upstream = Self::new(self.target(), policy).counted_with(self);
-        upstream.host = Some(host.into());
-        let upstream = Rc::new(upstream);
-        upstream.last_asked.set(self.asked.get());
-        self.forget_a_host();
-        let mut by_host = self.by_host.borrow_mut();
-        if by_host.len() < bounds::HOSTS {
-            by_host.insert(host.into(), Rc::clone(&upstream));
-        }
-        Some(upstream)
-    }
-
-    /// Where there are as many hosts as there may be, lets go of the one not asked for longest that nobody uses: made-up
-    /// ones must not keep others from having connections.
-    fn forget_a_host(&self) {
-        let mut by_host = self.by_host.borrow_mut();
-        if by_host.len() < bounds::HOSTS {
-            return;
-        }
-        let unused = by_host.iter().filter(|(_, upstream)| Rc::strong_count(upstream) == 1);
-        let oldest = unused.min_by_key(|(_, upstream)| upstream.last_asked.get());
-        let oldest = oldest.map(|(host, _)| host.clone());
-        if let Some(gone) = oldest.and_then(|host| by_host.remove(&host)) {
-            gone.retire();
-        }
     }
 
     /// Where its connections go.
