@@ -13,7 +13,7 @@ use std::{
 use foldhash::fast::RandomState;
 use snapshot::{Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints};
 
-pub(crate) use self::policy::{Overflow, Policy, Retrying, Slot};
+pub(crate) use self::policy::{Era, Overflow, Policy, Retrying, Slot};
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
     bounds, loopback,
@@ -55,13 +55,8 @@ impl ClusterConnections {
         old: Option<&Self>,
     ) -> Self {
         let policy = Rc::new(Policy::new(cluster, (shared, heads), old.map(|old| &*old.policy)));
-        let kept = |old: &Rc<Upstream>| policy.fits(&old.policy());
-        let mut known: HashMap<SocketAddr, &Rc<Upstream>, RandomState> = old
-            .iter()
-            .flat_map(|old| &old.endpoints)
-            .filter(|upstream| kept(upstream))
-            .map(|upstream| (upstream.address, upstream))
-            .collect();
+        let mut known: HashMap<SocketAddr, &Rc<Upstream>, RandomState> =
+            old.iter().flat_map(|old| &old.endpoints).map(|upstream| (upstream.address, upstream)).collect();
         let localities = named.as_deref().unwrap_or(cluster.localities());
         if let (Some(named), Some(outliers)) = (&named, &policy.outliers) {
             outliers.set_endpoints(endpoints_of(named).map(|endpoint| endpoint.address));
@@ -72,12 +67,12 @@ impl ClusterConnections {
                 policy.upstream(Target { address: *address, source, speaks_mesh_tls }, known.remove(address))
             })
             .collect();
-        let original = old.iter().flat_map(|old| old.original.borrow().clone()).filter(|(_, old)| kept(old));
+        let original = old.iter().flat_map(|old| old.original.borrow().clone());
         let original: HashMap<_, _, _> =
             original.map(|(key, old)| (key, policy.upstream(Target::of(key), Some(&old)))).collect();
         let former = match (&cluster.discovery, old) {
             (Discovery::Dns(dns), Some(old)) if dns.resolution == DnsResolution::Logical => {
-                still_warm(old, &endpoints, kept)
+                still_warm(old, &endpoints, |former| policy.keeps_connections_of(former.policy().era))
             }
             _ => Vec::new(),
         };

@@ -121,6 +121,11 @@ impl Upstream {
         Self { tally: Rc::clone(&other.tally), ..self }
     }
 
+    /// The same as what `other` was until now, whose connections would lead elsewhere.
+    pub(crate) fn succeeding(self, other: &Self) -> Self {
+        Self { since: other.since, ..self.counted_with(other) }
+    }
+
     /// What was sent to it.
     pub(crate) fn counts(&self) -> EndpointCounts {
         EndpointCounts { rq_active: self.active.get().into(), ..self.tally.counts() }
@@ -147,13 +152,17 @@ impl Upstream {
         Rc::clone(&self.policy.borrow())
     }
 
-    /// Other rules from now on; connections there are go on serving.
+    /// Other rules from now on. Connections there are go on serving; where they would be made otherwise now, only what is
+    /// under way.
     pub(crate) fn set_policy(&self, policy: Rc<Policy>) {
         for upstream in self.by_host.borrow().values() {
             upstream.set_policy(Rc::clone(&policy));
         }
         *self.watch.borrow_mut() = policy.watch(self.address);
-        *self.policy.borrow_mut() = policy;
+        let before = self.policy.replace(policy);
+        if !self.policy.borrow().keeps_connections_of(before.era) {
+            self.close_all_idle();
+        }
         self.forget_peer();
     }
 
@@ -215,6 +224,7 @@ impl Upstream {
         let now = Instant::now();
         let worn_out = policy.connections.max_requests.is_some_and(|limit| connection.requests >= limit)
             || connection.is_too_old(&policy, now)
+            || !policy.keeps_connections_of(connection.era)
             // It stands for one client only.
             || policy.proxy_protocol.is_some();
         let mut idle = self.idle.borrow_mut();
@@ -277,6 +287,11 @@ impl Upstream {
     pub(crate) fn retire(&self) {
         self.by_host.borrow().values().for_each(|upstream| upstream.retire());
         self.retired.set(true);
+        self.close_all_idle();
+    }
+
+    /// Closes its idle connections, and the others with what is under way on them.
+    fn close_all_idle(&self) {
         self.idle.borrow_mut().clear();
         self.http2.retire();
     }

@@ -24,6 +24,7 @@ use crate::{
 /// The rules for connections to a cluster: copied from the snapshot, because connections may outlive it.
 pub(crate) struct Policy {
     pub(crate) name: Box<str>,
+    pub(crate) era: Era,
     /// The DestinationRule they were written in, `<namespace>/<name>`.
     pub(crate) destination_rule: Option<Box<str>>,
     source: Option<SourceAddresses>,
@@ -41,6 +42,10 @@ pub(crate) struct Policy {
     pub(crate) tls: Option<Rc<Connector>>,
     own: Rc<Own>,
 }
+
+/// How often the rules of a cluster have changed so that connections made before must not be used again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Era(u64);
 
 /// This worker's connections to a cluster that limits them, and its further tries; kept across publications.
 #[derive(Default)]
@@ -98,8 +103,9 @@ impl Policy {
         (shared, heads): (SharedCluster, HeadLimits),
         old: Option<&Self>,
     ) -> Self {
-        Self {
+        let mut made = Self {
             name: cluster.name.as_str().into(),
+            era: Era::default(),
             destination_rule: cluster.destination_rule.as_deref().map(Box::from),
             source: cluster.source,
             connect_timeout: cluster.connect_timeout,
@@ -115,17 +121,26 @@ impl Policy {
                 known.map_or_else(|| Rc::new(Connector::new(settings)), Rc::clone)
             }),
             own: old.map(|old| Rc::clone(&old.own)).unwrap_or_default(),
+        };
+        if let Some(old) = old {
+            made.era = Era(old.era.0 + u64::from(!made.fits(old)));
         }
+        made
     }
 
-    /// Whether connections made under `old` may go on serving.
-    pub(super) fn fits(&self, old: &Self) -> bool {
-        let same_tls = match (&self.tls, &old.tls) {
-            (Some(own), Some(old)) => Rc::ptr_eq(own, old),
+    /// Whether connections that were made in an era may be used again.
+    pub(crate) fn keeps_connections_of(&self, era: Era) -> bool {
+        self.era == era
+    }
+
+    /// Whether connections made under `old` are such as would be made now.
+    fn fits(&self, old: &Self) -> bool {
+        let fitting_tls = match (&self.tls, &old.tls) {
+            (Some(own), Some(old)) => Rc::ptr_eq(own, old) || own.keeps_connections_of(old),
             (None, None) => true,
             _ => false,
         };
-        same_tls
+        fitting_tls
             && self.source == old.source
             && self.connections.keepalive == old.connections.keepalive
             && self.proxy_protocol == old.proxy_protocol
@@ -249,12 +264,14 @@ impl Policy {
 
     /// The endpoint known already, under these rules from now on, or a new one.
     pub(super) fn upstream(self: &Rc<Self>, target: Target, known: Option<&Rc<Upstream>>) -> Rc<Upstream> {
-        match known.filter(|known| known.target() == target) {
-            Some(known) => {
+        let new = || Upstream::new(target, Rc::clone(self));
+        match known {
+            Some(known) if known.target() == target => {
                 known.set_policy(Rc::clone(self));
                 Rc::clone(known)
             }
-            None => Rc::new(Upstream::new(target, Rc::clone(self))),
+            Some(known) => Rc::new(new().succeeding(known)),
+            None => Rc::new(new()),
         }
     }
 }
@@ -270,5 +287,39 @@ impl Own {
         // Not borrowed while closing: a slot that is dropped notifies.
         let endpoints: Vec<_> = self.endpoints.borrow().iter().filter_map(Weak::upgrade).collect();
         endpoints.iter().any(|endpoint| endpoint.close_idle())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapshot::{Discovery, Endpoint, Keepalive, LocalityEndpoints};
+
+    use super::*;
+    use crate::cluster::ClusterConnections;
+
+    /// Warm-up goes by how long an endpoint is known.
+    #[test]
+    fn an_endpoint_is_the_one_it_was_however_it_is_spoken_to() {
+        let cluster = |keepalive, speaks_mesh_tls| {
+            let endpoint = Endpoint { speaks_mesh_tls, ..Endpoint::at(([10, 0, 0, 1], 80).into()) };
+            let locality = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
+            let mut cluster = Cluster::new("a", Discovery::Endpoints(vec![locality]));
+            cluster.connections.keepalive = keepalive;
+            cluster
+        };
+        let connections = |cluster: &Cluster, old: Option<&ClusterConnections>| {
+            let shared = (SharedCluster::default(), None, HeadLimits::default());
+            ClusterConnections::new(cluster, shared, old)
+        };
+        let first = connections(&cluster(None, false), None);
+        let first_era = first.upstreams()[0].policy().era;
+        let second = connections(&cluster(Some(Keepalive::default()), false), Some(&first));
+        assert!(Rc::ptr_eq(&first.upstreams()[0], &second.upstreams()[0]));
+        assert!(!second.upstreams()[0].policy().keeps_connections_of(first_era));
+        second.upstreams()[0].count_request();
+        let third = connections(&cluster(Some(Keepalive::default()), true), Some(&second));
+        let (before, after) = (&second.upstreams()[0], &third.upstreams()[0]);
+        assert!(!Rc::ptr_eq(before, after));
+        assert_eq!((after.since, after.counts().rq_total), (before.since, 1));
     }
 }

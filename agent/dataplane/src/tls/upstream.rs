@@ -83,6 +83,11 @@ impl Connector {
         self.settings == *settings
     }
 
+    /// Whether connections of `old` are such as it would make.
+    pub(crate) fn keeps_connections_of(&self, old: &Self) -> bool {
+        self.settings.keeps_connections_of(&old.settings)
+    }
+
     /// Whether it is the mesh's own, inside which applications may speak theirs.
     pub(crate) fn is_of_mesh(&self) -> bool {
         self.settings.of_mesh

@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Upstream, UpstreamStream, tally::Open, tunnel};
 use crate::{
-    cluster::{Policy, Slot},
+    cluster::{Era, Policy, Slot},
     connection::connection_id,
     health::Sign,
     proxy_protocol::Announcement,
@@ -28,6 +28,8 @@ pub(crate) struct UpstreamConnection {
     /// Requests it has been used for.
     pub(super) requests: u32,
     pub(super) since: Instant,
+    /// That of the rules it was made by.
+    pub(super) era: Era,
     /// How long its server keeps it while it is idle, as it said last.
     idle_timeout: Option<Duration>,
     /// Its place among the connections of a cluster that limits them.
@@ -141,7 +143,8 @@ impl Upstream {
                 }
             }
         };
-        self.open(&policy, slot, (Speaks::Http1, announcement)).await
+        // The rules may have changed while it waited.
+        self.open(&self.policy(), slot, (Speaks::Http1, announcement)).await
     }
 
     pub(super) async fn open(
@@ -195,6 +198,7 @@ impl Upstream {
             reused: false,
             requests: 1,
             since,
+            era: policy.era,
             idle_timeout: None,
             slot,
             open,

@@ -22,7 +22,7 @@ use tokio::{sync::Notify, task::spawn_local};
 use super::{ConnectError, Open, OwnEnd, Upstream, UpstreamStream};
 use crate::{
     bounds,
-    cluster::{Policy, Slot},
+    cluster::{Era, Policy, Slot},
     proxy_protocol::Announcement,
     tls::Speaks,
     worker::HeadLimits,
@@ -73,6 +73,8 @@ struct Shared {
     used: Cell<bool>,
     ended: Rc<Cell<bool>>,
     since: Instant,
+    /// That of the rules it was made by.
+    era: Era,
     idle_since: Cell<Instant>,
     /// Requests it may still take.
     left: Cell<u32>,
@@ -125,10 +127,17 @@ impl Upstream {
         let task = DialTask { upstream: Rc::clone(self), waited_for: Rc::clone(&dialling) };
         spawn_local(async move {
             let result = task.upstream.connect_http2().await;
-            let result = result.map(|shared| task.upstream.http2.open.borrow_mut().push(Rc::new(shared)));
+            let result = result.map(|shared| task.upstream.offer(shared));
             task.waited_for.result.replace(Some(result));
         });
         dialling
+    }
+
+    /// Lets requests use a connection, unless the rules have changed on its way: who waits for it dials anew.
+    fn offer(&self, connection: Shared) {
+        if self.policy().keeps_connections_of(connection.era) {
+            self.http2.open.borrow_mut().push(Rc::new(connection));
+        }
     }
 
     async fn connect_http2(&self) -> Result<Shared, ConnectError> {
@@ -148,6 +157,7 @@ impl Upstream {
                 used: Cell::new(false),
                 ended: drive(connection, (self.address, connected.open), policy.connections.http2_keepalive),
                 since: connected.since,
+                era: connected.era,
                 idle_since: Cell::new(Instant::now()),
                 left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
                 max_streams: sharing.streams as usize,

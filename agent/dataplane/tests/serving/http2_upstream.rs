@@ -74,7 +74,7 @@ impl Http2Upstream {
         Self { address, connections }
     }
 
-    fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 

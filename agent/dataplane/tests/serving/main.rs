@@ -34,6 +34,7 @@ mod mutual;
 mod origination;
 mod outliers;
 mod overload;
+mod pools;
 mod proxy_headers;
 mod retries;
 mod slow_clients;

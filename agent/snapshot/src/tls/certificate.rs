@@ -60,6 +60,15 @@ pub struct TrustBundle {
     pub revocations: CrlBundle,
 }
 
+impl TrustBundle {
+    /// Whether it accepts all that `other` accepts, as far as that can be told without looking into the lists.
+    pub fn trusts_all_of(&self, other: &Self) -> bool {
+        let trusts = |certificate| self.certificates.contains(certificate);
+        self.revocations == other.revocations
+            && (self.certificates == other.certificates || other.certificates.iter().all(trusts))
+    }
+}
+
 /// Revocation lists, DER.
 pub type CrlBundle = Arc<[CertificateRevocationListDer<'static>]>;
 

@@ -19,6 +19,21 @@ pub struct UpstreamTls {
     pub parameters: TlsParameters,
 }
 
+impl UpstreamTls {
+    /// Whether connections made as `old` has it are such as would be made now, but perhaps for a certificate of ours that
+    /// has been renewed: that is no reason to shake hands with every endpoint again.
+    pub fn keeps_connections_of(&self, old: &Self) -> bool {
+        let Self { endpoints, server_name, check, credential, of_mesh, parameters } = self;
+        let name = |credential: &Option<Credential>| credential.as_ref().map(|own| own.name.clone());
+        *endpoints == old.endpoints
+            && *server_name == old.server_name
+            && check.still_accepts(&old.check)
+            && name(credential) == name(&old.credential)
+            && *of_mesh == old.of_mesh
+            && *parameters == old.parameters
+    }
+}
+
 /// Which endpoints of a cluster TLS is spoken to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum UpstreamTlsUse {
@@ -49,4 +64,20 @@ pub enum ServerCheck {
     System(Vec<NameMatch>),
     /// The same by an authority of one's own.
     Authority(Authority, Vec<NameMatch>),
+}
+
+impl ServerCheck {
+    /// Whether whoever `before` accepted is accepted still: authorities may have joined, but neither left nor revoked
+    /// anything.
+    fn still_accepts(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Authority(now, names), Self::Authority(before, names_before)) => {
+                let mut bundles = now.bundle.iter().zip(&before.bundle);
+                now.name == before.name
+                    && names == names_before
+                    && bundles.any(|(now, before)| now.trusts_all_of(before))
+            }
+            (now, before) => now == before,
+        }
+    }
 }
