@@ -3,8 +3,11 @@
 //! `POSTERN_TEST_PYTHON` names an interpreter that has the packages `grpcio` and `websockets`; `H2SPEC` the program of
 //! that name. What is not there is skipped, and that is said; with `REQUIRE_PEERS=1` it fails the test.
 
+mod curl;
 mod gateway;
 mod h2spec;
+mod nginx;
+mod smuggling;
 mod system_calls;
 
 use std::{
@@ -62,44 +65,4 @@ fn websocket_where_the_version_follows_the_client() {
 #[test]
 fn the_http_client_and_server_of_python_on_one_connection() {
     talk_through_gateway("http.server", "http_echo.py", "http");
-}
-
-/// Python's own server, which speaks HTTP/1.0 by default, and curl in every version it has.
-#[test]
-fn curl_in_every_version_and_the_http_server_of_python() {
-    let Some(python) = python("http.server") else { return };
-    let upstream = free_port();
-    let gateway = Gateway::start(upstream, "http");
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("file"), vec![b'f'; 300_000]).unwrap();
-    let mut server = Command::new(python)
-        .args(["-m", "http.server", "--bind", "127.0.0.1", &upstream.to_string()])
-        .current_dir(directory.path())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    gateway.await_port(upstream);
-    for version in ["--http1.0", "--http1.1", "--http2", "--http2-prior-knowledge"] {
-        let url = format!("http://127.0.0.1:{}/file", gateway.port);
-        let output = Command::new("curl")
-            .args([
-                "-sS",
-                "--max-time",
-                "10",
-                "-o",
-                "/dev/null",
-                "-w",
-                "%{http_code} %{size_download}",
-                version,
-                &url,
-            ])
-            .output();
-        let Ok(output) = output else {
-            skip("there is no curl here");
-            break;
-        };
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "200 300000", "{version}");
-    }
-    server.kill().unwrap();
-    server.wait().unwrap();
 }

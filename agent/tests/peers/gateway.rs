@@ -38,6 +38,7 @@ impl Gateway {
         );
         let rules = "hosts: ['*'], gateways: [gw], http: [{route: [{destination: {host: app}}]}]";
         let agent = setup
+            .mesh("accessLogFile: /dev/stdout\n")
             .resources("gateway.yaml", &gateway)
             .resources("rules.yaml", &virtual_service("vs", rules))
             .resources("app.yaml", &service_at("app", (port_name, 80), upstream))

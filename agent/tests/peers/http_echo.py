@@ -8,6 +8,9 @@ import sys
 import threading
 
 
+STATUS = {"/moved": 302, "/nothing": 204, "/unchanged": 304}
+
+
 class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -23,12 +26,21 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
     def answer(self):
         body = self.body()
+        if self.path == "/until-closed":
+            # As servers of HTTP/1.0 do, who need not say how long anything is.
+            self.protocol_version = "HTTP/1.0"
+            self.close_connection = True
+        self.send_response(STATUS.get(self.path, 200))
         if self.path == "/moved":
-            self.send_response(302)
             self.send_header("Location", "/elsewhere")
-        else:
-            self.send_response(200)
         self.send_header("X-Method", self.command)
+        if self.path == "/until-closed":
+            self.end_headers()
+            self.wfile.write(body)
+            return
+        if self.path == "/nothing":
+            self.end_headers()
+            return
         if self.path == "/chunked":
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
@@ -39,7 +51,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
             return
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and self.path != "/unchanged":
             self.wfile.write(body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
@@ -52,6 +64,23 @@ def ask(client, method, path, body=None, **more):
     client.request(method, path, body, **more)
     answer = client.getresponse()
     assert answer.headers["X-Method"] == method, answer.headers.as_string()
+    return answer.status, answer.read()
+
+
+def ask_first(client, path, body):
+    """Sends a body only when it is asked for."""
+    client.putrequest("POST", path)
+    client.putheader("Content-Length", str(len(body)))
+    client.putheader("Expect", "100-continue")
+    client.endheaders()
+    said = b""
+    while not said.endswith(b"\r\n\r\n"):
+        byte = client.sock.recv(1)
+        assert byte, said
+        said += byte
+    assert said.startswith(b"HTTP/1.1 100 "), said
+    client.send(body)
+    answer = client.getresponse()
     return answer.status, answer.read()
 
 
@@ -69,10 +98,21 @@ def talk(port):
         assert ask(client, "DELETE", path) == (200, b"")
     assert ask(client, "HEAD", "/plain") == (200, b"")
     assert ask(client, "GET", "/moved") == (302, b"")
+    assert ask(client, "GET", "/nothing") == (204, b"")
+    # It says how long the body would be that it does not send.
+    assert ask(client, "GET", "/unchanged", b"not sent") == (304, b"")
+    assert ask_first(client, "/plain", large) == (200, large)
+    assert ask(client, "POST", "/until-closed", large) == (200, large)
+    assert ask(client, "POST", "/plain", b"and on") == (200, b"and on")
     assert client.sock is connection, "not one connection for all"
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Echo)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-talk(int(sys.argv[2]))
-print("ok")
+def serve(port, handler=Echo):
+    return http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), handler)
+
+
+if __name__ == "__main__":
+    server = serve(sys.argv[1])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    talk(int(sys.argv[2]))
+    print("ok")
