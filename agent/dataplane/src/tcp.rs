@@ -18,7 +18,7 @@ use crate::{
     telemetry::{ConnectionKey, ConnectionSums, Kept},
     tls::Speaks,
     transport::DownstreamStream,
-    upstream::{ConnectError, Lease, UpstreamConnection},
+    upstream::{ConnectError, Lease, Posted, UpstreamConnection},
     view::View,
     wrong_tls,
 };
@@ -92,7 +92,11 @@ pub(crate) async fn dial(
                 tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
                 wrong_tls::tell_if_clear_text(connection, &lease, &error);
                 if let ConnectError::TunnelRefused(answer) = &error {
-                    let far_end = lease.policy().tunnel.as_deref().unwrap_or_default().to_owned();
+                    let far_end = lease
+                        .policy()
+                        .tunnel
+                        .as_ref()
+                        .map_or_else(String::new, |tunnel| tunnel.far_end.clone());
                     let what = format!("the proxy at the endpoint opens no tunnel to {far_end}: {answer}");
                     complaints::warn(connection, &lease, &what);
                 }
@@ -155,7 +159,14 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     sums.iter().for_each(|sums| sums.open());
     let surroundings = (&**worker, &*connection.deadline, dialled.limits);
     let upstream = &mut dialled.connection.stream;
-    let (transferred, result) = relay(stream, upstream, first.take(), counting(sums), surroundings).await;
+    let (transferred, result) = match dialled.connection.answer.take() {
+        None => relay(stream, upstream, first.take(), counting(sums), surroundings).await,
+        Some(answer) => {
+            // In a box of its own: hardly any connection goes through a tunnel.
+            let mut posted = Posted::new(upstream, *answer);
+            Box::pin(relay(stream, &mut posted, first.take(), counting(sums), surroundings)).await
+        }
+    };
     let flags = match &result {
         // As in Envoy, time without a byte shows by the duration only, and a client that resets as one that closes.
         Ok(()) | Err(RelayError::Idle | RelayError::Downstream(_)) => "",

@@ -4,6 +4,7 @@ mod connect;
 mod hosts;
 mod http2;
 mod lease;
+mod posted;
 mod stream;
 mod tally;
 mod tunnel;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     connect::{ConnectError, OwnEnd, UpstreamConnection},
     http2::Http2Stream,
     lease::Lease,
+    posted::Posted,
     stream::UpstreamStream,
 };
 

@@ -3,6 +3,7 @@
 mod balance;
 mod limits;
 mod plan;
+mod tunnel;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -15,6 +16,7 @@ use crate::{HostName, HostPattern, tls::UpstreamTls};
 pub use balance::{HashFunction, HashKey, HashPolicy, LoadBalancer, SlowStart};
 pub use limits::{Connections, Http2KeepAlive, Keepalive, Limits, OutlierDetection, RetryBudget};
 pub use plan::{EndpointGroup, EndpointLevel, EndpointPlan};
+pub use tunnel::{Tunnel, TunnelMethod};
 
 /// A destination that routes name.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +45,8 @@ pub struct Cluster {
     pub connections: Connections,
     /// PROXY protocol header sent first on every connection.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Where proxies at the endpoints are asked to take opaque connections, `<host>:<port>`.
-    pub tunnel: Option<String>,
+    /// Where proxies at the endpoints are asked to take opaque connections.
+    pub tunnel: Option<Tunnel>,
     /// TLS to the endpoints; `None` speaks clear text.
     pub tls: Option<Arc<UpstreamTls>>,
 }

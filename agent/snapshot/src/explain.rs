@@ -189,9 +189,10 @@ impl<'s> Walk<'s> {
                 let asked = |_: &_| question.server_name.unwrap_or_default();
                 let clusters = self.clusters(&tcp.clusters, asked);
                 let known = tcp.clusters.targets().iter().filter_map(|target| target.id);
-                for far_end in known.filter_map(|id| self.snapshot.cluster(id).tunnel.as_deref()) {
-                    let because = "the endpoint is asked for it by CONNECT (tunnel)";
-                    self.steps.push(Step::chosen("tunnel", far_end, because));
+                for tunnel in known.filter_map(|id| self.snapshot.cluster(id).tunnel.as_ref()) {
+                    let because =
+                        format!("the endpoint is asked for it by {} (tunnel)", tunnel.method.as_str());
+                    self.steps.push(Step::chosen("tunnel", &tunnel.far_end, because));
                 }
                 format!("TCP relayed to {clusters}; the bytes are not read as HTTP")
             }

@@ -36,7 +36,7 @@ pub use cluster::{
     Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns, Endpoint, EndpointGroup,
     EndpointLevel, EndpointPlan, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, Limits,
     LoadBalancer, Locality, LocalityEndpoints, OutlierDetection, ProxyProtocol, RetryBudget, ServiceName,
-    SlowStart, SourceAddresses, UpstreamProtocol,
+    SlowStart, SourceAddresses, Tunnel, TunnelMethod, UpstreamProtocol,
 };
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
 pub use elsewhere::Elsewhere;

@@ -138,3 +138,21 @@ fn connections_go_through_the_tunnel_of_the_rule() {
         assert_eq!(gateway.opaque_client().send("hello\n").line(), "CONNECT far.test:443 hello");
     }
 }
+
+/// `tunnel` with `protocol: POST`: the connection is the body of the request and that of the answer.
+#[test]
+fn connections_are_posted_where_the_rule_says_so() {
+    let through = Endpoint::start(|mut client: Client| {
+        let head: Vec<_> = (0..4).map(|_| client.line()).collect();
+        client.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        let chunk = [client.line(), client.line(), client.line()];
+        let told = format!("{} {}\n", head.join("|"), chunk.join("|"));
+        client.send(format!("{:x}\r\n{told}\r\n0\r\n\r\n", told.len()));
+    });
+    let gateway = Gateway::start(&app(
+        &[through.address],
+        "{tunnel: {protocol: POST, targetHost: far.test, targetPort: 443}}",
+    ));
+    let told = gateway.opaque_client().send("hello\n").line();
+    assert_eq!(told, "POST / HTTP/1.1|host: far.test:443|transfer-encoding: chunked| 6|hello|");
+}

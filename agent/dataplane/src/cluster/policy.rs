@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use snapshot::{Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses};
+use snapshot::{Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses, Tunnel};
 use tokio::sync::Notify;
 
 use crate::{
@@ -31,8 +31,8 @@ pub(crate) struct Policy {
     pub(crate) connect_timeout: Duration,
     pub(crate) connections: Connections,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
-    /// The far end of a tunnel that opaque connections go through, `<host>:<port>`.
-    pub(crate) tunnel: Option<Box<str>>,
+    /// The tunnel that opaque connections go through.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
     /// What heads of answers may cost.
     pub(crate) heads: HeadLimits,
     limits: Limits,
@@ -111,7 +111,7 @@ impl Policy {
             connect_timeout: cluster.connect_timeout,
             connections: cluster.connections,
             proxy_protocol: cluster.proxy_protocol,
-            tunnel: cluster.tunnel.as_deref().map(Box::from),
+            tunnel: cluster.tunnel.clone().map(Box::new),
             heads,
             limits: cluster.limits,
             usage: shared.usage,

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http1::BodyDecoder;
+use snapshot::Tunnel;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Upstream, UpstreamStream, tally::Open, tunnel};
@@ -22,6 +24,8 @@ use crate::{
 /// A connection to an endpoint.
 pub(crate) struct UpstreamConnection {
     pub(crate) stream: UpstreamStream,
+    /// Takes the framing off its bytes, those of the answer to a `POST` that has opened a tunnel.
+    pub(crate) answer: Option<Box<BodyDecoder>>,
     pub(crate) end: Rc<OwnEnd>,
     /// Whether it has carried a request before: the peer may close it at any moment.
     pub(crate) reused: bool,
@@ -179,7 +183,7 @@ impl Upstream {
             tunnelled(UpstreamStream::Tls(Box::new(stream)), through, end).await
         };
         let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
-        let (stream, end) = connected
+        let (stream, answer, end) = connected
             .map_err(|_| ConnectError::Timeout)
             .and_then(|connected| connected)
             .inspect_err(|error| {
@@ -194,6 +198,7 @@ impl Upstream {
         let since = Instant::now();
         Ok(UpstreamConnection {
             stream,
+            answer,
             end: Rc::new(end),
             reused: false,
             requests: 1,
@@ -222,14 +227,15 @@ impl Upstream {
 /// The connection once it leads to the far end of a tunnel, where there is to be one.
 async fn tunnelled(
     mut stream: UpstreamStream,
-    far_end: Option<&str>,
+    tunnel: Option<&Tunnel>,
     end: OwnEnd,
-) -> Result<(UpstreamStream, OwnEnd), ConnectError> {
-    if let Some(far_end) = far_end {
+) -> Result<(UpstreamStream, Option<Box<BodyDecoder>>, OwnEnd), ConnectError> {
+    let answer = match tunnel {
         // In a box of its own: hardly any connection goes through a tunnel.
-        Box::pin(tunnel::open(&mut stream, far_end)).await?;
-    }
-    Ok((stream, end))
+        Some(tunnel) => Box::pin(tunnel::open(&mut stream, tunnel)).await?,
+        None => None,
+    };
+    Ok((stream, answer.map(Box::new), end))
 }
 
 fn is_taken(error: &io::Error) -> bool {

@@ -1,12 +1,13 @@
-//! Opaque connections through a forward proxy at the endpoint, asked by CONNECT.
+//! Opaque connections through a forward proxy at the endpoint, asked by CONNECT or POST.
 
 use std::{
+    io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     thread,
 };
 
 use dataplane::{AccessLog, Settings};
-use snapshot::Draft;
+use snapshot::{Draft, Tunnel, TunnelMethod};
 
 use crate::support::{Client, Proxy, Upstream, cluster, endpoints, gateway_draft, tcp_chain};
 
@@ -36,7 +37,7 @@ fn draft(address: SocketAddr, proxies: &[SocketAddr], far_end: SocketAddr) -> Dr
     let mut draft = gateway_draft(address, &[]);
     draft.listeners[0].filter_chains = vec![tcp_chain(0)];
     draft.clusters[0] = cluster("test", endpoints(proxies));
-    draft.clusters[0].tunnel = Some(far_end.to_string());
+    draft.clusters[0].tunnel = Some(Tunnel { far_end: far_end.to_string(), method: TunnelMethod::Connect });
     draft
 }
 
@@ -91,4 +92,89 @@ fn logged(through: SocketAddr, far_end: SocketAddr) -> String {
     assert_eq!(Client::connect(proxy.address).rest_or_reset(), b"");
     proxy.plane.stop();
     std::fs::read_to_string(file.path()).unwrap()
+}
+
+/// A gateway whose connections are posted to this proxy.
+fn posting(through: SocketAddr) -> Proxy {
+    Proxy::start(Settings::default(), |address| {
+        let mut draft = draft(address, &[through], through);
+        draft.clusters[0].tunnel =
+            Some(Tunnel { far_end: "far.test:5432".to_owned(), method: TunnelMethod::Post });
+        draft
+    })
+}
+
+/// The head of Envoy 1.40, then what it sends of `to and fro` and of the client's end.
+const POSTED: &str = "POST / HTTP/1.1\r\nhost: far.test:5432\r\ntransfer-encoding: chunked\r\n\r\n";
+
+#[test]
+fn bodies_carry_a_connection_that_was_posted() {
+    for (head, body) in [
+        ("HTTP/1.1 201 Created\r\n\r\n", "welcome;"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n", "welcome;"),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "3\r\nwel\r\n5;x=y\r\ncome;\r\n0\r\na: b\r\n\r\nmore",
+        ),
+    ] {
+        let through = Upstream::start(move |mut client| {
+            assert_eq!(client.request_head().unwrap(), POSTED);
+            client.send("HTTP/1.1 102 Processing\r\n\r\n");
+            client.send(head);
+            let mut request = [0; 20];
+            client.0.read_exact(&mut request).unwrap();
+            assert_eq!(&request, b"a\r\nto and fro\r\n0\r\n\r\n", "{head}");
+            client.send(body);
+        });
+        let proxy = posting(through.address);
+        let mut client = proxy.connect();
+        client.send("to and fro");
+        client.0.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(String::from_utf8(client.rest()).unwrap(), "welcome;", "{head}");
+    }
+}
+
+#[test]
+fn much_is_posted_both_ways_without_loss() {
+    const MUCH: usize = 3_000_000;
+    let through = Upstream::start(|mut client| {
+        client.request_head().unwrap();
+        client.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        // Sends back chunk for chunk what it gets, the last one included.
+        let mut from = client.0.try_clone().unwrap();
+        let (mut last, mut piece) = (Vec::new(), [0; 4096]);
+        while !last.ends_with(b"\r\n0\r\n\r\n") {
+            let n = from.read(&mut piece).unwrap();
+            assert_ne!(n, 0, "the request ends before the connection");
+            client.0.write_all(&piece[..n]).unwrap();
+            last.extend_from_slice(&piece[..n]);
+            last.drain(..last.len().saturating_sub(7));
+        }
+    });
+    let proxy = posting(through.address);
+    let mut client = proxy.connect();
+    let sent: Vec<u8> = (0..MUCH).map(|at| b'a' + (at % 23) as u8).collect();
+    let (mut writing, bytes) = (client.0.try_clone().unwrap(), sent.clone());
+    let writer = thread::spawn(move || {
+        writing.write_all(&bytes).unwrap();
+        writing.shutdown(Shutdown::Write).unwrap();
+    });
+    assert!(client.rest() == sent, "what comes back is what was sent");
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_posted_connection_that_is_cut_off_is_not_taken_for_the_whole() {
+    for body in ["5\r\nhel", "not a chunk"] {
+        let through = Upstream::start(move |mut client| {
+            client.request_head().unwrap();
+            client.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            client.send(body);
+            _ = client.0.shutdown(Shutdown::Write);
+        });
+        let proxy = posting(through.address);
+        let mut client = proxy.connect();
+        let ended = client.0.read_to_end(&mut Vec::new());
+        assert_eq!(ended.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset), "{body}");
+    }
 }

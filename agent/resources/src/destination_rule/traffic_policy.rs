@@ -155,10 +155,6 @@ impl Shape for Tunnel {
             let problem = Problem::new("is no host").found(&self.target_host);
             context.error(&at.field("targetHost"), problem.expected("a host name or an IP address"));
         }
-        if self.protocol == TunnelProtocol::Post {
-            let problem = Problem::new("is not supported yet, so there is no tunnel").found("POST");
-            context.warning(crate::Rule::NotSupported, &at.field("protocol"), problem.remedy("use CONNECT"));
-        }
     }
 }
 

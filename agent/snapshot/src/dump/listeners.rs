@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{address, routes::destination};
 use crate::{
     Application, ClientLimits, Direction, EscapedSlashes, PathNormalization, ProxyHeaders, ServerHeader,
-    Snapshot, Transport, Underscores,
+    Snapshot, Transport, TunnelMethod, Underscores,
     filter_chain::{FilterChain, HttpConnections, NetworkFilter},
     listener::{Binding, Listener},
     tls::{ClientCertificates, REDACTED, TlsContext},
@@ -208,8 +208,11 @@ fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
         NetworkFilter::Tcp(tcp) => {
             let mut config = destination(&tcp.clusters);
             let known = tcp.clusters.targets().iter().filter_map(|target| target.id);
-            if let Some(far_end) = known.filter_map(|id| snapshot.cluster(id).tunnel.as_ref()).next() {
-                config["tunneling_config"] = json!({"hostname": far_end});
+            if let Some(tunnel) = known.filter_map(|id| snapshot.cluster(id).tunnel.as_ref()).next() {
+                config["tunneling_config"] = json!({"hostname": tunnel.far_end});
+                if tunnel.method == TunnelMethod::Post {
+                    config["tunneling_config"]["use_post"] = json!(true);
+                }
             }
             tcp_proxy(config)
         }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use resources::{
     ConnectionPool, ConsistentHash, H2Upgrade, HashAlgorithm, HashKey as WrittenKey, HttpPool, MeshDefaults,
-    Protocol, SimpleLb, TcpPool, Tunnel, TunnelProtocol,
+    Protocol, SimpleLb, TcpPool, TunnelProtocol,
 };
 use snapshot::{
     Cluster, Discovery, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, LoadBalancer,
-    OutlierDetection, ProxyProtocol, RetryBudget, SlowStart, UpstreamProtocol,
+    OutlierDetection, ProxyProtocol, RetryBudget, SlowStart, Tunnel, TunnelMethod, UpstreamProtocol,
 };
 
 use super::Policy;
@@ -34,18 +34,23 @@ pub(crate) fn apply(policy: &Policy<'_>, protocol: Option<Protocol>, cluster: &m
         resources::ProxyProtocol::V1 => ProxyProtocol::V1,
         resources::ProxyProtocol::V2 => ProxyProtocol::V2,
     });
-    cluster.tunnel = policy.tunnel.filter(|tunnel| tunnel.protocol == TunnelProtocol::Connect).map(far_end);
+    cluster.tunnel = policy.tunnel.map(tunnel);
     cluster.limits.retry_budget = policy
         .retry_budget
         .map(|budget| RetryBudget { percent: budget.percent, minimum: budget.min_retry_concurrency });
 }
 
-/// `<host>:<port>`, IPv6 addresses in brackets.
-fn far_end(Tunnel { target_host, target_port, .. }: &Tunnel) -> String {
-    match target_host.contains(':') {
+/// The far end has IPv6 addresses in brackets.
+fn tunnel(resources::Tunnel { protocol, target_host, target_port }: &resources::Tunnel) -> Tunnel {
+    let far_end = match target_host.contains(':') {
         true => format!("[{target_host}]:{target_port}"),
         false => format!("{target_host}:{target_port}"),
-    }
+    };
+    let method = match protocol {
+        TunnelProtocol::Connect => TunnelMethod::Connect,
+        TunnelProtocol::Post => TunnelMethod::Post,
+    };
+    Tunnel { far_end, method }
 }
 
 /// What is spoken to the endpoints of a port.

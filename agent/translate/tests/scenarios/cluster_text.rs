@@ -48,7 +48,12 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
     let default = OutlierDetection::default();
     text.extend(cluster.outlier_detection.as_ref().map(|own| changed("Outliers", own, &default)));
     text.extend(cluster.proxy_protocol.map(|version| format!(" PROXY {version:?}")));
-    text.extend(cluster.tunnel.as_ref().map(|far_end| format!(" through {far_end}")));
+    text.extend(
+        cluster
+            .tunnel
+            .as_ref()
+            .map(|tunnel| format!(" through {} by {}", tunnel.far_end, tunnel.method.as_str())),
+    );
     text.extend(cluster.tls.as_ref().map(|settings| tls(settings)));
     text.extend(cluster.destination_rule.as_ref().map(|rule| format!(" by {rule}")));
     text
