@@ -130,6 +130,7 @@ fn connections(counts: &Counts, out: &mut String) {
         ("over_limit", counts.over_limit),
         ("going_to_the_proxy_itself", counts.looped),
         ("no_filter_chain", counts.no_filter_chain),
+        ("proxy_protocol", counts.without_proxy_header),
         ("failed_handshake", counts.failed_handshakes),
         ("crowded_out_handshake", counts.crowded_out_handshakes),
     ];

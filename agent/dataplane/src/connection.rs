@@ -3,6 +3,7 @@
 mod chain;
 mod destination;
 mod handshake;
+mod proxied;
 
 use std::{
     cell::{Cell, OnceCell},

@@ -33,6 +33,20 @@ pub(crate) enum Header {
 #[error("no PROXY header (versions 1 and 2 of the protocol are understood)")]
 pub(crate) struct Malformed;
 
+/// Why there is no header.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HeaderError {
+    /// As probes of load balancers do.
+    #[error("closed before it said anything")]
+    Silent,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the connection ended within the PROXY header")]
+    CutShort,
+    #[error("no PROXY header came in time")]
+    TooLate,
+}
+
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_LOCAL: u8 = 0x20;
 const V2_PROXY: u8 = 0x21;
@@ -123,22 +137,26 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> 
 ///
 /// # Errors
 /// The connection failed or ended, or begins with something else.
-pub(crate) async fn receive(stream: &mut TcpStream) -> io::Result<Header> {
+pub(crate) async fn receive(stream: &mut TcpStream) -> Result<Header, HeaderError> {
     let mut bytes = Vec::with_capacity(bounds::PROXY_LINE);
     loop {
         let wanted = match bytes.first() {
             // Both versions are at least so long.
             None => SIGNATURE.len(),
-            Some(b'P') => line_rest(stream).await?,
+            Some(b'P') => line_rest(stream).await.map_err(|_| HeaderError::CutShort)?,
             Some(_) => binary_rest(&bytes),
         };
-        if bytes.len() + wanted > bounds::PROXY_HEADER {
-            return Err(io::Error::other(Malformed));
-        }
         let known = bytes.len();
+        if known + wanted > bounds::PROXY_HEADER {
+            return Err(Malformed.into());
+        }
         bytes.resize(known + wanted, 0);
-        stream.read_exact(&mut bytes[known..]).await?;
-        if let Some((header, _)) = parse(&bytes).map_err(io::Error::other)? {
+        match stream.read(&mut bytes[known..]).await {
+            Ok(received @ 1..) => bytes.truncate(known + received),
+            Ok(0) | Err(_) if known == 0 => return Err(HeaderError::Silent),
+            Ok(0) | Err(_) => return Err(HeaderError::CutShort),
+        }
+        if let Some((header, _)) = parse(&bytes)? {
             return Ok(header);
         }
     }

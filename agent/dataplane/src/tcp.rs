@@ -213,9 +213,9 @@ pub(crate) fn log_refused(connection: &Connection) {
     log_unserved(connection, &Ended { flags: "NR", details: "filter_chain_not_found", ..Ended::default() });
 }
 
-/// Logs a connection whose TLS handshake came to nothing, as Envoy does where its listeners log: blanks in the reason
-/// would end the field.
-pub(crate) fn log_handshake(connection: &Connection, reason: &str) {
+/// Logs a connection whose TLS handshake came to nothing, as Envoy does where its listeners log, or that came without the
+/// PROXY header it should begin with. Blanks in the reason would end the field.
+pub(crate) fn log_unopened(connection: &Connection, reason: &str) {
     if connection.log().is_some() {
         record(connection, &Ended { termination: &reason.replace(' ', "_"), ..Ended::default() });
     }

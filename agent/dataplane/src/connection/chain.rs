@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, OnceCell},
     io,
     net::SocketAddr,
-    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -19,7 +18,7 @@ use tokio::net::TcpStream;
 use super::{
     Connection, connection_id,
     destination::{Refusal, destination, is_captured},
-    handshake,
+    handshake, proxied,
 };
 use crate::{
     accept::Admitted,
@@ -27,9 +26,7 @@ use crate::{
     http::Downstream,
     inspect::{Inspected, Patience, inspect},
     origin::ForClient,
-    proxy_protocol::{self, Header},
     tcp::{self, Dialled, Opaque},
-    timer::Elapsed,
     transport::DownstreamStream,
     view::View,
 };
@@ -57,7 +54,7 @@ pub(super) async fn find(
 async fn accepted(
     admitted: Admitted,
     mut stream: TcpStream,
-    mut peer: SocketAddr,
+    peer: SocketAddr,
     listener: SocketAddr,
 ) -> io::Result<Option<Service>> {
     let worker = Rc::clone(admitted.worker());
@@ -65,7 +62,7 @@ async fn accepted(
     // A listener that was removed while the connection waited to be accepted.
     let Some(accepting) = view.snapshot.bound_listener(listener) else { return Ok(None) };
     let accepting = view.snapshot.listener(accepting);
-    let mut destination = match destination(&worker, &stream, &view, accepting) {
+    let destination = match destination(&worker, &stream, &view, accepting) {
         Ok(destination) => destination,
         Err(Refusal::Loop) => {
             worker.count(|counts| counts.looped += 1);
@@ -74,19 +71,9 @@ async fn accepted(
         }
         Err(Refusal::Unknown(error)) => return Err(error),
     };
-    let deadline = worker.timers.register();
-    if accepting.direction == Direction::Gateway && worker.settings.gateway_proxy_protocol {
-        let limit = worker.settings.handshake_timeout;
-        let header = deadline.within(limit, pin!(proxy_protocol::receive(&mut stream))).await;
-        if let Header::Proxied { source, destination: dialled } =
-            header.map_err(|Elapsed| io::ErrorKind::TimedOut)??
-        {
-            (peer, destination) = (source, dialled);
-        }
-    }
-    let connection = Connection {
+    let mut connection = Connection {
         id: connection_id(),
-        deadline,
+        deadline: worker.timers.register(),
         admitted,
         peer,
         destination,
@@ -105,6 +92,12 @@ async fn accepted(
         client: Cell::new(None),
         at_loopback: ForClient::default(),
     };
+    if accepting.direction == Direction::Gateway
+        && worker.settings.gateway_proxy_protocol
+        && !proxied::receive_header(&mut connection, &mut stream).await
+    {
+        return Ok(None);
+    }
     inspected(connection, stream, view).await
 }
 

@@ -234,11 +234,11 @@ fn tell(connection: &Connection, view: &View, failure: &Failure) {
         Failure::NoChain(_) => chain::refuse(connection),
         Failure::CrowdedOut => {
             worker.count(|counts| counts.crowded_out_handshakes += 1);
-            tcp::log_handshake(connection, &failure.reason());
+            tcp::log_unopened(connection, &failure.reason());
         }
         _ => {
             worker.count(|counts| counts.failed_handshakes += 1);
-            tcp::log_handshake(connection, &failure.reason());
+            tcp::log_unopened(connection, &failure.reason());
         }
     }
     let Some(unsaid) = worker.complaints.admit() else { return };

@@ -13,6 +13,8 @@ pub struct Counts {
     pub looped: u64,
     /// Connections closed because no filter chain takes them.
     pub no_filter_chain: u64,
+    /// Connections to gateways closed because they did not begin with the PROXY header that is expected there.
+    pub without_proxy_header: u64,
     /// Connections closed because their TLS handshake failed or took too long.
     pub failed_handshakes: u64,
     /// Connections closed within their TLS handshake because newer handshakes needed the place.
@@ -33,6 +35,7 @@ impl std::ops::Add for Counts {
             over_limit: self.over_limit + other.over_limit,
             looped: self.looped + other.looped,
             no_filter_chain: self.no_filter_chain + other.no_filter_chain,
+            without_proxy_header: self.without_proxy_header + other.without_proxy_header,
             failed_handshakes: self.failed_handshakes + other.failed_handshakes,
             crowded_out_handshakes: self.crowded_out_handshakes + other.crowded_out_handshakes,
             requests: self.requests + other.requests,

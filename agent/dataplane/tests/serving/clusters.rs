@@ -2,7 +2,7 @@
 //! way, how long connections live.
 
 use std::{
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -12,7 +12,10 @@ use snapshot::{
     Cluster, Draft, HashFunction, HashKey, HashPolicy, LoadBalancer, OutlierDetection, ProxyProtocol,
 };
 
-use crate::support::{Client, Proxy, Upstream, eventually, free_address, gateway_draft, tcp_chain};
+use crate::{
+    handshakes::Lines,
+    support::{Client, Proxy, Upstream, eventually, free_address, gateway_draft, tcp_chain},
+};
 use dataplane::Settings;
 
 /// A gateway whose one cluster is as `change` makes it.
@@ -323,5 +326,25 @@ fn gateways_behind_a_balancer_learn_the_client_from_its_header() {
     }
     let answer = proxy.connect().send("PROXY UNKNOWN\r\n").get("/");
     assert!(answer.text().contains("x-forwarded-for: 127.0.0.1\r\n"), "{}", answer.text());
-    assert!(proxy.connect().send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").rest_or_reset().is_empty());
+}
+
+#[test]
+fn connections_without_the_header_that_a_gateway_expects_are_counted_and_logged() {
+    let lines = Lines::default();
+    let settings = Settings { gateway_proxy_protocol: true, ..lines.settings() };
+    let proxy = Proxy::start(settings, |address| gateway_draft(address, &[]));
+    // Shorter than any header, and neither closes its side: what cannot become one is refused at once.
+    for bytes in ["GET / HTTP/1.1\r\nhost: test\r\n\r\n", "GET"] {
+        assert!(proxy.connect().send(bytes).rest_or_reset().is_empty());
+    }
+    lines.with(" 0 - - no_PROXY_header_(versions_1_and_2_of_the_protocol_are_understood) ");
+    let mut cut_short = proxy.connect();
+    cut_short.send("PROXY TCP4 192.0").0.shutdown(Shutdown::Write).unwrap();
+    assert!(cut_short.rest().is_empty());
+    lines.with(" 0 - - the_connection_ended_within_the_PROXY_header ");
+    // As probes do.
+    let mut silent = proxy.connect();
+    silent.0.shutdown(Shutdown::Write).unwrap();
+    assert!(silent.rest().is_empty());
+    assert_eq!(proxy.runtime.block_on(proxy.plane.counts()).without_proxy_header, 3);
 }
