@@ -1,5 +1,6 @@
 //! This proxy with the routes that `envoy.yaml` has for Envoy, and the server behind both.
 
+mod conditions;
 mod elsewhere;
 
 use std::{io::Read, net::SocketAddr, sync::Arc, thread, time::Duration};
@@ -282,5 +283,6 @@ fn routes() -> Vec<Route> {
     ]
     .into_iter()
     .chain(elsewhere::routes())
+    .chain(conditions::routes())
     .collect()
 }
