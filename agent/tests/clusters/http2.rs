@@ -22,6 +22,8 @@ use crate::support::{
 #[derive(Default)]
 struct Seen {
     requests: AtomicUsize,
+    /// Bytes of their bodies.
+    data: AtomicUsize,
     pings: AtomicUsize,
     /// Connections that the proxy has ended.
     ended: AtomicUsize,
@@ -68,7 +70,13 @@ fn serve(mut client: Client, manners: Manners, seen: &Seen) {
                     client.send(frame(PING, ACK, 0, &read.payload));
                 }
             }
-            _ if read.ends() => {
+            DATA | HEADERS => {
+                if read.kind == DATA {
+                    seen.data.fetch_add(read.payload.len(), SeqCst);
+                }
+                if !read.ends() {
+                    continue;
+                }
                 seen.requests.fetch_add(1, SeqCst);
                 client.send((manners.answers)(read.stream));
             }
@@ -154,6 +162,21 @@ fn streams_that_the_endpoint_refuses_are_tried_again_where_the_rule_says_so() {
         assert_eq!(client.get("/").status(), status, "{retries}");
         assert_eq!(seen.requests.load(SeqCst), if status == 204 { 3 } else { 2 }, "{retries}");
     }
+}
+
+/// Istio's retries, which are those where no rule says anything, cover it.
+#[test]
+fn bodies_are_sent_again_to_endpoints_that_refuse_their_streams() {
+    let (endpoint, seen) = endpoint(Manners { answers: refusing_two, returns_pings: true });
+    let route = "route: [{destination: {host: app.example.com, port: {number: 80}}}]";
+    let http = format!("hosts: [app.example.com], gateways: [gw], http: [{{{route}}}]");
+    let pool = "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}";
+    let yaml = format!("{}---\n{}", app(&[endpoint.address], pool), virtual_service("app", &http));
+    let gateway = Gateway::start(&yaml);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: app.example.com\r\ncontent-length: 4\r\n\r\nbody");
+    assert_eq!(client.answer().status(), 204);
+    assert_eq!((seen.requests.load(SeqCst), seen.data.load(SeqCst)), (3, 12));
 }
 
 /// A message of one byte.

@@ -118,8 +118,8 @@ impl<'a> Attempts<'a> {
     }
 
     /// Whether the request's body has to be kept for another try.
-    pub(super) fn keeps_body(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| retry::keeps_body(policy, self.grpc))
+    pub(super) fn keeps_body(&self, version: UpstreamVersion) -> bool {
+        self.policy.as_ref().is_some_and(|policy| retry::keeps_body(policy, self.grpc, version))
     }
 
     /// What the log tells of the tries. `ended` says that the endpoint has got the whole request.

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use snapshot::{RetryCondition as On, RetryPolicy};
 
-use super::{exchange::Broken, head::AnswerHead};
+use super::{
+    exchange::{Broken, UpstreamVersion},
+    head::AnswerHead,
+};
 
 /// Whether the policy covers this answer. One of an overloaded proxy is never asked for again.
 pub(super) fn covers_answer(policy: &RetryPolicy, grpc: bool, answer: &AnswerHead<'_>) -> bool {
@@ -73,11 +76,13 @@ impl Reached {
 }
 
 /// Whether the policy may ask for another try after the endpoint has seen the request, so that its body is kept.
-pub(super) fn keeps_body(policy: &RetryPolicy, grpc: bool) -> bool {
+pub(super) fn keeps_body(policy: &RetryPolicy, grpc: bool, version: UpstreamVersion) -> bool {
     let after_the_body = |condition: &On| match condition {
         On::ConnectFailure | On::ResetBeforeRequest | On::Http3PostConnectFailure => false,
-        On::RetriableStatusCodes | On::RetriableHeaders | On::RefusedStream => grpc,
-        On::GrpcCancelled
+        On::RefusedStream => version == UpstreamVersion::Http2,
+        On::RetriableStatusCodes
+        | On::RetriableHeaders
+        | On::GrpcCancelled
         | On::GrpcDeadlineExceeded
         | On::GrpcInternal
         | On::GrpcResourceExhausted
@@ -188,12 +193,16 @@ mod tests {
 
     #[test]
     fn bodies_are_kept_only_for_conditions_that_come_after_them() {
+        use UpstreamVersion::{Http1, Http2};
         let default = policy(
             &[On::ConnectFailure, On::RefusedStream, On::GrpcUnavailable, On::RetriableStatusCodes],
             &[],
         );
-        assert_eq!((keeps_body(&default, false), keeps_body(&default, true)), (false, true));
-        assert!(keeps_body(&policy(&[On::ServerError], &[]), false));
-        assert!(keeps_body(&policy(&[On::RetriableStatusCodes], &[503]), false));
+        let kept =
+            |policy: &RetryPolicy, grpc| [Http1, Http2].map(|version| keeps_body(policy, grpc, version));
+        assert_eq!((kept(&default, false), kept(&default, true)), ([false, true], [true, true]));
+        assert_eq!(kept(&policy(&[On::ConnectFailure], &[]), false), [false, false]);
+        assert_eq!(kept(&policy(&[On::ServerError], &[]), false), [true, true]);
+        assert_eq!(kept(&policy(&[On::RetriableStatusCodes], &[503]), false), [true, true]);
     }
 }

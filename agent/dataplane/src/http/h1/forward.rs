@@ -80,7 +80,7 @@ impl Session<'_> {
             (forward.asked.grpc, forward.begun),
         );
         let policy = forward.forwarding.policy;
-        if attempts.keeps_body() || !policy.mirrors.is_empty() {
+        if attempts.keeps_body(forward.version()) || !policy.mirrors.is_empty() {
             sent.keep(&self.connection.worker().kept);
         }
         let mut out = self.connection.worker().scratch();

@@ -176,7 +176,7 @@ impl Stream<'_> {
     async fn forward(&mut self, forward: &mut Forward<'_>, head: &mut Vec<u8>) -> Outcome<'static> {
         let mut attempts =
             Attempts::new(self.connection, forward.view, &forward.forwarding, (self.grpc, forward.begun));
-        if attempts.keeps_body() || !forward.forwarding.policy.mirrors.is_empty() {
+        if attempts.keeps_body(forward.version()) || !forward.forwarding.policy.mirrors.is_empty() {
             forward.upload.keep(&self.connection.worker().kept);
         }
         let staged = match forward.version() {
