@@ -34,6 +34,7 @@ use super::{
     provider::{provider_for, versions},
     signatures::signatures,
     stream::TlsStream,
+    words,
 };
 
 /// What is spoken over a connection to an endpoint: decides the protocols offered (ALPN).
@@ -127,7 +128,8 @@ impl Connector {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
             None => ServerName::IpAddress(address.ip().into()),
         };
-        let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await?;
+        let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+        let stream = connected.map_err(|error| words::of_endpoint(error, &self.settings.check))?;
         let credential = self.settings.credential.as_ref().and_then(|own| own.certificate.as_ref());
         let own = credential.and_then(|certificate| certificate.chain().first());
         let session = UpstreamSession::of(stream.get_ref().1, own);
@@ -302,7 +304,8 @@ impl ServerCertVerifier for ByNames {
             (_, verified) => verified?,
         }
         let names = self.names.clone().unwrap_or_default();
-        check_rules(certificate, &PeerRules { names, ..PeerRules::default() })?;
+        let rules = PeerRules { names, ..PeerRules::default() };
+        check_rules(certificate, &rules).map_err(|_| words::misnamed(certificate, &rules.names))?;
         Ok(ServerCertVerified::assertion())
     }
 

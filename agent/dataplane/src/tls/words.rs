@@ -1,9 +1,12 @@
 //! Why a handshake with a client failed, in words of the configuration.
 
+mod endpoints;
+
 use std::io;
 
 use rustls::{AlertDescription as Alert, CertificateError, Error, PeerIncompatible as Incompatible};
 
+pub(super) use self::endpoints::{misnamed, of_endpoint};
 use super::{authorities::is_of_authority, first_version};
 
 /// The reason; what rustls says where that is as good.

@@ -36,6 +36,7 @@ mod outliers;
 mod overload;
 mod pools;
 mod proxy_headers;
+mod refused_endpoints;
 mod retries;
 mod slow_clients;
 mod sni;
