@@ -16,7 +16,8 @@ fuzz_target!(|bytes: &[u8]| {
         let target = target.unwrap_or(request.target.path_and_query());
         let again = write_head(request.method, target, request.headers);
         let mut slots = HeaderSlots::new();
-        let again = parse_request(&again, &Limits { head_bytes: usize::MAX }, &mut slots);
+        let again =
+            parse_request(&again, &Limits { head_bytes: usize::MAX, ..Limits::default() }, &mut slots);
         // Written for HTTP/1.1, a head of HTTP/1.0 may lack a host.
         if let Some(again) = again.ok().flatten() {
             assert_eq!((again.method, again.headers), (request.method, request.headers));
