@@ -118,8 +118,9 @@ fn passes_everything(nginx: &Nginx, port: u16, version: &str) -> bool {
         ("/small", &["--data-binary", &format!("@{file}")], "413 183"),
     ];
     for (path, more, expected) in cases {
-        // curl up to 7.88 forgets an answer that is followed by RST_STREAM with NO_ERROR, as RFC 9113 §8.1 has it.
-        if path == "/small" && version == "--http2-prior-knowledge" {
+        // Both are answered without the body being read. curl up to 7.88 forgets an answer that is followed by RST_STREAM
+        // with NO_ERROR, as RFC 9113 §8.1 has it.
+        if ["/small", "/told"].contains(&path) && version == "--http2-prior-knowledge" {
             continue;
         }
         let Some(said) = curl(&[&sizes[..], more, &[&url(path)]].concat()) else { return false };
