@@ -103,7 +103,7 @@ async fn explain(request: &Request<Bytes>, query: &Query, known: &Known) -> Answ
     };
     let in_json = wants_json(query);
     let live = known.metrics.reader.clusters().await;
-    text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot, &live), in_json))
+    text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot, &live, &known.upgrades), in_json))
 }
 
 fn findings(status: &Status) -> Answer {

@@ -71,6 +71,7 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
         status: Arc::clone(&status),
         metrics,
         probes: options.probes.clone(),
+        upgrades: options.upgrades.clone(),
         dumping: tokio::sync::Mutex::default(),
     });
     for interface in interfaces {
@@ -163,6 +164,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         workers: options.workers,
         max_connections,
         heads: options.heads,
+        upgrades: options.upgrades.clone(),
         overload: Overload::new(mesh.connection_limit.beside(options.max_connections)),
         access_log,
         inbound_capture: inbound_capture(options, mesh),

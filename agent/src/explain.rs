@@ -10,15 +10,16 @@ use std::{
     num::NonZeroU16,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use dataplane::Upgrades;
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use snapshot::{
     Binding, Direction, Entry, Explanation, HostPattern, LiveClusters, Question, RequestHead, Snapshot, Step,
 };
 
-use crate::{admin_client, offline::Target};
+use crate::{admin_client, offline::Target, options};
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
@@ -88,8 +89,9 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let text = if args.target.config_dir.is_empty() {
         ask(&args.target.admin, &asked, args.output)?
     } else {
+        let upgrades = options::upgrades().map_err(|wrong| anyhow!("{wrong}"))?;
         print(
-            &asked.answer(&args.target.snapshot()?, &LiveClusters::default()),
+            &asked.answer(&args.target.snapshot()?, &LiveClusters::default(), &upgrades),
             args.output == OutputFormat::Json,
         )
     };
@@ -163,8 +165,13 @@ impl Asked {
     }
 
     /// Walks the request through a snapshot, to endpoints as `live` knows them.
-    pub(crate) fn answer(&self, snapshot: &Snapshot, live: &LiveClusters) -> Explanation {
-        let headers = dataplane::shown_to_routes(&self.headers);
+    pub(crate) fn answer(
+        &self,
+        snapshot: &Snapshot,
+        live: &LiveClusters,
+        upgrades: &Upgrades,
+    ) -> Explanation {
+        let headers = dataplane::shown_to_routes(&self.headers, upgrades);
         let request = Request { asked: self, authority: self.authority(), headers };
         let dialled = self.host.parse::<IpAddr>().ok();
         let (entry, destination) = self.entry(snapshot);

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dataplane::BindError;
+use dataplane::{BindError, Upgrades};
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -79,6 +79,8 @@ pub(crate) struct Known {
     pub(crate) metrics: Metrics,
     /// The application's, which the kubelet sends here.
     pub(crate) probes: Probes,
+    /// What requests may switch their connections to, for `explain`.
+    pub(crate) upgrades: Upgrades,
     /// Held while the configuration is dumped, which takes memory and time.
     pub(crate) dumping: tokio::sync::Mutex<()>,
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dataplane::{DrainTime, HeadLimits};
+use dataplane::{DrainTime, HeadLimits, Upgrades};
 use resources::Labels;
 use rules::ports::Port;
 use snapshot::Locality;
@@ -68,6 +68,8 @@ pub(crate) struct ProxyOptions {
     pub(crate) max_connections: Option<u64>,
     /// What heads of requests and answers may cost.
     pub(crate) heads: HeadLimits,
+    /// What requests may switch their connections to.
+    pub(crate) upgrades: Upgrades,
     /// Whether only Gateways of this workload's own namespace are served.
     pub(crate) scope_gateways_to_namespace: bool,
     /// Whether ServiceEntries without addresses get some, where the workload asks the proxy for names.
@@ -138,6 +140,7 @@ impl ProxyOptions {
             memory_limit: overload::memory_limit()?,
             max_connections: overload::max_connections()?,
             heads: overload::heads()?,
+            upgrades: upgrades()?,
             allocates_addresses: switch(DNS_AUTO_ALLOCATE, std::env::var(DNS_AUTO_ALLOCATE).ok(), false)?,
             scope_gateways_to_namespace: switch(SCOPE_GATEWAYS, std::env::var(SCOPE_GATEWAYS).ok(), false)?,
             narrowest_route_first: switch(NARROWEST_FIRST, std::env::var(NARROWEST_FIRST).ok(), false)?,
@@ -194,12 +197,26 @@ fn idle_timeout(written: Option<String>) -> Result<Option<Duration>, WrongUsage>
     cli::duration(&text).map(Some).map_err(wrong)
 }
 
+/// What requests may switch their connections to.
+///
+/// # Errors
+/// The variable is no list of protocols, or names one that cannot be passed on.
+pub(crate) fn upgrades() -> Result<Upgrades, WrongUsage> {
+    match std::env::var(UPGRADES) {
+        Ok(list) if !list.is_empty() => {
+            list.parse().map_err(|wrong| WrongUsage(format!("invalid {UPGRADES} `{list}`: {wrong}")))
+        }
+        _ => Ok(Upgrades::default()),
+    }
+}
+
 /// Variables by which Istio's control plane is told so.
 const SCOPE_GATEWAYS: &str = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE";
 const PLAIN_MIRRORS: &str = "DISABLE_SHADOW_HOST_SUFFIX";
 /// Ours.
 const ONLY_IDEMPOTENT: &str = "RETRY_ONLY_IDEMPOTENT";
 const NARROWEST_FIRST: &str = "POSTERN_LONGEST_PREFIX_FIRST";
+const UPGRADES: &str = "POSTERN_UPGRADES";
 
 /// The pod's name servers, where the interception rules send the workload's questions here.
 fn name_servers(kind: ProxyKind) -> Result<Option<Servers>, WrongUsage> {

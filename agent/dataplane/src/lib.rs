@@ -39,6 +39,7 @@ mod telemetry;
 mod timer;
 mod tls;
 mod transport;
+mod upgrades;
 mod upstream;
 mod uuid;
 mod view;
@@ -58,4 +59,5 @@ pub use telemetry::{
     ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, ResponseCode, Telemetry,
 };
 pub use tls::{CertificateError, ContextError, check_authority, check_certificate, connect_unverified};
+pub use upgrades::{Upgrades, UpgradesError};
 pub use worker::{Counts, HeadLimits, InboundCapture, OriginalDestination, Settings};

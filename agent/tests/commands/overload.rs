@@ -112,26 +112,44 @@ fn two_connections_are_served(variables: &[(&str, &str)]) {
 }
 
 #[test]
-fn limits_that_are_no_numbers_keep_the_proxy_from_starting() {
-    for (name, expected) in [
+fn settings_that_cannot_be_used_keep_the_proxy_from_starting() {
+    for (name, value, expected) in [
         (
             "POSTERN_MEMORY_LIMIT",
+            "1GiB",
             "invalid POSTERN_MEMORY_LIMIT `1GiB`: expected bytes as Kubernetes writes them, such as `512Mi`",
         ),
         (
             "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS",
+            "1GiB",
             "invalid ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS `1GiB`: expected a number of connections, \
              0 for no limit",
         ),
-        ("POSTERN_MAX_HEADERS_KB", "invalid POSTERN_MAX_HEADERS_KB `1GiB`: expected a number of KiB, 1–256"),
+        (
+            "POSTERN_MAX_HEADERS_KB",
+            "1GiB",
+            "invalid POSTERN_MAX_HEADERS_KB `1GiB`: expected a number of KiB, 1–256",
+        ),
         (
             "POSTERN_MAX_HEADERS_COUNT",
+            "1GiB",
             "invalid POSTERN_MAX_HEADERS_COUNT `1GiB`: expected a number of fields, 1–10000",
+        ),
+        (
+            "POSTERN_UPGRADES",
+            "websocket,h2c",
+            "invalid POSTERN_UPGRADES `websocket,h2c`: `h2c` cannot be passed on: its requests would pass all routes \
+             and policies unseen; remove it",
+        ),
+        (
+            "POSTERN_UPGRADES",
+            "websocket spdy/3.1",
+            "invalid POSTERN_UPGRADES `websocket spdy/3.1`: `websocket spdy/3.1` is no protocol: expected names as",
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern-agent"));
         let output =
-            command.args(["proxy", "router", "--config-dir", "/"]).env(name, "1GiB").output().unwrap();
+            command.args(["proxy", "router", "--config-dir", "/"]).env(name, value).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(expected), "{said}");

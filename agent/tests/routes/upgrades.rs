@@ -2,20 +2,23 @@
 
 use std::io::Read;
 
-use super::world::{World, rules};
-use crate::support::{Client, Endpoint, answer, ok, service};
+use super::world::{Options, World, rules};
+use crate::support::{Client, Endpoint, answer, ok, printed, service};
 
-/// Takes an offer of websocket and sends back what it gets; other requests get 200.
+/// Takes any offer and sends back what it gets; other requests get 200.
 fn echo() -> Endpoint {
     Endpoint::start(|mut client| {
         while let Ok(request) = client.message() {
-            if request.field("upgrade").is_none() {
+            let Some(protocol) = request.field("upgrade").map(str::to_lowercase) else {
                 client.send(ok("plain"));
                 continue;
-            }
-            let accepted = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-                            sec-websocket-accept: a\r\n\r\nhello";
-            client.send(accepted);
+            };
+            client.send(format!(
+                "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\n\
+                 sec-websocket-accept: a\r\nx-asked: {} {}\r\n\r\nhello",
+                request.asks_for(),
+                request.field("x-stream-protocol-version").unwrap_or_default()
+            ));
             let mut bytes = [0; 1024];
             while let Ok(count @ 1..) = client.0.read(&mut bytes) {
                 client.send(&bytes[..count]);
@@ -107,4 +110,63 @@ fn routes_see_an_offer_that_is_passed_on_and_no_other() {
     assert_eq!(offer("connection: upgrade\nupgrade: WebSocket").status(), 299);
     assert_eq!(offer("connection: upgrade\nupgrade: h2c").status(), 204);
     assert_eq!(offer("upgrade: websocket").status(), 204);
+}
+
+#[test]
+fn what_is_listed_is_passed_on_and_nothing_else() {
+    let upstream = echo();
+    let resources = [
+        service("app", &upstream),
+        rules(&[
+            "{match: [{headers: {upgrade: {exact: SPDY/3.1}}}], rewrite: {uri: /exec}, \
+              route: [{destination: {host: app}}]}",
+            "{match: [{headers: {upgrade: {regex: '.+'}}}], directResponse: {status: 299}}",
+            "{route: [{destination: {host: app}}]}",
+        ]),
+    ];
+    let variables = [("POSTERN_UPGRADES", "SPDY/3.1, tcp")];
+    let world = World::start(&resources, &Options { variables: &variables, ..Options::default() });
+    // As `kubectl exec` asks.
+    let mut client = Client::local(world.port);
+    let offer = "POST / HTTP/1.1\r\nhost: app\r\nconnection: Upgrade\r\nupgrade: SPDY/3.1\r\n\
+                 x-stream-protocol-version: v4.channel.k8s.io\r\ncontent-length: 0\r\n\r\n";
+    let switched = client.send(offer).message().unwrap();
+    assert_eq!((switched.status(), switched.field("upgrade")), (101, Some("spdy/3.1")));
+    assert_eq!(switched.field("x-asked"), Some("POST /exec v4.channel.k8s.io"));
+    assert_eq!(client.exactly(5), b"hello");
+    assert_eq!(client.send(b"\x80\x03\x00\x01").exactly(4), b"\x80\x03\x00\x01");
+    for ignored in ["websocket", "SPDY/3", "SPDY/3.1, tcp"] {
+        let answer =
+            world.send(&format!("GET / HTTP/1.1\nhost: app\nconnection: upgrade\nupgrade: {ignored}\n\n"));
+        assert_eq!(answer.body, "plain", "{ignored}");
+    }
+    let url = format!("http://app:{}/", world.port);
+    let explained = |protocol: &str| {
+        let admin = &world.interfaces.admin;
+        let offer = format!("Upgrade: {protocol}");
+        printed(&[
+            "explain",
+            "request",
+            "POST",
+            &url,
+            "-H",
+            "Connection: upgrade",
+            "-H",
+            &offer,
+            "--admin",
+            admin,
+        ])
+    };
+    assert!(explained("SPDY/3.1").contains("/exec"), "{}", explained("SPDY/3.1"));
+    assert!(!explained("websocket").contains("299"), "{}", explained("websocket"));
+}
+
+#[test]
+fn where_nothing_is_listed_no_protocol_is_passed_on() {
+    let upstream = echo();
+    let resources = [service("app", &upstream), rules(&["{route: [{destination: {host: app}}]}"])];
+    let variables = [("POSTERN_UPGRADES", "none")];
+    let world = World::start(&resources, &Options { variables: &variables, ..Options::default() });
+    let offer = "GET / HTTP/1.1\nhost: app\nconnection: upgrade\nupgrade: websocket\n\n";
+    assert_eq!(world.send(offer).body, "plain");
 }

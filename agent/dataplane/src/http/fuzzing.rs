@@ -15,6 +15,7 @@ use super::{
     head::{Added, FieldSink, Http1Head, http2_request_head, write_request_head},
     substitute::{AnswerFacts, RequestFacts},
 };
+use crate::upgrades::Upgrades;
 
 /// Changes the request that `bytes` begin with, and the answer to it, by values of a format.
 ///
@@ -25,7 +26,7 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
     let Ok(Some(request)) = http1::parse_request(bytes, &http1::Limits::default(), &mut slots) else {
         return;
     };
-    let head = Http1Head::new(&request);
+    let head = Http1Head::new(&request, &Upgrades::default());
     let Ok(head) = Normalized::new(&head, (PathNormalization::Base, EscapedSlashes::Kept)) else { return };
     let edits = || Edits {
         set: vec![(SET.to_owned(), format.clone())],

@@ -22,7 +22,7 @@ use crate::{
     tcp,
     timer::Elapsed,
     transport::{DownstreamStream, Prefixed},
-    worker::HeadLimits,
+    worker::Settings,
 };
 
 type Served = server::Connection<Observed<Prefixed<DownstreamStream>>, Bytes>;
@@ -35,7 +35,7 @@ pub(super) async fn serve(downstream: Box<Downstream>) {
     let arrival = Arrival::new();
     let stream = Observed::new(Prefixed::new(received, stream), &arrival);
     let handshake =
-        Box::pin(settings(&connection.settings.limits, connection.worker().settings.heads).handshake(stream));
+        Box::pin(settings(&connection.settings.limits, &connection.worker().settings).handshake(stream));
     let handshaken = connection.deadline.within(limit, handshake).await.map(|served| served.map(Box::new));
     let session = Session::new(connection);
     let ended = match handshaken {
@@ -77,15 +77,17 @@ impl Ended {
     }
 }
 
-fn settings(limits: &ClientLimits, heads: HeadLimits) -> server::Builder {
+fn settings(limits: &ClientLimits, Settings { heads, upgrades, .. }: &Settings) -> server::Builder {
     let mut builder = server::Builder::new();
     builder
         .max_concurrent_streams(limits.streams.unwrap_or(bounds::STREAMS))
         .max_header_list_size(heads.bytes())
         .initial_window_size(limits.stream_window.unwrap_or(bounds::STREAM_WINDOW))
         .initial_connection_window_size(limits.connection_window.unwrap_or(bounds::CONNECTION_WINDOW))
-        .max_send_buffer_size(FRAME)
-        .enable_connect_protocol();
+        .max_send_buffer_size(FRAME);
+    if !upgrades.is_empty() {
+        builder.enable_connect_protocol();
+    }
     builder
 }
 

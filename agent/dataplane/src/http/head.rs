@@ -10,6 +10,7 @@ use http1::{ConnectionNames, Request};
 use snapshot::{RequestHead, Underscores};
 
 use super::edits::Fields;
+use crate::upgrades::Upgrades;
 
 pub(super) use added::{ATTEMPT_COUNT, Added, EXPECTED_TIMEOUT};
 pub(super) use answer::{AnswerFields, AnswerHead};
@@ -22,16 +23,21 @@ pub(super) fn has_underscore<'n>(mut names: impl Iterator<Item = &'n str>) -> bo
     names.any(|name| name.contains('_'))
 }
 
-/// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight, but for an offer of websocket,
-/// which routes may ask for.
+/// An HTTP/1 request as routing and header code see it: hop-by-hop fields are out of sight, but for an offer that is passed
+/// on, which routes may ask for.
 pub(super) struct Http1Head<'r, 'h, 'b> {
     request: &'r Request<'h, 'b>,
     hop_by_hop: HopByHop<'b>,
 }
 
 impl<'r, 'h, 'b> Http1Head<'r, 'h, 'b> {
-    pub(super) fn new(request: &'r Request<'h, 'b>) -> Self {
-        Self { request, hop_by_hop: HopByHop::of(request.headers, request.upgrade) }
+    pub(super) fn new(request: &'r Request<'h, 'b>, upgrades: &Upgrades) -> Self {
+        Self { request, hop_by_hop: HopByHop::of(request.headers, request.upgrade, upgrades) }
+    }
+
+    /// The protocol that the client offers, if it may be switched to.
+    pub(super) fn offer(&self) -> Option<&'b str> {
+        self.request.upgrade.filter(|_| self.hop_by_hop.passes_offer)
     }
 
     /// Without fields whose names hold `_`, if that is asked.
@@ -69,11 +75,12 @@ impl RequestHead for Http1Head<'_, '_, '_> {
     }
 }
 
-/// What routes see of the fields that a client of HTTP/1.1 sends: those that end at the proxy are out of sight.
-pub fn shown_to_routes(fields: &[(String, String)]) -> Vec<(String, String)> {
+/// What routes see of the fields that a client of HTTP/1.1 sends: those that end at the proxy are out of sight,
+/// and so are offers to switch to anything but `upgrades`.
+pub fn shown_to_routes(fields: &[(String, String)], upgrades: &Upgrades) -> Vec<(String, String)> {
     let headers = fields.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() });
     let headers: Vec<_> = headers.collect();
-    let hop_by_hop = HopByHop::of(&headers, http1::upgrade_offer(&headers));
+    let hop_by_hop = HopByHop::of(&headers, http1::upgrade_offer(&headers), upgrades);
     let shown = headers.iter().filter_map(|header| Some((header.name, hop_by_hop.passed_on(header)?)));
     shown.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned())).collect()
 }
@@ -82,30 +89,25 @@ pub fn shown_to_routes(fields: &[(String, String)]) -> Vec<(String, String)> {
 struct HopByHop<'b> {
     nominated: ConnectionNames<'b>,
     /// Whether the client offers what is passed on, as in Envoy with the fields that say so.
-    offers_websocket: bool,
+    passes_offer: bool,
     /// Whether fields end here whose names hold `_`.
     drops_underscores: bool,
 }
 
 impl<'b> HopByHop<'b> {
-    fn of(headers: &[httparse::Header<'b>], upgrade: Option<&str>) -> Self {
-        let offers_websocket = upgrade.is_some_and(is_websocket);
-        Self { nominated: http1::connection_names(headers), offers_websocket, drops_underscores: false }
+    fn of(headers: &[httparse::Header<'b>], upgrade: Option<&str>, upgrades: &Upgrades) -> Self {
+        let passes_offer = upgrade.is_some_and(|protocol| upgrades.allow(protocol));
+        Self { nominated: http1::connection_names(headers), passes_offer, drops_underscores: false }
     }
 
     fn passed_on(&self, header: &httparse::Header<'b>) -> Option<&'b [u8]> {
         let nominated = !self.nominated.is_empty() && self.nominated.contains(header.name);
-        if self.offers_websocket && is_of_offer(header.name) {
+        if self.passes_offer && is_of_offer(header.name) {
             return Some(header.value);
         }
         let dropped = nominated || self.drops_underscores && header.name.contains('_');
         end_to_end(header.name, header.value).filter(|_| !dropped)
     }
-}
-
-/// Whether a client offers to switch to the one protocol that is passed on.
-pub(super) fn is_websocket(protocol: &str) -> bool {
-    protocol.eq_ignore_ascii_case("websocket")
 }
 
 /// Whether a field is one of the two that offer another protocol; heads for endpoints get their own.

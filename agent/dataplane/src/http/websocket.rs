@@ -3,6 +3,12 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use h2::ext::Protocol;
+
+/// Whether a protocol is that of websockets, which HTTP/1.1 agrees on with keys.
+pub(super) fn is_websocket(protocol: &str) -> bool {
+    protocol.eq_ignore_ascii_case("websocket")
+}
 
 /// An offer to speak another protocol, as it goes to an endpoint.
 #[derive(Clone, Copy)]
@@ -10,6 +16,13 @@ pub(super) struct Offer<'r> {
     pub(super) protocol: &'r str,
     /// For an endpoint that wants one from a client that has none.
     pub(super) key: Option<Key>,
+}
+
+/// What a client of HTTP/1.1 is told when an endpoint of HTTP/2 agrees to switch protocols.
+pub(super) struct Agreement {
+    pub(super) protocol: Protocol,
+    /// For a client of websocket that sent a key.
+    pub(super) accept: Option<Accept>,
 }
 
 /// Value of `sec-websocket-key`.

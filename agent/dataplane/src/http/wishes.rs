@@ -124,13 +124,13 @@ mod tests {
     use snapshot::RetryCondition as On;
 
     use super::*;
-    use crate::http::head::Http1Head;
+    use crate::{http::head::Http1Head, upgrades::Upgrades};
 
     fn wishes(direction: Direction, fields: &str) -> Option<Box<Wishes>> {
         let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n");
         let mut slots = http1::HeaderSlots::new();
         let parsed = http1::parse_request(head.as_bytes(), &http1::Limits::default(), &mut slots);
-        Wishes::of(direction, &Http1Head::new(&parsed.unwrap().unwrap()))
+        Wishes::of(direction, &Http1Head::new(&parsed.unwrap().unwrap(), &Upgrades::default()))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     access_log::AccessLog, bounds, dns::NameSettings, http::PeerMetadata, loopback::LoopbackAnswers,
-    overload::Overload,
+    overload::Overload, upgrades::Upgrades,
 };
 
 /// Asks where a captured connection was going; see [`crate::original_destination`]. Tests put their own here.
@@ -88,6 +88,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// What heads of requests and answers may cost.
     pub heads: HeadLimits,
+    /// What requests may switch their connections to.
+    pub upgrades: Upgrades,
     /// How long a TLS client may take to say what it wants, and again to finish its handshake.
     pub handshake_timeout: Duration,
     /// TLS handshakes that one worker has under way at a time, at least 1; the oldest makes room for one more.
@@ -115,6 +117,7 @@ impl Default for Settings {
             idle_timeout: bounds::STANDSTILL,
             head_timeout: bounds::HEAD_TIME,
             heads: HeadLimits::default(),
+            upgrades: Upgrades::default(),
             handshake_timeout: bounds::HANDSHAKE_TIME,
             max_handshakes: bounds::HANDSHAKES,
             names: NameSettings::default(),

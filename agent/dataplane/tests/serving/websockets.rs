@@ -222,6 +222,62 @@ fn other_protocols_are_refused() {
 }
 
 #[test]
+fn protocols_without_keys_pass_between_the_versions() {
+    let (asked, head) = mpsc::channel();
+    let of_http1 = Upstream::start(move |mut client| {
+        asked.send(client.request_head().unwrap()).unwrap();
+        client.send("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: SPDY/3.1\r\n\r\n");
+        echo(&mut client);
+    });
+    let of_http2 = http2(|request, mut respond| async move {
+        assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "SPDY/3.1");
+        respond
+            .send_response(Response::new(()), false)
+            .unwrap()
+            .send_data(Bytes::from_static(b"hi"), true)
+            .unwrap();
+    });
+    let started = |endpoint, protocol| {
+        let upgrades = "SPDY/3.1".parse().unwrap();
+        Proxy::start(Settings { upgrades, ..Settings::default() }, |address| {
+            let mut draft = gateway_draft(address, &[endpoint]);
+            draft.clusters[0].protocol = protocol;
+            draft
+        })
+    };
+    let proxy = started(of_http1.address, UpstreamProtocol::Http1);
+    with_raw_client(proxy.address, async |sender| {
+        let (response, mut to) = offer(&mut sender.ready().await.unwrap(), "SPDY/3.1");
+        let mut from = response.await.unwrap().into_body();
+        to.send_data(Bytes::from_static(b"ping"), false).unwrap();
+        read(&mut from, b"ping").await;
+    });
+    let head = head.recv().unwrap();
+    assert!(head.contains("\r\nupgrade: SPDY/3.1\r\n") && !head.contains("sec-websocket-key"), "{head}");
+
+    let proxy = started(of_http2.address, UpstreamProtocol::Http2);
+    let mut client = proxy.connect();
+    let answer = client.send(OFFER.replace("upgrade: websocket", "upgrade: SPDY/3.1")).answer();
+    assert_eq!((answer.status(), answer.field("upgrade")), ("101", Some("SPDY/3.1")));
+    assert_eq!(answer.field("sec-websocket-accept"), None);
+    client.0.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.rest(), b"hi");
+}
+
+#[test]
+fn where_no_protocol_may_be_asked_for_clients_of_http_2_are_told() {
+    let upstream = Upstream::echoing_heads();
+    let settings = Settings { upgrades: "none".parse().unwrap(), ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| gateway_draft(address, &[upstream.address]));
+    with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let plain = Request::builder().uri("http://test/").body(()).unwrap();
+        assert_eq!(sender.send_request(plain, true).unwrap().0.await.unwrap().status(), 200);
+        assert!(!sender.is_extended_connect_protocol_enabled());
+    });
+}
+
+#[test]
 fn resets_go_both_ways() {
     let (ended, how) = mpsc::channel();
     let upstream = Upstream::start(move |mut client| {

@@ -147,8 +147,8 @@ impl Session<'_> {
     ) -> Result<(Exchange, Answer), Unanswered> {
         let worker = self.connection.worker();
         let fields = AnswerFields::of(self.connection, forward.asked.changes);
-        let accept = forward.upward.http2.as_ref().and_then(|http2| http2.accept);
-        let fields = fields.for_grpc_web(forward.asked.grpc_web).accepting(accept);
+        let agreement = forward.upward.http2.as_mut().and_then(|http2| http2.agreement.take());
+        let fields = fields.for_grpc_web(forward.asked.grpc_web).agreeing(agreement);
         let (start, lasting) = (forward.start, forward.asked.lasting);
         let mut request = Outgoing {
             head: match &mut forward.upward.http2 {

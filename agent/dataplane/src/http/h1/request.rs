@@ -22,7 +22,7 @@ use crate::{
     http::{
         Method, Outcome,
         grpc_web::GrpcWeb,
-        head::{Added, Http1Head, has_underscore, is_websocket},
+        head::{Added, Http1Head, has_underscore},
         log, record_request,
         routing::{Action, Asked, Before, Routed, is_grpc, route},
     },
@@ -179,7 +179,9 @@ impl Session<'_> {
         let Some(http) = self.connection.http(view) else {
             return Parsed::Malformed(LocalReply::unserved(self.connection.is_over_tls()));
         };
-        let head = Http1Head::new(&parsed).dropping(underscores);
+        let upgrades = &self.connection.worker().settings.upgrades;
+        let head = Http1Head::new(&parsed, upgrades).dropping(underscores);
+        let offer = head.offer();
         let Ok(head) = Normalized::new(&head, (http.path_normalization, http.escaped_slashes)) else {
             self.connection.worker().count(|counts| counts.requests += 1);
             return Parsed::Malformed(LocalReply::BAD_PATH.for_client(is_grpc(&head)));
@@ -201,7 +203,6 @@ impl Session<'_> {
         if let Action::Forward(forwarding) = &routed.action {
             added.introduce(self.connection, &forwarding.lease);
             let going = Going { view, forwarding, body: parsed.body, grpc_web: routed.grpc_web };
-            let offer = parsed.upgrade.filter(|protocol| is_websocket(protocol));
             match going.upward(&head, &added, offer, out) {
                 Some(made) => upward = made,
                 None => routed = Routed::reply(LocalReply::BAD_REQUEST),

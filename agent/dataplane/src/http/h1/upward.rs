@@ -1,5 +1,6 @@
 //! A request of an HTTP/1 client in the version of its endpoint.
 
+use h2::ext::Protocol;
 use http1::BodyLength;
 use snapshot::RequestHead;
 
@@ -9,7 +10,7 @@ use crate::{
         grpc_web::GrpcWeb,
         head::{Added, http2_request_head, write_request_head},
         routing::Forwarding,
-        websocket::{self, Accept, Offer},
+        websocket::{self, Accept, Agreement, Offer, is_websocket},
     },
     view::View,
 };
@@ -27,7 +28,7 @@ pub(super) struct Upward {
 pub(super) struct Http2 {
     pub(super) head: ::http::Request<()>,
     /// What the client is told when the endpoint agrees to switch protocols.
-    pub(super) accept: Option<Accept>,
+    pub(super) agreement: Option<Box<Agreement>>,
 }
 
 /// A request that has an endpoint.
@@ -59,10 +60,13 @@ impl Going<'_, '_> {
             UpstreamVersion::Http2 => {
                 // What follows the head of such a request in HTTP/2 is the other protocol's.
                 let offer = offer.filter(|_| self.body.is_empty());
-                let accept = offer.and_then(|_| head.header(websocket::KEY)).map(Accept::of);
+                let agreement = offer.map(|protocol| {
+                    let key = head.header(websocket::KEY).filter(|_| is_websocket(protocol));
+                    Box::new(Agreement { protocol: Protocol::from(protocol), accept: key.map(Accept::of) })
+                });
                 let body = self.grpc_web.map_or(self.body, |web| web.request_body(self.body));
                 let head = http2_request_head(head, added, body, (changes, offer.map(offered)))?;
-                Some(Upward { upgrade: offer.is_some(), http2: Some(Box::new(Http2 { head, accept })) })
+                Some(Upward { upgrade: offer.is_some(), http2: Some(Box::new(Http2 { head, agreement })) })
             }
         }
     }

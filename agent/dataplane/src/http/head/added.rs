@@ -331,13 +331,16 @@ impl FieldSink for Visiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::{Http1Head, write_request_head};
+    use crate::{
+        http::head::{Http1Head, write_request_head},
+        upgrades::Upgrades,
+    };
 
     fn forwarded(direction: Direction, head: &str) -> String {
         let mut slots = http1::HeaderSlots::new();
         let request =
             http1::parse_request(head.as_bytes(), &http1::Limits::default(), &mut slots).unwrap().unwrap();
-        let head = Http1Head::new(&request);
+        let head = Http1Head::new(&request, &Upgrades::default());
         let added = Added {
             direction,
             scheme: "http",

@@ -15,7 +15,7 @@ use crate::{
         edits::AnswerChanges,
         grpc_web::GrpcWeb,
         substitute::AnswerFacts,
-        websocket::{self, Accept},
+        websocket::{self, Agreement},
     },
 };
 
@@ -74,9 +74,8 @@ impl AnswerHead<'_> {
     }
 
     /// The protocol that is spoken from now on: the value of the first `upgrade` line.
-    pub(in crate::http) fn upgrade(&self) -> Option<&[u8]> {
-        // In HTTP/2 only what was asked for is agreed on.
-        let Self::Http1(response) = self else { return Some(b"websocket") };
+    fn upgrade(&self) -> Option<&[u8]> {
+        let Self::Http1(response) = self else { return None };
         let mut headers = response.headers.iter();
         headers.find(|header| header.name.eq_ignore_ascii_case("upgrade")).map(|header| header.value)
     }
@@ -131,8 +130,8 @@ pub(in crate::http) struct AnswerFields<'c> {
     changes: Option<&'c AnswerChanges<'c>>,
     /// How a client of gRPC-Web gets what is gRPC.
     grpc_web: Option<GrpcWeb>,
-    /// What a client of websocket waits for, where its endpoint may not know.
-    accept: Option<Accept>,
+    /// What the client waits for if the endpoint, which does not say it, agrees to switch protocols.
+    agreement: Option<Box<Agreement>>,
 }
 
 impl<'c> AnswerFields<'c> {
@@ -148,7 +147,7 @@ impl<'c> AnswerFields<'c> {
         let (date, introduction) = (connection.worker().date(), connection.introduction());
         let debug = headers.debug;
         let tells_reason = debug && connection.direction == Direction::Outbound;
-        Self { server, debug, tells_reason, date, introduction, changes, grpc_web: None, accept: None }
+        Self { server, debug, tells_reason, date, introduction, changes, grpc_web: None, agreement: None }
     }
 
     /// For a client of gRPC-Web, if it is one whose calls become gRPC.
@@ -156,16 +155,18 @@ impl<'c> AnswerFields<'c> {
         Self { grpc_web, ..self }
     }
 
-    /// For a client of websocket whose endpoint is asked in HTTP/2, which does without keys.
-    pub(in crate::http) fn accepting(self, accept: Option<Accept>) -> Self {
-        Self { accept, ..self }
+    /// For a client whose offer is made to an endpoint in HTTP/2, which agrees by its status alone.
+    pub(in crate::http) fn agreeing(self, agreement: Option<Box<Agreement>>) -> Self {
+        Self { agreement, ..self }
     }
 
     /// Writes that the endpoint has agreed on another protocol.
     pub(in crate::http) fn write_switch(&self, sink: &mut impl FieldSink, response: &AnswerHead<'_>) {
         sink.field("connection", b"upgrade");
-        sink.field("upgrade", response.upgrade().unwrap_or_default());
-        if let Some(accept) = self.accept.filter(|_| response.field(websocket::ACCEPT).is_none()) {
+        let agreed = || Some(self.agreement.as_ref()?.protocol.as_str().as_bytes());
+        sink.field("upgrade", response.upgrade().or_else(agreed).unwrap_or_default());
+        let accept = self.agreement.as_ref().and_then(|agreement| agreement.accept);
+        if let Some(accept) = accept.filter(|_| response.field(websocket::ACCEPT).is_none()) {
             sink.field(websocket::ACCEPT, accept.as_bytes());
         }
     }
@@ -338,7 +339,7 @@ mod tests {
             introduction: None,
             changes: None,
             grpc_web: None,
-            accept: None,
+            agreement: None,
         };
         let mut out = Vec::new();
         fields.write_response(
@@ -370,7 +371,7 @@ mod tests {
             introduction: None,
             changes: None,
             grpc_web: None,
-            accept: None,
+            agreement: None,
         };
         fields.write_response(&mut out, &AnswerHead::Http1(&response), (None, ([10, 0, 0, 1], 80).into()));
         assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));

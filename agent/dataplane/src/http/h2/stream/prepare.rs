@@ -21,10 +21,10 @@ use crate::{
         exchange::UpstreamVersion,
         grpc_web::GrpcWeb,
         h2::head::{Http2Head, offered},
-        head::{Added, http2_request_head, is_websocket, write_request_head},
+        head::{Added, http2_request_head, write_request_head},
         record_request,
         routing::{Action, Asked, Before, Routed, route},
-        websocket::{Key, Offer},
+        websocket::{Key, Offer, is_websocket},
     },
     view::View,
 };
@@ -92,9 +92,11 @@ impl Arrived<'_> {
         let protocol = "HTTP/2";
         let asked = Asked { connection, head: &head, added: &added, protocol, grpc_web, start, delayed };
         let mut routed = route(&asked, view, http.route_config, fastrand::u64(..))?;
-        let offer =
-            offered(parts).map(|protocol| Offer { protocol, key: Some(Key::new(fastrand::u128(..))) });
-        if offer.is_some_and(|offer| !is_websocket(offer.protocol)) {
+        let offer = offered(parts).map(|protocol| Offer {
+            protocol,
+            key: is_websocket(protocol).then(|| Key::new(fastrand::u128(..))),
+        });
+        if offer.is_some_and(|offer| !connection.worker().settings.upgrades.allow(offer.protocol)) {
             routed.action = Action::Reply(LocalReply::UPGRADE_FAILED);
         }
         record_request(connection, line, &head, ("HTTP/2", &added, &routed));

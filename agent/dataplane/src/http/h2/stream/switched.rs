@@ -1,4 +1,4 @@
-//! Streams on which another protocol is spoken (RFC 8441): websockets.
+//! Streams on which another protocol is spoken (RFC 8441), such as that of websockets.
 
 use bytes::Bytes;
 use h2::SendStream;
