@@ -4,6 +4,7 @@
 
 mod clusters;
 mod commands;
+mod envoy;
 mod gateway_tls;
 mod peers;
 mod routes;

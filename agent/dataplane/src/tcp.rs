@@ -1,6 +1,6 @@
 //! Opaque connections: one upstream for the whole connection, bytes relayed both ways.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use snapshot::{ClusterId, HashKey, LoadBalancer, TcpProxy};
 
@@ -18,7 +18,7 @@ use crate::{
     telemetry::{ConnectionKey, ConnectionSums, Kept},
     tls::Speaks,
     transport::DownstreamStream,
-    upstream::{ConnectError, Lease, Posted, UpstreamConnection},
+    upstream::{ConnectError, Lease, OwnEnd, Posted, UpstreamConnection},
     view::View,
     wrong_tls,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Dialled {
     lease: Lease,
     cluster: ClusterName,
     limits: Limits,
+    /// Endpoints tried, this one included.
+    attempts: u32,
 }
 
 /// Name of a cluster for the access log and the metrics.
@@ -45,13 +47,16 @@ impl AsMut<UpstreamConnection> for Dialled {
 pub(crate) struct NotDialled {
     reply: LocalReply<'static>,
     cluster: ClusterName,
-    /// What the network or TLS said of the last endpoint.
+    /// Endpoints tried, and the last of them.
+    attempts: u32,
+    upstream: Option<SocketAddr>,
+    /// What the network or TLS said of it.
     transport_failure: Option<Box<str>>,
 }
 
 impl NotDialled {
     fn new(reply: LocalReply<'static>, cluster: ClusterName) -> Self {
-        Self { reply, cluster, transport_failure: None }
+        Self { reply, cluster, attempts: 0, upstream: None, transport_failure: None }
     }
 }
 
@@ -82,7 +87,8 @@ pub(crate) async fn dial(
                 wrong_tls::tell_if_doubled(connection, &lease, &opened);
                 lease.count_request();
                 let limits = lease.policy().relay_limits();
-                return Ok(Dialled { connection: opened, lease, cluster: failed.cluster, limits });
+                let NotDialled { cluster, attempts, .. } = failed;
+                return Ok(Dialled { connection: opened, lease, cluster, limits, attempts: attempts + 1 });
             }
             // Others have no more room: the limit is the cluster's.
             Err(error @ ConnectError::Overflow) => {
@@ -101,6 +107,8 @@ pub(crate) async fn dial(
                     complaints::warn(connection, &lease, &what);
                 }
                 failed.reply = LocalReply::connect_failed(&error);
+                failed.attempts += 1;
+                failed.upstream = Some(lease.address);
                 failed.transport_failure = error.transport_failure();
                 tried.push(lease.address);
             }
@@ -178,8 +186,16 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     }
     // How it ended is told of its end only: what it moved has been read already.
     worker.recorder.connection(ConnectionKey { flags, ..key }).iter().for_each(|sums| sums.close());
-    let (cluster, dialled) = (Some(&*dialled.cluster), Some(&*dialled));
-    record(connection, &Ended { flags, transferred, cluster, dialled, ..Ended::default() });
+    let ended = Ended {
+        flags,
+        transferred,
+        cluster: Some(&*dialled.cluster),
+        attempts: dialled.attempts,
+        upstream: Some(dialled.lease.address),
+        own_end: Some(&*dialled.connection.end),
+        ..Ended::default()
+    };
+    record(connection, &ended);
 }
 
 /// Counts bytes as they move: who reads the metrics need not wait for the end of a connection.
@@ -202,6 +218,8 @@ pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
         &Ended {
             flags: if failed.reply.flags == "UF" { EXHAUSTED } else { failed.reply.flags },
             cluster: Some(&failed.cluster),
+            attempts: failed.attempts,
+            upstream: failed.upstream,
             transport_failure: failed.transport_failure.as_deref(),
             ..Ended::default()
         },
@@ -237,8 +255,11 @@ struct Ended<'e> {
     termination: &'e str,
     transferred: Transferred,
     cluster: Option<&'e str>,
+    /// Endpoints tried, and the last of them.
+    attempts: u32,
+    upstream: Option<SocketAddr>,
     transport_failure: Option<&'e str>,
-    dialled: Option<&'e Dialled>,
+    own_end: Option<&'e OwnEnd>,
 }
 
 /// Logs a connection that never got to an endpoint, which is counted here at both ends.
@@ -270,11 +291,11 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         request_ended: None,
         answer_began: None,
         grpc_status: None,
-        attempts: 0,
+        attempts: ended.attempts,
         upstream_protocol: None,
-        upstream: ended.dialled.map(|dialled| dialled.lease.address),
+        upstream: ended.upstream,
         cluster: ended.cluster,
-        own_end: ended.dialled.map(|dialled| &*dialled.connection.end),
+        own_end: ended.own_end,
         connection: connection.id,
         chain: connection.logged_chain(log, &view),
         downstream_local: connection.destination,

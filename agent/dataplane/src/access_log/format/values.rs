@@ -44,10 +44,11 @@ impl Entry<'_> {
 
     /// Envoy's name for what the line is about.
     fn kind(&self) -> &'static str {
-        match (self.request, self.termination) {
+        match (self.request, self.cluster) {
             (Some(_), _) => "DownstreamEnd",
-            (None, "") => "TcpConnectionEnd",
-            (None, _) => "NotSet",
+            (None, Some(_)) => "TcpConnectionEnd",
+            // The listener's own: nothing took the connection on.
+            (None, None) => "NotSet",
         }
     }
 
