@@ -13,5 +13,6 @@ mod mirrors;
 mod origins;
 mod retries;
 mod sidecars;
+mod tries;
 mod upgrades;
 mod world;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::world::{World, rules};
+use super::world::{Options, World, rules};
 use crate::support::{Endpoint, service};
 
 /// What the endpoint is asked for, for each path asked of a proxy with these rules: `(match, rewrite, path, asked)`.
@@ -203,4 +203,40 @@ fn answers_of_the_proxys_own_have_their_status_body_and_fields() {
     assert_eq!(world.get("/large").body.len(), 200_000);
     let answer = world.send("HEAD /text HTTP/1.1\nhost: a\n\n");
     assert_eq!((answer.status(), answer.field("content-length")), (418, Some("3")));
+}
+
+/// Where what came before the proxy spoke TLS with the client.
+#[test]
+fn redirects_to_clear_text_leave_out_the_port_of_https() {
+    const TRUSTING: &str = "defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}";
+    let options = Options { mesh: TRUSTING, ..Options::default() };
+    let world = World::start(&[rules(&["{redirect: {scheme: http}}"])], &options);
+    for (came_by, host, location) in [
+        ("https", "a.com:443", "http://a.com/x"),
+        ("https", "a.com:8443", "http://a.com:8443/x"),
+        ("http", "a.com:443", "http://a.com:443/x"),
+    ] {
+        let answer = world.send(&format!("GET /x HTTP/1.1\nhost: {host}\nx-forwarded-proto: {came_by}\n\n"));
+        assert_eq!(answer.field("location"), Some(location), "{came_by} {host}");
+    }
+}
+
+#[test]
+fn answers_of_the_proxys_own_are_told_to_grpc_in_its_words() {
+    let statuses =
+        [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14), (500, 2)];
+    let written = statuses.map(|(status, _)| {
+        format!("{{match: [{{uri: {{prefix: /{status}}}}}], directResponse: {{status: {status}, body: {{string: '5 % of é'}}}}}}")
+    });
+    let world = World::gateway(&[rules(&written.each_ref().map(String::as_str))]);
+    for (status, of_grpc) in statuses {
+        let answer = world.send(&format!(
+            "POST /{status} HTTP/1.1\nhost: a\ncontent-type: application/grpc\ncontent-length: 0\n\n"
+        ));
+        let told =
+            ["content-type", "grpc-status", "grpc-message"].map(|name| answer.field(name).map(str::to_owned));
+        let expected =
+            ["application/grpc".to_owned(), of_grpc.to_string(), "5 %25 of %C3%A9".to_owned()].map(Some);
+        assert_eq!((answer.status(), answer.body.as_str(), told), (200, "", expected), "{status}");
+    }
 }

@@ -29,13 +29,13 @@ fn tcp_gateway(name: &str, port: u16) -> String {
 
 #[test]
 fn tcp_rules_are_met_by_port_and_gateway_and_share_connections_by_weight() {
-    let ports = [(); 4].map(|()| free_port());
-    let [first, second, other, nothing] = ports;
+    let [first, second, other, subnets, nothing] = [(); 5].map(|()| free_port());
     let world = World::gateway(&[
         rules(&["{directResponse: {status: 200}}"]),
         tcp_gateway("first", first),
         tcp_gateway("second", second),
         tcp_gateway("other", other),
+        tcp_gateway("subnets", subnets),
         tcp_gateway("nothing", nothing),
         service_at("one", ("tcp", 80), naming("one")),
         service_at("three", ("tcp", 80), naming("three")),
@@ -43,11 +43,13 @@ fn tcp_rules_are_met_by_port_and_gateway_and_share_connections_by_weight() {
         virtual_service(
             "tcp",
             &format!(
-                "hosts: ['*'], gateways: [first, second, other], tcp: [\
+                "hosts: ['*'], gateways: [first, second, other, subnets], tcp: [\
                  {{match: [{{port: 1}}], route: [{{destination: {{host: never}}}}]}}, \
                  {{match: [{{port: {first}}}, {{port: {second}}}], route: [{{destination: {{host: one}}, weight: 10}}, \
                  {{destination: {{host: never}}, weight: 0}}, {{destination: {{host: three}}, weight: 30}}]}}, \
                  {{match: [{{gateways: [first]}}], route: [{{destination: {{host: never}}}}]}}, \
+                 {{match: [{{port: {subnets}, destinationSubnets: [203.0.113.0/24]}}], \
+                 route: [{{destination: {{host: three}}}}]}}, \
                  {{route: [{{destination: {{host: one}}}}]}}]"
             ),
         ),
@@ -61,6 +63,8 @@ fn tcp_rules_are_met_by_port_and_gateway_and_share_connections_by_weight() {
         assert!(one + three == 100 && (53..=97).contains(&three), "{one} {three}");
     }
     assert_eq!(relayed(other, b"bytes"), "one:bytes");
+    // Of who connects to a gateway its own address says nothing.
+    assert_eq!(relayed(subnets, b"bytes"), "three:bytes");
     // A port without rules has no listener.
     assert!(std::net::TcpStream::connect(("127.0.0.1", nothing)).is_err());
 }

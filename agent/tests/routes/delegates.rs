@@ -220,3 +220,31 @@ fn rules_of_a_delegate_fit_by_every_kind_of_condition() {
     }
     assert_eq!(met(&world, "GET /regex/ HTTP/1.1\nhost: a\nx-r: a"), "after");
 }
+
+/// One of the delegate's matches may fit several of the rule that delegates, and holds within each of these.
+#[test]
+fn a_match_of_a_delegate_holds_within_every_match_that_it_fits() {
+    let world = World::gateway(&[
+        rules(&[
+            "{match: [{uri: {prefix: /a}}, {uri: {prefix: /b}, headers: {x-b: {exact: '1'}}}], delegate: {name: d}}",
+            &own("after", "{uri: {prefix: /}}"),
+        ]),
+        virtual_service(
+            "d",
+            &format!(
+                "http: [{}, {}]",
+                own("one", "{uri: {prefix: /a/1}}"),
+                own("both", "{method: {exact: GET}}")
+            ),
+        ),
+    ]);
+    for (request, body) in [
+        ("GET /a/1 HTTP/1.1\nhost: x", "one"),
+        ("GET /a/2 HTTP/1.1\nhost: x", "both"),
+        ("GET /b HTTP/1.1\nhost: x\nx-b: 1", "both"),
+        ("GET /b HTTP/1.1\nhost: x", "after"),
+        ("GET /c HTTP/1.1\nhost: x\nx-b: 1", "after"),
+    ] {
+        assert_eq!(met(&world, request), body, "{request}");
+    }
+}

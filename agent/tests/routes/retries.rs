@@ -61,19 +61,10 @@ fn what_is_tried_again_and_how_often_is_as_written() {
         (&["limited", "200"], ", retries: {attempts: 1, retryOn: envoy-ratelimited}", GET, (2, 200)),
         // Whoever is told that it asks too often does not ask more for any other reason.
         (&["limited", "200"], ", retries: {attempts: 1, retryOn: '429'}", GET, (1, 429)),
-        (&["503", "200"], ", retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}", GET, (2, 200)),
-        (
-            &["503", "200"],
-            ", retries: {attempts: 1, retryOn: 5xx, retryIgnorePreviousHosts: false}",
-            GET,
-            (2, 200),
-        ),
-        (
-            &["503", "200"],
-            ", retries: {attempts: 1, retryOn: 5xx, retryRemoteLocalities: true}",
-            GET,
-            (2, 200),
-        ),
+        // What the endpoint may have seen is past that.
+        (&["close", "200"], ", retries: {attempts: 1, retryOn: reset-before-request}", POST, (1, 503)),
+        // Nobody can name the fields.
+        (&["503", "200"], ", retries: {attempts: 1, retryOn: retriable-headers}", GET, (1, 503)),
         (&["503", "200"], ", retries: {attempts: 2, retryOn: 'retriable-status-codes'}", GET, (1, 503)),
         (&["503", "200"], ", retries: {attempts: 1, retryOn: '5xx'}", POST, (2, 200)),
     ] {
@@ -93,9 +84,12 @@ fn an_endpoint_that_refuses_costs_no_request_unless_retries_are_off() {
          - {{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {}}}]}}\n",
         alive.port()
     );
-    for (more, request) in
-        [("", GET), ("", POST), (", retries: {attempts: 1, retryOn: connect-failure}", POST)]
-    {
+    for (more, request) in [
+        ("", GET),
+        ("", POST),
+        (", retries: {attempts: 1, retryOn: connect-failure}", POST),
+        (", retries: {attempts: 1, retryOn: reset-before-request}", POST),
+    ] {
         let world = World::gateway(&[
             both.clone(),
             rules(&[&format!("{{route: [{{destination: {{host: app}}}}]{more}}}")]),
@@ -113,8 +107,11 @@ fn an_endpoint_that_refuses_costs_no_request_unless_retries_are_off() {
 #[test]
 fn calls_to_an_application_are_tried_again_only_before_it_has_seen_them() {
     let closing = scripted(&["close"]);
-    for (application, tries) in [(free_port(), "3"), (closing.port(), "1")] {
-        let options = Options { is_sidecar: true, application: Some(application), ..Options::default() };
+    for (application, ingress_protocol, tries) in
+        [(free_port(), "HTTP", "3"), (closing.port(), "HTTP", "1"), (free_port(), "GRPC", "1")]
+    {
+        let application = Some(application);
+        let options = Options { is_sidecar: true, application, ingress_protocol, ..Options::default() };
         let world = World::start(&[], &options);
         let mut client = Client::connect((INGRESS.parse::<IpAddr>().unwrap(), world.port).into());
         assert_eq!(client.ask("/", "x-case: inbound\r\n").answer().status(), 503);

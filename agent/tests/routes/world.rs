@@ -29,6 +29,8 @@ pub(crate) struct Options<'o> {
     pub(crate) is_sidecar: bool,
     /// A port of the application's, which the sidecar then serves at `INGRESS`.
     pub(crate) application: Option<u16>,
+    /// What callers speak there, HTTP where nothing is said.
+    pub(crate) ingress_protocol: &'o str,
 }
 
 /// Where callers of a sidecar's application connect to, an address with a port of its own.
@@ -48,7 +50,7 @@ impl World {
     pub(crate) fn start(resources: &[String], options: &Options<'_>) -> Self {
         let port = free_port();
         let (setup, listener) = if options.is_sidecar {
-            (Setup::sidecar(), own_listener(port, options.application))
+            (Setup::sidecar(), own_listener(port, options))
         } else {
             (Setup::router(), gateway("gw", port, "HTTP", ""))
         };
@@ -87,10 +89,11 @@ impl World {
     }
 }
 
-fn own_listener(port: u16, application: Option<u16>) -> String {
-    let ingress = application.map(|application| {
+fn own_listener(port: u16, options: &Options<'_>) -> String {
+    let protocol = if options.ingress_protocol.is_empty() { "HTTP" } else { options.ingress_protocol };
+    let ingress = options.application.map(|application| {
         format!(
-            "  ingress:\n  - {{port: {{number: {port}, name: http-in, protocol: HTTP}}, bind: {INGRESS}, captureMode: NONE, \
+            "  ingress:\n  - {{port: {{number: {port}, name: in, protocol: {protocol}}}, bind: {INGRESS}, captureMode: NONE, \
              defaultEndpoint: '127.0.0.1:{application}'}}\n"
         )
     });
