@@ -200,6 +200,10 @@ fn a_running_agent_says_the_same_as_its_directory() {
     assert!(dump["configs"][0]["dynamic_active_clusters"][0]["last_updated"].is_string(), "{dump:#}");
 }
 
+/// Upper ends of Istio's buckets, in milliseconds.
+const BUCKETS: &str =
+    "0.5 1 5 10 25 50 100 250 500 1000 2500 5000 10000 30000 60000 300000 600000 1800000 3600000 +Inf";
+
 #[test]
 fn metrics_tell_what_was_served_by_destination_and_outcome() {
     let (directory, port) = shop();
@@ -224,6 +228,14 @@ fn metrics_tell_what_was_served_by_destination_and_outcome() {
     assert_eq!(value("istio_requests_total{", &gone), "2");
     assert_eq!(value("istio_request_duration_milliseconds_count{", &gone), "2");
     assert_eq!(value("istio_requests_total{", &[r#"response_code="503""#, r#"response_flags="NC""#]), "1");
+    let bounds: Vec<_> = metrics
+        .lines()
+        .filter(|line| {
+            line.starts_with("istio_request_duration_milliseconds_bucket{") && line.contains("\"410\"")
+        })
+        .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next())
+        .collect();
+    assert_eq!(bounds.join(" "), BUCKETS);
     assert_eq!(value("istio_build{", &[r#"component="proxy""#]), "1");
     assert_eq!(value("postern_live", &[]), "1");
     assert_eq!(value("postern_config_findings{", &[r#"severity="warning""#]), "1");

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
+
 use super::gateway::{Gateway, app};
 use crate::support::{Endpoint, answer, eventually, free_port, printed};
 
@@ -109,4 +111,33 @@ fn endpoints_that_refuse_opaque_connections_are_left_alone() {
     let clusters = printed(&["request", "GET", "/clusters", "--admin", &gateway.interfaces.admin]);
     let told = |what: &str| clusters.contains(&format!("outbound|81||app.example.com::{dead}::{what}\n"));
     assert!(told("cx_connect_fail::2") && told("health_flags::/failed_outlier_check"), "{clusters}");
+}
+
+/// What holds where nothing is said takes too long to be waited for.
+#[test]
+fn times_and_limits_that_are_not_written_are_those_of_istio() {
+    let detection = |policy: &str| {
+        let gateway = Gateway::start(&app(&[([127, 0, 0, 1], free_port()).into()], policy));
+        let dump = printed(&["request", "GET", "/config_dump", "--admin", &gateway.interfaces.admin]);
+        let dump: Value = serde_json::from_str(&dump).unwrap();
+        let clusters = dump["configs"][0]["dynamic_active_clusters"].as_array().unwrap().clone();
+        let mut clusters = clusters.into_iter().map(|mut active| active["cluster"].take());
+        clusters.find(|cluster| cluster["name"] == "outbound|80||app.example.com").unwrap()
+    };
+    let cluster = detection("{outlierDetection: {}}");
+    assert_eq!(cluster["connect_timeout"], "10s");
+    let told = &cluster["outlier_detection"];
+    for (field, expected) in [
+        ("consecutive_5xx", json!(5)),
+        ("interval", json!("10s")),
+        ("base_ejection_time", json!("30s")),
+        ("max_ejection_percent", json!(10)),
+    ] {
+        assert_eq!(told[field], expected, "{field}");
+    }
+    let own = detection(
+        "{outlierDetection: {interval: 3s, baseEjectionTime: 7s}, connectionPool: {tcp: {connectTimeout: 4s}}}",
+    );
+    let told = &own["outlier_detection"];
+    assert_eq!([&told["interval"], &told["base_ejection_time"], &own["connect_timeout"]], ["3s", "7s", "4s"]);
 }

@@ -54,3 +54,22 @@ fn endpoints_of_services_are_where_their_slice_says() {
     let told = format!("outbound|80||web.default.svc.cluster.local::127.0.0.1:{port}::zone::z1\n");
     assert!(clusters.contains(&told), "{clusters}");
 }
+
+/// Of three tries the last one leaves the endpoints that come first.
+#[test]
+fn tries_leave_the_nearest_endpoints_where_the_rule_says_so() {
+    for (more, status, tries) in [("", 503, 3), (", retryRemoteLocalities: true", 200, 2)] {
+        let (near, far) = (Endpoint::failing("near", 503), Endpoint::named("far"));
+        let resources = ruled(
+            [(near.address, "locality: r1/z1/s1"), (far.address, "locality: r2/z1/s1")],
+            "trafficPolicy: {outlierDetection: {consecutive5xxErrors: 0}}",
+        );
+        let route = "route: [{destination: {host: app.example.com, port: {number: 80}}}]";
+        let retries = format!("retries: {{attempts: 2, retryOn: 5xx, backoff: 1ms{more}}}");
+        let spec = format!("hosts: [app.example.com], gateways: [gw], http: [{{{retries}, {route}}}]");
+        let yaml = format!("{resources}---\n{}", virtual_service("app", &spec));
+        let gateway = Gateway::start_with(&yaml, "", &["--locality", "r1/z1/s1"]);
+        assert_eq!(gateway.client().get("/").status(), status, "{more}");
+        assert_eq!(near.requests(), tries, "{more}");
+    }
+}

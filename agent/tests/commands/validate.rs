@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::agent;
+use crate::support::{agent, text};
 
 const DOUBTFUL: &str =
     "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{name: web, port: 80}]}}";
@@ -48,4 +48,55 @@ fn files_come_in_the_order_in_which_they_are_named() {
     let printed = String::from_utf8(process.wait_with_output().unwrap().stdout).unwrap();
     let names: Vec<_> = printed.lines().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(names, [path("z.yaml").as_str(), "stdin", &path("a.yaml")]);
+}
+
+/// Values one past a limit, and the last ones within.
+#[test]
+fn limits_of_values_are_told_with_the_place() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("a.yaml");
+    let of = |kind: &str, spec: &str| {
+        let yaml = format!(
+            "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: x, namespace: default}}\nspec: {{{spec}}}\n"
+        );
+        fs::write(&file, yaml).unwrap();
+        text(&agent(&["validate", file.to_str().unwrap()]))
+    };
+    let rule = |rule: &str| of("VirtualService", &format!("hosts: [a.com], http: [{{{rule}}}]"));
+    let regex = |length: usize| {
+        rule(&format!(
+            "match: [{{uri: {{regex: '{}'}}}}], directResponse: {{status: 200}}",
+            "a".repeat(length)
+        ))
+    };
+    assert!(regex(1024).contains("0 errors, 0 warnings"), "{}", regex(1024));
+    assert!(
+        regex(1025).contains("uri.regex: has a length out of range (found `1025 bytes`"),
+        "{}",
+        regex(1025)
+    );
+    let answer = |length: usize| {
+        rule(&format!("directResponse: {{status: 200, body: {{string: '{}'}}}}", "a".repeat(length)))
+    };
+    assert!(answer(100 << 10).contains("0 errors, 0 warnings"), "{}", answer(100 << 10));
+    assert!(answer((100 << 10) + 1).contains("0 errors, 1 warning"), "{}", answer((100 << 10) + 1));
+    assert!(answer(1 << 20).contains("0 errors, 1 warning"), "{}", answer(1 << 20));
+    assert!(answer((1 << 20) + 1).contains("1 error, "), "{}", answer((1 << 20) + 1));
+    for name in ["Host", "host", ":authority", ":path"] {
+        let said = rule(&format!(
+            "route: [{{destination: {{host: a.com}}}}], headers: {{request: {{remove: ['{name}']}}}}"
+        ));
+        assert!(said.contains("headers.request.remove[0]") && said.contains("1 error, "), "{name}: {said}");
+    }
+    for code in [300, 304, 305] {
+        let said = rule(&format!("redirect: {{uri: /, redirectCode: {code}}}"));
+        assert!(said.contains("redirectCode") && said.contains("1 error, "), "{code}: {said}");
+    }
+    let hosts = |count: usize| {
+        let hosts: Vec<_> = (0..count).map(|n| format!("a{n}.com")).collect();
+        let port = "ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS";
+        of("ServiceEntry", &format!("hosts: [{}], {port}", hosts.join(", ")))
+    };
+    assert!(hosts(256).contains("0 errors, 0 warnings"), "{}", hosts(256));
+    assert!(hosts(257).contains("spec.hosts") && hosts(257).contains("1 error, "), "{}", hosts(257));
 }
