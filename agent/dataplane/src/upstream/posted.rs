@@ -64,7 +64,11 @@ impl<'s> Posted<'s> {
 
 impl Transport for Posted<'_> {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.answer.is_done() { Poll::Ready(Ok(())) } else { self.stream.poll_readable(cx) }
+        if self.answer.is_done() {
+            return Poll::Ready(Ok(()));
+        }
+        // Whether that is an error is for the read to say.
+        self.stream.poll_readable(cx).map(|ready| ready.or_else(unless_ended))
     }
 
     fn reset_on_close(&self) {
@@ -81,7 +85,7 @@ impl AsyncRead for Posted<'_> {
         // Bytes of framing alone are not an end.
         while !self.answer.is_done() && into.remaining() > 0 {
             let mut piece = ReadBuf::new(into.initialize_unfilled());
-            ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut piece))?;
+            ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut piece)).or_else(unless_ended)?;
             let bytes = piece.filled_mut();
             if bytes.is_empty() {
                 self.answer.end_of_input().map_err(invalid)?;
@@ -123,6 +127,11 @@ impl AsyncWrite for Posted<'_> {
         }
         self.poll_flush(cx)
     }
+}
+
+/// TLS that ends without saying so ends what came as a closed connection does; the body says whether that is all of it.
+fn unless_ended(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) }
 }
 
 /// A body that is cut off or broken; not an end, for which a client could take it otherwise.

@@ -3,13 +3,18 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    sync::Arc,
     thread,
 };
 
 use dataplane::{AccessLog, Settings};
-use snapshot::{Draft, Tunnel, TunnelMethod};
+use snapshot::{Draft, ServerNameSource, Tunnel, TunnelMethod, UpstreamTls};
 
-use crate::support::{Client, Proxy, Upstream, cluster, endpoints, gateway_draft, tcp_chain};
+use crate::{
+    mutual::Issuer,
+    origination::{TlsServer, by, dns, tls},
+    support::{Client, Proxy, Upstream, cluster, endpoints, gateway_draft, tcp_chain},
+};
 
 /// A forward proxy: takes each client where its CONNECT says, or answers 502.
 fn forward_proxy() -> Upstream {
@@ -177,4 +182,21 @@ fn a_posted_connection_that_is_cut_off_is_not_taken_for_the_whole() {
         let ended = client.0.read_to_end(&mut Vec::new());
         assert_eq!(ended.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset), "{body}");
     }
+}
+
+#[test]
+fn nor_is_one_whose_tls_is_cut_off() {
+    let issuer = Issuer::new();
+    let through = TlsServer::start(&issuer.issue(&[dns("proxy.test")], |_| {}), None, &[]);
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = draft(address, &[through.address], through.address);
+        let far_end = "cut.test:5432".to_owned();
+        draft.clusters[0].tunnel = Some(Tunnel { far_end, method: TunnelMethod::Post });
+        let server_name = ServerNameSource::Fixed("proxy.test".to_owned());
+        draft.clusters[0].tls = Some(Arc::new(UpstreamTls { server_name, ..tls(by(&issuer, &[])) }));
+        draft
+    });
+    let mut client = proxy.connect();
+    let ended = client.0.read_to_end(&mut Vec::new());
+    assert_eq!(ended.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
 }
