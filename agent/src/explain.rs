@@ -4,6 +4,8 @@
 //! From directories the question is answered here; a running agent is sent the question and answers from the snapshot
 //! in force.
 
+mod address;
+
 use std::{
     io::{Write, stdout},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -16,10 +18,11 @@ use dataplane::Upgrades;
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use snapshot::{
-    Binding, Direction, Entry, Explanation, HostPattern, LiveClusters, Question, RequestHead, Snapshot, Step,
+    Binding, Direction, Entry, Explanation, LiveClusters, Question, RequestHead, Snapshot, Spoken, Step,
 };
 
 use crate::{admin_client, offline::Target, options};
+use address::{real_port, service_address};
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
@@ -52,6 +55,9 @@ pub(crate) struct RequestArgs {
     /// Explains what a sidecar does with the request when it comes in, instead of going out.
     #[arg(long)]
     inbound: bool,
+    /// With --inbound: the client is a proxy of the mesh, which speaks mutual TLS whatever the URL's scheme.
+    #[arg(long, requires = "inbound")]
+    mtls: bool,
     /// How the answer is printed.
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
@@ -77,6 +83,8 @@ pub(crate) struct Asked {
     listener: Option<u16>,
     dst: Option<SocketAddr>,
     inbound: bool,
+    #[serde(default)]
+    mtls: bool,
 }
 
 /// Prints the walk.
@@ -161,6 +169,7 @@ impl Asked {
             listener: args.listener,
             dst: args.dst,
             inbound: args.inbound,
+            mtls: args.mtls,
         })
     }
 
@@ -179,7 +188,11 @@ impl Asked {
             entry,
             dialled,
             server_name: Some(self.host.as_str()).filter(|_| self.tls && dialled.is_none()),
-            tls: self.tls,
+            spoken: match (self.mtls, self.tls) {
+                (true, _) => Spoken::MeshTls,
+                (false, true) => Spoken::Tls,
+                (false, false) => Spoken::ClearText,
+            },
             request: &request,
         };
         let mut explanation = snapshot::explain(&question, snapshot, live);
@@ -244,43 +257,6 @@ impl Asked {
 
 /// Stands for an address that no service has (TEST-NET-1).
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-
-/// The port a gateway really listens on for a declared one: virtual hosts are named `<host>:<declared port>`.
-fn real_port(snapshot: &Snapshot, declared: u16) -> u16 {
-    let suffix = format!(":{declared}");
-    let serves = |listener: &&snapshot::Listener| {
-        listener.filter_chains.iter().chain(&listener.default_filter_chain).any(|chain| match &chain.filter {
-            snapshot::NetworkFilter::Http(http) => {
-                let hosts = snapshot.route_config(http.route_config).virtual_hosts();
-                hosts.iter().any(|host| host.name.ends_with(&suffix))
-            }
-            _ => false,
-        })
-    };
-    let port = |listener: &snapshot::Listener| match listener.binding {
-        Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at) => at.port(),
-    };
-    let listeners = snapshot.listeners();
-    if listeners.iter().any(|listener| port(listener) == declared) {
-        return declared;
-    }
-    listeners.iter().find(serves).map_or(declared, port)
-}
-
-/// The address of the service with this name, as its virtual host lists it beside its names.
-fn service_address(snapshot: &Snapshot, name: &str, port: u16) -> Option<SocketAddr> {
-    let suffix = format!(":{port}");
-    let hosts = snapshot.route_configs().iter().flat_map(snapshot::RouteConfig::virtual_hosts);
-    let mut named = hosts.filter(|host| host.name.ends_with(&suffix)).filter(|host| {
-        host.domains.iter().any(|domain| matches!(domain, HostPattern::Exact(exact) if exact == name))
-    });
-    let address = |domain: &HostPattern| match domain {
-        HostPattern::Exact(text) => text.parse::<IpAddr>().ok(),
-        _ => None,
-    };
-    let ip = named.next()?.domains.iter().find_map(address)?;
-    Some(SocketAddr::new(ip, port))
-}
 
 struct Request<'a> {
     asked: &'a Asked,

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use resources::{Files, Finding, Labels, MeshConfig, ReadDefaults, ResourceSet, Severity};
 use snapshot::Snapshot;
-use translate::{Proxy, ProxyKind, translate};
+use translate::{Proxy, ProxyKind, WorkloadIdentity, translate};
 
 use crate::{bootstrap, mesh, options, validate};
 
@@ -41,6 +41,10 @@ struct Workload {
     /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
     domain: Option<String>,
+    /// Directory with the workload's own certificate, as `proxy` is told it: without one there is no mutual TLS of the
+    /// mesh. Nothing is read there.
+    #[arg(long, value_name = "DIR")]
+    identity_dir: Option<PathBuf>,
     /// File with mesh-wide settings, in the form of Istio's MeshConfig.
     #[arg(long, value_name = "FILE")]
     mesh_config: Option<PathBuf>,
@@ -99,6 +103,10 @@ impl Workload {
             labels,
             cluster_domain: Proxy::cluster_domain_of(self.domain.as_deref().unwrap_or("cluster.local"))
                 .to_owned(),
+            identity: self
+                .identity_dir
+                .as_ref()
+                .map(|directory| WorkloadIdentity::in_directory(&directory.display().to_string())),
             mesh: mesh::options(&mesh),
             ..Proxy::new(kind, self.namespace.as_str())
         })

@@ -156,7 +156,7 @@ spec:
         "request header `x-version` set to `1`",
         "request header `x-debug` removed",
         "timeout 3s",
-        "up to 2 retries on connect-failure,retriable-status-codes,503, each try within 1s",
+        "up to 2 retries on connect-failure,503, each try within 1s",
         "cross-origin requests are allowed from `https://shop.com`, methods GET",
     ] {
         assert!(text.contains(line), "no `{line}` in\n{text}");

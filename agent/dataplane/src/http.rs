@@ -25,7 +25,6 @@ mod routing;
 mod stream_bytes;
 mod stream_limits;
 mod substitute;
-mod timeout;
 mod websocket;
 mod wishes;
 

@@ -3,6 +3,7 @@
 mod balance;
 mod limits;
 mod plan;
+mod policy_source;
 mod tunnel;
 
 use std::{
@@ -16,6 +17,7 @@ use crate::{HostName, HostPattern, tls::UpstreamTls};
 pub use balance::{HashFunction, HashKey, HashPolicy, LoadBalancer, SlowStart};
 pub use limits::{Connections, Http2KeepAlive, Keepalive, Limits, OutlierDetection, RetryBudget};
 pub use plan::{EndpointGroup, EndpointLevel, EndpointPlan};
+pub use policy_source::{PolicyLevel, PolicySource, PolicySources};
 pub use tunnel::{Tunnel, TunnelMethod};
 
 /// A destination that routes name.
@@ -33,6 +35,8 @@ pub struct Cluster {
     pub service: Option<ServiceName>,
     /// The resource its policies were written in, `<namespace>/<name>` of a DestinationRule.
     pub destination_rule: Option<String>,
+    /// Where what holds for it is written; only [`explain`](crate::explain()) speaks of it.
+    pub policy_sources: PolicySources,
     /// The protocol spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// How an endpoint is picked.
@@ -61,6 +65,7 @@ impl Cluster {
             connect_timeout: Duration::from_secs(10),
             service: None,
             destination_rule: None,
+            policy_sources: PolicySources::default(),
             protocol: UpstreamProtocol::default(),
             load_balancer: LoadBalancer::default(),
             outlier_detection: None,

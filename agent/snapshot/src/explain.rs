@@ -4,116 +4,28 @@
 //! The choices are made by the look-ups that the data plane uses; here they are only described.
 
 mod action;
+mod answer;
+mod cluster;
 mod connection;
 mod endpoints;
+mod question;
 mod reasons;
+mod tls;
 mod told;
+mod tries;
 
-use std::{
-    borrow::Cow,
-    fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use serde::Serialize;
-
+pub use answer::{Explanation, ForeignGateway, Rejected, Step, UnservedRules};
+use cluster::Asked;
+pub use question::{Entry, Question, Spoken};
 use told::Told;
 
 use crate::{
-    Application, CameBy, ClusterTarget, ConnectionFacts, Direction, Elsewhere, FilterChain, HostPattern,
-    ListenerId, LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot,
-    TlsContextId, Transport, VirtualHost, WeightedClusters, match_route,
+    Application, CameBy, ClusterTarget, ConnectionFacts, Direction, Elsewhere, FilterChain, ListenerId,
+    LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId,
+    Transport, VirtualHost, WeightedClusters, match_route,
 };
-
-/// A connection and a request on it, as a client would make them.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'q, R> {
-    /// Where the client's connection comes in or was going to.
-    pub entry: Entry,
-    /// Address of the proxy that the client dials, where it is known: clients that dial an address send no server name,
-    /// and servers whose host is an address are told by it.
-    pub dialled: Option<IpAddr>,
-    /// Server name of the client hello; `None` in clear text or when the client names none.
-    pub server_name: Option<&'q str>,
-    /// Whether the client speaks TLS.
-    pub tls: bool,
-    /// The request.
-    pub request: &'q R,
-}
-
-/// How the connection reached the proxy.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Entry {
-    /// Directly: a gateway's port, or one that a sidecar's clients dial.
-    Port(u16),
-    /// Captured on its way out of the workload to this address.
-    Outbound(SocketAddr),
-    /// Captured on its way into the workload at this address.
-    Inbound(SocketAddr),
-}
-
-/// The walk of a request and where it ends.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Explanation {
-    /// Decisions in the order they are made.
-    pub steps: Vec<Step>,
-    /// What the client gets, with Envoy's flag and detail where it is an answer of the proxy's own.
-    pub verdict: String,
-}
-
-/// One decision.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Step {
-    /// What is decided: `listener`, `filter chain`, `virtual host`, `route`, `cluster`, …
-    pub stage: &'static str,
-    /// What was chosen; `None` when nothing fitted.
-    pub chosen: Option<String>,
-    /// Why, and what follows from it.
-    pub because: Vec<String>,
-    /// Candidates looked at before, or instead, in the order they were.
-    pub rejected: Vec<Rejected>,
-}
-
-/// A Gateway that is for other proxies.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ForeignGateway {
-    /// `Gateway namespace/name`.
-    pub name: String,
-    /// The ports its servers declare.
-    pub ports: Vec<u16>,
-    /// Why it is not for this one.
-    pub because: String,
-}
-
-/// A VirtualService that a gateway takes no rules from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct UnservedRules {
-    /// `VirtualService namespace/name`.
-    pub name: String,
-    /// The hosts that it has rules for.
-    pub hosts: Vec<HostPattern>,
-    /// Why they do not count.
-    pub because: Cow<'static, str>,
-}
-
-/// A candidate that was not taken.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Rejected {
-    /// Its name.
-    pub name: String,
-    /// Why not.
-    pub because: String,
-}
-
-impl Step {
-    fn chosen(stage: &'static str, name: impl Into<String>, because: impl Into<String>) -> Self {
-        Self { stage, chosen: Some(name.into()), because: vec![because.into()], rejected: Vec::new() }
-    }
-
-    fn nothing(stage: &'static str, because: impl Into<String>) -> Self {
-        Self { stage, chosen: None, because: vec![because.into()], rejected: Vec::new() }
-    }
-}
 
 const MISDIRECTED: &str = "421 NR misdirected_request: the host is served under another certificate or other rules \
                            for clients, so the client is to connect anew for it";
@@ -128,7 +40,14 @@ pub fn explain<R: RequestHead>(
     live: &LiveClusters,
 ) -> Explanation {
     let is_captured = !matches!(question.entry, Entry::Port(_));
-    let mut walk = Walk { snapshot, live, steps: Vec::new(), destination: UNKNOWN, is_captured };
+    let mut walk = Walk {
+        snapshot,
+        live,
+        steps: Vec::new(),
+        destination: UNKNOWN,
+        is_captured,
+        direction: Direction::Gateway,
+    };
     let verdict = walk.connection(question);
     Explanation { steps: walk.steps, verdict }
 }
@@ -142,6 +61,8 @@ struct Walk<'s> {
     steps: Vec<Step>,
     /// What the client dialled.
     destination: SocketAddr,
+    /// Of the listener that serves the client.
+    direction: Direction,
     /// Whether the client dialled somebody else than the proxy.
     is_captured: bool,
 }
@@ -166,7 +87,7 @@ impl<'s> Walk<'s> {
                 self.tls_mismatch(question, listener)
             );
         };
-        if let Some(refused) = self.handshake(question.tls, chain) {
+        if let Some(refused) = self.handshake(question.spoken != Spoken::ClearText, chain) {
             return refused;
         }
         let served = self.served(question, (listener, chain));
@@ -187,14 +108,17 @@ impl<'s> Walk<'s> {
             }
             NetworkFilter::Tcp(tcp) => {
                 let asked = |_: &_| question.server_name.unwrap_or_default();
-                let clusters = self.clusters(&tcp.clusters, asked);
+                let clusters = self.clusters(&tcp.clusters, false, asked);
                 let known = tcp.clusters.targets().iter().filter_map(|target| target.id);
                 for tunnel in known.filter_map(|id| self.snapshot.cluster(id).tunnel.as_ref()) {
                     let because =
                         format!("the endpoint is asked for it by {} (tunnel)", tunnel.method.as_str());
                     self.steps.push(Step::chosen("tunnel", &tunnel.far_end, because));
                 }
-                format!("TCP relayed to {clusters}; the bytes are not read as HTTP")
+                match clusters.strip_prefix("503 ") {
+                    Some(why) => format!("connection closed: {why}"),
+                    None => format!("TCP relayed to {clusters}; the bytes are not read as HTTP"),
+                }
             }
             NetworkFilter::Http(http) => {
                 let config = self.snapshot.route_config(http.route_config);
@@ -340,7 +264,7 @@ impl<'s> Walk<'s> {
         self.steps.push(step);
         let came_by =
             CameBy { scheme: if over_tls { "https" } else { "http" }, port: self.destination.port() };
-        let (effects, ending) = action::describe(route, request, came_by);
+        let (effects, ending) = action::describe(route, request, (self.direction, came_by));
         if !effects.is_empty() {
             self.steps.push(Step { stage: "action", chosen: None, because: effects, rejected: Vec::new() });
         }
@@ -348,7 +272,7 @@ impl<'s> Walk<'s> {
             action::Ending::Answered(verdict) => verdict,
             action::Ending::Forwarded(forward) => {
                 let asked = |target| forward.authority(target, request.authority());
-                let clusters = self.clusters(&forward.clusters, asked);
+                let clusters = self.clusters(&forward.clusters, true, asked);
                 if clusters.starts_with("503") { clusters } else { format!("forwarded to {clusters}") }
             }
         }
@@ -359,33 +283,17 @@ impl<'s> Walk<'s> {
     fn clusters<'c>(
         &mut self,
         clusters: &'c WeightedClusters,
+        is_request: bool,
         asked: impl Fn(&'c ClusterTarget) -> &'c str,
     ) -> String {
         let mut ends = Vec::new();
         for target in clusters.targets() {
             let known = (self.snapshot, self.live);
-            let asked = (self.is_captured, asked(target));
-            let (step, end) = action::cluster(known, (target, clusters), asked);
+            let asked = Asked { name: asked(target), is_request, is_captured: self.is_captured };
+            let (step, end) = cluster::describe(known, (target, clusters), asked);
             self.steps.push(step);
             ends.push(end);
         }
         ends.join(", or ")
-    }
-}
-
-impl fmt::Display for Explanation {
-    /// A block for each step, the verdict last.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.steps {
-            let chosen = step.chosen.as_deref().unwrap_or(if step.stage == "action" { "" } else { "none" });
-            writeln!(f, "{}", format!("{:<14}{chosen}", step.stage).trim_end())?;
-            for reason in &step.because {
-                writeln!(f, "{:14}{reason}", "")?;
-            }
-            for rejected in &step.rejected {
-                writeln!(f, "{:14}not {}: {}", "", rejected.name, rejected.because)?;
-            }
-        }
-        writeln!(f, "verdict: {}", self.verdict)
     }
 }

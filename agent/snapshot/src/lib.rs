@@ -20,6 +20,7 @@ mod live;
 mod metrics;
 mod names;
 mod path;
+mod peer_authentication;
 mod request;
 mod route;
 mod tls;
@@ -35,12 +36,15 @@ pub use access_logging::{AccessLogging, LogFacts, LogFilter, LogFilterError, Log
 pub use cluster::{
     Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns, Endpoint, EndpointGroup,
     EndpointLevel, EndpointPlan, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, Limits,
-    LoadBalancer, Locality, LocalityEndpoints, OutlierDetection, ProxyProtocol, RetryBudget, ServiceName,
-    SlowStart, SourceAddresses, Tunnel, TunnelMethod, UpstreamProtocol,
+    LoadBalancer, Locality, LocalityEndpoints, OutlierDetection, PolicyLevel, PolicySource, PolicySources,
+    ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, Tunnel, TunnelMethod,
+    UpstreamProtocol,
 };
 pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
 pub use elsewhere::Elsewhere;
-pub use explain::{Entry, Explanation, ForeignGateway, Question, Rejected, Step, UnservedRules, explain};
+pub use explain::{
+    Entry, Explanation, ForeignGateway, Question, Rejected, Spoken, Step, UnservedRules, explain,
+};
 pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections,
     Inspection, NetworkFilter, TcpProxy, Transport,
@@ -57,13 +61,14 @@ pub use live::{EndpointCounts, LiveCluster, LiveClusters, LiveEndpoint};
 pub use metrics::{LabelRule, Metric, MetricRule, MetricRules, SideRules};
 pub use names::NameTable;
 pub use path::{EscapedSlashes, InvalidPath, Normalized, PathNormalization, normalize_path};
-pub use request::RequestHead;
+pub use peer_authentication::{PeerAuthentication, PeerMode, PeerRule};
+pub use request::{RequestHead, is_grpc};
 pub use route::{
     AbortStatus, CameBy, ClusterTarget, CorsPolicy, CorsVerdict, Edits, Fault, Forward, HeaderEdits,
     HeaderMatch, HttpsPorts, Mirror, Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern,
     QueryMatch, Redirect, RedirectPort, RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction,
-    RouteConfig, RouteList, RouteMatch, SearchPattern, Share, TextMatch, VirtualHost, WeightedClusters,
-    match_route,
+    RouteConfig, RouteList, RouteMatch, SearchPattern, Share, TextMatch, TimeLimit, TimeLimitOf, VirtualHost,
+    WeightedClusters, Wishes, after_envoy_prefix, match_route,
 };
 pub use tls::{
     AlternativeName, Authority, Certificate, CertificateFacts, CipherSuite, ClientCertificates, Credential,
@@ -106,6 +111,8 @@ pub struct Draft {
     pub foreign_gateways: Vec<ForeignGateway>,
     /// VirtualServices that a gateway takes no rules from; only [`explain`] speaks of them.
     pub unserved_rules: Vec<UnservedRules>,
+    /// Which mutual TLS is asked of clients of a sidecar; only [`explain`] speaks of it here.
+    pub peer_authentication: Option<PeerAuthentication>,
     /// The workloads of the mesh by their addresses; only metrics speak of them.
     pub workloads: Workloads,
     /// What is written into the access log.
@@ -195,6 +202,11 @@ impl Snapshot {
     /// Gateways that are for other proxies.
     pub fn foreign_gateways(&self) -> &[ForeignGateway] {
         &self.draft.foreign_gateways
+    }
+
+    /// Which mutual TLS is asked of clients of a sidecar, and by whom; the filter chains are what does it.
+    pub fn peer_authentication(&self) -> Option<&PeerAuthentication> {
+        self.draft.peer_authentication.as_ref()
     }
 
     /// The workloads of the mesh by their addresses.

@@ -40,3 +40,13 @@ pub trait RequestHead {
         self.path_and_query().split_once('?').map_or("", |(_, query)| query)
     }
 }
+
+/// Whether the client speaks gRPC, by its content type.
+pub fn is_grpc(request: &impl RequestHead) -> bool {
+    // gRPC has no other method; most requests are told apart here.
+    request.method() == "POST"
+        && request.header("content-type").is_some_and(|kind| match kind.strip_prefix(b"application/grpc") {
+            Some(rest) => rest.first().is_none_or(|next| matches!(next, b'+' | b';')),
+            None => false,
+        })
+}

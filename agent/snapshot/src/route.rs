@@ -11,8 +11,10 @@ mod redirect;
 mod rewrite;
 #[cfg(test)]
 mod testing;
+mod time_limit;
 mod together;
 mod weighted;
+mod wishes;
 
 pub use action::{
     AbortStatus, Edits, Fault, Forward, HeaderEdits, Mirror, PathRewrite, Redirect, RedirectPort,
@@ -24,7 +26,9 @@ pub use list::RouteList;
 pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
 pub use pattern::Pattern;
 pub use redirect::CameBy;
+pub use time_limit::{TimeLimit, TimeLimitOf};
 pub use weighted::{ClusterTarget, WeightedClusters};
+pub use wishes::{Wishes, after_envoy_prefix};
 
 use std::{net::IpAddr, sync::Arc};
 

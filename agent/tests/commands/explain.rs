@@ -1,5 +1,7 @@
 //! `explain request` where the answer is given before any route, or instead of one.
 
+mod policies;
+
 use std::fs;
 
 use serde_json::Value;

@@ -14,7 +14,8 @@ use resources::{
 };
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns,
-    Endpoint, HostPattern, LocalityEndpoints, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
+    Endpoint, HostPattern, LocalityEndpoints, PolicySource, ServiceName, SourceAddresses, UpstreamTls,
+    WeightedClusters,
 };
 
 use crate::{
@@ -161,6 +162,8 @@ impl ClusterMaker<'_, '_> {
         let pool = over(written.connection_pool, mesh.connection_pool.as_ref(), ConnectionPool::over);
         let detection =
             over(written.outlier_detection, mesh.outlier_detection.as_ref(), OutlierDetection::over);
+        let of_mesh = [mesh.connection_pool.is_some(), mesh.outlier_detection.is_some()];
+        let policy_sources = HostPolicy::sources(destination, &written, subset, of_mesh);
         let policy = Policy {
             connection_pool: pool.as_deref(),
             outlier_detection: detection.as_deref(),
@@ -175,6 +178,7 @@ impl ClusterMaker<'_, '_> {
         let mut cluster = Cluster {
             service: Some(name.clone()),
             destination_rule: destination.map(|destination| destination.name()),
+            policy_sources,
             ..blank(outbound_name(port.number, subset_name, &service.host), discovery, &self.proxy.mesh)
         };
         apply(&policy, port.protocol, &mut cluster);
@@ -190,6 +194,9 @@ impl ClusterMaker<'_, '_> {
                 accounts: &accounts,
             },
         );
+        if cluster.tls.is_some() && policy.tls.is_none() {
+            cluster.policy_sources.tls = Some(PolicySource::Mesh("enableAutoMtls"));
+        }
         cluster
     }
 

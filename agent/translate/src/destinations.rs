@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use foldhash::fast::FixedState;
 use resources::{DestinationRule, Finding, Labels, Object, ResourceSet, Subset};
-use snapshot::{HostName, HostTable};
+use snapshot::{HostName, HostTable, PolicyLevel, PolicySource, PolicySources};
 
 use crate::{
     hosts::{full_name, pattern},
@@ -128,8 +128,44 @@ impl<'d> HostPolicy<'d> {
 
     /// What holds for a port of the service, or of one of its subsets.
     pub(crate) fn policy(&self, subset: Option<&'d Subset>, port: u16) -> Policy<'d> {
-        let whole = Policy::default().overridden(self.merged.policy, port);
-        whole.overridden(subset.and_then(|subset| subset.traffic_policy.as_ref()), port)
+        use PolicyLevel::{Host, HostPort, Subset, SubsetPort};
+        let whole = Policy::default().overridden(self.merged.policy, port, [Host, HostPort]);
+        let of_subset = subset.and_then(|subset| subset.traffic_policy.as_ref());
+        whole.overridden(of_subset, port, [Subset, SubsetPort])
+    }
+
+    /// Where the blocks of a policy are written; `mesh` says of `connectionPool` and `outlierDetection` whether the mesh
+    /// has one, too.
+    pub(crate) fn sources(
+        this: Option<Self>,
+        policy: &Policy<'_>,
+        subset: Option<&Subset>,
+        [pool_of_mesh, detection_of_mesh]: [bool; 2],
+    ) -> PolicySources {
+        let source = |level: Option<PolicyLevel>, over_mesh: bool| match (this, level) {
+            (Some(own), Some(level)) => Some(own.source(level, subset, over_mesh)),
+            _ => over_mesh.then_some(PolicySource::Mesh("defaultTrafficPolicy")),
+        };
+        PolicySources {
+            load_balancer: source(policy.levels.load_balancer, false),
+            connection_pool: source(policy.levels.connection_pool, pool_of_mesh),
+            outlier_detection: source(policy.levels.outlier_detection, detection_of_mesh),
+            tls: source(policy.levels.tls, false),
+        }
+    }
+
+    fn source(self, level: PolicyLevel, subset: Option<&Subset>, over_mesh: bool) -> PolicySource {
+        let of_subset = || {
+            let mut subsets = self.merged.subsets.iter();
+            let at = subsets.position(|own| subset.is_some_and(|subset| std::ptr::eq(*own, subset)))?;
+            self.merged.subset_of.get(at).copied()
+        };
+        let writer = match level {
+            PolicyLevel::Host | PolicyLevel::HostPort => self.merged.policy_of,
+            PolicyLevel::Subset | PolicyLevel::SubsetPort => of_subset(),
+        };
+        let meta = &writer.unwrap_or(self.merged.oldest).meta;
+        PolicySource::Rule { rule: [meta.namespace(), "/", meta.name()].concat().into(), level, over_mesh }
     }
 }
 

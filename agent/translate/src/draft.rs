@@ -6,8 +6,8 @@ use resources::{ConnectionSettings, ForwardClientCertDetails};
 use snapshot::{
     AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
     ForwardClientCert, HttpConnections, Listener, MetricRules, NameTable, NetworkFilter, PathNormalization,
-    RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId, UnservedRules,
-    WeightedClusters, Workloads,
+    PeerAuthentication, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId,
+    UnservedRules, WeightedClusters, Workloads,
 };
 
 use crate::{
@@ -35,6 +35,8 @@ pub(crate) struct DraftBuilder {
     pub(crate) access_logging: AccessLogging,
     /// Which metrics are kept.
     pub(crate) metric_rules: MetricRules,
+    /// Which mutual TLS is asked of clients of a sidecar.
+    pub(crate) peer_authentication: Option<PeerAuthentication>,
     /// Proxies before gateways that are believed.
     trusted_proxies: u32,
 }
@@ -124,6 +126,7 @@ impl DraftBuilder {
             http_settings: self.settings.finish(),
             foreign_gateways: self.foreign_gateways,
             unserved_rules: self.unserved_rules,
+            peer_authentication: self.peer_authentication,
             workloads,
             names,
             access_logging: self.access_logging,

@@ -29,7 +29,7 @@ pub(crate) use ports::{InboundPort, Upstream, ports};
 /// Adds the inbound listener, unless nothing is captured, and those that callers dial themselves.
 pub(crate) fn build<'s>(
     (registry, scope, clusters): (&Registry<'s>, &SidecarScope<'s>, &Clusters),
-    mutual_tls: &MutualTls,
+    mutual_tls: &MutualTls<'_>,
     contexts: &mut Contexts<'_>,
     (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
 ) {

@@ -1,33 +1,39 @@
 //! Which inbound connections must be mutual TLS: what the PeerAuthentications for a workload come to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use resources::{
     Finding, Labels, MutualTlsMode, Object, Path, PeerAuthentication, Problem, ResourceSet, Rule, Severity,
 };
 
+use snapshot::{PeerMode, PeerRule};
+
 use crate::proxy::Proxy;
 
 /// What is asked of inbound connections of a workload.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct MutualTls {
+pub(crate) struct MutualTls<'r> {
     whole: MutualTlsMode,
     by_port: BTreeMap<u16, MutualTlsMode>,
+    /// Who says the one, and the other.
+    whole_of: Option<&'r Policy>,
+    by_port_of: Option<&'r Policy>,
 }
 
-impl MutualTls {
+type Policy = Object<PeerAuthentication>;
+
+impl<'r> MutualTls<'r> {
     /// The port's own setting, else the workload's, the namespace's, the root namespace's; PERMISSIVE when nobody says
     /// anything. Of several policies at one level the oldest counts. In the root namespace those with a selector do not
     /// count at all, as in Istio.
-    pub(crate) fn of(resources: &ResourceSet, proxy: &Proxy) -> Self {
+    pub(crate) fn of(resources: &'r ResourceSet, proxy: &Proxy) -> Self {
         let policies = || resources.peer_authentications().iter();
         let selects =
             |labels: &Labels| labels.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));
         let has_selector =
             |policy: &PeerAuthentication| policy.selector.as_ref().is_some_and(|s| !s.is_empty());
         let is_root = proxy.namespace == proxy.mesh.root_namespace;
-        let own =
-            |policy: &&std::sync::Arc<Object<PeerAuthentication>>| policy.meta.namespace() == proxy.namespace;
+        let own = |policy: &&Arc<Policy>| policy.meta.namespace() == proxy.namespace;
         let of_workload = policies().filter(own).find(|policy| {
             !is_root && has_selector(&policy.spec) && policy.spec.selector.as_ref().is_some_and(selects)
         });
@@ -36,9 +42,11 @@ impl MutualTls {
             policy.meta.namespace() == proxy.mesh.root_namespace && !has_selector(&policy.spec)
         });
         let levels = [of_workload, of_namespace, of_root].into_iter().flatten();
-        let whole = levels.map(|policy| policy.spec.mode).find(|mode| *mode != MutualTlsMode::Unset);
-        let by_port = of_workload.map(|policy| policy.spec.port_level.clone()).unwrap_or_default();
-        Self { whole: whole.unwrap_or(MutualTlsMode::Permissive), by_port }
+        let whole_of = levels.map(Arc::as_ref).find(|policy| policy.spec.mode != MutualTlsMode::Unset);
+        let whole = whole_of.map_or(MutualTlsMode::Permissive, |policy| policy.spec.mode);
+        let by_port_of = of_workload.map(Arc::as_ref);
+        let by_port = by_port_of.map(|policy| policy.spec.port_level.clone()).unwrap_or_default();
+        Self { whole, by_port, whole_of, by_port_of }
     }
 
     /// What is asked of connections to a port of the workload; never `Unset`.
@@ -46,6 +54,24 @@ impl MutualTls {
         match self.by_port.get(&port) {
             None | Some(MutualTlsMode::Unset) => self.whole,
             Some(mode) => *mode,
+        }
+    }
+
+    /// The same for those who ask why.
+    pub(crate) fn told(&self, proxy: &Proxy) -> snapshot::PeerAuthentication {
+        let rule = |mode: MutualTlsMode, policy: Option<&Policy>| PeerRule {
+            mode: match mode {
+                MutualTlsMode::Strict => PeerMode::Strict,
+                MutualTlsMode::Disable => PeerMode::Disable,
+                MutualTlsMode::Permissive | MutualTlsMode::Unset => PeerMode::Permissive,
+            },
+            policy: policy.map(|policy| format!("{}/{}", policy.meta.namespace(), policy.meta.name())),
+        };
+        let own = self.by_port.iter().filter(|(_, mode)| **mode != MutualTlsMode::Unset);
+        snapshot::PeerAuthentication {
+            elsewhere: rule(self.whole, self.whole_of),
+            by_port: own.map(|(port, mode)| (*port, rule(*mode, self.by_port_of))).collect(),
+            has_identity: proxy.identity.is_some(),
         }
     }
 
@@ -109,7 +135,8 @@ mod tests {
         files.replace_file("a.yaml", &text);
         let mut proxy = Proxy::new(ProxyKind::Sidecar, "ns");
         proxy.labels.insert("app".to_owned(), "web".to_owned());
-        let mutual_tls = MutualTls::of(&files.resources().0, &proxy);
+        let (resources, _) = files.resources();
+        let mutual_tls = MutualTls::of(&resources, &proxy);
         [mutual_tls.elsewhere(), mutual_tls.mode(80), mutual_tls.mode(90)]
     }
 

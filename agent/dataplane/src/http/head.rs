@@ -14,7 +14,6 @@ use crate::upgrades::Upgrades;
 
 pub(super) use added::{ATTEMPT_COUNT, Added, EXPECTED_TIMEOUT};
 pub(super) use answer::{AnswerFields, AnswerHead};
-pub(super) use control::after_prefix;
 pub(super) use request::{http2_request_head, replace_number, write_request_head};
 pub(super) use seen::Seen;
 

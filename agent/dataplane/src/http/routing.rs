@@ -7,7 +7,7 @@ use std::{
 
 use snapshot::{
     CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, RequestHead, Route,
-    RouteAction, RouteConfigId, UpstreamProtocol, match_route,
+    RouteAction, RouteConfigId, TimeLimitOf, UpstreamProtocol, Wishes, is_grpc, match_route,
 };
 
 use super::{
@@ -17,8 +17,7 @@ use super::{
     grpc_web::GrpcWeb,
     head::{Added, Seen},
     substitute::RequestFacts,
-    timeout,
-    wishes::{Retries, Wishes},
+    wishes::Retries,
 };
 use crate::{
     balance::Choice,
@@ -289,11 +288,8 @@ impl<H: RequestHead> Asked<'_, H> {
                 Err(reply) => Action::Reply(reply),
                 Ok((lease, named)) => {
                     let wishes = Wishes::of(self.connection.direction, self.head);
-                    let wished = wishes.as_ref().and_then(|wishes| wishes.timeout);
-                    let (timeout, by_deadline) = match wished {
-                        Some(limit) => (Some(limit).filter(|limit| !limit.is_zero()), false),
-                        None => timeout::of(forward, self.head, grpc),
-                    };
+                    let limit = forward.time_limit(self.head, wishes.as_deref(), grpc);
+                    let (timeout, by_deadline) = (limit.time, limit.of == TimeLimitOf::Deadline);
                     let retries = Retries::of(forward.retries.as_deref(), wishes.as_deref());
                     let (policy, changes) = (forward, None);
                     Action::Forward(Forwarding {
@@ -384,14 +380,4 @@ impl<H: RequestHead> Asked<'_, H> {
             cluster,
         }
     }
-}
-
-/// Whether the client speaks gRPC, by its content type.
-pub(super) fn is_grpc(request: &impl RequestHead) -> bool {
-    // gRPC has no other method; most requests are told apart here.
-    request.method() == "POST"
-        && request.header("content-type").is_some_and(|kind| match kind.strip_prefix(b"application/grpc") {
-            Some(rest) => rest.first().is_none_or(|next| matches!(next, b'+' | b';')),
-            None => false,
-        })
 }

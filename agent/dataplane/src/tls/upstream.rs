@@ -96,10 +96,7 @@ impl Connector {
 
     /// Whether TLS is spoken to an endpoint.
     pub(crate) fn is_spoken_to(&self, speaks_mesh_tls: bool) -> bool {
-        match self.settings.endpoints {
-            UpstreamTlsUse::All => true,
-            UpstreamTlsUse::Ready => speaks_mesh_tls,
-        }
+        self.settings.is_spoken_to(speaks_mesh_tls)
     }
 
     /// Whether the host of a request is sent as server name, so that requests for different hosts cannot share
@@ -118,10 +115,7 @@ impl Connector {
         (address, host): (SocketAddr, Option<&str>),
         speaks: Speaks,
     ) -> io::Result<(TlsStream<TcpStream>, UpstreamSession)> {
-        let name = match &self.settings.server_name {
-            ServerNameSource::Fixed(name) => Some(name.as_str()),
-            ServerNameSource::Authority => host,
-        };
+        let name = self.settings.name_for(host);
         let config = self.config(speaks, name.is_some()).map_err(io::Error::other)?;
         // An address is never sent as server name (RFC 6066 §3).
         let name = match name {

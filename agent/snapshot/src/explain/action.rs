@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Step, endpoints};
+use super::tries;
 use crate::{
-    AbortStatus, CameBy, ClusterTarget, CorsPolicy, CorsVerdict, Edits, Fault, Forward, HeaderEdits,
-    LiveClusters, PathRewrite, Redirect, RequestHead, RetryPolicy, Route, RouteAction, Share, Snapshot,
-    TextMatch, UpstreamProtocol, WeightedClusters,
+    AbortStatus, CameBy, CorsPolicy, CorsVerdict, Direction, Edits, Fault, Forward, HeaderEdits, PathRewrite,
+    Redirect, RequestHead, Route, RouteAction, Share, TextMatch,
 };
 
 /// How a route's work ends.
@@ -21,7 +20,7 @@ pub(super) enum Ending<'r> {
 pub(super) fn describe<'r>(
     route: &'r Route,
     request: &impl RequestHead,
-    came_by: CameBy,
+    (direction, came_by): (Direction, CameBy),
 ) -> (Vec<String>, Ending<'r>) {
     let mut effects = Vec::new();
     if let Some(cors) = &route.cors {
@@ -45,7 +44,7 @@ pub(super) fn describe<'r>(
         }
         RouteAction::Redirect(redirect) => Ending::Answered(describe_redirect(redirect, request, came_by)),
         RouteAction::Forward(forward) => {
-            describe_forward(forward, request, &mut effects);
+            describe_forward(forward, request, direction, &mut effects);
             Ending::Forwarded(forward)
         }
     };
@@ -79,17 +78,6 @@ fn preflight(policy: &CorsPolicy, request: &impl RequestHead) -> Option<String> 
     }
 }
 
-fn describe_retries(retries: &RetryPolicy) -> String {
-    let conditions = retries.on.conditions.iter().map(|condition| condition.name().to_owned());
-    let statuses = retries.on.statuses.iter().map(ToString::to_string);
-    let on: Vec<_> = conditions.chain(statuses).collect();
-    let mut text = format!("up to {} retries on {}", retries.attempts, on.join(","));
-    if let Some(timeout) = retries.per_try_timeout {
-        _ = write!(text, ", each try within {timeout:?}");
-    }
-    text
-}
-
 fn describe_fault(fault: &Fault, effects: &mut Vec<String>) {
     if let Some((delay, share)) = fault.delay {
         effects.push(format!("{} % are delayed by {delay:?} (fault, flag DI)", share.percent()));
@@ -110,7 +98,7 @@ fn abort(status: AbortStatus) -> String {
     }
 }
 
-fn describe_headers(whose: &str, headers: &HeaderEdits, effects: &mut Vec<String>) {
+pub(super) fn describe_headers(whose: &str, headers: &HeaderEdits, effects: &mut Vec<String>) {
     for (side, edits) in [("request", &headers.request), ("answer", &headers.response)] {
         describe_edits(&format!("{side} header{whose}"), edits, effects);
     }
@@ -124,7 +112,12 @@ fn describe_edits(what: &str, edits: &Edits, effects: &mut Vec<String>) {
         .extend(edits.add.iter().map(|(name, value)| format!("{what} `{name}` added: `{}`", value.source())));
 }
 
-fn describe_forward(forward: &Forward, request: &impl RequestHead, effects: &mut Vec<String>) {
+fn describe_forward(
+    forward: &Forward,
+    request: &impl RequestHead,
+    direction: Direction,
+    effects: &mut Vec<String>,
+) {
     if let Some(rewrite) = &forward.rewrite {
         if let Some(path) = &rewrite.path {
             let (from, to) = (request.path_and_query(), path.apply(request.path_and_query()));
@@ -134,10 +127,7 @@ fn describe_forward(forward: &Forward, request: &impl RequestHead, effects: &mut
             rewrite.authority.as_ref().map(|authority| format!("authority rewritten to `{authority}`")),
         );
     }
-    effects.extend(forward.timeout.map(|timeout| format!("timeout {timeout:?}")));
-    if let Some(retries) = &forward.retries {
-        effects.push(describe_retries(retries));
-    }
+    effects.extend(tries::describe(forward, request, direction));
     for mirror in &forward.mirrors {
         effects.push(format!("{} % copied to {}", mirror.share.percent(), mirror.target.name));
     }
@@ -157,48 +147,5 @@ fn describe_redirect(redirect: &Redirect, request: &impl RequestHead, came_by: C
     match redirect.location(request, came_by) {
         Some(location) => format!("{} redirect to {location}", redirect.status),
         None => "400 Bad Request: the request names no host to be sent to".to_owned(),
-    }
-}
-
-/// A destination and its endpoints; the text says where a request for it ends. `asked` is the host or server name that
-/// is asked for; `is_captured` whether the client was on its way to somebody else.
-pub(super) fn cluster(
-    (snapshot, live): (&Snapshot, &LiveClusters),
-    (target, all): (&ClusterTarget, &WeightedClusters),
-    (is_captured, asked): (bool, &str),
-) -> (Step, String) {
-    let name = target.name.as_str();
-    let mut because: Vec<String> = share(target, all).into_iter().collect();
-    let Some(id) = target.id else {
-        because.push("no service of that name, port and subset is known to this proxy".to_owned());
-        if let Some(headers) = &target.headers {
-            describe_headers(" for this cluster", headers, &mut because);
-        }
-        let step = Step { because, ..Step::chosen("cluster", name, "") };
-        return (step, format!("503 NC cluster_not_found ({name})"));
-    };
-    let cluster = snapshot.cluster(id);
-    because
-        .extend(cluster.destination_rule.as_ref().map(|rule| format!("policies of DestinationRule {rule}")));
-    because.extend(protocol(cluster.protocol));
-    if let Some(headers) = &target.headers {
-        describe_headers(" for this cluster", headers, &mut because);
-    }
-    let mut step = Step { because, ..Step::chosen("cluster", name, "") };
-    let end = endpoints::describe(cluster, live, (is_captured, asked), &mut step);
-    (step, end)
-}
-
-fn share(target: &ClusterTarget, all: &WeightedClusters) -> Option<String> {
-    let several = all.targets().len() > 1;
-    let sum: u64 = all.targets().iter().map(|target| u64::from(target.weight)).sum();
-    several.then(|| format!("weight {} of {sum}", target.weight))
-}
-
-fn protocol(protocol: UpstreamProtocol) -> Option<String> {
-    match protocol {
-        UpstreamProtocol::Http1 => None,
-        UpstreamProtocol::Http2 => Some("spoken to in HTTP/2".to_owned()),
-        UpstreamProtocol::AsDownstream => Some("spoken to in the version the client speaks".to_owned()),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::{Entry, Question, Rejected, SHOWN, Step, Walk, reasons};
+use super::{Entry, Question, Rejected, SHOWN, Spoken, Step, Walk, reasons, tls};
 use crate::{
-    Application, Binding, ClientCertificates, ConnectionFacts, Direction, FilterChain, Listener, ListenerId,
-    NetworkFilter, TlsContext, Transport,
+    Application, Binding, ConnectionFacts, Direction, FilterChain, Listener, ListenerId, NetworkFilter,
+    PeerMode, Transport,
 };
 
 impl<'s> Walk<'s> {
@@ -69,10 +69,11 @@ impl<'s> Walk<'s> {
                 SocketAddr::new(question.dialled.unwrap_or(at.ip()), at.port())
             }
         };
-        self.destination = destination;
-        let (transport, application) = match question.tls {
-            true => (Transport::Tls, Application::Opaque),
-            false => (Transport::RawBuffer, Application::Http),
+        (self.destination, self.direction) = (destination, listener.direction);
+        let (transport, application) = match question.spoken {
+            Spoken::MeshTls => (Transport::Tls, Application::MeshHttp),
+            Spoken::Tls => (Transport::Tls, Application::Opaque),
+            Spoken::ClearText => (Transport::RawBuffer, Application::Http),
         };
         let facts =
             ConnectionFacts { destination, server_name: question.server_name, transport, application };
@@ -86,7 +87,7 @@ impl<'s> Walk<'s> {
                 because: reasons::chain(&chain.matches, &facts),
             })
             .collect();
-        let step = match chosen {
+        let mut step = match chosen {
             Some(chain) => {
                 let is_default = listener
                     .default_filter_chain
@@ -100,8 +101,26 @@ impl<'s> Walk<'s> {
             }
             None => Step::nothing("filter chain", "none accepts the connection"),
         };
+        step.because.extend(self.asked_of_peers(listener.direction, destination.port()));
         self.steps.push(Step { rejected, ..step });
         chosen
+    }
+
+    /// Which mutual TLS is asked of connections to a port of the workload, and by whom.
+    fn asked_of_peers(&self, direction: Direction, port: u16) -> Option<String> {
+        let rules = self.snapshot.peer_authentication().filter(|_| direction == Direction::Inbound)?;
+        let rule = rules.of(port);
+        let by = match &rule.policy {
+            Some(policy) => format!("PeerAuthentication {policy} says so"),
+            None => "no PeerAuthentication says otherwise".to_owned(),
+        };
+        let without = match rule.mode {
+            PeerMode::Permissive if !rules.has_identity => {
+                "; clear text only, for the workload has no certificate (--identity-dir)"
+            }
+            _ => "",
+        };
+        Some(format!("mutual TLS is {}: {by}{without}", rule.mode.as_str()))
     }
 
     /// Why TLS fails, when it must: nothing the client shows could help.
@@ -117,42 +136,23 @@ impl<'s> Walk<'s> {
             }
             None => None,
             Some(context) => {
-                self.describe_tls(context);
+                self.steps.push(tls::terminated(context));
                 let why = context.missing.as_ref()?;
                 Some(format!("TLS handshake refused: {why}"))
             }
         }
     }
 
-    fn describe_tls(&mut self, context: &TlsContext) {
-        let mut because = Vec::new();
-        if context.missing.is_none() && context.credentials.iter().all(|one| one.certificate.is_none()) {
-            because.push("its certificate is not among what is looked at here".to_owned());
-        }
-        let asked = match &context.clients {
-            ClientCertificates::NotAsked => None,
-            ClientCertificates::Required(rules) => {
-                Some(format!("clients must show a certificate issued by {}", rules.authority.name))
-            }
-            ClientCertificates::Optional(rules) => {
-                Some(format!("clients may show a certificate, issued by {}", rules.authority.name))
-            }
-            ClientCertificates::Unverified { required: true } => {
-                Some("clients must show a certificate, whoever issued it".to_owned())
-            }
-            ClientCertificates::Unverified { required: false } => {
-                Some("clients may show a certificate, whoever issued it".to_owned())
-            }
-        };
-        because.extend(asked);
-        self.steps.push(Step { because, ..Step::chosen("TLS", &context.name, "") });
-    }
-
     /// What to add when no chain accepts a connection because it speaks TLS, or does not.
     pub(super) fn tls_mismatch<R>(&self, question: &Question<'_, R>, id: ListenerId) -> &'static str {
-        let mut transports =
-            self.snapshot.listener(id).filter_chains.iter().map(|chain| chain.matches.transport);
-        match question.tls {
+        let listener = self.snapshot.listener(id);
+        let asked = self.snapshot.peer_authentication().filter(|_| listener.direction == Direction::Inbound);
+        let mut transports = listener.filter_chains.iter().map(|chain| chain.matches.transport);
+        let mode = asked.map(|rules| rules.of(self.destination.port()).mode);
+        match question.spoken != Spoken::ClearText {
+            false if mode == Some(PeerMode::Strict) => {
+                ": the client speaks clear text, and mutual TLS is STRICT"
+            }
             false if transports.all(|transport| transport == Some(Transport::Tls)) => {
                 ": the client speaks clear text, and the port serves TLS only"
             }

@@ -20,6 +20,23 @@ pub struct UpstreamTls {
 }
 
 impl UpstreamTls {
+    /// Whether it is spoken to an endpoint.
+    pub fn is_spoken_to(&self, speaks_mesh_tls: bool) -> bool {
+        match self.endpoints {
+            UpstreamTlsUse::All => true,
+            UpstreamTlsUse::Ready => speaks_mesh_tls,
+        }
+    }
+
+    /// The server name for a request for `host`, or for a connection that carries no request. An address is not sent
+    /// (RFC 6066 §3), but certificates are checked against it.
+    pub fn name_for<'n>(&'n self, host: Option<&'n str>) -> Option<&'n str> {
+        match &self.server_name {
+            ServerNameSource::Fixed(name) => Some(name),
+            ServerNameSource::Authority => host,
+        }
+    }
+
     /// Whether connections made as `old` has it are such as would be made now, but perhaps for a certificate of ours that
     /// has been renewed: that is no reason to shake hands with every endpoint again.
     pub fn keeps_connections_of(&self, old: &Self) -> bool {

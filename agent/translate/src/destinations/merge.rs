@@ -9,8 +9,8 @@ pub(super) struct Merged<'r> {
     pub(super) policy: Option<&'r TrafficPolicy>,
     pub(super) subsets: Vec<&'r Subset>,
     /// Who wrote the policy and each subset.
-    policy_of: Option<&'r Object<DestinationRule>>,
-    subset_of: Vec<&'r Object<DestinationRule>>,
+    pub(super) policy_of: Option<&'r Object<DestinationRule>>,
+    pub(super) subset_of: Vec<&'r Object<DestinationRule>>,
 }
 
 impl<'r> Merged<'r> {

@@ -23,7 +23,7 @@ pub(super) enum Served {
 
 /// What is asked of connections, and how TLS is terminated that proxies of the mesh speak.
 pub(super) struct Asked<'a> {
-    mutual_tls: &'a MutualTls,
+    mutual_tls: &'a MutualTls<'a>,
     /// `None` when the workload has no identity, and nobody is asked for mutual TLS.
     tls: Option<TlsContextId>,
 }
@@ -37,7 +37,7 @@ const ANY: Bytes = (None, None);
 
 impl<'a> Asked<'a> {
     pub(super) fn new(
-        mutual_tls: &'a MutualTls,
+        mutual_tls: &'a MutualTls<'a>,
         proxy: &Proxy,
         contexts: &mut Contexts<'_>,
         (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),

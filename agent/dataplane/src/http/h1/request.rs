@@ -9,7 +9,7 @@ use std::{
 };
 
 use http1::{BodyLength, HeadEnd, HeaderSlots, Version};
-use snapshot::{Normalized, Underscores};
+use snapshot::{Normalized, Underscores, is_grpc};
 
 use super::{
     Next, Session,
@@ -24,7 +24,7 @@ use crate::{
         grpc_web::GrpcWeb,
         head::{Added, Http1Head, has_underscore},
         log, record_request,
-        routing::{Action, Asked, Before, Routed, is_grpc, route},
+        routing::{Action, Asked, Before, Routed, route},
     },
     timer::Elapsed,
     view::View,

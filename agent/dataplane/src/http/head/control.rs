@@ -1,18 +1,11 @@
 //! Fields by which proxies of a mesh tell each other what to do and what they did (`x-envoy-…`).
 
-use snapshot::Direction;
-
-/// What follows `x-envoy-` in the name of a field, if that is how it begins.
-pub(in crate::http) fn after_prefix(name: &str) -> Option<&str> {
-    const PREFIX: &str = "x-envoy-";
-    let (start, rest) = name.split_at_checked(PREFIX.len())?;
-    start.eq_ignore_ascii_case(PREFIX).then_some(rest)
-}
+use snapshot::{Direction, after_envoy_prefix};
 
 /// Whether a field of a client's goes no further than this proxy, as in Envoy: for the router alone, or, at gateways,
 /// not to be believed when it comes from outside.
 pub(super) fn is_dropped(name: &str, direction: Direction) -> bool {
-    let Some(rest) = after_prefix(name) else { return false };
+    let Some(rest) = after_envoy_prefix(name) else { return false };
     let among = |names: &[&str]| names.iter().any(|name| rest.eq_ignore_ascii_case(name));
     among(&OF_ROUTERS)
         || among(&OF_PROXIES)
