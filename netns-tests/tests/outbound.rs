@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use netns_tests::process::eventually;
 use netns_tests::{AgentSetup, Network, Pod, Service, needs_root};
 
 /// A Sidecar of the namespace with this `outboundTrafficPolicy`, which sees everything.
@@ -61,6 +62,50 @@ fn calls_to_unknown_destinations_are_a_matter_of_the_sidecar_and_else_of_the_mes
         client.get(REVIEWS, "server", "/")?.expect_app("server").context(case.clone())?;
         let seen = unknown(&client, &stranger).context(case.clone())?;
         ensure!(seen == (http, opaque.to_owned()), "{case}: {seen:?}");
+    }
+    Ok(())
+}
+
+/// Logs and metrics name the clusters that Istio has for them.
+#[test]
+fn calls_to_unknown_destinations_are_told_by_what_became_of_them() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server, stranger) =
+        (network.pod("client")?, network.pod("server")?, network.pod("stranger")?);
+    let _apps = (stranger.http_app("stranger", 80)?, stranger.http_app("stranger", 9999)?);
+    client.intercept()?;
+    let known = Service::new("server", REVIEWS, 8080).endpoint(server.ip()).yaml();
+    for (mode, http, opaque, [status, flags]) in [
+        ("ALLOW_ANY", " 200 - via_upstream ", " 0 - - ", ["200", "-"]),
+        ("REGISTRY_ONLY", " 502 - direct_response ", " 0 UH - ", ["502", "UH"]),
+    ] {
+        let mesh = format!("accessLogFile: /dev/stdout\noutboundTrafficPolicy: {{mode: {mode}}}\n");
+        let setup = AgentSetup::sidecar().labels("app=client").mesh(&mesh).file("server.yaml", known.clone());
+        let agent = setup.start(&client)?;
+        unknown(&client, &stranger).context(mode)?;
+        let cluster = if mode == "ALLOW_ANY" { "PassthroughCluster" } else { "BlackHoleCluster" };
+        agent.access_log_line_with(&[&format!("{opaque}- \"-\""), &format!(" {cluster} ")])?;
+        agent.access_log_line_with(&[
+            http,
+            "stranger.example",
+            if status == "200" { cluster } else { " - " },
+        ])?;
+        let service = format!("destination_service=\"{cluster}\",destination_service_name=\"{cluster}\"");
+        eventually(Duration::from_secs(30), || {
+            let stats = ([127, 0, 0, 1], 15090).into();
+            let metrics = client.get(stats, "localhost", "/stats/prometheus")?.body();
+            for (family, label) in [
+                ("istio_requests_total{", format!("response_code=\"{status}\"")),
+                ("istio_tcp_connections_opened_total{", format!("response_flags=\"{flags}\"")),
+                ("istio_tcp_connections_closed_total{", format!("response_flags=\"{flags}\"")),
+            ] {
+                let has_all =
+                    |line: &str| line.starts_with(family) && line.contains(&service) && line.contains(&label);
+                ensure!(metrics.lines().any(has_all), "no {family} {label} of {cluster} in {metrics}");
+            }
+            Ok(())
+        })?;
     }
     Ok(())
 }

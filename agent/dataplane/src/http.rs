@@ -42,7 +42,7 @@ use crate::{
     access_log::{Entry, Recorded, Wanted},
     connection::Connection,
     failure::LocalReply,
-    telemetry::{PeerId, RequestKey, RequestSizes},
+    telemetry::{BLACK_HOLE, BLOCKED, PeerId, RequestKey, RequestSizes},
     upstream::{Lease, OwnEnd},
 };
 
@@ -142,7 +142,7 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
     let duration = start.elapsed();
     let flags = flags(outcome);
     let key = RequestKey {
-        cluster: outcome.cluster.unwrap_or_default(),
+        cluster: outcome.cluster.unwrap_or(if outcome.route == Some(BLOCKED) { BLACK_HOLE } else { "" }),
         direction: connection.direction,
         status: outcome.status.into(),
         flags: &flags,

@@ -15,7 +15,7 @@ use crate::{
     failure::LocalReply,
     origin::{Origin, tell_if_unknown},
     relay::{Limits, RelayError, Transferred, relay},
-    telemetry::{ConnectionKey, ConnectionSums, Kept},
+    telemetry::{BLACK_HOLE, ConnectionKey, ConnectionSums, Kept},
     tls::Speaks,
     transport::DownstreamStream,
     upstream::{ConnectError, Lease, OwnEnd, Posted, UpstreamConnection},
@@ -229,6 +229,12 @@ pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
 /// Logs a connection that no filter chain takes.
 pub(crate) fn log_refused(connection: &Connection) {
     log_unserved(connection, &Ended { flags: "NR", details: "filter_chain_not_found", ..Ended::default() });
+}
+
+/// Logs a connection to a destination that nobody may go to, as Istio has it: with a cluster that has no endpoint.
+pub(crate) fn log_black_hole(connection: &Connection) {
+    let flags = LocalReply::NO_HEALTHY_UPSTREAM.flags;
+    log_unserved(connection, &Ended { flags, cluster: Some(BLACK_HOLE), ..Ended::default() });
 }
 
 /// Logs a connection whose TLS handshake came to nothing, as Envoy does where its listeners log, or that came without the

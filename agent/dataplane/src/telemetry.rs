@@ -24,6 +24,12 @@ pub(crate) use {
     sums::ConnectionSums,
 };
 
+/// What Istio calls the cluster of destinations that nobody may go to (outbound policy REGISTRY_ONLY).
+pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
+
+/// The route of requests for hosts that nobody may ask, which has no cluster.
+pub(crate) const BLOCKED: &str = "block_all";
+
 /// What all workers have served so far.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {

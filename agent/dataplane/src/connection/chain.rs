@@ -148,7 +148,12 @@ pub(super) async fn chosen(
                 None
             }
         },
-        (Some(NetworkFilter::Blackhole) | None, _) => {
+        (Some(NetworkFilter::Blackhole), _) => {
+            connection.worker().count(|counts| counts.no_filter_chain += 1);
+            tcp::log_black_hole(&connection);
+            None
+        }
+        (None, _) => {
             refuse(&connection);
             None
         }
