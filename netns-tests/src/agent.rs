@@ -1,7 +1,7 @@
 //! `postern-agent` as a process in a pod: started as the proxy's user with a configuration directory.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::name_server::NameServer;
 use crate::pod::Pod;
 use crate::process::{PROXY_ID, Process, eventually};
 use crate::program::program;
@@ -24,6 +25,7 @@ pub struct AgentSetup {
     tproxy: bool,
     uid: u32,
     variables: Vec<(&'static str, String)>,
+    name_server: Option<IpAddr>,
 }
 
 /// A running agent; killed on drop.
@@ -78,6 +80,12 @@ impl AgentSetup {
     /// With a variable of the environment.
     pub fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
+        self
+    }
+
+    /// With this name server in its `/etc/resolv.conf`.
+    pub fn name_server(mut self, address: IpAddr) -> Self {
+        self.name_server = Some(address);
         self
     }
 
@@ -140,14 +148,20 @@ impl AgentSetup {
             command.args(["--interception-mode", "TPROXY"]);
         }
         command.env_remove("RUST_LOG").envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let process = Process::spawn(pod.namespace(), "agent", pod.dir(), command)?;
+        let resolv_conf = pod.dir().join("agent.resolv.conf");
+        let prepare = || match self.name_server {
+            Some(server) => NameServer::be_asked_at(server, &resolv_conf),
+            None => Ok(()),
+        };
+        let process = Process::spawn_after(prepare, pod.namespace(), "agent", pod.dir(), command)?;
         Ok(Agent { process, pod, config })
     }
 
     fn new(kind: &'static str, labels: &str) -> Self {
         let mesh = "accessLogFile: /dev/stdout\n".into();
         let (labels, files, variables) = (labels.into(), Vec::new(), Vec::new());
-        Self { kind, labels, mesh, files, identity: None, tproxy: false, uid: PROXY_ID, variables }
+        let (identity, name_server) = (None, None);
+        Self { kind, labels, mesh, files, identity, tproxy: false, uid: PROXY_ID, variables, name_server }
     }
 }
 

@@ -29,12 +29,29 @@ impl Process {
     ///
     /// # Errors
     /// When the program cannot be started or its output files cannot be made.
-    pub fn spawn(namespace: &Namespace, name: &str, dir: &Path, mut command: Command) -> Result<Self> {
+    pub fn spawn(namespace: &Namespace, name: &str, dir: &Path, command: Command) -> Result<Self> {
+        Self::spawn_after(|| Ok(()), namespace, name, dir, command)
+    }
+
+    /// The same after `prepare` on the thread whose surroundings the process will have.
+    ///
+    /// # Errors
+    /// The same, and those of `prepare`.
+    pub fn spawn_after(
+        prepare: impl FnOnce() -> Result<()> + Send,
+        namespace: &Namespace,
+        name: &str,
+        dir: &Path,
+        mut command: Command,
+    ) -> Result<Self> {
         let (out, err) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")));
         command.stdin(Stdio::null()).stdout(log_file(&out)?).stderr(log_file(&err)?).process_group(0);
         let _building = building()?;
         let child = namespace
-            .within(|| command.spawn())
+            .within(|| -> Result<Child> {
+                prepare()?;
+                Ok(command.spawn()?)
+            })
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         Ok(Self { child, name: name.into(), out, err })
     }

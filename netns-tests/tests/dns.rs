@@ -1,16 +1,18 @@
 //! An application's questions about names, captured on port 53 and answered by the agent.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Result, ensure};
-use netns_tests::{AgentSetup, ISTIO_FLAGS, Network, Pod, Rule, Service, holds_only_by, needs_root};
+use netns_tests::{
+    AgentSetup, ISTIO_FLAGS, NameServer, Network, Pod, Rule, Service, holds_only_by, needs_root,
+};
 
 #[test]
 fn names_of_services_are_answered_by_the_agent_and_others_by_the_pods_name_server() -> Result<()> {
     needs_root!();
     let network = Network::new()?;
     let (client, resolver) = (network.pod("client")?, network.pod("resolver")?);
-    answer_everything_with(ELSEWHERE, &resolver)?;
+    NameServer::start(&resolver)?.set("elsewhere.example.com", &[ELSEWHERE]);
     client.init(&[&["istio-iptables"], ISTIO_FLAGS, &["--redirect-dns", "--capture-all-dns"]].concat())?;
     let server = resolver.ip().to_string();
     let reviews = Service::new("reviews", ([10, 96, 0, 10], 80).into(), 8080).endpoint(resolver.ip());
@@ -30,7 +32,7 @@ fn names_of_services_are_answered_by_the_agent_and_others_by_the_pods_name_serve
                 resolved(&client, &server, "reviews", "search default.svc.cluster.local")? == ["10.96.0.10"]
             );
             ensure!(resolved(&client, &server, "reviews.default.svc", "options use-vc")? == ["10.96.0.10"]);
-            ensure!(resolved(&client, &server, "elsewhere.example.com", "")? == [ELSEWHERE_TEXT]);
+            ensure!(resolved(&client, &server, "elsewhere.example.com", "")? == [ELSEWHERE.to_string()]);
             Ok(())
         },
     )
@@ -42,7 +44,7 @@ fn entries_without_addresses_get_some_and_pods_and_other_names_are_known() -> Re
     let network = Network::new()?;
     let (client, one, two) = (network.pod("client")?, network.pod("one")?, network.pod("two")?);
     let _apps = (one.http_app("one", 5432)?, two.http_app("two", 5432)?);
-    answer_everything_with(ELSEWHERE, &one)?;
+    NameServer::start(&one)?.set("db-2.db.default.svc.cluster.local", &[ELSEWHERE]);
     client.init(&[&["istio-iptables"], ISTIO_FLAGS, &["--redirect-dns", "--capture-all-dns"]].concat())?;
     let server = one.ip().to_string();
     let setup = AgentSetup::sidecar()
@@ -67,7 +69,7 @@ fn entries_without_addresses_get_some_and_pods_and_other_names_are_known() -> Re
     // Pods of a headless service by name, and a Service that is another name of an entry.
     ensure!(found("db-0.db")? == one.ip() && found("db-1.db.default.svc.cluster.local")? == two.ip());
     ensure!(found("store")? == addresses[1]);
-    ensure!(found("db-2.db.default.svc.cluster.local")?.to_string() == ELSEWHERE_TEXT);
+    ensure!(found("db-2.db.default.svc.cluster.local")? == ELSEWHERE);
     Ok(())
 }
 
@@ -107,25 +109,5 @@ fn resolved(pod: &Pod, server: &str, name: &str, line: &str) -> Result<Vec<Strin
     Ok(addresses)
 }
 
-/// A name server for the test: every name stands for one address.
-fn answer_everything_with(address: [u8; 4], pod: &Pod) -> Result<()> {
-    let at = SocketAddr::new(pod.ip(), 53);
-    let socket = pod.namespace().within(|| UdpSocket::bind(at))?;
-    std::thread::spawn(move || {
-        let mut question = [0; 512];
-        while let Ok((length, from)) = socket.recv_from(&mut question) {
-            let Some(name_end) = question[12..length].iter().position(|byte| *byte == 0) else { continue };
-            let mut answer = question[..12 + name_end + 5].to_vec();
-            // A response with one answer and nothing else: the name of the question, A, IN, a second, four bytes.
-            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
-            answer.extend(address);
-            _ = socket.send_to(&answer, from);
-        }
-    });
-    Ok(())
-}
-
-const ELSEWHERE: [u8; 4] = [192, 0, 2, 7];
-const ELSEWHERE_TEXT: &str = "192.0.2.7";
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const CAPTURED: Rule = Rule::v4("-A ISTIO_OUTPUT_DNS -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053");
