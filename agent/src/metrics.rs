@@ -1,6 +1,7 @@
 //! Istio's standard metrics and some of our own, in the text format of Prometheus.
 
 mod certificates;
+mod clusters;
 mod families;
 mod labels;
 mod texts;
@@ -68,8 +69,9 @@ impl Metrics {
     pub(crate) async fn text(&self, status: &Status) -> String {
         // The workers are asked first: who has told its counts is through with what it had begun.
         let counts = self.reader.counts().await;
+        let states = self.reader.cluster_states().await;
         // Elsewhere than where probes are answered: it may take long.
-        tokio::task::block_in_place(|| self.rendered(status, &counts))
+        tokio::task::block_in_place(|| self.rendered(status, &counts) + &clusters::clusters(&states))
     }
 
     fn rendered(&self, status: &Status, counts: &Counts) -> String {

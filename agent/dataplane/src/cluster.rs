@@ -210,7 +210,9 @@ impl ClusterConnections {
     /// What is due twice a second.
     pub(crate) fn tick(&self, cluster: &Cluster, now: Instant) {
         if let Some(outliers) = &self.policy.outliers {
-            outliers.look(now);
+            for upstream in outliers.look(now) {
+                tracing::info!(%upstream, cluster = cluster.name, "back after its ejection");
+            }
         }
         if slow_start(&cluster.load_balancer).is_some() {
             self.set_shares(cluster, now);

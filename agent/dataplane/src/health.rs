@@ -5,6 +5,7 @@
 //! endpoints looks at one number, [`Outliers::generation`], to learn that the set of usable ones has changed.
 
 mod outliers;
+mod told;
 
 use std::{
     net::SocketAddr,
@@ -12,11 +13,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use snapshot::OutlierDetection;
 
+pub use self::outliers::Ejections;
 pub(crate) use self::outliers::Outliers;
 
 /// What an attempt at an endpoint says about it.
@@ -32,6 +34,27 @@ pub(crate) enum Sign {
     TimedOut,
 }
 
+/// For what an endpoint is ejected, by Envoy's names of its counters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cause {
+    /// Answers of 5xx, or of those that are listed, in a row.
+    Consecutive5xx,
+    /// Answers of 502, 503 and 504 in a row.
+    ConsecutiveGatewayFailure,
+    /// Connections in a row that did not come about, or broke before an answer.
+    ConsecutiveLocalOriginFailure,
+}
+
+/// That an endpoint is left alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ejection {
+    pub(crate) cause: Cause,
+    /// What was seen last.
+    pub(crate) sign: Sign,
+    /// How long.
+    pub(crate) time: Duration,
+}
+
 /// The health of one endpoint.
 #[derive(Debug, Default)]
 struct Health {
@@ -42,21 +65,23 @@ struct Health {
 }
 
 impl Health {
-    /// Takes a sign into account. True when the endpoint has now failed often enough to be ejected.
-    fn observe(&self, sign: Sign, settings: &OutlierDetection) -> bool {
+    /// Takes a sign into account. `Some` when the endpoint has now failed often enough to be ejected.
+    fn observe(&self, sign: Sign, settings: &OutlierDetection) -> Option<Cause> {
         match (sign, settings.consecutive_local_failures) {
             (Sign::Answered(status), _) => self.answered(status, settings),
             (Sign::Connected, _) => {
                 forget(&self.local_failures);
-                false
+                None
             }
-            (Sign::LocalFailure | Sign::TimedOut, limit @ Some(_)) => reached(&self.local_failures, limit),
+            (Sign::LocalFailure | Sign::TimedOut, limit @ Some(_)) => {
+                reached(&self.local_failures, limit).then_some(Cause::ConsecutiveLocalOriginFailure)
+            }
             // As Envoy counts them: as answers 503 and 504.
             (Sign::LocalFailure | Sign::TimedOut, None) => self.failed(settings, true),
         }
     }
 
-    fn answered(&self, status: u16, settings: &OutlierDetection) -> bool {
+    fn answered(&self, status: u16, settings: &OutlierDetection) -> Option<Cause> {
         let is_error = match settings.error_codes.as_slice() {
             [] => status >= 500,
             codes => codes.binary_search(&status).is_ok(),
@@ -66,10 +91,10 @@ impl Health {
         }
         forget(&self.errors);
         forget(&self.gateway_errors);
-        false
+        None
     }
 
-    fn failed(&self, settings: &OutlierDetection, at_gateway: bool) -> bool {
+    fn failed(&self, settings: &OutlierDetection, at_gateway: bool) -> Option<Cause> {
         let errors = reached(&self.errors, settings.consecutive_5xx);
         let gateway_errors = if at_gateway {
             reached(&self.gateway_errors, settings.consecutive_gateway_errors)
@@ -77,7 +102,11 @@ impl Health {
             forget(&self.gateway_errors);
             false
         };
-        errors || gateway_errors
+        match (gateway_errors, errors) {
+            (true, _) => Some(Cause::ConsecutiveGatewayFailure),
+            (false, true) => Some(Cause::Consecutive5xx),
+            (false, false) => None,
+        }
     }
 
     fn forget_all(&self) {
@@ -94,9 +123,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Takes a sign into account. True when the endpoint is ejected for it.
-    pub(crate) fn observe(&self, sign: Sign) -> bool {
-        self.health.observe(sign, &self.settings) && self.outliers.eject(self.address, Instant::now())
+    /// Takes a sign into account. `Some` when the endpoint is ejected for it.
+    pub(crate) fn observe(&self, sign: Sign) -> Option<Ejection> {
+        let cause = self.health.observe(sign, &self.settings)?;
+        let time = self.outliers.eject(self.address, cause, Instant::now())?;
+        Some(Ejection { cause, sign, time })
     }
 
     /// Whether the endpoint is to be left alone.

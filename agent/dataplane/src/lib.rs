@@ -8,6 +8,7 @@ mod accept;
 mod access_log;
 mod balance;
 pub mod bounds;
+mod breakers;
 mod buffer;
 mod cluster;
 mod complaints;
@@ -48,7 +49,9 @@ mod worker;
 mod wrong_tls;
 
 pub use access_log::{AccessLog, JsonFormat, LogFormat};
+pub use breakers::{Breaker, Breakers, ClusterState};
 pub use dns::{NameFamilies, NameSettings};
+pub use health::Ejections;
 pub use http::{PeerMetadata, shown_to_routes};
 pub use loopback::LoopbackAnswers;
 pub use overload::{Overload, Pressure};

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    breakers::{self, ClusterState},
     dns::Resolver,
     live,
     shared::SharedState,
@@ -219,6 +220,11 @@ impl TelemetryReader {
     /// What is known of clusters beyond the snapshot.
     pub async fn clusters(&self) -> LiveClusters {
         live::clusters(self.ask(Command::Observe).await)
+    }
+
+    /// Of the clusters that have limits or eject outliers, what came of it; sorted by name.
+    pub async fn cluster_states(&self) -> Vec<ClusterState> {
+        self.ask(Command::Share).await.first().map(breakers::states).unwrap_or_default()
     }
 
     /// The answers of all workers that still run.

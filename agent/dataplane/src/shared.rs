@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -21,6 +21,7 @@ pub(crate) struct Usage {
     pending: AtomicU32,
     requests: AtomicU32,
     retries: AtomicU32,
+    overflows: [AtomicU64; 4],
 }
 
 /// What is counted.
@@ -51,12 +52,34 @@ impl Usage {
         self.counter(resource).load(Relaxed)
     }
 
+    /// How much of something may be under way now; `None` is no limit.
+    pub(crate) fn limit(&self, resource: Resource, limits: &Limits) -> Option<u32> {
+        match resource {
+            Resource::Connections => limits.max_connections,
+            Resource::Pending => limits.max_pending_requests,
+            Resource::Requests => limits.max_requests,
+            Resource::Retries => match limits.retry_budget {
+                Some(budget) => Some(budget.of(self.current(Resource::Requests))),
+                None => limits.max_retries,
+            },
+        }
+    }
+
+    /// How often something was refused.
+    pub(crate) fn overflows(&self, resource: Resource) -> u64 {
+        self.overflows[resource as usize].load(Relaxed)
+    }
+
     /// Counts one more until the permit is dropped; `None` when there are `limit` already.
     pub(crate) fn admit(self: &Arc<Self>, resource: Resource, limit: u32) -> Option<Permit> {
         let permit = self.count(resource);
         let before = permit.before;
-        // Dropped when refused, so that a refusal is not counted.
-        (before < limit).then_some(permit)
+        if before < limit {
+            return Some(permit);
+        }
+        // The permit is dropped, so that what is refused does not count as under way.
+        self.overflows[resource as usize].fetch_add(1, Relaxed);
+        None
     }
 
     /// Counts one more until the permit is dropped, whatever the limit.
@@ -153,6 +176,7 @@ mod tests {
     use snapshot::{Draft, OutlierDetection};
 
     use super::*;
+    use crate::health::Cause;
 
     #[test]
     fn permits_are_counted_while_they_are_held() {
@@ -179,7 +203,7 @@ mod tests {
         };
         let mut state = SharedState::default();
         let first = publish(&mut state, "a");
-        first.outliers.unwrap().eject(address, Instant::now());
+        first.outliers.unwrap().eject(address, Cause::Consecutive5xx, Instant::now());
         let _request = first.usage.unwrap().count(Resource::Requests);
         let second = publish(&mut state, "a");
         assert!(second.outliers.unwrap().watch(address).unwrap().is_ejected());

@@ -307,8 +307,14 @@ impl Upstream {
     /// Takes into account what an attempt says about the endpoint.
     pub(crate) fn observe(&self, sign: Sign) {
         self.tally.observe(sign);
-        if self.watch.borrow().as_ref().is_some_and(|watch| watch.observe(sign)) {
-            tracing::info!(upstream = %self.address, cluster = self.policy.borrow().name, "ejected for its failures");
+        if let Some(ejection) = self.watch.borrow().as_ref().and_then(|watch| watch.observe(sign)) {
+            tracing::info!(
+                upstream = %self.address,
+                cluster = self.policy.borrow().name,
+                cause = %ejection,
+                "ejected for {:?}",
+                ejection.time
+            );
         }
     }
 

@@ -14,6 +14,7 @@ use snapshot::{Cluster, ClusterId, Discovery, Draft, Snapshot};
 
 use crate::{
     balance::Choice,
+    breakers::Shares,
     cluster::{ClusterConnections, Overflow, Retrying},
     dns::Resolutions,
     live::Observed,
@@ -196,6 +197,11 @@ impl View {
         was_seen: bool,
     ) -> Result<Option<Retrying>, Overflow> {
         self.cluster(cluster).admit_retry(was_seen)
+    }
+
+    /// What all workers share, with the snapshot that it is for.
+    pub(crate) fn shares(&self) -> Shares {
+        (Arc::clone(&self.snapshot), Arc::clone(&self.surroundings.shared))
     }
 
     /// What this worker knows that the snapshot does not say.

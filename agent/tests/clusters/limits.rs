@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::gateway::{Gateway, app};
-use crate::support::{Client, Endpoint, Message, eventually};
+use crate::support::{Client, Endpoint, Message, eventually, printed};
 
 /// Answers to requests that are all under way at the same time, in the order they were sent.
 fn at_once(gateway: &Gateway, endpoint: &Endpoint, requests: usize) -> Vec<Message> {
@@ -120,6 +120,36 @@ fn only_so_many_are_tried_again_at_once() {
             gateway.access_line(&["\" 500 UO "]);
         }
     }
+}
+
+/// Under Envoy's names, while it is so and how often.
+#[test]
+fn limits_that_are_reached_are_told() {
+    let (name, policy) = ("outbound|80||app.example.com", "{connectionPool: {http: {http2MaxRequests: 1}}}");
+    let server = Endpoint::held("app", 200);
+    let gateway = Gateway::start(&app(&[server.address], policy));
+    let told = || {
+        let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &gateway.interfaces.stats]);
+        [
+            "circuit_breakers_default_rq_open",
+            "circuit_breakers_default_cx_open",
+            "upstream_rq_pending_overflow",
+        ]
+        .map(|family| {
+            let series = format!("envoy_cluster_{family}{{cluster_name=\"{name}\"}} ");
+            let value = metrics.lines().find_map(|line| line.strip_prefix(&*series));
+            value.unwrap_or_else(|| panic!("no {series} in\n{metrics}")).to_owned()
+        })
+    };
+    assert_eq!(told(), ["0", "0", "0"]);
+    let mut first = gateway.client();
+    first.ask("/", "");
+    server.await_asked(1);
+    assert_eq!(gateway.client().get("/").status(), 503);
+    assert_eq!(told(), ["1", "0", "1"]);
+    server.release(usize::MAX);
+    assert_eq!(first.answer().status(), 200);
+    eventually("there is room again", || told() == ["0", "0", "1"]);
 }
 
 #[test]

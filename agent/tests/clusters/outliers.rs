@@ -98,6 +98,54 @@ fn endpoints_come_back_when_their_time_is_over() {
     }
 }
 
+/// In the log with the cause, and its return; in metrics under Envoy's names.
+#[test]
+fn ejections_are_told() {
+    let server = Endpoint::failing("app", 503);
+    let detection = "{outlierDetection: {consecutive5xxErrors: 2, interval: 600s, baseEjectionTime: 400ms}}";
+    let gateway = Gateway::start(&app(&[server.address], detection));
+    let metric = |name: &str| {
+        let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &gateway.interfaces.stats]);
+        let series = format!(
+            "envoy_cluster_outlier_detection_{name}{{cluster_name=\"outbound|80||app.example.com\"}} "
+        );
+        metrics.lines().find_map(|line| line.strip_prefix(&*series)).map(str::to_owned)
+    };
+    let value = |name: &str| metric(name).unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!([value("ejections_active"), value("ejections_enforced_total")], ["0", "0"]);
+    let mut client = gateway.client();
+    (0..2).for_each(|_| assert_eq!(client.get("/").status(), 503));
+    gateway.log_line(&[
+        "ejected for 400ms",
+        "cluster=\"outbound|80||app.example.com\"",
+        "cause=consecutive errors, the last an answer of 503",
+    ]);
+    assert_eq!(value("ejections_enforced_total"), "1");
+    assert_eq!(value("ejections_enforced_consecutive_5xx"), "1");
+    assert_eq!(value("ejections_enforced_consecutive_gateway_failure"), "0");
+    gateway.log_line(&["back after its ejection", &format!("upstream={}", server.address)]);
+    assert_eq!(value("ejections_active"), "0");
+    // What has no rule says nothing.
+    let plain = Gateway::start(&app(&[server.address], "{loadBalancer: {simple: RANDOM}}"));
+    let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &plain.interfaces.stats]);
+    assert!(!metrics.contains("envoy_cluster_outlier") && !metrics.contains("circuit_breakers"), "{metrics}");
+}
+
+#[test]
+fn who_is_away_is_counted() {
+    let server = Endpoint::failing("app", 502);
+    let detection = "{outlierDetection: {consecutive5xxErrors: 0, consecutiveGatewayErrors: 1}}";
+    let gateway = Gateway::start(&app(&[server.address], detection));
+    assert_eq!(gateway.client().get("/").status(), 502);
+    let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &gateway.interfaces.stats]);
+    for line in [
+        "ejections_active{cluster_name=\"outbound|80||app.example.com\"} 1",
+        "consecutive_gateway_failure{cluster_name=\"outbound|80||app.example.com\"} 1",
+    ] {
+        assert!(metrics.contains(line), "no {line} in\n{metrics}");
+    }
+}
+
 /// An endpoint that refuses connections is left alone after as many as the rule says.
 #[test]
 fn endpoints_that_refuse_opaque_connections_are_left_alone() {

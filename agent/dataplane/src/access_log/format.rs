@@ -288,6 +288,7 @@ fn make_harmless(start: usize, out: &mut Vec<u8>) {
     let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && !matches!(byte, b'"' | b'\\');
     if !out[start..].iter().all(is_plain) {
         let bytes = out.split_off(start);
-        out.extend(bytes.escape_ascii());
+        let escaped = |byte: u8| byte.escape_ascii().skip(usize::from(byte == b'\''));
+        out.extend(bytes.into_iter().flat_map(escaped));
     }
 }

@@ -209,14 +209,14 @@ fn lines_arrive_at_the_output_and_a_stuck_output_loses_lines_instead_of_blocking
 
 #[test]
 fn what_tls_says_of_a_peer_stays_within_its_quotes() {
-    let reason = r#"TLS_error:_not_valid_for_name_"a\b""#;
+    let reason = r#"TLS_error:_not_it's_name_"a\b""#;
     let failed = Entry {
         details: "upstream_reset_before_response_started{remote_connection_failure}",
         transport_failure: Some(reason),
         termination: reason,
         ..entry(None)
     };
-    let escaped = r#"TLS_error:_not_valid_for_name_\"a\\b\""#;
+    let escaped = r#"TLS_error:_not_it's_name_\"a\\b\""#;
     for operator in
         ["UPSTREAM_TRANSPORT_FAILURE_REASON", "CONNECTION_TERMINATION_DETAILS", "RESPONSE_CODE_DETAILS"]
     {

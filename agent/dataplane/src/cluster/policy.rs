@@ -166,20 +166,8 @@ impl Policy {
     /// Counts one more of something until the permit is dropped; none where the cluster does not count.
     pub(crate) fn admit(&self, resource: Resource) -> Result<Option<Permit>, Overflow> {
         let Some(usage) = &self.usage else { return Ok(None) };
-        usage.admit(resource, self.limit(resource, usage)).map(Some).ok_or(Overflow)
-    }
-
-    fn limit(&self, resource: Resource, usage: &Usage) -> u32 {
-        let limit = match resource {
-            Resource::Connections => self.limits.max_connections,
-            Resource::Pending => self.limits.max_pending_requests,
-            Resource::Requests => self.limits.max_requests,
-            Resource::Retries => match self.limits.retry_budget {
-                Some(budget) => Some(budget.of(usage.current(Resource::Requests))),
-                None => self.limits.max_retries,
-            },
-        };
-        limit.unwrap_or(u32::MAX)
+        let limit = usage.limit(resource, &self.limits).unwrap_or(u32::MAX);
+        usage.admit(resource, limit).map(Some).ok_or(Overflow)
     }
 
     /// A place for one further try, of a request that an endpoint may have seen or not; none where it does not count.

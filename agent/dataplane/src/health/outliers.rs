@@ -12,14 +12,39 @@ use std::{
 
 use snapshot::OutlierDetection;
 
-use super::{Health, Watch};
+use super::{Cause, Health, Watch};
 
 /// The health of one cluster's endpoints, shared by the workers and kept across publications.
 #[derive(Debug)]
 pub(crate) struct Outliers {
     generation: AtomicU64,
     away: AtomicU32,
+    counts: Counts,
     state: Mutex<State>,
+}
+
+/// How often endpoints were ejected, by cause, and were not because too many were away.
+#[derive(Debug, Default)]
+struct Counts {
+    errors: AtomicU64,
+    gateway_failures: AtomicU64,
+    local_failures: AtomicU64,
+    overflow: AtomicU64,
+}
+
+/// Ejections from a cluster since it is known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ejections {
+    /// Endpoints that are away.
+    pub active: u64,
+    /// For answers of 5xx.
+    pub consecutive_5xx: u64,
+    /// For answers of 502, 503 and 504.
+    pub consecutive_gateway_failure: u64,
+    /// For connections that failed, where these are counted apart.
+    pub consecutive_local_origin_failure: u64,
+    /// That did not happen because too many were away.
+    pub overflow: u64,
 }
 
 #[derive(Debug)]
@@ -37,11 +62,26 @@ struct Member {
     until: Option<Instant>,
 }
 
+impl Counts {
+    fn of(&self, cause: Cause) -> &AtomicU64 {
+        match cause {
+            Cause::Consecutive5xx => &self.errors,
+            Cause::ConsecutiveGatewayFailure => &self.gateway_failures,
+            Cause::ConsecutiveLocalOriginFailure => &self.local_failures,
+        }
+    }
+}
+
 impl Outliers {
     /// Knows no endpoints yet.
     pub(crate) fn new(settings: OutlierDetection) -> Self {
         let state = State { settings: Arc::new(settings), members: HashMap::new(), next_look: None };
-        Self { generation: AtomicU64::new(0), away: AtomicU32::new(0), state: Mutex::new(state) }
+        Self {
+            generation: AtomicU64::new(0),
+            away: AtomicU32::new(0),
+            counts: Counts::default(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Other rules from now on. Who is away stays away as long as was said.
@@ -79,6 +119,17 @@ impl Outliers {
         away.map(|(address, _)| *address).collect()
     }
 
+    /// How many are away, and how often any was sent away.
+    pub(crate) fn ejections(&self) -> Ejections {
+        Ejections {
+            active: self.away.load(Relaxed).into(),
+            consecutive_5xx: self.counts.errors.load(Relaxed),
+            consecutive_gateway_failure: self.counts.gateway_failures.load(Relaxed),
+            consecutive_local_origin_failure: self.counts.local_failures.load(Relaxed),
+            overflow: self.counts.overflow.load(Relaxed),
+        }
+    }
+
     /// What is known of an endpoint; `None` for a stranger.
     pub(crate) fn watch(self: &Arc<Self>, address: SocketAddr) -> Option<Watch> {
         let state = self.state();
@@ -86,29 +137,31 @@ impl Outliers {
         Some(Watch { address, health, outliers: Arc::clone(self), settings: Arc::clone(&state.settings) })
     }
 
-    /// Ejects an endpoint, unless too many are away already. True when it is away now and was not before.
-    pub(crate) fn eject(&self, address: SocketAddr, now: Instant) -> bool {
+    /// Ejects an endpoint, unless too many are away already. For how long, when it is away now and was not before.
+    pub(crate) fn eject(&self, address: SocketAddr, cause: Cause, now: Instant) -> Option<Duration> {
         let mut state = self.state();
         let State { settings, members, .. } = &mut *state;
         let may = may_eject(members.values().filter(|m| m.until.is_some()).count(), members.len(), settings);
-        let Some(member) = members.get_mut(&address).filter(|member| member.until.is_none()) else {
-            return false;
-        };
+        let member = members.get_mut(&address).filter(|member| member.until.is_none())?;
         member.health.forget_all();
         if !may {
-            return false;
+            self.counts.overflow.fetch_add(1, Relaxed);
+            return None;
         }
         member.times = member.times.saturating_add(1);
-        member.until = Some(now + time_away(settings, member.times));
+        let time = time_away(settings, member.times);
+        member.until = Some(now + time);
         member.health.ejected.store(true, Relaxed);
         self.changed(&state);
-        true
+        self.counts.of(cause).fetch_add(1, Relaxed);
+        Some(time)
     }
 
-    /// Takes back who has been away long enough. Cheap while nobody is away and no ejection is remembered.
-    pub(crate) fn look(&self, now: Instant) {
+    /// Takes back who has been away long enough, and returns them. Cheap while nobody is away and no ejection is
+    /// remembered.
+    pub(crate) fn look(&self, now: Instant) -> Vec<SocketAddr> {
         // Another worker is looking: once is enough.
-        let Ok(mut state) = self.state.try_lock() else { return };
+        let Ok(mut state) = self.state.try_lock() else { return Vec::new() };
         let State { settings, members, next_look } = &mut *state;
         if next_look.is_none_or(|due| due <= now) {
             *next_look = Some(now + settings.interval);
@@ -116,7 +169,10 @@ impl Outliers {
             let quiet = members.values_mut().filter(|member| member.until.is_none());
             quiet.for_each(|member| member.times = member.times.saturating_sub(1));
         }
-        for member in members.values_mut().filter(|member| member.until.is_some_and(|until| until <= now)) {
+        let mut back = Vec::new();
+        let over = |member: &Member| member.until.is_some_and(|until| until <= now);
+        for (address, member) in members.iter_mut().filter(|(_, member)| over(member)) {
+            back.push(*address);
             member.until = None;
             member.health.forget_all();
             member.health.ejected.store(false, Relaxed);
@@ -125,6 +181,7 @@ impl Outliers {
         if u32::try_from(away).is_ok_and(|away| away != self.away.load(Relaxed)) {
             self.changed(&state);
         }
+        back
     }
 
     fn changed(&self, state: &State) {

@@ -12,12 +12,17 @@ fn outliers(settings: &OutlierDetection, endpoints: u8) -> Arc<Outliers> {
     Arc::new(outliers)
 }
 
+/// Whether an endpoint is away now and was not before.
+fn eject(outliers: &Outliers, last: u8, now: Instant) -> bool {
+    outliers.eject(address(last), Cause::Consecutive5xx, now).is_some()
+}
+
 #[test]
 fn five_errors_in_a_row_and_no_fewer_make_an_outlier() {
     let (health, settings) = (Health::default(), OutlierDetection::default());
     let mut signs = [500, 503, 500, 599, 200, 500, 500, 500, 500, 500].map(Sign::Answered).into_iter();
-    assert!(signs.by_ref().take(9).all(|sign| !health.observe(sign, &settings)));
-    assert!(health.observe(signs.next().unwrap(), &settings));
+    assert!(signs.by_ref().take(9).all(|sign| health.observe(sign, &settings).is_none()));
+    assert_eq!(health.observe(signs.next().unwrap(), &settings), Some(Cause::Consecutive5xx));
 }
 
 #[test]
@@ -29,19 +34,20 @@ fn gateway_errors_are_counted_apart_and_broken_by_other_answers() {
     };
     let health = Health::default();
     let observed = [502, 500, 503].map(|status| health.observe(Sign::Answered(status), &settings));
-    assert_eq!(observed, [false; 3]);
-    assert!(health.observe(Sign::LocalFailure, &settings), "a failed connection counts as 503");
+    assert_eq!(observed, [None; 3]);
+    let cause = health.observe(Sign::LocalFailure, &settings);
+    assert_eq!(cause, Some(Cause::ConsecutiveGatewayFailure), "a failed connection counts as 503");
 }
 
 #[test]
 fn failures_to_connect_are_counted_apart_when_split() {
     let settings = OutlierDetection { consecutive_local_failures: Some(2), ..OutlierDetection::default() };
     let health = Health::default();
-    assert!(!health.observe(Sign::LocalFailure, &settings));
-    assert!(!health.observe(Sign::Connected, &settings));
-    assert!(!health.observe(Sign::LocalFailure, &settings));
-    assert!(!health.observe(Sign::Answered(200), &settings), "an answer says nothing about connecting");
-    assert!(health.observe(Sign::LocalFailure, &settings));
+    for sign in [Sign::LocalFailure, Sign::Connected, Sign::LocalFailure, Sign::Answered(200)] {
+        assert_eq!(health.observe(sign, &settings), None, "an answer says nothing about connecting");
+    }
+    let cause = health.observe(Sign::LocalFailure, &settings);
+    assert_eq!(cause, Some(Cause::ConsecutiveLocalOriginFailure));
 }
 
 #[test]
@@ -51,19 +57,19 @@ fn listed_codes_replace_5xx() {
         consecutive_5xx: Some(1),
         ..OutlierDetection::default()
     };
-    assert!(!Health::default().observe(Sign::Answered(500), &settings));
-    assert!(Health::default().observe(Sign::Answered(429), &settings));
+    assert_eq!(Health::default().observe(Sign::Answered(500), &settings), None);
+    assert_eq!(Health::default().observe(Sign::Answered(429), &settings), Some(Cause::Consecutive5xx));
 }
 
 #[test]
 fn one_may_always_go_and_more_only_within_the_percentage() {
     let now = Instant::now();
     let few = outliers(&OutlierDetection::default(), 3);
-    assert_eq!([1, 2].map(|n| few.eject(address(n), now)), [true, false]);
+    assert_eq!([1, 2].map(|n| eject(&few, n, now)), [true, false]);
     let half = outliers(&OutlierDetection { max_ejection_percent: 50, ..OutlierDetection::default() }, 4);
-    assert_eq!([1, 2, 3].map(|n| half.eject(address(n), now)), [true, true, false]);
-    assert!(!half.eject(address(1), now), "it is away already");
-    assert!(!half.eject(address(9), now), "nobody knows it");
+    assert_eq!([1, 2, 3].map(|n| eject(&half, n, now)), [true, true, false]);
+    assert!(!eject(&half, 1, now), "it is away already");
+    assert!(!eject(&half, 9, now), "nobody knows it");
 }
 
 #[test]
@@ -78,7 +84,7 @@ fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
     let mut now = Instant::now();
     outliers.look(now);
     for expected in [30, 50, 50] {
-        assert!(outliers.eject(address(1), now));
+        assert!(eject(&outliers, 1, now));
         outliers.look(now + Duration::from_secs(expected - 1));
         assert!(health.is_ejected());
         now += Duration::from_secs(expected);
@@ -89,7 +95,7 @@ fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
         outliers.look(now + settings.interval * quiet);
     }
     now += settings.interval * 4;
-    assert!(outliers.eject(address(1), now));
+    assert!(eject(&outliers, 1, now));
     outliers.look(now + Duration::from_secs(30));
     assert!(!health.is_ejected());
 }
@@ -104,7 +110,7 @@ fn an_interval_that_ends_with_an_ejection_was_not_quiet() {
     let away = [(); 12].map(|()| {
         // Between two looks.
         let start = now + TICK / 2;
-        assert!(outliers.eject(address(1), start));
+        assert!(eject(&outliers, 1, start));
         while health.is_ejected() {
             now += TICK;
             outliers.look(now);
@@ -117,7 +123,7 @@ fn an_interval_that_ends_with_an_ejection_was_not_quiet() {
 #[test]
 fn endpoints_that_stay_keep_their_health_across_changes() {
     let outliers = outliers(&OutlierDetection::default(), 2);
-    outliers.eject(address(1), Instant::now());
+    eject(&outliers, 1, Instant::now());
     let before = outliers.generation();
     outliers.set_endpoints([address(1), address(7)].into_iter());
     assert_ne!(outliers.generation(), before);

@@ -17,6 +17,7 @@ use tokio::{
 use super::{Counts, Draining, Settings, Worker};
 use crate::{
     accept,
+    breakers::Shares,
     dns::{Questions, Resolutions},
     live::Observed,
     shared::SharedClusters,
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Drain(Option<Instant>),
     /// Tell the counts.
     Count(oneshot::Sender<Counts>),
+    /// Tell what is shared with the other workers.
+    Share(oneshot::Sender<Shares>),
     /// Tell what is known of clusters.
     Observe(oneshot::Sender<Observed>),
 }
@@ -99,6 +102,7 @@ pub(crate) async fn run(
                 spawn_local(end_idle(Rc::clone(&worker), ending));
             }
             Command::Count(answer) => _ = answer.send(worker.counts.get()),
+            Command::Share(answer) => _ = answer.send(worker.view().shares()),
             Command::Observe(answer) => _ = answer.send(worker.view().observed()),
         }
     }
