@@ -62,6 +62,8 @@ impl std::error::Error for InvalidPath {}
 pub struct Normalized<'r, R> {
     request: &'r R,
     path_and_query: Cow<'r, str>,
+    /// Where the path ends: every route that is tried asks.
+    path_len: usize,
     redirects: bool,
 }
 
@@ -86,7 +88,8 @@ impl<'r, R: RequestHead> Normalized<'r, R> {
                 }
             },
         };
-        Ok(Self { request, path_and_query, redirects })
+        let path_len = path_end(&path_and_query);
+        Ok(Self { request, path_and_query, path_len, redirects })
     }
 
     /// Where the client is sent instead of being answered: path and query, which begin with one slash. What begins with
@@ -114,6 +117,10 @@ impl<R: RequestHead> RequestHead for Normalized<'_, R> {
         &self.path_and_query
     }
 
+    fn path(&self) -> &str {
+        &self.path_and_query[..self.path_len]
+    }
+
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.request.header(name)
     }
@@ -135,8 +142,7 @@ impl<R: RequestHead> RequestHead for Normalized<'_, R> {
 /// # Errors
 /// The path has no normal form. Answer with 400.
 pub fn normalize_path(path_and_query: &str, mode: PathNormalization) -> Result<Cow<'_, str>, InvalidPath> {
-    let end = path_and_query.find('?').unwrap_or(path_and_query.len());
-    let (path, query) = path_and_query.split_at(end);
+    let (path, query) = path_and_query.split_at(path_end(path_and_query));
     // `*` is no path.
     if mode == PathNormalization::None || !path.starts_with('/') || is_normal(path.as_bytes(), mode) {
         return Ok(Cow::Borrowed(path_and_query));
@@ -147,9 +153,14 @@ pub fn normalize_path(path_and_query: &str, mode: PathNormalization) -> Result<C
     Ok(Cow::Owned(out))
 }
 
+/// Where the query begins, with its `?`.
+fn path_end(path_and_query: &str) -> usize {
+    path_and_query.bytes().position(|byte| byte == b'?').unwrap_or(path_and_query.len())
+}
+
 /// The path with slashes in place of escaped ones, with its query as it came; `None` when it has none.
 fn unescape_slashes(path_and_query: &str) -> Option<String> {
-    let (path, query) = path_and_query.split_at(path_and_query.find('?').unwrap_or(path_and_query.len()));
+    let (path, query) = path_and_query.split_at(path_end(path_and_query));
     let slash = |at: usize| match path.as_bytes().get(at + 1..at + 3)? {
         b"2f" | b"2F" => Some('/'),
         b"5c" | b"5C" => Some('\\'),
