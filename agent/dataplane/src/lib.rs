@@ -6,6 +6,7 @@
 
 mod accept;
 mod access_log;
+mod addresses;
 mod balance;
 pub mod bounds;
 mod breakers;

@@ -1,12 +1,18 @@
 //! What the operators of a format stand for in one line.
 
-use std::{fmt, io::Write as _, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    io::Write as _,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use snapshot::{CertificatePart, GrpcStatusForm, Holder, Moment, Operator, Span};
 
 use super::{Part, Slot};
 use crate::{
     access_log::{Entry, Recorded},
+    addresses::{write_ip, write_socket_address},
     strftime,
     sys::HOSTNAME,
     tls::UpstreamSession,
@@ -83,7 +89,6 @@ impl Entry<'_> {
     }
 
     pub(super) fn write_operator(&self, operator: &Operator, out: &mut Vec<u8>) {
-        let address = |address: Option<SocketAddr>, out: &mut Vec<u8>| put(address, out);
         match operator {
             Operator::StartTime(None) => put(Some(humantime::format_rfc3339_millis(self.start)), out),
             Operator::StartTime(format) => out.extend(strftime::format(format.as_deref(), self.start)),
@@ -92,7 +97,7 @@ impl Entry<'_> {
             }
             Operator::Protocol => text(self.request.map(Recorded::protocol), out),
             Operator::UpstreamProtocol => text(self.upstream_protocol, out),
-            Operator::ResponseCode => put(Some(self.status), out),
+            Operator::ResponseCode => number(Some(self.status), out),
             // In JSON too Envoy writes `-` for none.
             Operator::ResponseFlags if self.flags.is_empty() => out.push(b'-'),
             Operator::ResponseFlags => text(Some(self.flags), out),
@@ -102,50 +107,47 @@ impl Entry<'_> {
             }
             Operator::ResponseCodeDetails => self.write_details(out),
             Operator::UpstreamTransportFailureReason => text(self.transport_failure, out),
-            Operator::BytesReceived => put(Some(self.received), out),
-            Operator::BytesSent => put(Some(self.sent), out),
-            Operator::Duration => put(Some(self.duration.as_millis()), out),
-            Operator::RequestDuration => put(self.moment(Moment::RequestEnded).map(|at| at.as_millis()), out),
-            Operator::ResponseDuration => put(self.moment(Moment::AnswerBegan).map(|at| at.as_millis()), out),
+            Operator::BytesReceived => number(Some(self.received), out),
+            Operator::BytesSent => number(Some(self.sent), out),
+            Operator::Duration => milliseconds(Some(self.duration), out),
+            Operator::RequestDuration => milliseconds(self.moment(Moment::RequestEnded), out),
+            Operator::ResponseDuration => milliseconds(self.moment(Moment::AnswerBegan), out),
             Operator::ResponseTxDuration => {
-                let span = self.between(Moment::AnswerBegan, Moment::AnswerEnded);
-                put(span.map(|span| span.as_millis()), out);
+                milliseconds(self.between(Moment::AnswerBegan, Moment::AnswerEnded), out);
             }
             Operator::CommonDuration(Span { from, to, per_second }) => {
                 let span = self.between(*from, *to);
-                put(span.map(|span| span.as_nanos() * u128::from(*per_second) / 1_000_000_000), out);
+                number(span.map(|span| span.as_nanos() * u128::from(*per_second) / 1_000_000_000), out);
             }
             Operator::GrpcStatus(form) => self.write_grpc_status(*form, out),
-            Operator::UpstreamRequestAttemptCount => put(Some(self.attempts), out),
-            Operator::ResponseHeader(..) => {
-                put(self.moment(Moment::AnswerBegan).map(|at| at.as_millis()), out);
-            }
+            Operator::UpstreamRequestAttemptCount => number(Some(self.attempts), out),
+            Operator::ResponseHeader(..) => milliseconds(self.moment(Moment::AnswerBegan), out),
             Operator::UpstreamHost | Operator::UpstreamRemoteAddress => address(self.upstream, out),
-            Operator::UpstreamRemoteAddressWithoutPort => put(self.upstream.map(|to| to.ip()), out),
-            Operator::UpstreamRemotePort => put(self.upstream.map(|to| to.port()), out),
+            Operator::UpstreamRemoteAddressWithoutPort => ip(self.upstream.map(|to| to.ip()), out),
+            Operator::UpstreamRemotePort => number(self.upstream.map(|to| to.port()), out),
             Operator::UpstreamLocalAddress => address(self.upstream_local(), out),
             Operator::UpstreamLocalAddressWithoutPort => {
-                put(self.upstream_local().map(|from| from.ip()), out);
+                ip(self.upstream_local().map(|from| from.ip()), out);
             }
-            Operator::UpstreamLocalPort => put(self.upstream_local().map(|from| from.port()), out),
+            Operator::UpstreamLocalPort => number(self.upstream_local().map(|from| from.port()), out),
             Operator::UpstreamCluster => text(self.cluster, out),
             Operator::DownstreamLocalAddress => address(Some(self.downstream_local), out),
-            Operator::DownstreamLocalAddressWithoutPort => put(Some(self.downstream_local.ip()), out),
-            Operator::DownstreamLocalPort => put(Some(self.downstream_local.port()), out),
+            Operator::DownstreamLocalAddressWithoutPort => ip(Some(self.downstream_local.ip()), out),
+            Operator::DownstreamLocalPort => number(Some(self.downstream_local.port()), out),
             Operator::DownstreamRemoteAddress => address(Some(self.downstream_remote), out),
-            Operator::DownstreamRemoteAddressWithoutPort => put(Some(self.downstream_remote.ip()), out),
+            Operator::DownstreamRemoteAddressWithoutPort => ip(Some(self.downstream_remote.ip()), out),
             Operator::DownstreamDirectRemoteAddress => address(Some(self.downstream_direct_remote), out),
             Operator::DownstreamDirectRemoteAddressWithoutPort => {
-                put(Some(self.downstream_direct_remote.ip()), out);
+                ip(Some(self.downstream_direct_remote.ip()), out);
             }
-            Operator::DownstreamRemotePort => put(Some(self.downstream_remote.port()), out),
+            Operator::DownstreamRemotePort => number(Some(self.downstream_remote.port()), out),
             Operator::DownstreamTlsCipher => text(self.session.map(|session| session.cipher), out),
             Operator::DownstreamTlsVersion => text(self.session.map(|session| session.version), out),
             Operator::Certificate(holder, part) => self.write_certificate(*holder, part, out),
             Operator::UpstreamTlsCipher => text(self.upstream_session().map(|session| session.cipher), out),
             Operator::UpstreamTlsVersion => text(self.upstream_session().map(|session| session.version), out),
-            Operator::ConnectionId => put(Some(self.connection), out),
-            Operator::UpstreamConnectionId => put(Some(self.own_end.map_or(0, |end| end.id)), out),
+            Operator::ConnectionId => number(Some(self.connection), out),
+            Operator::UpstreamConnectionId => number(Some(self.own_end.map_or(0, |end| end.id)), out),
             Operator::FilterChainName => text(self.chain, out),
             Operator::AccessLogType => text(Some(self.kind()), out),
             Operator::UniqueId => out.extend(uuid_v4(fastrand::u128(..))),
@@ -201,7 +203,7 @@ impl Entry<'_> {
                     out.push(byte.to_ascii_uppercase());
                 }
             }
-            (GrpcStatusForm::Number, _) | (_, None) => put(Some(status), out),
+            (GrpcStatusForm::Number, _) | (_, None) => number(Some(status), out),
         }
     }
 }
@@ -252,6 +254,28 @@ fn put(value: Option<impl fmt::Display>, out: &mut Vec<u8>) {
     if let Some(value) = value {
         // Writing into memory cannot fail.
         _ = write!(out, "{value}");
+    }
+}
+
+fn number(value: Option<impl itoa::Integer>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+}
+
+fn milliseconds(value: Option<Duration>, out: &mut Vec<u8>) {
+    number(value.map(|value| value.as_millis()), out);
+}
+
+fn address(value: Option<SocketAddr>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        write_socket_address(out, value);
+    }
+}
+
+fn ip(value: Option<IpAddr>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        write_ip(out, value);
     }
 }
 

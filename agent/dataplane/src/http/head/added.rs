@@ -1,7 +1,6 @@
 //! What this proxy adds to a request, and what of the client's own fields it leaves out for that.
 
 use std::{
-    io::Write,
     net::{IpAddr, SocketAddr},
     rc::Rc,
 };
@@ -10,6 +9,7 @@ use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
 
 use super::{FieldSink, control, is_of_offer};
 use crate::{
+    addresses::write_ip,
     connection::Connection,
     http::PeerMetadata,
     tls::ClientCertificate,
@@ -188,8 +188,7 @@ impl Added {
             FORWARDED_PROTO if self.says_scheme() || request.header(name).is_none() => {
                 out.extend_from_slice(self.scheme.as_bytes());
             }
-            // Writing into memory cannot fail.
-            EXTERNAL_ADDRESS if self.is_gateway() => _ = write!(out, "{}", self.client),
+            EXTERNAL_ADDRESS if self.is_gateway() => write_ip(out, self.client),
             REQUEST_ID if self.request_id.is_some() => out.extend(self.request_id.iter().flatten()),
             FORWARDED_PORT if self.port.is_some() => {
                 out.extend(self.port.iter().flat_map(|port| port.to_string().into_bytes()));
@@ -245,8 +244,7 @@ impl Added {
             sink.field_with(FORWARDED_FOR, |out| self.write_forwarded_for(out, request));
         }
         if self.is_gateway() {
-            // Writing into memory cannot fail.
-            sink.field_with(EXTERNAL_ADDRESS, |out| _ = write!(out, "{}", self.client));
+            sink.field_with(EXTERNAL_ADDRESS, |out| write_ip(out, self.client));
         }
         if let Some(port) = self.port {
             sink.field(FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
@@ -267,8 +265,7 @@ impl Added {
 
     fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
         write_values(out, FORWARDED_FOR, request);
-        // Writing into memory cannot fail.
-        _ = write!(out, "{}", self.peer);
+        write_ip(out, self.peer);
     }
 }
 
