@@ -108,7 +108,7 @@ pub const FORMER_ADDRESSES: usize = 4;
 
 /// Spare buffers of the three sizes: 4 MiB of each, enough for the bursts of a busy worker.
 pub const SPARE_BUFFERS: [usize; 3] = [256, 64, 16];
-/// Spare workspaces of HTTP/1 requests.
+/// Spare workspaces of requests: of HTTP/1, and again of HTTP/2.
 pub const SPARE_WORKSPACES: usize = 256;
 /// Spare vectors to write into.
 pub const SPARE_SCRATCH: usize = 256;

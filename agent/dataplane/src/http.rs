@@ -27,6 +27,7 @@ mod stream_limits;
 mod substitute;
 mod websocket;
 mod wishes;
+mod workspace;
 
 use std::{
     borrow::Cow,
@@ -47,7 +48,9 @@ use crate::{
 };
 
 pub(crate) use self::peer_metadata::{PEER_METADATA, PEER_METADATA_ID};
-pub(crate) use self::{downstream::Downstream, h1::Workspaces, kept::Room};
+pub(crate) use self::{
+    downstream::Downstream, h1::Http1Requests, h2::Http2Requests, kept::Room, workspace::Workspaces,
+};
 pub use self::{head::shown_to_routes, peer_metadata::PeerMetadata};
 
 /// Serves a connection whose chain says HTTP, in the version the client speaks.

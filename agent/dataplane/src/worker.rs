@@ -22,7 +22,7 @@ use crate::{
     complaints::Complaints,
     dns::{AskedNames, Questions},
     handshakes::Handshakes,
-    http::{PeerMetadata, Room, Workspaces},
+    http::{Http1Requests, Http2Requests, PeerMetadata, Room, Workspaces},
     pipe::Pipes,
     spares::Spares,
     telemetry::{Ledger, Recorder},
@@ -40,7 +40,8 @@ pub use self::{
 pub(crate) struct Worker {
     pub(crate) settings: Settings,
     pub(crate) buffers: Rc<BufferPool>,
-    pub(crate) workspaces: Workspaces,
+    pub(crate) workspaces: Workspaces<Http1Requests>,
+    pub(crate) stream_workspaces: Workspaces<Http2Requests>,
     pub(crate) pipes: Rc<Pipes>,
     pub(crate) timers: Timers,
     pub(crate) handshakes: Handshakes,
@@ -91,6 +92,7 @@ impl Worker {
             settings,
             buffers: Rc::default(),
             workspaces: Workspaces::default(),
+            stream_workspaces: Workspaces::default(),
             timers: Timers::default(),
             log,
             recorder: Recorder::new(ledger),
@@ -200,6 +202,7 @@ impl Worker {
         self.names.sweep(Instant::now());
         self.buffers.sweep();
         self.workspaces.sweep();
+        self.stream_workspaces.sweep();
         self.scratch.sweep();
         self.recorder.sweep();
     }

@@ -5,29 +5,39 @@ mod forward;
 mod reply;
 mod request;
 mod upward;
-mod workspace;
 
 use std::rc::Rc;
 
-use super::{downstream::Downstream, stream_limits::StreamLimits};
+use super::{downstream::Downstream, stream_limits::StreamLimits, workspace::Work};
 use crate::{
     access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
 };
-
-pub(crate) use workspace::Workspaces;
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(mut downstream: Box<Downstream>) {
     let worker = Rc::clone(downstream.connection.worker());
     let mut next = Next::Request;
     while next == Next::Request && downstream.await_request().await.is_some() {
-        (downstream, next) = worker.workspaces.serve(downstream).await;
+        (downstream, next) = worker.workspaces.work(worker.workspaces.lend(downstream)).await;
+    }
+}
+
+/// Serves a request whose first bytes have arrived; tells what is to follow it.
+pub(crate) struct Http1Requests;
+
+impl Work for Http1Requests {
+    type Job = Box<Downstream>;
+    type Done = (Box<Downstream>, Next);
+
+    async fn work(mut downstream: Self::Job) -> Self::Done {
+        let next = Session::new(&mut downstream).serve_request().await;
+        (downstream, next)
     }
 }
 
 /// What follows a request on its connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Next {
+pub(crate) enum Next {
     Request,
     Close,
 }

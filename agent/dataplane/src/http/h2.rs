@@ -15,7 +15,7 @@ use h2::{
 use snapshot::ClientLimits;
 
 use self::arrival::{Arrival, Observed};
-use super::{downstream::Downstream, frames::FRAME};
+use super::{downstream::Downstream, frames::FRAME, workspace::Work};
 use crate::{
     bounds,
     connection::Connection,
@@ -193,13 +193,9 @@ impl Session {
             tracing::debug!(downstream = %self.connection.peer, "HTTP/2 request refused: too large heads under way");
             return respond.send_reset(h2::Reason::REFUSED_STREAM);
         }
-        let active = Active::new(self, head);
-        tokio::task::spawn_local(async move {
-            let session = &active.session;
-            if stream::serve(&session.connection, request, respond).await == stream::Ended::Reset {
-                session.resets.set(session.resets.get() + 1);
-            }
-        });
+        let worker = Rc::clone(self.connection.worker());
+        let lent = worker.stream_workspaces.lend((Active::new(self, head), request, respond));
+        tokio::task::spawn_local(async move { worker.stream_workspaces.work(lent).await });
     }
 
     /// Whether there was no stream since this was asked last.
@@ -212,6 +208,21 @@ impl Session {
     }
 }
 
+/// Serves a request on its stream.
+pub(crate) struct Http2Requests;
+
+impl Work for Http2Requests {
+    type Job = (Active, ::http::Request<RecvStream>, SendResponse<Bytes>);
+    type Done = ();
+
+    async fn work((active, request, respond): Self::Job) {
+        let session = &active.session;
+        if stream::serve(&session.connection, request, respond).await == stream::Ended::Reset {
+            session.resets.set(session.resets.get() + 1);
+        }
+    }
+}
+
 /// What a head counts for: its fields as HPACK counts them (RFC 7541 §4.1).
 fn head_size(request: &::http::Request<RecvStream>) -> usize {
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
@@ -220,7 +231,7 @@ fn head_size(request: &::http::Request<RecvStream>) -> usize {
 }
 
 /// Counts a stream and its head for as long as its task lives.
-struct Active {
+pub(crate) struct Active {
     session: Rc<Session>,
     head: usize,
 }

@@ -17,7 +17,7 @@ use snapshot::{
     TlsContextId, WeightedClusters,
 };
 
-use crate::{HELD, Proxy, REQUEST, SETTLE, ask, gateway, read_until};
+use crate::{HELD, HTTP2_PREFACE, Proxy, REQUEST, SETTLE, ask, gateway, http2_request, read_until};
 
 const CONNECTIONS: usize = 100;
 
@@ -50,17 +50,13 @@ fn an_idle_http_2_connection_holds_the_buffers_of_its_codec() {
     let proxy = Proxy::start(gateway);
     let held = held_by_each(&proxy, |proxy| {
         let mut client = proxy.connect();
-        client.write_all(HTTP2_REQUEST).expect("a request");
+        client.write_all(HTTP2_PREFACE).expect("a preface");
+        client.write_all(&http2_request(1)).expect("a request");
         read_until(&mut client, &mut [0; 4096], b"hello").expect("an answer");
         client
     });
     assert!((500..40 * 1024).contains(&held), "{held} bytes");
 }
-
-/// Preface, settings, and one request for `/api/v1` of `svc.default` (RFC 9113 §4, RFC 7541 §6).
-const HTTP2_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
-    \x00\x00\x00\x04\x00\x00\x00\x00\x00\
-    \x00\x00\x18\x01\x05\x00\x00\x00\x01\x82\x86\x04\x07/api/v1\x01\x0bsvc.default";
 
 #[test]
 fn an_idle_tls_connection_holds_little_more_than_its_session() {

@@ -26,6 +26,8 @@ use snapshot::{
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// Those of two kilobytes and more.
+static LARGE: AtomicUsize = AtomicUsize::new(0);
 /// Bytes allocated and not freed.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
@@ -37,6 +39,7 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        LARGE.fetch_add(usize::from(layout.size() >= 2048), Ordering::Relaxed);
         HELD.fetch_add(layout.size(), Ordering::Relaxed);
         unsafe { System.alloc(layout) }
     }
@@ -60,6 +63,8 @@ static ALLOCATOR: Counting = Counting;
 const REQUEST: &[u8] =
     b"GET /api/v1/x?q=1 HTTP/1.1\r\nHost: svc.default\r\nUser-Agent: test\r\nAccept: */*\r\n\
                          X-Forwarded-For: 10.1.1.1\r\nCookie: a=b\r\n\r\n";
+/// Preface, and settings that ask for nothing (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\nServer: fake\r\n\r\nhello";
 
@@ -101,6 +106,13 @@ impl Proxy {
 fn ask(client: &mut TcpStream, buffer: &mut [u8]) {
     client.write_all(REQUEST).expect("a request");
     read_until(client, buffer, b"hello").expect("an answer");
+}
+
+/// A request for `/api/v1` of `svc.default` on a stream of HTTP/2 (RFC 9113 §4, RFC 7541 §6).
+fn http2_request(stream: u32) -> [u8; 33] {
+    let mut request = *b"\x00\x00\x18\x01\x05\x00\x00\x00\x00\x82\x86\x04\x07/api/v1\x01\x0bsvc.default";
+    request[5..9].copy_from_slice(&stream.to_be_bytes());
+    request
 }
 
 fn answer_for_ever(upstream: &TcpListener) {
