@@ -3,51 +3,77 @@
 //! asks a real one, and with `UPDATE_GOLDEN=1` records it anew.
 
 mod config;
+mod http;
+mod limits;
 mod opaque;
 mod program;
 
-use std::{any::Any, collections::HashMap, fs, path::PathBuf};
+use std::{
+    any::Any,
+    collections::HashMap,
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
-use crate::support::{Agent, eventually};
+use crate::support::{Agent, PATIENCE};
 
 /// A proxy that is asked; ended with the value.
 struct Proxy {
     /// Where it listens, by the name of the place.
     ports: HashMap<&'static str, u16>,
-    log: PathBuf,
+    logs: Vec<PathBuf>,
     /// What the lines call the addresses of endpoints.
     endpoints: Vec<(String, &'static str)>,
-    _process: Box<dyn Any>,
+    _processes: Box<dyn Any + Sync>,
 }
 
 impl Proxy {
-    /// The program, which writes its access log to its output.
-    fn program(
-        agent: Agent,
-        ports: HashMap<&'static str, u16>,
-        endpoints: Vec<(String, &'static str)>,
-    ) -> Self {
-        let log = agent.directory.path().join("access.log");
-        Self { ports, log, endpoints, _process: Box::new(agent) }
+    /// The program, which writes its access log to its output; it may be several.
+    fn programs(agents: Vec<Agent>, ports: HashMap<&'static str, u16>) -> Self {
+        let logs = agents.iter().map(|agent| agent.directory.path().join("access.log")).collect();
+        Self { ports, logs, endpoints: Vec::new(), _processes: Box::new(agents) }
     }
 
     fn port(&self, place: &str) -> u16 {
         *self.ports.get(place).unwrap_or_else(|| panic!("nothing listens for {place}"))
     }
 
-    /// The lines for connections from these ports, with which each begins, when all are written.
-    fn lines(&self, ports: &[u16]) -> Vec<String> {
-        let mut lines = HashMap::new();
-        eventually(&format!("lines for {ports:?} in {}", self.log.display()), || {
-            let text = fs::read_to_string(&self.log).unwrap();
-            let line = |line: &str| {
-                let (port, line) = line.split_once(' ')?;
-                Some((port.parse::<u16>().ok()?, line.to_owned()))
-            };
-            lines = text.lines().filter_map(line).collect();
-            ports.iter().all(|port| lines.contains_key(port))
-        });
+    /// The lines for connections with these ports, with which each begins, when all are written.
+    fn lines(&self, ports: &[String]) -> Vec<String> {
+        let mut lines;
+        let start = Instant::now();
+        loop {
+            lines = self.written();
+            let missing: Vec<_> = (0..ports.len()).filter(|at| !lines.contains_key(&ports[*at])).collect();
+            if missing.is_empty() {
+                break;
+            }
+            assert!(start.elapsed() < PATIENCE, "no lines for connections {missing:?} in {:?}", self.logs);
+            thread::sleep(Duration::from_millis(50));
+        }
         ports.iter().map(|port| self.named(&lines[port])).collect()
+    }
+
+    /// The lines for connections with these ports that are written when there is one for `last`, empty where there is none.
+    fn lines_before(&self, ports: &[String], last: String) -> Vec<String> {
+        self.lines(&[last]);
+        let lines = self.written();
+        ports.iter().map(|port| lines.get(port).map_or_else(String::new, |line| self.named(line))).collect()
+    }
+
+    /// All lines so far, those of one connection in their order.
+    fn written(&self) -> HashMap<String, String> {
+        let text: String = self.logs.iter().map(|log| fs::read_to_string(log).unwrap()).collect();
+        let mut lines = HashMap::<_, String>::new();
+        // The last may be there in part only.
+        for (ports, line) in
+            text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.split_once(' '))
+        {
+            lines.entry(ports.to_owned()).and_modify(|before| *before += "\n").or_default().push_str(line);
+        }
+        lines
     }
 
     fn named(&self, line: &str) -> String {

@@ -85,6 +85,11 @@ impl LocalReply<'static> {
     );
     /// The client sent what no endpoint can be given: a body that breaks its own framing, a path that is no URI.
     pub(crate) const BAD_REQUEST: Self = Self::new(400, "DPE", "http1.codec_error", "Bad Request");
+    /// The same over HTTP/2, of what its codec lets through.
+    pub(crate) const BAD_HTTP2: Self =
+        Self::new(400, "DPE", "http2.violation.of.messaging.rule", "Bad Request");
+    /// A body over HTTP/2 that is not as its head says; its stream has been reset.
+    pub(crate) const BROKEN_HTTP2: Self = Self::new(0, "DPE", "http2.remote_reset", "");
     /// A path without a normal form.
     pub(crate) const BAD_PATH: Self = Self::new(400, "", "path_normalization_failed", "");
     /// `OPTIONS *`: routes are for paths, and which server it would ask is not to be known.

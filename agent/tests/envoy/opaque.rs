@@ -22,8 +22,8 @@ use super::{
 };
 use crate::support::{Client, Setup, free_port, gateway, service_at, virtual_service};
 
-/// Lines of both access logs; the client's port tells whose it is.
-const LOGGED: &str = "%DOWNSTREAM_REMOTE_PORT% code=%RESPONSE_CODE% flags=%RESPONSE_FLAGS% \
+/// Lines of both access logs; the connection's ports tell whose it is.
+const LOGGED: &str = "%DOWNSTREAM_REMOTE_PORT%-%DOWNSTREAM_LOCAL_PORT% code=%RESPONSE_CODE% flags=%RESPONSE_FLAGS% \
     long=%RESPONSE_FLAGS_LONG% details=%RESPONSE_CODE_DETAILS% termination=%CONNECTION_TERMINATION_DETAILS% \
     failure=\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" received=%BYTES_RECEIVED% sent=%BYTES_SENT% \
     host=%UPSTREAM_HOST% cluster=%UPSTREAM_CLUSTER_RAW% name=%REQUESTED_SERVER_NAME% protocol=%PROTOCOL% \
@@ -39,7 +39,7 @@ fn opaque_connections_end_and_are_logged_as_by_envoy() {
         || program(&endpoints),
         |proxy| {
             let met: Vec<_> = CASES.iter().map(|case| meet(proxy, &endpoints, case)).collect();
-            let ports: Vec<_> = met.iter().map(|(port, _)| *port).collect();
+            let ports: Vec<_> = met.iter().map(|(ports, _)| ports.clone()).collect();
             let lines = proxy.lines(&ports);
             met.iter()
                 .zip(lines)
@@ -100,7 +100,7 @@ fn program(endpoints: &Endpoints) -> Proxy {
     }
     let agent = setup.flags(&["--namespace", "default", "--concurrency", "1"]).start();
     agent.await_ready();
-    Proxy::program(agent, ports, endpoints.named())
+    Proxy { endpoints: endpoints.named(), ..Proxy::programs(vec![agent], ports) }
 }
 
 /// Envoy with a listener and a cluster for each place.
@@ -146,15 +146,15 @@ fn listener(place: &Place, port: u16) -> String {
     )
 }
 
-/// What client and endpoint see of a case, and the client's port.
-fn meet(proxy: &Proxy, endpoints: &Endpoints, case: &Case) -> (u16, String) {
+/// What client and endpoint see of a case, and the connection's ports.
+fn meet(proxy: &Proxy, endpoints: &Endpoints, case: &Case) -> (String, String) {
     let mut others: Vec<_> = (0..case.others).map(|_| Client::local(proxy.port(case.place))).collect();
     for other in &mut others {
         // It is through to the endpoint.
         other.send("held\n").exactly(5);
     }
     let mut client = Client::local(proxy.port(case.place));
-    let port = client.0.local_addr().unwrap().port();
+    let ports = client.ports();
     let mut told = format!("{}: {:?}\n\nclient:", case.place, case.steps);
     for step in case.steps {
         match *step {
@@ -183,7 +183,7 @@ fn meet(proxy: &Proxy, endpoints: &Endpoints, case: &Case) -> (u16, String) {
     for _ in 0..case.others + usize::from(case.reaches) {
         told += &format!("\nendpoint: {}", endpoints.told(case.place));
     }
-    (port, told)
+    (ports, told)
 }
 
 /// So many bytes, or fewer when the connection ends.

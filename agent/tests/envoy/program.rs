@@ -59,7 +59,7 @@ impl Envoy {
             assert!(ended.is_none() && start.elapsed() < PATIENCE, "Envoy does not listen: {}", said());
             thread::sleep(Duration::from_millis(50));
         }
-        Proxy { ports, log, endpoints, _process: Box::new(running) }
+        Proxy { ports, logs: vec![log], endpoints, _processes: Box::new(running) }
     }
 }
 

@@ -51,6 +51,11 @@ impl Client {
         self.ask(path, "").answer()
     }
 
+    /// The ports of its own end and of the other, as `from-to`: no other connection has both.
+    pub(crate) fn ports(&self) -> String {
+        format!("{}-{}", self.0.local_addr().unwrap().port(), self.0.peer_addr().unwrap().port())
+    }
+
     /// Reads one answer.
     pub(crate) fn answer(&mut self) -> Message {
         self.message().expect("an answer")

@@ -252,9 +252,10 @@ impl FramePump {
                     self.kept.note(&data);
                     to.send_data(data, self.ended)
                 }
-                Some(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
+                Some(Err(error)) => return Poll::Ready(Err(PumpError::of_frames(&error))),
                 None => {
-                    let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
+                    let trailers =
+                        ready!(self.from.poll_trailers(cx)).map_err(|error| PumpError::of_frames(&error))?;
                     self.end_of_data()?;
                     self.ended = true;
                     match trailers {
@@ -286,10 +287,11 @@ impl FramePump {
                     let data = self.converted(data)?;
                     self.take(&data);
                 }
-                Some(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
+                Some(Err(error)) => return Poll::Ready(Err(PumpError::of_frames(&error))),
                 None => {
                     // Trailers have no place in a body of known length, and HTTP/1 peers rarely want them.
-                    let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| PumpError::Read)?;
+                    let trailers =
+                        ready!(self.from.poll_trailers(cx)).map_err(|error| PumpError::of_frames(&error))?;
                     self.end_of_data()?;
                     if let Some(trailers) = trailers
                         && let Some(frame) = self.trailer_frame(&trailers)

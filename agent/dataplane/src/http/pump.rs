@@ -53,6 +53,8 @@ pub(super) enum PumpError {
     Read,
     /// The sender broke its framing, or closed too early.
     Body(BodyError),
+    /// The sender's stream broke the rules of HTTP/2 and has been reset for it.
+    Malformed,
     /// A body of gRPC-Web is to be base64, and is not.
     Text,
     /// The receiver's connection failed.
@@ -63,6 +65,14 @@ pub(super) enum PumpError {
     Late,
     /// A limit of the listener has passed.
     Overdue(Overdue),
+}
+
+impl PumpError {
+    /// Why frames of a body stopped coming.
+    pub(super) fn of_frames(error: &h2::Error) -> Self {
+        let is_malformed = error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR);
+        if is_malformed { Self::Malformed } else { Self::Read }
+    }
 }
 
 impl Pump {

@@ -50,7 +50,7 @@ pub(super) fn covers_failure(policy: &RetryPolicy, failure: &Broken) -> bool {
         Broken::Refused => any_reset || has(policy, On::RefusedStream),
         Broken::Closed | Broken::Reset | Broken::Protocol => any_reset,
         Broken::Late(late) => any_reset && late.is_of_one_try(),
-        Broken::Downstream | Broken::Body | Broken::Idle | Broken::Overdue(_) => false,
+        Broken::Downstream | Broken::Body | Broken::Malformed | Broken::Idle | Broken::Overdue(_) => false,
     }
 }
 

@@ -46,7 +46,7 @@ fn told_of_an_underscore(limits: ClientLimits) -> (String, Result<u16, Option<h2
 fn fields_with_underscores_are_refused_where_that_is_asked() {
     assert_eq!(told_of_an_underscore(ClientLimits::default()), ("200".to_owned(), Ok(200)));
     let refusing = ClientLimits { underscores: Underscores::Refused, ..ClientLimits::default() };
-    let reset = Err(Some(h2::Reason::PROTOCOL_ERROR));
+    let reset = Err(Some(h2::Reason::INTERNAL_ERROR));
     assert_eq!(told_of_an_underscore(refusing), ("400".to_owned(), reset));
 }
 

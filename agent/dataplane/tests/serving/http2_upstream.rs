@@ -79,7 +79,7 @@ impl Http2Upstream {
     }
 
     /// A gateway in front of it that speaks `protocol` to it.
-    fn gateway(&self, protocol: UpstreamProtocol) -> Proxy {
+    pub(crate) fn gateway(&self, protocol: UpstreamProtocol) -> Proxy {
         gateway(self.address, protocol)
     }
 }

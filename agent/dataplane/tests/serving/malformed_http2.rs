@@ -2,10 +2,14 @@
 
 use std::{io::Write, net::TcpStream};
 
+use snapshot::UpstreamProtocol;
+
 use crate::{
     floods::{
         END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, frame, greeted, head_of_answer, read_frame,
     },
+    http2::{bodiless, with_raw_client},
+    http2_upstream::Http2Upstream,
     support::{Proxy, Upstream},
 };
 
@@ -115,4 +119,47 @@ fn fields_are_such_as_http_2_has() {
         let block = [METHOD, SCHEME, PATH, AUTHORITY, &field(name, value)].concat();
         refused(&proxy, &format!("{name:?}: {value:?}"), &block);
     }
+}
+
+/// What one server takes from the first line and another from the last.
+#[test]
+fn lengths_and_hosts_come_once() {
+    let upstream = Upstream::start(|mut client| {
+        while let Some(head) = client.request_head() {
+            assert!(head.starts_with("GET /good "), "{head}");
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let proxy = Proxy::gateway(&[upstream.address]);
+    for (name, value) in [("content-length", "0"), ("host", "test")] {
+        let twice = [field(name, value), field(name, value)].concat();
+        refused(&proxy, name, &[METHOD, SCHEME, PATH, AUTHORITY, &twice].concat());
+        refused(&proxy, name, &[METHOD, SCHEME, PATH, &twice].concat());
+    }
+}
+
+/// HTTP/2 can carry blanks that HTTP/1 cannot: whoever judges a field sees it as the other side will.
+#[test]
+fn blanks_around_values_are_taken_off() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut request = bodiless("GET", "http://test/");
+    request.headers_mut().insert("x-a", " 1\t".parse().unwrap());
+    let echoed = with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let mut body = sender.send_request(request, true).unwrap().0.await.unwrap().into_body();
+        let mut echoed = Vec::new();
+        while let Some(data) = body.data().await {
+            echoed.extend_from_slice(&data.unwrap());
+        }
+        String::from_utf8(echoed).unwrap()
+    });
+    assert!(echoed.contains("x-a: 1\r\n"), "{echoed}");
+    let upstream = Http2Upstream::start(async |_, mut respond| {
+        let mut head = http::Response::new(());
+        head.headers_mut().insert("x-a", " 1\t".parse().unwrap());
+        respond.send_response(head, true).unwrap();
+    });
+    let proxy = upstream.gateway(UpstreamProtocol::Http2);
+    assert_eq!(proxy.connect().get("/").field("x-a"), Some("1"));
 }

@@ -230,10 +230,11 @@ const GRPC: [&str; 17] = [
 ];
 
 /// Envoy's long names of the flags that are set here.
-const LONG_FLAGS: [(&str, &str); 17] = [
+const LONG_FLAGS: [(&str, &str); 18] = [
     ("DC", "DownstreamConnectionTermination"),
     ("DI", "DelayInjected"),
     ("DPE", "DownstreamProtocolError"),
+    ("DR", "DownstreamRemoteReset"),
     ("DT", "DurationTimeout"),
     ("FI", "FaultInjected"),
     ("NC", "NoClusterFound"),

@@ -16,6 +16,8 @@ pub(in crate::http) enum Broken {
     Downstream,
     /// The client's body breaks its framing.
     Body,
+    /// It broke the rules of HTTP/2.
+    Malformed,
     /// The client's body stopped coming.
     Idle,
     /// The endpoint closed without a byte of an answer.
@@ -57,6 +59,7 @@ impl Broken {
         match self {
             Self::Downstream => None,
             Self::Body => Some(LocalReply::BAD_REQUEST),
+            Self::Malformed => Some(LocalReply::BROKEN_HTTP2),
             Self::Idle => Some(LocalReply::STREAM_TIMEOUT),
             Self::Closed => Some(LocalReply::UPSTREAM_CLOSED),
             Self::Reset => Some(LocalReply::UPSTREAM_RESET),
@@ -76,6 +79,7 @@ impl From<PumpError> for Broken {
         match error {
             PumpError::Read | PumpError::Body(BodyError::Truncated) => Self::Downstream,
             PumpError::Body(_) | PumpError::Text => Self::Body,
+            PumpError::Malformed => Self::Malformed,
             PumpError::Write => Self::Closed,
             PumpError::Idle => Self::Idle,
             PumpError::Late => Self::Late(Late::Whole),
@@ -116,7 +120,9 @@ pub(in crate::http) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'st
             let LocalReply { flags, details, .. } = overdue.reply();
             (flags, details)
         }
-        Err(PumpError::Read) => ("UC", "upstream_reset_after_response_started{connection_termination}"),
+        Err(PumpError::Read | PumpError::Malformed) => {
+            ("UC", "upstream_reset_after_response_started{connection_termination}")
+        }
         Err(PumpError::Body(_) | PumpError::Text) => {
             ("UPE", "upstream_reset_after_response_started{protocol_error}")
         }

@@ -43,12 +43,16 @@ impl<'p> Http2Head<'p> {
         if parts.headers.len() > limits.codec().fields {
             return Err(LocalReply::TOO_MANY_FIELDS);
         }
-        if fits_http1 && same_lengths(&parts.headers) { Ok(head) } else { Err(LocalReply::BAD_REQUEST) }
+        if fits_http1 && has_once(&parts.headers, "content-length") && has_once(&parts.headers, "host") {
+            Ok(head)
+        } else {
+            Err(LocalReply::BAD_HTTP2)
+        }
     }
 
     /// Cookies, which clients split for compression, in one line again (RFC 9113 §8.2.3).
     fn cookie(&self) -> Option<&[u8]> {
-        let mut crumbs = self.parts.headers.get_all("cookie").iter().map(::http::HeaderValue::as_bytes);
+        let mut crumbs = self.parts.headers.get_all("cookie").iter().map(trimmed);
         match (crumbs.next()?, crumbs.next()) {
             (only, None) => Some(only),
             (first, Some(second)) => Some(self.cookie.get_or_init(|| {
@@ -59,11 +63,15 @@ impl<'p> Http2Head<'p> {
     }
 }
 
-/// Whether all lines of `content-length` say the same; the codec looks at the first.
-fn same_lengths(fields: &HeaderMap) -> bool {
-    let mut lengths = fields.get_all("content-length").iter();
-    let first = lengths.next();
-    lengths.all(|length| Some(length) == first)
+/// Whether there is no more than one line of a field of which others may look at another line.
+fn has_once(fields: &HeaderMap, name: &str) -> bool {
+    fields.get_all(name).iter().nth(1).is_none()
+}
+
+/// A value as HTTP/1 has it: without the blanks around it that HTTP/2 can carry, and should not (RFC 9113 §8.2.1).
+/// Whoever judges the field has to see what the endpoint will.
+fn trimmed(value: &::http::HeaderValue) -> &[u8] {
+    value.as_bytes().trim_ascii()
 }
 
 impl RequestHead for Http2Head<'_> {
@@ -78,7 +86,7 @@ impl RequestHead for Http2Head<'_> {
     }
 
     fn path_and_query(&self) -> &str {
-        self.parts.uri.path_and_query().map_or("/", ::http::uri::PathAndQuery::as_str)
+        self.parts.uri.path_and_query().map_or("", ::http::uri::PathAndQuery::as_str)
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
@@ -88,7 +96,7 @@ impl RequestHead for Http2Head<'_> {
                 let mut offer = self.offer.into_iter().flat_map(offer_fields);
                 offer.find(|(of_offer, _)| name.eq_ignore_ascii_case(of_offer)).map(|(_, value)| value)
             }
-            name => self.parts.headers.get(name).map(::http::HeaderValue::as_bytes),
+            name => self.parts.headers.get(name).map(trimmed),
         }
     }
 
@@ -98,7 +106,7 @@ impl RequestHead for Http2Head<'_> {
             match name.as_str() {
                 "cookie" => self.cookie().into_iter().for_each(|cookie| visit("cookie", cookie)),
                 name => {
-                    let values = self.parts.headers.get_all(name).iter().map(::http::HeaderValue::as_bytes);
+                    let values = self.parts.headers.get_all(name).iter().map(trimmed);
                     values.filter_map(|value| end_to_end(name, value)).for_each(|value| visit(name, value));
                 }
             }

@@ -69,9 +69,12 @@ pub(super) async fn serve(
     if underscores == Underscores::Refused
         && has_underscore(parts.headers.keys().map(::http::HeaderName::as_str))
     {
-        respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+        // Envoy's reason.
+        respond.send_reset(h2::Reason::INTERNAL_ERROR);
         let outcome = Outcome::reply(&LocalReply::UNDERSCORE_RESET, Method::of(parts.method.as_str()));
-        log(connection, start, &Recorded::default(), &outcome);
+        let mut line = Recorded::default();
+        line.start("HTTP/2");
+        log(connection, start, &line, &outcome);
         return Ended::Answered;
     }
     if underscores == Underscores::Dropped {
@@ -119,7 +122,8 @@ pub(super) async fn serve(
     };
     worker.recycle(out);
     log(connection, start, &line, &Outcome { cluster, route, grpc, delayed, ..outcome });
-    if outcome.flags == CLIENT_GONE { Ended::Reset } else { Ended::Answered }
+    let is_reset = outcome.flags == CLIENT_GONE || outcome.details == LocalReply::BROKEN_HTTP2.details;
+    if is_reset { Ended::Reset } else { Ended::Answered }
 }
 
 /// Takes fields away whose names hold `_`.
@@ -203,6 +207,7 @@ impl Stream<'_> {
             }
             Err(Unanswered { reply, end, transport_failure }) => {
                 let outcome = match reply {
+                    Some(reply) if reply == LocalReply::BROKEN_HTTP2 => Outcome::reply(&reply, self.method),
                     Some(reply) => self.reply(&reply).await,
                     None => Outcome::reply(&LocalReply::CLIENT_GONE, self.method),
                 };

@@ -93,7 +93,8 @@ impl AnswerHead<'_> {
             }
             // The codec refuses fields that are about a connection (RFC 9113 §8.2.2).
             Self::Http2 { fields, .. } => {
-                fields.iter().for_each(|(name, value)| visit(name.as_str(), value.as_bytes()));
+                // HTTP/1 cannot carry the blanks around a value that HTTP/2 can.
+                fields.iter().for_each(|(name, value)| visit(name.as_str(), value.as_bytes().trim_ascii()));
             }
         }
     }

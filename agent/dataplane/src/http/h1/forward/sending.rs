@@ -10,7 +10,7 @@ use crate::{
     http::{
         exchange::{RequestBody, Sent, Uplink},
         pump::{Pump, PumpError},
-        stream_limits::{Phase, StreamLimits},
+        stream_limits::{Overdue, Phase, StreamLimits},
     },
     timer::Deadline,
     transport::DownstreamStream,
@@ -94,7 +94,10 @@ impl Sending<'_> {
     /// answer.
     pub(super) fn send_beside(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Result<(), PumpError> {
         match self.poll_send(cx, to) {
-            Poll::Ready(Ok(()) | Err(PumpError::Idle)) | Poll::Pending => Ok(()),
+            Poll::Ready(Ok(()) | Err(PumpError::Idle | PumpError::Overdue(Overdue::Request)))
+            | Poll::Pending => Ok(()),
+            // The answer has begun: its time is over, not that for waiting.
+            Poll::Ready(Err(PumpError::Overdue(_))) => Err(self.limits.passed(Phase::Answering)),
             Poll::Ready(Err(_)) => {
                 self.pump.abandon();
                 Err(PumpError::Write)
