@@ -19,6 +19,7 @@ use snapshot::{Binding, DumpVersion};
 use self::{commands::Command, query::Query};
 use crate::{
     explain::{self, Asked},
+    findings,
     interface::{Answer, Known, json, text},
     status::{State, Status},
 };
@@ -42,7 +43,7 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
         "/config_dump" => config_dump(query, known).await,
         "/drain_listeners" => done(|| status.drain()),
         "/explain" => explain(request, query, known).await,
-        "/findings" => findings(status),
+        "/findings" => findings(known),
         "/healthcheck/fail" => done(|| status.fail_health_check(true)),
         "/healthcheck/ok" => done(|| status.fail_health_check(false)),
         "/listeners" => listeners(query, status),
@@ -106,11 +107,9 @@ async fn explain(request: &Request<Bytes>, query: &Query, known: &Known) -> Answ
     text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot, &live, &known.upgrades), in_json))
 }
 
-fn findings(status: &Status) -> Answer {
-    let refused = status.refused().into_iter().map(|refused| format!("error: {}\n", refused.reason));
-    let findings = status.published().map(|published| published.findings).unwrap_or_default();
-    let findings = findings.into_iter().map(|finding| format!("{finding}\n"));
-    text(StatusCode::OK, refused.chain(findings).collect::<String>())
+fn findings(known: &Known) -> Answer {
+    let findings = findings::all(&known.status, &known.metrics.reader).into_iter();
+    text(StatusCode::OK, findings.map(|finding| finding + "\n").collect::<String>())
 }
 
 fn server_info(status: &Status) -> Answer {

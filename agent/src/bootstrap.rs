@@ -236,6 +236,7 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
             outbound: options.outbound_port.number(),
             inbound: options.inbound_port.number(),
         }),
+        own_ports: own_ports(options),
         identity: options.identity.clone(),
         answers_dns: options.name_servers.is_some(),
         allocates_addresses: options.allocates_addresses,
@@ -249,6 +250,17 @@ fn proxy(options: &ProxyOptions, mesh: &MeshConfig) -> Proxy {
         },
         ..Proxy::new(options.kind, options.namespace.as_str())
     }
+}
+
+/// Where the interfaces listen.
+fn own_ports(options: &ProxyOptions) -> Vec<(SocketAddr, &'static str)> {
+    let everywhere = |port: Port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.number());
+    vec![
+        (options.admin, "--admin-port"),
+        (everywhere(options.status_port), "--status-port"),
+        (everywhere(options.stats_port), "--stats-port"),
+        (everywhere(options.agent_port), "--agent-port"),
+    ]
 }
 
 fn tcp_idle_timeout(options: &ProxyOptions) -> Option<Duration> {

@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod control;
 mod explain;
+mod findings;
 mod interface;
 mod log_format;
 mod logging;

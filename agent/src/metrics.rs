@@ -19,6 +19,7 @@ use snapshot::Workload;
 
 use crate::{
     agent_port::ApplicationMetrics,
+    findings,
     status::{State, Status},
 };
 
@@ -101,7 +102,7 @@ impl Metrics {
             self.failed_scrapes.load(Ordering::Relaxed),
             &mut out,
         );
-        configuration(status, &mut out);
+        configuration(status, &findings::all(status, &self.reader), &mut out);
         out.extend(snapshot.map(|snapshot| certificates::certificates(snapshot, SystemTime::now())));
         out
     }
@@ -148,21 +149,20 @@ fn connections(counts: &Counts, out: &mut String) {
     );
 }
 
-fn configuration(status: &Status, out: &mut String) {
+fn configuration(status: &Status, findings: &[String], out: &mut String) {
     let published = status.published();
     let live = u64::from(status.state() == State::Live);
     simple("postern_live", "gauge", "Whether the proxy serves and is not draining.", live, out);
     let version = published.as_ref().map_or(0, |published| published.version);
     simple("postern_config_version", "gauge", "Number of the snapshot in force.", version, out);
-    let findings = published.as_ref().map(|published| published.findings.as_slice()).unwrap_or_default();
     let name = "postern_config_findings";
     _ = write!(
         out,
         "# HELP {name} Things wrong or surprising in the resources; /findings lists them.\n# TYPE {name} gauge\n"
     );
     let refused = status.refused().len();
-    for (severity, more) in [("error", refused), ("warning", 0)] {
-        let count = more + findings.iter().filter(|finding| finding.starts_with(severity)).count();
+    for severity in ["error", "warning"] {
+        let count = findings.iter().filter(|finding| finding.starts_with(severity)).count();
         _ = writeln!(out, "{name}{{severity=\"{severity}\"}} {count}");
     }
     simple("postern_listeners_refused", "gauge", "Listeners that could not be opened.", refused as u64, out);

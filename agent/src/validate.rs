@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use resources::{Files, Finding, ReadDefaults, Severity};
+use resources::{Files, Finding, ReadDefaults, ResourceSet, Severity};
 use translate::Proxy;
 
 use report::Format;
@@ -72,6 +72,7 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
         }
     }
     let (set, mut findings) = files.resources();
+    tell_unseen(&set);
     let domain = Proxy::cluster_domain_of(args.domain.as_deref().unwrap_or("cluster.local"));
     findings.extend(translate::review(&set, &bootstrap::resources_alone(), domain));
     let mut findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
@@ -84,6 +85,20 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     let count = files.names().count();
     report::print(&findings, count, args.output, &mut stdout().lock()).context("cannot write to stdout")?;
     Ok(findings.iter().any(|finding| finding.severity >= args.fail_on.least_severity()))
+}
+
+/// Says which files are not looked at: what is at their paths is known only where the proxy runs.
+fn tell_unseen(set: &ResourceSet) {
+    let mut paths = set.gateway_certificate_paths();
+    paths.extend(set.sidecar_certificate_paths());
+    paths.extend(set.client_certificate_paths());
+    if let Some(first) = paths.first() {
+        tracing::info!(
+            first,
+            files = paths.len(),
+            "certificates that are named by path are not looked at here; a proxy tells in /findings what is wrong with them"
+        );
+    }
 }
 
 /// Reads a file, every resource file of a directory, or stdin for `-`.

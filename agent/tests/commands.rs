@@ -4,6 +4,7 @@ mod access_log;
 mod admin;
 mod draining;
 mod explain;
+mod findings;
 mod live;
 mod mesh;
 mod overload;

@@ -8,6 +8,7 @@ mod schedule;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod unresolved;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,9 +39,11 @@ use self::{
 
 use crate::bounds;
 
+pub use self::unresolved::UnresolvedName;
 pub(crate) use self::{
     asked::{AskedNames, Named, Questions, Unnamed},
     resolutions::Resolutions,
+    unresolved::Unresolved,
 };
 
 /// Names to be resolved, and what for. One that several clusters use is for the more exacting of them.
@@ -109,6 +112,7 @@ pub(crate) struct Resolver {
     wanted: watch::Sender<Names>,
     resolved: watch::Receiver<Arc<Resolutions>>,
     questions: Questions,
+    unresolved: Unresolved,
     /// Until the thread has it.
     task: Option<Task>,
 }
@@ -119,6 +123,7 @@ struct Task {
     wanted: watch::Receiver<Names>,
     resolved: watch::Sender<Arc<Resolutions>>,
     questions: mpsc::Receiver<Question>,
+    unresolved: Unresolved,
 }
 
 /// How long a publication waits for names that the one before did not have, so that their clusters have endpoints when
@@ -130,13 +135,20 @@ impl Resolver {
         let (sender, resolved) = watch::channel(Arc::default());
         let (wanted, is_wanted) = watch::channel(Names::default());
         let (questions, asked) = mpsc::channel(bounds::WAITING_QUESTIONS);
-        let task = Some(Task { wanted: is_wanted, resolved: sender, questions: asked });
-        Self { settings, wanted, resolved, questions, task }
+        let unresolved = Unresolved::default();
+        let told = unresolved.clone();
+        let task = Task { wanted: is_wanted, resolved: sender, questions: asked, unresolved: told };
+        Self { settings, wanted, resolved, questions, unresolved, task: Some(task) }
     }
 
     /// Where names that requests ask for can be asked for.
     pub(crate) fn questions(&self) -> Questions {
         self.questions.clone()
+    }
+
+    /// Where the names can be read that are asked for in vain.
+    pub(crate) fn unresolved(&self) -> Unresolved {
+        self.unresolved.clone()
     }
 
     /// Where results can be read.
@@ -202,7 +214,11 @@ fn resolver(settings: NameSettings) -> Result<TokioResolver, String> {
 }
 
 async fn ask(resolver: &TokioResolver, name: &str) -> Answer {
-    let answer = resolver.lookup_ip(name).await.map_err(|error| error.to_string())?;
+    let answer = resolver.lookup_ip(name).await.map_err(|error| match () {
+        () if error.is_nx_domain() => "the name servers know no such name".to_owned(),
+        () if error.is_no_records_found() => "the name servers know no address of it".to_owned(),
+        () => error.to_string(),
+    })?;
     let addresses: Vec<IpAddr> = answer.iter().collect();
     if addresses.is_empty() {
         return Err("it has no addresses".to_owned());
@@ -211,7 +227,7 @@ async fn ask(resolver: &TokioResolver, name: &str) -> Answer {
 }
 
 async fn run<F: Future<Output = Answer> + Send + 'static>(
-    Task { mut wanted, resolved, mut questions }: Task,
+    Task { mut wanted, resolved, mut questions, unresolved }: Task,
     lookup: impl Fn(Box<str>) -> F,
     tell: impl Fn(),
 ) {
@@ -230,12 +246,17 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
         let wait = next_due.map_or(IDLE, |due| due.saturating_duration_since(now));
         tokio::select! {
             changed = wanted.changed() => match changed {
-                Ok(()) => schedule.want(&wanted.borrow_and_update(), Instant::now()),
+                Ok(()) => {
+                    let names = wanted.borrow_and_update();
+                    unresolved.retain(&names);
+                    schedule.want(&names, Instant::now());
+                }
                 Err(_) => return,
             },
             Some(Ok((name, answer))) = asking.join_next() => {
                 let failed = answer.as_ref().err().cloned();
                 let news = schedule.answered(&name, answer.ok(), Instant::now());
+                unresolved.note(&name, failed.as_deref(), news);
                 report(&name, failed, news);
                 if news.changed {
                     telling.changed(Instant::now());

@@ -51,7 +51,7 @@ mod wrong_tls;
 
 pub use access_log::{AccessLog, JsonFormat, LogFormat};
 pub use breakers::{Breaker, Breakers, ClusterState};
-pub use dns::{NameFamilies, NameSettings};
+pub use dns::{NameFamilies, NameSettings, UnresolvedName};
 pub use health::Ejections;
 pub use http::{PeerMetadata, shown_to_routes};
 pub use loopback::LoopbackAnswers;

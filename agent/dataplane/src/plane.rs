@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     breakers::{self, ClusterState},
-    dns::Resolver,
+    dns::{Resolver, Unresolved, UnresolvedName},
     live,
     shared::SharedState,
     sockets::{BindError, Opened, Openings, Sockets},
@@ -160,6 +160,7 @@ impl DataPlane {
         TelemetryReader {
             workers: self.workers.iter().map(|worker| worker.commands.downgrade()).collect(),
             ledgers: self.workers.iter().map(|worker| Arc::clone(&worker.ledger)).collect(),
+            unresolved: self.resolver.unresolved(),
         }
     }
 
@@ -204,12 +205,18 @@ impl DataPlane {
 pub struct TelemetryReader {
     workers: Vec<mpsc::WeakUnboundedSender<Command>>,
     ledgers: Vec<Arc<Ledger>>,
+    unresolved: Unresolved,
 }
 
 impl TelemetryReader {
     /// What all workers have served so far. It is read beside them: none stops for it.
     pub fn read(&self) -> Telemetry {
         Ledger::read(&self.ledgers, Instant::now())
+    }
+
+    /// Names of endpoints that could not be resolved when they were asked for last.
+    pub fn unresolved(&self) -> Vec<UnresolvedName> {
+        self.unresolved.all()
     }
 
     /// Sums of the workers' counts.

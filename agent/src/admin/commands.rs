@@ -76,7 +76,7 @@ const COMMANDS: [Command; 19] = [
     ),
     changes("/drain_listeners", "let connections end, and serve on until told to quit", &[]),
     changes("/explain", "where a request goes and why; `postern-agent explain request` asks it", &[]),
-    reads("/findings", "everything wrong or surprising in the resources, one per line", &[]),
+    reads("/findings", "everything wrong or surprising, one per line", &[]),
     changes("/healthcheck/fail", "not ready from now on", &[]),
     changes("/healthcheck/ok", "ready again", &[]),
     reads("/help", "this list", &[]),

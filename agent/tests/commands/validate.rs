@@ -50,6 +50,21 @@ fn files_come_in_the_order_in_which_they_are_named() {
     assert_eq!(names, [path("z.yaml").as_str(), "stdin", &path("a.yaml")]);
 }
 
+#[test]
+fn files_that_are_not_looked_at_are_named() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("a.yaml");
+    let rule = "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: a}, spec: {host: a.com, \
+                trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /nonexistent/ca.pem}}}}";
+    for (yaml, is_named) in [(rule, true), (GOOD, false)] {
+        fs::write(&file, yaml).unwrap();
+        let checked = agent(&["validate", "--fail-on", "error", file.to_str().unwrap()]);
+        let log = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(log.contains("first=\"/nonexistent/ca.pem\" files=1"), is_named, "{log}");
+        assert_eq!(checked.status.code(), Some(0), "{log}");
+    }
+}
+
 /// Values one past a limit, and the last ones within.
 #[test]
 fn limits_of_values_are_told_with_the_place() {

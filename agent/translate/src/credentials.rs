@@ -11,7 +11,7 @@ mod upstream;
 use std::collections::{BTreeSet, HashMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use resources::{CertificateFiles, Problem, ResourceSet, Rule, ServerTls, TlsMode};
+use resources::{CertificateFiles, Finding, Problem, ResourceSet, Rule, ServerTls, Severity, TlsMode};
 use snapshot::{
     Authority, Certificate, CertificateFacts, ClientCertificates, Credential, NameMatch, PeerRules, Snapshot,
     TlsContext, TlsContextId, TlsParameters, TrustBundle,
@@ -148,6 +148,23 @@ impl<'c> Contexts<'c> {
     pub(crate) fn of_inbound(&mut self, draft: &mut DraftBuilder) -> (TlsContextId, Vec<Unusable>) {
         let (context, unusable) = self.of_mesh();
         (self.add(context, draft), unusable)
+    }
+
+    /// What is wrong with the certificate that a gateway was given to be known by in the mesh: it serves without.
+    pub(crate) fn doubts_about_own(&mut self) -> Vec<Finding> {
+        if self.proxy.identity.is_none() {
+            return Vec::new();
+        }
+        let (_, unusable) = self.of_mesh();
+        let finding = |wrong: Unusable| Finding {
+            severity: Severity::Warning,
+            rule: wrong.rule,
+            place: None,
+            resource: None,
+            path: "the gateway's own certificate".to_owned(),
+            problem: wrong.problem,
+        };
+        unusable.into_iter().map(finding).collect()
     }
 
     /// The workload's own certificate, shown to peers of the same trust domain and asked of them.

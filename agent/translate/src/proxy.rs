@@ -1,6 +1,9 @@
 //! Who the snapshot is for.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use resources::{
     CaptureMode, ConnectionSettings, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy,
@@ -32,6 +35,8 @@ pub struct Proxy {
     /// Where captured connections arrive; `None` when nothing is captured (`interceptionMode: NONE`), so that only the
     /// listeners of a Sidecar resource are served, each at a socket of its own.
     pub ports: Option<CapturePorts>,
+    /// Where the proxy itself listens besides, each with the flag that says so: no server of a Gateway can be there.
+    pub own_ports: Vec<(SocketAddr, &'static str)>,
     /// Whether the workload's questions about names come to the proxy (`ISTIO_META_DNS_CAPTURE`).
     pub answers_dns: bool,
     /// Whether ServiceEntries without addresses get one each then (`ISTIO_META_DNS_AUTO_ALLOCATE`).
@@ -80,6 +85,7 @@ impl Proxy {
             cluster_id: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             ports: Some(CapturePorts::default()),
+            own_ports: Vec::new(),
             answers_dns: false,
             allocates_addresses: false,
             identity: None,

@@ -49,6 +49,7 @@ impl Translator {
         }
         match proxy.kind {
             ProxyKind::Router => {
+                findings.extend(contexts.doubts_about_own());
                 gateway::build(
                     resources,
                     (&registry, &clusters, &rules),

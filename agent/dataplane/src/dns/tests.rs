@@ -16,12 +16,45 @@ fn the_families_are_those_the_workload_has() {
 /// A resolver that looks names up with `lookup`, for as long as the first end of it is there.
 fn resolving<F: Future<Output = Answer> + Send + 'static>(
     lookup: impl Fn(Box<str>) -> F + Send + 'static,
-) -> (watch::Sender<Names>, Questions) {
+) -> (watch::Sender<Names>, Questions, Unresolved) {
     let (wanted, is_wanted) = watch::channel(Names::default());
     let (questions, asked) = mpsc::channel(bounds::WAITING_QUESTIONS);
-    let task = Task { wanted: is_wanted, resolved: watch::channel(Arc::default()).0, questions: asked };
+    let (resolved, unresolved) = (watch::channel(Arc::default()).0, Unresolved::default());
+    let task = Task { wanted: is_wanted, resolved, questions: asked, unresolved: unresolved.clone() };
     tokio::task::spawn_local(run(task, lookup, || {}));
-    (wanted, questions)
+    (wanted, questions, unresolved)
+}
+
+#[tokio::test]
+async fn names_that_are_asked_for_in_vain_are_told_until_they_are_resolved_or_not_wanted() {
+    let test = async {
+        let works = Arc::new(Mutex::new(false));
+        let is_good = Arc::clone(&works);
+        let (wanted, _questions, unresolved) = resolving(move |name| {
+            let works = *is_good.lock().unwrap() && &*name == "a.com";
+            async move { if works { good() } else { Err("nobody knows it".to_owned()) } }
+        });
+        let told = || unresolved.all().into_iter().map(|name| (name.name, name.error)).collect::<Vec<_>>();
+        let failing = |name: &str| (name.to_owned(), "nobody knows it".to_owned());
+        let until = async |expected: &[(String, String)]| {
+            let reached = async {
+                while told() != expected {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), reached).await.expect("told in time");
+        };
+        let names = |names: &[&str]| -> Names {
+            names.iter().map(|name| ((*name).into(), DnsResolution::Strict)).collect()
+        };
+        wanted.send_replace(names(&["a.com", "b.com"]));
+        until(&[failing("a.com"), failing("b.com")]).await;
+        *works.lock().unwrap() = true;
+        until(&[failing("b.com")]).await;
+        wanted.send_replace(names(&["a.com"]));
+        until(&[]).await;
+    };
+    tokio::task::LocalSet::new().run_until(test).await;
 }
 
 fn ask_for(questions: &Questions, name: &str) -> oneshot::Receiver<Answer> {
@@ -44,7 +77,7 @@ async fn what_nobody_waits_for_any_more_is_not_looked_up() {
     let test = async {
         let (slow, looked_up) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (until, seen) = (Arc::clone(&slow), Arc::clone(&looked_up));
-        let (_wanted, questions) = resolving(move |name| {
+        let (_wanted, questions, _) = resolving(move |name| {
             seen.lock().unwrap().push(name);
             let until = Arc::clone(&until);
             async move {
@@ -80,7 +113,7 @@ async fn what_nobody_waits_for_any_more_is_not_looked_up() {
 async fn a_look_up_that_panics_has_failed_and_the_name_can_be_asked_for_again() {
     let test = async {
         let first = Arc::new(Mutex::new(true));
-        let (_wanted, questions) = resolving(move |_| {
+        let (_wanted, questions, _) = resolving(move |_| {
             let panics = std::mem::take(&mut *first.lock().unwrap());
             async move { if panics { panic!("a look-up of a test") } else { good() } }
         });
@@ -95,9 +128,10 @@ async fn names_are_waited_for_once() {
     let (wanted, _asked) = watch::channel(Names::default());
     let (_resolving, resolved) = watch::channel(Arc::default());
     let (questions, _) = mpsc::channel(bounds::WAITING_QUESTIONS);
+    let unresolved = Unresolved::default();
     // Nobody answers.
     let mut resolver =
-        Resolver { settings: NameSettings::default(), wanted, resolved, questions, task: None };
+        Resolver { settings: NameSettings::default(), wanted, resolved, questions, unresolved, task: None };
     let of_names = |hosts: &[&str]| {
         let name = |host: &&str| snapshot::DnsName {
             host: (*host).to_owned(),

@@ -271,10 +271,30 @@ fn address(
     };
     let declared = selected.declared_port();
     let port = real_port(declared, registry);
+    if let Some((_, flag)) = registry.proxy.own_ports.iter().find(|(own, _)| clash(*own, (bind, port))) {
+        findings.push(taken(selected, port, flag));
+        return None;
+    }
     if port < FIRST_UNPRIVILEGED && port == declared {
         findings.extend(unmapped(selected, registry));
     }
     Some(Address { bind, port })
+}
+
+/// Whether a listener at a port, of one address or of all, would meet another one.
+fn clash(own: SocketAddr, (bind, port): (Option<IpAddr>, u16)) -> bool {
+    own.port() == port && bind.is_none_or(|bind| own.ip().is_unspecified() || own.ip() == bind)
+}
+
+/// Says that the proxy needs the port for itself.
+fn taken(selected: &SelectedServer<'_>, port: u16, flag: &str) -> Finding {
+    let problem = Problem::new(format!("is a port of the proxy itself ({flag}): the server is left out"))
+        .found(port)
+        .remedy(format!(
+            "choose another port, lead the Service's `targetPort` to one, or give the proxy another by {flag}"
+        ));
+    let finding = selected.finding(Rule::Conflict, "port", problem);
+    Finding { severity: Severity::Error, ..finding }
 }
 
 /// Listening below it takes a privilege.
