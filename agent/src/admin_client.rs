@@ -1,4 +1,4 @@
-//! Calls the admin interface of a running agent.
+//! Calls the interfaces of a running agent.
 
 use std::time::Duration;
 
@@ -15,14 +15,31 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Larger answers are not read: no dump comes near it.
 const LARGEST_ANSWER: usize = 1 << 30;
 
+/// An interface of the agent.
+#[derive(Clone, Copy)]
+pub(crate) struct Interface<'i> {
+    name: &'static str,
+    flag: &'static str,
+    /// `HOST:PORT`.
+    at: &'i str,
+}
+
+impl<'i> Interface<'i> {
+    pub(crate) fn admin(at: &'i str) -> Self {
+        Self { name: "admin", flag: "--admin", at }
+    }
+
+    pub(crate) fn readiness(at: &'i str) -> Self {
+        Self { name: "readiness", flag: "--status", at }
+    }
+}
+
 /// Sends a request and returns status and body.
-///
-/// `at` is `HOST:PORT`.
 ///
 /// # Errors
 /// Nothing listens there, or what answers does not speak HTTP.
 pub(crate) fn call(
-    at: &str,
+    interface: Interface<'_>,
     method: Method,
     path: &str,
     body: String,
@@ -34,21 +51,25 @@ pub(crate) fn call(
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header("host", at)
+        .header("host", interface.at)
         .body(Full::new(Bytes::from(body)))
         .with_context(|| format!("`{path}` is no path; expected something like `/config_dump`"))?;
-    let answer = async { tokio::time::timeout(PATIENCE, exchange(at, request)).await };
+    let answer = async { tokio::time::timeout(PATIENCE, exchange(interface, request)).await };
     match runtime.block_on(answer) {
         Ok(answer) => answer,
-        Err(_) => bail!("{at} did not answer within {PATIENCE:?}"),
+        Err(_) => bail!("{} did not answer within {PATIENCE:?}", interface.at),
     }
 }
 
-async fn exchange(at: &str, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+async fn exchange(
+    interface: Interface<'_>,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let Interface { name, flag, at } = interface;
     let stream = TcpStream::connect(at).await.with_context(|| {
-        format!("cannot reach the admin interface at {at}; is the agent running there (--admin HOST:PORT)?")
+        format!("cannot reach the {name} interface at {at}; is the agent running there ({flag} HOST:PORT)?")
     })?;
-    let not_http = || format!("what listens at {at} does not answer like an admin interface");
+    let not_http = || format!("what listens at {at} does not answer like the {name} interface");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(not_http)?;
     tokio::spawn(connection);
@@ -63,11 +84,12 @@ async fn exchange(at: &str, request: Request<Full<Bytes>>) -> anyhow::Result<(St
 ///
 /// # Errors
 /// As [`call`], and for every status but 200.
-pub(crate) fn get(at: &str, path: &str) -> anyhow::Result<Bytes> {
-    match call(at, Method::GET, path, String::new())? {
+pub(crate) fn get(interface: Interface<'_>, path: &str) -> anyhow::Result<Bytes> {
+    match call(interface, Method::GET, path, String::new())? {
         (StatusCode::OK, body) => Ok(body),
         (status, body) => {
-            bail!("{at} answered {path} with {status}: {}", String::from_utf8_lossy(&body).trim_end())
+            let said = String::from_utf8_lossy(&body);
+            bail!("{} answered {path} with {status}: {}", interface.at, said.trim_end())
         }
     }
 }

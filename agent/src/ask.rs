@@ -10,7 +10,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use http::{Method, StatusCode};
 
-use crate::{admin_client, cli};
+use crate::{
+    admin_client::{self, Interface},
+    cli,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct RequestArgs {
@@ -41,7 +44,7 @@ pub(crate) struct WaitArgs {
 pub(crate) fn request(args: &RequestArgs) -> anyhow::Result<()> {
     let method = if args.method.eq_ignore_ascii_case("POST") { Method::POST } else { Method::GET };
     let path = if args.path.starts_with('/') { args.path.clone() } else { format!("/{}", args.path) };
-    let (status, body) = admin_client::call(&args.admin, method, &path, String::new())?;
+    let (status, body) = admin_client::call(Interface::admin(&args.admin), method, &path, String::new())?;
     stdout().lock().write_all(&body).context("cannot write to stdout")?;
     if status != StatusCode::OK {
         bail!("{} answered {path} with {status}", args.admin);
@@ -56,7 +59,9 @@ pub(crate) fn request(args: &RequestArgs) -> anyhow::Result<()> {
 pub(crate) fn wait(args: &WaitArgs) -> anyhow::Result<()> {
     let end = Instant::now() + args.timeout;
     loop {
-        let Err(error) = admin_client::get(&args.status, "/healthz/ready") else { return Ok(()) };
+        let Err(error) = admin_client::get(Interface::readiness(&args.status), "/healthz/ready") else {
+            return Ok(());
+        };
         if Instant::now() + PAUSE > end {
             return Err(error).with_context(|| format!("the proxy was not ready within {:?}", args.timeout));
         }

@@ -1,5 +1,7 @@
 //! Commands and flags, as they are typed. What they come to is decided in `options`.
 
+mod blame;
+
 use std::{
     io::{Write, stderr},
     net::IpAddr,
@@ -88,7 +90,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "DIR", env = "POSTERN_CONFIG_DIR", value_delimiter = ':', required = true)]
     pub(crate) config_dir: Vec<PathBuf>,
     /// Namespace of this workload, and of resources that name none.
-    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default", value_parser = namespace)]
     pub(crate) namespace: String,
     /// Name of this workload; the host name when absent.
     #[arg(long, env = "POD_NAME")]
@@ -147,7 +149,7 @@ pub(crate) struct ProxyArgs {
     /// Port of the metrics of proxy and application together, `/stats/prometheus`.
     #[arg(long, value_name = "PORT", default_value = "15020")]
     pub(crate) agent_port: Port,
-    /// File with mesh-wide settings, in the form of Istio's MeshConfig.
+    /// File with mesh-wide settings: Istio's MeshConfig, or the ConfigMap that holds it.
     #[arg(long, value_name = "FILE")]
     pub(crate) mesh_config: Option<PathBuf>,
     /// Directory with the workload's own certificate: `cert-chain.pem`, `key.pem` and `root-cert.pem`. By default those
@@ -238,7 +240,7 @@ impl Cli {
                 _ = error.print();
                 return ExitCode::SUCCESS;
             }
-            _ = writeln!(stderr(), "{}", one_line(&error.to_string()));
+            _ = writeln!(stderr(), "{}", one_line(&blame::to_its_place(&error)));
             ExitCode::from(WRONG_USAGE)
         })
     }
@@ -250,6 +252,20 @@ fn one_line(explanation: &str) -> String {
     let said = said.split("\nFor more information").next().unwrap_or_default();
     let parts: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     format!("{}; `--help` tells more", parts.join(" "))
+}
+
+/// Reads the name of a namespace.
+pub(crate) fn namespace(text: &str) -> Result<String, String> {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_good = (1..=63).contains(&text.len())
+        && text.chars().all(|c| is_word(c) || c == '-')
+        && text.starts_with(is_word)
+        && text.ends_with(is_word);
+    is_good.then(|| text.to_owned()).ok_or_else(|| {
+        "expected the name of a Kubernetes namespace: `a`–`z`, digits and `-` between them, 63 at most; unset it for \
+         `default`"
+            .to_owned()
+    })
 }
 
 /// Reads `45s`, `1m30s`, `500ms`, or a number of seconds as `TERMINATION_DRAIN_DURATION_SECONDS` holds it.
@@ -313,6 +329,16 @@ mod tests {
             let error = parse(args).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_names_of_kubernetes() {
+        for good in ["a", "0", "shop-1", &"a".repeat(63)] {
+            assert_eq!(namespace(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "Shop", "a_b", "-a", "a-", "a.b", " a", "ä", &"a".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad}");
         }
     }
 

@@ -84,8 +84,11 @@ impl Shown {
             return Ok(Self { dump, clusters: None });
         }
         let ask = |path: &str| {
-            serde_json::from_slice::<Value>(&admin_client::get(&target.admin, path)?)
-                .with_context(|| format!("{} answered {path} with something else than JSON", target.admin))
+            serde_json::from_slice::<Value>(&admin_client::get(
+                admin_client::Interface::admin(&target.admin),
+                path,
+            )?)
+            .with_context(|| format!("{} answered {path} with something else than JSON", target.admin))
         };
         let tells_health = matches!(section, Section::Endpoints | Section::All);
         Ok(Self {

@@ -21,7 +21,11 @@ use snapshot::{
     Binding, Direction, Entry, Explanation, LiveClusters, Question, RequestHead, Snapshot, Spoken, Step,
 };
 
-use crate::{admin_client, offline::Target, options};
+use crate::{
+    admin_client::{self, Interface},
+    offline::Target,
+    options,
+};
 use address::{real_port, service_address};
 
 #[derive(Args, Debug)]
@@ -109,7 +113,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
 fn ask(admin: &str, asked: &Asked, output: OutputFormat) -> anyhow::Result<String> {
     let path = if output == OutputFormat::Json { "/explain?format=json" } else { "/explain" };
     let body = serde_json::to_string(asked).context("cannot be written as JSON")?;
-    let (status, answer) = admin_client::call(admin, Method::POST, path, body)?;
+    let (status, answer) = admin_client::call(Interface::admin(admin), Method::POST, path, body)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     if status != StatusCode::OK {
         bail!("{admin} answered {path} with {status}: {}", answer.trim_end());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use resources::{
     Files, Finding, MeshConfig, MeshReading, Problem, ReadDefaults, ResourceSet, Rule, Severity,
 };
@@ -33,12 +33,28 @@ pub(crate) fn at_start(file: Option<&Path>, directories: &[PathBuf]) -> anyhow::
 pub(crate) fn of_file(path: &Path) -> anyhow::Result<MeshConfig> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
-    let reading = MeshConfig::read(&path.display().to_string(), &text);
+    let reading = read(&path.display().to_string(), &text)?;
     reading.findings.iter().for_each(report);
     reading
         .whole()
         .cloned()
         .with_context(|| format!("`{}` given by --mesh-config is refused, see above", path.display()))
+}
+
+/// Settings as a file of their own, or in the ConfigMap that Istio's installation has them in.
+fn read(name: &str, text: &str) -> anyhow::Result<MeshReading> {
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file(name, text);
+    match files.resources().0.config_maps() {
+        [] => Ok(MeshConfig::read(name, text)),
+        [map] => MeshConfig::of_config_map(map).with_context(|| {
+            format!("`{name}` given by --mesh-config is a ConfigMap without `data.mesh`; expected Istio's own, or MeshConfig itself")
+        }),
+        several => bail!(
+            "`{name}` given by --mesh-config holds {} ConfigMaps; expected one, or MeshConfig itself",
+            several.len()
+        ),
+    }
 }
 
 /// The settings in ConfigMap `istio-system/istio`, which the installation of Istio writes.

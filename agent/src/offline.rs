@@ -7,7 +7,7 @@ use resources::{Files, Finding, Labels, MeshConfig, ReadDefaults, ResourceSet, S
 use snapshot::Snapshot;
 use translate::{Proxy, ProxyKind, WorkloadIdentity, translate};
 
-use crate::{bootstrap, mesh, options, validate};
+use crate::{bootstrap, cli, mesh, options, validate};
 
 /// Where configuration is looked at: a running agent, or a directory together with who would be served from it.
 #[derive(Args, Debug)]
@@ -30,7 +30,7 @@ struct Workload {
     #[arg(long, value_enum, requires = "config_dir")]
     role: Option<RoleName>,
     /// Namespace of the workload, and of resources that name none.
-    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default", value_parser = cli::namespace)]
     namespace: String,
     /// Labels of the workload: `k=v,k=v`. When absent a router is taken to be the one that all Gateways select.
     #[arg(long, value_name = "K=V", value_delimiter = ',')]
@@ -45,7 +45,7 @@ struct Workload {
     /// mesh. Nothing is read there.
     #[arg(long, value_name = "DIR")]
     identity_dir: Option<PathBuf>,
-    /// File with mesh-wide settings, in the form of Istio's MeshConfig.
+    /// File with mesh-wide settings: Istio's MeshConfig, or the ConfigMap that holds it.
     #[arg(long, value_name = "FILE")]
     mesh_config: Option<PathBuf>,
 }

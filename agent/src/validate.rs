@@ -15,7 +15,7 @@ use translate::Proxy;
 
 use report::Format;
 
-use crate::{bootstrap, mesh};
+use crate::{bootstrap, cli, mesh};
 
 #[derive(Args, Debug)]
 pub(crate) struct ValidateArgs {
@@ -23,7 +23,7 @@ pub(crate) struct ValidateArgs {
     #[arg(value_name = "FILE|DIR|-", required = true)]
     paths: Vec<String>,
     /// Namespace of resources that name none.
-    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default")]
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default", value_parser = cli::namespace)]
     namespace: String,
     /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]

@@ -7,6 +7,7 @@ mod explain;
 mod findings;
 mod live;
 mod mesh;
+mod options;
 mod overload;
 mod probes;
 mod readiness;

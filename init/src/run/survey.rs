@@ -80,7 +80,10 @@ impl Survey {
 
 /// The differences for people: `-` wanted but not found, `+` found but not wanted.
 pub(super) fn explanation(differences: &[Difference]) -> String {
-    let mut text = String::from("the kernel's rules differ (- wanted, + found):\n");
+    let mut text = String::from(
+        "the kernel's rules differ from what these flags ask for (- wanted, + found); give the flags that they were \
+         installed with, or install anew:\n",
+    );
     for difference in differences {
         write!(text, "{difference}").expect("writing to a String cannot fail");
     }
