@@ -18,6 +18,7 @@ use crate::{
     decode::{Context, Fields, Shape},
     finding::{Problem, Rule},
     labels::check_labels,
+    unix_socket,
 };
 
 /// Spec of a Gateway.
@@ -95,21 +96,21 @@ impl Server {
         let number = at.field("port");
         let number = number.field("number");
         match self.bind.as_deref() {
-            Some(bind) if matches!(bind.strip_prefix("unix://"), Some("" | "@" | "/")) => {
-                let problem = Problem::new("names no socket").found(bind);
-                context.error(
-                    &at.field("bind"),
-                    problem.expected("`unix://` and a path, or `unix://@` and a name"),
-                );
+            Some(bind) if unix_socket::is_unix(bind) => {
+                if let Some(Err(problem)) = unix_socket::path_of(bind) {
+                    context.error(&at.field("bind"), problem);
+                }
+                if self.port.number != 0 {
+                    let problem = Problem::new("a unix socket has no port").found(self.port.number);
+                    context.error(&number, problem.expected("0 with this bind"));
+                }
             }
-            Some(bind) if bind.starts_with("unix://") && self.port.number != 0 => {
-                let problem = Problem::new("a unix socket has no port").found(self.port.number);
-                context.error(&number, problem.expected("0 with this bind"));
-            }
-            Some(bind) if bind.starts_with("unix://") => {}
             Some(bind) if bind.parse::<IpAddr>().is_err() => {
                 let problem = Problem::new("is no address to listen on").found(bind);
-                context.error(&at.field("bind"), problem.expected("an IP address or `unix://` and a path"));
+                context.error(
+                    &at.field("bind"),
+                    problem.expected(format!("an IP address or {}", unix_socket::FORM)),
+                );
             }
             _ if self.port.number == 0 => {
                 context.error(&number, Problem::new("is out of range").found(0).expected("1–65535"));

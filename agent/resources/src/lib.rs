@@ -43,6 +43,7 @@ mod suggest;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod unix_socket;
 mod virtual_service;
 mod workload_entry;
 mod yaml;

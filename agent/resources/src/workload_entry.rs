@@ -8,6 +8,7 @@ use crate::{
     finding::{Problem, Rule},
     host,
     labels::check_labels,
+    unix_socket,
     yaml::Node,
 };
 
@@ -99,18 +100,20 @@ impl WorkloadAddress {
     ///
     /// # Errors
     ///
-    /// A clause telling what is wrong with the text.
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        if let Some(path) = text.strip_prefix("unix://") {
-            let usable = path.starts_with(['/', '@']) && path.len() > 1 && !path.ends_with('/');
-            return if usable { Ok(Self::Unix(path.to_owned())) } else { Err("is no path of a unix socket") };
+    /// What is wrong with the text.
+    fn parse(text: &str) -> Result<Self, Problem> {
+        if let Some(path) = unix_socket::path_of(text) {
+            return path.map(|path| Self::Unix(path.to_owned()));
         }
         match text.parse() {
             Ok(address) => Ok(Self::Ip(address)),
             Err(_) if host::is_dns_name(text) && !host::looks_like_address(text) => {
                 Ok(Self::Name(text.to_ascii_lowercase()))
             }
-            Err(_) => Err("is no address"),
+            Err(_) => {
+                let problem = Problem::new("is no address").found(text);
+                Err(problem.expected(format!("an IP address, a host name, or {}", unix_socket::FORM)))
+            }
         }
     }
 }
@@ -125,12 +128,7 @@ impl Decode for MaybeAddress {
         if text.is_empty() {
             return Self(None);
         }
-        let parsed = WorkloadAddress::parse(&text).map_err(|wrong| {
-            let problem = Problem::new(wrong).found(&text);
-            context
-                .error(at, problem.expected("an IP address, a host name, or `unix://` and an absolute path"));
-        });
-        Self(parsed.ok())
+        Self(WorkloadAddress::parse(&text).map_err(|problem| context.error(at, problem)).ok())
     }
 }
 
@@ -169,13 +167,14 @@ mod tests {
             ("VM.example.com", Ok(WorkloadAddress::Name("vm.example.com".to_owned()))),
             ("unix:///run/a.sock", Ok(WorkloadAddress::Unix("/run/a.sock".to_owned()))),
             ("unix://@a", Ok(WorkloadAddress::Unix("@a".to_owned()))),
-            ("unix://run/a.sock", Err("is no path of a unix socket")),
-            ("unix:///run/", Err("is no path of a unix socket")),
-            ("unix://", Err("is no path of a unix socket")),
-            ("10.0.0.300", Err("is no address")),
-            ("*.a.com", Err("is no address")),
+            ("unix://run/a.sock", Err("is no path of a unix socket (found `unix://run/a.sock`")),
+            ("10.0.0.300", Err("is no address (found `10.0.0.300`")),
+            ("*.a.com", Err("is no address (found `*.a.com`")),
         ] {
-            assert_eq!(WorkloadAddress::parse(text), expected, "{text}");
+            match (WorkloadAddress::parse(text), expected) {
+                (Err(problem), Err(wrong)) => assert!(problem.to_string().starts_with(wrong), "{problem}"),
+                (parsed, expected) => assert_eq!(parsed.ok(), expected.ok(), "{text}"),
+            }
         }
     }
 

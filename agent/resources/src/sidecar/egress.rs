@@ -7,7 +7,7 @@ use crate::{
     Path,
     decode::{Context, Decode, Fields, Shape},
     finding::{Problem, Rule},
-    host,
+    host, unix_socket,
     yaml::Node,
 };
 
@@ -47,19 +47,16 @@ impl Shape for EgressListener {
 
 impl EgressListener {
     fn is_unix(&self) -> bool {
-        self.bind.as_deref().is_some_and(|bind| bind.starts_with("unix://"))
+        self.bind.as_deref().is_some_and(unix_socket::is_unix)
     }
 
     fn check_bind(&self, at: &Path<'_>, context: &mut Context<'_>) {
         let number = self.port.as_ref().map(|port| port.number);
         let bind = self.bind.as_deref().unwrap_or_default();
         let port_at = at.field("port");
-        if self.is_unix() {
-            if bind.len() <= "unix://".len() {
-                context.error(
-                    &at.field("bind"),
-                    Problem::new("names no path").found(bind).expected("`unix:///path`"),
-                );
+        if let Some(path) = unix_socket::path_of(bind) {
+            if let Err(problem) = path {
+                context.error(&at.field("bind"), problem);
             }
             if self.capture_mode == CaptureMode::Iptables {
                 let problem = Problem::new("cannot redirect to a unix socket").found("IPTABLES");
@@ -78,7 +75,10 @@ impl EgressListener {
         }
         if !bind.is_empty() && bind.parse::<IpAddr>().is_err() {
             let problem = Problem::new("is no address to listen on").found(bind);
-            context.error(&at.field("bind"), problem.expected("an IP address or `unix://` and a path"));
+            context.error(
+                &at.field("bind"),
+                problem.expected(format!("an IP address or {}", unix_socket::FORM)),
+            );
         }
     }
 

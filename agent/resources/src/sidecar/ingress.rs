@@ -7,6 +7,7 @@ use crate::{
     ConnectionPool, Path, ServerTls, TlsMode,
     decode::{Context, Decode, Fields, Shape},
     finding::Problem,
+    unix_socket,
     yaml::Node,
 };
 
@@ -94,7 +95,7 @@ impl Decode for IngressBind {
 pub enum IngressEndpoint {
     /// The loopback address, or the unspecified one, which stands for the workload's own; and a port.
     Address(SocketAddr),
-    /// The unix socket at this path.
+    /// The unix socket at this path, or of this name after `@`.
     Unix(String),
 }
 
@@ -107,17 +108,15 @@ impl Decode for WrittenEndpoint {
         if text.is_empty() {
             return Self(None);
         }
-        let endpoint = match text.strip_prefix("unix://") {
-            Some(path) => (path.len() > 1).then(|| IngressEndpoint::Unix(path.to_owned())),
-            None => text.parse().ok().filter(is_own).map(IngressEndpoint::Address),
+        let endpoint = match unix_socket::path_of(&text) {
+            Some(path) => path.map(|path| IngressEndpoint::Unix(path.to_owned())),
+            None => text.parse().ok().filter(is_own).map(IngressEndpoint::Address).ok_or_else(|| {
+                let problem = Problem::new("is no place in the workload").found(&text);
+                let own = "`127.0.0.1:PORT`, `[::1]:PORT`, `0.0.0.0:PORT`, `[::]:PORT`";
+                problem.expected(format!("{own} or {}", unix_socket::FORM))
+            }),
         };
-        if endpoint.is_none() {
-            let problem = Problem::new("is no place in the workload").found(&text);
-            let expected =
-                "`127.0.0.1:PORT`, `[::1]:PORT`, `0.0.0.0:PORT`, `[::]:PORT` or `unix://` and a path";
-            context.error(at, problem.expected(expected));
-        }
-        Self(endpoint)
+        Self(endpoint.map_err(|problem| context.error(at, problem)).ok())
     }
 }
 

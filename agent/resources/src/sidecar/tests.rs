@@ -114,7 +114,7 @@ fn egress_listeners_are_checked() {
                 "spec.egress[0].port.number: is missing or zero",
             ),
             ("{bind: localhost, hosts: [./*]}", "spec.egress[0].bind: is no address to listen on"),
-            ("{bind: 'unix://', hosts: [./*]}", "spec.egress[0].bind: names no path"),
+            ("{bind: 'unix://', hosts: [./*]}", "spec.egress[0].bind: is no path of a unix socket"),
             (
                 "{bind: 'unix:///a', captureMode: IPTABLES, hosts: [./*]}",
                 "spec.egress[0].captureMode: cannot redirect to a unix socket",
