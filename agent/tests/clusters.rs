@@ -12,3 +12,4 @@ mod protocols;
 mod rules;
 mod services;
 mod time;
+mod unix;

@@ -23,6 +23,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use snapshot::Address;
+
 use crate::{bounds, tls::Session, upstream::OwnEnd};
 pub use format::{JsonFormat, LogFormat};
 pub(crate) use format::{Slot, SlotNames, Wanted};
@@ -173,7 +175,7 @@ pub(crate) struct Entry<'e> {
     pub(crate) attempts: u32,
     /// What the endpoint was spoken to in.
     pub(crate) upstream_protocol: Option<&'static str>,
-    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) upstream: Option<&'e Address>,
     pub(crate) cluster: Option<&'e str>,
     /// Our end of the connection to it.
     pub(crate) own_end: Option<&'e OwnEnd>,

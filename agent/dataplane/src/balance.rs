@@ -175,7 +175,7 @@ fn hashed(
         .flat_map(|locality| {
             let weight = u64::from(locality.weight.unwrap_or(1).max(1));
             locality.endpoints.iter().map(move |endpoint| Member {
-                address: endpoint.address,
+                address: endpoint.address.clone(),
                 weight: weight * u64::from(endpoint.weight.max(1)),
             })
         })
@@ -186,7 +186,7 @@ fn hashed(
     });
     let level = |level: &EndpointLevel| {
         let positions = level.groups.iter().flat_map(|group| &group.members);
-        let members = positions.map(|position| (*position, endpoints[*position as usize]));
+        let members = positions.map(|position| (*position, endpoints[*position as usize].clone()));
         let old = old.iter().find(|old| old.priority == level.priority);
         Hashed::new(level.priority, function, members, old)
     };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints};
+use snapshot::{Address, Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints};
 
 pub(crate) use self::policy::{Era, Overflow, Policy, Retrying, Slot};
 use crate::{
@@ -43,7 +43,7 @@ pub(crate) struct ClusterConnections {
 }
 
 /// Where connections go and what they come from, if the kernel is not to choose.
-type UpstreamKey = (SocketAddr, Option<Source>);
+pub(crate) type UpstreamKey = (Address, Option<Source>);
 
 impl ClusterConnections {
     /// The connections to `cluster`; what `old` has of them goes on.
@@ -55,21 +55,23 @@ impl ClusterConnections {
         old: Option<&Self>,
     ) -> Self {
         let policy = Rc::new(Policy::new(cluster, (shared, heads), old.map(|old| &*old.policy)));
-        let mut known: HashMap<SocketAddr, &Rc<Upstream>, RandomState> =
-            old.iter().flat_map(|old| &old.endpoints).map(|upstream| (upstream.address, upstream)).collect();
+        let mut known: HashMap<&Address, &Rc<Upstream>, RandomState> =
+            old.iter().flat_map(|old| &old.endpoints).map(|upstream| (&upstream.address, upstream)).collect();
         let localities = named.as_deref().unwrap_or(cluster.localities());
         if let (Some(named), Some(outliers)) = (&named, &policy.outliers) {
-            outliers.set_endpoints(endpoints_of(named).map(|endpoint| endpoint.address));
+            outliers.set_endpoints(endpoints_of(named).map(|endpoint| endpoint.address.clone()));
         }
         let endpoints: Vec<_> = endpoints_of(localities)
             .map(|Endpoint { address, speaks_mesh_tls, .. }| {
-                let (source, speaks_mesh_tls) = (policy.source(address.ip(), None), *speaks_mesh_tls);
-                policy.upstream(Target { address: *address, source, speaks_mesh_tls }, known.remove(address))
+                let source = address.ip().and_then(|ip| policy.source(ip, None));
+                let (address, speaks_mesh_tls) = (address.clone(), *speaks_mesh_tls);
+                let known = known.remove(&address);
+                policy.upstream(Target { address, source, speaks_mesh_tls }, known)
             })
             .collect();
         let original = old.iter().flat_map(|old| old.original.borrow().clone());
         let original: HashMap<_, _, _> =
-            original.map(|(key, old)| (key, policy.upstream(Target::of(key), Some(&old)))).collect();
+            original.map(|(key, old)| (key.clone(), policy.upstream(Target::of(key), Some(&old)))).collect();
         let former = match (&cluster.discovery, old) {
             (Discovery::Dns(dns), Some(old)) if dns.resolution == DnsResolution::Logical => {
                 still_warm(old, &endpoints, |former| policy.keeps_connections_of(former.policy().era))
@@ -101,7 +103,7 @@ impl ClusterConnections {
         cluster: &Cluster,
         origin: Origin<'_>,
         choice: Choice,
-        tried: &[SocketAddr],
+        tried: &[Address],
     ) -> Option<Lease> {
         Some(self.pick_silent(cluster, origin, choice, tried)?.announcing(self.announcement(origin)))
     }
@@ -111,7 +113,7 @@ impl ClusterConnections {
         &self,
         cluster: &Cluster,
         origin: Origin<'_>,
-        (choice, asked): (Choice, &[SocketAddr]),
+        (choice, asked): (Choice, &[Address]),
     ) -> Option<Lease> {
         let localities = self.localities(cluster);
         let has_asked = |locality: &&LocalityEndpoints| {
@@ -137,16 +139,17 @@ impl ClusterConnections {
         cluster: &Cluster,
         origin: Origin<'_>,
         choice: Choice,
-        tried: &[SocketAddr],
+        tried: &[Address],
     ) -> Option<Lease> {
         match &cluster.discovery {
             Discovery::OriginalDestination => {
-                let destination = origin.original_destination().filter(|to| !tried.contains(to))?;
+                let destination =
+                    origin.original_destination().filter(|to| !tried.contains(&(*to).into()))?;
                 return Some(self.original(destination, origin.client).lease());
             }
             Discovery::DynamicDns(dynamic) => {
                 let port = dynamic.port.unwrap_or(origin.destination.port());
-                let addresses = origin.named?.addresses.iter().map(|ip| SocketAddr::new(*ip, port));
+                let addresses = origin.named?.addresses.iter().map(|ip| SocketAddr::new(*ip, port).into());
                 let untried = addresses.into_iter().find(|address| !tried.contains(address))?;
                 return Some(self.seen((untried, None)).lease());
             }
@@ -231,13 +234,13 @@ impl ClusterConnections {
     }
 
     /// What was sent to each endpoint, and whether it took it.
-    pub(crate) fn observed(&self) -> Vec<(SocketAddr, LiveEndpoint)> {
+    pub(crate) fn observed(&self) -> Vec<(Address, LiveEndpoint)> {
         let observed = |upstream: &Rc<Upstream>| LiveEndpoint {
             is_ejected: false,
             has_refused: upstream.has_refused(),
             counts: upstream.counts(),
         };
-        self.upstreams().iter().map(|upstream| (upstream.address, observed(upstream))).collect()
+        self.upstreams().iter().map(|upstream| (upstream.address.clone(), observed(upstream))).collect()
     }
 
     /// A place for a further try among those under way.
@@ -266,8 +269,9 @@ impl ClusterConnections {
     /// written is tried next.
     fn for_client(&self, picked: &Upstream, origin: Origin<'_>) -> Option<Rc<Upstream>> {
         let client = origin.client?;
-        let known = client.at_loopback.filter(|_| picked.address.ip().is_loopback())?;
-        let address = SocketAddr::new(loopback::beside(origin.destination.ip()), picked.address.port());
+        let at = picked.address.socket()?;
+        let known = client.at_loopback.filter(|_| at.ip().is_loopback())?;
+        let address = SocketAddr::new(loopback::beside(origin.destination.ip()), at.port()).into();
         let target = Target { address, source: Some(client.source), ..picked.target() };
         let mut known = known.borrow_mut();
         if let Some(known) = &*known
@@ -286,7 +290,7 @@ impl ClusterConnections {
 
     fn original(&self, destination: SocketAddr, client: Option<Client<'_>>) -> Rc<Upstream> {
         let client = client.map(|client| client.source.any_port());
-        self.seen((destination, self.policy.source(destination.ip(), client)))
+        self.seen((destination.into(), self.policy.source(destination.ip(), client)))
     }
 
     /// An endpoint that only those who ask for it tell of.
@@ -295,7 +299,7 @@ impl ClusterConnections {
         if let Some(upstream) = original.get(&key) {
             return Rc::clone(upstream);
         }
-        let upstream = self.policy.upstream(Target::of(key), None);
+        let upstream = self.policy.upstream(Target::of(key.clone()), None);
         if original.len() < bounds::ORIGINAL_DESTINATIONS {
             original.insert(key, Rc::clone(&upstream));
             self.policy.add_endpoint(&upstream);

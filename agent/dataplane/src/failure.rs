@@ -161,6 +161,7 @@ impl LocalReply<'static> {
             ConnectError::Overflow => Self::OVERFLOW,
             // Envoy's word for a handshake that fails is that of any failed connection.
             ConnectError::Failed(_)
+            | ConnectError::FailedAtOnce { .. }
             | ConnectError::Tls(_)
             | ConnectError::ClearText
             | ConnectError::TunnelRefused(_) => Self::new(

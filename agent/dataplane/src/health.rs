@@ -8,7 +8,6 @@ mod outliers;
 mod told;
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -16,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use snapshot::OutlierDetection;
+use snapshot::{Address, OutlierDetection};
 
 pub use self::outliers::Ejections;
 pub(crate) use self::outliers::Outliers;
@@ -116,7 +115,7 @@ impl Health {
 
 /// One worker's eye on one endpoint.
 pub(crate) struct Watch {
-    address: SocketAddr,
+    address: Address,
     health: Arc<Health>,
     outliers: Arc<Outliers>,
     settings: Arc<OutlierDetection>,
@@ -126,7 +125,7 @@ impl Watch {
     /// Takes a sign into account. `Some` when the endpoint is ejected for it.
     pub(crate) fn observe(&self, sign: Sign) -> Option<Ejection> {
         let cause = self.health.observe(sign, &self.settings)?;
-        let time = self.outliers.eject(self.address, cause, Instant::now())?;
+        let time = self.outliers.eject(&self.address, cause, Instant::now())?;
         Some(Ejection { cause, sign, time })
     }
 

@@ -31,12 +31,11 @@ mod workspace;
 
 use std::{
     borrow::Cow,
-    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use snapshot::RequestHead;
+use snapshot::{Address, RequestHead};
 
 use self::downstream::Spoken;
 use crate::{
@@ -116,7 +115,7 @@ pub(crate) struct Outcome<'o> {
     /// How often an endpoint was asked.
     attempts: u32,
     upstream_protocol: Option<&'static str>,
-    upstream: Option<SocketAddr>,
+    upstream: Option<Address>,
     /// Our end of the connection to it.
     own_end: Option<Rc<OwnEnd>>,
     /// Who the endpoint is, for the metrics.
@@ -136,7 +135,7 @@ impl<'o> Outcome<'o> {
     /// With the endpoint it went to, and our end of the connection.
     fn at(self, upstream: &Lease, own_end: Option<Rc<OwnEnd>>) -> Self {
         let endpoint = Some(upstream.peer());
-        Self { upstream: Some(upstream.address), own_end, endpoint, ..self }
+        Self { upstream: Some(upstream.address.clone()), own_end, endpoint, ..self }
     }
 }
 
@@ -178,7 +177,7 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         // Envoy counts the try for which it found no endpoint.
         attempts: outcome.attempts.max(matches!(outcome.flags, "UH" | "UO").into()),
         upstream_protocol: outcome.upstream_protocol,
-        upstream: outcome.upstream,
+        upstream: outcome.upstream.as_ref(),
         cluster: outcome.cluster,
         own_end: outcome.own_end.as_deref(),
         connection: connection.id,

@@ -1,9 +1,10 @@
 //! What the workers know of clusters together, for the admin interface: asked for, never on the path of a request.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use snapshot::{
-    ClusterId, Discovery, Endpoint, LiveCluster, LiveClusters, LiveEndpoint, LocalityEndpoints, Snapshot,
+    Address, ClusterId, Discovery, Endpoint, LiveCluster, LiveClusters, LiveEndpoint, LocalityEndpoints,
+    Snapshot,
 };
 
 use crate::{dns::Resolutions, shared::SharedClusters};
@@ -14,7 +15,7 @@ pub(crate) struct Observed {
     pub(crate) shared: SharedClusters,
     pub(crate) resolved: Arc<Resolutions>,
     /// Of the clusters that this worker has used.
-    pub(crate) endpoints: Vec<(ClusterId, Vec<(SocketAddr, LiveEndpoint)>)>,
+    pub(crate) endpoints: Vec<(ClusterId, Vec<(Address, LiveEndpoint)>)>,
 }
 
 /// What all workers know. A worker may be a snapshot behind, so clusters meet by their names.
@@ -51,7 +52,7 @@ impl Observed {
             let cluster = self.snapshot.cluster(*id);
             let known = live.entry(&cluster.name);
             for (address, observed) in endpoints {
-                let endpoint = known.endpoints.entry(*address).or_default();
+                let endpoint = known.endpoints.entry(address.clone()).or_default();
                 endpoint.counts += observed.counts;
                 endpoint.has_refused |= observed.has_refused;
             }
@@ -64,6 +65,6 @@ impl Observed {
 
 /// The destinations that a cluster without endpoints of its own has connected to.
 fn seen(known: &LiveCluster) -> Vec<LocalityEndpoints> {
-    let endpoints: Vec<_> = known.endpoints.keys().copied().map(Endpoint::at).collect();
+    let endpoints: Vec<_> = known.endpoints.keys().cloned().map(Endpoint::at).collect();
     vec![endpoints.into()]
 }

@@ -163,7 +163,7 @@ impl SharedCluster {
         if let Some(outliers) = &outliers
             && !matches!(cluster.discovery, Discovery::Dns(_))
         {
-            outliers.set_endpoints(cluster.endpoints().map(|endpoint| endpoint.address));
+            outliers.set_endpoints(cluster.endpoints().map(|endpoint| endpoint.address.clone()));
         }
         Self { usage, outliers }
     }
@@ -193,9 +193,9 @@ mod tests {
 
     #[test]
     fn outliers_and_counts_survive_a_publication_by_name_of_the_cluster() {
-        let address = ([10, 0, 0, 1], 80).into();
+        let address = &snapshot::Address::from(([10, 0, 0, 1], 80));
         let publish = |state: &mut SharedState, name: &str| {
-            let mut cluster = Cluster::new(name, Discovery::of_addresses([address]));
+            let mut cluster = Cluster::new(name, Discovery::of_addresses([address.clone()]));
             cluster.outlier_detection = Some(OutlierDetection::default());
             cluster.limits.max_requests = Some(7);
             let draft = Draft { clusters: vec![cluster], ..Draft::default() };

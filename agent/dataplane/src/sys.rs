@@ -1,6 +1,7 @@
 //! What the standard library does not offer of sockets and of the system. All `unsafe` of the data plane lives here.
 
 mod memory;
+mod unix;
 
 use std::{
     io,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use snapshot::Keepalive;
+use snapshot::{Address, Keepalive};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -135,8 +136,13 @@ impl Source {
 /// machine's own range.
 const RARE_PORTS: RangeInclusive<u16> = 10_000..=32_767;
 
-/// Connects to `destination`, from `source` when one is given.
-pub(crate) async fn connect(destination: SocketAddr, source: Option<Source>) -> io::Result<TcpStream> {
+/// Connects to `destination`, from `source` when one is given; unix sockets have no use for one.
+pub(crate) async fn connect(destination: &Address, source: Option<Source>) -> io::Result<TcpStream> {
+    let destination = match destination {
+        Address::Socket(destination) => *destination,
+        // In a box of its own: connections to others should not hold room for it.
+        Address::Unix(path) => return Box::pin(unix::connect(path)).await,
+    };
     let socket = bound_socket(destination, source)?;
     TcpSocket::from_std_stream(socket.into()).connect(destination).await
 }

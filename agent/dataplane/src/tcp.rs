@@ -1,8 +1,8 @@
 //! Opaque connections: one upstream for the whole connection, bytes relayed both ways.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
-use snapshot::{ClusterId, HashKey, LoadBalancer, TcpProxy};
+use snapshot::{Address, ClusterId, HashKey, LoadBalancer, TcpProxy};
 
 use crate::{
     access_log::Entry,
@@ -49,7 +49,7 @@ pub(crate) struct NotDialled {
     cluster: ClusterName,
     /// Endpoints tried, and the last of them.
     attempts: u32,
-    upstream: Option<SocketAddr>,
+    upstream: Option<Address>,
     /// What the network or TLS said of it.
     transport_failure: Option<Box<str>>,
 }
@@ -108,9 +108,9 @@ pub(crate) async fn dial(
                 }
                 failed.reply = LocalReply::connect_failed(&error);
                 failed.attempts += 1;
-                failed.upstream = Some(lease.address);
+                failed.upstream = Some(lease.address.clone());
                 failed.transport_failure = error.transport_failure();
-                tried.push(lease.address);
+                tried.push(lease.address.clone());
             }
         }
     }
@@ -191,7 +191,7 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
         transferred,
         cluster: Some(&*dialled.cluster),
         attempts: dialled.attempts,
-        upstream: Some(dialled.lease.address),
+        upstream: Some(&dialled.lease.address),
         own_end: Some(&*dialled.connection.end),
         ..Ended::default()
     };
@@ -219,7 +219,7 @@ pub(crate) fn log_failed(connection: &Connection, failed: &NotDialled) {
             flags: if failed.reply.flags == "UF" { EXHAUSTED } else { failed.reply.flags },
             cluster: Some(&failed.cluster),
             attempts: failed.attempts,
-            upstream: failed.upstream,
+            upstream: failed.upstream.as_ref(),
             transport_failure: failed.transport_failure.as_deref(),
             ..Ended::default()
         },
@@ -263,7 +263,7 @@ struct Ended<'e> {
     cluster: Option<&'e str>,
     /// Endpoints tried, and the last of them.
     attempts: u32,
-    upstream: Option<SocketAddr>,
+    upstream: Option<&'e Address>,
     transport_failure: Option<&'e str>,
     own_end: Option<&'e OwnEnd>,
 }

@@ -12,13 +12,12 @@ mod tunnel;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
-use snapshot::EndpointCounts;
+use snapshot::{Address, EndpointCounts};
 
 use self::{
     http2::Http2Connections,
@@ -26,7 +25,7 @@ use self::{
 };
 use crate::{
     bounds,
-    cluster::Policy,
+    cluster::{Policy, UpstreamKey},
     health::{Sign, Watch},
     sys::Source,
     telemetry::PeerId,
@@ -42,7 +41,7 @@ pub(crate) use self::{
 
 /// An endpoint, or an original destination, with this worker's connections to it.
 pub(crate) struct Upstream {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// What connections to it come from, if the kernel is not to choose.
     source: Option<Source>,
     /// Whether a proxy of the mesh stands before it.
@@ -71,16 +70,16 @@ pub(crate) struct Upstream {
 }
 
 /// Where connections go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     pub(crate) source: Option<Source>,
     pub(crate) speaks_mesh_tls: bool,
 }
 
 impl Target {
     /// An original destination, of which nothing is known.
-    pub(crate) fn of((address, source): (SocketAddr, Option<Source>)) -> Self {
+    pub(crate) fn of((address, source): UpstreamKey) -> Self {
         Self { address, source, speaks_mesh_tls: false }
     }
 }
@@ -98,6 +97,7 @@ impl Upstream {
     pub(crate) fn new(target: Target, policy: Rc<Policy>) -> Self {
         let Target { address, source, speaks_mesh_tls } = target;
         Self {
+            watch: RefCell::new(policy.watch(&address)),
             address,
             source,
             speaks_mesh_tls,
@@ -105,7 +105,6 @@ impl Upstream {
             by_host: RefCell::default(),
             asked: Cell::new(0),
             last_asked: Cell::new(0),
-            watch: RefCell::new(policy.watch(address)),
             policy: RefCell::new(policy),
             peer: Cell::new(None),
             share: Cell::new(1.0),
@@ -146,7 +145,7 @@ impl Upstream {
 
     /// Where its connections go.
     pub(crate) fn target(&self) -> Target {
-        Target { address: self.address, source: self.source, speaks_mesh_tls: self.speaks_mesh_tls }
+        Target { address: self.address.clone(), source: self.source, speaks_mesh_tls: self.speaks_mesh_tls }
     }
 
     /// The rules it is used by.
@@ -160,7 +159,7 @@ impl Upstream {
         for upstream in self.by_host.borrow().values() {
             upstream.set_policy(Rc::clone(&policy));
         }
-        *self.watch.borrow_mut() = policy.watch(self.address);
+        *self.watch.borrow_mut() = policy.watch(&self.address);
         let before = self.policy.replace(policy);
         if !self.policy.borrow().keeps_connections_of(before.era) {
             self.close_all_idle();

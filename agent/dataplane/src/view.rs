@@ -3,14 +3,13 @@
 use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet},
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Instant,
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Cluster, ClusterId, Discovery, Draft, Snapshot};
+use snapshot::{Address, Cluster, ClusterId, Discovery, Draft, Snapshot};
 
 use crate::{
     balance::Choice,
@@ -156,7 +155,7 @@ impl View {
         cluster: ClusterId,
         origin: Origin<'_>,
         choice: Choice,
-        tried: &[SocketAddr],
+        tried: &[Address],
     ) -> Option<Lease> {
         let described = self.snapshot.cluster(cluster);
         let picked = self.cluster(cluster).pick(described, origin, choice, tried)?;
@@ -170,7 +169,7 @@ impl View {
 
     /// Who is at an endpoint, as far as the snapshot knows.
     fn peer(&self, endpoint: &Upstream) -> PeerId {
-        let known = self.snapshot.workloads().at(endpoint.address.ip());
+        let known = endpoint.address.ip().and_then(|ip| self.snapshot.workloads().at(ip));
         let of = |known| self.surroundings.peers.id(Peer::of(known, endpoint.speaks_mutual_tls()));
         known.map(of).unwrap_or_default()
     }
@@ -180,7 +179,7 @@ impl View {
         &self,
         cluster: ClusterId,
         origin: Origin<'_>,
-        (choice, asked): (Choice, &[SocketAddr]),
+        (choice, asked): (Choice, &[Address]),
     ) -> Option<Lease> {
         let described = self.snapshot.cluster(cluster);
         let picked = self.cluster(cluster).pick_elsewhere(described, origin, (choice, asked))?;
@@ -233,7 +232,7 @@ fn retire_unless_in(next: &[Rc<Upstream>], old: impl IntoIterator<Item = Rc<Upst
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::net::{IpAddr, SocketAddr};
 
     use snapshot::{Discovery, Endpoint, KnownWorkload, Workload};
 
@@ -241,13 +240,17 @@ mod tests {
     use crate::bounds;
 
     fn snapshot(name: &str, endpoints: &[&str]) -> Arc<Snapshot> {
-        let endpoints = endpoints.iter().map(|address| address.parse().unwrap());
+        let endpoints = endpoints.iter().map(|address| address.parse::<SocketAddr>().unwrap());
         let cluster = Cluster::new(name, Discovery::of_addresses(endpoints));
         Arc::new(Draft { clusters: vec![cluster], ..Draft::default() }.finish())
     }
 
     fn drawn(draw: u64) -> Choice {
         Choice { draw, hash: None }
+    }
+
+    fn parsed(address: &str) -> Address {
+        Address::Socket(address.parse().unwrap())
     }
 
     fn origin(destination: SocketAddr) -> Origin<'static> {
@@ -314,9 +317,8 @@ mod tests {
             KnownWorkload { workload: workload.into(), principal: "".into() }
         };
         let publish = |before: &View, version: u64, ports: [u16; 2], name: &str| {
-            let cluster = |name: &str, port: u16| {
-                Cluster::new(name, Discovery::of_addresses([([10, 0, 0, 1], port).into()]))
-            };
+            let cluster =
+                |name: &str, port: u16| Cluster::new(name, Discovery::of_addresses([([10, 0, 0, 1], port)]));
             // Another one before them, so that they change places.
             let mut clusters = vec![cluster("b", ports[0]), cluster("c", ports[1])];
             clusters.extend((version == 2).then(|| cluster("a", 1)));
@@ -342,7 +344,7 @@ mod tests {
         let second = publish(&first, 2, [80, 82], "new");
         let ((same, name, _), (anew, _, port)) = (pick(&second, "b"), pick(&second, "c"));
         assert!(Rc::ptr_eq(&b, &same) && name == "new", "{name}");
-        assert!(!Rc::ptr_eq(&c, &anew) && port == 82);
+        assert!(!Rc::ptr_eq(&c, &anew) && port == Some(82));
     }
 
     #[test]
@@ -355,7 +357,7 @@ mod tests {
         for draw in [0, 1, u64::MAX / 3, u64::MAX] {
             let mut tried = Vec::new();
             while let Some(lease) = view.pick_untried(ClusterId(0), somewhere(), drawn(draw), &tried) {
-                tried.push(lease.address);
+                tried.push(lease.address.clone());
             }
             tried.sort();
             tried.dedup();
@@ -367,7 +369,7 @@ mod tests {
     fn other_priorities_are_those_of_which_nobody_was_asked() {
         let place = |priority: u32, addresses: &[&str]| snapshot::LocalityEndpoints {
             priority,
-            endpoints: addresses.iter().map(|address| Endpoint::at(address.parse().unwrap())).collect(),
+            endpoints: addresses.iter().map(|address| Endpoint::at(parsed(address))).collect(),
             ..Default::default()
         };
         let near = ["10.0.0.1:80", "10.0.0.2:80"];
@@ -376,7 +378,7 @@ mod tests {
         let draft = Draft { clusters: vec![cluster], ..Draft::default() };
         let view = View::empty().next(1, Arc::new(draft.finish()), Default::default());
         let elsewhere = |asked: &[&str]| {
-            let asked: Vec<_> = asked.iter().map(|address| address.parse().unwrap()).collect();
+            let asked: Vec<_> = asked.iter().map(|address| parsed(address)).collect();
             let lease = view.pick_elsewhere(ClusterId(0), somewhere(), (drawn(5), &asked));
             lease.map(|lease| lease.address.to_string())
         };
@@ -389,7 +391,7 @@ mod tests {
     fn whoever_is_picked_is_known_by_what_the_snapshot_says() {
         let place = |priority: u32, address: &str| snapshot::LocalityEndpoints {
             priority,
-            endpoints: vec![Endpoint::at(address.parse().unwrap())],
+            endpoints: vec![Endpoint::at(parsed(address))],
             ..Default::default()
         };
         let places = vec![place(0, "10.0.0.1:80"), place(1, "10.0.1.1:80")];
@@ -409,7 +411,7 @@ mod tests {
             peer.workload.map(|workload| workload.name.clone())
         };
         assert_eq!(name(view.pick(ClusterId(0), somewhere(), drawn(5))).as_deref(), Some("near"));
-        let asked = ["10.0.0.1:80".parse().unwrap()];
+        let asked = [parsed("10.0.0.1:80")];
         let elsewhere = view.pick_elsewhere(ClusterId(0), somewhere(), (drawn(5), &asked));
         assert_eq!(name(elsewhere).as_deref(), Some("far"));
     }
@@ -428,7 +430,7 @@ mod tests {
         for port in 1..=u16::try_from(bounds::ORIGINAL_DESTINATIONS).unwrap() + 10 {
             let origin = origin(([10, 0, 0, 1], port).into());
             let lease = view.pick(ClusterId(0), origin, drawn(0)).unwrap();
-            assert_eq!(lease.address.port(), port);
+            assert_eq!(lease.address.port(), Some(port));
         }
         assert_eq!(view.upstreams().count(), bounds::ORIGINAL_DESTINATIONS);
         view.sweep();

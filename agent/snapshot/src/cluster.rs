@@ -7,12 +7,12 @@ mod policy_source;
 mod tunnel;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
 
-use crate::{HostName, HostPattern, tls::UpstreamTls};
+use crate::{Address, HostName, HostPattern, tls::UpstreamTls};
 
 pub use balance::{HashFunction, HashKey, HashPolicy, LoadBalancer, SlowStart};
 pub use limits::{Connections, Http2KeepAlive, Keepalive, Limits, OutlierDetection, RetryBudget};
@@ -143,7 +143,7 @@ impl Discovery {
     }
 
     /// Endpoints of one locality, alike in priority and weight.
-    pub fn of_addresses(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub fn of_addresses(addresses: impl IntoIterator<Item = impl Into<Address>>) -> Self {
         let endpoints: Vec<_> = addresses.into_iter().map(Endpoint::at).collect();
         let localities = if endpoints.is_empty() { Vec::new() } else { vec![endpoints.into()] };
         Self::Endpoints(localities)
@@ -190,10 +190,10 @@ impl Locality {
 }
 
 /// One address that serves a cluster.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Endpoint {
-    /// Address and port to connect to.
-    pub address: SocketAddr,
+    /// What to connect to.
+    pub address: Address,
     /// Share of the requests relative to the others, at least 1.
     pub weight: u32,
     /// Whether a proxy of the mesh stands before it (label `security.istio.io/tlsMode: istio`).
@@ -202,8 +202,8 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint of weight 1.
-    pub fn at(address: SocketAddr) -> Self {
-        Self { address, weight: 1, speaks_mesh_tls: false }
+    pub fn at(address: impl Into<Address>) -> Self {
+        Self { address: address.into(), weight: 1, speaks_mesh_tls: false }
     }
 }
 

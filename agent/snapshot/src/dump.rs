@@ -8,11 +8,11 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{LiveClusters, SecretEntry, Snapshot};
+use crate::{Address, LiveClusters, SecretEntry, Snapshot};
 
 pub use status::{cluster_lines, cluster_statuses};
 
@@ -86,8 +86,11 @@ fn seconds(duration: Duration) -> String {
     }
 }
 
-fn address(address: SocketAddr) -> Value {
-    json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+fn address(address: &Address) -> Value {
+    match address {
+        Address::Socket(at) => json!({"socket_address": {"address": at.ip(), "port_value": at.port()}}),
+        Address::Unix(path) => json!({"pipe": {"path": path.as_str()}}),
+    }
 }
 
 fn istio_metadata(istio: Value) -> Value {

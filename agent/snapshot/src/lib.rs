@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod access_logging;
+mod address;
 mod chain_index;
 mod cluster;
 mod dump;
@@ -33,6 +34,7 @@ use foldhash::fast::FixedState;
 use chain_index::ChainIndex;
 
 pub use access_logging::{AccessLogging, LogFacts, LogFilter, LogFilterError, Logged};
+pub use address::{Address, UnixPath};
 pub use cluster::{
     Cluster, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns, Endpoint, EndpointGroup,
     EndpointLevel, EndpointPlan, HashFunction, HashKey, HashPolicy, Http2KeepAlive, Keepalive, Limits,

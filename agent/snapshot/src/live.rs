@@ -1,9 +1,9 @@
 //! What a running proxy knows of clusters beyond their description: what names are resolved to, which endpoints are
 //! left alone for their failures, and how much was sent where.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
-use crate::{Cluster, EndpointPlan, LocalityEndpoints};
+use crate::{Address, Cluster, EndpointPlan, LocalityEndpoints};
 
 /// What is known of clusters, by their names. Nothing is known where nothing runs.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub struct LiveCluster {
     /// those of its description.
     pub localities: Option<Vec<LocalityEndpoints>>,
     /// Endpoints of which there is anything to say.
-    pub endpoints: BTreeMap<SocketAddr, LiveEndpoint>,
+    pub endpoints: BTreeMap<Address, LiveEndpoint>,
 }
 
 /// What is known of an endpoint.
@@ -91,19 +91,16 @@ impl LiveClusters {
     }
 
     /// What is known of one of a cluster's endpoints.
-    pub fn endpoint(&self, cluster: &Cluster, address: SocketAddr) -> LiveEndpoint {
-        let known = self.0.get(&cluster.name).and_then(|known| known.endpoints.get(&address));
+    pub fn endpoint(&self, cluster: &Cluster, address: &Address) -> LiveEndpoint {
+        let known = self.0.get(&cluster.name).and_then(|known| known.endpoints.get(address));
         known.copied().unwrap_or_default()
     }
 
     /// Which endpoints of a cluster may be picked now, worked out as the data plane does it.
     pub fn plan(&self, cluster: &Cluster) -> EndpointPlan {
         let localities = self.localities(cluster);
-        let addresses: Vec<SocketAddr> = localities
-            .iter()
-            .flat_map(|locality| &locality.endpoints)
-            .map(|endpoint| endpoint.address)
-            .collect();
+        let endpoints = localities.iter().flat_map(|locality| &locality.endpoints);
+        let addresses: Vec<&Address> = endpoints.map(|endpoint| &endpoint.address).collect();
         let usable = |position: usize| !self.endpoint(cluster, addresses[position]).is_ejected;
         let min_health_percent = cluster.outlier_detection.as_ref().map_or(0, |o| o.min_health_percent);
         EndpointPlan::new(localities, usable, min_health_percent)

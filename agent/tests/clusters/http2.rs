@@ -85,6 +85,11 @@ fn serve(mut client: Client, manners: Manners, seen: &Seen) {
     }
 }
 
+/// Answers every request without a body.
+pub(super) fn answer_no_content(client: Client) {
+    serve(client, ANSWERING, &Seen::default());
+}
+
 fn gateway(endpoint: &Endpoint, http: &str, more: &str) -> Gateway {
     let pool = format!("{{connectionPool: {{http: {{h2UpgradePolicy: UPGRADE{http}}}{more}}}}}");
     Gateway::start(&app(&[endpoint.address], &pool))

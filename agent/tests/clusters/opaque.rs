@@ -58,32 +58,34 @@ fn connections_go_to_another_endpoint_when_one_refuses() {
 }
 
 /// Says the PROXY header that it was sent: the line of version 1, or the addresses of version 2.
-fn telling_header() -> Endpoint {
-    Endpoint::start(|mut client| {
-        let start = client.exactly(12);
-        let told = match start.starts_with(b"PROXY ") {
-            true => String::from_utf8(start).unwrap() + &client.line(),
-            false => {
-                assert_eq!(start, b"\r\n\r\n\0\r\nQUIT\n");
-                let rest = client.exactly(16);
-                assert_eq!(rest[..4], [0x21, 0x11, 0, 12], "PROXY, TCP over IPv4, 12 bytes");
-                let [from, to] =
-                    [&rest[4..8], &rest[8..12]].map(|ip| Ipv4Addr::from(<[u8; 4]>::try_from(ip).unwrap()));
-                let [from_port, to_port] =
-                    [&rest[12..14], &rest[14..16]].map(|port| u16::from_be_bytes(port.try_into().unwrap()));
-                format!("v2 {from} {to} {from_port} {to_port}")
-            }
-        };
-        let mut rest = client.line();
-        // Of a request the head.
-        if rest.ends_with("HTTP/1.1") {
-            rest += &client.message().unwrap().head;
-            let length = told.len();
-            client.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{told}"));
-        } else {
-            client.send(format!("{told}\n"));
+pub(super) fn tell_header(mut client: Client) {
+    let start = client.exactly(12);
+    let told = match start.starts_with(b"PROXY ") {
+        true => String::from_utf8(start).unwrap() + &client.line(),
+        false => {
+            assert_eq!(start, b"\r\n\r\n\0\r\nQUIT\n");
+            let rest = client.exactly(16);
+            assert_eq!(rest[..4], [0x21, 0x11, 0, 12], "PROXY, TCP over IPv4, 12 bytes");
+            let [from, to] =
+                [&rest[4..8], &rest[8..12]].map(|ip| Ipv4Addr::from(<[u8; 4]>::try_from(ip).unwrap()));
+            let [from_port, to_port] =
+                [&rest[12..14], &rest[14..16]].map(|port| u16::from_be_bytes(port.try_into().unwrap()));
+            format!("v2 {from} {to} {from_port} {to_port}")
         }
-    })
+    };
+    let mut rest = client.line();
+    // Of a request the head.
+    if rest.ends_with("HTTP/1.1") {
+        rest += &client.message().unwrap().head;
+        let length = told.len();
+        client.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{told}"));
+    } else {
+        client.send(format!("{told}\n"));
+    }
+}
+
+fn telling_header() -> Endpoint {
+    Endpoint::start(tell_header)
 }
 
 #[test]

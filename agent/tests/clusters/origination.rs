@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use super::gateway::Gateway;
 use crate::support::{Client, Endpoint, Message, authority::Authority, ok, virtual_service};
 
-/// An endpoint that answers with the server name it was told and whether it was shown a certificate.
-fn tls_endpoint(config: Arc<ServerConfig>) -> Endpoint {
-    Endpoint::start(move |client: Client| {
+/// Answers with the server name that it was told and whether it was shown a certificate.
+pub(super) fn telling(config: Arc<ServerConfig>) -> impl Fn(Client) + Send + Sync {
+    move |client| {
         let session = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut stream = StreamOwned::new(session, client.0);
         while Message::read(&mut stream).is_ok() {
@@ -19,7 +19,11 @@ fn tls_endpoint(config: Arc<ServerConfig>) -> Endpoint {
             let client = if stream.conn.peer_certificates().is_some() { "known" } else { "anonymous" };
             _ = stream.write_all(ok(&format!("{name} {client}")).as_bytes());
         }
-    })
+    }
+}
+
+fn tls_endpoint(config: Arc<ServerConfig>) -> Endpoint {
+    Endpoint::start(telling(config))
 }
 
 /// Authorities, a certificate and a list, as files; and a credential as a Secret.

@@ -244,7 +244,7 @@ impl ClusterMaker<'_, '_> {
             Resolution::DynamicDns => {
                 let hosts = pattern(&service.host);
                 let port = service.target_port(port, &[]);
-                hosts.map_or(Discovery::of_addresses([]), |hosts| {
+                hosts.map_or(Discovery::Endpoints(Vec::new()), |hosts| {
                     Discovery::DynamicDns(DynamicDns { hosts, port })
                 })
             }
@@ -276,9 +276,11 @@ impl ClusterMaker<'_, '_> {
         resolution: DnsResolution,
         policy: &Policy<'_>,
     ) -> Discovery {
-        let near = endpoints.into_iter().map(|known| {
-            let (host, port) = known.host_and_port();
-            Near { endpoint: (host, port, known.weight), locality: known.locality, labels: known.labels }
+        let near = endpoints.into_iter().filter_map(|known| {
+            // A unix socket has no name to look up: reading refuses it here.
+            let (host, port) = known.host_and_port()?;
+            let endpoint = (host, port, known.weight);
+            Some(Near { endpoint, locality: known.locality, labels: known.labels })
         });
         let names = self.arranged(near.collect(), policy).into_iter().flat_map(|group| {
             let Group { locality, priority, weight: locality_weight, endpoints } = group;
@@ -301,12 +303,12 @@ impl ClusterMaker<'_, '_> {
 
 /// To the application.
 fn to_workload(port: &InboundPort<'_>, mesh: &MeshOptions) -> Cluster {
-    let (discovery, source) = match port.upstream {
+    let (discovery, source) = match &port.upstream {
         Upstream::OriginalDestination => (Discovery::OriginalDestination, Some(SourceAddresses::INBOUND)),
         // Towards loopback the rules capture nothing that is the proxy's own.
         Upstream::Address(address) => {
-            let source = (!address.ip().is_loopback()).then_some(SourceAddresses::INBOUND);
-            (Discovery::of_addresses([address]), source)
+            let is_captured = address.ip().is_some_and(|ip| !ip.is_loopback());
+            (Discovery::of_addresses([address.clone()]), is_captured.then_some(SourceAddresses::INBOUND))
         }
     };
     let name = inbound_name(port.number);

@@ -60,8 +60,7 @@ fn addresses(service: &KnownService<'_>) -> Vec<IpAddr> {
         Reached::At(_) => service.ips().collect(),
         Reached::AtEndpoints => {
             let endpoints = service.ports.iter().flat_map(|port| service.endpoints(port));
-            let ips: BTreeSet<IpAddr> =
-                endpoints.filter_map(|endpoint| Some(endpoint.address()?.ip())).collect();
+            let ips: BTreeSet<IpAddr> = endpoints.filter_map(|endpoint| endpoint.ip()).collect();
             ips.into_iter().collect()
         }
         Reached::Anywhere => Vec::new(),

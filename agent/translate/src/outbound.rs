@@ -27,7 +27,7 @@ use crate::{
         DraftBuilder, address_name, bridging_grpc_web, captured_listener, chain, dialled_listener,
         socket_listener, tcp, wildcard,
     },
-    registry::{KnownEndpoint, KnownPort, KnownService, Reached, Registry},
+    registry::{KnownPort, KnownService, Reached, Registry},
     routes::RouteContext,
     rules::{Rules, default_retries},
     sidecar_scope::SidecarScope,
@@ -281,7 +281,7 @@ fn places(service: &KnownService<'_>, port: &KnownPort<'_>) -> BTreeMap<At, Vec<
         Reached::Anywhere => BTreeMap::from([(everywhere, Vec::new())]),
         Reached::AtEndpoints => {
             let endpoints = service.endpoints(port);
-            let addresses = endpoints.iter().filter_map(KnownEndpoint::address);
+            let addresses = endpoints.iter().filter_map(|endpoint| endpoint.address()?.socket());
             addresses.map(|address| (At::captured(address), Vec::new())).collect()
         }
         Reached::At(networks) => {

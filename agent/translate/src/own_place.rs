@@ -23,7 +23,7 @@ impl OwnPlace {
             let ports =
                 registry.of_workload().flat_map(|s| s.ports.iter().map(move |port| s.endpoints(port)));
             let near = ports.flatten().filter(|endpoint| endpoint.locality.region == own.region);
-            let seen: BTreeSet<_> = near.filter_map(|e| Some((e.address()?.ip(), e.locality.zone))).collect();
+            let seen: BTreeSet<_> = near.filter_map(|e| Some((e.ip()?, e.locality.zone))).collect();
             for (_, zone) in seen {
                 *instances.entry(zone).or_default() += 1;
             }

@@ -87,7 +87,6 @@ impl<'s> Registry<'s> {
         let entries = entry::in_order(resources, proxy);
         let allocated = Allocated::new(&entries, proxy);
         for object in entries {
-            findings.extend(entry::limits(object));
             for host in 0..object.spec.hosts.len() {
                 registry.add(entry::known((object, host), &workloads, &allocated, proxy), scope, findings);
             }

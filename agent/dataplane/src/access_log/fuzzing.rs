@@ -41,7 +41,7 @@ fn line(format: &LogFormat, fields: &[u8]) -> Vec<u8> {
         grpc_status: Some(fields.len() as u8),
         attempts: 1,
         upstream_protocol: Some("HTTP/1.1"),
-        upstream: Some(address),
+        upstream: Some(&address.into()),
         cluster: Some("outbound|80||a"),
         own_end: None,
         connection: 7,

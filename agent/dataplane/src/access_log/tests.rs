@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::{rc::Rc, sync::LazyLock};
 
 use super::*;
 use crate::tls::ClientCertificate;
@@ -19,6 +19,7 @@ fn request() -> Recorded {
 }
 
 fn entry(request: Option<&Recorded>) -> Entry<'_> {
+    static ENDPOINT: LazyLock<Address> = LazyLock::new(|| ([10, 0, 0, 9], 8080).into());
     Entry {
         start: SystemTime::UNIX_EPOCH,
         duration: Duration::from_micros(2500),
@@ -35,7 +36,7 @@ fn entry(request: Option<&Recorded>) -> Entry<'_> {
         grpc_status: Some(5),
         attempts: 2,
         upstream_protocol: Some("HTTP/2"),
-        upstream: Some("10.0.0.9:8080".parse().unwrap()),
+        upstream: Some(&*ENDPOINT),
         cluster: Some("outbound|80||a.default.svc.cluster.local"),
         own_end: None,
         connection: 7,

@@ -1,17 +1,17 @@
 //! Consistent hash tables: equal keys meet the same endpoint as long as it is there. The numbers are Envoy's (xxHash64
 //! of addresses and keys), so that a mesh in which both serve sends a key to one place.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use snapshot::HashFunction;
+use snapshot::{Address, HashFunction};
 use twox_hash::XxHash64;
 
 use crate::bounds;
 
 /// An endpoint as a table sees it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Member {
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// Relative to the other members, at least 1.
     pub(super) weight: u64,
 }
@@ -195,12 +195,12 @@ mod tests {
     #[test]
     fn losing_an_endpoint_moves_hardly_more_than_its_own_keys() {
         let all = members(&[1; 10]);
-        let gone = all[3];
-        let rest: Vec<Member> = all.iter().copied().filter(|member| *member != gone).collect();
+        let gone = all[3].clone();
+        let rest: Vec<Member> = all.iter().filter(|member| **member != gone).cloned().collect();
         for (function, allowed) in [(RING, 2000), (MAGLEV, 1000)] {
             let (before, after) = (HashTable::new(function, &all), HashTable::new(function, &rest));
-            let before = |key| all[before.pick(key).unwrap() as usize];
-            let after = |key| rest[after.pick(key).unwrap() as usize];
+            let before = |key| all[before.pick(key).unwrap() as usize].clone();
+            let after = |key| rest[after.pick(key).unwrap() as usize].clone();
             let moved = keys().filter(|key| before(*key) != gone && before(*key) != after(*key)).count();
             assert!(moved <= allowed, "{function:?}: {moved}");
         }

@@ -4,12 +4,11 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
     sync::{Arc, LazyLock, OnceLock, mpsc},
     thread,
 };
 
-use snapshot::HashFunction;
+use snapshot::{Address, HashFunction};
 
 use super::hash::{HashTable, Member, highest, size};
 
@@ -126,7 +125,7 @@ impl Hashed {
         };
         let Former { table, now } =
             self.table.get().map(|_| own()).or_else(|| self.before.borrow().clone())?;
-        let places: HashMap<SocketAddr, u32> = members.iter().map(|member| member.address).zip(0..).collect();
+        let places: HashMap<&Address, u32> = members.iter().map(|member| &member.address).zip(0..).collect();
         let place = |then: u32| places.get(&self.members[then as usize].address).copied();
         let now = now.into_iter().map(|then| place(then?)).collect();
         Some(Former { table, now })

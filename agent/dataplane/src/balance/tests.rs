@@ -17,7 +17,7 @@ impl Load for Loads {
 
 fn cluster(weights: &[u32]) -> Vec<LocalityEndpoints> {
     let endpoint =
-        |(n, weight): (u8, &u32)| Endpoint { weight: *weight, ..Endpoint::at(([10, 0, 0, n], 80).into()) };
+        |(n, weight): (u8, &u32)| Endpoint { weight: *weight, ..Endpoint::at(([10, 0, 0, n], 80)) };
     let endpoints: Vec<Endpoint> = (0..).zip(weights).map(endpoint).collect();
     vec![endpoints.into()]
 }

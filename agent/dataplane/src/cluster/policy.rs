@@ -2,13 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
 
-use snapshot::{Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses, Tunnel};
+use snapshot::{Address, Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses, Tunnel};
 use tokio::sync::Notify;
 
 use crate::{
@@ -159,7 +159,7 @@ impl Policy {
     }
 
     /// The worker's eye on an endpoint, if the cluster ejects outliers.
-    pub(crate) fn watch(&self, address: SocketAddr) -> Option<Watch> {
+    pub(crate) fn watch(&self, address: &Address) -> Option<Watch> {
         self.outliers.as_ref()?.watch(address)
     }
 
@@ -252,14 +252,13 @@ impl Policy {
 
     /// The endpoint known already, under these rules from now on, or a new one.
     pub(super) fn upstream(self: &Rc<Self>, target: Target, known: Option<&Rc<Upstream>>) -> Rc<Upstream> {
-        let new = || Upstream::new(target, Rc::clone(self));
         match known {
             Some(known) if known.target() == target => {
                 known.set_policy(Rc::clone(self));
                 Rc::clone(known)
             }
-            Some(known) => Rc::new(new().succeeding(known)),
-            None => Rc::new(new()),
+            Some(known) => Rc::new(Upstream::new(target, Rc::clone(self)).succeeding(known)),
+            None => Rc::new(Upstream::new(target, Rc::clone(self))),
         }
     }
 }
@@ -289,7 +288,7 @@ mod tests {
     #[test]
     fn an_endpoint_is_the_one_it_was_however_it_is_spoken_to() {
         let cluster = |keepalive, speaks_mesh_tls| {
-            let endpoint = Endpoint { speaks_mesh_tls, ..Endpoint::at(([10, 0, 0, 1], 80).into()) };
+            let endpoint = Endpoint { speaks_mesh_tls, ..Endpoint::at(([10, 0, 0, 1], 80)) };
             let locality = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
             let mut cluster = Cluster::new("a", Discovery::Endpoints(vec![locality]));
             cluster.connections.keepalive = keepalive;

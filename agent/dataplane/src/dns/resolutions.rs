@@ -61,7 +61,7 @@ impl Resolutions {
         for locality in &mut localities {
             // Several names may stand for one address.
             locality.endpoints.sort();
-            locality.endpoints.dedup_by_key(|endpoint| endpoint.address);
+            locality.endpoints.dedup_by(|a, b| a.address == b.address);
         }
         localities
     }

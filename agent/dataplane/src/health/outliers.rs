@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -10,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use snapshot::OutlierDetection;
+use snapshot::{Address, OutlierDetection};
 
 use super::{Cause, Health, Watch};
 
@@ -50,7 +49,7 @@ pub struct Ejections {
 #[derive(Debug)]
 struct State {
     settings: Arc<OutlierDetection>,
-    members: HashMap<SocketAddr, Member>,
+    members: HashMap<Address, Member>,
     next_look: Option<Instant>,
 }
 
@@ -93,16 +92,19 @@ impl Outliers {
     }
 
     /// Other endpoints from now on; those that stay keep their health.
-    pub(crate) fn set_endpoints(&self, endpoints: impl Iterator<Item = SocketAddr>) {
+    pub(crate) fn set_endpoints(&self, endpoints: impl Iterator<Item = Address>) {
         let mut state = self.state();
-        let endpoints: HashSet<SocketAddr> = endpoints.collect();
+        let endpoints: HashSet<Address> = endpoints.collect();
         if endpoints.len() == state.members.len() && endpoints.iter().all(|a| state.members.contains_key(a)) {
             return;
         }
         let mut old = std::mem::take(&mut state.members);
         state.members = endpoints
             .into_iter()
-            .map(|address| (address, old.remove(&address).unwrap_or_default()))
+            .map(|address| {
+                let member = old.remove(&address).unwrap_or_default();
+                (address, member)
+            })
             .collect();
         self.changed(&state);
     }
@@ -113,10 +115,10 @@ impl Outliers {
     }
 
     /// Who is away.
-    pub(crate) fn ejected(&self) -> Vec<SocketAddr> {
+    pub(crate) fn ejected(&self) -> Vec<Address> {
         let state = self.state();
         let away = state.members.iter().filter(|(_, member)| member.until.is_some());
-        away.map(|(address, _)| *address).collect()
+        away.map(|(address, _)| address.clone()).collect()
     }
 
     /// How many are away, and how often any was sent away.
@@ -131,18 +133,23 @@ impl Outliers {
     }
 
     /// What is known of an endpoint; `None` for a stranger.
-    pub(crate) fn watch(self: &Arc<Self>, address: SocketAddr) -> Option<Watch> {
+    pub(crate) fn watch(self: &Arc<Self>, address: &Address) -> Option<Watch> {
         let state = self.state();
-        let health = Arc::clone(&state.members.get(&address)?.health);
-        Some(Watch { address, health, outliers: Arc::clone(self), settings: Arc::clone(&state.settings) })
+        let health = Arc::clone(&state.members.get(address)?.health);
+        Some(Watch {
+            address: address.clone(),
+            health,
+            outliers: Arc::clone(self),
+            settings: Arc::clone(&state.settings),
+        })
     }
 
     /// Ejects an endpoint, unless too many are away already. For how long, when it is away now and was not before.
-    pub(crate) fn eject(&self, address: SocketAddr, cause: Cause, now: Instant) -> Option<Duration> {
+    pub(crate) fn eject(&self, address: &Address, cause: Cause, now: Instant) -> Option<Duration> {
         let mut state = self.state();
         let State { settings, members, .. } = &mut *state;
         let may = may_eject(members.values().filter(|m| m.until.is_some()).count(), members.len(), settings);
-        let member = members.get_mut(&address).filter(|member| member.until.is_none())?;
+        let member = members.get_mut(address).filter(|member| member.until.is_none())?;
         member.health.forget_all();
         if !may {
             self.counts.overflow.fetch_add(1, Relaxed);
@@ -159,7 +166,7 @@ impl Outliers {
 
     /// Takes back who has been away long enough, and returns them. Cheap while nobody is away and no ejection is
     /// remembered.
-    pub(crate) fn look(&self, now: Instant) -> Vec<SocketAddr> {
+    pub(crate) fn look(&self, now: Instant) -> Vec<Address> {
         // Another worker is looking: once is enough.
         let Ok(mut state) = self.state.try_lock() else { return Vec::new() };
         let State { settings, members, next_look } = &mut *state;
@@ -172,7 +179,7 @@ impl Outliers {
         let mut back = Vec::new();
         let over = |member: &Member| member.until.is_some_and(|until| until <= now);
         for (address, member) in members.iter_mut().filter(|(_, member)| over(member)) {
-            back.push(*address);
+            back.push(address.clone());
             member.until = None;
             member.health.forget_all();
             member.health.ejected.store(false, Relaxed);

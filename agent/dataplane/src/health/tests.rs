@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 
-fn address(last: u8) -> SocketAddr {
+fn address(last: u8) -> Address {
     ([10, 0, 0, last], 80).into()
 }
 
@@ -14,7 +14,7 @@ fn outliers(settings: &OutlierDetection, endpoints: u8) -> Arc<Outliers> {
 
 /// Whether an endpoint is away now and was not before.
 fn eject(outliers: &Outliers, last: u8, now: Instant) -> bool {
-    outliers.eject(address(last), Cause::Consecutive5xx, now).is_some()
+    outliers.eject(&address(last), Cause::Consecutive5xx, now).is_some()
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
         ..OutlierDetection::default()
     };
     let outliers = outliers(&settings, 2);
-    let health = outliers.watch(address(1)).unwrap();
+    let health = outliers.watch(&address(1)).unwrap();
     let mut now = Instant::now();
     outliers.look(now);
     for expected in [30, 50, 50] {
@@ -105,7 +105,7 @@ fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
 fn an_interval_that_ends_with_an_ejection_was_not_quiet() {
     const TICK: Duration = Duration::from_millis(500);
     let outliers = outliers(&OutlierDetection::default(), 2);
-    let health = outliers.watch(address(1)).unwrap();
+    let health = outliers.watch(&address(1)).unwrap();
     let mut now = Instant::now();
     let away = [(); 12].map(|()| {
         // Between two looks.
@@ -127,9 +127,9 @@ fn endpoints_that_stay_keep_their_health_across_changes() {
     let before = outliers.generation();
     outliers.set_endpoints([address(1), address(7)].into_iter());
     assert_ne!(outliers.generation(), before);
-    assert!(outliers.watch(address(1)).unwrap().is_ejected());
-    assert!(outliers.watch(address(2)).is_none());
+    assert!(outliers.watch(&address(1)).unwrap().is_ejected());
+    assert!(outliers.watch(&address(2)).is_none());
     outliers.set_endpoints([address(7)].into_iter());
     outliers.set_endpoints([address(1), address(7)].into_iter());
-    assert!(!outliers.watch(address(1)).unwrap().is_ejected(), "it is another endpoint now");
+    assert!(!outliers.watch(&address(1)).unwrap().is_ejected(), "it is another endpoint now");
 }

@@ -3,9 +3,9 @@
 mod clock;
 mod watched;
 
-use std::{cell::Cell, future::Future, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
+use std::{cell::Cell, future::Future, pin::pin, rc::Rc, time::Duration};
 
-use snapshot::{LoadBalancer, RetryPolicy};
+use snapshot::{Address, LoadBalancer, RetryPolicy};
 use tokio::time::Instant;
 
 use self::{
@@ -43,11 +43,11 @@ pub(super) struct Attempts<'a> {
     /// Tries after the first.
     again: u32,
     /// Endpoints not to be asked again while there are others.
-    tried: Vec<SocketAddr>,
+    tried: Vec<Address>,
     /// What the request asks for by name, where the cluster has that resolved.
     named: Option<Rc<Named>>,
     /// Every endpoint asked, where the policy leaves those priorities that have been.
-    asked: Vec<SocketAddr>,
+    asked: Vec<Address>,
     /// The place of a further try among those of its cluster, until its answer is there.
     place: Option<Retrying>,
     /// The flag that says why no further try was made, if one was wanted.
@@ -59,9 +59,9 @@ pub(super) struct Attempts<'a> {
 }
 
 /// Whose answer it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Answerer {
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// When the whole request was with us; `None` when the answer has come before that.
     pub(super) asked: Option<std::time::Instant>,
 }
@@ -301,12 +301,12 @@ impl<'a> Attempts<'a> {
             return (None, false);
         }
         if (policy.avoid_previous_hosts || unconnected) && !self.tried.contains(&lease.address) {
-            self.tried.push(lease.address);
+            self.tried.push(lease.address.clone());
         }
         let choice = || Choice { draw: fastrand::u64(..), hash: None };
         let origin = Origin { named: self.named.as_deref(), ..self.connection.origin() };
         if policy.remote_localities {
-            self.asked.push(lease.address);
+            self.asked.push(lease.address.clone());
             let elsewhere = retry::leaves_priorities_of(&self.asked);
             if !elsewhere.is_empty()
                 && let Some(remote) = self.view.pick_elsewhere(cluster, origin, (choice(), elsewhere))

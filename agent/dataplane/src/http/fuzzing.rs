@@ -61,7 +61,7 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
         status: 200,
         flags: "",
         details: "via_upstream",
-        upstream: Some(address),
+        upstream: Some(&address.into()),
         field: &field,
     };
     let changes = AnswerChanges::of([Some(&edits), Some(&edits)], &facts, &changes);

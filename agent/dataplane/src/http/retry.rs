@@ -1,8 +1,8 @@
 //! Whether a request is worth another try (`retries`), by Envoy's conditions. Pure: what happened goes in.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use snapshot::{RetryCondition as On, RetryPolicy};
+use snapshot::{Address, RetryCondition as On, RetryPolicy};
 
 use super::{
     exchange::{Broken, UpstreamVersion},
@@ -102,7 +102,7 @@ pub(super) fn backoff(policy: &RetryPolicy, number: u32, draw: u64) -> Duration 
 
 /// Those of the endpoints asked whose priorities the next try leaves (`retryRemoteLocalities`): after every second try,
 /// which is the pace that Istio gives Envoy.
-pub(super) fn leaves_priorities_of(asked: &[SocketAddr]) -> &[SocketAddr] {
+pub(super) fn leaves_priorities_of(asked: &[Address]) -> &[Address] {
     const PACE: usize = 2;
     &asked[..asked.len() - asked.len() % PACE]
 }

@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use snapshot::{Format, Operator, Piece, RequestHead};
+use snapshot::{Address, Format, Operator, Piece, RequestHead};
 
 use super::{edits::RequestChanges, head::Added};
 use crate::{strftime, sys::HOSTNAME};
@@ -37,7 +37,7 @@ pub(super) struct AnswerFacts<'a> {
     pub(super) status: u16,
     pub(super) flags: &'a str,
     pub(super) details: &'a str,
-    pub(super) upstream: Option<SocketAddr>,
+    pub(super) upstream: Option<&'a Address>,
     /// The first line of a field by name.
     pub(super) field: &'a dyn Fn(&str) -> Option<Vec<u8>>,
 }
@@ -206,4 +206,4 @@ macro_rules! displayed {
     )*};
 }
 
-displayed!(u16, IpAddr, SocketAddr);
+displayed!(u16, IpAddr, SocketAddr, &Address);

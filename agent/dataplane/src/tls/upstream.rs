@@ -3,7 +3,7 @@
 use std::{
     cell::OnceCell,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, OnceLock},
 };
 
@@ -105,14 +105,15 @@ impl Connector {
         self.settings.server_name == ServerNameSource::Authority
     }
 
-    /// Performs the handshake over a connection to `address`; `host` is what the request is for, if there is one.
+    /// Performs the handshake over a connection to `ip`, if it is to an address of IP; `host` is what the request is for,
+    /// if there is one.
     ///
     /// # Errors
     /// The endpoint is not what it has to be, or refuses us, or the connection failed.
     pub(crate) async fn connect(
         &self,
         stream: TcpStream,
-        (address, host): (SocketAddr, Option<&str>),
+        (ip, host): (Option<IpAddr>, Option<&str>),
         speaks: Speaks,
     ) -> io::Result<(TlsStream<TcpStream>, UpstreamSession)> {
         let name = self.settings.name_for(host);
@@ -120,7 +121,8 @@ impl Connector {
         // An address is never sent as server name (RFC 6066 §3).
         let name = match name {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
-            None => ServerName::IpAddress(address.ip().into()),
+            // Where there is no address either, one stands for it that nobody has.
+            None => ServerName::IpAddress(ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).into()),
         };
         let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
         let stream = connected.map_err(|error| words::of_endpoint(error, &self.settings.check))?;

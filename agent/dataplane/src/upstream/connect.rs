@@ -8,7 +8,7 @@ use std::{
 };
 
 use http1::BodyDecoder;
-use snapshot::Tunnel;
+use snapshot::{Address, Tunnel, UnixPath};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Upstream, UpstreamStream, tally::Open, tunnel};
@@ -59,6 +59,12 @@ pub(crate) enum ConnectError {
     Timeout,
     #[error("remote connection failure")]
     Failed(#[from] io::Error),
+    #[error("remote connection failure")]
+    FailedAtOnce {
+        at: UnixPath,
+        #[source]
+        error: io::Error,
+    },
     #[error("TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
     #[error("TLS handshake failed: the endpoint answers in clear text")]
@@ -72,12 +78,20 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// Why `address` could not be connected to.
+    fn of(error: io::Error, address: &Address) -> Self {
+        match address {
+            Address::Socket(_) => Self::Failed(error),
+            Address::Unix(path) => Self::FailedAtOnce { at: path.clone(), error },
+        }
+    }
+
     /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`: what the network or TLS says of it, in Envoy's words where it has any.
     pub(crate) fn transport_failure(&self) -> Option<Box<str>> {
         let text = match self {
-            Self::Failed(error) => {
-                let known = error.raw_os_error().map(|number| nix::errno::Errno::from_raw(number).desc());
-                format!("delayed connect error: {}", known.map_or(error.to_string(), str::to_owned))
+            Self::Failed(error) => format!("delayed connect error: {}", words(error)),
+            Self::FailedAtOnce { at, error } => {
+                format!("immediate connect error: {}|remote_address:{at}", words(error))
             }
             Self::Tls(error) => format!("TLS_error: {error}"),
             Self::ClearText => "TLS_error: the endpoint answers in clear text".to_owned(),
@@ -96,22 +110,38 @@ impl ConnectError {
 
     /// Whether nobody is there to take connections.
     fn is_refusal(&self) -> bool {
-        use io::ErrorKind::{ConnectionRefused, HostUnreachable};
-        matches!(self, Self::Failed(error) if matches!(error.kind(), ConnectionRefused | HostUnreachable))
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NotFound};
+        match self {
+            Self::Failed(error) => matches!(error.kind(), ConnectionRefused | HostUnreachable),
+            Self::FailedAtOnce { error, .. } => matches!(error.kind(), ConnectionRefused | NotFound),
+            _ => false,
+        }
     }
 
     /// The same for another who waited for the connection.
     pub(super) fn again(&self) -> Self {
         match self {
             Self::Timeout => Self::Timeout,
-            Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
-            Self::Tls(error) => Self::Tls(io::Error::new(error.kind(), error.to_string())),
+            Self::Failed(error) => Self::Failed(again(error)),
+            Self::FailedAtOnce { at, error } => Self::FailedAtOnce { at: at.clone(), error: again(error) },
+            Self::Tls(error) => Self::Tls(again(error)),
             Self::ClearText => Self::ClearText,
             Self::TunnelRefused(answer) => Self::TunnelRefused(answer.clone()),
             Self::Overflow => Self::Overflow,
             Self::NotHttp2(error) => Self::NotHttp2(error.clone()),
         }
     }
+}
+
+/// The kernel's words alone, where they are the kernel's.
+fn words(error: &io::Error) -> String {
+    let known = error.raw_os_error().map(|number| nix::errno::Errno::from_raw(number).desc());
+    known.map_or_else(|| error.to_string(), str::to_owned)
+}
+
+fn again(error: &io::Error) -> io::Error {
+    let other = || io::Error::new(error.kind(), error.to_string());
+    error.raw_os_error().map_or_else(other, io::Error::from_raw_os_error)
 }
 
 impl Upstream {
@@ -159,10 +189,12 @@ impl Upstream {
     ) -> Result<UpstreamConnection, ConnectError> {
         let open = self.tally.open();
         let connecting = async {
-            let mut stream = self.dial().await?;
-            stream.set_nodelay(true)?;
-            if let Some(keepalive) = &policy.connections.keepalive {
-                sys::set_keepalive(&stream, keepalive)?;
+            let mut stream = self.dial().await.map_err(|error| ConnectError::of(error, &self.address))?;
+            if self.address.socket().is_some() {
+                stream.set_nodelay(true)?;
+                if let Some(keepalive) = &policy.connections.keepalive {
+                    sys::set_keepalive(&stream, keepalive)?;
+                }
             }
             if let Some(announcement) = announcement {
                 stream.write_all(&announcement.header()).await?;
@@ -174,7 +206,8 @@ impl Upstream {
                 return tunnelled(UpstreamStream::Tcp(stream), through, end).await;
             };
             // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
-            let handshake = Box::pin(connector.connect(stream, (self.address, self.host.as_deref()), speaks));
+            let handshake =
+                Box::pin(connector.connect(stream, (self.address.ip(), self.host.as_deref()), speaks));
             let (stream, session) = handshake.await.map_err(|error| match is_clear_text(&error) {
                 true => ConnectError::ClearText,
                 false => ConnectError::Tls(error),
@@ -214,10 +247,10 @@ impl Upstream {
     /// the endpoint already: of another request of the same client, or one that the kernel has not forgotten yet.
     async fn dial(&self) -> io::Result<TcpStream> {
         let source = self.source.map(Source::with_port);
-        match (sys::connect(self.address, source).await, source) {
+        match (sys::connect(&self.address, source).await, source) {
             (Err(error), Some(source)) if source.has_port() && is_taken(&error) => {
                 tracing::debug!(?source, upstream = %self.address, %error, "the port is taken");
-                sys::connect(self.address, Some(source.any_port())).await
+                sys::connect(&self.address, Some(source.any_port())).await
             }
             (connected, _) => connected,
         }

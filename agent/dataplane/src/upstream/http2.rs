@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, pending, poll_fn},
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -16,7 +15,7 @@ use h2::{
     Ping, PingPong, SendStream,
     client::{self, ResponseFuture, SendRequest},
 };
-use snapshot::{Connections, Http2KeepAlive};
+use snapshot::{Address, Connections, Http2KeepAlive};
 use tokio::{sync::Notify, task::spawn_local};
 
 use super::{ConnectError, Open, OwnEnd, Upstream, UpstreamStream};
@@ -155,7 +154,11 @@ impl Upstream {
                 end: connected.end,
                 streams: Cell::new(0),
                 used: Cell::new(false),
-                ended: drive(connection, (self.address, connected.open), policy.connections.http2_keepalive),
+                ended: drive(
+                    connection,
+                    (self.address.clone(), connected.open),
+                    policy.connections.http2_keepalive,
+                ),
                 since: connected.since,
                 era: connected.era,
                 idle_since: Cell::new(Instant::now()),
@@ -201,7 +204,7 @@ async fn handshake(
 /// Moves the frames of a connection until it ends, which the value returned then says.
 fn drive(
     mut connection: Connection,
-    (upstream, open): (SocketAddr, Open),
+    (upstream, open): (Address, Open),
     keepalive: Option<Http2KeepAlive>,
 ) -> Rc<Cell<bool>> {
     let ended = Rc::new(Cell::new(false));
@@ -381,7 +384,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_dial_that_panics_is_told_and_the_next_dials_anew() {
-        let address = ([10, 0, 0, 1], 80).into();
+        let address = Address::from(([10, 0, 0, 1], 80));
         let cluster = Cluster::new("a", Discovery::of_addresses([address]));
         let shared = (SharedCluster::default(), None, HeadLimits::default());
         let connections = ClusterConnections::new(&cluster, shared, None);

@@ -119,9 +119,9 @@ fn a_name_that_appears_later_is_served_then() {
 /// The addresses that the proxy knows of its only cluster.
 fn known(proxy: &Proxy) -> Vec<String> {
     let live = proxy.runtime.block_on(proxy.plane.telemetry().clusters());
-    let localities = live.localities(&Cluster::new("test", Discovery::of_addresses([]))).to_vec();
+    let localities = live.localities(&Cluster::new("test", Discovery::Endpoints(Vec::new()))).to_vec();
     let endpoints = localities.iter().flat_map(|locality| &locality.endpoints);
-    endpoints.map(|endpoint| endpoint.address.ip().to_string()).collect()
+    endpoints.map(|endpoint| endpoint.address.ip().unwrap().to_string()).collect()
 }
 
 #[test]

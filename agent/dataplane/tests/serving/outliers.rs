@@ -58,24 +58,24 @@ fn ask(proxy: &Proxy, times: usize) -> Vec<String> {
 
 fn ejected(proxy: &Proxy, endpoints: &[SocketAddr]) -> usize {
     let live = proxy.runtime.block_on(proxy.plane.telemetry().clusters());
-    let cluster = Cluster::new("test", Discovery::of_addresses([]));
-    endpoints.iter().filter(|address| live.endpoint(&cluster, **address).is_ejected).count()
+    let cluster = Cluster::new("test", Discovery::Endpoints(Vec::new()));
+    endpoints.iter().filter(|address| live.endpoint(&cluster, &(**address).into()).is_ejected).count()
 }
 
 #[test]
 fn an_endpoint_that_has_refused_a_connection_is_shown_so_where_nothing_ejects() {
     let (good, dead) = (answering(200), free_address());
     let proxy = Proxy::gateway(&[good.address, dead]);
-    let cluster = Cluster::new("test", Discovery::of_addresses([]));
+    let cluster = Cluster::new("test", Discovery::Endpoints(Vec::new()));
     let start = Instant::now();
     loop {
         assert!(start.elapsed() < Duration::from_secs(30), "never shown");
         ask(&proxy, 4);
         let live = proxy.runtime.block_on(proxy.plane.telemetry().clusters());
-        assert!(!live.endpoint(&cluster, good.address).has_refused);
+        assert!(!live.endpoint(&cluster, &good.address.into()).has_refused);
         // Shown for two seconds at a time.
-        if live.endpoint(&cluster, dead).has_refused {
-            assert!(!live.endpoint(&cluster, dead).is_ejected);
+        if live.endpoint(&cluster, &dead.into()).has_refused {
+            assert!(!live.endpoint(&cluster, &dead.into()).is_ejected);
             return;
         }
     }

@@ -32,7 +32,7 @@ fn change(proxy: &mut Proxy, endpoint: SocketAddr, change: impl FnOnce(&mut Clus
 
 fn observed(proxy: &Proxy, endpoint: SocketAddr) -> LiveEndpoint {
     let live = proxy.runtime.block_on(proxy.plane.telemetry().clusters());
-    live.endpoint(&Cluster::new("test", Discovery::of_addresses([])), endpoint)
+    live.endpoint(&Cluster::new("test", Discovery::Endpoints(Vec::new())), &endpoint.into())
 }
 
 fn gain_keepalive(cluster: &mut Cluster) {

@@ -183,7 +183,7 @@ mod tests {
     use crate::Endpoint;
 
     fn locality(priority: u32, weight: Option<u32>, endpoints: u8) -> LocalityEndpoints {
-        let endpoint = |n| Endpoint::at(([10, u8::try_from(priority).unwrap(), 0, n], 80).into());
+        let endpoint = |n| Endpoint::at(([10, u8::try_from(priority).unwrap(), 0, n], 80));
         let endpoints = (0..endpoints).map(endpoint).collect();
         LocalityEndpoints { priority, weight, endpoints, ..LocalityEndpoints::default() }
     }

@@ -91,7 +91,7 @@ pub(super) fn assignment(cluster: &Cluster, live: &LiveClusters) -> Option<Value
     let of_locality = |group: &LocalityEndpoints| {
         let endpoints = group.endpoints.iter();
         let endpoints: Vec<_> =
-            endpoints.map(|e| endpoint(e, live.endpoint(cluster, e.address).is_ejected)).collect();
+            endpoints.map(|e| endpoint(e, live.endpoint(cluster, &e.address).is_ejected)).collect();
         let mut dump = json!({"lb_endpoints": endpoints, "priority": group.priority});
         if group.locality != Locality::default() {
             dump["locality"] = locality(&group.locality);
@@ -111,7 +111,7 @@ pub(super) fn locality(Locality { region, zone, sub_zone }: &Locality) -> Value 
 
 fn endpoint(endpoint: &Endpoint, is_ejected: bool) -> Value {
     json!({
-        "endpoint": {"address": address(endpoint.address)},
+        "endpoint": {"address": address(&endpoint.address)},
         "health_status": if is_ejected { "UNHEALTHY" } else { "HEALTHY" },
         "load_balancing_weight": endpoint.weight,
     })

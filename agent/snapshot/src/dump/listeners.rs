@@ -21,7 +21,7 @@ pub(super) fn listener(snapshot: &Snapshot, listener: &Listener) -> Value {
     let chains: Vec<_> = listener.filter_chains.iter().map(|chain| filter_chain(snapshot, chain)).collect();
     let mut dump = json!({
         "name": listener.name,
-        "address": address(at),
+        "address": address(&at.into()),
         "traffic_direction": if listener.direction == Direction::Inbound { "INBOUND" } else { "OUTBOUND" },
         "filter_chains": chains,
     });

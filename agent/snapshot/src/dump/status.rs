@@ -38,7 +38,7 @@ fn host_status(
     group: &LocalityEndpoints,
     endpoint: &Endpoint,
 ) -> Value {
-    let known = live.endpoint(cluster, endpoint.address);
+    let known = live.endpoint(cluster, &endpoint.address);
     let stat = |(name, value, kind): (&str, u64, Kind)| {
         let mut stat = json!({"name": name, "value": value.to_string()});
         if kind == Kind::Gauge {
@@ -51,7 +51,7 @@ fn host_status(
         health["failed_outlier_check"] = true.into();
     }
     json!({
-        "address": address(endpoint.address),
+        "address": address(&endpoint.address),
         "stats": stats(known.counts).map(stat),
         "health_status": health,
         "weight": endpoint.weight,
@@ -75,7 +75,7 @@ pub fn cluster_lines(snapshot: &Snapshot, live: &LiveClusters) -> String {
             _ = writeln!(out, "{name}::eds_service_name::{service}");
         }
         for (group, endpoint) in endpoints(cluster, live) {
-            endpoint_lines((cluster, group, endpoint), live.endpoint(cluster, endpoint.address), &mut out);
+            endpoint_lines((cluster, group, endpoint), live.endpoint(cluster, &endpoint.address), &mut out);
         }
     }
     out
@@ -185,9 +185,11 @@ mod tests {
         let addresses = [1, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
         known.localities = Some(vec![addresses.map(Endpoint::at).to_vec().into()]);
         let counts = EndpointCounts { rq_total: 7, cx_active: 1, ..EndpointCounts::default() };
-        known.endpoints.insert(addresses[1], LiveEndpoint { is_ejected: true, has_refused: false, counts });
+        known
+            .endpoints
+            .insert(addresses[1].into(), LiveEndpoint { is_ejected: true, has_refused: false, counts });
         let refused = LiveEndpoint { has_refused: true, ..LiveEndpoint::default() };
-        known.endpoints.insert(addresses[2], refused);
+        known.endpoints.insert(addresses[2].into(), refused);
         (Draft { clusters: vec![cluster], ..Draft::default() }.finish(), live)
     }
 

@@ -1,9 +1,7 @@
 //! Which endpoints of a cluster may be picked, in words.
 
-use std::net::SocketAddr;
-
 use super::{Rejected, Step};
-use crate::{Cluster, Discovery, Dns, EndpointLevel, EndpointPlan, LiveClusters, LoadBalancer};
+use crate::{Address, Cluster, Discovery, Dns, EndpointLevel, EndpointPlan, LiveClusters, LoadBalancer};
 
 /// Endpoints named of each kind.
 const SHOWN: usize = 10;
@@ -55,7 +53,7 @@ fn names(dns: &Dns) -> String {
 
 /// An endpoint as the plan knows it: by its position.
 struct Place {
-    address: SocketAddr,
+    address: Address,
     priority: u32,
 }
 
@@ -64,8 +62,10 @@ fn among(cluster: &Cluster, live: &LiveClusters, without: &str, step: &mut Step)
         .localities(cluster)
         .iter()
         .flat_map(|group| {
-            let place =
-                |endpoint: &crate::Endpoint| Place { address: endpoint.address, priority: group.priority };
+            let place = |endpoint: &crate::Endpoint| Place {
+                address: endpoint.address.clone(),
+                priority: group.priority,
+            };
             group.endpoints.iter().map(place)
         })
         .collect();
@@ -98,7 +98,7 @@ fn others(
     let others = places.iter().zip(is_member).filter(|(_, is_member)| !is_member);
     others.take(SHOWN).map(|(place, _)| Rejected {
         name: place.address.to_string(),
-        because: match live.endpoint(cluster, place.address).is_ejected {
+        because: match live.endpoint(cluster, &place.address).is_ejected {
             true => "it is ejected for its failures (outlierDetection)".to_owned(),
             false => format!(
                 "it has priority {}, and enough endpoints of those before it are healthy",
@@ -139,16 +139,16 @@ mod tests {
     fn cluster() -> Cluster {
         let locality = |priority: u8, endpoints: u8| LocalityEndpoints {
             priority: priority.into(),
-            endpoints: (1..=endpoints).map(|n| Endpoint::at(([10, 0, priority, n], 80).into())).collect(),
+            endpoints: (1..=endpoints).map(|n| Endpoint::at(([10, 0, priority, n], 80))).collect(),
             ..LocalityEndpoints::default()
         };
         Cluster::new("c", Discovery::Endpoints(vec![locality(0, 2), locality(1, 1)]))
     }
 
-    fn described(ejected: &[SocketAddr]) -> (Step, String) {
+    fn described(ejected: &[Address]) -> (Step, String) {
         let (cluster, mut live) = (cluster(), LiveClusters::default());
         for address in ejected {
-            live.entry("c").endpoints.entry(*address).or_default().is_ejected = true;
+            live.entry("c").endpoints.entry(address.clone()).or_default().is_ejected = true;
         }
         let mut step = Step { because: Vec::new(), ..Step::chosen("cluster", "c", "") };
         let end = describe(&cluster, &live, (true, ""), &mut step);
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn endpoints_left_alone_are_named_and_others_take_over() {
-        let first: SocketAddr = ([10, 0, 0, 1], 80).into();
+        let first = Address::Socket(([10, 0, 0, 1], 80).into());
         let (step, _) = described(&[first]);
         assert_eq!(step.because[0], "priority 0 gets 70 %, priority 1 gets 30 %");
         assert_eq!(step.rejected[0].name, "10.0.0.1:80");
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn when_all_are_left_alone_the_answer_is_known() {
-        let all: Vec<SocketAddr> = cluster().endpoints().map(|endpoint| endpoint.address).collect();
+        let all: Vec<Address> = cluster().endpoints().map(|endpoint| endpoint.address.clone()).collect();
         let (step, end) = described(&all);
         assert_eq!(step.because, ["every endpoint is ejected for its failures"]);
         assert_eq!(end, "503 UH no_healthy_upstream (c)");

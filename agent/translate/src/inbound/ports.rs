@@ -9,7 +9,7 @@ use resources::{
     ConnectionPool, Finding, InboundTrafficPolicy, IngressEndpoint, IngressListener, Path, Problem, Protocol,
     Rule, ServerTls, Severity,
 };
-use snapshot::ServiceName;
+use snapshot::{Address, ServiceName, UnixPath};
 
 use crate::{
     registry::{KnownService, Registry},
@@ -38,12 +38,12 @@ pub(crate) struct InboundPort<'s> {
 }
 
 /// Where calls to a port of the workload go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Upstream {
     /// Where they were going, from an address that the interception rules know.
     OriginalDestination,
     /// To this address of the workload.
-    Address(SocketAddr),
+    Address(Address),
 }
 
 /// The declared ports of the workload by number.
@@ -140,15 +140,14 @@ fn service_at(number: u16, registry: &Registry<'_>) -> Option<ServiceName> {
 fn upstream(listener: &IngressListener, registry: &Registry<'_>) -> Result<Upstream, Problem> {
     let number = listener.port.number;
     match &listener.default_endpoint {
-        Some(IngressEndpoint::Unix(path)) => {
-            let problem = Problem::new("is a unix socket, which is not supported yet: the port is left out");
-            Err(problem.found(path).expected("such as `127.0.0.1:8080`"))
+        Some(IngressEndpoint::Unix(path)) => Ok(Upstream::Address(UnixPath::new(path).into())),
+        Some(IngressEndpoint::Address(to)) if !to.ip().is_unspecified() => {
+            Ok(Upstream::Address((*to).into()))
         }
-        Some(IngressEndpoint::Address(to)) if !to.ip().is_unspecified() => Ok(Upstream::Address(*to)),
         Some(IngressEndpoint::Address(to)) => {
             let own = registry.proxy.ips.iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
             match own {
-                Some(own) => Ok(Upstream::Address(SocketAddr::new(*own, to.port()))),
+                Some(own) => Ok(Upstream::Address(SocketAddr::new(*own, to.port()).into())),
                 None if to.port() == number => Ok(Upstream::OriginalDestination),
                 None => Err(Problem::new(
                     "needs the workload's address, which is not known: the port is left out",
@@ -173,7 +172,7 @@ fn default_upstream(registry: &Registry<'_>, number: u16) -> Upstream {
         InboundTrafficPolicy::Localhost => {
             let only_v6 = !proxy.ips.is_empty() && proxy.ips.iter().all(IpAddr::is_ipv6);
             let localhost = if only_v6 { IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) } else { LOCALHOST };
-            Upstream::Address(SocketAddr::new(localhost, number))
+            Upstream::Address(SocketAddr::new(localhost, number).into())
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Endpoints of a service.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use resources::Labels;
-use snapshot::Locality;
+use snapshot::{Address, Locality, UnixPath};
 
 /// A place that serves a port, sorted by address first.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -24,22 +24,34 @@ pub(crate) enum EndpointPlace<'s> {
     At(SocketAddr),
     /// At the addresses of a name.
     Name(&'s str, u16),
+    /// At the unix socket of this path, or of this name after `@`.
+    Unix(&'s str),
 }
 
 impl KnownEndpoint<'_> {
     /// The address, when it needs no asking.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<Address> {
         match self.place {
-            EndpointPlace::At(address) => Some(address),
+            EndpointPlace::At(address) => Some(address.into()),
+            EndpointPlace::Unix(path) => Some(UnixPath::new(path).into()),
             EndpointPlace::Name(..) => None,
         }
     }
 
-    /// The address or name, and the port.
-    pub(crate) fn host_and_port(&self) -> (String, u16) {
+    /// The IP address, when it has one that needs no asking.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
         match self.place {
-            EndpointPlace::At(address) => (address.ip().to_string(), address.port()),
-            EndpointPlace::Name(host, port) => (host.to_owned(), port),
+            EndpointPlace::At(address) => Some(address.ip()),
+            EndpointPlace::Name(..) | EndpointPlace::Unix(_) => None,
+        }
+    }
+
+    /// The address or name, and the port; none of a unix socket.
+    pub(crate) fn host_and_port(&self) -> Option<(String, u16)> {
+        match self.place {
+            EndpointPlace::At(address) => Some((address.ip().to_string(), address.port())),
+            EndpointPlace::Name(host, port) => Some((host.to_owned(), port)),
+            EndpointPlace::Unix(_) => None,
         }
     }
 }

@@ -3,10 +3,7 @@
 use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
 use ipnet::IpNet;
-use resources::{
-    Finding, IpProtocol, Meta, Object, Path, Pod, Problem, ResourceSet, Rule, ServiceEntry, Severity,
-    WorkloadAddress, WorkloadEntry,
-};
+use resources::{IpProtocol, Object, Pod, ResourceSet, ServiceEntry, WorkloadAddress, WorkloadEntry};
 use snapshot::DnsResolution;
 
 use super::{
@@ -154,7 +151,7 @@ fn endpoint<'s>(entry: &'s WorkloadEntry, port: &KnownPort<'_>) -> Option<KnownE
     let place = match entry.address.as_ref()? {
         WorkloadAddress::Ip(ip) => EndpointPlace::At(SocketAddr::new(*ip, number)),
         WorkloadAddress::Name(name) => EndpointPlace::Name(name, number),
-        WorkloadAddress::Unix(_) => return None,
+        WorkloadAddress::Unix(path) => EndpointPlace::Unix(path),
     };
     Some(KnownEndpoint {
         place,
@@ -163,23 +160,4 @@ fn endpoint<'s>(entry: &'s WorkloadEntry, port: &KnownPort<'_>) -> Option<KnownE
         labels: Some(&entry.labels),
         account: entry.service_account.as_deref(),
     })
-}
-
-/// What of a ServiceEntry is done otherwise than it says.
-pub(super) fn limits(object: &Object<ServiceEntry>) -> Vec<Finding> {
-    let spec = Path::ROOT.field("spec");
-    let mut findings = Vec::new();
-    let mut say = |at: &Path<'_>, problem: Problem, meta: &Meta| {
-        findings.push(meta.finding(Severity::Warning, Rule::NotSupported, at, problem));
-    };
-    let endpoints = spec.field("endpoints");
-    for (index, endpoint) in object.spec.endpoints.iter().enumerate() {
-        if let Some(WorkloadAddress::Unix(path)) = &endpoint.address {
-            let problem =
-                Problem::new("is a unix socket, which is not supported yet: the endpoint is left out");
-            let problem = problem.found(path).expected("an IP address or a host name");
-            say(&endpoints.index(index).field("address"), problem, &object.meta);
-        }
-    }
-    findings
 }

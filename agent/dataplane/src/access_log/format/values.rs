@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use snapshot::{CertificatePart, GrpcStatusForm, Holder, Moment, Operator, Span};
+use snapshot::{Address, CertificatePart, GrpcStatusForm, Holder, Moment, Operator, Span};
 
 use super::{Part, Slot};
 use crate::{
@@ -122,9 +122,15 @@ impl Entry<'_> {
             Operator::GrpcStatus(form) => self.write_grpc_status(*form, out),
             Operator::UpstreamRequestAttemptCount => number(Some(self.attempts), out),
             Operator::ResponseHeader(..) => milliseconds(self.moment(Moment::AnswerBegan), out),
-            Operator::UpstreamHost | Operator::UpstreamRemoteAddress => address(self.upstream, out),
-            Operator::UpstreamRemoteAddressWithoutPort => ip(self.upstream.map(|to| to.ip()), out),
-            Operator::UpstreamRemotePort => number(self.upstream.map(|to| to.port()), out),
+            Operator::UpstreamHost | Operator::UpstreamRemoteAddress => match self.upstream {
+                Some(Address::Unix(path)) => text(Some(path.as_str()), out),
+                upstream => address(upstream.and_then(Address::socket), out),
+            },
+            Operator::UpstreamRemoteAddressWithoutPort => match self.upstream {
+                Some(Address::Unix(path)) => text(Some(path.as_str()), out),
+                upstream => ip(upstream.and_then(Address::ip), out),
+            },
+            Operator::UpstreamRemotePort => number(self.upstream.and_then(Address::port), out),
             Operator::UpstreamLocalAddress => address(self.upstream_local(), out),
             Operator::UpstreamLocalAddressWithoutPort => {
                 ip(self.upstream_local().map(|from| from.ip()), out);

@@ -22,10 +22,10 @@ pub(super) fn answerer(
     lease: &Lease,
     (done, begun, ended): (&Cell<bool>, std::time::Instant, &Cell<Option<Instant>>),
 ) -> impl Fn() -> Answerer {
-    let address = lease.address;
+    let address = lease.address.clone();
     move || {
         let ended = ended.get().map_or(begun, Instant::into_std);
-        Answerer { address, asked: done.get().then_some(ended) }
+        Answerer { address: address.clone(), asked: done.get().then_some(ended) }
     }
 }
 

@@ -168,7 +168,7 @@ impl Answer {
             head.write_end_to_end(&mut fields);
         } else {
             let service_time = from.asked.map(|asked| now - asked);
-            added.write_response(&mut fields, head, (service_time, from.address));
+            added.write_response(&mut fields, head, (service_time, &from.address));
         }
         match body {
             // The end of the frames says as much; gRPC answers without a body have no length.

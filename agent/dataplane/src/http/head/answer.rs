@@ -1,10 +1,10 @@
 //! What goes to a client: the endpoint's fields, and what this proxy adds.
 
-use std::{io::Write, net::SocketAddr, time::Duration};
+use std::{io::Write, time::Duration};
 
 use ::http::HeaderMap;
 use http1::{BodyLength, Response};
-use snapshot::{Direction, ServerHeader};
+use snapshot::{Address, Direction, ServerHeader};
 
 use super::{Changed, FieldSink, Fields, visit_end_to_end};
 use crate::{
@@ -184,7 +184,7 @@ impl<'c> AnswerFields<'c> {
         &self,
         sink: &mut impl FieldSink,
         response: &AnswerHead<'_>,
-        (service_time, upstream): (Option<Duration>, SocketAddr),
+        (service_time, upstream): (Option<Duration>, &Address),
     ) {
         let field = |name: &str| response.field(name);
         let changed = self.changes.map(|changes| {
@@ -346,7 +346,7 @@ mod tests {
         fields.write_response(
             &mut out,
             &AnswerHead::Http1(&response),
-            (Some(Duration::from_millis(7)), ([10, 0, 0, 1], 80).into()),
+            (Some(Duration::from_millis(7)), &([10, 0, 0, 1], 80).into()),
         );
         assert_eq!(
             String::from_utf8(out).unwrap(),
@@ -374,7 +374,7 @@ mod tests {
             grpc_web: None,
             agreement: None,
         };
-        fields.write_response(&mut out, &AnswerHead::Http1(&response), (None, ([10, 0, 0, 1], 80).into()));
+        fields.write_response(&mut out, &AnswerHead::Http1(&response), (None, &([10, 0, 0, 1], 80).into()));
         assert!(String::from_utf8(out).unwrap().contains("Content-Length: 12\r\n"));
     }
 }

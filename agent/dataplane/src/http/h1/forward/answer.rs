@@ -48,7 +48,7 @@ pub(super) fn write_answer(
     } else {
         http1::write_status_line(out, status);
         let service_time = from.asked.map(|asked| now - asked);
-        fields.write_response(out, head, (service_time, from.address));
+        fields.write_response(out, head, (service_time, &from.address));
         if status == SWITCHING_PROTOCOLS {
             fields.write_switch(out, head);
         } else {

@@ -1,0 +1,79 @@
+//! Unix sockets, whose connections are read and written as those of TCP are.
+
+use std::{io, time::Duration};
+
+use snapshot::UnixPath;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::TcpStream;
+
+/// Connects to a unix socket.
+///
+/// The kernel does not let a caller wait that must not block: while the server's queue is full it refuses, and is asked
+/// again for as long as the caller has patience.
+pub(super) async fn connect(path: &UnixPath) -> io::Result<TcpStream> {
+    let address = address(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    while let Err(error) = socket.connect(&address) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_IS_FULL).await,
+            _ => return Err(error),
+        }
+    }
+    // To the kernel one stream socket is as good as another; what only TCP has is not asked of it.
+    TcpStream::from_std(socket.into())
+}
+
+fn address(path: &UnixPath) -> io::Result<SockAddr> {
+    match path.abstract_name() {
+        Some(name) => SockAddr::unix(format!("\0{name}")),
+        None => SockAddr::unix(path.as_str()),
+    }
+}
+
+/// Long for a server that is at work, and short among time-outs.
+const QUEUE_IS_FULL: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixListener,
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_full_queue_is_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let path = UnixPath::new(&format!("@postern-test-{}", fastrand::u64(..)));
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&address(&path).unwrap()).unwrap();
+        // Room for one.
+        socket.listen(0).unwrap();
+        let listener = UnixListener::from(std::os::fd::OwnedFd::from(socket));
+        let queued = runtime.block_on(connect(&path)).unwrap();
+        let mut served = runtime.block_on(async {
+            let second = connect(&path);
+            tokio::pin!(second);
+            let waited = tokio::time::timeout(QUEUE_IS_FULL * 3, &mut second).await;
+            assert!(waited.is_err(), "it waits: {waited:?}");
+            let accepting = thread::spawn(move || [(); 2].map(|()| listener.accept().unwrap().0));
+            second.await.unwrap();
+            accepting.join().unwrap()
+        });
+        served[0].write_all(b"hello").unwrap();
+        let queued = queued.into_std().unwrap();
+        queued.set_nonblocking(false).unwrap();
+        let mut read = [0; 5];
+        (&queued).read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"hello");
+    }
+
+    #[test]
+    fn where_nobody_is_the_kernel_says_so_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(connect(&UnixPath::new("/nowhere/at/all"))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
