@@ -117,6 +117,7 @@ fn a_delegate_does_not_delegate() {
     ]);
     assert_eq!(met(&world, "GET /a/b HTTP/1.1\nhost: x"), "after");
     assert_eq!(met(&world, "GET /a/c HTTP/1.1\nhost: x"), "one");
+    world.log_line(&["VirtualService default/one", "delegates though it is delegated to"]);
 }
 
 #[test]
@@ -156,9 +157,11 @@ fn rules_of_a_delegate_fit_by_every_kind_of_condition() {
         rules(&[
             &root(QUERY, "query"),
             &root("{uri: {prefix: /port}, port: <PORT>}", "port"),
+            &root("{uri: {prefix: /own-port}, port: 1}", "own-port"),
             &root("{uri: {prefix: /regex}, headers: {x-r: {regex: 'a+'}}}", "regex"),
             &root("{uri: {prefix: /gateways}, gateways: [gw]}", "gateways"),
             &root("{uri: {prefix: /labels}, sourceLabels: {app: client}}", "labels"),
+            &root("{uri: {prefix: /own-label}, sourceLabels: {app: other}}", "own-label"),
             &root("{uri: {prefix: /Case}, ignoreUriCase: true}", "case"),
             &own("after", "{uri: {prefix: /}}"),
         ]),
@@ -174,6 +177,9 @@ fn rules_of_a_delegate_fit_by_every_kind_of_condition() {
             "port",
             &[("other", "{uri: {prefix: /port/1}, port: 1}"), ("any", "{uri: {prefix: /port/2}}")],
         ),
+        // Where it would be served if it were enough that the delegate's own condition holds.
+        delegate("own-port", &[("own-port", "{uri: {prefix: /own-port}, port: <PORT>}")]),
+        delegate("own-label", &[("own-label", "{uri: {prefix: /own-label}, sourceLabels: {app: client}}")]),
         delegate("regex", &[("conflict", "{headers: {x-r: {exact: a}}}")]),
         delegate(
             "gateways",
@@ -206,6 +212,8 @@ fn rules_of_a_delegate_fit_by_every_kind_of_condition() {
         ("/q/3?a=1", "without"),
         ("/port/1", "after"),
         ("/port/2", "any"),
+        ("/own-port", "after"),
+        ("/own-label", "after"),
         ("/gateways/1", "own"),
         ("/gateways/2", "after"),
         ("/labels/1", "after"),

@@ -81,16 +81,35 @@ fn preflights_are_answered_here_and_other_answers_name_the_origin() {
     assert_eq!(answer.body, "app");
 }
 
-/// A preflight is answered though every request is aborted.
+/// A preflight is answered though every request is aborted or held up.
 #[test]
 fn preflights_are_answered_before_faults_are_injected() {
+    let ruled = |path: &str, fault: &str| {
+        format!(
+            "{{match: [{{uri: {{prefix: {path}}}}}], fault: {{{fault}}}, route: [{{destination: {{host: app}}}}], \
+             corsPolicy: {{allowOrigins: [{{exact: 'https://a'}}], allowMethods: [PUT]}}}}"
+        )
+    };
     let world = World::gateway(&[
         service("app", &Endpoint::named("app")),
-        rules(&["{corsPolicy: {allowOrigins: [{exact: 'https://a'}], allowMethods: [PUT]}, \
-                 fault: {abort: {httpStatus: 418, percentage: {value: 100}}}, route: [{destination: {host: app}}]}"]),
+        rules(&[
+            &ruled("/abort", "abort: {httpStatus: 418, percentage: {value: 100}}"),
+            // Longer than anybody here waits.
+            &ruled("/", "delay: {fixedDelay: 3600s, percentage: {value: 100}}"),
+        ]),
     ]);
-    let preflight = "OPTIONS / HTTP/1.1\nhost: x\norigin: https://a\naccess-control-request-method: PUT\n\n";
-    let answer = world.send(preflight);
-    assert_eq!((answer.status(), answer.field("access-control-allow-methods")), (200, Some("PUT")));
-    assert_eq!(world.send("PUT / HTTP/1.1\nhost: x\norigin: https://a\ncontent-length: 0\n\n").status(), 418);
+    for path in ["/abort", "/"] {
+        let answer = world.send(&format!(
+            "OPTIONS {path} HTTP/1.1\nhost: x\norigin: https://a\naccess-control-request-method: PUT\n\n"
+        ));
+        assert_eq!(
+            (answer.status(), answer.field("access-control-allow-methods")),
+            (200, Some("PUT")),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        world.send("PUT /abort HTTP/1.1\nhost: x\norigin: https://a\ncontent-length: 0\n\n").status(),
+        418
+    );
 }

@@ -119,6 +119,16 @@ fn calls_to_an_application_are_tried_again_only_before_it_has_seen_them() {
         assert!(line.ends_with(&format!(" {tries}")), "{line}");
     }
     assert_eq!(closing.asked().len(), 1);
+    // What is repeated of calls that leave is not repeated of those that come in.
+    let unavailable = Endpoint::answering(|_, _| {
+        "HTTP/1.1 200 X\r\ncontent-type: application/grpc\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"
+            .to_owned()
+    });
+    let options = Options { is_sidecar: true, application: Some(unavailable.port()), ..Options::default() };
+    let world = World::start(&[], &options);
+    let mut client = Client::connect((INGRESS.parse::<IpAddr>().unwrap(), world.port).into());
+    let answer = client.ask("/", "content-type: application/grpc\r\n").answer();
+    assert_eq!((answer.field("grpc-status"), unavailable.requests()), (Some("14"), 1));
 }
 
 #[test]
@@ -146,6 +156,10 @@ fn grpc_statuses_are_retried_by_their_names() {
         ("internal", 13, 2),
         ("resource-exhausted", 8, 2),
         ("unavailable", 13, 1),
+        // By default these two.
+        ("", 14, 2),
+        ("", 1, 2),
+        ("", 13, 1),
     ] {
         let upstream = Endpoint::answering(move |_, number| {
             let status = if number == 1 { status } else { 0 };
@@ -153,7 +167,11 @@ fn grpc_statuses_are_retried_by_their_names() {
                 "HTTP/1.1 200 X\r\ncontent-type: application/grpc\r\ngrpc-status: {status}\r\ncontent-length: 0\r\n\r\n"
             )
         });
-        let world = world(&upstream, &format!(", retries: {{attempts: 1, retryOn: {word}}}"));
+        let retries = match word {
+            "" => String::new(),
+            word => format!(", retries: {{attempts: 1, retryOn: {word}}}"),
+        };
+        let world = world(&upstream, &retries);
         world.send("POST /s/m HTTP/1.1\nhost: app\ncontent-type: application/grpc\ncontent-length: 0\n\n");
         assert_eq!(upstream.asked().len(), tried, "{word} {status}");
     }

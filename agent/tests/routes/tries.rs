@@ -139,6 +139,35 @@ fn the_endpoint_that_failed_is_avoided_unless_the_rule_says_otherwise() {
     }
 }
 
+/// By the policy that is there where no rule says anything: of three tries two are at different endpoints.
+#[test]
+fn the_default_policy_avoids_the_endpoint_that_failed() {
+    let unavailable = || {
+        Endpoint::answering(|_, _| {
+            "HTTP/1.1 200 X\r\ncontent-type: application/grpc\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"
+                .to_owned()
+        })
+    };
+    let (a, b) = (unavailable(), unavailable());
+    let world = World::gateway(&[
+        shared(&[a.address, b.address]),
+        policy("loadBalancer: {simple: RANDOM}"),
+        rules(&["{route: [{destination: {host: app}}]}"]),
+    ]);
+    for number in 0..40 {
+        world.send(&format!(
+            "POST /{number} HTTP/1.1\nhost: app\ncontent-type: application/grpc\ncontent-length: 0\n\n"
+        ));
+    }
+    let asked = a.asked();
+    assert_eq!(asked.len() + b.requests(), 120);
+    for number in 0..40 {
+        let path = format!("POST /{number}");
+        let times = asked.iter().filter(|asked| asked.asks_for() == path).count();
+        assert!((1..=2).contains(&times), "{path}: {times} of three");
+    }
+}
+
 /// Istio's retries hold where no VirtualService says anything, too.
 #[test]
 fn calls_without_any_rule_are_tried_again() {
