@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use netns_tests::process::eventually;
 use netns_tests::{Agent, AgentSetup, Network, Pod, Reply, Service, needs_root};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
@@ -99,6 +99,63 @@ fn two_sidecars_speak_mutual_tls_without_being_told_to() -> Result<()> {
             &format!("outbound_.80_._.{name}.default.svc.cluster.local"),
         ])?;
     }
+    Ok(())
+}
+
+/// A ServiceEntry `<name>.com` at port 80 whose endpoint is port 8080 of a pod, with more fields.
+fn entry(name: &str, location: &str, pod: &Pod, more: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: default}}\n\
+         spec: {{hosts: [{name}.com], ports: [{{number: 80, name: http, protocol: HTTP, targetPort: 8080}}], \
+         resolution: STATIC, location: {location}, endpoints: [{{address: {}, {more}}}]}}\n",
+        pod.ip()
+    )
+}
+
+fn rule(host: &str, policy: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {host}, namespace: default}}\n\
+         spec: {{host: {host}.com, trafficPolicy: {{{policy}}}}}\n"
+    )
+}
+
+/// Unasked, mutual TLS is for endpoints of the mesh that say they speak it, and are whom they should be.
+#[test]
+fn mutual_tls_is_for_endpoints_that_speak_it_unless_a_rule_says_otherwise() -> Result<()> {
+    needs_root!();
+    let (authority, network) = (Authority::new()?, Network::new()?);
+    let (one, two, plain) = (network.pod("one")?, network.pod("two")?, network.pod("plain")?);
+    let _apps = (two.http_app("two", 8080)?, plain.http_app("plain", 8080)?);
+    let (inside, outside) = ("MESH_INTERNAL", "MESH_EXTERNAL");
+    let ready = "labels: {security.istio.io/tlsMode: istio}";
+    let another = format!("{ready}, serviceAccount: another");
+    let resources = mesh(&one, &two, "")
+        + &entry("ready", inside, &two, ready)
+        + &entry("silent", inside, &plain, "labels: {app: plain}")
+        + &entry("outside", outside, &two, ready)
+        + &entry("another", inside, &two, &another)
+        + &entry("disabled", inside, &two, ready)
+        + &rule("disabled", "tls: {mode: DISABLE}")
+        + &entry("balanced", inside, &two, ready)
+        + &rule("balanced", "loadBalancer: {simple: RANDOM}");
+    let _first = sidecar(&authority, &one, &resources)?;
+    let _second = sidecar(&authority, &two, &resources)?;
+    const PROVED: Option<(&str, &str)> = Some(("one", "two"));
+    for (host, app, caller) in [
+        ("ready", "two", PROVED),
+        ("outside", "two", None),
+        ("disabled", "two", None),
+        // A rule that says nothing of TLS leaves it.
+        ("balanced", "two", PROVED),
+    ] {
+        let reply = call(&one, TWO, &format!("{host}.com"))?;
+        reply.expect_app(app).context(host)?;
+        expect_caller(&reply, caller).context(host)?;
+    }
+    // Nobody takes a claim away there.
+    call(&one, TWO, "silent.com")?.expect_app("plain")?;
+    let refused = call(&one, TWO, "another.com")?;
+    ensure!(refused.status == 503, "an impostor was believed: {}", refused.status);
     Ok(())
 }
 

@@ -329,6 +329,7 @@ fn services_are_those_that_the_nearest_sidecar_lets_see() -> Result<()> {
         (egress(root, &only("web"), ""), [true, false]),
         (egress(root, &only("other"), "") + &egress(namespace, "'default/*'", ""), [true, true]),
         (egress(namespace, "'~/*'", ""), [false, false]),
+        (egress(namespace, "'*/*', '~default/other.default.svc.cluster.local'", ""), [true, false]),
     ] {
         let agent = AgentSetup::sidecar().labels("app=client").mesh(REGISTRY_ONLY);
         let _agent = agent.file("all.yaml", services.clone() + &sidecars).start(&client)?;
