@@ -77,26 +77,29 @@ fn the_rule_of_the_nearest_namespace_holds_and_there_that_of_the_most_specific_h
 /// Of several rules for one host the first has the policy, and all their subsets are there.
 #[test]
 fn rules_of_one_host_are_merged() {
-    let endpoint = Endpoint::named("app");
-    let mut yaml = service("app", &endpoint) + "---\n";
-    let subset = |name: &str| {
-        format!(", subsets: [{{name: {name}, trafficPolicy: {}}}]", cookie(&format!("of-{name}")))
-    };
-    let old = rule("default/old", "app", &subset("v1"));
-    let young = rule("default/young", "app", &subset("v2"));
-    for (text, created) in [(old, "2025"), (young, "2026")] {
-        let metadata = format!("creationTimestamp: '{created}-01-01T00:00:00Z', name:");
-        yaml += &text.replacen("name:", &metadata, 1);
+    let subset = |name: &str, of: &str| format!("{{name: {name}, trafficPolicy: {}}}", cookie(of));
+    let subsets = |list: &[String]| format!(", subsets: [{}]", list.join(", "));
+    let young = rule("default/young", "app", &subsets(&[subset("v1", "of-young-v1"), subset("v2", "of-v2")]));
+    let old = rule("default/old", "app", &subsets(&[subset("v1", "of-v1")]));
+    // The policy of a younger rule holds where the older one has none.
+    let bare = old.replacen(&format!("trafficPolicy: {}, ", cookie("old")), "", 1);
+    for (old, whole) in [(old, "old"), (bare, "young")] {
+        let mut yaml = service("app", &Endpoint::named("app")) + "---\n";
+        for (text, created) in [(&old, "2025"), (&young, "2026")] {
+            let metadata = format!("creationTimestamp: '{created}-01-01T00:00:00Z', name:");
+            yaml += &text.replacen("name:", &metadata, 1);
+        }
+        let mut routes = String::new();
+        for (path, subset) in [("/v1", "subset: v1, "), ("/v2", "subset: v2, "), ("/", "")] {
+            write!(
+                routes,
+                "{{match: [{{uri: {{exact: {path}}}}}], route: [{{destination: {{{subset}host: app.default.svc.cluster.local}}}}]}}, "
+            )
+            .unwrap();
+        }
+        yaml +=
+            &virtual_service("app", &format!("hosts: [app.example.com], gateways: [gw], http: [{routes}]"));
+        let gateway = Gateway::start(&yaml);
+        assert_eq!(["/", "/v1", "/v2"].map(|path| held(&gateway, path)), [whole, "of-v1", "of-v2"]);
     }
-    let mut routes = String::new();
-    for (path, subset) in [("/v1", "subset: v1, "), ("/v2", "subset: v2, "), ("/", "")] {
-        write!(
-            routes,
-            "{{match: [{{uri: {{exact: {path}}}}}], route: [{{destination: {{{subset}host: app.default.svc.cluster.local}}}}]}}, "
-        )
-        .unwrap();
-    }
-    yaml += &virtual_service("app", &format!("hosts: [app.example.com], gateways: [gw], http: [{routes}]"));
-    let gateway = Gateway::start(&yaml);
-    assert_eq!(["/", "/v1", "/v2"].map(|path| held(&gateway, path)), ["old", "of-v1", "of-v2"]);
 }

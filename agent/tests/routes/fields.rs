@@ -21,7 +21,7 @@ enum Side {
 fn passed(side: Side, mesh: &str, fields: &str) -> (Message, Message) {
     let endpoint = Endpoint::answering(|_, _| {
         "HTTP/1.1 200 X\r\ncontent-length: 0\r\nserver: own\r\n\
-         connection: keep-alive, x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\nproxy-connection: keep-alive\r\n\
+         connection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\nproxy-connection: keep-alive\r\n\
          upgrade: h2c\r\nx-kept: 1\r\n\r\n"
             .to_owned()
     });
@@ -87,6 +87,11 @@ fn what_holds_for_one_connection_only_is_taken_from_answers() {
             assert_eq!(answer.field(name), None, "{side:?}: {answer:?}");
         }
         assert_eq!((answer.field("x-kept"), answer.field("server")), (Some("1"), Some(server)), "{side:?}");
+        // Where there is none: a date, and how long the answer took.
+        let date = answer.field("date").unwrap_or_default();
+        assert!(date.ends_with(" GMT") && date.len() == 29, "{side:?}: {answer:?}");
+        let took = answer.field("x-envoy-upstream-service-time").unwrap_or_default();
+        assert!(took.parse::<u64>().is_ok(), "{side:?}: {answer:?}");
     }
 }
 

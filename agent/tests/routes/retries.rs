@@ -127,8 +127,9 @@ fn calls_to_an_application_are_tried_again_only_before_it_has_seen_them() {
     let options = Options { is_sidecar: true, application: Some(unavailable.port()), ..Options::default() };
     let world = World::start(&[], &options);
     let mut client = Client::connect((INGRESS.parse::<IpAddr>().unwrap(), world.port).into());
-    let answer = client.ask("/", "content-type: application/grpc\r\n").answer();
-    assert_eq!((answer.field("grpc-status"), unavailable.requests()), (Some("14"), 1));
+    client
+        .send("POST /s/m HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!((client.answer().field("grpc-status"), unavailable.requests()), (Some("14"), 1));
 }
 
 #[test]
