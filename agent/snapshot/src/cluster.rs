@@ -100,6 +100,8 @@ pub struct ServiceName {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// The first address that clients may write instead of its name; only `explain` asks for it.
+    pub address: Option<IpAddr>,
 }
 
 /// The protocol spoken to a cluster's endpoints.

@@ -27,7 +27,7 @@ pub(super) fn real_port(snapshot: &Snapshot, declared: u16) -> u16 {
 }
 
 /// The address of the service with this name: as its virtual host lists it beside its names, or, for what is no HTTP, as
-/// its listener has it.
+/// its cluster knows it.
 pub(super) fn service_address(snapshot: &Snapshot, name: &str, port: u16) -> Option<SocketAddr> {
     let suffix = format!(":{port}");
     let hosts = snapshot.route_configs().iter().flat_map(RouteConfig::virtual_hosts);
@@ -38,32 +38,24 @@ pub(super) fn service_address(snapshot: &Snapshot, name: &str, port: u16) -> Opt
         HostPattern::Exact(text) => text.parse::<IpAddr>().ok(),
         _ => None,
     };
-    let Some(host) = named.next() else { return listening_for(snapshot, name, port) };
-    Some(SocketAddr::new(host.domains.iter().find_map(address)?, port))
+    let listed = named.next().and_then(|host| host.domains.iter().find_map(address));
+    Some(SocketAddr::new(listed.or_else(|| known_to_cluster(snapshot, name, port))?, port))
 }
 
-/// Where the bytes of a service are captured; `None` when services of several namespaces have the name.
-fn listening_for(snapshot: &Snapshot, name: &str, port: u16) -> Option<SocketAddr> {
-    let is_meant = |service: &ServiceName| {
-        let rest = service.host.strip_prefix(name);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// `None` when services of several namespaces have the name.
+fn known_to_cluster(snapshot: &Snapshot, name: &str, port: u16) -> Option<IpAddr> {
+    let whole = |service: &ServiceName| service.host == name;
+    // Services of Kubernetes have shorter names.
+    let short = |service: &ServiceName| {
+        let rest = service.host.strip_prefix(name).filter(|_| service.name != service.host);
+        rest.is_some_and(|rest| rest.starts_with('.'))
     };
-    let serves = |listener: &&Listener| {
-        let mut chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
-        chains.any(|chain| match &chain.filter {
-            NetworkFilter::Tcp(tcp) => tcp
-                .clusters
-                .targets()
-                .iter()
-                .filter_map(|target| target.id)
-                .any(|id| snapshot.cluster(id).service.as_ref().is_some_and(is_meant)),
-            _ => false,
-        })
-    };
-    let mut captured =
-        snapshot.listeners().iter().filter(serves).filter_map(|listener| match listener.binding {
-            Binding::Captured(at) if at.port() == port && !at.ip().is_unspecified() => Some(at),
-            _ => None,
-        });
-    captured.next().filter(|_| captured.next().is_none())
+    let prefix = format!("outbound|{port}||");
+    let clusters = || snapshot.clusters().iter().filter(|cluster| cluster.name.starts_with(&prefix));
+    let services = || clusters().filter_map(|cluster| cluster.service.as_ref());
+    let mut shorter = services().filter(|service| short(service));
+    let found = services()
+        .find(|service| whole(service))
+        .or_else(|| shorter.next().filter(|_| shorter.next().is_none()));
+    found?.address
 }

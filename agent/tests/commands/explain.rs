@@ -243,6 +243,27 @@ fn an_address_that_nobody_gave_is_introduced() {
     assert!(unknown.contains("no service here has the name `nobody`"), "{unknown}");
     let given = explained(service, &["GET", "http://nobody/", "--dst", "10.96.0.9:80"]);
     assert!(given.starts_with("listener "), "{given}");
+    // What is no HTTP has its address, too, wherever rules lead it.
+    let entry = |name: &str, last: u8| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: \
+             [{name}.com], addresses: [240.1.1.{last}], resolution: STATIC, endpoints: [{{address: 10.9.9.9}}], \
+             ports: [{{number: 443, name: tls, protocol: TLS}}]}}}}\n---\n"
+        )
+    };
+    let rule = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a}, spec: {hosts: [a.com], \
+                tls: [{match: [{port: 443, sniHosts: [a.com]}], route: [{destination: {host: b.com}}]}]}}\n---\n";
+    let of_tls =
+        [&entry("a", 1), &entry("b", 2), rule, &service.replace("http, port: 80", "tcp, port: 443")].concat();
+    for (name, address, cluster) in [
+        ("a.com", "240.1.1.1", "b.com"),
+        ("b.com", "240.1.1.2", "b.com"),
+        ("b", "10.96.0.9", "b.shop.svc.cluster.local"),
+    ] {
+        let text = explained(&of_tls, &["GET", &format!("https://{name}/")]);
+        assert!(text.starts_with(&format!("destination   {address}:443\n")), "{text}");
+        assert!(text.contains(&format!("\ncluster       outbound|443||{cluster}\n")), "{text}");
+    }
 }
 
 #[test]

@@ -109,12 +109,13 @@ impl<'s> KnownService<'s> {
         }
     }
 
-    /// The names that metrics have for it.
+    /// The names that metrics have for it, and its address.
     pub(crate) fn name(&self) -> ServiceName {
         ServiceName {
             host: self.host.clone(),
             name: self.short_name().to_owned(),
             namespace: self.meta().namespace().to_owned(),
+            address: self.ips().next(),
         }
     }
 
