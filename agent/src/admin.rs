@@ -43,7 +43,7 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
         "/config_dump" => config_dump(query, known).await,
         "/drain_listeners" => done(|| status.drain()),
         "/explain" => explain(request, query, known).await,
-        "/findings" => findings(known),
+        "/findings" => findings(known).await,
         "/healthcheck/fail" => done(|| status.fail_health_check(true)),
         "/healthcheck/ok" => done(|| status.fail_health_check(false)),
         "/listeners" => listeners(query, status),
@@ -107,9 +107,12 @@ async fn explain(request: &Request<Bytes>, query: &Query, known: &Known) -> Answ
     text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot, &live, &known.upgrades), in_json))
 }
 
-fn findings(known: &Known) -> Answer {
-    let findings = findings::all(&known.status, &known.metrics.reader).into_iter();
-    text(StatusCode::OK, findings.map(|finding| finding + "\n").collect::<String>())
+async fn findings(known: &Known) -> Answer {
+    let mut findings = findings::all(&known.status, &known.metrics.reader);
+    if let Some(snapshot) = known.status.snapshot() {
+        findings.extend(findings::ejected(&snapshot, &known.metrics.reader.clusters().await));
+    }
+    text(StatusCode::OK, findings.into_iter().map(|finding| finding + "\n").collect::<String>())
 }
 
 fn server_info(status: &Status) -> Answer {

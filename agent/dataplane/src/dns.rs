@@ -256,8 +256,10 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
             Some(Ok((name, answer))) = asking.join_next() => {
                 let failed = answer.as_ref().err().cloned();
                 let news = schedule.answered(&name, answer.ok(), Instant::now());
-                unresolved.note(&name, failed.as_deref(), news);
-                report(&name, failed, news);
+                if schedule.wants(&name) {
+                    unresolved.note(&name, failed.as_deref(), news);
+                    report(&name, failed, news);
+                }
                 if news.changed {
                     telling.changed(Instant::now());
                 }

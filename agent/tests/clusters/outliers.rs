@@ -137,6 +137,12 @@ fn who_is_away_is_counted() {
     let detection = "{outlierDetection: {consecutive5xxErrors: 0, consecutiveGatewayErrors: 1}}";
     let gateway = Gateway::start(&app(&[server.address], detection));
     assert_eq!(gateway.client().get("/").status(), 502);
+    let findings = printed(&["request", "GET", "/findings", "--admin", &gateway.interfaces.admin]);
+    let told = format!(
+        "warning: 1 of 1 endpoints of outbound|80||app.example.com are left alone for their failures: {} (",
+        server.address
+    );
+    assert!(findings.contains(&told), "{findings}");
     let metrics = printed(&["request", "GET", "/stats/prometheus", "--admin", &gateway.interfaces.stats]);
     for line in [
         "ejections_active{cluster_name=\"outbound|80||app.example.com\"} 1",

@@ -58,6 +58,11 @@ impl Schedule {
         }
     }
 
+    /// Whether the name is wanted still.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Names to be asked for now, `room` at most.
     pub(super) fn due(&mut self, now: Instant, room: usize) -> Vec<Box<str>> {
         let due = self.0.iter_mut().filter(|(_, state)| !state.asking && state.due <= now);

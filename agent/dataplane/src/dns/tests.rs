@@ -73,6 +73,46 @@ fn good() -> Answer {
 }
 
 #[tokio::test]
+async fn a_name_that_nobody_wants_any_more_when_it_fails_is_not_told() {
+    let test = async {
+        let (until, ended) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(0)));
+        let (held, count) = (Arc::clone(&until), Arc::clone(&ended));
+        let (wanted, _questions, unresolved) = resolving(move |name| {
+            let (held, count) = (Arc::clone(&held), Arc::clone(&count));
+            async move {
+                if &*name == "gone.com" {
+                    held.acquire().await.unwrap().forget();
+                }
+                *count.lock().unwrap() += 1;
+                Err("nobody knows it".to_owned())
+            }
+        });
+        let names = |name: &str| -> Names { [(name.into(), DnsResolution::Strict)].into() };
+        let until_told = async |holds: &dyn Fn() -> bool| {
+            let reached = async {
+                while !holds() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), reached).await.expect("in time");
+        };
+        wanted.send_replace(names("gone.com"));
+        until_told(&|| Arc::strong_count(&until) > 2).await;
+        wanted.send_replace(names("here.com"));
+        until_told(&|| !unresolved.all().is_empty()).await;
+        until.add_permits(1);
+        until_told(&|| *ended.lock().unwrap() == 2).await;
+        // Time for what has failed to be taken in.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let told: Vec<_> = unresolved.all().into_iter().map(|name| name.name).collect();
+        assert_eq!(told, ["here.com"]);
+    };
+    tokio::task::LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
 async fn what_nobody_waits_for_any_more_is_not_looked_up() {
     let test = async {
         let (slow, looked_up) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
