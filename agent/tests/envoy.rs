@@ -3,10 +3,12 @@
 //! asks a real one, and with `UPDATE_GOLDEN=1` records it anew.
 
 mod config;
+mod full;
 mod http;
 mod limits;
 mod opaque;
 mod program;
+mod requests;
 
 use std::{
     any::Any,

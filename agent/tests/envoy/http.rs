@@ -27,15 +27,21 @@ const PAUSE: char = '~';
 pub(super) const GONE: char = '\u{4}';
 
 /// Lines of both access logs; the connection's ports tell whose it is.
-pub(super) const LOGGED: &str = "%DOWNSTREAM_REMOTE_PORT%-%DOWNSTREAM_LOCAL_PORT% \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
+pub(super) const LOGGED: &str = "%DOWNSTREAM_REMOTE_PORT%-%DOWNSTREAM_LOCAL_PORT% \
+    \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
     %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
     \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %REQ(:AUTHORITY)% %ROUTE_NAME% \
     %RESPONSE_FLAGS_LONG% [%REQ(X-SET)% %RESP(X-A)% %RESP(SERVER)% \
-    %RESP(NONE?CONTENT-TYPE):8%] %UPSTREAM_PROTOCOL% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %GRPC_STATUS% \
-    %GRPC_STATUS_NUMBER% %TRAILER(NONE)%\n";
+    %RESP(NONE?CONTENT-TYPE):8%] %UPSTREAM_PROTOCOL% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %UPSTREAM_HOST% \
+    %UPSTREAM_CLUSTER_RAW% %GRPC_STATUS% %GRPC_STATUS_NUMBER% %TRAILER(NONE)%\n";
 
-/// What a proxy makes of cases, each at a place: the answer, or the request that it forwards, and its log line. They wait
-/// for a time to pass, and are asked all at once.
+/// What a proxy makes of cases, each at a place: the answer, or the request that it forwards, and its log line.
+pub(super) fn answers(proxy: &Proxy, cases: &[(&str, &str, Asked)]) -> Vec<String> {
+    let ask = |(place, case, how): &(&str, &str, Asked)| ask(proxy.port(place), case, *how);
+    told(proxy, cases, cases.iter().map(ask).collect())
+}
+
+/// The same of cases that wait for a time to pass, all at once.
 pub(super) fn answers_at_once(proxy: &Proxy, cases: &[(&str, &str, Asked)]) -> Vec<String> {
     let asked = thread::scope(|scope| {
         let asking: Vec<_> = cases
@@ -87,6 +93,15 @@ fn comparable_line(line: &str, answer: &str) -> String {
     if answer.contains("application/grpc-web") && words.len() > 4 {
         let status = words.len() - 3;
         words.drain(status..);
+    }
+    // Envoy names the endpoint that it picked and did not ask.
+    if words.get(STATUS + 1) == Some(&"UO") {
+        let host = words.len() - 5;
+        words[host] = "-";
+    }
+    // The program names the cluster that does not exist, which tells what is missing.
+    if words.get(STATUS + 1) == Some(&"NC") {
+        words.retain(|word| *word != "-" && !word.starts_with("outbound|"));
     }
     // Of a head that cannot be used nothing is remembered.
     if words.get(STATUS) == Some(&"400") || words.contains(&"path_normalization_failed") {

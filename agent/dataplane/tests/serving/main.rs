@@ -13,7 +13,6 @@ mod clients;
 mod clusters;
 mod dns;
 mod dynamic_names;
-mod envoy;
 mod floods;
 mod gone_clients;
 mod grpc_calls;

@@ -2,9 +2,8 @@
 
 use std::{
     collections::HashMap,
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr},
     sync::{Mutex, mpsc},
-    time::Duration,
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -13,7 +12,10 @@ use super::{
     cases::{Behaviour, PLACES},
     heard, rest,
 };
-use crate::support::{Client, Endpoint, PATIENCE, free_port};
+use crate::{
+    envoy::full::Full,
+    support::{Client, Endpoint, PATIENCE, free_port},
+};
 
 /// What is behind every place.
 pub(super) struct Endpoints {
@@ -24,8 +26,7 @@ struct Running {
     address: SocketAddr,
     /// What it saw of each connection; nothing of those that cannot come.
     told: Option<Mutex<mpsc::Receiver<String>>>,
-    /// A queue and what fills it.
-    _full: Option<(TcpListener, Vec<TcpStream>)>,
+    _full: Option<Full>,
 }
 
 impl Endpoints {
@@ -56,23 +57,16 @@ fn start(behaviour: Behaviour) -> Option<Running> {
         Behaviour::Refuses => {
             Some(Running { address: ([127, 0, 0, 1], free_port()).into(), told: None, _full: None })
         }
-        Behaviour::Stalls => Some(stalling()),
+        Behaviour::Stalls => {
+            let full = Full::new();
+            Some(Running { address: full.address, told: None, _full: Some(full) })
+        }
         _ => {
             let (tell, told) = mpsc::channel();
             let endpoint = Endpoint::start(move |client| _ = tell.send(serve(behaviour, client)));
             Some(Running { address: endpoint.address, told: Some(Mutex::new(told)), _full: None })
         }
     }
-}
-
-/// Where connections are neither accepted nor refused: its queue is full.
-fn stalling() -> Running {
-    let queue = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    nix::sys::socket::listen(&queue, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
-    let address = queue.local_addr().unwrap();
-    let limit = Duration::from_millis(100);
-    let full = (0..4).map_while(|_| TcpStream::connect_timeout(&address, limit).ok()).collect();
-    Running { address, told: None, _full: Some((queue, full)) }
 }
 
 /// What is seen of a connection.
