@@ -141,6 +141,10 @@ fn clients_without_the_cookie_get_one_that_leads_back() {
     let addresses = servers.each_ref().map(|server| server.address);
     for (cookie, attributes) in [
         ("{name: user, path: /shop, ttl: 10s}", Some("; Max-Age=10; Path=/shop; HttpOnly")),
+        (
+            "{name: user, ttl: 0s, attributes: [{name: SameSite, value: Strict}, {name: Secure}]}",
+            Some("; SameSite=Strict; Secure; HttpOnly"),
+        ),
         ("{name: user, ttl: 0s}", Some("; HttpOnly")),
         ("{name: user}", None),
     ] {

@@ -55,6 +55,30 @@ fn endpoints_that_refuse_count_as_gateway_errors_or_apart() {
     }
 }
 
+/// Of four that all fail; the first always goes.
+#[test]
+fn no_more_endpoints_are_left_alone_than_the_rule_lets_go() {
+    for (percent, gone) in [
+        ("", 1),
+        (", maxEjectionPercent: 49", 1),
+        (", maxEjectionPercent: 50", 2),
+        (", maxEjectionPercent: 100", 4),
+    ] {
+        let servers = ["a", "b", "c", "d"].map(|name| Endpoint::failing(name, 500));
+        let addresses = servers.each_ref().map(|server| server.address);
+        let policy = format!(
+            "{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutive5xxErrors: 1, baseEjectionTime: 600s{percent}}}}}"
+        );
+        let gateway = Gateway::start(&app(&addresses, &policy));
+        let mut client = gateway.client();
+        for _ in 0..20 {
+            client.get("/");
+        }
+        let asked = servers.each_ref().map(Endpoint::requests);
+        assert_eq!(asked.iter().filter(|asked| **asked == 1).count(), gone, "{percent}: {asked:?}");
+    }
+}
+
 /// Who asks for answers within a millisecond takes the endpoint away from nobody.
 #[test]
 fn the_time_a_client_gives_does_not_speak_against_an_endpoint() {

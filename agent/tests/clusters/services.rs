@@ -46,7 +46,7 @@ pub(crate) fn slice((name, port): (&str, u16), endpoints: &str) -> String {
     format!(
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
          metadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}}}\naddressType: IPv4\n\
-         ports: [{{name: {name}, port: {port}}}, {{name: other, port: 1}}]\nendpoints:\n{endpoints}"
+         ports: [{{name: other, port: 1}}, {{name: {name}, port: {port}}}]\nendpoints:\n{endpoints}"
     )
 }
 

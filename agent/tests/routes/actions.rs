@@ -116,6 +116,8 @@ fn the_server_name_of_originated_tls_is_the_authority_as_it_is_rewritten() {
         let hellos = hellos.lock().unwrap();
         assert!(hellos.iter().all(|hello| hello.contains(name) && !hello.contains(other)), "{hellos:?}");
         assert!(!hellos.is_empty());
+        // HTTP/2 is offered only where it would be spoken.
+        assert!(hellos.iter().all(|hello| !hello.contains("\u{2}h2")), "{hellos:?}");
     }
 }
 

@@ -100,9 +100,10 @@ impl Client {
         String::from_utf8(line).unwrap().trim_end().to_owned()
     }
 
-    /// Whether the other side ends the connection, having said nothing more.
+    /// Whether the other side ends the connection, having said nothing more. Endpoints here wait longer for a word: it is
+    /// not they who end it.
     pub(crate) fn ends(&mut self) -> bool {
-        self.ends_within(PATIENCE)
+        self.ends_within(PATIENCE / 2)
     }
 
     /// The same, within some time.
