@@ -25,6 +25,7 @@ mod routing;
 mod stream_bytes;
 mod stream_limits;
 mod substitute;
+mod trailers;
 mod websocket;
 mod wishes;
 mod workspace;

@@ -19,6 +19,7 @@ use super::{
     kept::{Kept, Room},
     messages::Messages,
     pump::PumpError,
+    trailers::poll_trailers,
 };
 use crate::buffer::LARGE;
 
@@ -254,8 +255,7 @@ impl FramePump {
                 }
                 Some(Err(error)) => return Poll::Ready(Err(PumpError::of_frames(&error))),
                 None => {
-                    let trailers =
-                        ready!(self.from.poll_trailers(cx)).map_err(|error| PumpError::of_frames(&error))?;
+                    let trailers = ready!(poll_trailers(&mut self.from, cx))?;
                     self.end_of_data()?;
                     self.ended = true;
                     match trailers {
@@ -290,8 +290,7 @@ impl FramePump {
                 Some(Err(error)) => return Poll::Ready(Err(PumpError::of_frames(&error))),
                 None => {
                     // Trailers have no place in a body of known length, and HTTP/1 peers rarely want them.
-                    let trailers =
-                        ready!(self.from.poll_trailers(cx)).map_err(|error| PumpError::of_frames(&error))?;
+                    let trailers = ready!(poll_trailers(&mut self.from, cx))?;
                     self.end_of_data()?;
                     if let Some(trailers) = trailers
                         && let Some(frame) = self.trailer_frame(&trailers)

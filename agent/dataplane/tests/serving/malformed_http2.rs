@@ -9,7 +9,7 @@ use crate::{
         END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, frame, greeted, head_of_answer, read_frame,
     },
     http2::{bodiless, with_raw_client},
-    http2_upstream::Http2Upstream,
+    http2_upstream::{Http2Upstream, fields, received},
     support::{Proxy, Upstream},
 };
 
@@ -162,4 +162,28 @@ fn blanks_around_values_are_taken_off() {
     });
     let proxy = upstream.gateway(UpstreamProtocol::Http2);
     assert_eq!(proxy.connect().get("/").field("x-a"), Some("1"));
+}
+
+/// A strict endpoint ends the connection for them, and with it the requests of others.
+#[test]
+fn trailers_go_on_without_blanks_and_without_what_is_said_in_heads() {
+    let asked = fields(&[("x-a", " b\t"), ("x-a", "c"), ("content-length", "5"), ("host", "other")]);
+    let (told, telling) = std::sync::mpsc::channel();
+    let upstream = Http2Upstream::start(move |request: http::Request<h2::RecvStream>, mut respond| {
+        let told = told.clone();
+        async move {
+            told.send(received(request.into_body()).await.1).unwrap();
+            let mut to = respond.send_response(http::Response::new(()), false).unwrap();
+            to.send_trailers(fields(&[("grpc-status", " 0"), ("content-length", "7")])).unwrap();
+        }
+    });
+    let proxy = upstream.gateway(UpstreamProtocol::Http2);
+    let answered = with_raw_client(proxy.address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let (response, mut body) = sender.send_request(bodiless("POST", "http://test/"), false).unwrap();
+        body.send_trailers(asked).unwrap();
+        received(response.await.unwrap().into_body()).await.1
+    });
+    assert_eq!(telling.recv().unwrap(), Some(fields(&[("x-a", "b"), ("x-a", "c")])));
+    assert_eq!(answered, Some(fields(&[("grpc-status", "0")])));
 }
