@@ -4,6 +4,7 @@
 
 mod config;
 mod full;
+mod hashing;
 mod http;
 mod limits;
 mod opaque;

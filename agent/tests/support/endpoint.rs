@@ -44,7 +44,11 @@ impl Endpoint {
 
     /// The same at an address.
     pub(crate) fn at(address: SocketAddr, behave: impl Fn(Client) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::listening(TcpListener::bind(address).unwrap(), behave)
+    }
+
+    /// The same with a listener.
+    pub(crate) fn listening(listener: TcpListener, behave: impl Fn(Client) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let (connections, behave) = (Arc::new(AtomicUsize::new(0)), Arc::new(behave));
         let counted = Arc::clone(&connections);
