@@ -101,6 +101,23 @@ fn tables_are_those_of_istioctl() {
 }
 
 #[test]
+fn endpoints_at_unix_sockets_are_told_by_their_paths() {
+    let directory = TempDir::new().unwrap();
+    let entry = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a, namespace: shop}, spec: {hosts: \
+                 [a.com], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], endpoints: \
+                 [{address: 'unix:///run/a.sock'}, {address: 'unix://@a'}]}}";
+    fs::write(directory.path().join("a.yaml"), entry).unwrap();
+    let running = gateway(directory.path()).start();
+    running.await_ready();
+    let live = ["--admin".to_owned(), running.interfaces.admin.clone()];
+    for target in [&live[..], &offline(&directory)] {
+        let table = printed(&with(&["config", "endpoints"], target));
+        let names: Vec<_> = table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, ["unix:///run/a.sock", "unix://@a"], "{table}");
+    }
+}
+
+#[test]
 fn json_and_yaml_are_envoys_objects() {
     let (directory, port) = shop();
     let target = offline(&directory);
