@@ -9,8 +9,7 @@ use std::{
 
 use foldhash::fast::FixedState;
 use resources::{
-    ConnectionPool, Finding, Labels, OutboundTrafficPolicy, OutlierDetection, Path, Protocol, ResourceSet,
-    Subset,
+    ConnectionPool, Finding, Labels, OutboundTrafficPolicy, OutlierDetection, Protocol, ResourceSet, Subset,
 };
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns,
@@ -19,7 +18,7 @@ use snapshot::{
 };
 
 use crate::{
-    credentials::{Contexts, Unusable, UpstreamPort},
+    credentials::{Contexts, UpstreamPort},
     destinations::{Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in},
     gateway::AutoPassthrough,
     hosts::pattern,
@@ -183,7 +182,7 @@ impl ClusterMaker<'_, '_> {
         };
         apply(&policy, port.protocol, &mut cluster);
         cluster.tls = self.upstream_tls(
-            (&policy, destination),
+            (&policy, destination, subset),
             UpstreamPort {
                 host: &service.host,
                 namespace: &name.namespace,
@@ -200,23 +199,21 @@ impl ClusterMaker<'_, '_> {
         cluster
     }
 
-    /// TLS to the endpoints. What is wrong with it is said once for the rule that asks for it.
+    /// TLS to the endpoints. What is wrong with it is said where it is asked for.
     fn upstream_tls(
         &self,
-        (policy, destination): (&Policy<'_>, Option<HostPolicy<'_>>),
+        (policy, destination, subset): (&Policy<'_>, Option<HostPolicy<'_>>, Option<&Subset>),
         port: UpstreamPort<'_>,
     ) -> Option<Arc<UpstreamTls>> {
         let (contexts, findings) = &mut *self.tls.borrow_mut();
+        let number = port.port;
         let (tls, unusable) = contexts.of_upstream(policy.tls, port);
-        if let (Some(destination), Some(_)) = (destination, policy.tls) {
-            let spec = Path::ROOT.field("spec");
-            let policy = spec.field("trafficPolicy");
-            let at = policy.field("tls");
-            let meta = &destination.rule().meta;
-            let finding = |wrong: Unusable| {
-                meta.finding(wrong.severity(), wrong.rule, &at.field(wrong.field), wrong.problem)
-            };
-            findings.extend(unusable.into_iter().map(finding));
+        if let (Some(destination), Some(level), Some(_)) = (destination, policy.levels.tls, policy.tls) {
+            destination.with_tls((level, subset, number), |rule, at| {
+                findings.extend(unusable.into_iter().map(|wrong| {
+                    rule.meta.finding(wrong.severity(), wrong.rule, &at.field(wrong.field), wrong.problem)
+                }));
+            });
         }
         tls
     }

@@ -9,7 +9,7 @@ mod zones;
 use std::{collections::HashMap, sync::Arc};
 
 use foldhash::fast::FixedState;
-use resources::{DestinationRule, Finding, Labels, Object, ResourceSet, Subset};
+use resources::{DestinationRule, Finding, Labels, Object, Path, ResourceSet, Subset};
 use snapshot::{HostName, HostTable, PolicyLevel, PolicySource, PolicySources};
 
 use crate::{
@@ -155,6 +155,40 @@ impl<'d> HostPolicy<'d> {
     }
 
     fn source(self, level: PolicyLevel, subset: Option<&Subset>, over_mesh: bool) -> PolicySource {
+        let meta = &self.writer(level, subset).meta;
+        PolicySource::Rule { rule: [meta.namespace(), "/", meta.name()].concat().into(), level, over_mesh }
+    }
+
+    /// Hands on the rule with the `tls` of a level, and its place there.
+    pub(crate) fn with_tls<T>(
+        self,
+        (level, subset, port): (PolicyLevel, Option<&Subset>, u16),
+        tell: impl FnOnce(&Object<DestinationRule>, &Path<'_>) -> T,
+    ) -> T {
+        let rule = self.writer(level, subset);
+        let is_meant = |own: &Subset| subset.is_some_and(|subset| std::ptr::eq(own, subset));
+        let at_subset = rule.spec.subsets.iter().position(is_meant).unwrap_or_default();
+        let spec = Path::ROOT.field("spec");
+        let subsets = spec.field("subsets");
+        let of_subset = subsets.index(at_subset);
+        let (holder, written) = match level {
+            PolicyLevel::Host | PolicyLevel::HostPort => (&spec, rule.spec.traffic_policy.as_ref()),
+            PolicyLevel::Subset | PolicyLevel::SubsetPort => {
+                (&of_subset, subset.and_then(|subset| subset.traffic_policy.as_ref()))
+            }
+        };
+        let policy = holder.field("trafficPolicy");
+        let settings = policy.field("portLevelSettings");
+        let at_port = written.and_then(|written| written.port_level.iter().position(|own| own.port == port));
+        let of_port = settings.index(at_port.unwrap_or_default());
+        match level {
+            PolicyLevel::Host | PolicyLevel::Subset => tell(rule, &policy.field("tls")),
+            PolicyLevel::HostPort | PolicyLevel::SubsetPort => tell(rule, &of_port.field("tls")),
+        }
+    }
+
+    /// Who has written a level.
+    fn writer(self, level: PolicyLevel, subset: Option<&Subset>) -> &'d Object<DestinationRule> {
         let of_subset = || {
             let mut subsets = self.merged.subsets.iter();
             let at = subsets.position(|own| subset.is_some_and(|subset| std::ptr::eq(*own, subset)))?;
@@ -164,8 +198,7 @@ impl<'d> HostPolicy<'d> {
             PolicyLevel::Host | PolicyLevel::HostPort => self.merged.policy_of,
             PolicyLevel::Subset | PolicyLevel::SubsetPort => of_subset(),
         };
-        let meta = &writer.unwrap_or(self.merged.oldest).meta;
-        PolicySource::Rule { rule: [meta.namespace(), "/", meta.name()].concat().into(), level, over_mesh }
+        writer.unwrap_or(self.merged.oldest)
     }
 }
 

@@ -234,7 +234,7 @@ impl<'c> Checker<'c, '_> {
                 Some(_) => {
                     "no DestinationRule that counts here is for this host, so requests are answered 503"
                 }
-                None => "no DestinationRule is for this host, so requests are answered 503",
+                None => "no valid DestinationRule is for this host, so requests are answered 503",
             };
             return Problem::new(problem).found(subset).remedy(elsewhere.unwrap_or_else(|| {
                 "write a DestinationRule with this subset, or leave it out to send to the whole service"

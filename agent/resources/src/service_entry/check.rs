@@ -78,8 +78,10 @@ fn check_addresses(entry: &ServiceEntry, at: &Path<'_>, context: &mut Context<'_
     let ports = at.field("ports");
     for (index, port) in entry.ports.iter().enumerate() {
         if entry.addresses.is_empty() && is_opaque(port) {
-            let message =
-                format!("takes every TCP connection to port {}, whatever its destination", port.number);
+            let message = format!(
+                "takes, at sidecars, every TCP connection to port {}, whatever its destination",
+                port.number
+            );
             context.warning(
                 Rule::Invalid,
                 &ports.index(index),

@@ -99,7 +99,7 @@ fn names_ports_and_addresses_are_checked() {
             ),
             (
                 "hosts: [a.com], ports: [{number: 90, name: a, protocol: TCP}]",
-                "spec.ports[0]: takes every TCP connection to port 90",
+                "spec.ports[0]: takes, at sidecars, every TCP connection to port 90",
             ),
             ("hosts: [a.com], exportTo: ['~', b]", "spec.exportTo: holds `~` and other namespaces"),
             ("hosts: [a.com], resolution: STATC", "did you mean `STATIC`?"),

@@ -246,7 +246,12 @@ impl<'c> Loader<'c> {
         let found = names.iter().find_map(|name| self.secret(name, field).ok());
         let secret = match (found, names.first()) {
             (Some(secret), _) => secret,
-            (None, first) => self.secret(first.map_or("", String::as_str), field)?,
+            (None, first) => {
+                self.secret(first.map_or("", String::as_str), field).map_err(|wrong| match &*names {
+                    [_, _, ..] => Unusable { problem: wrong.problem.expected(names.join(" or ")), ..wrong },
+                    _ => wrong,
+                })?
+            }
         };
         let generic = value(&secret.spec, "cacert").map(|ca| (ca, value(&secret.spec, "crl")));
         let either_list = || value(&secret.spec, "ca.crl").or_else(|| value(&secret.spec, "crl"));

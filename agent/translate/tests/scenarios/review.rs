@@ -400,3 +400,39 @@ fn tls_within_tls_and_clear_text_to_port_443_are_told() {
         assert_eq!(found(port, rule), Vec::<String>::new(), "{port} {rule}");
     }
 }
+
+#[test]
+fn what_is_wrong_with_tls_to_endpoints_is_told_where_it_is_written() {
+    let found = |rule: &str| {
+        let text = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: gw}}, spec: {{selector: {{a: b}}, \
+             servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['*']}}]}}}}\n---\n\
+             {{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: se}}, spec: {{hosts: [a.com], \
+             resolution: DNS, ports: [{{number: 80, name: http, protocol: HTTP}}]}}}}\n---\n\
+             {{apiVersion: v1, kind: Secret, metadata: {{name: ca}}, stringData: {{other: a}}}}\n---\n\
+             {{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: dr}}, \
+             spec: {{host: a.com, {rule}}}}}\n"
+        );
+        let all = reviewed_text(&text);
+        all.into_iter().filter(|finding| finding.contains("holds no CA certificate")).collect::<Vec<_>>()
+    };
+    let tls = "tls: {mode: SIMPLE, credentialName: ca}";
+    let at_port = format!(
+        "portLevelSettings: [{{port: {{number: 81}}, tls: {{mode: DISABLE}}}}, {{port: {{number: 80}}, {tls}}}]"
+    );
+    let subset = |policy: &str| {
+        format!(
+            "subsets: [{{name: v0, labels: {{v: '0'}}}}, {{name: v1, labels: {{v: '1'}}, trafficPolicy: {{{policy}}}}}]"
+        )
+    };
+    for (rule, path) in [
+        (format!("trafficPolicy: {{{tls}}}"), "spec.trafficPolicy.tls."),
+        (format!("trafficPolicy: {{{at_port}}}"), "spec.trafficPolicy.portLevelSettings[1].tls."),
+        (subset(tls), "spec.subsets[1].trafficPolicy.tls."),
+        (subset(&at_port), "spec.subsets[1].trafficPolicy.portLevelSettings[1].tls."),
+    ] {
+        let told = found(&rule);
+        assert_eq!(told.len(), 1, "{rule}: {told:#?}");
+        assert!(told[0].contains(path), "no {path} in {}", told[0]);
+    }
+}
