@@ -39,13 +39,18 @@ fn ports() -> HashMap<&'static str, u16> {
     PLACES.iter().map(|place| (place.name, free_port())).collect()
 }
 
+/// What lines call the endpoint, whose port is another one in every run.
+fn named(upstream: &Endpoint) -> Vec<(String, &'static str)> {
+    vec![(upstream.address.to_string(), "up")]
+}
+
 /// Envoy with a listener for each place.
 fn envoy_with(envoy: Envoy, upstream: &Endpoint) -> Proxy {
     let ports = ports();
     let name = cluster_name("app", 80);
     let listeners: String = PLACES.iter().map(|place| listener(place, ports[place.name], &name)).collect();
     let clusters = cluster(&name, &[upstream.port()], "");
-    envoy.start(&format!("  listeners:\n{listeners}  clusters:\n{clusters}"), ports, Vec::new())
+    envoy.start(&format!("  listeners:\n{listeners}  clusters:\n{clusters}"), ports, named(upstream))
 }
 
 fn listener(Place { manager, common, .. }: &Place, port: u16, cluster: &str) -> String {
@@ -73,7 +78,7 @@ fn programs(upstream: &Endpoint) -> Proxy {
     let ports = ports();
     let agents: Vec<_> = PLACES.iter().map(|place| program(place, ports[place.name], upstream)).collect();
     agents.iter().for_each(Agent::await_ready);
-    Proxy::programs(agents, ports)
+    Proxy { endpoints: named(upstream), ..Proxy::programs(agents, ports) }
 }
 
 fn program(Place { settings, variables, .. }: &Place, port: u16, upstream: &Endpoint) -> Agent {
