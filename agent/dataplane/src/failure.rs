@@ -164,6 +164,7 @@ impl LocalReply<'static> {
             | ConnectError::FailedAtOnce { .. }
             | ConnectError::Tls(_)
             | ConnectError::ClearText
+            | ConnectError::TunnelAnswered(_)
             | ConnectError::TunnelRefused(_) => Self::new(
                 503,
                 "UF",

@@ -49,7 +49,8 @@ use crate::{
 
 pub(crate) use self::peer_metadata::{PEER_METADATA, PEER_METADATA_ID};
 pub(crate) use self::{
-    downstream::Downstream, h1::Http1Requests, h2::Http2Requests, kept::Room, workspace::Workspaces,
+    downstream::Downstream, h1::Http1Requests, h2::Http2Requests, kept::Room, stream_bytes::StreamBytes,
+    workspace::Workspaces,
 };
 pub use self::{head::shown_to_routes, peer_metadata::PeerMetadata};
 

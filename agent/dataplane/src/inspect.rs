@@ -18,7 +18,7 @@ use crate::{
     timer::Deadline,
     tls::{Hello, MalformedHello},
     transport::Transport,
-    upstream::UpstreamConnection,
+    upstream::OpaqueUpstream,
 };
 
 /// What the first bytes told.
@@ -70,7 +70,7 @@ pub(crate) async fn inspect<S, E, D>(
 ) -> io::Result<Inspected<E>>
 where
     S: Transport,
-    E: AsMut<UpstreamConnection>,
+    E: AsMut<OpaqueUpstream>,
     D: Future<Output = Option<E>>,
 {
     let mut first = None;
@@ -172,7 +172,7 @@ async fn client_speech<S: Transport>(
 
 /// Ends when the dialled server has sent something or closed, or a while after it could not be dialled: a client that
 /// waits for such a server to speak is better told. Never ends when there is none to dial.
-async fn server_speech<E: AsMut<UpstreamConnection>>(
+async fn server_speech<E: AsMut<OpaqueUpstream>>(
     dialling: Option<impl Future<Output = Option<E>>>,
     early: &RefCell<Option<E>>,
 ) {
@@ -184,7 +184,7 @@ async fn server_speech<E: AsMut<UpstreamConnection>>(
     }
     poll_fn(|cx| match early.borrow_mut().as_mut() {
         // Looked at, not taken: the relay reads it. An error shows again there.
-        Some(server) => server.as_mut().stream.poll_spoken(cx),
+        Some(server) => server.as_mut().poll_spoken(cx),
         None => Poll::Ready(()),
     })
     .await;

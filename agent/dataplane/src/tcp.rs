@@ -16,9 +16,8 @@ use crate::{
     origin::{Origin, tell_if_unknown},
     relay::{Limits, RelayError, Transferred, relay},
     telemetry::{BLACK_HOLE, ConnectionKey, ConnectionSums, Kept},
-    tls::Speaks,
     transport::DownstreamStream,
-    upstream::{ConnectError, Lease, OwnEnd, Posted, UpstreamConnection},
+    upstream::{ConnectError, Lease, OpaqueUpstream, OwnEnd, Posted, UpstreamConnection},
     view::View,
     wrong_tls,
 };
@@ -26,7 +25,7 @@ use crate::{
 /// A connection to an endpoint, ready for the client's bytes. It borrows nothing from the snapshot: opaque connections
 /// live long, and an old snapshot must not live as long as they do.
 pub(crate) struct Dialled {
-    connection: UpstreamConnection,
+    upstream: OpaqueUpstream,
     lease: Lease,
     cluster: ClusterName,
     limits: Limits,
@@ -37,9 +36,9 @@ pub(crate) struct Dialled {
 /// Name of a cluster for the access log and the metrics.
 type ClusterName = Box<str>;
 
-impl AsMut<UpstreamConnection> for Dialled {
-    fn as_mut(&mut self) -> &mut UpstreamConnection {
-        &mut self.connection
+impl AsMut<OpaqueUpstream> for Dialled {
+    fn as_mut(&mut self) -> &mut OpaqueUpstream {
+        &mut self.upstream
     }
 }
 
@@ -82,13 +81,13 @@ pub(crate) async fn dial(
     while tried.len() < bounds::TRIED_ENDPOINTS
         && let Some(lease) = view.pick_untried(id, origin, choice(connection, view, id), &tried)
     {
-        match lease.connect(Speaks::Opaque).await {
+        match lease.connect_opaque().await {
             Ok(opened) => {
-                wrong_tls::tell_if_doubled(connection, &lease, &opened);
+                wrong_tls::tell_if_doubled(connection, &lease, opened.end());
                 lease.count_request();
                 let limits = lease.policy().relay_limits();
                 let NotDialled { cluster, attempts, .. } = failed;
-                return Ok(Dialled { connection: opened, lease, cluster, limits, attempts: attempts + 1 });
+                return Ok(Dialled { upstream: opened, lease, cluster, limits, attempts: attempts + 1 });
             }
             // Others have no more room: the limit is the cluster's.
             Err(error @ ConnectError::Overflow) => {
@@ -97,7 +96,7 @@ pub(crate) async fn dial(
             Err(error) => {
                 tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
                 wrong_tls::tell_if_clear_text(connection, &lease, &error);
-                if let ConnectError::TunnelRefused(answer) = &error {
+                if let Some(answer) = error.tunnel_refusal() {
                     let far_end = lease
                         .policy()
                         .tunnel
@@ -166,13 +165,20 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     let sums = worker.recorder.connection(key);
     sums.iter().for_each(|sums| sums.open());
     let surroundings = (&**worker, &*connection.deadline, dialled.limits);
-    let upstream = &mut dialled.connection.stream;
-    let (transferred, result) = match dialled.connection.answer.take() {
-        None => relay(stream, upstream, first.take(), counting(sums), surroundings).await,
-        Some(answer) => {
-            // In a box of its own: hardly any connection goes through a tunnel.
-            let mut posted = Posted::new(upstream, *answer);
-            Box::pin(relay(stream, &mut posted, first.take(), counting(sums), surroundings)).await
+    let (first, moving) = (first.take(), counting(sums));
+    // In boxes of their own: hardly any connection goes through a tunnel.
+    let (transferred, result) = match &mut dialled.upstream {
+        OpaqueUpstream::Connection(UpstreamConnection { stream: upstream, answer, .. }) => {
+            match answer.take() {
+                None => relay(stream, upstream, first, moving, surroundings).await,
+                Some(answer) => {
+                    let mut posted = Posted::new(upstream, *answer);
+                    Box::pin(relay(stream, &mut posted, first, moving, surroundings)).await
+                }
+            }
+        }
+        OpaqueUpstream::Stream(tunnel) => {
+            Box::pin(relay(stream, &mut tunnel.bytes, first, moving, surroundings)).await
         }
     };
     let flags = match &result {
@@ -192,7 +198,7 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
         cluster: Some(&*dialled.cluster),
         attempts: dialled.attempts,
         upstream: Some(&dialled.lease.address),
-        own_end: Some(&*dialled.connection.end),
+        own_end: Some(&**dialled.upstream.end()),
         ..Ended::default()
     };
     record(connection, &ended);

@@ -4,8 +4,10 @@ mod connect;
 mod hosts;
 mod http2;
 mod lease;
+mod opaque;
 mod posted;
 mod stream;
+mod streamed;
 mod tally;
 mod tunnel;
 
@@ -35,6 +37,7 @@ pub(crate) use self::{
     connect::{ConnectError, OwnEnd, UpstreamConnection},
     http2::Http2Stream,
     lease::Lease,
+    opaque::OpaqueUpstream,
     posted::Posted,
     stream::UpstreamStream,
 };

@@ -6,15 +6,16 @@ use snapshot::Direction;
 use crate::{
     complaints::warn,
     connection::Connection,
-    transport::MaybeTls,
-    upstream::{ConnectError, Lease, UpstreamConnection},
+    upstream::{ConnectError, Lease, OwnEnd},
 };
 
 /// Warns when a client's own TLS goes into the TLS that its cluster asks for: the endpoint finds the one inside the other
 /// and takes it for garbage. Between proxies of the mesh that is as it should be.
-pub(crate) fn tell_if_doubled(connection: &Connection, lease: &Lease, opened: &UpstreamConnection) {
-    let is_asked_for = || lease.policy().tls.as_deref().is_some_and(|tls| !tls.is_of_mesh());
-    if connection.carries_tls() && matches!(opened.stream, MaybeTls::Tls(_)) && is_asked_for() {
+pub(crate) fn tell_if_doubled(connection: &Connection, lease: &Lease, end: &OwnEnd) {
+    let policy = lease.policy();
+    // The outer TLS of a tunnel is the proxy's, who finds no TLS in it.
+    let is_asked_for = policy.tunnel.is_none() && policy.tls.as_deref().is_some_and(|tls| !tls.is_of_mesh());
+    if connection.carries_tls() && end.session.is_some() && is_asked_for {
         warn(
             connection,
             lease,

@@ -24,7 +24,7 @@ use told::Told;
 use crate::{
     Application, CameBy, ClusterTarget, ConnectionFacts, Direction, Elsewhere, FilterChain, ListenerId,
     LiveClusters, NetworkFilter, NoRoute, Normalized, RequestHead, RouteConfig, Snapshot, TlsContextId,
-    Transport, VirtualHost, WeightedClusters, match_route,
+    Transport, UpstreamProtocol, VirtualHost, WeightedClusters, match_route,
 };
 
 const MISDIRECTED: &str = "421 NR misdirected_request: the host is served under another certificate or other rules \
@@ -110,9 +110,14 @@ impl<'s> Walk<'s> {
                 let asked = |_: &_| question.server_name.unwrap_or_default();
                 let clusters = self.clusters(&tcp.clusters, false, asked);
                 let known = tcp.clusters.targets().iter().filter_map(|target| target.id);
-                for tunnel in known.filter_map(|id| self.snapshot.cluster(id).tunnel.as_ref()) {
-                    let because =
-                        format!("the endpoint is asked for it by {} (tunnel)", tunnel.method.as_str());
+                for cluster in known.map(|id| self.snapshot.cluster(id)) {
+                    let Some(tunnel) = &cluster.tunnel else { continue };
+                    let version = match cluster.protocol {
+                        UpstreamProtocol::Http2 => "HTTP/2",
+                        UpstreamProtocol::Http1 | UpstreamProtocol::AsDownstream => "HTTP/1.1",
+                    };
+                    let method = tunnel.method.as_str();
+                    let because = format!("the endpoint is asked for it by {method} in {version} (tunnel)");
                     self.steps.push(Step::chosen("tunnel", &tunnel.far_end, because));
                 }
                 match clusters.strip_prefix("503 ") {

@@ -2,14 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    io::Read as _,
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use std::os::fd::AsRawFd;
 
 use super::gateway::{Gateway, app};
-use crate::support::{Client, Endpoint, free_port};
+use crate::support::{
+    Client, Endpoint, free_port,
+    http2::{ACK, DATA, END_STREAM, Frame, HEADERS, PREFACE_LENGTH, SETTINGS, frame, head},
+    printed,
+};
 
 /// A connection to a port of loopback from one of its addresses.
 fn connect_from(from: Ipv4Addr, port: u16) -> Client {
@@ -139,6 +148,44 @@ fn connections_go_through_the_tunnel_of_the_rule() {
         let gateway = Gateway::start(&app(&[through.address], &policy));
         assert_eq!(gateway.opaque_client().send("hello\n").line(), "CONNECT far.test:443 hello");
     }
+}
+
+/// `tunnel` with `h2UpgradePolicy: UPGRADE`: a stream for each connection, whose data frames are its bytes.
+#[test]
+fn tunnels_over_http_2_share_a_connection() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&opened);
+    let through = Endpoint::start(move |mut client: Client| {
+        if client.0.read_exact(&mut [0; PREFACE_LENGTH]).is_err() {
+            return;
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        client.send(frame(SETTINGS, 0, 0, &[]));
+        while let Ok(read) = Frame::read(&mut client.0) {
+            match read.kind {
+                SETTINGS if read.flags & ACK == 0 => _ = client.send(frame(SETTINGS, ACK, 0, &[])),
+                HEADERS => _ = client.send(head(read.stream, 0, &[(":status", "200")])),
+                DATA => _ = client.send(frame(DATA, read.flags & END_STREAM, read.stream, &read.payload)),
+                _ => {}
+            }
+        }
+    });
+    let policy = "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}, \
+                  tunnel: {protocol: CONNECT, targetHost: far.test, targetPort: 443}}";
+    let gateway = Gateway::start(&app(&[through.address], policy));
+    let mut clients = [gateway.opaque_client(), gateway.opaque_client()];
+    for (client, line) in clients.iter_mut().zip(["one\n", "two\n"]) {
+        assert_eq!(client.send(line).line(), line.trim_end());
+    }
+    for client in &mut clients {
+        client.0.shutdown(Shutdown::Write).unwrap();
+        assert!(client.ends());
+    }
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
+    let url = format!("http://app.example.com:{}/", gateway.opaque);
+    let admin = &gateway.interfaces.admin;
+    let explained = printed(&["explain", "request", "GET", &url, "--admin", admin]);
+    assert!(explained.contains("asked for it by CONNECT in HTTP/2"), "{explained}");
 }
 
 /// `tunnel` with `protocol: POST`: the connection is the body of the request and that of the answer.

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use snapshot::{Address, Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses, Tunnel};
+use snapshot::{
+    Address, Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses, Tunnel,
+    UpstreamProtocol,
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -33,6 +36,8 @@ pub(crate) struct Policy {
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     /// The tunnel that opaque connections go through.
     pub(crate) tunnel: Option<Box<Tunnel>>,
+    /// Whether its endpoints speak HTTP/2, whoever asks.
+    pub(crate) speaks_http2: bool,
     /// What heads of answers may cost.
     pub(crate) heads: HeadLimits,
     limits: Limits,
@@ -112,6 +117,7 @@ impl Policy {
             connections: cluster.connections,
             proxy_protocol: cluster.proxy_protocol,
             tunnel: cluster.tunnel.clone().map(Box::new),
+            speaks_http2: cluster.protocol == UpstreamProtocol::Http2,
             heads,
             limits: cluster.limits,
             usage: shared.usage,

@@ -69,6 +69,8 @@ pub(crate) enum ConnectError {
     Tls(#[source] io::Error),
     #[error("TLS handshake failed: the endpoint answers in clear text")]
     ClearText,
+    #[error("no tunnel through the proxy at the endpoint: it answers {0}")]
+    TunnelAnswered(u16),
     #[error("no tunnel through the proxy at the endpoint: {0}")]
     TunnelRefused(String),
     #[error("the cluster has as many connections or waiting requests as it may")]
@@ -96,11 +98,21 @@ impl ConnectError {
             Self::Tls(error) => format!("TLS_error: {error}"),
             Self::ClearText => "TLS_error: the endpoint answers in clear text".to_owned(),
             Self::NotHttp2(error) => format!("not HTTP/2: {error}"),
+            Self::TunnelAnswered(status) => format!("tunnel_response:{status}"),
             Self::TunnelRefused(answer) => format!("tunnel refused: {answer}"),
             Self::Timeout | Self::Overflow => return None,
         };
         // It stands among values that blanks part.
         Some(text.replace(|char: char| char.is_whitespace() || char.is_control(), "_").into())
+    }
+
+    /// What the proxy at the endpoint said that opens no tunnel.
+    pub(crate) fn tunnel_refusal(&self) -> Option<String> {
+        match self {
+            Self::TunnelAnswered(status) => Some(status.to_string()),
+            Self::TunnelRefused(answer) => Some(answer.clone()),
+            _ => None,
+        }
     }
 
     /// Whether the cluster has as many connections as it may, or as many requests waiting for one.
@@ -126,6 +138,7 @@ impl ConnectError {
             Self::FailedAtOnce { at, error } => Self::FailedAtOnce { at: at.clone(), error: again(error) },
             Self::Tls(error) => Self::Tls(again(error)),
             Self::ClearText => Self::ClearText,
+            Self::TunnelAnswered(status) => Self::TunnelAnswered(*status),
             Self::TunnelRefused(answer) => Self::TunnelRefused(answer.clone()),
             Self::Overflow => Self::Overflow,
             Self::NotHttp2(error) => Self::NotHttp2(error.clone()),

@@ -41,7 +41,7 @@ impl Lease {
     }
 
     /// Opens a new connection, unless the cluster has as many as it may.
-    pub(crate) async fn connect(&self, speaks: Speaks) -> Result<UpstreamConnection, ConnectError> {
+    pub(super) async fn connect(&self, speaks: Speaks) -> Result<UpstreamConnection, ConnectError> {
         self.connect_as(speaks, self.announcement).await
     }
 

@@ -1,5 +1,5 @@
-//! Opaque connections through a proxy at the endpoint (DestinationRule `tunnel`): it is asked for the far end in
-//! HTTP/1.1. From its consent to a `CONNECT` on the connection is the client's; a `POST` goes on with the client's bytes.
+//! Opaque connections through a proxy at the endpoint that speaks HTTP/1.1 (DestinationRule `tunnel`): it is asked for the
+//! far end. From its consent to a `CONNECT` on the connection is the client's; a `POST` goes on with the client's bytes.
 //! Nothing of the client is sent before the consent, as in Envoy.
 
 use std::io;
@@ -13,7 +13,7 @@ use super::{ConnectError, UpstreamStream};
 /// What an answer's head may take.
 const LIMITS: Limits = Limits { head_bytes: 8 * 1024, fields: 100 };
 /// Interim answers before the final one.
-const MOST_INTERIM: usize = 8;
+pub(super) const MOST_INTERIM: usize = 8;
 
 /// Asks the endpoint for the far end. Returns what takes the framing off its answer, where the answer goes on.
 ///
@@ -35,7 +35,7 @@ pub(super) async fn open(
         match answer(stream, *method).await? {
             (200..=299, body) => return Ok((*method == TunnelMethod::Post).then_some(body)),
             (100 | 102..=199, _) => {}
-            (status, _) => return Err(ConnectError::TunnelRefused(status.to_string())),
+            (status, _) => return Err(ConnectError::TunnelAnswered(status)),
         }
     }
     Err(ConnectError::TunnelRefused("interim answers without end".to_owned()))

@@ -44,4 +44,5 @@ mod support;
 mod telemetry;
 mod tls;
 mod tunnel;
+mod tunnel_http2;
 mod websockets;

@@ -76,7 +76,7 @@ fn refusals_go_to_the_next_endpoint_and_are_named_in_the_log() {
         assert_eq!(proxy.connect().rest(), b"here");
     }
     for (answer, reason) in [
-        (&b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..], "tunnel_refused:_407"),
+        (&b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..], "tunnel_response:407"),
         (b"SSH-2.0-server\r\n\r\n", "tunnel_refused:_an_answer_that_is_not_HTTP/1.1"),
         (b"", "tunnel_refused:_it_closed_the_connection"),
     ] {
