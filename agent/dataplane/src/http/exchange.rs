@@ -275,16 +275,18 @@ impl Exchange {
         (body, again): (&mut impl RequestBody, bool),
         take: impl FnMut(&AnswerHead<'_>) -> T,
     ) -> Result<T, Broken> {
-        lease.count_request();
         match (&mut *self, &request.head) {
             (Self::Http1(exchange), OutgoingHead::Http1(head)) => {
+                lease.count_request();
                 exchange.write(Some(head), body).await?;
                 if again {
                     exchange.write(None, body).await?;
                 }
             }
             (Self::Http2(exchange), OutgoingHead::Http2(head)) => {
+                // One that the endpoint is not asked for does not count.
                 exchange.send(head, request.following)?;
+                lease.count_request();
                 if again && request.following == Following::Body {
                     exchange.send_again(&body.sent())?;
                 }

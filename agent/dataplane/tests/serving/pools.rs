@@ -30,7 +30,7 @@ fn change(proxy: &mut Proxy, endpoint: SocketAddr, change: impl FnOnce(&mut Clus
     proxy.publish(draft);
 }
 
-fn observed(proxy: &Proxy, endpoint: SocketAddr) -> LiveEndpoint {
+pub(crate) fn observed(proxy: &Proxy, endpoint: SocketAddr) -> LiveEndpoint {
     let live = proxy.runtime.block_on(proxy.plane.telemetry().clusters());
     live.endpoint(&Cluster::new("test", Discovery::Endpoints(Vec::new())), &endpoint.into())
 }

@@ -11,13 +11,17 @@ use bytes::Bytes;
 use dataplane::{LogFormat, Settings};
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture, ext::Protocol, server::SendResponse};
 use http::{Request, Response};
-use snapshot::{Format, PathMatch, RouteAction, UpstreamProtocol};
+use snapshot::{Format, Forward, Mirror, PathMatch, RouteAction, Share, UpstreamProtocol};
 
 use crate::{
     handshakes::Lines,
     http2::with_raw_client,
     http2_upstream::{Http2Upstream, received},
-    support::{Client, Proxy, Upstream, gateway_draft, route, route_config, to_cluster, within},
+    pools::observed,
+    support::{
+        Client, PATIENCE, Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config,
+        to_cluster, within,
+    },
 };
 
 const ACCEPTED: &str =
@@ -166,9 +170,59 @@ fn an_endpoint_of_http_2_that_takes_no_other_protocols_is_not_asked() {
     let answer = proxy.connect().send(OFFER).answer();
     assert_eq!(answer.status(), "502");
     assert!(answer.text().ends_with("reset reason: protocol error"), "{}", answer.text());
+    let counts = observed(&proxy, upstream.address).counts;
+    assert_eq!((counts.rq_total, counts.rq_error), (0, 0));
     let details = "upstream_reset_before_response_started{protocol_error}";
     let logged = lines.with("GET /chat");
     assert!(logged.starts_with(&format!("502 UPE {details} GET")), "{logged}");
+}
+
+/// Copies what clients of both versions ask for to a mirror: websockets, and then `/plain`.
+fn mirroring(protocol: UpstreamProtocol, endpoint: SocketAddr, mirror: SocketAddr) -> Proxy {
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[endpoint]);
+        draft.clusters.push(cluster("mirror", endpoints(&[mirror])));
+        draft.clusters.iter_mut().for_each(|cluster| cluster.protocol = protocol);
+        let target = to_cluster(Some(1)).targets()[0].clone();
+        let mirrors = vec![Mirror { target, share: Share::ALL, marks_host: false }];
+        let action = RouteAction::Forward(Forward { mirrors, ..to_cluster(Some(0)).into() });
+        draft.route_configs = vec![route_config("*", vec![route(PathMatch::Any, action)])];
+        draft
+    });
+    assert_eq!(proxy.connect().send(OFFER).answer().status(), "101");
+    with_raw_client(proxy.address, async |sender| {
+        let (response, _to) = offer(&mut sender.ready().await.unwrap(), "websocket");
+        assert_eq!(response.await.unwrap().status(), 200);
+    });
+    assert_eq!(proxy.connect().get("/plain").status(), "200");
+    proxy
+}
+
+#[test]
+fn mirrors_get_no_copies_of_offers() {
+    let (told, asked) = mpsc::channel();
+    let telling = told.clone();
+    let mirror = Upstream::start(move |mut client| {
+        telling.send(client.request_head().unwrap().split(' ').nth(1).unwrap().to_owned()).unwrap();
+    });
+    let upstream = Upstream::start(|mut client| {
+        let is_offer = client.request_head().unwrap().contains("upgrade");
+        client.send(if is_offer { ACCEPTED } else { "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" });
+    });
+    let _proxy = mirroring(UpstreamProtocol::Http1, upstream.address, mirror.address);
+    assert_eq!(asked.recv_timeout(PATIENCE).unwrap(), "/plain");
+
+    let answering = |told: Option<mpsc::Sender<String>>| {
+        http2(move |request: Request<RecvStream>, mut respond| {
+            told.iter().for_each(|told| told.send(request.uri().path().to_owned()).unwrap());
+            async move {
+                _ = respond.send_response(Response::new(()), true);
+            }
+        })
+    };
+    let (upstream, mirror) = (answering(None), answering(Some(told)));
+    let _proxy = mirroring(UpstreamProtocol::Http2, upstream.address, mirror.address);
+    assert_eq!(asked.recv_timeout(PATIENCE).unwrap(), "/plain");
 }
 
 #[test]
@@ -323,7 +377,7 @@ fn neither_a_timeout_nor_draining_cuts_it() {
         let mut draft = gateway_draft(address, &[upstream.address]);
         draft.clusters[0].protocol = UpstreamProtocol::Http2;
         let timeout = Some(Duration::from_millis(200));
-        let action = RouteAction::Forward(snapshot::Forward { timeout, ..to_cluster(Some(0)).into() });
+        let action = RouteAction::Forward(Forward { timeout, ..to_cluster(Some(0)).into() });
         draft.route_configs = vec![route_config("*", vec![route(PathMatch::Any, action)])];
         draft
     });

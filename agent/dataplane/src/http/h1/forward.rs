@@ -59,6 +59,11 @@ impl Forward<'_> {
     fn version(&self) -> UpstreamVersion {
         if self.upward.http2.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
     }
+
+    /// Whether there are mirrors to copy it to. Where another protocol is asked for there is nobody to speak it with them.
+    fn has_copies(&self) -> bool {
+        !self.forwarding.policy.mirrors.is_empty() && !self.upward.upgrade
+    }
 }
 
 impl Session<'_> {
@@ -79,8 +84,7 @@ impl Session<'_> {
             &forward.forwarding,
             (forward.asked.grpc, forward.begun),
         );
-        let policy = forward.forwarding.policy;
-        if attempts.keeps_body(forward.version()) || !policy.mirrors.is_empty() {
+        if attempts.keeps_body(forward.version()) || forward.has_copies() {
             sent.keep(&self.connection.worker().kept);
         }
         let mut out = self.connection.worker().scratch();
@@ -121,6 +125,9 @@ impl Session<'_> {
 
     /// Copies the request, which is through, to the mirrors of its route.
     fn mirror(&self, forward: &Forward<'_>, head: &[u8], sent: &Pump) {
+        if !forward.has_copies() {
+            return;
+        }
         let body = sent.sent().bytes;
         let copied = || match &forward.upward.http2 {
             Some(http2) => Copied::Http2(Box::new(http2.head.clone()), Bytes::copy_from_slice(body), None),
@@ -206,7 +213,7 @@ impl Session<'_> {
             began: Some(answer.began),
             ..Outcome::default().at(forward.lease(), Some(exchange.end()))
         };
-        if forward.forwarding.policy.mirrors.is_empty() {
+        if !forward.has_copies() {
             sent.forget();
         }
         record_answer(self.connection, self.line, |name| field_of(out, name));

@@ -180,7 +180,7 @@ impl Stream<'_> {
     async fn forward(&mut self, forward: &mut Forward<'_>, head: &mut Vec<u8>) -> Outcome<'static> {
         let mut attempts =
             Attempts::new(self.connection, forward.view, &forward.forwarding, (self.grpc, forward.begun));
-        if attempts.keeps_body(forward.version()) || !forward.forwarding.policy.mirrors.is_empty() {
+        if attempts.keeps_body(forward.version()) || self.copies(forward) {
             forward.upload.keep(&self.connection.worker().kept);
         }
         let staged = match forward.version() {
@@ -226,8 +226,16 @@ impl Stream<'_> {
         }
     }
 
+    /// Whether the request goes to mirrors, too. Where another protocol is asked for there is nobody to speak it with them.
+    fn copies(&self, forward: &Forward<'_>) -> bool {
+        !forward.forwarding.policy.mirrors.is_empty() && !self.switches
+    }
+
     /// Copies the request, which is through, to the mirrors of its route.
     fn mirror(&self, forward: &Forward<'_>, head: &[u8]) {
+        if !self.copies(forward) {
+            return;
+        }
         let Sent { bytes: body, trailers, .. } = forward.upload.sent();
         let copied = || match &forward.http2_head {
             Some(head) => {
@@ -290,8 +298,9 @@ impl Stream<'_> {
             let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
             return Outcome { status, began, flags, details, ..outcome };
         };
+        let copies = self.copies(forward);
         let upload = &mut forward.upload;
-        if forward.forwarding.policy.mirrors.is_empty() {
+        if !copies {
             upload.forget();
         }
         let (moved, passed) = match exchange {
