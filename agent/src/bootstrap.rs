@@ -46,7 +46,14 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
     let defaults = ReadDefaults { namespace: options.namespace.as_str().into() };
     let directories = Directories::open(options.config_dirs.clone(), defaults)?;
     let known = proxy(&options, &mesh);
-    let directories = directories.with_certificates(move |resources| certificate_paths(resources, &known));
+    let follows_mesh = options.mesh_config.is_none();
+    let directories = directories.with_certificates(move |resources| {
+        let mut paths = certificate_paths(resources, &known);
+        if follows_mesh {
+            paths.extend(mesh::certificate_paths(resources));
+        }
+        paths
+    });
     let interfaces = interfaces(&options)?;
     let settings = data_plane_settings(&options, &mesh)?;
     let plane = DataPlane::start(&settings).context("cannot start the workers")?;

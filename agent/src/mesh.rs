@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use resources::{
-    Files, Finding, MeshConfig, MeshReading, Problem, ReadDefaults, ResourceSet, Rule, Severity,
+    ClientTls, Files, Finding, MeshConfig, MeshReading, Problem, ReadDefaults, ResourceSet, Rule, Severity,
 };
 use translate::MeshOptions;
 
@@ -65,6 +65,12 @@ pub(crate) fn among(resources: &ResourceSet) -> Option<MeshReading> {
     MeshConfig::of_config_map(map)
 }
 
+/// Paths of the certificates and keys that the settings among the resources name.
+pub(crate) fn certificate_paths(resources: &ResourceSet) -> Vec<String> {
+    let of_mesh = among(resources).and_then(|reading| reading.config.outbound_tls);
+    of_mesh.iter().flat_map(ClientTls::paths).map(str::to_owned).collect()
+}
+
 /// The ConfigMaps of some directories; all else in them is left for later.
 fn config_maps(directories: &[PathBuf]) -> ResourceSet {
     let mut files = Files::new(ReadDefaults::default());
@@ -109,6 +115,7 @@ pub(crate) fn options(mesh: &MeshConfig) -> MeshOptions {
     let defaults = MeshOptions::default();
     MeshOptions {
         outbound_traffic_policy: mesh.outbound_traffic_policy,
+        outbound_tls: mesh.outbound_tls.clone(),
         inbound_traffic_policy: mesh.inbound_traffic_policy,
         path_normalization: mesh.path_normalization,
         default_retries: mesh.default_http_retry_policy.clone(),

@@ -148,7 +148,7 @@ impl ClusterConnections {
                 return Some(self.original(destination, origin.client).lease());
             }
             Discovery::DynamicDns(dynamic) => {
-                let port = dynamic.port.unwrap_or(origin.destination.port());
+                let port = dynamic.port_for(origin.destination.port());
                 let addresses = origin.named?.addresses.iter().map(|ip| SocketAddr::new(*ip, port).into());
                 let untried = addresses.into_iter().find(|address| !tried.contains(address))?;
                 return Some(self.seen((untried, None)).lease());

@@ -5,6 +5,7 @@ mod connection_settings;
 mod default_traffic_policy;
 mod defaults;
 mod forward_client_cert;
+mod outbound;
 mod proxy_config;
 mod proxy_headers;
 mod reading;
@@ -14,17 +15,20 @@ mod trust_domains;
 use std::time::Duration;
 
 use crate::{
-    Path, Retries,
+    ClientTls, Path, Retries,
     decode::{Context, Decode, Fields, Shape, word, word_of},
     finding::Place,
     yaml::Node,
 };
+
+use self::outbound::OutboundTraffic;
 
 pub use connection_limit::ConnectionLimit;
 pub use connection_settings::{ConnectionSettings, EscapedSlashes, Profile, Underscores};
 pub use default_traffic_policy::DefaultTrafficPolicy;
 pub use defaults::{DefaultExportTo, MeshDefaults};
 pub use forward_client_cert::ForwardClientCertDetails;
+pub use outbound::OutboundTrafficPolicy;
 pub use proxy_config::ProxyConfig;
 pub use proxy_headers::{ClientCertDetails, ProxyHeaders, ServerHeader};
 pub use reading::MeshReading;
@@ -41,6 +45,8 @@ pub struct MeshConfig {
     pub access_log_format: Option<AccessLogFormat>,
     /// `outboundTrafficPolicy.mode`.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// `outboundTrafficPolicy.tls`: how hosts are spoken to whose names are looked up; absent means in clear text.
+    pub outbound_tls: Option<ClientTls>,
     /// `inboundTrafficPolicy.mode`.
     pub inbound_traffic_policy: InboundTrafficPolicy,
     /// `defaultHttpRetryPolicy`: how requests are retried where no rule says it.
@@ -127,19 +133,6 @@ impl Decode for AccessLogEncoding {
     }
 }
 
-/// What happens to calls to hosts that no resource names.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum OutboundTrafficPolicy {
-    /// They go where they were going (`ALLOW_ANY`).
-    #[default]
-    AllowAny,
-    /// They are refused (`REGISTRY_ONLY`).
-    RegistryOnly,
-    /// Requests go to what DNS says of the host that they ask for, anything else where it was going
-    /// (`ALLOW_ANY_DYNAMIC_DNS`, in MeshConfig only).
-    AllowAnyDynamicDns,
-}
-
 /// Where calls to the workload go (`InboundTrafficPolicy`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum InboundTrafficPolicy {
@@ -179,7 +172,7 @@ impl Shape for MeshConfig {
             "enablePrometheusMerge",
         ]);
         let file: Option<String> = fields.optional("accessLogFile");
-        let OutboundTraffic(outbound_traffic_policy) = fields.or_default("outboundTrafficPolicy");
+        let outbound: OutboundTraffic = fields.or_default("outboundTrafficPolicy");
         let Normalization(path_normalization) = fields.or_default("pathNormalization");
         let access_log_file = file.filter(|file| !file.is_empty());
         let access_log_encoding = fields.or_default("accessLogEncoding");
@@ -190,7 +183,8 @@ impl Shape for MeshConfig {
             access_log_file,
             access_log_encoding,
             access_log_format: format.filter(|format| !format.text.is_empty()),
-            outbound_traffic_policy,
+            outbound_traffic_policy: outbound.mode,
+            outbound_tls: outbound.tls,
             inbound_traffic_policy,
             default_http_retry_policy: fields.optional("defaultHttpRetryPolicy"),
             default_traffic_policy: fields
@@ -229,32 +223,6 @@ struct Anything;
 impl Decode for Anything {
     fn decode(_: &Node<'_>, _: &Path<'_>, _: &mut Context<'_>) -> Self {
         Self
-    }
-}
-
-#[derive(Default)]
-struct OutboundTraffic(OutboundTrafficPolicy);
-
-impl Shape for OutboundTraffic {
-    fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
-        fields.planned::<Anything>("tls");
-        let mode: Option<MeshOutbound> = fields.optional("mode");
-        Self(mode.unwrap_or_default().0)
-    }
-}
-
-/// A mode of the mesh, which has one more than a Sidecar.
-#[derive(Default)]
-struct MeshOutbound(OutboundTrafficPolicy);
-
-impl Decode for MeshOutbound {
-    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
-        let words = [
-            ("ALLOW_ANY", OutboundTrafficPolicy::AllowAny),
-            ("REGISTRY_ONLY", OutboundTrafficPolicy::RegistryOnly),
-            ("ALLOW_ANY_DYNAMIC_DNS", OutboundTrafficPolicy::AllowAnyDynamicDns),
-        ];
-        Self(word_of(node, &words, at, context))
     }
 }
 
@@ -324,6 +292,7 @@ impl std::str::FromStr for PathNormalization {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ClientTlsMode;
 
     fn read(text: &str) -> (Option<MeshConfig>, Vec<String>) {
         let reading = MeshConfig::read("mesh.yaml", text);
@@ -343,9 +312,27 @@ mod tests {
 
     #[test]
     fn names_of_any_host_may_be_looked_up_for_the_whole_mesh() {
-        let (config, findings) = read("outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n");
-        assert_eq!(config.unwrap().outbound_traffic_policy, OutboundTrafficPolicy::AllowAnyDynamicDns);
+        let (config, findings) =
+            read("outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE, sni: a.com}}\n");
+        let config = config.unwrap();
+        assert_eq!(config.outbound_traffic_policy, OutboundTrafficPolicy::AllowAnyDynamicDns);
+        let tls = config.outbound_tls.unwrap();
+        assert_eq!((tls.mode, tls.sni.as_deref()), (ClientTlsMode::Simple, Some("a.com")));
         assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    #[test]
+    fn tls_to_unknown_hosts_is_for_names_that_are_looked_up_and_not_the_meshs_own() {
+        let (config, findings) = read("outboundTrafficPolicy: {tls: {mode: SIMPLE}}\n");
+        assert!(config.is_some());
+        assert!(findings[0].contains("outboundTrafficPolicy.tls") && findings[0].contains("has no effect"));
+        for tls in ["{mode: ISTIO_MUTUAL}", "{mode: MUTUAL}", "{mode: TLS}"] {
+            let text = format!("outboundTrafficPolicy: {{mode: ALLOW_ANY_DYNAMIC_DNS, tls: {tls}}}\n");
+            let reading = MeshConfig::read("mesh.yaml", &text);
+            assert!(reading.whole().is_none(), "{tls}");
+            // Nothing goes out in clear text, or unverified, for a mistake.
+            assert_eq!(reading.config.outbound_traffic_policy, OutboundTrafficPolicy::RegistryOnly, "{tls}");
+        }
     }
 
     #[test]

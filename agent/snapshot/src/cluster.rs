@@ -225,9 +225,16 @@ pub struct DynamicDns {
     pub hosts: HostPattern,
     /// Port to connect to; `None` is the one that the client dialled.
     pub port: Option<u16>,
+    /// Whether TLS is begun where clients speak HTTP in clear text, whose usual port is another one then.
+    pub begins_tls: bool,
 }
 
 impl DynamicDns {
+    /// The port to connect to for a client that dialled this one.
+    pub fn port_for(&self, dialled: u16) -> u16 {
+        self.port.unwrap_or(if self.begins_tls && dialled == 80 { 443 } else { dialled })
+    }
+
     /// The name to look up for an authority or server name; `None` when it is none of the cluster's.
     pub fn name_of(&self, asked: &str) -> Option<HostName> {
         let host = HostName::of_authority(asked);
@@ -282,5 +289,18 @@ impl SourceAddresses {
             IpAddr::V4(_) => self.v4.into(),
             IpAddr::V6(_) => self.v6.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_that_is_begun_for_clients_of_clear_text_has_a_port_of_its_own() {
+        let of = |port, begins_tls| DynamicDns { hosts: HostPattern::Any, port, begins_tls };
+        assert_eq!([80, 8080].map(|dialled| of(None, false).port_for(dialled)), [80, 8080]);
+        assert_eq!([80, 8080].map(|dialled| of(None, true).port_for(dialled)), [443, 8080]);
+        assert_eq!(of(Some(9), true).port_for(80), 9);
     }
 }

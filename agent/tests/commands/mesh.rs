@@ -63,3 +63,31 @@ fn a_mistake_costs_only_its_field_at_the_start_and_nothing_later() {
     eventually("it is read again", || findings().contains(WORD));
     assert!(verdict(&live).starts_with(OPEN), "{}", verdict(&live));
 }
+
+#[test]
+fn hosts_that_nobody_knows_are_spoken_to_in_tls_where_the_mesh_says_so() {
+    let directory = TempDir::new().unwrap();
+    let ca = directory.path().join("ca.pem");
+    let tls = |fields: &str| format!("ALLOW_ANY_DYNAMIC_DNS, tls: {{{fields}}}");
+    let checked = tls(&format!("mode: SIMPLE, sni: out.com, caCertificates: {}", ca.display()));
+    write(directory.path(), "ALLOW_ANY_DYNAMIC_DNS", "");
+    let running = sidecar(directory.path()).start();
+    running.await_ready();
+    let live = ["--admin".to_owned(), running.interfaces.admin.clone()];
+    let explained = || printed(&with(&["explain", "request", "GET", "http://unknown.example.com/"], &live));
+    let answered = |path: &str| printed(&with(&["request", "GET", path], &live));
+    assert!(explained().contains("on the port the client dialled\n"), "{}", explained());
+    // The certificates of a setting that came after the start are read, too.
+    write(directory.path(), &checked, "");
+    eventually("it is in force", || explained().contains("443 for 80, in TLS"));
+    assert!(
+        answered("/findings").contains("outboundTrafficPolicy.tls.caCertificates"),
+        "{}",
+        answered("/findings")
+    );
+    fs::write(&ca, rcgen::generate_simple_self_signed(["a.com".to_owned()]).unwrap().cert.pem()).unwrap();
+    eventually("the file is read", || !answered("/findings").contains("caCertificates"));
+    // A mistake does not open the way in clear text.
+    write(directory.path(), &tls("mode: ISTIO_MUTUAL"), "");
+    assert_eq!(verdict(&offline(&directory)), CLOSED);
+}

@@ -1,5 +1,7 @@
 //! The clusters of a snapshot, by name.
 
+mod any_name;
+
 use std::{
     borrow::Cow,
     cell::RefCell,
@@ -13,10 +15,10 @@ use resources::{
 };
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns,
-    Endpoint, HostPattern, LocalityEndpoints, PolicySource, ServiceName, SourceAddresses, UpstreamTls,
-    WeightedClusters,
+    Endpoint, LocalityEndpoints, PolicySource, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
 };
 
+use self::any_name::of_any_name;
 use crate::{
     credentials::{Contexts, UpstreamPort},
     destinations::{Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in},
@@ -66,7 +68,8 @@ impl Clusters {
             list.push(original(PASSTHROUGH, None, mesh));
             list.push(original(INBOUND_PASSTHROUGH, inbound, mesh));
             if scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns {
-                list.push(of_any_name(mesh));
+                let (contexts, findings) = &mut *maker.tls.borrow_mut();
+                list.push(of_any_name(mesh, (contexts, findings)));
             }
             list.extend(inbound::ports(registry, scope).0.values().map(|port| to_workload(port, mesh)));
         }
@@ -242,7 +245,7 @@ impl ClusterMaker<'_, '_> {
                 let hosts = pattern(&service.host);
                 let port = service.target_port(port, &[]);
                 hosts.map_or(Discovery::Endpoints(Vec::new()), |hosts| {
-                    Discovery::DynamicDns(DynamicDns { hosts, port })
+                    Discovery::DynamicDns(DynamicDns { hosts, port, begins_tls: false })
                 })
             }
         }
@@ -333,12 +336,6 @@ fn original(name: &str, source: Option<SourceAddresses>, mesh: &MeshOptions) -> 
     let connection_pool = mesh.default_traffic_policy.connection_pool.as_ref();
     apply(&Policy { connection_pool, ..Policy::default() }, None, &mut cluster);
     cluster
-}
-
-/// To whatever name a request asks for, at the port that it was sent to.
-fn of_any_name(mesh: &MeshOptions) -> Cluster {
-    let discovery = Discovery::DynamicDns(DynamicDns { hosts: HostPattern::Any, port: None });
-    Cluster { discovery, ..original(ALLOW_ANY_DYNAMIC_DNS, None, mesh) }
 }
 
 /// A cluster as the mesh has it where no DestinationRule says anything.

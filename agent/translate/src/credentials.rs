@@ -11,7 +11,9 @@ mod upstream;
 use std::collections::{BTreeSet, HashMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use resources::{CertificateFiles, Finding, Problem, ResourceSet, Rule, ServerTls, Severity, TlsMode};
+use resources::{
+    CertificateFiles, ClientTls, Finding, Problem, ResourceSet, Rule, ServerTls, Severity, TlsMode,
+};
 use snapshot::{
     Authority, Certificate, CertificateFacts, ClientCertificates, Credential, NameMatch, PeerRules, Snapshot,
     TlsContext, TlsContextId, TlsParameters, TrustBundle,
@@ -63,6 +65,7 @@ pub fn certificate_paths(resources: &ResourceSet, proxy: &Proxy) -> BTreeSet<Str
         ProxyKind::Sidecar => resources.sidecar_certificate_paths(),
     };
     paths.extend(resources.client_certificate_paths());
+    paths.extend(proxy.mesh.outbound_tls.iter().flat_map(ClientTls::paths).map(str::to_owned));
     paths.extend(proxy.identity.iter().flat_map(WorkloadIdentity::paths).map(str::to_owned));
     paths
 }

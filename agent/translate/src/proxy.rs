@@ -6,8 +6,9 @@ use std::{
 };
 
 use resources::{
-    CaptureMode, ConnectionSettings, DefaultTrafficPolicy, ForwardClientCertDetails, InboundTrafficPolicy,
-    Labels, MeshDefaults, MeshTls, OutboundTrafficPolicy, PathNormalization, ProxyHeaders, Retries,
+    CaptureMode, ClientTls, ConnectionSettings, DefaultTrafficPolicy, ForwardClientCertDetails,
+    InboundTrafficPolicy, Labels, MeshDefaults, MeshTls, OutboundTrafficPolicy, PathNormalization,
+    ProxyHeaders, Retries,
 };
 use snapshot::Locality;
 
@@ -137,6 +138,8 @@ impl Default for CapturePorts {
 pub struct MeshOptions {
     /// What happens to connections and requests for unknown destinations.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// How hosts are spoken to whose names are looked up (`outboundTrafficPolicy.tls`); `None` is in clear text.
+    pub outbound_tls: Option<ClientTls>,
     /// Where calls to the workload go.
     pub inbound_traffic_policy: InboundTrafficPolicy,
     /// What is done to paths before they are matched.
@@ -191,6 +194,7 @@ impl Default for MeshOptions {
     fn default() -> Self {
         Self {
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            outbound_tls: None,
             inbound_traffic_policy: InboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             default_retries: None,

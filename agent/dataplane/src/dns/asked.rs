@@ -282,7 +282,11 @@ mod tests {
             tokio::task::yield_now().await;
             names.resolve("new.com").await;
             assert_eq!(names.look_up("new.com", now), Found::Unasked, "not a failure of the name");
-            let discovery = Discovery::DynamicDns(DynamicDns { hosts: "*".parse().unwrap(), port: None });
+            let discovery = Discovery::DynamicDns(DynamicDns {
+                hosts: "*".parse().unwrap(),
+                port: None,
+                begins_tls: false,
+            });
             let wanted = names.wanted(&discovery, "new.com", now);
             assert!(matches!(wanted, Err(Unnamed::Refused(LocalReply::NOT_RESOLVED))), "refused, not tried");
             assert_eq!(addresses(&names.look_up("stale.com", now)), ["10.0.0.1"]);

@@ -47,7 +47,7 @@ fn zone(name: &str) -> Vec<Ipv4Addr> {
 fn draft(address: SocketAddr, hosts: &str, port: Option<u16>) -> Draft {
     let mut draft = gateway_draft(address, &[]);
     let hosts: HostPattern = hosts.parse().unwrap();
-    draft.clusters[0].discovery = Discovery::DynamicDns(DynamicDns { hosts, port });
+    draft.clusters[0].discovery = Discovery::DynamicDns(DynamicDns { hosts, port, begins_tls: false });
     draft
 }
 

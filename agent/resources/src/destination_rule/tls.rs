@@ -74,7 +74,7 @@ impl Shape for ClientTls {
 
 impl ClientTls {
     /// Paths of the files that are read for it.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
         let files = [&self.client_certificate, &self.private_key, &self.ca_certificates, &self.ca_crl];
         files.into_iter().filter_map(|path| path.as_deref())
     }

@@ -25,7 +25,11 @@ pub(super) fn describe(
             format!("{name} (original destination)")
         }
         Discovery::DynamicDns(dynamic) => {
-            let port = dynamic.port.map_or("the port the client dialled".to_owned(), |p| format!("port {p}"));
+            let port = match dynamic.port {
+                Some(port) => format!("port {port}"),
+                None if dynamic.begins_tls => "the port the client dialled, 443 for 80, in TLS".to_owned(),
+                None => "the port the client dialled".to_owned(),
+            };
             let Some(host) = dynamic.name_of(asked) else {
                 step.because.push(format!("`{asked}` is none of its names, {}", dynamic.hosts));
                 return format!("503 UH no_healthy_upstream ({name})");

@@ -45,6 +45,16 @@ impl Contexts<'_> {
         }
     }
 
+    /// How TLS is spoken to hosts that no resource names.
+    pub(crate) fn of_unknown(&mut self, rule: &ClientTls) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
+        match rule.mode {
+            ClientTlsMode::Disable => (None, Vec::new()),
+            ClientTlsMode::Simple | ClientTlsMode::Mutual | ClientTlsMode::IstioMutual => {
+                self.written(rule, &[])
+            }
+        }
+    }
+
     fn written(
         &mut self,
         rule: &ClientTls,

@@ -11,7 +11,8 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
     let mut text = match &cluster.discovery {
         Discovery::OriginalDestination => format!("{} original-destination", cluster.name),
         Discovery::DynamicDns(dynamic) => {
-            let port = dynamic.port.map_or("its own port".to_owned(), |port| port.to_string());
+            let own = if dynamic.begins_tls { "its own port, 443 for 80" } else { "its own port" };
+            let port = dynamic.port.map_or(own.to_owned(), |port| port.to_string());
             format!("{} dynamic dns [{}:{port}]", cluster.name, dynamic.hosts)
         }
         Discovery::Dns(dns) => {

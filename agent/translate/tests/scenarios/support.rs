@@ -67,6 +67,7 @@ pub(crate) fn proxy(line: &str) -> Proxy {
             None if word == "any-dynamic-dns" => {
                 proxy.mesh.outbound_traffic_policy = OutboundTrafficPolicy::AllowAnyDynamicDns;
             }
+            None if word == "any-dynamic-dns-tls" => proxy.mesh = tls_to_any_name(proxy.mesh),
             None if word == "inbound-localhost" => {
                 proxy.mesh.inbound_traffic_policy = InboundTrafficPolicy::Localhost;
             }
@@ -87,6 +88,18 @@ fn mesh_defaults(mesh: MeshOptions) -> MeshOptions {
     MeshOptions {
         defaults: written.defaults.clone(),
         default_traffic_policy: written.default_traffic_policy.clone(),
+        ..mesh
+    }
+}
+
+/// A mesh that speaks TLS to hosts that nobody knows, with a certificate that is there and one that is not.
+fn tls_to_any_name(mesh: MeshOptions) -> MeshOptions {
+    let text = "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: MUTUAL, sni: out.com, \
+                clientCertificate: /cert.pem, privateKey: /key.pem, caCertificates: /missing.pem}}";
+    let written = resources::MeshConfig::read("mesh.yaml", text).whole().unwrap().clone();
+    MeshOptions {
+        outbound_traffic_policy: written.outbound_traffic_policy,
+        outbound_tls: written.outbound_tls,
         ..mesh
     }
 }
