@@ -4,6 +4,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr},
     sync::{
+        Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -15,12 +16,14 @@ use bytes::Bytes;
 use dataplane::Settings;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{Request, Response, StatusCode};
-use snapshot::{Draft, Tunnel, TunnelMethod, UpstreamProtocol};
+use snapshot::{Draft, ServerCheck, ServerNameSource, Tunnel, TunnelMethod, UpstreamProtocol, UpstreamTls};
 
 use crate::{
     handshakes::Lines,
     http2_upstream::Http2Upstream,
+    origination::tls,
     support::{Client, Proxy, Upstream, cluster, endpoints, eventually, gateway_draft, tcp_chain},
+    tls::{make, tls_draft},
 };
 
 const FAR_END: &str = "far.test:5432";
@@ -266,6 +269,31 @@ fn a_tunnel_whose_connection_is_cut_off_is_not_taken_for_the_whole() {
     let mut client = proxy.connect();
     let cut = client.0.read_to_end(&mut Vec::new());
     assert_eq!(cut.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn tls_is_begun_with_the_proxy_where_the_rule_asks_for_it() {
+    let (made, far) = (make(&["proxy.test"]), echoing());
+    // A gateway of HTTP/2 over TLS is a proxy that posts go through.
+    let through = Proxy::start(Settings::default(), |address| {
+        let mut draft = tls_draft(address, far.address, &[("*", Some(&made))]);
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft
+    });
+    let proxy = Proxy::start(Settings::default(), |address| {
+        let mut draft = draft(address, &[through.address], TunnelMethod::Post);
+        let server_name = ServerNameSource::Fixed("proxy.test".to_owned());
+        draft.clusters[0].tls = Some(Arc::new(UpstreamTls { server_name, ..tls(ServerCheck::Unverified) }));
+        draft
+    });
+    let mut clients = [proxy.connect(), proxy.connect()];
+    for client in &mut clients {
+        assert_eq!(client.send("ping").exactly(4), b"ping");
+    }
+    for client in &mut clients {
+        client.0.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.rest(), b";bye");
+    }
 }
 
 #[test]
