@@ -27,6 +27,8 @@ pub(crate) enum Sign {
     Answered(u16),
     /// A connection to it came about.
     Connected,
+    /// An opaque connection came about, of which nothing more is told.
+    Opened,
     /// No connection came about, or it broke before an answer.
     LocalFailure,
     /// Its answer did not come in time.
@@ -68,10 +70,12 @@ impl Health {
     fn observe(&self, sign: Sign, settings: &OutlierDetection) -> Option<Cause> {
         match (sign, settings.consecutive_local_failures) {
             (Sign::Answered(status), _) => self.answered(status, settings),
-            (Sign::Connected, _) => {
+            (Sign::Connected, _) | (Sign::Opened, Some(_)) => {
                 forget(&self.local_failures);
                 None
             }
+            // As Envoy counts it: as an answer of 200.
+            (Sign::Opened, None) => self.answered(200, settings),
             (Sign::LocalFailure | Sign::TimedOut, limit @ Some(_)) => {
                 reached(&self.local_failures, limit).then_some(Cause::ConsecutiveLocalOriginFailure)
             }

@@ -22,7 +22,7 @@ impl fmt::Display for Ejection {
         match self.sign {
             Sign::Answered(status) => write!(f, "an answer of {status}"),
             Sign::TimedOut => f.write_str("an answer that did not come in time"),
-            Sign::Connected | Sign::LocalFailure => {
+            Sign::Connected | Sign::Opened | Sign::LocalFailure => {
                 f.write_str("a connection that did not come about or broke before an answer")
             }
         }

@@ -75,7 +75,7 @@ impl Tally {
     /// Counts how a request ended, as Envoy does.
     pub(super) fn observe(&self, sign: Sign) {
         match sign {
-            Sign::Connected => {}
+            Sign::Connected | Sign::Opened => {}
             Sign::Answered(status) if status < 500 => self.successes.add(1),
             Sign::Answered(_) | Sign::LocalFailure | Sign::TimedOut => self.errors.add(1),
         }

@@ -2,19 +2,20 @@
 
 use std::{
     net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use http::Response;
 use snapshot::{
-    Cluster, Discovery, Draft, Forward, LoadBalancer, OutlierDetection, PathMatch, RouteAction,
-    UpstreamProtocol,
+    Cluster, Discovery, Draft, Forward, LoadBalancer, OutlierDetection, PathMatch, RouteAction, Tunnel,
+    TunnelMethod, UpstreamProtocol,
 };
 
 use crate::{
     http2_upstream::Http2Upstream,
-    support::{Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster},
+    support::{Proxy, Upstream, free_address, gateway_draft, route, route_config, tcp_chain, to_cluster},
 };
 use dataplane::Settings;
 
@@ -186,4 +187,27 @@ fn endpoints_come_back_when_their_time_is_over() {
     // Looked at twice a second.
     thread::sleep(Duration::from_millis(2000));
     assert_eq!(ask(&proxy, 3), ["500", "500", "503"]);
+}
+
+#[test]
+fn opaque_connections_that_come_about_make_up_for_those_that_do_not() {
+    // A forward proxy that opens every other tunnel.
+    let asked = AtomicUsize::new(0);
+    let through = Upstream::start(move |mut client| {
+        client.request_head();
+        match asked.fetch_add(1, Ordering::SeqCst) % 2 {
+            0 => client.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"),
+            _ => client.send("HTTP/1.1 200 OK\r\n\r\nhere"),
+        };
+    });
+    let detection = two(|detection| detection.consecutive_5xx = Some(2));
+    let proxy = gateway(&[through.address], &detection, |draft| {
+        draft.listeners[0].filter_chains = vec![tcp_chain(0)];
+        let (far_end, method) = ("far.test:80".to_owned(), TunnelMethod::Connect);
+        draft.clusters[0].tunnel = Some(Tunnel { far_end, method });
+    });
+    for _ in 0..5 {
+        assert_eq!(proxy.connect().rest_or_reset(), b"");
+        assert_eq!(proxy.connect().rest_or_reset(), b"here");
+    }
 }
