@@ -1,6 +1,6 @@
 //! What a client has proved to be, in the words of access logs and of `x-forwarded-client-cert`.
 
-use std::{fmt::Write, rc::Rc, sync::Arc};
+use std::{cell::RefCell, fmt::Write, rc::Rc, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -25,8 +25,8 @@ pub(crate) struct Session {
     pub(crate) client: Option<Rc<ClientCertificate>>,
     /// The certificates themselves, where access logs show more of them.
     pub(crate) shown: Option<Box<BothShown>>,
-    /// What was asked of the client.
-    pub(crate) terms: Arc<Terms>,
+    /// What was asked of the client, or asked last by a later configuration, and was met.
+    pub(crate) terms: RefCell<Arc<Terms>>,
     /// What it has shown, its own first: other terms may have to be met by it.
     pub(crate) certificates: Box<[CertificateDer<'static>]>,
     /// The version agreed on, for the same reason.
@@ -98,6 +98,7 @@ impl Session {
         let cipher = session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite()));
         let agreed = session.protocol_version();
         let certificates = shown.iter().map(|one| one.clone().into_owned()).collect();
+        let terms = RefCell::new(terms);
         Self { version: version(agreed), cipher, is_http2, client, shown: both, terms, certificates, agreed }
     }
 }

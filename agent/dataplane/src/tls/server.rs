@@ -41,8 +41,8 @@ impl Terms {
     }
 
     /// Whether what a handshake has agreed on would be agreed on still. Of suites and groups only their lists are known.
-    fn allow(&self, session: &Session) -> bool {
-        let (now, then) = (&self.parameters, &session.terms.parameters);
+    fn allow(&self, session: &Session, met: &Self) -> bool {
+        let (now, then) = (&self.parameters, &met.parameters);
         let version = match session.agreed {
             Some(ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
             _ => TlsVersion::V1_3,
@@ -80,12 +80,13 @@ impl Contexts {
     /// to tell. Certificates of ours may have been replaced meanwhile.
     pub(crate) fn is_met(&self, id: TlsContextId, session: &Session) -> Option<bool> {
         let (terms, _) = &self.by_id[id.0 as usize];
-        if Arc::ptr_eq(terms, &session.terms) || *terms == session.terms {
+        let met = &*session.terms.borrow();
+        if Arc::ptr_eq(terms, met) || terms == met {
             return Some(true);
         }
         let shows = !session.certificates.is_empty();
         match &terms.clients {
-            _ if !terms.allow(session) => Some(false),
+            _ if !terms.allow(session, met) => Some(false),
             ClientCertificates::NotAsked => Some(true),
             clients if !shows => Some(!clients.must_show()),
             ClientCertificates::Unverified { .. } => Some(true),
@@ -93,14 +94,20 @@ impl Contexts {
         }
     }
 
-    /// Whether the certificates that a client has shown would be accepted by a context now.
+    /// Whether the certificates that a client has shown are accepted by a context now, whose terms it has met then.
     pub(crate) fn accepts(&self, id: TlsContextId, session: &Session) -> bool {
-        match (&self.by_id[id.0 as usize].1, &*session.certificates) {
+        let (terms, terminator) = &self.by_id[id.0 as usize];
+        let accepted = match (terminator, &*session.certificates) {
             (Terminator::Serving(server), [own, others @ ..]) => {
                 server.clients.verify_client_cert(own, others, UnixTime::now()).is_ok()
             }
             _ => false,
+        };
+        if accepted {
+            // Other changes should not have them verified again.
+            session.terms.replace(Arc::clone(terms));
         }
+        accepted
     }
 }
 
@@ -276,64 +283,4 @@ impl ResolvesServerCert for BySignature {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        future::poll_fn,
-        task::{Context, Poll},
-        time::Duration,
-    };
-
-    use rcgen::{CertifiedKey as Made, generate_simple_self_signed};
-    use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer};
-    use snapshot::{Certificate, Credential, Draft};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-
-    use super::*;
-    use crate::{tls::provider::provider, transport::Transport};
-
-    fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(provider()));
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
-        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-    }
-
-    /// Never readable, so that waiting for bytes goes on.
-    impl Transport for DuplexStream {
-        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        /// It knows no resets.
-        fn reset_on_close(&self) {}
-    }
-
-    #[tokio::test]
-    async fn what_was_written_leaves_while_more_is_waited_for() {
-        const SIZE: usize = 40_000;
-        let Made { cert, signing_key } = generate_simple_self_signed(["a.com".to_owned()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
-        let certificate = Some(Certificate::new(vec![cert.der().clone()], key));
-        let credentials = vec![Credential { name: "test".to_owned(), certificate }];
-        let context = TlsContext { name: "test".to_owned(), credentials, ..TlsContext::default() };
-        let snapshot = Draft { tls_contexts: vec![context], ..Draft::default() }.finish();
-        let (contexts, refused) = Cache::default().contexts(&snapshot);
-        assert!(refused.is_empty());
-        let mut roots = RootCertStore::empty();
-        roots.add(cert.der().clone()).unwrap();
-        // A pipe that holds a fraction of what is written, so that most of it stays with rustls.
-        let (near, far) = tokio::io::duplex(512);
-        let connector = tokio_rustls::TlsConnector::from(client_config(roots));
-        let (server, client) = tokio::join!(
-            contexts.acceptor(TlsContextId(0), "").unwrap().accept(near, Kept::default()),
-            connector.connect("a.com".try_into().unwrap(), far)
-        );
-        let (mut server, mut client) = (server.unwrap().0, client.unwrap());
-        server.write_all(&[7; SIZE]).await.unwrap();
-        let mut received = vec![0; SIZE];
-        tokio::select! {
-            read = client.read_exact(&mut received) => assert_eq!(read.unwrap(), SIZE),
-            _ = poll_fn(|cx| server.poll_readable(cx)) => panic!("there is nothing to read"),
-            () = tokio::time::sleep(Duration::from_secs(10)) => panic!("bytes stayed behind"),
-        }
-    }
-}
+mod tests;
