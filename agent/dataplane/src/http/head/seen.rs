@@ -53,6 +53,10 @@ impl<H: RequestHead> RequestHead for Seen<'_, H> {
         self.head.path_and_query()
     }
 
+    fn path(&self) -> &str {
+        self.head.path()
+    }
+
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.own(name).unwrap_or_else(|| self.head.header(name))
     }
