@@ -8,6 +8,7 @@ mod downstream;
 mod edits;
 mod exchange;
 mod fault;
+mod fields;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -21,6 +21,7 @@ use snapshot::{ClusterId, UpstreamProtocol};
 
 use super::{
     Method,
+    fields::grpc_status,
     head::{AnswerHead, replace_number},
     pump::PumpError,
 };
@@ -330,10 +331,7 @@ impl Exchange {
 /// is in its head, as in Envoy.
 fn standing_for(head: &AnswerHead<'_>) -> u16 {
     match head {
-        AnswerHead::Http2 { status: 200, fields, .. } => {
-            let status = fields.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
-            status.map_or(200, grpc_to_http)
-        }
+        AnswerHead::Http2 { status: 200, fields, .. } => grpc_status(fields).map_or(200, grpc_to_http),
         head => head.status(),
     }
 }

@@ -15,6 +15,7 @@ use tokio::io::AsyncWrite;
 
 use super::{
     exchange::Sent,
+    fields::grpc_status,
     grpc_web::{GrpcWeb, NotBase64, Unbase64},
     kept::{Kept, Room},
     messages::Messages,
@@ -364,9 +365,4 @@ pub(super) fn poll_room(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Pol
         }
     }
     Poll::Ready(Ok(()))
-}
-
-/// The status of a gRPC call, as the head of an answer or its trailers tell it.
-pub(super) fn grpc_status(fields: &HeaderMap) -> Option<u8> {
-    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
 }

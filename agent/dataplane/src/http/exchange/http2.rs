@@ -15,7 +15,7 @@ use h2::{RecvStream, SendStream, client::ResponseFuture};
 
 use super::{Broken, Following, RequestBody, Sent, Uplink, interim::Interim};
 use crate::{
-    http::{Method, SWITCHING_PROTOCOLS, head::AnswerHead},
+    http::{Method, SWITCHING_PROTOCOLS, fields::content_length, head::AnswerHead},
     upstream::{Http2Stream, OwnEnd},
 };
 
@@ -187,9 +187,7 @@ fn body_length(status: u16, method: Method, fields: &HeaderMap, ended: bool) -> 
     if method == Method::Head || matches!(status, 100..200 | 204 | 304) {
         return BodyLength::Empty;
     }
-    // The codec has checked the number.
-    let length = fields.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
-    match length {
+    match content_length(fields) {
         Some(length) => BodyLength::Length(length),
         None if ended => BodyLength::Length(0),
         None => BodyLength::Chunked,

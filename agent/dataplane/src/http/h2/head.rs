@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::http::{HeaderMap, StatusCode, request::Parts};
+use ::http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{CONTENT_LENGTH, COOKIE, HOST},
+    request::Parts,
+};
 use h2::ext::Protocol;
 use http1::BodyLength;
 use snapshot::RequestHead;
@@ -15,6 +19,7 @@ use crate::{
     http::{
         SWITCHING_PROTOCOLS,
         attempts::Answerer,
+        fields::content_length,
         grpc_web::GrpcWeb,
         head::{AnswerFields, AnswerHead, end_to_end, is_of_offer},
     },
@@ -43,7 +48,7 @@ impl<'p> Http2Head<'p> {
         if parts.headers.len() > limits.codec().fields {
             return Err(LocalReply::TOO_MANY_FIELDS);
         }
-        if fits_http1 && has_once(&parts.headers, "content-length") && has_once(&parts.headers, "host") {
+        if fits_http1 && has_once(&parts.headers, CONTENT_LENGTH) && has_once(&parts.headers, HOST) {
             Ok(head)
         } else {
             Err(LocalReply::BAD_HTTP2)
@@ -52,7 +57,7 @@ impl<'p> Http2Head<'p> {
 
     /// Cookies, which clients split for compression, in one line again (RFC 9113 §8.2.3).
     fn cookie(&self) -> Option<&[u8]> {
-        let mut crumbs = self.parts.headers.get_all("cookie").iter().map(trimmed);
+        let mut crumbs = self.parts.headers.get_all(COOKIE).iter().map(trimmed);
         match (crumbs.next()?, crumbs.next()) {
             (only, None) => Some(only),
             (first, Some(second)) => Some(self.cookie.get_or_init(|| {
@@ -64,7 +69,7 @@ impl<'p> Http2Head<'p> {
 }
 
 /// Whether there is no more than one line of a field of which others may look at another line.
-fn has_once(fields: &HeaderMap, name: &str) -> bool {
+fn has_once(fields: &HeaderMap, name: HeaderName) -> bool {
     fields.get_all(name).iter().nth(1).is_none()
 }
 
@@ -81,7 +86,7 @@ impl RequestHead for Http2Head<'_> {
 
     // A Host field that differs is dropped: `:authority` is what the client asked for (RFC 9113 §8.3.1).
     fn authority(&self) -> &str {
-        let host = || self.parts.headers.get("host").and_then(|host| host.to_str().ok());
+        let host = || self.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         self.parts.uri.authority().map(::http::uri::Authority::as_str).or_else(host).unwrap_or_default()
     }
 
@@ -102,13 +107,12 @@ impl RequestHead for Http2Head<'_> {
 
     fn visit_headers(&self, visit: &mut dyn FnMut(&str, &[u8])) {
         self.offer.into_iter().flat_map(offer_fields).for_each(|(name, value)| visit(name, value));
-        for name in self.parts.headers.keys() {
-            match name.as_str() {
-                "cookie" => self.cookie().into_iter().for_each(|cookie| visit("cookie", cookie)),
-                name => {
-                    let values = self.parts.headers.get_all(name).iter().map(trimmed);
-                    values.filter_map(|value| end_to_end(name, value)).for_each(|value| visit(name, value));
-                }
+        let mut cookie = self.cookie();
+        // Lines of one name come one after the other.
+        for (name, value) in &self.parts.headers {
+            let value = if *name == COOKIE { cookie.take() } else { Some(trimmed(value)) };
+            if let Some(value) = value.and_then(|value| end_to_end(name.as_str(), value)) {
+                visit(name.as_str(), value);
             }
         }
     }
@@ -131,9 +135,7 @@ fn offer_fields(protocol: &str) -> [(&'static str, &[u8]); 2] {
 
 /// HTTP/2 frames tell where a body ends; HTTP/1.1 wants its length, or chunks.
 pub(super) fn body_length(fields: &HeaderMap, ended: bool) -> BodyLength {
-    // The codec has checked the number.
-    let length = fields.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
-    match length {
+    match content_length(fields) {
         Some(length) => BodyLength::Length(length),
         None if ended => BodyLength::Empty,
         None => BodyLength::Chunked,
@@ -154,6 +156,10 @@ pub(super) struct Answer {
     pub(super) grpc_web: Option<GrpcWeb>,
 }
 
+/// `date`, `server` and the time that the endpoint took. With one more, the answers of most applications would need the
+/// next larger map, which allocators have at hand far less often.
+const USUALLY_ADDED: usize = 3;
+
 impl Answer {
     pub(super) fn new(
         head: &AnswerHead<'_>,
@@ -163,7 +169,7 @@ impl Answer {
         let (now, body) = (Instant::now(), head.body());
         let grpc_web = added.converts(head);
         let body = grpc_web.map_or(body, |web| web.answer_body(body));
-        let mut fields = HeaderMap::with_capacity(head.field_count() + 4);
+        let mut fields = HeaderMap::with_capacity(head.field_count() + USUALLY_ADDED);
         if head.is_interim() {
             head.write_end_to_end(&mut fields);
         } else {
@@ -173,7 +179,7 @@ impl Answer {
         match body {
             // The end of the frames says as much; gRPC answers without a body have no length.
             BodyLength::Length(0) if !head.has_length() => {}
-            BodyLength::Length(length) => _ = fields.insert("content-length", length.into()),
+            BodyLength::Length(length) => _ = fields.insert(CONTENT_LENGTH, length.into()),
             _ => {}
         }
         let (interim, status, reusable) = (head.is_interim(), head.status(), head.keep_alive());

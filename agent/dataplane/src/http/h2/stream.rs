@@ -28,7 +28,8 @@ use crate::{
         exchange::{
             Broken, Exchange, Following, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome,
         },
-        frames::{FramePump, Passed, grpc_status},
+        fields::grpc_status,
+        frames::{FramePump, Passed},
         grpc_web::GrpcWeb,
         head::{AnswerFields, AnswerHead, has_underscore},
         log,

@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-use ::http::HeaderMap;
+use ::http::{HeaderMap, header::CONTENT_LENGTH};
 use http1::{BodyLength, Response};
 use snapshot::{Address, Direction, ServerHeader};
 
@@ -64,7 +64,7 @@ impl AnswerHead<'_> {
     pub(in crate::http) fn has_length(&self) -> bool {
         match self {
             Self::Http1(response) => matches!(response.body, BodyLength::Length(_)),
-            Self::Http2 { fields, .. } => fields.contains_key("content-length"),
+            Self::Http2 { fields, .. } => fields.contains_key(CONTENT_LENGTH),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The head of a request as it goes to an endpoint: the client's fields, and what is added to them.
 
-use ::http::uri;
+use ::http::{header::CONTENT_LENGTH, uri};
 use h2::ext::Protocol;
 use http1::BodyLength;
 use snapshot::RequestHead;
@@ -71,7 +71,7 @@ pub(in crate::http) fn http2_request_head(
     let fields = head.headers_mut();
     write_fields(fields, request, (added, changes), |fields| {
         if let BodyLength::Length(length) = body {
-            fields.insert("content-length", length.into());
+            fields.insert(CONTENT_LENGTH, length.into());
         }
     });
     Some(head)

@@ -76,7 +76,7 @@ impl Stream<'_> {
     ) -> Outcome<'static> {
         let (status, began) = (answer.status, Some(answer.began));
         let mut head = answer.head();
-        head.headers_mut().remove("content-length");
+        head.headers_mut().remove(::http::header::CONTENT_LENGTH);
         record_answer(self.connection, self.line, field_in(head.headers()));
         let outcome = Outcome { status, began, ..outcome };
         match self.respond.send_response(head, true) {
