@@ -312,7 +312,8 @@ fn write_grpc_status(sink: &mut impl FieldSink, content_type: &[u8], (status, me
         sink.field_with("grpc-message", |out| {
             for byte in message.bytes() {
                 match byte {
-                    b' '..=b'~' if byte != b'%' => out.push(byte),
+                    // As Envoy does it; `~` could stay (gRPC over HTTP/2, Percent-Encoded).
+                    b' '..b'~' if byte != b'%' => out.push(byte),
                     // Writing into memory cannot fail.
                     _ => _ = write!(out, "%{byte:02X}"),
                 }
