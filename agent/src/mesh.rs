@@ -45,8 +45,20 @@ pub(crate) fn of_file(path: &Path) -> anyhow::Result<MeshConfig> {
 fn read(name: &str, text: &str) -> anyhow::Result<MeshReading> {
     let mut files = Files::new(ReadDefaults::default());
     files.replace_file(name, text);
-    match files.resources().0.config_maps() {
-        [] => Ok(MeshConfig::read(name, text)),
+    let (set, findings) = files.resources();
+    match set.config_maps() {
+        [] => {
+            let reading = MeshConfig::read(name, text);
+            let says = |field: &str| reading.findings.iter().any(|finding| finding.path == field);
+            if says("apiVersion") && says("kind") {
+                bail!("`{name}` given by --mesh-config is another resource; expected the ConfigMap that holds MeshConfig, or MeshConfig itself");
+            }
+            Ok(reading)
+        }
+        _ if findings.iter().any(|finding| finding.severity == Severity::Error) => {
+            findings.iter().for_each(report);
+            bail!("`{name}` given by --mesh-config is refused, see above")
+        }
         [map] => MeshConfig::of_config_map(map).with_context(|| {
             format!("`{name}` given by --mesh-config is a ConfigMap without `data.mesh`; expected Istio's own, or MeshConfig itself")
         }),

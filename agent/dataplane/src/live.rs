@@ -20,7 +20,7 @@ pub(crate) struct Observed {
 
 /// What all workers know. A worker may be a snapshot behind, so clusters meet by their names.
 pub(crate) fn clusters(workers: Vec<Observed>) -> LiveClusters {
-    let mut live = LiveClusters::default();
+    let mut live = LiveClusters::of_running();
     if let Some(first) = workers.first() {
         first.add_resolved(&mut live);
         first.add_ejected(&mut live);

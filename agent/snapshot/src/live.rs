@@ -7,7 +7,10 @@ use crate::{Address, Cluster, EndpointPlan, LocalityEndpoints};
 
 /// What is known of clusters, by their names. Nothing is known where nothing runs.
 #[derive(Clone, Debug, Default)]
-pub struct LiveClusters(BTreeMap<String, LiveCluster>);
+pub struct LiveClusters {
+    by_name: BTreeMap<String, LiveCluster>,
+    of_running: bool,
+}
 
 /// What is known of a cluster.
 #[derive(Clone, Debug, Default)]
@@ -75,9 +78,19 @@ impl std::ops::AddAssign for EndpointCounts {
 }
 
 impl LiveClusters {
+    /// Of a proxy that runs, so that certificates are all it has.
+    pub fn of_running() -> Self {
+        Self { of_running: true, ..Self::default() }
+    }
+
+    /// Whether what is not known is not there.
+    pub(crate) fn is_of_running(&self) -> bool {
+        self.of_running
+    }
+
     /// What is known of the cluster with this name, to be added to.
     pub fn entry(&mut self, name: &str) -> &mut LiveCluster {
-        self.0.entry(name.to_owned()).or_default()
+        self.by_name.entry(name.to_owned()).or_default()
     }
 
     /// The endpoints that a cluster has now.
@@ -87,12 +100,12 @@ impl LiveClusters {
 
     /// What the proxy has found out about where a cluster's endpoints are; `None` where it need not, or has not yet.
     pub fn found(&self, cluster: &Cluster) -> Option<&[LocalityEndpoints]> {
-        self.0.get(&cluster.name)?.localities.as_deref()
+        self.by_name.get(&cluster.name)?.localities.as_deref()
     }
 
     /// What is known of one of a cluster's endpoints.
     pub fn endpoint(&self, cluster: &Cluster, address: &Address) -> LiveEndpoint {
-        let known = self.0.get(&cluster.name).and_then(|known| known.endpoints.get(address));
+        let known = self.by_name.get(&cluster.name).and_then(|known| known.endpoints.get(address));
         known.copied().unwrap_or_default()
     }
 

@@ -87,6 +87,10 @@ fn mesh_settings_may_be_in_the_config_map_that_istio_has_them_in() {
     assert!(code == Some(1) && said.contains("data[mesh]: outboundTrafficPolicy.mode"), "{said}");
     let (code, said) = verdict(&map("other: '{}'"));
     assert!(code == Some(1) && said.contains("is a ConfigMap without `data.mesh`"), "{said}");
+    let (code, said) = verdict(&map("mesh: ''").replace("ConfigMap", "Secret"));
+    assert!(code == Some(1) && said.contains("is another resource; expected the ConfigMap"), "{said}");
+    let (code, said) = verdict(&[map("mesh: ''"), map("mesh: ''")].join("---\n"));
+    assert!(code == Some(1) && said.contains("is written a second time"), "{said}");
     let (code, said) = verdict(&[map("mesh: ''"), map("mesh: ''").replace("mine", "other")].join("---\n"));
     assert!(code == Some(1) && said.contains("holds 2 ConfigMaps"), "{said}");
 }

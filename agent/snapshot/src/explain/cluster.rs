@@ -47,7 +47,15 @@ pub(super) fn describe(
     }
     let mut step = Step { because, ..Step::chosen("cluster", name, "") };
     let end = endpoints::describe(cluster, live, (asked.is_captured, asked.name), &mut step);
-    (step, end)
+    match tls::impossible(cluster, live).filter(|_| !end.starts_with("503")) {
+        Some(why) => (
+            step,
+            format!(
+                "503 UF upstream_reset_before_response_started: no TLS handshake with an endpoint can succeed, {why} ({name})"
+            ),
+        ),
+        None => (step, end),
+    }
 }
 
 fn share(target: &ClusterTarget, all: &WeightedClusters) -> Option<String> {

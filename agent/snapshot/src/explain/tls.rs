@@ -70,6 +70,31 @@ pub(super) fn to_endpoints(cluster: &Cluster, live: &LiveClusters, host: Option<
     lines
 }
 
+/// Why every handshake with the endpoints of a cluster fails, where that is known. What is not among the resources alone
+/// may well be where the proxy runs.
+pub(super) fn impossible(cluster: &Cluster, live: &LiveClusters) -> Option<String> {
+    let tls = cluster.tls.as_ref()?;
+    let (ready, all) = ready(tls, cluster, live);
+    if ready < all {
+        return None;
+    }
+    let is_known = |name: &str| live.is_of_running() || name.is_empty();
+    match (&tls.check, &tls.credential) {
+        (ServerCheck::Authority(authority, _), _)
+            if authority.bundle.is_none() && is_known(&authority.name) =>
+        {
+            Some(match authority.name.as_str() {
+                "" => "there is no CA certificate to check endpoints by".to_owned(),
+                name => format!("there is no usable CA certificate in {name}"),
+            })
+        }
+        (_, Some(own)) if own.certificate.is_none() && live.is_of_running() => {
+            Some(format!("there is no usable client certificate in {}", own.name))
+        }
+        _ => None,
+    }
+}
+
 fn mode(tls: &UpstreamTls) -> &'static str {
     match (&tls.credential, tls.of_mesh) {
         (_, true) => "ISTIO_MUTUAL",

@@ -1,6 +1,7 @@
 //! `explain request` about what holds for the way to an endpoint and for clients of a workload, and who says so.
 
 use super::explained;
+use crate::support::{Setup, free_port, printed};
 
 /// A service of the shop with two endpoints, of which one has a proxy of the mesh before it.
 const SERVICE: &str = "
@@ -167,6 +168,8 @@ fn tls_to_endpoints_is_told_with_its_names_and_who_asks_for_it() {
         &[
             "tls: ISTIO_MUTUAL (trafficPolicy of DestinationRule shop/web)",
             "no certificate of an endpoint is accepted: there are no CA certificates for it (--identity-dir)",
+            "verdict: 503 UF upstream_reset_before_response_started: no TLS handshake with an endpoint can succeed, there is \
+             no CA certificate to check endpoints by (outbound|80||web.shop.svc.cluster.local)",
         ],
     );
     let by_itself = explained(SERVICE, &["GET", "http://web/", "--identity-dir", "/certs"]);
@@ -232,4 +235,27 @@ fn clients_of_a_workload_are_told_which_mutual_tls_is_asked_of_them_and_by_whom(
     let open = inbound(&of_port, &certs);
     assert_tells(&open, &["mutual TLS is DISABLE: PeerAuthentication shop/strict says so"]);
     assert!(open.contains("verdict: forwarded to inbound|8080||"), "{open}");
+}
+
+/// A directory alone tells nothing of files, which may well be where the proxy runs.
+#[test]
+fn a_running_proxy_knows_that_no_handshake_can_succeed() {
+    let port = free_port();
+    let gateway = super::gateway(&super::HTTP.replace("8080", &port.to_string())).replace("istio: edge", "");
+    let rules = super::rules("{route: [{destination: {host: web, port: {number: 80}}}]}");
+    let tls = rule("web", "trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /nonexistent/ca.pem}}");
+    let resources = [&gateway, &rules, SERVICE, &tls].concat();
+    let url = format!("http://a.com:{port}/");
+    let offline = explained(&resources, &["GET", &url]);
+    assert!(offline.contains("\nverdict: forwarded to outbound|80||web.shop.svc.cluster.local"), "{offline}");
+    let running = Setup::router().resources("a.yaml", &resources).flags(&["--namespace", "shop"]).start();
+    running.await_ready();
+    let live = printed(&["explain", "request", "GET", &url, "--admin", &running.interfaces.admin]);
+    assert_tells(
+        &live,
+        &[
+            "verdict: 503 UF upstream_reset_before_response_started: no TLS handshake with an endpoint can succeed, there is no \
+           usable CA certificate in file-root:/nonexistent/ca.pem (outbound|80||web.shop.svc.cluster.local)",
+        ],
+    );
 }
