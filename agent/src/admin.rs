@@ -14,7 +14,7 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Bytes;
 use regex::Regex;
 use serde_json::json;
-use snapshot::{Binding, DumpVersion};
+use snapshot::{DumpVersion, address_json};
 
 use self::{commands::Command, query::Query};
 use crate::{
@@ -179,17 +179,11 @@ fn last_line(error: &regex::Error) -> String {
 
 fn listeners(query: &Query, status: &Status) -> Answer {
     let Some(published) = status.published() else { return text(StatusCode::OK, "") };
-    let bound = published.snapshot.listeners().iter().filter_map(|listener| match listener.binding {
-        Binding::Socket(at) | Binding::Dialled(at) => Some((&listener.name, at)),
-        Binding::Captured(_) => None,
-    });
+    let listeners = published.snapshot.listeners().iter();
+    let bound = listeners.filter_map(|listener| Some((&listener.name, listener.binding.bound()?)));
     if wants_json(query) {
-        let statuses: Vec<_> = bound
-            .map(|(name, at)| {
-                let address = json!({"socket_address": {"address": at.ip(), "port_value": at.port()}});
-                json!({"name": name, "local_address": address})
-            })
-            .collect();
+        let statuses: Vec<_> =
+            bound.map(|(name, at)| json!({"name": name, "local_address": address_json(&at)})).collect();
         return json(&json!({"listener_statuses": statuses}));
     }
     text(StatusCode::OK, bound.map(|(name, at)| format!("{name}::{at}\n")).collect::<String>())

@@ -9,3 +9,4 @@ mod gateway_tls;
 mod peers;
 mod routes;
 mod support;
+mod unix_listeners;

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use snapshot::Address;
+use snapshot::{Address, UnixPath};
 
 use crate::{bounds, tls::Session, upstream::OwnEnd};
 pub use format::{JsonFormat, LogFormat};
@@ -187,6 +187,8 @@ pub(crate) struct Entry<'e> {
     /// The client, and who has connected: another one where there are trusted proxies between.
     pub(crate) downstream_remote: SocketAddr,
     pub(crate) downstream_direct_remote: SocketAddr,
+    /// The unix socket that the client came by: it stands for addresses that there are none of.
+    pub(crate) downstream_unix: Option<&'e UnixPath>,
     /// The name that a client hello asked for.
     pub(crate) server_name: Option<&'e str>,
     /// What the client's handshake came to.

@@ -16,7 +16,9 @@ use snapshot::{Address, Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoin
 pub(crate) use self::policy::{Era, Overflow, Policy, Retrying, Slot};
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
-    bounds, loopback,
+    bounds,
+    connection::NOBODY,
+    loopback,
     origin::{Client, Origin},
     proxy_protocol::Announcement,
     shared::SharedCluster,
@@ -130,7 +132,7 @@ impl ClusterConnections {
     }
 
     fn announcement(&self, origin: Origin<'_>) -> Option<Announcement> {
-        let addresses = Some((origin.peer, origin.destination));
+        let addresses = (origin.peer != NOBODY).then_some((origin.peer, origin.destination));
         self.policy.proxy_protocol.map(|version| Announcement { version, addresses })
     }
 

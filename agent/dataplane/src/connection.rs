@@ -7,7 +7,7 @@ mod proxied;
 
 use std::{
     cell::{Cell, OnceCell},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
     sync::{
         Arc,
@@ -17,8 +17,9 @@ use std::{
 };
 
 use snapshot::{
-    Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, HttpSettings,
-    ListenerId, LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, Workload,
+    Address, Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections,
+    HttpSettings, ListenerId, LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, UnixPath,
+    Workload,
 };
 use tokio::net::TcpStream;
 
@@ -43,7 +44,7 @@ pub(crate) fn serve(
     admitted: Admitted,
     stream: TcpStream,
     peer: SocketAddr,
-    listener: SocketAddr,
+    listener: Address,
 ) -> impl Future<Output = ()> {
     // In boxes of their own: what finds the chain needs much room and is soon over, and of what the connection is
     // then, an idle one for HTTP should hold room for nothing else.
@@ -56,6 +57,9 @@ pub(crate) fn serve(
         }
     }
 }
+
+/// Stands for both ends of a connection by a unix socket, which have no address.
+pub(crate) const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A number that no other connection has, of clients or to endpoints.
 pub(crate) fn connection_id() -> u64 {
@@ -84,7 +88,7 @@ pub(crate) struct Connection {
     pub(crate) direction: Direction,
     pub(crate) accepted: Instant,
     /// Address of the listener that accepted it.
-    listener: SocketAddr,
+    listener: Address,
     transport: TransportProtocol,
     application: Application,
     /// From the client hello.
@@ -110,6 +114,19 @@ struct Thoroughly(bool);
 impl Connection {
     pub(crate) fn worker(&self) -> &Rc<Worker> {
         self.admitted.worker()
+    }
+
+    /// The unix socket that it came by, which stands for its client, too, as in Envoy.
+    pub(crate) fn unix_socket(&self) -> Option<&UnixPath> {
+        match &self.listener {
+            Address::Unix(path) => Some(path),
+            Address::Socket(_) => None,
+        }
+    }
+
+    /// The address of its client, if that has one.
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
+        (self.peer != NOBODY).then(|| self.peer.ip())
     }
 
     /// How long the head of a request may take to arrive once it has begun.
@@ -262,7 +279,7 @@ impl Connection {
 
     /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
     fn serving_listener(&self, view: &View) -> Option<ListenerId> {
-        let accepting = view.snapshot.bound_listener(self.listener);
+        let accepting = view.snapshot.bound_listener(&self.listener);
         let is_dialled = |id| matches!(view.snapshot.listener(id).binding, Binding::Dialled(_));
         let captured = match self.direction {
             Direction::Outbound if accepting.is_some_and(is_dialled) => None,

@@ -188,6 +188,7 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         downstream_local: connection.destination,
         downstream_remote: line.client().unwrap_or(connection.peer),
         downstream_direct_remote: connection.peer,
+        downstream_unix: connection.unix_socket(),
         server_name: connection.server_name(),
         session: connection.session(),
         route: outcome.route,

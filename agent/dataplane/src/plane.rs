@@ -127,6 +127,7 @@ impl DataPlane {
         let mut shares: Vec<Vec<OpenedSocket>> = self.workers.iter().map(|_| Vec::new()).collect();
         for Opened { address, listener, per_worker } in opened {
             for (share, socket) in shares.iter_mut().zip(per_worker) {
+                let (address, listener) = (address.clone(), listener.clone());
                 share.push(OpenedSocket { address, listener, socket });
             }
         }
@@ -253,14 +254,14 @@ impl TelemetryReader {
 type Asked<'s> = Option<(&'s ClientCertificates, &'s TlsParameters)>;
 
 /// Listeners and chains as far as connections may be served by them: where nothing of this changes, none ends.
-fn chains(snapshot: &Snapshot) -> HashMap<(Binding, &str, bool), Asked<'_>> {
+fn chains(snapshot: &Snapshot) -> HashMap<(&Binding, &str, bool), Asked<'_>> {
     let asked = |chain: &FilterChain| {
         let context = snapshot.tls_context(chain.tls?);
         Some((&context.clients, &context.parameters))
     };
     let of_listeners = snapshot.listeners().iter().flat_map(|listener| {
         let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
-        chains.map(|chain| (listener.binding, chain))
+        chains.map(|chain| (&listener.binding, chain))
     });
     let served = of_listeners.map(|(binding, chain)| {
         let is_http = matches!(chain.filter, NetworkFilter::Http(_));

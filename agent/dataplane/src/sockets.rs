@@ -6,26 +6,47 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
 };
 
-use snapshot::{Binding, Direction, Snapshot};
+use snapshot::{Address, Binding, Direction, Listener, Snapshot};
 
-use crate::{sys, worker::InboundCapture};
+use crate::{
+    sys::{self, ListeningUnix},
+    worker::InboundCapture,
+};
 
 /// Which addresses are open, and for which listener.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     workers: usize,
     inbound_capture: InboundCapture,
-    /// Bound address → address of the listener it serves.
-    open: BTreeMap<SocketAddr, SocketAddr>,
+    /// Bound address → the socket that stays open there.
+    open: BTreeMap<Address, Open>,
+}
+
+/// What is open at an address.
+#[derive(Debug)]
+struct Open {
+    /// Address of the listener it serves.
+    listener: Address,
+    /// Kept for its file, which goes with it.
+    _unix: Option<ListeningUnix>,
 }
 
 /// Sockets of one address, one for each worker.
 pub(crate) struct Opened {
-    pub(crate) address: SocketAddr,
-    pub(crate) listener: SocketAddr,
-    pub(crate) per_worker: Vec<TcpListener>,
+    pub(crate) address: Address,
+    pub(crate) listener: Address,
+    pub(crate) per_worker: Vec<ListeningSocket>,
+}
+
+/// A listening socket of one worker.
+#[derive(Debug)]
+pub(crate) enum ListeningSocket {
+    Tcp(TcpListener),
+    /// Shared with the other workers: whoever is first has the connection.
+    Unix(UnixListener),
 }
 
 /// What opening came to.
@@ -42,25 +63,32 @@ pub struct BindError {
     /// Istio's name of the listener.
     pub listener: String,
     /// The address that was asked for.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What the kernel said.
     pub reason: io::Error,
 }
 
-fn remedy(error: &io::Error, address: &SocketAddr) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "; find its owner with `ss -ltnp 'sport = :{}'` and stop it, or choose another port",
-                address.port()
-            )
+fn remedy(error: &io::Error, address: &Address) -> String {
+    match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, Address::Socket(at)) => {
+            let port = at.port();
+            format!("; find its owner with `ss -ltnp 'sport = :{port}'` and stop it, or choose another port")
         }
-        io::ErrorKind::PermissionDenied => {
+        (io::ErrorKind::AddrInUse, Address::Unix(_)) => {
+            "; somebody listens there, or the file is no socket: find the owner with `ss -lxp` and stop it, or choose \
+             another path"
+                .to_owned()
+        }
+        (io::ErrorKind::NotFound, Address::Unix(_)) => "; make or mount its directory".to_owned(),
+        (io::ErrorKind::PermissionDenied, Address::Unix(_)) => {
+            "; the proxy's user must be allowed to write to its directory".to_owned()
+        }
+        (io::ErrorKind::PermissionDenied, Address::Socket(_)) => {
             "; ports below 1024 need CAP_NET_BIND_SERVICE: map the port to a higher \
              one with a Service that selects this gateway (port → targetPort)"
                 .to_owned()
         }
-        io::ErrorKind::AddrNotAvailable => "; the address belongs to no interface of this machine".to_owned(),
+        (io::ErrorKind::AddrNotAvailable, _) => "; the address belongs to no interface of this machine".to_owned(),
         _ => String::new(),
     }
 }
@@ -72,7 +100,7 @@ fn remedy(error: &io::Error, address: &SocketAddr) -> String {
 pub fn listen(listener: &str, address: SocketAddr) -> Result<TcpListener, BindError> {
     sys::listen(address, false, false).map_err(|reason| BindError {
         listener: listener.to_owned(),
-        address,
+        address: address.into(),
         reason,
     })
 }
@@ -85,14 +113,14 @@ impl Sockets {
 
     /// Forgets the sockets that `snapshot` no longer listens on, or for another listener, and names them. They must be
     /// closed before others are opened: an address may give way to one that covers it.
-    pub(crate) fn close(&mut self, snapshot: &Snapshot) -> Vec<SocketAddr> {
+    pub(crate) fn close(&mut self, snapshot: &Snapshot) -> Vec<Address> {
         let wanted = wanted_addresses(snapshot);
-        let is_wanted = |address: &SocketAddr, listener: &SocketAddr| {
-            wanted.get(address).is_some_and(|(wanted, _)| wanted == listener)
+        let is_wanted = |address: &Address, open: &Open| {
+            wanted.get(address).is_some_and(|(wanted, _)| *wanted == open.listener)
         };
-        let gone = self.open.iter().filter(|(address, listener)| !is_wanted(address, listener));
-        let closed = gone.map(|(address, _)| *address).collect();
-        self.open.retain(|address, listener| is_wanted(address, listener));
+        let gone = self.open.iter().filter(|(address, open)| !is_wanted(address, open));
+        let closed = gone.map(|(address, _)| address.clone()).collect();
+        self.open.retain(|address, open| is_wanted(address, open));
         closed
     }
 
@@ -106,16 +134,16 @@ impl Sockets {
             if self.open.contains_key(&address) {
                 continue;
             }
+            let is_capture =
+                |l: &Listener| l.direction == Direction::Inbound && matches!(l.binding, Binding::Socket(_));
             let transparent = self.inbound_capture != InboundCapture::Redirect
-                && snapshot.bound_listener(listener).map(|id| snapshot.listener(id)).is_some_and(|l| {
-                    l.direction == Direction::Inbound && matches!(l.binding, Binding::Socket(_))
-                });
-            match self.listen(address, transparent) {
-                Ok(per_worker) => {
-                    self.open.insert(address, listener);
+                && snapshot.bound_listener(&listener).is_some_and(|id| is_capture(snapshot.listener(id)));
+            match self.listen(&address, transparent) {
+                Ok((per_worker, unix)) => {
+                    self.open.insert(address.clone(), Open { listener: listener.clone(), _unix: unix });
                     openings.opened.push(Opened { address, listener, per_worker });
                 }
-                Err(error) if address.is_ipv6() && listener.is_ipv4() && is_without_ipv6(&error) => {
+                Err(error) if is_ipv6(&address) && !is_ipv6(&listener) && is_without_ipv6(&error) => {
                     tracing::debug!(%address, listener = name, "no IPv6 here");
                 }
                 Err(reason) => {
@@ -129,9 +157,23 @@ impl Sockets {
 
     // A port shared with SO_REUSEPORT would also be shared with a second proxy that nobody meant to run. Binding once
     // without it tells whether the port is free.
-    fn listen(&self, address: SocketAddr, transparent: bool) -> io::Result<Vec<TcpListener>> {
-        sys::check_free(address, transparent)?;
-        (0..self.workers).map(|_| sys::listen(address, true, transparent)).collect()
+    fn listen(
+        &self,
+        address: &Address,
+        transparent: bool,
+    ) -> io::Result<(Vec<ListeningSocket>, Option<ListeningUnix>)> {
+        match address {
+            Address::Socket(address) => {
+                sys::check_free(*address, transparent)?;
+                let listen = |_| sys::listen(*address, true, transparent).map(ListeningSocket::Tcp);
+                Ok(((0..self.workers).map(listen).collect::<io::Result<_>>()?, None))
+            }
+            Address::Unix(path) => {
+                let unix = sys::listen_unix(path)?;
+                let share = |_| unix.socket.try_clone().map(ListeningSocket::Unix);
+                Ok(((0..self.workers).map(share).collect::<io::Result<_>>()?, Some(unix)))
+            }
+        }
     }
 }
 
@@ -145,21 +187,26 @@ fn transparent_refused(error: io::Error) -> io::Error {
     }
 }
 
+fn is_ipv6(address: &Address) -> bool {
+    address.ip().is_some_and(|ip| ip.is_ipv6())
+}
+
 fn is_without_ipv6(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 /// Address to bind → address and name of the listener.
-fn wanted_addresses(snapshot: &Snapshot) -> BTreeMap<SocketAddr, (SocketAddr, &str)> {
+fn wanted_addresses(snapshot: &Snapshot) -> BTreeMap<Address, (Address, &str)> {
     let mut wanted = BTreeMap::new();
     for listener in snapshot.listeners() {
-        let (Binding::Socket(address) | Binding::Dialled(address)) = listener.binding else { continue };
-        wanted.insert(address, (address, listener.name.as_str()));
-        if let IpAddr::V4(ip) = address.ip()
+        let Some(address) = listener.binding.bound() else { continue };
+        wanted.insert(address.clone(), (address.clone(), listener.name.as_str()));
+        if let Some(at) = address.socket()
+            && let IpAddr::V4(ip) = at.ip()
             && ip.is_unspecified()
         {
-            let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+            let both = Address::from((Ipv6Addr::UNSPECIFIED, at.port()));
             wanted.entry(both).or_insert((address, listener.name.as_str()));
         }
     }
@@ -198,7 +245,7 @@ mod tests {
         assert_eq!(openings.opened[0].per_worker.len(), 3);
         assert!(sockets.close(&snapshot(&[address])).is_empty());
         assert!(sockets.open(&snapshot(&[address])).opened.is_empty());
-        assert_eq!(sockets.close(&snapshot(&[])), [address]);
+        assert_eq!(sockets.close(&snapshot(&[])), [address.into()]);
     }
 
     #[test]
@@ -243,7 +290,7 @@ mod tests {
     fn the_unspecified_address_is_opened_for_both_families() {
         let mut sockets = Sockets::new(1, InboundCapture::Redirect);
         let opened = sockets.open(&snapshot(&[SocketAddr::from(([0, 0, 0, 0], free_port()))])).opened;
-        assert!(opened.iter().any(|opened| opened.address.is_ipv4()));
-        assert!(opened.iter().all(|opened| opened.listener.is_ipv4()));
+        assert!(opened.iter().any(|opened| !is_ipv6(&opened.address)));
+        assert!(opened.iter().all(|opened| !is_ipv6(&opened.listener)));
     }
 }

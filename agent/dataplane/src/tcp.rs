@@ -146,7 +146,10 @@ fn choice(connection: &Connection, view: &View, cluster: ClusterId) -> Choice {
         LoadBalancer::ConsistentHash(policy) => policy.key == HashKey::SourceIp,
         LoadBalancer::LeastRequest(_) | LoadBalancer::RoundRobin(_) | LoadBalancer::Random => false,
     };
-    Choice { draw: fastrand::u64(..), hash: by_source.then(|| hash_address(connection.peer.ip())) }
+    Choice {
+        draw: fastrand::u64(..),
+        hash: by_source.then(|| connection.client_ip().map(hash_address)).flatten(),
+    }
 }
 
 /// An opaque connection and the upstream it is relayed to.
@@ -315,6 +318,7 @@ fn record(connection: &Connection, ended: &Ended<'_>) {
         downstream_local: connection.destination,
         downstream_remote: connection.peer,
         downstream_direct_remote: connection.peer,
+        downstream_unix: connection.unix_socket(),
         server_name: connection.server_name(),
         session: connection.session(),
         route: None,

@@ -94,6 +94,7 @@ pub use telemetry::{
     AccessLogger, AccessLogging, CustomTag, MetricMatch, MetricOverride, Metrics, ProviderName, TagOverride,
     Telemetry, Tracing, WorkloadMode,
 };
+pub use unix_socket::unix_path;
 pub use virtual_service::{
     CorsPolicy, Delegate, Destination, DirectResponse, Fault, FaultAbort, FaultDelay, GRPC_STATUS,
     GatewayRef, HeaderOperations, Headers, HttpMatch, HttpRoute, L4Match, Mirror, Percent, RETRY_ON,

@@ -24,6 +24,11 @@ pub(crate) fn path_of(text: &str) -> Option<Result<&str, Problem>> {
     Some(checked(path).map(|()| path).map_err(|problem| problem.found(text)))
 }
 
+/// The absolute path, or `@` and the name, of a good address of a unix socket.
+pub fn unix_path(text: &str) -> Option<&str> {
+    path_of(text)?.ok()
+}
+
 fn checked(path: &str) -> Result<(), Problem> {
     if !path.starts_with(['/', '@']) || path.len() == 1 || path.ends_with('/') {
         let problem = Problem::new("is no path of a unix socket");

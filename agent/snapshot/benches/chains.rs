@@ -18,7 +18,9 @@ const ROUNDS: usize = 100_000;
 
 fn main() {
     let snapshot = port();
-    let listener = snapshot.bound_listener(ADDRESS.parse().expect("an address")).expect("it is bound");
+    let listener = snapshot
+        .bound_listener(&snapshot::Address::Socket(ADDRESS.parse().expect("an address")))
+        .expect("it is bound");
     for (what, name) in [
         ("exact name", "www.host-517.example.com"),
         ("name below a wildcard", "a.b.wild-517.example.com"),

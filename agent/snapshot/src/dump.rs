@@ -86,7 +86,8 @@ fn seconds(duration: Duration) -> String {
     }
 }
 
-fn address(address: &Address) -> Value {
+/// Envoy's `Address`.
+pub fn address(address: &Address) -> Value {
     match address {
         Address::Socket(at) => json!({"socket_address": {"address": at.ip(), "port_value": at.port()}}),
         Address::Unix(path) => json!({"pipe": {"path": path.as_str()}}),

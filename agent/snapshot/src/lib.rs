@@ -42,7 +42,7 @@ pub use cluster::{
     ProxyProtocol, RetryBudget, ServiceName, SlowStart, SourceAddresses, Tunnel, TunnelMethod,
     UpstreamProtocol,
 };
-pub use dump::{DumpVersion, cluster_lines, cluster_statuses, config_dump};
+pub use dump::{DumpVersion, address as address_json, cluster_lines, cluster_statuses, config_dump};
 pub use elsewhere::Elsewhere;
 pub use explain::{
     Entry, Explanation, ForeignGateway, Question, Rejected, Spoken, Step, UnservedRules, explain,
@@ -136,14 +136,15 @@ impl Draft {
         if self.http_settings.is_empty() {
             self.http_settings.push(Arc::default());
         }
-        let mut by_address = AddressMap::default();
-        let mut captured_exact = AddressMap::default();
+        let mut by_address = AddressMap::<Address>::default();
+        let mut captured_exact = AddressMap::<SocketAddr>::default();
         let mut captured_port = HashMap::default();
         for (id, listener) in (0..).map(ListenerId).zip(&self.listeners) {
+            if let Some(address) = listener.binding.bound() {
+                by_address.entry(address).or_insert(id);
+            }
             match listener.binding {
-                Binding::Socket(address) | Binding::Dialled(address) => {
-                    _ = by_address.entry(address).or_insert(id);
-                }
+                Binding::Socket(_) | Binding::Dialled(_) | Binding::Unix(_) => {}
                 Binding::Captured(address) if address.ip().is_unspecified() => {
                     _ = captured_port.entry(address.port()).or_insert(id);
                 }
@@ -171,14 +172,14 @@ pub struct Snapshot {
     draft: Draft,
     /// By the position of the listener.
     chains: Vec<ChainIndex>,
-    by_address: AddressMap,
-    captured_exact: AddressMap,
+    by_address: AddressMap<Address>,
+    captured_exact: AddressMap<SocketAddr>,
     captured_port: HashMap<u16, ListenerId, FixedState>,
     /// Whether server names of one listener ask clients for different certificates.
     tells_clients_apart: bool,
 }
 
-type AddressMap = HashMap<SocketAddr, ListenerId, FixedState>;
+type AddressMap<A> = HashMap<A, ListenerId, FixedState>;
 
 impl Snapshot {
     /// All listeners, in dump order.
@@ -273,8 +274,8 @@ impl Snapshot {
     }
 
     /// The listener whose own socket is bound to `address`.
-    pub fn bound_listener(&self, address: SocketAddr) -> Option<ListenerId> {
-        self.by_address.get(&address).copied()
+    pub fn bound_listener(&self, address: &Address) -> Option<ListenerId> {
+        self.by_address.get(address).copied()
     }
 
     /// The listener for a connection that the outbound socket captured on its way to `original_destination`.

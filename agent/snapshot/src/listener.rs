@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::filter_chain::FilterChain;
+use crate::{Address, UnixPath, filter_chain::FilterChain};
 
 /// Where connections come in and what serves them.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,13 +39,34 @@ impl Direction {
 }
 
 /// How connections reach a listener.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Binding {
     /// A socket of its own, of a gateway or for captured connections. An unspecified IPv4 address also takes IPv6 connections where the kernel has IPv6.
     Socket(SocketAddr),
     /// A socket of its own that a sidecar's workload or its callers dial themselves (Sidecar `captureMode: NONE`).
     Dialled(SocketAddr),
+    /// A unix socket of its own, of a gateway.
+    Unix(UnixPath),
     /// No socket: connections captured by the outbound listener whose original destination is this address. An
     /// unspecified address stands for every address of either family.
     Captured(SocketAddr),
+}
+
+impl Binding {
+    /// What the socket is bound to; `None` without one.
+    pub fn bound(&self) -> Option<Address> {
+        match self {
+            Self::Socket(at) | Self::Dialled(at) => Some((*at).into()),
+            Self::Unix(path) => Some(path.clone().into()),
+            Self::Captured(_) => None,
+        }
+    }
+
+    /// The IP address and port that it is for, if it is for one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(at) | Self::Dialled(at) | Self::Captured(at) => Some(*at),
+            Self::Unix(_) => None,
+        }
+    }
 }

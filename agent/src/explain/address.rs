@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use snapshot::{Binding, HostPattern, Listener, NetworkFilter, RouteConfig, ServiceName, Snapshot};
+use snapshot::{HostPattern, Listener, NetworkFilter, RouteConfig, ServiceName, Snapshot};
 
 /// The port a gateway really listens on for a declared one: virtual hosts are named `<host>:<declared port>`.
 pub(super) fn real_port(snapshot: &Snapshot, declared: u16) -> u16 {
@@ -16,9 +16,8 @@ pub(super) fn real_port(snapshot: &Snapshot, declared: u16) -> u16 {
             _ => false,
         })
     };
-    let port = |listener: &Listener| match listener.binding {
-        Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at) => at.port(),
-    };
+    // A unix socket has none, as no port is 0.
+    let port = |listener: &Listener| listener.binding.address().map_or(0, |at| at.port());
     let listeners = snapshot.listeners();
     if listeners.iter().any(|listener| port(listener) == declared) {
         return declared;

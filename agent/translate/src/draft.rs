@@ -176,13 +176,9 @@ pub(crate) fn tcp(clusters: WeightedClusters) -> NetworkFilter {
     NetworkFilter::Tcp(TcpProxy { clusters })
 }
 
-/// A listener of the capture port itself or a gateway's.
-pub(crate) fn socket_listener(
-    name: impl Into<String>,
-    direction: Direction,
-    address: SocketAddr,
-) -> Listener {
-    listener(name.into(), direction, Binding::Socket(address))
+/// A listener with a socket of its own: of the capture port itself, or a gateway's.
+pub(crate) fn socket_listener(name: impl Into<String>, direction: Direction, binding: Binding) -> Listener {
+    listener(name.into(), direction, binding)
 }
 
 /// A listener that is dialled by its address.

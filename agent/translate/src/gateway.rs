@@ -75,7 +75,7 @@ impl Gateway<'_, '_> {
     /// A listener with one route table for all its servers.
     fn add_http(
         &self,
-        address: Address,
+        address: Address<'_>,
         port: &PortServers<'_>,
         draft: &mut DraftBuilder,
         findings: &mut Vec<Finding>,
@@ -87,16 +87,16 @@ impl Gateway<'_, '_> {
         }
         let is_grpc_web = |server: &SelectedServer<'_>| server.server().port.protocol == Protocol::GrpcWeb;
         let table = bridging_grpc_web(draft.add_table(table), port.servers.iter().any(is_grpc_web));
-        let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
+        let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.binding());
         listener.filter_chains.push(chain(address.listener_name(), table));
         draft.add_listener(listener);
     }
 
     /// A listener that relays bytes, when a VirtualService says where to.
-    fn add_tcp(&self, address: Address, port: &PortServers<'_>, draft: &mut DraftBuilder) {
+    fn add_tcp(&self, address: Address<'_>, port: &PortServers<'_>, draft: &mut DraftBuilder) {
         let clusters = port.servers.iter().find_map(|server| self.tcp_destinations(server));
         let Some(clusters) = clusters else { return };
-        let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
+        let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.binding());
         listener.filter_chains.push(chain(address.listener_name(), tcp(clusters)));
         draft.add_listener(listener);
     }
@@ -105,7 +105,7 @@ impl Gateway<'_, '_> {
     /// and of attached VirtualServices, and those that take everything come last.
     fn virtual_hosts(
         &self,
-        address: Address,
+        address: Address<'_>,
         servers: &[SelectedServer<'_>],
         findings: &mut Vec<Finding>,
     ) -> Vec<VirtualHost> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use resources::{Finding, MutualTlsMode, Problem, Protocol, Rule, Severity};
 use snapshot::{
-    Direction, FilterChain, HostPattern, NetworkFilter, RetryPolicy, RouteConfig, TlsContextId, VirtualHost,
-    WeightedClusters,
+    Binding, Direction, FilterChain, HostPattern, NetworkFilter, RetryPolicy, RouteConfig, TlsContextId,
+    VirtualHost, WeightedClusters,
 };
 
 use asked::{Asked, Served};
@@ -59,7 +59,8 @@ pub(crate) fn build<'s>(
         }
     }
     let Some(capture) = capture else { return };
-    let mut listener = socket_listener("virtualInbound", Direction::Inbound, wildcard(capture));
+    let mut listener =
+        socket_listener("virtualInbound", Direction::Inbound, Binding::Socket(wildcard(capture)));
     listener
         .filter_chains
         .push(on_port(capture, chain("virtualInbound-blackhole", NetworkFilter::Blackhole)));

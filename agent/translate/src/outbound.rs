@@ -17,8 +17,8 @@ use std::{
 use ipnet::IpNet;
 use resources::{Finding, GatewayRef, OutboundTrafficPolicy, Problem, ResourceSet, Rule};
 use snapshot::{
-    Application, Direction, FilterChain, FilterChainMatch, HostPattern, Listener, NetworkFilter, RetryPolicy,
-    RouteConfig, VirtualHost, WeightedClusters,
+    Application, Binding, Direction, FilterChain, FilterChainMatch, HostPattern, Listener, NetworkFilter,
+    RetryPolicy, RouteConfig, VirtualHost, WeightedClusters,
 };
 
 use crate::{
@@ -218,7 +218,8 @@ impl<'o, 's> Outbound<'o, 's> {
 
     /// The one that captured connections arrive at.
     fn capture_listener(&self, capture: u16) -> Listener {
-        let mut listener = socket_listener("virtualOutbound", Direction::Outbound, wildcard(capture));
+        let mut listener =
+            socket_listener("virtualOutbound", Direction::Outbound, Binding::Socket(wildcard(capture)));
         let loops = FilterChainMatch { destination_port: Some(capture), ..FilterChainMatch::default() };
         let blackhole = chain("virtualOutbound-blackhole", NetworkFilter::Blackhole);
         listener.filter_chains.push(FilterChain { matches: loops, ..blackhole });

@@ -49,6 +49,7 @@ fn line(format: &LogFormat, fields: &[u8]) -> Vec<u8> {
         downstream_local: address,
         downstream_remote: address,
         downstream_direct_remote: address,
+        downstream_unix: None,
         server_name: Some(&said),
         session: Some(&session),
         route: Some("default"),

@@ -44,6 +44,7 @@ fn entry(request: Option<&Recorded>) -> Entry<'_> {
         downstream_local: "10.96.0.1:80".parse().unwrap(),
         downstream_remote: "10.0.0.1:40000".parse().unwrap(),
         downstream_direct_remote: "10.0.0.1:40000".parse().unwrap(),
+        downstream_unix: None,
         server_name: None,
         session: None,
         route: Some("default"),

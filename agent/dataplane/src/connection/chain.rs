@@ -10,7 +10,7 @@ use std::{
 };
 
 use snapshot::{
-    Application, ClientLimits, Direction, HttpSettingsId, Inspection, NetworkFilter,
+    Address, Application, ClientLimits, Direction, HttpSettingsId, Inspection, NetworkFilter,
     Transport as TransportProtocol,
 };
 use tokio::net::TcpStream;
@@ -42,9 +42,9 @@ pub(super) async fn find(
     admitted: Admitted,
     stream: TcpStream,
     peer: SocketAddr,
-    listener: SocketAddr,
+    listener: Address,
 ) -> Option<Service> {
-    let found = accepted(admitted, stream, peer, listener).await;
+    let found = accepted(admitted, stream, peer, &listener).await;
     found
         .inspect_err(|error| tracing::debug!(%listener, downstream = %peer, %error, "connection ended"))
         .ok()
@@ -55,7 +55,7 @@ async fn accepted(
     admitted: Admitted,
     mut stream: TcpStream,
     peer: SocketAddr,
-    listener: SocketAddr,
+    listener: &Address,
 ) -> io::Result<Option<Service>> {
     let worker = Rc::clone(admitted.worker());
     let view = worker.view();
@@ -80,7 +80,7 @@ async fn accepted(
         is_captured: is_captured(accepting),
         direction: accepting.direction,
         accepted: Instant::now(),
-        listener,
+        listener: listener.clone(),
         transport: TransportProtocol::RawBuffer,
         application: Application::Opaque,
         server_name: None,

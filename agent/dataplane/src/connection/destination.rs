@@ -8,6 +8,7 @@ use std::{
 use snapshot::{Binding, Direction, Listener};
 use tokio::net::TcpStream;
 
+use super::NOBODY;
 use crate::{
     view::View,
     worker::{InboundCapture, Worker},
@@ -32,6 +33,9 @@ pub(super) fn destination(
     view: &View,
     accepting: &Listener,
 ) -> Result<SocketAddr, Refusal> {
+    if matches!(accepting.binding, Binding::Unix(_)) {
+        return Ok(NOBODY);
+    }
     let local = || stream.local_addr().map_err(Refusal::Unknown);
     if !is_captured(accepting) {
         return local();
@@ -52,7 +56,7 @@ pub(super) fn destination(
 fn is_own_port(port: u16, view: &View, accepting: &Listener) -> bool {
     let is_accepting = matches!(accepting.binding, Binding::Socket(address) if address.port() == port);
     let is_outbound = || {
-        let listener = view.snapshot.bound_listener((Ipv4Addr::UNSPECIFIED, port).into());
+        let listener = view.snapshot.bound_listener(&(Ipv4Addr::UNSPECIFIED, port).into());
         listener.is_some_and(|id| view.snapshot.listener(id).direction == Direction::Outbound)
     };
     is_accepting || (accepting.direction == Direction::Inbound && is_outbound())

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use snapshot::{HashKey, LoadBalancer, RequestHead};
 
-use crate::balance::{hash_address, hash_key};
+use crate::{
+    balance::{hash_address, hash_key},
+    connection::NOBODY,
+};
 
 /// What keeps a request at an endpoint.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -35,7 +38,8 @@ pub(super) fn of(
                 return Affinity { hash, cookie };
             }
         },
-        HashKey::SourceIp => Some(hash_address(peer.ip())),
+        // Clients of a unix socket have none.
+        HashKey::SourceIp => (peer != NOBODY).then(|| hash_address(peer.ip())),
         HashKey::QueryParameter(name) => {
             parameter(request.query(), name).map(|value| hash_key(value.as_bytes()))
         }

@@ -39,6 +39,7 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
     let facts = RequestFacts {
         peer: address,
         destination: address,
+        unix: None,
         server_name: Some("a.com"),
         head: &head,
         added: &added,

@@ -371,6 +371,7 @@ impl<H: RequestHead> Asked<'_, H> {
         RequestFacts {
             peer: self.connection.peer,
             destination: self.connection.destination,
+            unix: self.connection.unix_socket(),
             server_name: self.connection.server_name(),
             head: self.head,
             added: self.added,

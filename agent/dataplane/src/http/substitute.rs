@@ -9,10 +9,10 @@ use std::{
     time::SystemTime,
 };
 
-use snapshot::{Address, Format, Operator, Piece, RequestHead};
+use snapshot::{Address, Format, Operator, Piece, RequestHead, UnixPath};
 
 use super::{edits::RequestChanges, head::Added};
-use crate::{strftime, sys::HOSTNAME};
+use crate::{connection::NOBODY, strftime, sys::HOSTNAME};
 
 /// What is known when a request has been routed.
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ pub(super) struct RequestFacts<'r> {
     /// Who has connected, and where to.
     pub(super) peer: SocketAddr,
     pub(super) destination: SocketAddr,
+    /// The unix socket that the client came by: it stands for addresses that there are none of.
+    pub(super) unix: Option<&'r UnixPath>,
     /// From the client hello.
     pub(super) server_name: Option<&'r str>,
     pub(super) head: &'r dyn RequestHead,
@@ -108,6 +110,18 @@ fn is_of_answer(operator: &Operator) -> bool {
 }
 
 impl RequestFacts<'_> {
+    /// An address of the client's side; the unix socket where that stands for it.
+    fn downstream(&self, of: SocketAddr, text_of: impl Fn(SocketAddr) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+        match self.unix.filter(|_| of == NOBODY) {
+            Some(path) => text(path.as_str()),
+            None => text_of(of),
+        }
+    }
+
+    fn downstream_port(&self, of: SocketAddr) -> Option<Vec<u8>> {
+        (of != NOBODY).then(|| text(of.port())).flatten()
+    }
+
     fn value(&self, operator: &Operator, changes: &RequestChanges<'_>) -> Option<Vec<u8>> {
         let (local, remote) = (self.destination, self.added.remote(self.peer));
         match operator {
@@ -124,14 +138,18 @@ impl RequestFacts<'_> {
             Operator::Protocol => text(self.protocol),
             Operator::RouteName => self.route.and_then(text),
             Operator::UpstreamCluster => self.cluster.and_then(text),
-            Operator::DownstreamLocalAddress => text(local),
-            Operator::DownstreamLocalAddressWithoutPort => text(local.ip()),
-            Operator::DownstreamLocalPort => text(local.port()),
-            Operator::DownstreamRemoteAddress => text(remote),
-            Operator::DownstreamRemoteAddressWithoutPort => text(remote.ip()),
-            Operator::DownstreamDirectRemoteAddress => text(self.peer),
-            Operator::DownstreamDirectRemoteAddressWithoutPort => text(self.peer.ip()),
-            Operator::DownstreamRemotePort => text(remote.port()),
+            Operator::DownstreamLocalAddress => self.downstream(local, text),
+            Operator::DownstreamLocalAddressWithoutPort => self.downstream(local, |local| text(local.ip())),
+            Operator::DownstreamLocalPort => self.downstream_port(local),
+            Operator::DownstreamRemoteAddress => self.downstream(remote, text),
+            Operator::DownstreamRemoteAddressWithoutPort => {
+                self.downstream(remote, |remote| text(remote.ip()))
+            }
+            Operator::DownstreamDirectRemoteAddress => self.downstream(self.peer, text),
+            Operator::DownstreamDirectRemoteAddressWithoutPort => {
+                self.downstream(self.peer, |peer| text(peer.ip()))
+            }
+            Operator::DownstreamRemotePort => self.downstream_port(remote),
             Operator::RequestedServerName => self.server_name.and_then(text),
             Operator::Hostname => text(HOSTNAME.as_str()),
             Operator::StreamId => self.field("x-request-id", changes),

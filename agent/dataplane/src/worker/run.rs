@@ -1,14 +1,8 @@
 //! The life of a worker: what it is told, and what it does by the clock.
 
-use std::{
-    collections::HashMap,
-    net::{SocketAddr, TcpListener},
-    rc::Rc,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
-use snapshot::Snapshot;
+use snapshot::{Address, Snapshot};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
@@ -16,11 +10,12 @@ use tokio::{
 
 use super::{Counts, Draining, Settings, Worker};
 use crate::{
-    accept,
+    accept::{self, Accepts},
     breakers::Shares,
     dns::{Questions, Resolutions},
     live::Observed,
     shared::SharedClusters,
+    sockets::ListeningSocket,
     telemetry::Ledger,
     timer::TICK,
     tls::Contexts,
@@ -31,7 +26,7 @@ use crate::{
 /// What a worker is told.
 pub(crate) enum Command {
     /// Stop accepting on these addresses, and confirm.
-    Close(Vec<SocketAddr>, oneshot::Sender<()>),
+    Close(Vec<Address>, oneshot::Sender<()>),
     /// Serve from this snapshot from now on, and confirm.
     Publish {
         version: u64,
@@ -58,10 +53,10 @@ pub(crate) enum Command {
 
 /// A listening socket for one worker.
 pub(crate) struct OpenedSocket {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// Address of the listener in the snapshot.
-    pub(crate) listener: SocketAddr,
-    pub(crate) socket: TcpListener,
+    pub(crate) listener: Address,
+    pub(crate) socket: ListeningSocket,
 }
 
 /// Runs a worker until every sender of `commands` is gone.
@@ -127,14 +122,14 @@ async fn end_idle(worker: Rc<Worker>, ending: Option<Instant>) {
 
 /// The tasks that accept, by the address they accept on.
 #[derive(Default)]
-struct Accepting(HashMap<SocketAddr, JoinHandle<()>>);
+struct Accepting(HashMap<Address, JoinHandle<()>>);
 
 impl Accepting {
     fn open(&mut self, worker: &Rc<Worker>, OpenedSocket { address, listener, socket }: OpenedSocket) {
-        match tokio::net::TcpListener::from_std(socket) {
+        match Accepts::new(socket) {
             Ok(socket) => {
                 let (worker, socket) = (Rc::clone(worker), Rc::new(socket));
-                let accept = move || accept::accept(Rc::clone(&worker), Rc::clone(&socket), listener);
+                let accept = move || accept::accept(Rc::clone(&worker), Rc::clone(&socket), listener.clone());
                 self.0.insert(address, spawn_local(keep_up("accepting", accept)));
             }
             Err(error) => tracing::error!(%address, %error, "cannot watch a listening socket"),
@@ -142,7 +137,7 @@ impl Accepting {
     }
 
     /// Returns when the sockets are closed, so that their addresses are free.
-    async fn close(&mut self, addresses: Vec<SocketAddr>) {
+    async fn close(&mut self, addresses: Vec<Address>) {
         for task in addresses.iter().filter_map(|address| self.0.remove(address)).collect::<Vec<_>>() {
             task.abort();
             // Ended by the abort, or before: the socket is gone either way.

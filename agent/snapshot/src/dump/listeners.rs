@@ -14,14 +14,15 @@ use crate::{
 };
 
 pub(super) fn listener(snapshot: &Snapshot, listener: &Listener) -> Value {
-    let (bound, at) = match listener.binding {
-        Binding::Socket(at) | Binding::Dialled(at) => (true, at),
-        Binding::Captured(at) => (false, at),
+    let (bound, at) = match &listener.binding {
+        Binding::Captured(at) => (false, (*at).into()),
+        Binding::Socket(at) | Binding::Dialled(at) => (true, (*at).into()),
+        Binding::Unix(path) => (true, path.clone().into()),
     };
     let chains: Vec<_> = listener.filter_chains.iter().map(|chain| filter_chain(snapshot, chain)).collect();
     let mut dump = json!({
         "name": listener.name,
-        "address": address(&at.into()),
+        "address": address(&at),
         "traffic_direction": if listener.direction == Direction::Inbound { "INBOUND" } else { "OUTBOUND" },
         "filter_chains": chains,
     });

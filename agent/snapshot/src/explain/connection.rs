@@ -43,7 +43,7 @@ impl<'s> Walk<'s> {
         let mut dialled = listeners.filter(|(_, listener)| match listener.binding {
             Binding::Socket(at) => at.port() == port && listener.direction == Direction::Gateway,
             Binding::Dialled(at) => at.port() == port,
-            Binding::Captured(_) => false,
+            Binding::Captured(_) | Binding::Unix(_) => false,
         });
         dialled.next().map(|(id, _)| id)
     }
@@ -63,11 +63,10 @@ impl<'s> Walk<'s> {
         id: ListenerId,
     ) -> Option<&'s FilterChain> {
         let listener = self.snapshot.listener(id);
-        let destination = match (question.entry, listener.binding) {
+        let destination = match (question.entry, listener.binding.address()) {
             (Entry::Outbound(to) | Entry::Inbound(to), _) => to,
-            (Entry::Port(_), Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) => {
-                SocketAddr::new(question.dialled.unwrap_or(at.ip()), at.port())
-            }
+            (Entry::Port(_), Some(at)) => SocketAddr::new(question.dialled.unwrap_or(at.ip()), at.port()),
+            (Entry::Port(_), None) => super::UNKNOWN,
         };
         (self.destination, self.direction) = (destination, listener.direction);
         let (transport, application) = match question.spoken {

@@ -27,8 +27,11 @@ pub(super) fn no_listener(entry: Entry) -> String {
 }
 
 pub(super) fn other_listener(listener: &Listener) -> Rejected {
-    let (Binding::Socket(at) | Binding::Dialled(at) | Binding::Captured(at)) = listener.binding;
-    Rejected { name: listener.name.clone(), because: format!("it is bound to port {}", at.port()) }
+    let bound = match (&listener.binding, listener.binding.address()) {
+        (Binding::Unix(path), _) => format!("it is bound to the unix socket {path}"),
+        (_, at) => format!("it is bound to port {}", at.map_or(0, |at| at.port())),
+    };
+    Rejected { name: listener.name.clone(), because: bound }
 }
 
 /// The first condition of a chain that a connection does not fulfil.

@@ -9,7 +9,7 @@ use super::servers::{Address, PortServers, SelectedServer, Spoken};
 use crate::hosts::pattern;
 
 /// The HTTPS servers by host. Ports are those declared, which clients dial; of several for one host 443 comes first.
-pub(super) fn of(ports: &BTreeMap<Address, PortServers<'_>>) -> HttpsPorts {
+pub(super) fn of(ports: &BTreeMap<Address<'_>, PortServers<'_>>) -> HttpsPorts {
     let mut https: Vec<&SelectedServer<'_>> = Vec::new();
     let mut clear_text = Vec::new();
     for port in ports.values() {

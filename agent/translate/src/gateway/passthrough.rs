@@ -25,7 +25,7 @@ impl Gateway<'_, '_> {
     pub(super) fn passthrough_chains<'s>(
         &self,
         server: &'s SelectedServer<'s>,
-        address: Address,
+        address: Address<'_>,
         taken: &mut Taken<'s>,
         findings: &mut Vec<Finding>,
     ) -> Vec<FilterChain> {
@@ -64,7 +64,7 @@ impl<'s> Written<'s> {
     fn names(
         &self,
         server: &'s SelectedServer<'s>,
-        address: Address,
+        address: Address<'_>,
         taken: &mut Taken<'s>,
         findings: &mut Vec<Finding>,
     ) -> Option<Vec<HostPattern>> {
@@ -84,7 +84,7 @@ impl<'s> Written<'s> {
         }
     }
 
-    fn taken_name(&self, index: usize, first: Owner<'_>, address: Address) -> Finding {
+    fn taken_name(&self, index: usize, first: Owner<'_>, address: Address<'_>) -> Finding {
         let spec = Path::ROOT.field("spec");
         let tls = spec.field("tls");
         let rule = tls.index(self.rule);

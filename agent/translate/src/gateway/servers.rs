@@ -11,12 +11,12 @@ use resources::{
     Severity, TlsMode,
 };
 
-use snapshot::ForeignGateway;
+use snapshot::{Binding, ForeignGateway, UnixPath};
 
 use super::attach::{Attached, Attachments};
 use crate::{
     credentials::Unusable,
-    draft::address_name,
+    draft::{address_name, wildcard},
     proxy::Proxy,
     registry::{KnownService, Registry},
 };
@@ -105,42 +105,73 @@ static PASSTHROUGH: std::sync::LazyLock<ServerTls> = std::sync::LazyLock::new(Se
 
 /// Where a gateway really listens.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Address {
+pub(crate) struct Address<'s> {
+    /// 0 of a unix socket.
     port: u16,
-    /// `None` is every address.
-    bind: Option<IpAddr>,
+    bind: Bind<'s>,
 }
 
-impl Address {
+/// What a gateway's socket is bound to.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Bind<'s> {
+    /// Every address.
+    Any,
+    Ip(IpAddr),
+    /// A path, or `@` and a name.
+    Unix(&'s str),
+}
+
+impl Bind<'_> {
+    /// What names of tables end with.
+    fn suffix(self) -> String {
+        match self {
+            Self::Any => String::new(),
+            Self::Ip(ip) => format!(".{ip}"),
+            Self::Unix(path) => format!(".{path}"),
+        }
+    }
+}
+
+impl Address<'_> {
     pub(crate) fn port(self) -> u16 {
         self.port
     }
 
-    pub(crate) fn socket(self) -> SocketAddr {
-        SocketAddr::new(self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), self.port)
+    pub(crate) fn binding(self) -> Binding {
+        match self.bind {
+            Bind::Any => Binding::Socket(wildcard(self.port)),
+            Bind::Ip(ip) => Binding::Socket(SocketAddr::new(ip, self.port)),
+            Bind::Unix(path) => Binding::Unix(UnixPath::new(path)),
+        }
     }
 
-    /// `0.0.0.0_<port>` or `<bind>_<port>`.
+    /// `0.0.0.0_<port>`, `<bind>_<port>`, or the path and `_0`, as Istio names them.
     pub(crate) fn listener_name(self) -> String {
-        address_name(self.socket())
+        match self.bind {
+            Bind::Any => address_name(wildcard(self.port)),
+            Bind::Ip(ip) => address_name(SocketAddr::new(ip, self.port)),
+            Bind::Unix(path) => format!("{path}_0"),
+        }
+    }
+
+    /// In messages.
+    fn in_words(self) -> String {
+        match self.bind {
+            Bind::Any | Bind::Ip(_) => format!("port {}", self.port),
+            Bind::Unix(path) => format!("the unix socket {path}"),
+        }
     }
 
     /// `https.<declared port>.<port name>.<gateway>.<namespace>[.<bind>]`: each server has a table of its own.
     pub(crate) fn server_table_name(self, server: &SelectedServer<'_>) -> String {
         let (port, meta) = (&server.server().port, &server.gateway.meta);
         let name = format!("https.{}.{}.{}.{}", port.number, port.name, meta.name(), meta.namespace());
-        match self.bind {
-            None => name,
-            Some(bind) => format!("{name}.{bind}"),
-        }
+        name + &self.bind.suffix()
     }
 
     /// `http.<port>[.<bind>]`.
     pub(crate) fn table_name(self) -> String {
-        match self.bind {
-            None => format!("http.{}", self.port),
-            Some(bind) => format!("http.{}.{bind}", self.port),
-        }
+        format!("http.{}{}", self.port, self.bind.suffix())
     }
 }
 
@@ -167,8 +198,8 @@ pub(crate) fn by_port<'s>(
     servers: Vec<SelectedServer<'s>>,
     registry: &Registry<'_>,
     findings: &mut Vec<Finding>,
-) -> BTreeMap<Address, PortServers<'s>> {
-    let mut ports: BTreeMap<Address, PortServers<'s>> = BTreeMap::new();
+) -> BTreeMap<Address<'s>, PortServers<'s>> {
+    let mut ports: BTreeMap<Address<'s>, PortServers<'s>> = BTreeMap::new();
     for selected in servers {
         let Some(address) = address(&selected, registry, findings) else { continue };
         let spoken = spoken(&selected);
@@ -252,23 +283,17 @@ fn spoken(server: &SelectedServer<'_>) -> Spoken {
 }
 
 /// Where the server really listens: where the Services of this workload lead its port.
-fn address(
-    selected: &SelectedServer<'_>,
+fn address<'s>(
+    selected: &SelectedServer<'s>,
     registry: &Registry<'_>,
     findings: &mut Vec<Finding>,
-) -> Option<Address> {
-    let bind = match selected.server().bind.as_deref() {
-        None => None,
-        Some(bind) => match bind.parse::<IpAddr>() {
-            Ok(ip) => Some(ip).filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            Err(_) => {
-                let problem = Problem::new("a unix socket is not supported yet: the server is left out");
-                let problem = problem.expected("an IP address, or no `bind`");
-                findings.push(selected.finding(Rule::NotSupported, "bind", problem));
-                return None;
-            }
-        },
-    };
+) -> Option<Address<'s>> {
+    let written = selected.gateway.spec.servers[selected.index].bind.as_deref();
+    if let Some(path) = written.and_then(resources::unix_path) {
+        return Some(Address { bind: Bind::Unix(path), port: 0 });
+    }
+    let bind = written.and_then(|bind| bind.parse::<IpAddr>().ok());
+    let bind = bind.filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let declared = selected.declared_port();
     let port = real_port(declared, registry);
     if let Some((_, flag)) = registry.proxy.own_ports.iter().find(|(own, _)| clash(*own, (bind, port))) {
@@ -278,7 +303,7 @@ fn address(
     if port < FIRST_UNPRIVILEGED && port == declared {
         findings.extend(unmapped(selected, registry));
     }
-    Some(Address { bind, port })
+    Some(Address { bind: bind.map_or(Bind::Any, Bind::Ip), port })
 }
 
 /// Whether a listener at a port, of one address or of all, would meet another one.
@@ -334,11 +359,11 @@ fn in_front<'r, 's>(registry: &'r Registry<'s>) -> impl Iterator<Item = &'r Know
     registry.of_workload().filter(move |service| translates(&service.meta().labels))
 }
 
-fn conflict(loser: &SelectedServer<'_>, winner: &SelectedServer<'_>, address: Address) -> Finding {
+fn conflict(loser: &SelectedServer<'_>, winner: &SelectedServer<'_>, address: Address<'_>) -> Finding {
     let (meta, place) = (&winner.gateway.meta, winner.place());
-    let (port, protocol) = (address.port, winner.server().port.protocol);
+    let (place_shared, protocol) = (address.in_words(), winner.server().port.protocol);
     let problem = Problem::new(format!(
-        "cannot share port {port} with server `{}` of {} ({place}), which comes first and speaks {protocol}: \
+        "cannot share {place_shared} with server `{}` of {} ({place}), which comes first and speaks {protocol}: \
          the server is left out",
         winner.server().port.name,
         meta.id,

@@ -44,12 +44,12 @@ impl Gateway<'_, '_> {
     /// A listener with chains for each server; none when nothing can be served.
     pub(super) fn add_tls(
         &self,
-        address: Address,
+        address: Address<'_>,
         port: &PortServers<'_>,
         contexts: &mut Contexts<'_>,
         (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
     ) {
-        let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.socket());
+        let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.binding());
         let mut taken = Taken::default();
         for server in &port.servers {
             match server.tls_mode() {
@@ -95,7 +95,7 @@ impl Gateway<'_, '_> {
     fn terminated(
         &self,
         server: &SelectedServer<'_>,
-        address: Address,
+        address: Address<'_>,
         (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
     ) -> Option<NetworkFilter> {
         if server.server().port.protocol == Protocol::Https {
@@ -125,7 +125,7 @@ pub(super) fn tls_chain(
 /// belong to servers that come first.
 fn server_names<'s>(
     server: &'s SelectedServer<'s>,
-    address: Address,
+    address: Address<'_>,
     taken: &mut Taken<'s>,
     findings: &mut Vec<Finding>,
 ) -> Option<Vec<HostPattern>> {
@@ -166,13 +166,13 @@ fn address_as_host(server: &SelectedServer<'_>, host: usize) -> Finding {
     server.host_finding(Rule::Invalid, host, problem)
 }
 
-fn taken_host(loser: &SelectedServer<'_>, host: usize, winner: Owner<'_>, address: Address) -> Finding {
+fn taken_host(loser: &SelectedServer<'_>, host: usize, winner: Owner<'_>, address: Address<'_>) -> Finding {
     let problem = taken_by(winner, address, "the host is left out here");
     let problem = problem.found(&loser.server().hosts[host].host).remedy("give each host to one server");
     loser.host_finding(Rule::Conflict, host, problem)
 }
 
-pub(super) fn taken_by(winner: Owner<'_>, address: Address, so: &str) -> Clause {
+pub(super) fn taken_by(winner: Owner<'_>, address: Address<'_>, so: &str) -> Clause {
     let meta = &winner.server.gateway.meta;
     let by = winner.rules.map_or(String::new(), |rules| format!(" with {}", rules.meta.id));
     let place = winner.rules.map_or_else(|| winner.server.place(), |rules| rules.meta.place().clone());

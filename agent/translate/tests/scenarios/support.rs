@@ -141,10 +141,11 @@ pub(crate) fn credentials(files: &CertificateFiles) -> Credentials<'_> {
 pub(crate) fn text(snapshot: &Snapshot) -> String {
     let mut out = String::new();
     for listener in snapshot.listeners() {
-        let binding = match listener.binding {
+        let binding = match &listener.binding {
             Binding::Socket(address) => format!("socket {address}"),
             Binding::Dialled(address) => format!("dialled {address}"),
             Binding::Captured(address) => format!("captured {address}"),
+            Binding::Unix(path) => format!("unix {path}"),
         };
         writeln!(out, "listener {} {:?} {binding}", listener.name, listener.direction).unwrap();
         for filter_chain in &listener.filter_chains {

@@ -13,6 +13,7 @@ use super::{Part, Slot};
 use crate::{
     access_log::{Entry, Recorded},
     addresses::{write_ip, write_socket_address},
+    connection::NOBODY,
     strftime,
     sys::HOSTNAME,
     tls::UpstreamSession,
@@ -80,6 +81,23 @@ impl Entry<'_> {
         }
     }
 
+    /// An address of the client's side; the unix socket where that stands for it.
+    fn write_downstream(
+        &self,
+        of: SocketAddr,
+        write: impl Fn(Option<SocketAddr>, &mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) {
+        match self.downstream_unix.filter(|_| of == NOBODY) {
+            Some(path) => text(Some(path.as_str()), out),
+            None => write(Some(of), out),
+        }
+    }
+
+    fn write_downstream_port(&self, of: SocketAddr, out: &mut Vec<u8>) {
+        number((of != NOBODY).then(|| of.port()), out);
+    }
+
     /// Envoy's braces hold what the transport says, too.
     fn write_details(&self, out: &mut Vec<u8>) {
         match (self.details.strip_suffix('}'), self.transport_failure) {
@@ -137,16 +155,22 @@ impl Entry<'_> {
             }
             Operator::UpstreamLocalPort => number(self.upstream_local().map(|from| from.port()), out),
             Operator::UpstreamCluster => text(self.cluster, out),
-            Operator::DownstreamLocalAddress => address(Some(self.downstream_local), out),
-            Operator::DownstreamLocalAddressWithoutPort => ip(Some(self.downstream_local.ip()), out),
-            Operator::DownstreamLocalPort => number(Some(self.downstream_local.port()), out),
-            Operator::DownstreamRemoteAddress => address(Some(self.downstream_remote), out),
-            Operator::DownstreamRemoteAddressWithoutPort => ip(Some(self.downstream_remote.ip()), out),
-            Operator::DownstreamDirectRemoteAddress => address(Some(self.downstream_direct_remote), out),
-            Operator::DownstreamDirectRemoteAddressWithoutPort => {
-                ip(Some(self.downstream_direct_remote.ip()), out);
+            Operator::DownstreamLocalAddress => self.write_downstream(self.downstream_local, address, out),
+            Operator::DownstreamLocalAddressWithoutPort => {
+                self.write_downstream(self.downstream_local, ip_of, out);
             }
-            Operator::DownstreamRemotePort => number(Some(self.downstream_remote.port()), out),
+            Operator::DownstreamLocalPort => self.write_downstream_port(self.downstream_local, out),
+            Operator::DownstreamRemoteAddress => self.write_downstream(self.downstream_remote, address, out),
+            Operator::DownstreamRemoteAddressWithoutPort => {
+                self.write_downstream(self.downstream_remote, ip_of, out);
+            }
+            Operator::DownstreamDirectRemoteAddress => {
+                self.write_downstream(self.downstream_direct_remote, address, out);
+            }
+            Operator::DownstreamDirectRemoteAddressWithoutPort => {
+                self.write_downstream(self.downstream_direct_remote, ip_of, out);
+            }
+            Operator::DownstreamRemotePort => self.write_downstream_port(self.downstream_remote, out),
             Operator::DownstreamTlsCipher => text(self.session.map(|session| session.cipher), out),
             Operator::DownstreamTlsVersion => text(self.session.map(|session| session.version), out),
             Operator::Certificate(holder, part) => self.write_certificate(*holder, part, out),
@@ -284,6 +308,10 @@ fn ip(value: Option<IpAddr>, out: &mut Vec<u8>) {
     if let Some(value) = value {
         write_ip(out, value);
     }
+}
+
+fn ip_of(value: Option<SocketAddr>, out: &mut Vec<u8>) {
+    ip(value.map(|value| value.ip()), out);
 }
 
 fn text(value: Option<&str>, out: &mut Vec<u8>) {

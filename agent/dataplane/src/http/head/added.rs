@@ -10,7 +10,7 @@ use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
 use super::{FieldSink, control, is_of_offer};
 use crate::{
     addresses::write_ip,
-    connection::Connection,
+    connection::{Connection, NOBODY},
     http::PeerMetadata,
     tls::ClientCertificate,
     upstream::Upstream,
@@ -241,10 +241,13 @@ impl Added {
             sink.field(FORWARDED_PROTO, self.scheme.as_bytes());
         }
         if self.is_gateway() {
-            sink.field_with(FORWARDED_FOR, |out| self.write_forwarded_for(out, request));
-        }
-        if self.is_gateway() {
-            sink.field_with(EXTERNAL_ADDRESS, |out| write_ip(out, self.client));
+            let told = self.tells_peer() || request.header(FORWARDED_FOR).is_some();
+            if told {
+                sink.field_with(FORWARDED_FOR, |out| self.write_forwarded_for(out, request));
+            }
+            if self.client != NOBODY.ip() {
+                sink.field_with(EXTERNAL_ADDRESS, |out| write_ip(out, self.client));
+            }
         }
         if let Some(port) = self.port {
             sink.field(FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
@@ -265,7 +268,16 @@ impl Added {
 
     fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
         write_values(out, FORWARDED_FOR, request);
-        write_ip(out, self.peer);
+        match self.tells_peer() {
+            true => write_ip(out, self.peer),
+            // Without the comma of the last.
+            false => _ = out.pop(),
+        }
+    }
+
+    /// Whether the client has an address: those of unix sockets have none, and add nothing to what others have told.
+    fn tells_peer(&self) -> bool {
+        self.peer != NOBODY.ip()
     }
 }
 
