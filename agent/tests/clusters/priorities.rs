@@ -1,5 +1,7 @@
 //! `localityLbSetting`: which endpoints come first, and when the next ones help.
 
+use std::collections::BTreeSet;
+
 use super::{
     balance::shares,
     gateway::{Gateway, ruled},
@@ -71,5 +73,28 @@ fn tries_leave_the_nearest_endpoints_where_the_rule_says_so() {
         let gateway = Gateway::start_with(&yaml, "", &["--locality", "r1/z1/s1"]);
         assert_eq!(gateway.client().get("/").status(), status, "{more}");
         assert_eq!(near.requests(), tries, "{more}");
+    }
+}
+
+/// Where the rule says nothing of places, what the mesh says holds.
+#[test]
+fn the_mesh_says_how_places_count_where_no_rule_does() {
+    let both = BTreeSet::from(["far".to_owned(), "near".to_owned()]);
+    let only = |name: &str| BTreeSet::from([name.to_owned()]);
+    const OWN: &str = ", loadBalancer: {localityLbSetting: {enabled: true}}";
+    for (mesh, own, asked) in [
+        ("", "", only("near")),
+        ("localityLbSetting: {enabled: false}\n", "", both),
+        ("localityLbSetting: {enabled: false}\n", OWN, only("near")),
+        ("localityLbSetting: {distribute: [{from: '*', to: {'r2/*': 100}}]}\n", "", only("far")),
+    ] {
+        let (near, far) = (Endpoint::named("near"), Endpoint::named("far"));
+        let resources = ruled(
+            [(near.address, "locality: r1/z1/s1"), (far.address, "locality: r2/z1/s1")],
+            &format!("trafficPolicy: {{outlierDetection: {{consecutive5xxErrors: 1}}{own}}}"),
+        );
+        let gateway = Gateway::start_with(&resources, mesh, &["--locality", "r1/z1/s1"]);
+        let counts = shares(&mut gateway.client(), "/", 40);
+        assert_eq!(counts.into_keys().collect::<BTreeSet<_>>(), asked, "{mesh}{own}");
     }
 }

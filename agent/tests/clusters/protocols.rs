@@ -16,10 +16,10 @@ const HTTP2_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\
     \0\0\x14\x01\x05\0\0\0\x01\x82\x84\x86\x41\x0fapp.example.com";
 
 /// What an endpoint hears first from clients of HTTP/1 and HTTP/2: a request, or the preface of HTTP/2.
-fn spoken(resources: impl Fn(SocketAddr) -> String) -> [String; 2] {
+fn spoken(mesh: &str, resources: impl Fn(SocketAddr) -> String) -> [String; 2] {
     let (said, first) = mpsc::channel();
     let server = Endpoint::start(move |mut client: Client| _ = said.send(client.line()));
-    let gateway = Gateway::start(&resources(server.address));
+    let gateway = Gateway::start_with(&resources(server.address), mesh, &[]);
     let heard = |request: &[u8]| {
         let mut client = gateway.client();
         client.send(request);
@@ -33,14 +33,19 @@ fn spoken(resources: impl Fn(SocketAddr) -> String) -> [String; 2] {
 
 #[test]
 fn the_version_is_that_of_the_pool() {
-    for (pool, expected) in [
-        ("{http: {h2UpgradePolicy: DEFAULT}}", [ONE, ONE]),
-        ("{http: {h2UpgradePolicy: DO_NOT_UPGRADE}}", [ONE, ONE]),
-        ("{http: {h2UpgradePolicy: UPGRADE}}", [TWO, TWO]),
-        ("{http: {useClientProtocol: true}}", [ONE, TWO]),
+    const UPGRADING: &str = "h2UpgradePolicy: UPGRADE\n";
+    for (mesh, pool, expected) in [
+        ("", "{http: {h2UpgradePolicy: DEFAULT}}", [ONE, ONE]),
+        ("", "{http: {h2UpgradePolicy: DO_NOT_UPGRADE}}", [ONE, ONE]),
+        ("", "{http: {h2UpgradePolicy: UPGRADE}}", [TWO, TWO]),
+        ("", "{http: {useClientProtocol: true}}", [ONE, TWO]),
+        // What a rule leaves to the mesh is as this has it.
+        (UPGRADING, "{http: {maxRetries: 9}}", [TWO, TWO]),
+        (UPGRADING, "{http: {h2UpgradePolicy: DEFAULT}}", [TWO, TWO]),
+        (UPGRADING, "{http: {h2UpgradePolicy: DO_NOT_UPGRADE}}", [ONE, ONE]),
     ] {
-        let heard = spoken(|address| app(&[address], &format!("{{connectionPool: {pool}}}")));
-        assert_eq!(heard, expected, "{pool}");
+        let heard = spoken(mesh, |address| app(&[address], &format!("{{connectionPool: {pool}}}")));
+        assert_eq!(heard, expected, "{mesh}{pool}");
     }
 }
 
@@ -63,7 +68,7 @@ fn the_port_of_a_service_tells_what_is_spoken() {
         ("grpc", "kubernetes.io/ws", [ONE, ONE]),
         ("http2", "example.com/own", [ONE, TWO]),
     ] {
-        let heard = spoken(|address| {
+        let heard = spoken("", |address| {
             let more = if app_protocol.is_empty() {
                 String::new()
             } else {

@@ -148,12 +148,14 @@ fn keepalive_to(address: SocketAddr) -> Option<u64> {
 
 #[test]
 fn silent_endpoints_are_probed_where_that_is_asked_for() {
-    for (pool, expected) in [
-        ("{tcp: {tcpKeepalive: {time: 30s, interval: 5s, probes: 3}}}", Some(30)),
-        ("{tcp: {maxConnections: 9}}", None),
+    for (mesh, pool, expected) in [
+        ("", "{tcp: {tcpKeepalive: {time: 30s, interval: 5s, probes: 3}}}", Some(30)),
+        ("", "{tcp: {maxConnections: 9}}", None),
+        ("tcpKeepalive: {time: 30s}\n", "{tcp: {maxConnections: 9}}", Some(30)),
     ] {
         let server = Endpoint::named("app");
-        let gateway = Gateway::start(&app(&[server.address], &format!("{{connectionPool: {pool}}}")));
+        let resources = app(&[server.address], &format!("{{connectionPool: {pool}}}"));
+        let gateway = Gateway::start_with(&resources, mesh, &[]);
         let mut client = gateway.client();
         assert_eq!(client.get("/").status(), 200);
         let mut left = None;
