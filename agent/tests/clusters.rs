@@ -3,6 +3,7 @@
 mod balance;
 mod gateway;
 mod http2;
+mod leaving;
 mod limits;
 mod opaque;
 mod origination;

@@ -35,6 +35,7 @@ impl Timers {
             made: self.now.get(),
             due: Cell::new(NEVER),
             idle: Cell::new(false),
+            looks: Cell::new(false),
             waker: RefCell::default(),
         });
         self.deadlines.borrow_mut().push(Rc::clone(&deadline));
@@ -44,7 +45,7 @@ impl Timers {
     /// Advances time by one tick and wakes whatever is due.
     pub(crate) fn tick(&self) {
         self.now.set(self.now.get() + 1);
-        self.wake_where(|deadline| deadline.due.get() <= self.now.get());
+        self.wake_where(|deadline| deadline.looks.replace(false) || deadline.due.get() <= self.now.get());
     }
 
     /// Ticks so far.
@@ -112,6 +113,8 @@ pub(crate) struct Deadline {
     made: u64,
     due: Cell<u64>,
     idle: Cell<bool>,
+    /// Whether the next tick is to wake it.
+    looks: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -191,11 +194,21 @@ impl Deadline {
         if self.due.get() <= self.now.get() {
             return Poll::Ready(Elapsed);
         }
+        self.remember(cx);
+        Poll::Pending
+    }
+
+    /// Has the task woken with the next tick, for what nothing else tells it of.
+    pub(crate) fn wake_with_tick(&self, cx: &Context<'_>) {
+        self.looks.set(true);
+        self.remember(cx);
+    }
+
+    fn remember(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        Poll::Pending
     }
 }
 

@@ -3,13 +3,14 @@
 mod maybe_tls;
 
 use std::{
+    future::Future,
     io,
-    pin::Pin,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -33,6 +34,10 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Has the connection end with a reset when it is dropped, and not as if everything had been said. What waits to be
     /// sent is lost.
     fn reset_on_close(&self);
+
+    /// Whether the peer has closed its side, or the connection has failed, as far as the kernel has told: what the peer
+    /// sent before may still wait to be read.
+    fn has_ended(&self) -> bool;
 }
 
 impl Transport for TcpStream {
@@ -47,6 +52,13 @@ impl Transport for TcpStream {
     fn reset_on_close(&self) {
         // It fails only for a connection that has ended already.
         _ = self.set_zero_linger();
+    }
+
+    fn has_ended(&self) -> bool {
+        // The runtime remembers what the kernel has told, so that this never waits and costs no system call.
+        let mut ready = pin!(self.ready(Interest::READABLE));
+        let told = ready.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        matches!(told, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 }
 
@@ -73,6 +85,10 @@ impl<S: Transport> Transport for Prefixed<S> {
 
     fn reset_on_close(&self) {
         self.stream.reset_on_close();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.stream.has_ended()
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Pump {
     ended: bool,
     /// Whether the receiver stopped taking it; the body is then never done.
     abandoned: bool,
+    /// Whether the receiver has no room, so that the sender is not read from.
+    blocked: bool,
     kept: Kept,
     /// Undoes base64 on the way into frames, if there is any.
     unbase64: Option<Box<Unbase64>>,
@@ -88,6 +90,7 @@ impl Pump {
             written: 0,
             ended: from.is_empty(),
             abandoned: false,
+            blocked: false,
             kept: Kept::default(),
             unbase64: None,
             messages: None,
@@ -153,6 +156,11 @@ impl Pump {
         !self.is_done() && !self.abandoned
     }
 
+    /// Whether it waits for its receiver, and the sender is not read from meanwhile.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// Puts what the buffer holds of the body behind a head that is about to be written, so that both leave in one
     /// write.
     pub(super) fn stage(&mut self, buffer: &mut PooledBuffer, out: &mut Vec<u8>) -> Result<(), BodyError> {
@@ -181,7 +189,9 @@ impl Pump {
         W: AsyncWrite + Unpin,
     {
         loop {
-            ready!(self.poll_write(cx, buffer, to)).map_err(|_| PumpError::Write)?;
+            let written = self.poll_write(cx, buffer, to);
+            self.blocked = written.is_pending();
+            ready!(written).map_err(|_| PumpError::Write)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -202,7 +212,9 @@ impl Pump {
         to: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), PumpError>> {
         while !self.ended {
-            ready!(poll_room(cx, to))?;
+            let room = poll_room(cx, to);
+            self.blocked = room.is_pending();
+            ready!(room)?;
             if buffer.is_empty() {
                 ready!(self.poll_read(cx, (buffer, pool), from))?;
             }

@@ -64,6 +64,10 @@ where
     fn reset_on_close(&self) {
         self.cut.set(true);
     }
+
+    fn has_ended(&self) -> bool {
+        self.from.borrow().is_end_stream()
+    }
 }
 
 impl<S, R> AsyncRead for StreamBytes<S, R>

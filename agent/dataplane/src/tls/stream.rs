@@ -38,6 +38,10 @@ impl<S: Transport> Transport for TlsStream<S> {
     fn reset_on_close(&self) {
         self.0.get_ref().0.reset_on_close();
     }
+
+    fn has_ended(&self) -> bool {
+        self.0.get_ref().0.has_ended()
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {

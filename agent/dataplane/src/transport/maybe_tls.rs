@@ -45,6 +45,10 @@ impl<S: Transport> Transport for MaybeTls<S> {
     fn reset_on_close(&self) {
         either!(self, stream => stream.reset_on_close());
     }
+
+    fn has_ended(&self) -> bool {
+        either!(self, stream => stream.has_ended())
+    }
 }
 
 impl<S: Transport> AsyncRead for MaybeTls<S> {

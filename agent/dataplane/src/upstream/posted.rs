@@ -74,6 +74,10 @@ impl Transport for Posted<'_> {
     fn reset_on_close(&self) {
         self.stream.reset_on_close();
     }
+
+    fn has_ended(&self) -> bool {
+        self.answer.is_done() || self.stream.has_ended()
+    }
 }
 
 impl AsyncRead for Posted<'_> {

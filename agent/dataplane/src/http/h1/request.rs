@@ -27,6 +27,7 @@ use crate::{
         routing::{Action, Asked, Before, Routed, route},
     },
     timer::Elapsed,
+    transport::Transport as _,
     view::View,
     wrong_tls,
 };
@@ -135,6 +136,7 @@ impl Session<'_> {
     /// Awaits `future`; whether the client has left before it was ready. What it sends meanwhile is kept.
     async fn is_gone_while(&mut self, mut future: Pin<Box<impl Future<Output = ()>>>) -> bool {
         let (received, stream) = (&mut *self.received, &mut *self.stream);
+        let deadline = &self.connection.deadline;
         poll_fn(|cx| {
             if future.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
@@ -145,7 +147,9 @@ impl Session<'_> {
                     Ok(0) | Err(_) => return Poll::Ready(true),
                 }
             }
-            Poll::Pending
+            // There is no room to read on, which would tell.
+            deadline.wake_with_tick(cx);
+            if stream.has_ended() { Poll::Ready(true) } else { Poll::Pending }
         })
         .await
     }

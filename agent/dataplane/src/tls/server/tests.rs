@@ -26,6 +26,11 @@ impl Transport for DuplexStream {
 
     /// It knows no resets.
     fn reset_on_close(&self) {}
+
+    /// Nor ends that are known before they are read.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
         stream_limits::{Overdue, Phase, StreamLimits},
     },
     timer::Deadline,
-    transport::DownstreamStream,
+    transport::{DownstreamStream, Transport},
 };
 
 /// A request's body in HTTP/1 framing: what has arrived, and where more comes from.
@@ -37,6 +37,9 @@ impl RequestBody for Sending<'_> {
             Uplink::Http2(to) => self.pump.poll_frames(cx, received, self.stream, to),
         };
         if moved.is_pending() {
+            if self.pump.is_blocked() && self.has_left_unread(cx) {
+                return Poll::Ready(Err(PumpError::Read));
+            }
             if self.pump.data > before {
                 self.deadline.set(self.limits.patience(Phase::Sending));
             }
@@ -69,6 +72,9 @@ impl RequestBody for Sending<'_> {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(PumpError::Read),
                 Poll::Pending => break,
             }
+        }
+        if received.is_full() && self.has_left_unread(cx) {
+            return Poll::Ready(PumpError::Read);
         }
         self.deadline.poll_elapsed(cx).map(|_| self.limits.passed(Phase::Sending))
     }
@@ -116,6 +122,13 @@ impl Sending<'_> {
         if self.limits.limits_waiting() {
             self.deadline.set(self.limits.patience(Phase::Waiting));
         }
+    }
+
+    /// Whether a client that is not read from has left. Reading would tell, but there is no room for what comes first; so
+    /// it is looked at twice a second.
+    fn has_left_unread(&self, cx: &Context<'_>) -> bool {
+        self.deadline.wake_with_tick(cx);
+        self.stream.has_ended()
     }
 
     /// As [`Self::watch`], while there may be no answer.
