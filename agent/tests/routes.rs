@@ -11,6 +11,7 @@ mod headers;
 mod matching;
 mod mirrors;
 mod origins;
+mod repeats;
 mod retries;
 mod sidecars;
 mod tries;

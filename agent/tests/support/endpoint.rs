@@ -9,6 +9,8 @@ use std::{
     thread,
 };
 
+use socket2::{Domain, Socket, Type};
+
 use super::{Client, Message, PATIENCE, answer, eventually, ok};
 
 /// Any port of loopback.
@@ -45,6 +47,17 @@ impl Endpoint {
     /// The same at an address.
     pub(crate) fn at(address: SocketAddr, behave: impl Fn(Client) + Send + Sync + 'static) -> Self {
         Self::listening(TcpListener::bind(address).unwrap(), behave)
+    }
+
+    /// The same with connections that hold little of what the endpoint does not read.
+    pub(crate) fn narrow(behave: impl Fn(Client) + Send + Sync + 'static) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        // What the sender's side holds goes by the size of its segments.
+        socket.set_tcp_mss(536).unwrap();
+        socket.bind(&SocketAddr::from(ANYWHERE).into()).unwrap();
+        socket.listen(128).unwrap();
+        Self::listening(socket.into(), behave)
     }
 
     /// The same with a listener.

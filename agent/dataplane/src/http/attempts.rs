@@ -270,14 +270,18 @@ impl<'a> Attempts<'a> {
         if !(in_time && body.rewind()) {
             return Ok(false);
         }
-        // The answer there is goes to the client unless there is another try: until that is certain the lease is of
-        // the endpoint that gave it.
+        if !pause.is_zero() {
+            // A request counts once.
+            if another.is_some() {
+                lease.leave();
+            }
+            while_wanted(body, pin!(tokio::time::sleep(pause))).await?;
+        }
+        // The answer there is goes to the client unless there is another try, and who leaves before it has been asked
+        // the last time: until then the lease is of the endpoint that gave the answer.
         self.again += 1;
         if let Some(another) = another {
             lease.move_to(another);
-        }
-        if !pause.is_zero() {
-            while_wanted(body, pin!(tokio::time::sleep(pause))).await?;
         }
         request.replace_number(ATTEMPT_COUNT, (self.again + 1).into());
         if let Some(left) = self.clock.left() {

@@ -228,6 +228,11 @@ impl Exchange {
         .await
     }
 
+    /// Whether what has been sent of the body before is still on its way, so that it must be kept.
+    pub(super) fn is_repeating(&self) -> bool {
+        matches!(self, Self::Http1(exchange) if exchange.is_repeating())
+    }
+
     fn is_reused(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.upstream.reused,
@@ -279,10 +284,7 @@ impl Exchange {
         match (&mut *self, &request.head) {
             (Self::Http1(exchange), OutgoingHead::Http1(head)) => {
                 lease.count_request();
-                exchange.write(Some(head), body).await?;
-                if again {
-                    exchange.write(None, body).await?;
-                }
+                exchange.write(head, body, again).await?;
             }
             (Self::Http2(exchange), OutgoingHead::Http2(head)) => {
                 // One that the endpoint is not asked for does not count.

@@ -20,12 +20,14 @@ pub(crate) struct Lease {
     request: Option<Permit>,
     /// What a new connection begins with.
     announcement: Option<Announcement>,
+    /// Whether it counts at the endpoint.
+    is_under_way: bool,
 }
 
 impl Lease {
     pub(super) fn new(upstream: &Rc<Upstream>) -> Self {
         upstream.active.set(upstream.active.get() + 1);
-        Self { upstream: Rc::clone(upstream), for_host: None, request: None, announcement: None }
+        Self { upstream: Rc::clone(upstream), for_host: None, request: None, announcement: None, is_under_way: true }
     }
 
     /// Notes who the endpoint is, unless that is known.
@@ -89,6 +91,13 @@ impl Lease {
         Ok(self)
     }
 
+    /// Counts no more at the endpoint: it will go on at another one.
+    pub(crate) fn leave(&mut self) {
+        if std::mem::take(&mut self.is_under_way) {
+            self.upstream.active.set(self.upstream.active.get() - 1);
+        }
+    }
+
     /// Goes on at another endpoint of the cluster.
     pub(crate) fn move_to(&mut self, mut another: Self) {
         another.request = self.request.take();
@@ -108,6 +117,6 @@ impl std::ops::Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.upstream.active.set(self.upstream.active.get() - 1);
+        self.leave();
     }
 }

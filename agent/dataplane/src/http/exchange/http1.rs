@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use super::{Broken, RequestBody, Uplink, interim::Interim};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
-    http::{Method, head::AnswerHead},
+    http::{Method, head::AnswerHead, pump::PumpError},
     upstream::{Lease, UpstreamConnection},
     worker::{HeadLimits, Worker},
 };
@@ -22,6 +22,8 @@ pub(in crate::http) struct Http1Exchange {
     pub(in crate::http) upstream: UpstreamConnection,
     /// What the endpoint has answered and nobody has taken; absent while it is waited for.
     pub(in crate::http) answered: Option<PooledBuffer>,
+    /// How much has been sent again of what an endpoint before has got of the body; absent when that is through.
+    again: Option<usize>,
     interim: Interim,
     pool: Rc<BufferPool>,
     limits: HeadLimits,
@@ -30,16 +32,45 @@ pub(in crate::http) struct Http1Exchange {
 impl Http1Exchange {
     pub(super) fn new(upstream: UpstreamConnection, worker: &Worker) -> Self {
         let (pool, limits) = (Rc::clone(&worker.buffers), worker.settings.heads);
-        Self { upstream, answered: None, interim: Interim::default(), pool, limits }
+        Self { upstream, answered: None, again: None, interim: Interim::default(), pool, limits }
     }
 
-    /// Writes a request's head, or else what has been sent of its body before, while its client waits.
+    /// Writes a request's head while its client waits. `again` says that what has been sent of its body follows, beside
+    /// what the endpoint answers.
     pub(super) async fn write(
         &mut self,
-        head: Option<&[u8]>,
+        head: &[u8],
         body: &mut impl RequestBody,
+        again: bool,
     ) -> Result<(), Broken> {
+        self.again = again.then_some(0);
         write_while_wanted(&mut self.upstream.stream, head, body).await
+    }
+
+    /// Whether what has been sent of the body before is still on its way.
+    pub(in crate::http) fn is_repeating(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// Sends what has been `sent` of the body before; ready when the rest may follow.
+    pub(in crate::http) fn poll_repeat(&mut self, cx: &mut Context<'_>, sent: &[u8]) -> Poll<()> {
+        if let Some(written) = &mut self.again {
+            ready!(poll_write_all(cx, &mut self.upstream.stream, &sent[*written..], written));
+            self.again = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Sends what there is of the body, first what has been sent before.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut impl RequestBody,
+    ) -> Poll<Result<(), PumpError>> {
+        if self.poll_repeat(cx, body.sent().bytes).is_pending() {
+            return body.poll_gone(cx).map(Err);
+        }
+        body.poll_send(cx, Uplink::Http1(&mut self.upstream.stream))
     }
 
     pub(super) async fn next_head<T>(
@@ -76,16 +107,15 @@ impl Http1Exchange {
             *answered = self.pool.enlarge(answered);
         }
         poll_fn(|cx| {
-            let stream = &mut self.upstream.stream;
-            let is_sent = body.is_done();
-            if !is_sent && let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http1(stream)) {
+            let is_sent = body.is_done() && !self.is_repeating();
+            if !is_sent && let Poll::Ready(Err(error)) = self.poll_send(cx, body) {
                 return Poll::Ready(Err(Broken::from(error)));
             }
-            let received = self.pool.poll_receive(cx, stream, &mut self.answered);
+            let received = self.pool.poll_receive(cx, &mut self.upstream.stream, &mut self.answered);
             // Once all is sent the client is watched only while there is no answer to give it.
             if is_sent
                 && received.is_pending()
-                && let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http1(stream))
+                && let Poll::Ready(Err(error)) = self.poll_send(cx, body)
             {
                 return Poll::Ready(Err(Broken::from(error)));
             }
@@ -100,9 +130,9 @@ impl Http1Exchange {
         .await
     }
 
-    /// Keeps the connection for another request if nothing more is to come on it.
+    /// Keeps the connection for another request if nothing more is to come or to go on it.
     pub(in crate::http) fn release(self, lease: &Lease) {
-        if self.answered.is_none_or(|answered| answered.is_empty()) {
+        if !self.is_repeating() && self.answered.is_none_or(|answered| answered.is_empty()) {
             lease.give_back(self.upstream);
         }
     }
@@ -110,16 +140,13 @@ impl Http1Exchange {
 
 async fn write_while_wanted(
     stream: &mut (impl AsyncWrite + Unpin),
-    head: Option<&[u8]>,
+    head: &[u8],
     body: &mut impl RequestBody,
 ) -> Result<(), Broken> {
     let mut written = 0;
-    poll_fn(|cx| {
-        let left = &head.unwrap_or_else(|| body.sent().bytes)[written..];
-        match poll_write_all(cx, stream, left, &mut written) {
-            Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending => body.poll_gone(cx).map(|gone| Err(gone.into())),
-        }
+    poll_fn(|cx| match poll_write_all(cx, stream, &head[written..], &mut written) {
+        Poll::Ready(()) => Poll::Ready(Ok(())),
+        Poll::Pending => body.poll_gone(cx).map(|gone| Err(gone.into())),
     })
     .await
 }
@@ -144,11 +171,10 @@ mod tests {
     use std::future::Future;
 
     use super::*;
-    use crate::http::{exchange::Sent, pump::PumpError};
+    use crate::http::exchange::Sent;
 
-    /// A body of which some has been sent, and whether its client is still there.
+    /// A body, and whether its client has left.
     struct Body {
-        sent: Vec<u8>,
         gone: bool,
     }
 
@@ -170,25 +196,23 @@ mod tests {
         }
 
         fn sent(&self) -> Sent<'_> {
-            Sent { bytes: &self.sent, trailers: None, ended: false }
+            Sent { bytes: &[], trailers: None, ended: false }
         }
     }
 
     /// What came of writing to an endpoint that takes so many bytes and reads none.
-    fn written(room: usize, head: Option<&[u8]>, gone: bool) -> Poll<Result<(), bool>> {
+    fn written(room: usize, gone: bool) -> Poll<Result<(), bool>> {
         let (mut stream, _endpoint) = tokio::io::duplex(room);
-        let mut body = Body { sent: vec![1; 1000], gone };
+        let mut body = Body { gone };
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let writing = std::pin::pin!(write_while_wanted(&mut stream, head, &mut body));
+        let writing = std::pin::pin!(write_while_wanted(&mut stream, &[1; 1000], &mut body));
         writing.poll(&mut cx).map_err(|broken| matches!(broken, Broken::Downstream))
     }
 
     #[test]
     fn writing_to_an_endpoint_that_does_not_read_ends_with_the_client() {
-        for head in [Some(&[1; 1000][..]), None] {
-            assert_eq!(written(1000, head, false), Poll::Ready(Ok(())));
-            assert_eq!(written(999, head, false), Poll::Pending);
-            assert_eq!(written(999, head, true), Poll::Ready(Err(true)));
-        }
+        assert_eq!(written(1000, false), Poll::Ready(Ok(())));
+        assert_eq!(written(999, false), Poll::Pending);
+        assert_eq!(written(999, true), Poll::Ready(Err(true)));
     }
 }

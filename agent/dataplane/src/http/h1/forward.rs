@@ -213,7 +213,7 @@ impl Session<'_> {
             began: Some(answer.began),
             ..Outcome::default().at(forward.lease(), Some(exchange.end()))
         };
-        if !forward.has_copies() {
+        if !forward.has_copies() && !exchange.is_repeating() {
             sent.forget();
         }
         record_answer(self.connection, self.line, |name| field_of(out, name));

@@ -301,7 +301,7 @@ impl Stream<'_> {
         };
         let copies = self.copies(forward);
         let upload = &mut forward.upload;
-        if !copies {
+        if !copies && !exchange.is_repeating() {
             upload.forget();
         }
         let (moved, passed) = match exchange {

@@ -12,7 +12,8 @@ use crate::{
     http::{
         Outcome,
         exchange::{
-            Exchange, Http1Exchange, Http2Exchange, Uplink, UpstreamVersion, body_outcome, switched_outcome,
+            Exchange, Http1Exchange, Http2Exchange, RequestBody as _, Uplink, UpstreamVersion, body_outcome,
+            switched_outcome,
         },
         frames::{FramePump, Passed},
         grpc_web::GrpcWeb,
@@ -45,8 +46,11 @@ impl Session<'_> {
         write_head(self.connection, self.stream, out).await?;
         let pool = &self.connection.worker().buffers;
         self.while_moving(sent, |cx, mut sending| {
+            let repeated = exchange.poll_repeat(cx, sending.sent().bytes);
             let upstream = &mut exchange.upstream.stream;
-            if let Err(error) = sending.send_beside(cx, Uplink::Http1(upstream)) {
+            if repeated.is_ready()
+                && let Err(error) = sending.send_beside(cx, Uplink::Http1(upstream))
+            {
                 return (Poll::Ready(Err(error)), body.data);
             }
             let answered = exchange.answered.get_or_insert_with(|| pool.small());

@@ -35,8 +35,12 @@ impl Stream<'_> {
     ) -> Result<(), PumpError> {
         let pool = &self.connection.worker().buffers;
         self.while_moving(|cx| {
+            let repeated = exchange.poll_repeat(cx, upload.sent().bytes);
             let stream = &mut exchange.upstream.stream;
-            let sending = poll_upload(cx, upload, Uplink::Http1(stream));
+            let sending = match repeated {
+                Poll::Ready(()) => poll_upload(cx, upload, Uplink::Http1(stream)),
+                Poll::Pending => Poll::Pending,
+            };
             let answered = exchange.answered.get_or_insert_with(|| pool.small());
             let moved = body.poll_frames(cx, (answered, pool), stream, client);
             (sending, moved, upload.data + body.data)
