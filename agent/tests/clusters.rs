@@ -14,3 +14,4 @@ mod rules;
 mod services;
 mod time;
 mod unix;
+mod waiting;

@@ -1,6 +1,7 @@
 //! A cluster as one worker knows it: its endpoints with their connections, and whose turn it is.
 
 mod policy;
+mod queue;
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,7 +14,10 @@ use std::{
 use foldhash::fast::RandomState;
 use snapshot::{Address, Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints};
 
-pub(crate) use self::policy::{Era, Overflow, Policy, Retrying, Slot};
+pub(crate) use self::{
+    policy::{Era, Overflow, Place, Policy, Retrying, Slot},
+    queue::Whose,
+};
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
     bounds,

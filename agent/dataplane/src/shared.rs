@@ -72,20 +72,31 @@ impl Usage {
 
     /// Counts one more until the permit is dropped; `None` when there are `limit` already.
     pub(crate) fn admit(self: &Arc<Self>, resource: Resource, limit: u32) -> Option<Permit> {
-        let permit = self.count(resource);
-        let before = permit.before;
-        if before < limit {
-            return Some(permit);
+        if self.take(resource, limit) {
+            return Some(Permit { usage: Arc::clone(self), resource });
         }
-        // The permit is dropped, so that what is refused does not count as under way.
-        self.overflows[resource as usize].fetch_add(1, Relaxed);
+        self.note_overflow(resource);
         None
     }
 
-    /// Counts one more until the permit is dropped, whatever the limit.
-    pub(crate) fn count(self: &Arc<Self>, resource: Resource) -> Permit {
-        let before = self.counter(resource).fetch_add(1, Relaxed);
-        Permit { usage: Arc::clone(self), resource, before }
+    /// Counts one more until it is [given back](Self::give_back); false when there are `limit` already.
+    pub(crate) fn take(&self, resource: Resource, limit: u32) -> bool {
+        let taken = self.counter(resource).fetch_add(1, Relaxed) < limit;
+        // So that what is refused does not count as under way.
+        if !taken {
+            self.give_back(resource);
+        }
+        taken
+    }
+
+    /// Counts one less.
+    pub(crate) fn give_back(&self, resource: Resource) {
+        self.counter(resource).fetch_sub(1, Relaxed);
+    }
+
+    /// Counts that something was refused.
+    pub(crate) fn note_overflow(&self, resource: Resource) {
+        self.overflows[resource as usize].fetch_add(1, Relaxed);
     }
 }
 
@@ -94,12 +105,11 @@ impl Usage {
 pub(crate) struct Permit {
     usage: Arc<Usage>,
     resource: Resource,
-    before: u32,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.usage.counter(self.resource).fetch_sub(1, Relaxed);
+        self.usage.give_back(self.resource);
     }
 }
 
@@ -204,7 +214,7 @@ mod tests {
         let mut state = SharedState::default();
         let first = publish(&mut state, "a");
         first.outliers.unwrap().eject(address, Cause::Consecutive5xx, Instant::now());
-        let _request = first.usage.unwrap().count(Resource::Requests);
+        let _request = first.usage.unwrap().admit(Resource::Requests, 7);
         let second = publish(&mut state, "a");
         assert!(second.outliers.unwrap().watch(address).unwrap().is_ejected());
         assert_eq!(second.usage.unwrap().current(Resource::Requests), 1);

@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     bounds,
-    cluster::{Policy, UpstreamKey},
+    cluster::{Policy, UpstreamKey, Whose},
     health::{Sign, Watch},
     sys::Source,
     telemetry::PeerId,
@@ -57,6 +57,8 @@ pub(crate) struct Upstream {
     asked: Cell<u64>,
     last_asked: Cell<u64>,
     policy: RefCell<Rc<Policy>>,
+    /// What tells it from others among those who wait.
+    whose: Whose,
     /// Who is there, for the metrics; `None` until it is asked under the snapshot in force.
     peer: Cell<Option<PeerId>>,
     /// What the workers know of its health, if the cluster ejects outliers.
@@ -108,6 +110,7 @@ impl Upstream {
             by_host: RefCell::default(),
             asked: Cell::new(0),
             last_asked: Cell::new(0),
+            whose: policy.number(),
             policy: RefCell::new(policy),
             peer: Cell::new(None),
             share: Cell::new(1.0),
@@ -164,6 +167,7 @@ impl Upstream {
         }
         *self.watch.borrow_mut() = policy.watch(&self.address);
         let before = self.policy.replace(policy);
+        before.call_waiting();
         if !self.policy.borrow().keeps_connections_of(before.era) {
             self.close_all_idle();
         }
@@ -210,7 +214,14 @@ impl Upstream {
     ///
     /// The one read costs no system call as long as nothing arrived: tokio remembers that the socket is not
     /// readable. Bytes or an end of stream on an idle connection both make it useless.
+    ///
+    /// Who waits for one comes first: none then.
     pub(crate) fn checkout(&self) -> Option<UpstreamConnection> {
+        if self.policy.borrow().is_waited_for(self.whose) { None } else { self.take_idle() }
+    }
+
+    /// The same for who has waited.
+    fn take_idle(&self) -> Option<UpstreamConnection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut connection, since }) = idle.pop() {
             if connection.is_quiet() && !connection.is_about_to_end(since) {
@@ -234,7 +245,8 @@ impl Upstream {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < bounds::IDLE_CONNECTIONS && !self.retired.get() && !worn_out {
             idle.push(Idle { connection, since: now });
-            policy.notify_freed();
+            drop(idle);
+            policy.offer(self.whose);
         }
     }
 

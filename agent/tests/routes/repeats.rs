@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::world::{World, rules};
-use crate::support::{Client, Endpoint, Message, PATIENCE, answer, eventually, send, service};
+use crate::support::{Client, Endpoint, Message, PATIENCE, answer, service};
 
 fn world(upstream: &Endpoint, retries: &str) -> World {
     World::gateway(&[
@@ -54,10 +54,7 @@ fn who_leaves_in_the_pause_before_another_try_has_made_one() {
     let world = world(&endpoint, "attempts: 1, retryOn: 5xx, backoff: 3600s");
     let mut client = Client::local(world.port);
     client.send("GET / HTTP/1.1\r\nhost: app\r\nx-case: left\r\n\r\n");
-    let admin = world.interfaces.admin.rsplit_once(':').unwrap().1.parse().unwrap();
-    eventually("the answer is seen", || {
-        send(admin, "GET /clusters HTTP/1.1\nhost: a\n\n").body.contains("rq_error::1\n")
-    });
+    world.await_clusters("rq_error::1\n");
     let left = Instant::now();
     drop(client);
     let logged = world.logged("left");

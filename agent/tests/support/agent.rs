@@ -196,6 +196,12 @@ impl Agent {
         assert!(waited.status.success(), "{}\n{}", text(&waited), self.log());
     }
 
+    /// Waits until `/clusters` of the admin interface says this.
+    pub(crate) fn await_clusters(&self, text: &str) {
+        let clusters = || super::printed(&["request", "GET", "/clusters", "--admin", &self.interfaces.admin]);
+        self.until(&format!("{text} among the clusters"), || clusters().contains(text));
+    }
+
     pub(crate) fn log(&self) -> String {
         self.printed("log")
     }

@@ -13,6 +13,7 @@ pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
 
 /// Of DATA and HEADERS: the sender has no more to say.
 pub(crate) const END_STREAM: u8 = 1;

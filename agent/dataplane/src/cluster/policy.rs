@@ -12,8 +12,8 @@ use snapshot::{
     Address, Cluster, Connections, Limits, ProxyProtocol, RetryBudget, SourceAddresses, Tunnel,
     UpstreamProtocol,
 };
-use tokio::sync::Notify;
 
+use super::queue::{Queue, Turn, Whose};
 use crate::{
     health::{Outliers, Watch},
     relay,
@@ -56,10 +56,14 @@ pub(crate) struct Era(u64);
 #[derive(Default)]
 struct Own {
     open: Cell<u32>,
+    /// Endpoints so far.
+    endpoints_made: Cell<Whose>,
+    /// How many there may be of all workers, as it was when one was made last.
+    limit: Cell<u32>,
     /// Further tries under way that count against [`USUAL_BUDGET`].
     retries: Cell<u32>,
-    /// Told when a connection ends or falls idle.
-    freed: Notify,
+    /// Who waits for a connection to end or to fall idle.
+    queue: Rc<Queue>,
     /// Whose idle connections may make room.
     endpoints: RefCell<Vec<Weak<Upstream>>>,
 }
@@ -71,14 +75,34 @@ pub(crate) struct Overflow;
 /// One connection's place among those of its cluster.
 pub(crate) struct Slot {
     own: Rc<Own>,
-    _permit: Permit,
+    /// Whose connection it is.
+    whose: Whose,
+    usage: Arc<Usage>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.own.open.set(self.own.open.get() - 1);
-        // An endpoint that has none any more may open one in any case: who waits for it is not known.
-        self.own.tell_all();
+        self.usage.give_back(Resource::Connections);
+        if self.usage.current(Resource::Connections) >= self.own.limit.get() {
+            // There is room for nobody, but an endpoint that has none any more may open one in any case.
+            self.own.queue.call_all();
+        } else {
+            self.own.queue.make_room(self.whose);
+        }
+    }
+}
+
+/// A place among the requests that wait for a connection.
+pub(crate) struct Place {
+    turn: Turn,
+    _permit: Option<Permit>,
+}
+
+impl Place {
+    /// Ends when it is worth looking for a connection; whoever finds none keeps the place.
+    pub(crate) async fn come(&self) {
+        self.turn.come().await;
     }
 }
 
@@ -87,14 +111,14 @@ impl Drop for Slot {
 const USUAL_BUDGET: RetryBudget = RetryBudget { percent: 50.0, minimum: 10 };
 
 /// One further try's place among those under way.
-pub(crate) struct Retrying(#[expect(dead_code, reason = "held until it is dropped")] Place);
+pub(crate) struct Retrying(#[expect(dead_code, reason = "held until it is dropped")] Tried);
 
-enum Place {
+enum Tried {
     Shared(#[expect(dead_code, reason = "held until it is dropped")] Permit),
     Own(Rc<Own>),
 }
 
-impl Drop for Place {
+impl Drop for Tried {
     fn drop(&mut self) {
         if let Self::Own(own) = self {
             own.retries.set(own.retries.get() - 1);
@@ -187,7 +211,7 @@ impl Policy {
         active: impl FnOnce() -> u32,
     ) -> Result<Option<Retrying>, Overflow> {
         if self.limits.retry_budget.is_some() || self.limits.max_retries.is_some() {
-            return Ok(self.admit(Resource::Retries)?.map(|permit| Retrying(Place::Shared(permit))));
+            return Ok(self.admit(Resource::Retries)?.map(|permit| Retrying(Tried::Shared(permit))));
         }
         if !was_seen {
             return Ok(None);
@@ -196,48 +220,74 @@ impl Policy {
             return Err(Overflow);
         }
         self.own.retries.set(self.own.retries.get() + 1);
-        Ok(Some(Retrying(Place::Own(Rc::clone(&self.own)))))
+        Ok(Some(Retrying(Tried::Own(Rc::clone(&self.own)))))
     }
 
     /// A place for one more connection; none where the cluster does not limit them.
     ///
     /// At the limit idle connections make room. The `first` connection of a worker to an endpoint is always allowed, as
-    /// in Envoy: otherwise requests would wait for those of other endpoints and workers.
-    pub(crate) fn slot(&self, first: bool) -> Result<Option<Slot>, Overflow> {
+    /// in Envoy: otherwise requests would wait for those of other endpoints and workers. Whoever is refused and does not
+    /// wait [notes](Self::note_refused_connection) it.
+    pub(crate) fn slot(&self, whose: Whose, first: bool) -> Result<Option<Slot>, Overflow> {
         let (Some(usage), Some(limit)) = (&self.usage, self.limits.max_connections) else { return Ok(None) };
-        let admit = || usage.admit(Resource::Connections, limit);
-        let permit = match admit() {
-            Some(permit) => permit,
-            None if first || self.own.open.get() == 0 => usage.count(Resource::Connections),
-            // Beyond the limit, where first ones have gone, one that ends makes no room.
-            None if usage.current(Resource::Connections) <= limit && self.own.close_idle() => {
-                admit().ok_or(Overflow)?
+        let take = |limit| usage.take(Resource::Connections, limit);
+        if !take(limit) {
+            if first || self.own.open.get() == 0 {
+                usage.note_overflow(Resource::Connections);
+                take(u32::MAX);
+            } else if usage.current(Resource::Connections) > limit || !self.own.close_idle() || !take(limit) {
+                // Beyond the limit, where first ones have gone, one that ends makes no room.
+                return Err(Overflow);
             }
-            None => return Err(Overflow),
-        };
-        self.own.open.set(self.own.open.get() + 1);
-        Ok(Some(Slot { own: Rc::clone(&self.own), _permit: permit }))
-    }
-
-    /// A place among the requests that wait for a connection.
-    pub(crate) fn pending(&self) -> Result<Option<Permit>, Overflow> {
-        self.admit(Resource::Pending)
-    }
-
-    /// Ends when a connection of this worker has ended or fallen idle.
-    pub(crate) async fn freed(&self) {
-        self.own.freed.notified().await;
-    }
-
-    /// Tells those who wait that a connection has fallen idle: one, where it makes room for any.
-    pub(crate) fn notify_freed(&self) {
-        let (Some(usage), Some(limit)) = (&self.usage, self.limits.max_connections) else { return };
-        if usage.current(Resource::Connections) <= limit {
-            self.own.freed.notify_one();
-        } else {
-            // It makes room for none but its own endpoint.
-            self.own.tell_all();
         }
+        self.own.open.set(self.own.open.get() + 1);
+        self.own.limit.set(limit);
+        Ok(Some(Slot { own: Rc::clone(&self.own), whose, usage: Arc::clone(usage) }))
+    }
+
+    /// What tells a new endpoint from all others of its cluster.
+    pub(crate) fn number(&self) -> Whose {
+        let number = self.own.endpoints_made.get().wrapping_add(1);
+        self.own.endpoints_made.set(number);
+        number
+    }
+
+    /// Whether others were there before who wait for a connection to this endpoint.
+    pub(crate) fn is_waited_for(&self, whose: Whose) -> bool {
+        self.own.queue.has(whose)
+    }
+
+    /// Whether anybody waits for a connection.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.own.queue.is_empty()
+    }
+
+    /// The last place among the requests of this worker that wait for a connection.
+    pub(crate) fn wait(&self, whose: Whose) -> Result<Place, Overflow> {
+        self.note_refused_connection();
+        let permit = self.admit(Resource::Pending)?;
+        // Another worker may have left room that nobody here was told of.
+        self.own.queue.make_room(whose);
+        Ok(Place { turn: self.own.queue.join(whose), _permit: permit })
+    }
+
+    /// Counts that there were as many connections as there may be.
+    pub(crate) fn note_refused_connection(&self) {
+        if let Some(usage) = &self.usage {
+            usage.note_overflow(Resource::Connections);
+        }
+    }
+
+    /// Tells those who wait that a connection to an endpoint has room.
+    pub(crate) fn offer(&self, whose: Whose) {
+        if self.has_waiting() {
+            self.own.queue.offer(whose);
+        }
+    }
+
+    /// Has all look who wait, for other rules or because the last connection to an endpoint may have ended.
+    pub(crate) fn call_waiting(&self) {
+        self.own.queue.call_all();
     }
 
     /// From now on idle connections to these may make room for others.
@@ -270,12 +320,6 @@ impl Policy {
 }
 
 impl Own {
-    fn tell_all(&self) {
-        self.freed.notify_waiters();
-        // Who is about to wait looks once more.
-        self.freed.notify_one();
-    }
-
     fn close_idle(&self) -> bool {
         // Not borrowed while closing: a slot that is dropped notifies.
         let endpoints: Vec<_> = self.endpoints.borrow().iter().filter_map(Weak::upgrade).collect();

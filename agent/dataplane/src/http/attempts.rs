@@ -272,9 +272,7 @@ impl<'a> Attempts<'a> {
         }
         if !pause.is_zero() {
             // A request counts once.
-            if another.is_some() {
-                lease.leave();
-            }
+            let _uncounted = another.is_some().then(|| lease.uncounted());
             while_wanted(body, pin!(tokio::time::sleep(pause))).await?;
         }
         // The answer there is goes to the client unless there is another try, and who leaves before it has been asked

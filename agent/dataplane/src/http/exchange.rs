@@ -269,7 +269,11 @@ impl Exchange {
     async fn reconnect(&mut self, lease: &Lease) -> Result<(), ConnectError> {
         match self {
             Self::Http1(exchange) => lease.replace(&mut exchange.upstream).await?,
-            Self::Http2(exchange) => *exchange = Http2Exchange::new(lease.http2_stream().await?),
+            Self::Http2(exchange) => {
+                // Its place among the connections of its cluster may be the one that is waited for.
+                exchange.let_go();
+                *exchange = Http2Exchange::new(lease.http2_stream().await?);
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Upstream, UpstreamStream, tally::Open, tunnel};
 use crate::{
-    cluster::{Era, Policy, Slot},
+    cluster::{Era, Place, Policy, Slot},
     connection::connection_id,
     health::Sign,
     proxy_protocol::Announcement,
@@ -165,8 +165,7 @@ impl Upstream {
     ) -> Result<UpstreamConnection, ConnectError> {
         let policy = self.policy();
         // The limit of opaque connections is the cluster's alone, as in Envoy: each of them takes one for itself.
-        let first = !matches!(speaks, Speaks::Opaque) && !self.tally.is_open();
-        let slot = policy.slot(first).map_err(|_| ConnectError::Overflow)?;
+        let slot = self.slot(&policy, matches!(speaks, Speaks::Opaque))?;
         self.open(&policy, slot, (speaks, announcement)).await
     }
 
@@ -174,24 +173,42 @@ impl Upstream {
         &self,
         announcement: Option<Announcement>,
     ) -> Result<UpstreamConnection, ConnectError> {
-        let policy = self.policy();
-        let slot = match policy.slot(!self.tally.is_open()) {
-            Ok(slot) => slot,
-            Err(_) => {
-                let _waiting = policy.pending().map_err(|_| ConnectError::Overflow)?;
-                loop {
-                    policy.freed().await;
-                    if let Some(idle) = self.checkout() {
-                        return Ok(idle);
-                    }
-                    if let Ok(slot) = policy.slot(!self.tally.is_open()) {
-                        break slot;
-                    }
-                }
+        let mut place: Option<Place> = None;
+        let slot = loop {
+            // The rules may change while it waits.
+            let policy = self.policy();
+            if place.is_some()
+                && let Some(idle) = self.take_idle()
+            {
+                return Ok(idle);
+            }
+            let first = !self.tally.is_open();
+            if (place.is_some() || !self.must_wait(&policy, first))
+                && let Ok(slot) = policy.slot(self.whose, first)
+            {
+                break slot;
+            }
+            if place.is_none() {
+                place = Some(policy.wait(self.whose).map_err(|_| ConnectError::Overflow)?);
+            }
+            if let Some(place) = &place {
+                place.come().await;
             }
         };
-        // The rules may have changed while it waited.
         self.open(&self.policy(), slot, (Speaks::Http1, announcement)).await
+    }
+
+    fn slot(&self, policy: &Policy, is_opaque: bool) -> Result<Option<Slot>, ConnectError> {
+        let slot = policy.slot(self.whose, !is_opaque && !self.tally.is_open());
+        if is_opaque && slot.is_err() {
+            policy.note_refused_connection();
+        }
+        slot.map_err(|_| ConnectError::Overflow)
+    }
+
+    /// Whether others are to have a connection before a request that has just come, which may be the endpoint's `first`.
+    pub(super) fn must_wait(&self, policy: &Policy, first: bool) -> bool {
+        if first { policy.is_waited_for(self.whose) } else { policy.has_waiting() }
     }
 
     pub(super) async fn open(

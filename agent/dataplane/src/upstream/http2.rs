@@ -21,7 +21,7 @@ use tokio::{sync::Notify, task::spawn_local};
 use super::{ConnectError, Open, OwnEnd, Upstream, UpstreamStream};
 use crate::{
     bounds,
-    cluster::{Era, Policy, Slot},
+    cluster::{Era, Place, Policy, Slot, Whose},
     proxy_protocol::Announcement,
     tls::Speaks,
     worker::HeadLimits,
@@ -87,6 +87,8 @@ struct Shared {
 /// Room for one request on a shared connection.
 pub(crate) struct Http2Stream {
     connection: Rc<Shared>,
+    /// The endpoint whose room it is.
+    whose: Whose,
     /// Whether the connection has carried a request before: the peer may close it at any moment.
     pub(crate) reused: bool,
 }
@@ -102,19 +104,30 @@ impl Upstream {
     /// Room for a request on a connection that has some, else on a new one. All who wait for a new one wait for the
     /// same.
     pub(super) async fn http2_stream(self: &Rc<Self>) -> Result<Http2Stream, ConnectError> {
+        let mut place: Option<Place> = None;
         loop {
-            if let Some(stream) = self.http2.room() {
+            let policy = self.policy();
+            if (place.is_some() || !policy.is_waited_for(self.whose))
+                && let Some(stream) = self.http2.room(self.whose)
+            {
                 return Ok(stream);
             }
-            let dialling = self.http2.dialling.borrow().as_ref().map(Rc::clone);
-            match dialling.unwrap_or_else(|| self.dial_http2()).finished().await {
-                // No more connections: a request that ends makes room on one of those there are.
-                Err(ConnectError::Overflow) if !self.http2.is_unused() => {
-                    let policy = self.policy();
-                    let _waiting = policy.pending().map_err(|_| ConnectError::Overflow)?;
-                    policy.freed().await;
+            if place.is_some() || !self.must_wait(&policy, !self.tally.is_open()) {
+                let dialling = self.http2.dialling.borrow().as_ref().map(Rc::clone);
+                match dialling.unwrap_or_else(|| self.dial_http2()).finished().await {
+                    // No more connections: one that ends makes room, or a request that does on one of those there are.
+                    Err(ConnectError::Overflow) if self.tally.is_open() => {}
+                    result => {
+                        result?;
+                        continue;
+                    }
                 }
-                result => result?,
+            }
+            if place.is_none() {
+                place = Some(self.policy().wait(self.whose).map_err(|_| ConnectError::Overflow)?);
+            }
+            if let Some(place) = &place {
+                place.come().await;
             }
         }
     }
@@ -136,6 +149,7 @@ impl Upstream {
     fn offer(&self, connection: Shared) {
         if self.policy().keeps_connections_of(connection.era) {
             self.http2.open.borrow_mut().push(Rc::new(connection));
+            self.policy().offer(self.whose);
         }
     }
 
@@ -154,11 +168,7 @@ impl Upstream {
                 end: connected.end,
                 streams: Cell::new(0),
                 used: Cell::new(false),
-                ended: drive(
-                    connection,
-                    (self.address.clone(), connected.open),
-                    policy.connections.http2_keepalive,
-                ),
+                ended: drive(connection, (self.address.clone(), connected.open), Rc::clone(&policy)),
                 since: connected.since,
                 era: connected.era,
                 idle_since: Cell::new(Instant::now()),
@@ -205,11 +215,12 @@ async fn handshake(
 fn drive(
     mut connection: Connection,
     (upstream, open): (Address, Open),
-    keepalive: Option<Http2KeepAlive>,
+    policy: Rc<Policy>,
 ) -> Rc<Cell<bool>> {
     let ended = Rc::new(Cell::new(false));
     let at_end = AtEnd(Rc::clone(&ended));
     spawn_local(async move {
+        let keepalive = policy.connections.http2_keepalive;
         let pings = keepalive.and_then(|keepalive| connection.ping_pong().map(|pings| (pings, keepalive)));
         let answering = async {
             match pings {
@@ -224,6 +235,8 @@ fn drive(
             () = answering => tracing::debug!(%upstream, "HTTP/2 connection to an endpoint answers no pings"),
         }
         drop((open, at_end));
+        // Its place was given back before it had ended: its endpoint may have none now.
+        policy.call_waiting();
     });
     ended
 }
@@ -248,11 +261,11 @@ async fn answers_pings(mut pings: PingPong, Http2KeepAlive { interval, timeout }
 }
 
 impl Http2Connections {
-    fn room(&self) -> Option<Http2Stream> {
+    fn room(&self, whose: Whose) -> Option<Http2Stream> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
         let connection = open.iter().find(|connection| connection.has_room())?;
-        Some(Http2Stream::new(connection))
+        Some(Http2Stream::new(connection, whose))
     }
 
     /// Whether a connection takes one more request.
@@ -313,10 +326,10 @@ impl Shared {
 }
 
 impl Http2Stream {
-    fn new(connection: &Rc<Shared>) -> Self {
+    fn new(connection: &Rc<Shared>, whose: Whose) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         connection.left.set(connection.left.get().saturating_sub(1));
-        Self { connection: Rc::clone(connection), reused: connection.used.replace(true) }
+        Self { connection: Rc::clone(connection), whose, reused: connection.used.replace(true) }
     }
 
     /// Our end of the connection.
@@ -343,7 +356,7 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.idle_since.set(Instant::now());
-        self.connection.policy.notify_freed();
+        self.connection.policy.offer(self.whose);
     }
 }
 

@@ -20,14 +20,12 @@ pub(crate) struct Lease {
     request: Option<Permit>,
     /// What a new connection begins with.
     announcement: Option<Announcement>,
-    /// Whether it counts at the endpoint.
-    is_under_way: bool,
 }
 
 impl Lease {
     pub(super) fn new(upstream: &Rc<Upstream>) -> Self {
         upstream.active.set(upstream.active.get() + 1);
-        Self { upstream: Rc::clone(upstream), for_host: None, request: None, announcement: None, is_under_way: true }
+        Self { upstream: Rc::clone(upstream), for_host: None, request: None, announcement: None }
     }
 
     /// Notes who the endpoint is, unless that is known.
@@ -91,11 +89,10 @@ impl Lease {
         Ok(self)
     }
 
-    /// Counts no more at the endpoint: it will go on at another one.
-    pub(crate) fn leave(&mut self) {
-        if std::mem::take(&mut self.is_under_way) {
-            self.upstream.active.set(self.upstream.active.get() - 1);
-        }
+    /// Does not count at the endpoint while the value is there: it will go on at another one, where it counts already.
+    pub(crate) fn uncounted(&self) -> Uncounted {
+        self.upstream.active.set(self.upstream.active.get() - 1);
+        Uncounted(Rc::clone(&self.upstream))
     }
 
     /// Goes on at another endpoint of the cluster.
@@ -117,6 +114,15 @@ impl std::ops::Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.leave();
+        self.upstream.active.set(self.upstream.active.get() - 1);
+    }
+}
+
+/// A lease that does not count for a while.
+pub(crate) struct Uncounted(Rc<Upstream>);
+
+impl Drop for Uncounted {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() + 1);
     }
 }

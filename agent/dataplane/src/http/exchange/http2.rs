@@ -20,7 +20,10 @@ use crate::{
 };
 
 pub(in crate::http) struct Http2Exchange {
-    room: Http2Stream,
+    /// Absent once it is let go.
+    room: Option<Http2Stream>,
+    end: Rc<OwnEnd>,
+    is_reused: bool,
     state: State,
     /// Whether another protocol was asked for, to which the answer is 200 (RFC 8441 §4).
     asks_for_protocol: bool,
@@ -45,26 +48,34 @@ struct Head {
 impl Http2Exchange {
     pub(super) fn new(room: Http2Stream) -> Self {
         let (interim, waiting) = (Interim::default(), VecDeque::new());
-        Self { room, state: State::Unsent, asks_for_protocol: false, interim, waiting }
+        let (end, is_reused) = (Rc::clone(room.end()), room.reused);
+        let (room, state) = (Some(room), State::Unsent);
+        Self { room, end, is_reused, state, asks_for_protocol: false, interim, waiting }
     }
 
     pub(super) fn end(&self) -> &Rc<OwnEnd> {
-        self.room.end()
+        &self.end
     }
 
     pub(super) fn is_reused(&self) -> bool {
-        self.room.reused
+        self.is_reused
+    }
+
+    /// Gives its room on the connection back: nothing comes of it.
+    pub(super) fn let_go(&mut self) {
+        (self.room, self.state) = (None, State::Unsent);
     }
 
     pub(super) fn send(&mut self, head: &::http::Request<()>, following: Following) -> Result<(), Broken> {
         self.asks_for_protocol = following == Following::Protocol;
         // What the endpoint would say itself, were it asked against its settings (RFC 8441 §3).
-        if self.asks_for_protocol && !self.room.takes_protocols() {
+        let room = self.room.as_ref().ok_or(Broken::Protocol)?;
+        if self.asks_for_protocol && !room.takes_protocols() {
             return Err(Broken::Protocol);
         }
         let ends = following == Following::Nothing;
         // A connection that takes no more requests has not looked at this one.
-        let (response, to) = self.room.send(head.clone(), ends).map_err(|_| Broken::Refused)?;
+        let (response, to) = room.send(head.clone(), ends).map_err(|_| Broken::Refused)?;
         self.state = State::Asked { to, response };
         Ok(())
     }
@@ -146,7 +157,7 @@ impl Http2Exchange {
     /// Both directions of the stream once the head of the answer is there.
     pub(in crate::http) fn into_streams(mut self) -> Option<(SendStream<Bytes>, RecvStream, Http2Stream)> {
         let (to, from) = self.take_streams()?;
-        Some((to, from, self.room))
+        Some((to, from, self.room?))
     }
 
     /// The same for as long as the exchange is there, which holds their room on the connection.
