@@ -256,7 +256,9 @@ impl Exchange {
         let result = self.send(request, lease, (body, again), &mut take).await;
         let harmless = match &result {
             Err(Broken::Closed) => self.is_reused() && request.method != Method::Other,
-            Err(Broken::Refused) => true,
+            // The connection goes, the endpoint does not. One that refuses streams is the policy's matter: it may be as busy
+            // as it can be.
+            Err(Broken::LeftOut) => true,
             _ => false,
         };
         if !(harmless && body.rewind()) {

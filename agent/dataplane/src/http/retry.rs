@@ -47,7 +47,7 @@ pub(super) fn covers_failure(policy: &RetryPolicy, failure: &Broken) -> bool {
         Broken::Connect(_) => {
             any_reset || has(policy, On::ConnectFailure) || has(policy, On::ResetBeforeRequest)
         }
-        Broken::Refused => any_reset || has(policy, On::RefusedStream),
+        Broken::Refused | Broken::LeftOut => any_reset || has(policy, On::RefusedStream),
         Broken::Closed | Broken::Reset | Broken::Protocol => any_reset,
         Broken::Late(late) => any_reset && late.is_of_one_try(),
         Broken::Downstream | Broken::Body | Broken::Malformed | Broken::Idle | Broken::Overdue(_) => false,
@@ -69,7 +69,7 @@ impl Reached {
     pub(super) fn of(failure: &Broken) -> Self {
         match failure {
             Broken::Connect(_) => Self::Nobody,
-            Broken::Refused => Self::Doorstep,
+            Broken::Refused | Broken::LeftOut => Self::Doorstep,
             _ => Self::Endpoint,
         }
     }

@@ -24,8 +24,10 @@ pub(in crate::http) enum Broken {
     Closed,
     /// The endpoint reset the request.
     Reset,
-    /// The endpoint did not look at the request: asking again does no harm, whatever it is.
+    /// The endpoint did not look at the request: asking again does no harm, whatever it is. It may have too much to do.
     Refused,
+    /// The same, because its connection was on its way out.
+    LeftOut,
     /// The endpoint's answer is not HTTP.
     Protocol,
     /// There is no connection.
@@ -63,7 +65,7 @@ impl Broken {
             Self::Idle => Some(LocalReply::STREAM_TIMEOUT),
             Self::Closed => Some(LocalReply::UPSTREAM_CLOSED),
             Self::Reset => Some(LocalReply::UPSTREAM_RESET),
-            Self::Refused => Some(LocalReply::UPSTREAM_REFUSED),
+            Self::Refused | Self::LeftOut => Some(LocalReply::UPSTREAM_REFUSED),
             Self::Protocol => Some(LocalReply::UPSTREAM_PROTOCOL_ERROR),
             Self::Connect(error) => Some(LocalReply::connect_failed(error)),
             Self::Overdue(overdue) => Some(overdue.reply()),

@@ -75,7 +75,7 @@ impl Http2Exchange {
         }
         let ends = following == Following::Nothing;
         // A connection that takes no more requests has not looked at this one.
-        let (response, to) = room.send(head.clone(), ends).map_err(|_| Broken::Refused)?;
+        let (response, to) = room.send(head.clone(), ends).map_err(|_| Broken::LeftOut)?;
         self.state = State::Asked { to, response };
         Ok(())
     }
@@ -184,7 +184,7 @@ fn fields_size(fields: &HeaderMap) -> usize {
 fn broken(error: &h2::Error) -> Broken {
     match error.reason() {
         // A GOAWAY ends only requests that the peer has not looked at (RFC 9113 §6.8).
-        _ if error.is_go_away() && error.is_remote() => Broken::Refused,
+        _ if error.is_go_away() && error.is_remote() => Broken::LeftOut,
         Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Broken::Refused,
         Some(h2::Reason::PROTOCOL_ERROR) => Broken::Protocol,
         _ if error.is_remote() => Broken::Reset,
