@@ -200,6 +200,7 @@ impl Control {
                 mirrors_mark_host,
                 default_retries_spare_others,
                 trusted_proxies,
+                access_log,
                 ..
             } = self.proxy.mesh;
             self.proxy.mesh = MeshOptions {
@@ -209,6 +210,7 @@ impl Control {
                 mirrors_mark_host,
                 default_retries_spare_others,
                 trusted_proxies,
+                access_log,
                 ..mesh::options(&now)
             };
             findings.extend(mesh::needs_restart(at_start, &now));

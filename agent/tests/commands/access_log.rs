@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use super::{gateway, shop};
-use crate::support::{PATIENCE, printed};
+use crate::support::{PATIENCE, eventually, printed, send};
 
 /// The access log goes to a pipe that is full: requests are served, and what is lost is counted.
 #[test]
@@ -43,4 +43,23 @@ fn an_access_log_that_nobody_reads_holds_nothing_up() {
             asked += 1;
         }
     }
+}
+
+/// What the mesh says of the access log counts at the start: half of it, taken up later, would be in the wrong format.
+#[test]
+fn an_access_log_that_is_asked_for_later_waits_for_the_next_start() {
+    let (directory, port) = shop();
+    let running = gateway(directory.path()).start();
+    running.await_ready();
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |-\n    \
+                accessLogFile: /dev/stdout\n    accessLogFormat: \"later %PATH%\\n\"\n";
+    std::fs::write(directory.path().join("mesh.yaml"), yaml).unwrap();
+    let findings = || printed(&["request", "GET", "/findings", "--admin", &running.interfaces.admin]);
+    eventually("it is told", || findings().contains("says of the access log has changed since the start"));
+    let asked = send(port, "GET /gone HTTP/1.1\nhost: www.shop.com\n\n");
+    assert_eq!(asked.status(), 410);
+    // What is to be written is written before the end.
+    printed(&["request", "POST", "/quitquitquit", "--admin", &running.interfaces.admin]);
+    running.await_end();
+    assert_eq!(running.access_log(), "");
 }
