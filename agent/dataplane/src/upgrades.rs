@@ -61,7 +61,7 @@ impl FromStr for Upgrades {
 /// A name, perhaps with a version behind it (RFC 9110 §7.8).
 fn checked(protocol: &str) -> Result<Box<str>, UpgradesError> {
     let (name, version) = protocol.split_once('/').unwrap_or((protocol, "0"));
-    if !is_token(name) || !is_token(version) || name == "none" {
+    if !is_token(name) || !is_token(version) || name == "none" || name == "*" {
         return Err(UpgradesError::Malformed(protocol.to_owned()));
     }
     if ["h2c", "h2", "h3", "http"].iter().any(|http| name.eq_ignore_ascii_case(http)) {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn versions_of_http_and_what_is_no_protocol_are_refused() {
-        for wrong in ["", "websocket,", "web socket", "spdy/", "/3.1", "a/b/c", "websocket,none"] {
+        for wrong in ["", "websocket,", "web socket", "spdy/", "/3.1", "a/b/c", "websocket,none", "*"] {
             assert!(matches!(wrong.parse::<Upgrades>(), Err(UpgradesError::Malformed(_))), "{wrong}");
         }
         for wrong in ["h2c", "websocket,H2C", "HTTP/2.0", "h2"] {

@@ -40,10 +40,7 @@ impl<S: BorrowMut<SendStream<Bytes>>, R: BorrowMut<RecvStream>> StreamBytes<S, R
                     release(from, data.len());
                     self.unread = data;
                 }
-                // What was said is all there is; only we are to say no more (RFC 9113 §8.1).
-                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => {
-                    return Poll::Ready(Ok(false));
-                }
+                // Whatever the reason, it was not said that this is all: the codec keeps an end that came before a reset.
                 Some(Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 None => return Poll::Ready(Ok(false)),
             }

@@ -229,6 +229,8 @@ fn resets_go_both_ways() {
             to.send_data(Bytes::from_static(b"so far"), false).unwrap();
             if first == "reset" {
                 to.send_reset(Reason::CONNECT_ERROR);
+            } else if first == "stop" {
+                to.send_reset(Reason::NO_ERROR);
             } else {
                 let error = from.data().await.unwrap().unwrap_err();
                 ended.send((error.is_remote(), error.reason())).unwrap();
@@ -237,9 +239,12 @@ fn resets_go_both_ways() {
     });
     let lines = Lines::default();
     let proxy = Proxy::start(lines.settings(), |at| draft(at, &[through.address], TunnelMethod::Connect));
-    let mut client = proxy.connect();
-    let cut = client.send("reset").0.read_to_end(&mut Vec::new());
-    assert_eq!(cut.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    // Not even one without an error says that this was all.
+    for how in ["stop", "reset"] {
+        let mut client = proxy.connect();
+        let cut = client.send(how).0.read_to_end(&mut Vec::new());
+        assert_eq!(cut.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{how}");
+    }
     lines.with(" 0 UR ");
 
     let mut client = proxy.connect();
@@ -247,6 +252,17 @@ fn resets_go_both_ways() {
     socket2::SockRef::from(&client.0).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
     assert_eq!(how.recv().unwrap(), (true, Some(Reason::CONNECT_ERROR)));
+}
+
+#[test]
+fn an_end_that_is_said_is_one_although_the_stream_is_reset_behind_it() {
+    let through = Http2Upstream::start(|request, mut respond| async move {
+        let (mut to, _from) = opened(request, &mut respond);
+        to.send_data(Bytes::from_static(b"all"), true).unwrap();
+        // The codec resets what it has ended and nobody reads (RFC 9113 §8.1).
+    });
+    let proxy = proxy(through.address, TunnelMethod::Post);
+    assert_eq!(proxy.connect().rest(), b"all");
 }
 
 #[test]
