@@ -102,6 +102,25 @@ fn two_sidecars_speak_mutual_tls_without_being_told_to() -> Result<()> {
     Ok(())
 }
 
+/// What a caller of the mesh says of its own callers is believed, and the caller named behind it.
+#[test]
+fn applications_are_told_of_callers_and_of_those_that_these_speak_for() -> Result<()> {
+    needs_root!();
+    let (authority, network) = (Authority::new()?, Network::new()?);
+    let (gateway, server, plain) = (network.pod("one")?, network.pod("two")?, network.pod("plain")?);
+    let _app = server.http_app("two", 8080)?;
+    let resources = mesh(&gateway, &server, GATEWAY);
+    let _server = sidecar(&authority, &server, &resources)?;
+    let router = AgentSetup::router().identity(authority.identity("one")?).mesh(FORWARDING);
+    let _router = router.file("mesh.yaml", resources).start(&gateway)?;
+    let body = call(&plain, gateway.at(8080), "two.com")?.body();
+    let told = body.lines().find_map(|line| line.strip_prefix("header x-forwarded-client-cert: "));
+    let told = told.with_context(|| format!("the application was told of nobody: {body}"))?;
+    let (begin, uri) = (format!("URI=forged,By={};Hash=", spiffe("two")), format!(";URI={}", spiffe("one")));
+    ensure!(told.starts_with(&begin) && told.ends_with(&uri), "expected {begin}…{uri}, found {told}");
+    Ok(())
+}
+
 /// A ServiceEntry `<name>.com` at port 80 whose endpoint is port 8080 of a pod, with more fields.
 fn entry(name: &str, location: &str, pod: &Pod, more: &str) -> String {
     format!(
@@ -322,6 +341,14 @@ const TCP_MAIL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0,
 const MAIL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 26)), 2525);
 const ECHO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 27)), 7000);
 
+/// For callers of a gateway that passes on what they say of themselves.
+const GATEWAY: &str = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\n\
+    metadata: {name: gateway, namespace: default}\nspec: {selector: {istio: ingressgateway}, \
+    servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: [two.com]}]}\n\
+    ---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: two, namespace: default}\n\
+    spec: {hosts: [two.com], gateways: [gateway], http: [{route: [{destination: {host: two}}]}]}\n";
+const FORWARDING: &str =
+    "defaultConfig: {gatewayTopology: {forwardClientCertDetails: ALWAYS_FORWARD_ONLY}}\n";
 const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
     metadata: {name: strict, namespace: default}\nspec: {mtls: {mode: STRICT}}\n";
 const ONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 21)), 80);
