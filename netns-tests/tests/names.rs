@@ -1,12 +1,18 @@
 //! Entries whose endpoints are names, with a name server of the test's own.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use netns_tests::process::eventually;
 use netns_tests::{AgentSetup, NameServer, Network, Pod, needs_root};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Longer than a name's second, on any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,7 +100,7 @@ fn endpoints_that_are_names_are_where_these_say() -> Result<()> {
         Ok(())
     })?;
     // What the answer changes, if it changes anything, is known by then.
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     let found = ask("own.example.com")?;
     ensure!(found == "one", "{found}");
     // Connections are made to the first address, whichever that is now.
@@ -123,6 +129,75 @@ fn unknown_hosts_are_found_by_name_where_the_mesh_says_so() -> Result<()> {
             let found = met(&client, two.ip(), host)?;
             ensure!(found == expected, "{mode}, {host}: {found}");
         }
+    }
+    Ok(())
+}
+
+/// Answers each connection to a port of a pod, in TLS with a certificate of its own for `host`, with the server name it
+/// was asked for and the request's first line. Returns what to trust in, PEM.
+fn tls_app(pod: &Pod, port: u16, host: &str) -> Result<String> {
+    let certified = rcgen::generate_simple_self_signed([host.to_owned()])?;
+    let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)?;
+    let config = Arc::new(config);
+    let at = pod.at(port);
+    let listener = pod.namespace().within(|| TcpListener::bind(at))?;
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let Ok(session) = ServerConnection::new(Arc::clone(&config)) else { return };
+            let mut reader = BufReader::new(StreamOwned::new(session, stream));
+            let mut request = String::new();
+            // Clients that do not believe the certificate end here.
+            if reader.read_line(&mut request).is_err() {
+                continue;
+            }
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+                line.clear();
+            }
+            let stream = reader.get_mut();
+            let body = format!("{} {}", stream.conn.server_name().unwrap_or("-"), request.trim_end());
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush());
+        }
+    });
+    Ok(certified.cert.pem())
+}
+
+/// With `outboundTrafficPolicy.tls` requests in clear text for hosts that nobody knows leave in TLS: those that were
+/// going to port 80 to 443, others to the port they were going to.
+#[test]
+fn unknown_hosts_are_spoken_to_in_tls_where_the_mesh_says_so() -> Result<()> {
+    needs_root!();
+    let network = Network::new()?;
+    let (client, server, one) = (network.pod("client")?, network.pod("server")?, network.pod("one")?);
+    let names = NameServer::start(&server)?;
+    const HOST: &str = "somewhere.example.com";
+    for host in [HOST, "impostor.example.com"] {
+        names.set(host, &[one.ip()]);
+    }
+    client.intercept()?;
+    for (port, secure) in [(80, 443), (PORT, PORT)] {
+        let ca = client.dir().join("ca.pem");
+        std::fs::write(&ca, tls_app(&one, secure, HOST)?)?;
+        let mesh = format!(
+            "accessLogFile: /dev/stdout\noutboundTrafficPolicy: {{mode: ALLOW_ANY_DYNAMIC_DNS, \
+             tls: {{mode: SIMPLE, caCertificates: {}}}}}\n",
+            ca.display()
+        );
+        let setup = AgentSetup::sidecar().labels("app=client").name_server(names.address());
+        let agent = setup.mesh(&mesh).start(&client)?;
+        let reply = client.get((NOWHERE, port).into(), HOST, "/path")?;
+        let expected = format!("{HOST} GET /path HTTP/1.1");
+        ensure!(reply.status == 200 && reply.body() == expected, "{port}: {} {}", reply.status, reply.body());
+        agent.access_log_line_with(&[&format!("\"{}\" ", one.at(secure)), " AllowAnyDynamicDNSCluster "])?;
+        // Whoever shows another's certificate is not believed.
+        let reply =
+            client.get((NOWHERE, port).into(), "impostor.example.com", "/path").context("impostor")?;
+        ensure!(reply.status == 503, "{port}: an impostor was believed: {} {}", reply.status, reply.body());
     }
     Ok(())
 }
