@@ -111,3 +111,30 @@ fn rules_and_services_are_seen_where_they_are_exported_to() {
     let world = World::start(&resources, &Options { is_sidecar: true, mesh, ..Options::default() });
     expect(&world, &expected.iter().map(|(request, met)| (request.as_str(), *met)).collect::<Vec<_>>());
 }
+
+/// A listener with a port has it for itself: what the others let see is not called there.
+#[test]
+fn services_and_rules_are_those_that_the_sidecar_lets_see() {
+    let endpoint = Endpoint::named("app");
+    let ruled = |name: &str| {
+        let spec = format!("hosts: [{name}.com], http: [{}]", rule(("rule", "")));
+        virtual_service(&format!("other/{name}"), &spec)
+    };
+    let resources = [entry("default/near", &endpoint, ""), entry("prod/far", &endpoint, ""), ruled("near")];
+    let (all, default) = ("'*/*'", "'default/*'");
+    for (egress, [near, far]) in [
+        ([all, all], ["rule", "app"]),
+        // Neither the services nor the rules of other namespaces.
+        ([default, default], ["app", "502"]),
+        ([default, "'prod/*'"], ["app", "502"]),
+        // Rules are seen by their namespace, not by that of the service.
+        (["'default/*', 'other/*'", default], ["rule", "502"]),
+        (["'*/*', '~other/*'", default], ["app", "app"]),
+    ] {
+        let mesh = "outboundTrafficPolicy: {mode: REGISTRY_ONLY}";
+        let options = Options { is_sidecar: true, egress: Some(egress), mesh, ..Options::default() };
+        let world = World::start(&resources, &options);
+        let cases = [("GET / HTTP/1.1\nhost: near.com", near), ("GET / HTTP/1.1\nhost: far.com", far)];
+        expect(&world, &cases);
+    }
+}

@@ -27,6 +27,8 @@ pub(crate) struct Options<'o> {
     pub(crate) mesh: &'o str,
     /// A sidecar that has the port as a listener of its own, for HTTP to services that have it.
     pub(crate) is_sidecar: bool,
+    /// The hosts that it lets see at that port and at every other, all where nothing is said.
+    pub(crate) egress: Option<[&'o str; 2]>,
     /// A port of the application's, which the sidecar then serves at `INGRESS`.
     pub(crate) application: Option<u16>,
     /// What callers speak there, HTTP where nothing is said.
@@ -98,10 +100,11 @@ fn own_listener(port: u16, options: &Options<'_>) -> String {
         )
     });
     let ingress = ingress.unwrap_or_default();
+    let [own, others] = options.egress.unwrap_or(["'*/*'"; 2]);
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: own}}\nspec:\n  egress:\n  \
-         - {{port: {{number: {port}, name: http, protocol: HTTP}}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*']}}\n  \
-         - {{hosts: ['*/*']}}\n{ingress}"
+         - {{port: {{number: {port}, name: http, protocol: HTTP}}, bind: 127.0.0.1, captureMode: NONE, hosts: [{own}]}}\n  \
+         - {{hosts: [{others}]}}\n{ingress}"
     )
 }
 
