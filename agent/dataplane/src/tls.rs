@@ -11,6 +11,7 @@ mod server;
 mod shown;
 mod signatures;
 mod stream;
+mod tickets;
 mod upstream;
 mod words;
 

@@ -68,7 +68,7 @@ pub(super) fn chain_verifier(
     })
 }
 
-/// Checks the rules beyond the chain. Read at each full handshake, never for a resumed session.
+/// Checks the rules beyond the chain.
 pub(super) fn check_rules(certificate: &CertificateDer<'_>, rules: &PeerRules) -> Result<(), Error> {
     let malformed = |_| Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
     let refused = || Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure);

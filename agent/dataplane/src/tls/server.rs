@@ -3,16 +3,16 @@
 use std::{collections::HashMap, fmt, io, sync::Arc};
 
 use rustls::{
-    ProtocolVersion, ServerConfig, SupportedCipherSuite,
-    crypto::{CryptoProvider, aws_lc_rs},
+    HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedCipherSuite,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, UnixTime},
-    server::{ClientHello, ResolvesServerCert, danger::ClientCertVerifier},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use snapshot::{
     CertificateFacts, ClientCertificates, Snapshot, TlsContext, TlsContextId, TlsParameters, TlsVersion,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{
     certificate::{CertificateError, certified_key},
@@ -20,6 +20,7 @@ use super::{
     peer::{Kept, OwnCertificate, Session, uris},
     provider::{provider_for, versions},
     stream::TlsStream,
+    tickets::Tickets,
 };
 
 /// The TLS contexts of a snapshot, ready to serve; shared by the workers.
@@ -70,6 +71,8 @@ impl Contexts {
             Terminator::Serving(server) => Ok(Acceptor {
                 config: server.config(offered),
                 own: Arc::clone(&server.own),
+                clients: Arc::clone(&server.clients),
+                tickets: Arc::clone(&server.tickets),
                 terms: Arc::clone(terms),
             }),
             Terminator::Refusing(missing) => Err(missing),
@@ -129,6 +132,7 @@ struct Server {
     protocols: Arc<[String]>,
     own: Arc<OwnCertificate>,
     clients: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<Tickets>,
 }
 
 impl Server {
@@ -145,6 +149,8 @@ impl Server {
 pub(crate) struct Acceptor {
     config: Arc<ServerConfig>,
     own: Arc<OwnCertificate>,
+    clients: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<Tickets>,
     terms: Arc<Terms>,
 }
 
@@ -152,17 +158,44 @@ impl Acceptor {
     /// Performs it over a connection to the client.
     ///
     /// # Errors
-    /// The client and this server do not agree, or the connection failed. The client has been sent an alert; whether it
-    /// arrives is for whoever closes the stream.
+    /// The client and this server do not agree, what it had shown before a resumed session is no longer accepted, or the
+    /// connection failed. The client has been sent an alert; whether it arrives is for whoever closes the stream.
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         self,
         stream: S,
         kept: Kept,
     ) -> Result<(TlsStream<S>, Session), (io::Error, S)> {
         let accepting = tokio_rustls::TlsAcceptor::from(self.config).accept(stream);
-        let stream = accepting.into_fallible().await?;
+        let mut stream = accepting.into_fallible().await?;
+        if let Err(refused) = verify_resumed(stream.get_ref().1, &self.terms.clients, &*self.clients) {
+            // It has been given a new ticket with what it showed in it, and may have another certificate by now: without
+            // a ticket it can show that, or is told what is wrong.
+            self.tickets.forget();
+            // Only that the connection ends can be said: after a handshake rustls sends no other alert.
+            _ = stream.shutdown().await;
+            return Err((io::Error::new(io::ErrorKind::InvalidData, refused), stream.into_inner().0));
+        }
         let session = Session::of(stream.get_ref().1, &self.own, (self.terms, kept));
         Ok((TlsStream::new(stream), session))
+    }
+}
+
+/// Verifies what the client of a resumed session has shown once, of which rustls verifies nothing: each resumption
+/// brings a new ticket, so that a certificate would be good for ever.
+///
+/// Everything is verified, not the dates alone, which would save a signature or two: a chain may hold certificates that
+/// nobody needs, and authorities and revocation lists end too. It is what a full handshake would have said.
+fn verify_resumed(
+    session: &ServerConnection,
+    asked: &ClientCertificates,
+    clients: &dyn ClientCertVerifier,
+) -> Result<(), rustls::Error> {
+    let verifies = matches!(asked, ClientCertificates::Optional(_) | ClientCertificates::Required(_));
+    match session.peer_certificates() {
+        Some([own, others @ ..]) if verifies && session.handshake_kind() == Some(HandshakeKind::Resumed) => {
+            clients.verify_client_cert(own, others, UnixTime::now()).map(|_| ())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -226,14 +259,19 @@ fn terminator(context: &TlsContext) -> Result<Terminator, CertificateError> {
         .map_err(|_| CertificateError::Parameters)?
         .with_client_cert_verifier(Arc::clone(&clients))
         .with_cert_resolver(resolver);
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|_| CertificateError::NoTickets)?;
+    let tickets = Arc::new(Tickets::new().map_err(|_| CertificateError::NoTickets)?);
+    config.ticketer = Arc::clone(&tickets) as _;
+    if !matches!(context.clients, ClientCertificates::NotAsked) {
+        // Sessions that are kept here, for clients of TLS 1.2 without tickets, could not be forgotten.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     // One is enough to resume; each costs the handshake.
     config.send_tls13_tickets = 1;
     let without_protocols = (!context.alpn.is_empty()).then(|| Arc::new(config.clone()));
     config.alpn_protocols = context.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     let (protocols, config) = (context.alpn.clone().into(), Arc::new(config));
     let own = Arc::new(own(context));
-    Ok(Terminator::Serving(Server { config, without_protocols, protocols, own, clients }))
+    Ok(Terminator::Serving(Server { config, without_protocols, protocols, own, clients, tickets }))
 }
 
 /// The first that can be read: several of one context are for the same names.

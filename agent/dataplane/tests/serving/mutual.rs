@@ -3,6 +3,7 @@
 use std::{
     net::TcpStream,
     sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ::aws_lc_rs::digest::{SHA256, digest};
@@ -13,10 +14,11 @@ use rcgen::{
     SanType, SerialNumber, date_time_ymd,
 };
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, RootCertStore, SignatureScheme, StreamOwned, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    version::{TLS12, TLS13},
 };
 use snapshot::{
     Authority, Certificate, CipherSuite, ClientCertificates, Credential, KeyExchange, NameMatch, PeerRules,
@@ -276,6 +278,51 @@ fn a_session_is_resumed_without_the_certificate_being_shown_again() {
     let mut first = ask(&proxy, config.clone()).unwrap();
     first.head();
     assert_eq!(ask(&proxy, config).unwrap().0.conn.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+}
+
+/// A connection and one that resumes its session, with a certificate that ends soon after.
+fn resumed_until_expiry(
+    proxy: &Proxy,
+    issuer: &Issuer,
+    version: &'static SupportedProtocolVersion,
+) -> (Issued, ClientConfig) {
+    // On a busy machine the shorter lives end before the handshakes.
+    for life in [3, 10, 40] {
+        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(life);
+        let shown = issuer.issue(&[], |params| params.not_after = date_time_ymd(1970, 1, 1) + end);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let builder = builder.dangerous().with_custom_certificate_verifier(trusting());
+        let config = builder.with_client_auth_cert(vec![shown.der.clone()], shown.private_key()).unwrap();
+        let resumed = ask(proxy, config.clone()).and_then(|_| ask(proxy, config.clone()));
+        if let Ok(resumed) = resumed {
+            assert_eq!(resumed.0.conn.handshake_kind(), Some(rustls::HandshakeKind::Resumed), "{version:?}");
+            return (shown, config);
+        }
+    }
+    panic!("no certificate lived long enough for two handshakes");
+}
+
+#[test]
+fn a_session_is_not_resumed_when_the_certificate_has_expired() {
+    let (server, issuer) = (make(&["a.com"]), Issuer::new());
+    let proxy = asking(&server, ClientCertificates::Required(rules(issuer.authority())));
+    for version in [&TLS12, &TLS13] {
+        let (shown, config) = resumed_until_expiry(&proxy, &issuer, version);
+        let give_up = Instant::now() + Duration::from_secs(90);
+        while outcome(&proxy, &server, Some(&shown)).is_ok() {
+            assert!(Instant::now() < give_up, "the certificate does not expire");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let ask = || ask(&proxy, config.clone()).map(|client| client.0.conn.handshake_kind());
+        let resumed = ask();
+        // An alert about the certificate would be one of a full handshake.
+        assert!(resumed.as_ref().is_err_and(|why| !why.contains("Certificate")), "{version:?}: {resumed:?}");
+        // The ticket that it got by the way is worth nothing, or who has a new certificate would never get in.
+        let full = ask();
+        assert!(full.as_ref().is_err_and(|why| why.contains("Certificate")), "{version:?}: {full:?}");
+    }
 }
 
 /// Says that it can verify signatures of some kinds only.
