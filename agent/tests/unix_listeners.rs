@@ -1,4 +1,4 @@
-//! Gateways that listen on unix sockets.
+//! Gateways and sidecars that listen on unix sockets.
 
 use std::{
     fs,
@@ -175,4 +175,46 @@ fn what_somebody_has_left_is_replaced_and_what_somebody_has_is_not() {
     let nowhere = sockets.path("no/such/edge.sock");
     agent.replace("gateway.yaml", &resources(&nowhere, "HTTP", &endpoint));
     agent.log_line(&[&format!("cannot listen on {nowhere}"), "No such file", "make or mount its directory"]);
+}
+
+/// A workload calls through its sidecar without an address: what is asked for is a Host, or there is one service.
+#[test]
+fn a_workload_calls_through_the_unix_sockets_of_its_sidecar() {
+    let sockets = Sockets::new();
+    let (by_host, raw) = (sockets.path("http.sock"), format!("@{}", sockets.path("raw")));
+    let web = Endpoint::named("web");
+    let echo = Endpoint::start(|mut client| {
+        let line = client.line();
+        client.send(format!("{line} back\n"));
+    });
+    let listener = |path: &str, protocol: &str, hosts: &str| {
+        format!(
+            "  - {{port: {{number: 0, protocol: {protocol}, name: own}}, bind: 'unix://{path}', captureMode: NONE, \
+             hosts: [{hosts}]}}\n"
+        )
+    };
+    let resources = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: own}}\nspec:\n  egress:\n{}{}---\n{}---\n{}",
+        listener(&by_host, "HTTP", "./web.default.svc.cluster.local, '*/nowhere.test'"),
+        listener(&raw, "TCP", "./echo.default.svc.cluster.local"),
+        service_at("web", ("http", 80), web.port()),
+        service_at("echo", ("tcp", 81), echo.port()),
+    ) + "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: nowhere}\n\
+         spec: {hosts: [nowhere.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE}\n";
+    let setup = Setup::sidecar().resources("sidecar.yaml", &resources).mesh("accessLogFile: /dev/stdout\n");
+    let agent = setup.flags(&["--namespace", "default"]).start();
+    let mut client = connect(&agent, &by_host);
+    for (host, status) in
+        [("web", 200), ("web.default.svc.cluster.local:80", 200), ("echo", 502), ("a.test", 502)]
+    {
+        client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        assert_eq!(client.answer().status(), status, "{host}");
+    }
+    // Whoever connects here was on the way to nobody else.
+    client.send("GET / HTTP/1.1\r\nhost: nowhere.test\r\n\r\n");
+    assert_eq!(client.answer().status(), 503);
+    agent.access_line(&[" 503 UH no_healthy_upstream", "outbound|80||nowhere.test"]);
+    assert_eq!(connect(&agent, &raw).send("hello\n").line(), "hello back");
+    agent.access_line(&["outbound|80||web.default.svc.cluster.local", &format!(" {by_host} {by_host} - ")]);
+    agent.access_line(&["outbound|81||echo.default.svc.cluster.local", &format!(" {raw} {raw} - ")]);
 }

@@ -17,9 +17,8 @@ use std::{
 };
 
 use snapshot::{
-    Address, Application, Binding, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections,
-    HttpSettings, ListenerId, LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, UnixPath,
-    Workload,
+    Address, Application, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, HttpSettings,
+    ListenerId, LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, UnixPath, Workload,
 };
 use tokio::net::TcpStream;
 
@@ -280,7 +279,7 @@ impl Connection {
     /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
     fn serving_listener(&self, view: &View) -> Option<ListenerId> {
         let accepting = view.snapshot.bound_listener(&self.listener);
-        let is_dialled = |id| matches!(view.snapshot.listener(id).binding, Binding::Dialled(_));
+        let is_dialled = |id| view.snapshot.listener(id).binding.is_dialled();
         let captured = match self.direction {
             Direction::Outbound if accepting.is_some_and(is_dialled) => None,
             Direction::Outbound => view.snapshot.captured_listener(self.destination),

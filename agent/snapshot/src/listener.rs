@@ -45,7 +45,7 @@ pub enum Binding {
     Socket(SocketAddr),
     /// A socket of its own that a sidecar's workload or its callers dial themselves (Sidecar `captureMode: NONE`).
     Dialled(SocketAddr),
-    /// A unix socket of its own, of a gateway.
+    /// A unix socket of its own, of a gateway or that a sidecar's workload connects to (Sidecar `bind: unix://…`).
     Unix(UnixPath),
     /// No socket: connections captured by the outbound listener whose original destination is this address. An
     /// unspecified address stands for every address of either family.
@@ -60,6 +60,11 @@ impl Binding {
             Self::Unix(path) => Some(path.clone().into()),
             Self::Captured(_) => None,
         }
+    }
+
+    /// Whether clients of a sidecar mean the proxy itself here, and nobody they were on their way to.
+    pub fn is_dialled(&self) -> bool {
+        matches!(self, Self::Dialled(_) | Self::Unix(_))
     }
 
     /// The IP address and port that it is for, if it is for one.

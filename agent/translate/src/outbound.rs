@@ -3,6 +3,7 @@
 //! HTTP services of one port share a wildcard listener and a route table, because it is the Host that decides. Other
 //! services have a listener at each of their addresses, or chains of the wildcard listener when they have none.
 
+mod at;
 mod bound;
 mod connections;
 mod mesh_rules;
@@ -10,7 +11,6 @@ mod virtual_hosts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -23,15 +23,13 @@ use snapshot::{
 
 use crate::{
     clusters::{Clusters, PASSTHROUGH, outbound_name},
-    draft::{
-        DraftBuilder, address_name, bridging_grpc_web, captured_listener, chain, dialled_listener,
-        socket_listener, tcp, wildcard,
-    },
+    draft::{DraftBuilder, bridging_grpc_web, chain, socket_listener, tcp, wildcard},
     registry::{KnownPort, KnownService, Reached, Registry},
     routes::RouteContext,
     rules::{Rules, default_retries},
     sidecar_scope::SidecarScope,
 };
+use at::{At, Shared};
 use bound::{Bound, conflict};
 use mesh_rules::MeshRules;
 
@@ -63,6 +61,7 @@ pub(crate) fn build(
         for port in &service.ports {
             outbound.add_port(service, port, draft);
         }
+        outbound.add_at_unix_sockets(service, draft);
     }
     outbound.add_hosts_of_no_service();
     outbound.finish(draft);
@@ -76,16 +75,16 @@ struct Outbound<'o, 's> {
     rules: MeshRules<'o>,
     /// Of services that no rules are for.
     default_retries: Option<Arc<RetryPolicy>>,
-    /// Virtual hosts of the shared tables, by port.
-    http: BTreeMap<u16, Vec<VirtualHost>>,
+    /// Virtual hosts of the shared tables.
+    http: BTreeMap<Shared<'s>, Vec<VirtualHost>>,
     /// Virtual hosts of the table for port 80 that are no service.
     others: Vec<VirtualHost>,
-    /// Where the shared table of a port is served, when not on every address.
-    http_at: BTreeMap<u16, At>,
-    /// Ports of which some service says GRPC-WEB.
-    grpc_web: BTreeSet<u16>,
+    /// Where a shared table is served, when not on every address.
+    http_at: BTreeMap<Shared<'s>, At<'s>>,
+    /// Tables for which some service says GRPC-WEB.
+    grpc_web: BTreeSet<Shared<'s>>,
     /// Connections that are not to a shared table, by where they come in.
-    bound: BTreeMap<At, Bound<'o, 's>>,
+    bound: BTreeMap<At<'s>, Bound<'o, 's>>,
     findings: &'o mut Vec<Finding>,
 }
 
@@ -94,7 +93,31 @@ impl<'o, 's> Outbound<'o, 's> {
         let namespace = service.meta().namespace();
         let Some(egress) = self.scope.egress_of(namespace, &service.host, port.number) else { return };
         let port = &port.speaking(egress.protocol);
-        let at = egress.address(port.number).map(|address| At { address, is_socket: egress.is_socket });
+        let at = egress.address(port.number).map(|address| match egress.is_socket {
+            true => At::Dialled(address),
+            false => At::Captured(address),
+        });
+        self.add_port_at((service, port), at, draft);
+    }
+
+    /// The service at the unix sockets through which the workload calls it: these have no ports, so it is the first of
+    /// its ports that speaks as the listener does.
+    fn add_at_unix_sockets(&mut self, service: &'o KnownService<'s>, draft: &mut DraftBuilder) {
+        let scope = self.scope;
+        for (path, protocol) in scope.unix_egress(service.meta().namespace(), &service.host) {
+            if let Some(port) = first_speaking(service, protocol) {
+                self.add_port_at((service, &port.speaking(protocol)), Some(At::Unix(path)), draft);
+            }
+        }
+    }
+
+    /// What a port needs to be called at an address, or where its service is.
+    fn add_port_at(
+        &mut self,
+        (service, port): (&'o KnownService<'s>, &KnownPort<'s>),
+        at: Option<At<'s>>,
+        draft: &mut DraftBuilder,
+    ) {
         let is_http = port.protocol.is_some_and(resources::Protocol::is_http);
         let is_anywhere = matches!(service.reached, Reached::Anywhere) || at.is_some();
         if is_http || (port.protocol.is_none() && is_anywhere) {
@@ -110,8 +133,8 @@ impl<'o, 's> Outbound<'o, 's> {
     }
 
     /// The service's names in the table of the port.
-    fn add_http(&mut self, service: &'o KnownService<'s>, port: &KnownPort<'_>, at: Option<At>) {
-        let place = at.unwrap_or(At::captured(wildcard(port.number)));
+    fn add_http(&mut self, service: &'o KnownService<'s>, port: &KnownPort<'_>, at: Option<At<'s>>) {
+        let place = at.unwrap_or(At::Captured(wildcard(port.number)));
         if SERVER_FIRST.contains(&port.number)
             && let Some(owner) = self.bound.get(&place).and_then(Bound::owner)
         {
@@ -120,10 +143,11 @@ impl<'o, 's> Outbound<'o, 's> {
             return;
         }
         let hosts = self.virtual_hosts(service, port.number);
-        self.http.entry(port.number).or_default().extend(hosts);
-        self.http_at.insert(port.number, place);
+        let table = place.table(port.number);
+        self.http.entry(table).or_default().extend(hosts);
+        self.http_at.insert(table, place);
         if port.protocol == Some(resources::Protocol::GrpcWeb) {
-            self.grpc_web.insert(port.number);
+            self.grpc_web.insert(table);
         }
     }
 
@@ -131,20 +155,20 @@ impl<'o, 's> Outbound<'o, 's> {
     fn add_connections(
         &mut self,
         (service, port): (&'o KnownService<'s>, &KnownPort<'s>),
-        places: BTreeMap<At, Vec<IpNet>>,
+        places: BTreeMap<At<'s>, Vec<IpNet>>,
         draft: &mut DraftBuilder,
     ) {
         let is_tls = port.protocol.is_some_and(resources::Protocol::is_tls);
         let mut own_table = None;
         for (at, networks) in places {
-            let is_shared = at.is_socket || at.address.ip().is_unspecified();
-            if is_shared && networks.is_empty() && self.speaks_http_first(port, is_tls) {
+            let is_shared = at.is_socket() || at.is_every_address();
+            if is_shared && networks.is_empty() && self.speaks_http_first(at, port, is_tls) {
                 self.findings.push(http_has_it(service, port));
                 continue;
             }
             let taken = self.bound.get(&at).is_some_and(|bound| bound.owner().is_some());
             let parts = self.parts(service, port, is_shared || (is_tls && taken));
-            let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at.address));
+            let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at));
             let mut is_served = false;
             for mut part in parts {
                 if part.subnets.is_empty() {
@@ -158,15 +182,15 @@ impl<'o, 's> Outbound<'o, 's> {
                     Some(filter) => NetworkFilter::clone(filter),
                     None => own_table.insert(self.own_table(service, port.number, draft)).clone(),
                 };
-                let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at.address));
-                bound.chains.push(on_http(&address_name(at.address), networks, filter));
+                let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at));
+                bound.chains.push(on_http(&at.name(), networks, filter));
             }
         }
     }
 
     /// Whether the shared table has the port already and bytes could not be told from HTTP there.
-    fn speaks_http_first(&self, port: &KnownPort<'_>, is_tls: bool) -> bool {
-        !is_tls && SERVER_FIRST.contains(&port.number) && self.http.contains_key(&port.number)
+    fn speaks_http_first(&self, at: At<'s>, port: &KnownPort<'_>, is_tls: bool) -> bool {
+        !is_tls && SERVER_FIRST.contains(&port.number) && self.http.contains_key(&at.table(port.number))
     }
 
     /// `<host>:<port>`, a table for one service whatever the Host.
@@ -182,23 +206,27 @@ impl<'o, 's> Outbound<'o, 's> {
 
     /// The listeners, and the one that captures everything.
     fn finish(mut self, draft: &mut DraftBuilder) {
-        for (port, mut hosts) in std::mem::take(&mut self.http) {
+        for (shared, mut hosts) in std::mem::take(&mut self.http) {
             hosts.sort_by(|a, b| a.name.cmp(&b.name));
             // After the services: a domain that both claim is the service's.
-            if port == HTTP {
+            if shared == Shared::Port(HTTP) {
                 hosts.append(&mut self.others);
             }
-            let at = self.http_at.get(&port).copied().unwrap_or(At::captured(wildcard(port)));
+            let at = match (self.http_at.get(&shared), shared) {
+                (Some(at), _) => *at,
+                (None, Shared::Port(port)) => At::Captured(wildcard(port)),
+                (None, Shared::Unix(path)) => At::Unix(path),
+            };
             hosts.push(self.unknown_host(at));
-            let table = draft.add_table(RouteConfig::new(port.to_string(), hosts));
-            let table = bridging_grpc_web(table, self.grpc_web.contains(&port));
-            let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at.address));
-            bound.chains.insert(0, on_http(&address_name(at.address), Vec::new(), table));
+            let table = draft.add_table(RouteConfig::new(shared.to_string(), hosts));
+            let table = bridging_grpc_web(table, self.grpc_web.contains(&shared));
+            let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at));
+            bound.chains.insert(0, on_http(&at.name(), Vec::new(), table));
         }
         for (at, bound) in std::mem::take(&mut self.bound) {
             let passed = || chain("PassthroughFilterChain", self.unknown_destination());
             // Who dials an address of a service, or the proxy itself, means no other.
-            let is_passed = !at.is_socket && at.address.ip().is_unspecified();
+            let is_passed = !at.is_socket() && at.is_every_address();
             draft.add_listener(Listener {
                 filter_chains: bound.chains,
                 default_filter_chain: bound.rest.or_else(|| is_passed.then(passed)),
@@ -208,7 +236,7 @@ impl<'o, 's> Outbound<'o, 's> {
         if let Some(ports) = self.registry.proxy.ports {
             let mut listener = self.capture_listener(ports.outbound);
             if self.scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns {
-                let hosts = vec![self.unknown_host(At::captured(wildcard(ports.outbound)))];
+                let hosts = vec![self.unknown_host(At::Captured(wildcard(ports.outbound)))];
                 let table = draft.add_table(RouteConfig::new(CATCHALL_HTTP, hosts));
                 listener.filter_chains.push(on_http(CATCHALL_HTTP, Vec::new(), table));
             }
@@ -246,27 +274,6 @@ impl<'o, 's> Outbound<'o, 's> {
     }
 }
 
-/// Where connections come in.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct At {
-    address: SocketAddr,
-    /// Whether the workload dials the address itself.
-    is_socket: bool,
-}
-
-impl At {
-    fn captured(address: SocketAddr) -> Self {
-        Self { address, is_socket: false }
-    }
-
-    fn listener(self) -> Listener {
-        match self.is_socket {
-            true => dialled_listener(Direction::Outbound, self.address),
-            false => captured_listener(self.address),
-        }
-    }
-}
-
 const HTTP: u16 = 80;
 
 /// Requests to ports that no service has, where their hosts are looked up.
@@ -276,21 +283,21 @@ const CATCHALL_HTTP: &str = "virtualOutbound-catchall-http";
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
 /// The addresses that a port is reached at: its own with no network, or any with those it is in.
-fn places(service: &KnownService<'_>, port: &KnownPort<'_>) -> BTreeMap<At, Vec<IpNet>> {
-    let everywhere = At::captured(wildcard(port.number));
+fn places<'s>(service: &KnownService<'s>, port: &KnownPort<'_>) -> BTreeMap<At<'s>, Vec<IpNet>> {
+    let everywhere = At::Captured(wildcard(port.number));
     match &service.reached {
         Reached::Anywhere => BTreeMap::from([(everywhere, Vec::new())]),
         Reached::AtEndpoints => {
             let endpoints = service.endpoints(port);
             let addresses = endpoints.iter().filter_map(|endpoint| endpoint.address()?.socket());
-            addresses.map(|address| (At::captured(address), Vec::new())).collect()
+            addresses.map(|address| (At::Captured(address), Vec::new())).collect()
         }
         Reached::At(networks) => {
-            let mut places: BTreeMap<At, Vec<IpNet>> = BTreeMap::new();
+            let mut places: BTreeMap<At<'s>, Vec<IpNet>> = BTreeMap::new();
             for network in networks {
                 match network.prefix_len() == network.max_prefix_len() {
                     true => {
-                        let own = At::captured((network.addr(), port.number).into());
+                        let own = At::Captured((network.addr(), port.number).into());
                         places.entry(own).or_default();
                     }
                     false => places.entry(everywhere).or_default().push(network.trunc()),
@@ -299,6 +306,18 @@ fn places(service: &KnownService<'_>, port: &KnownPort<'_>) -> BTreeMap<At, Vec<
             places
         }
     }
+}
+
+/// The first port of a service that speaks HTTP, or does not, as a listener of this protocol does. Bytes may be relayed to
+/// any.
+fn first_speaking<'k, 's>(
+    service: &'k KnownService<'s>,
+    protocol: Option<resources::Protocol>,
+) -> Option<&'k KnownPort<'s>> {
+    let Some(wanted) = protocol else { return service.ports.first() };
+    let fits = |own: resources::Protocol| own.is_http() == wanted.is_http();
+    let fitting = service.ports.iter().find(|port| port.protocol.is_none_or(fits));
+    fitting.or_else(|| service.ports.first().filter(|_| !wanted.is_http()))
 }
 
 fn http_has_it(service: &KnownService<'_>, port: &KnownPort<'_>) -> Finding {

@@ -69,7 +69,6 @@ impl<'s> SidecarScope<'s> {
             scope.destinations = scope.destinations_of_rules(resources);
             scope.destinations.extend(scope.egress_proxy().map(|(host, ..)| host));
         }
-        findings.extend(sidecar.into_iter().flat_map(limits));
         scope
     }
 
@@ -95,12 +94,25 @@ impl<'s> SidecarScope<'s> {
         let (own, others): (Vec<&EgressListener>, Vec<&EgressListener>) = self
             .egress()
             .iter()
+            .filter(|listener| unix(listener).is_none())
             .filter(|listener| number(listener).is_none_or(|number| number == port))
             .partition(|listener| number(listener).is_some());
         let candidates = if own.is_empty() { others } else { own };
         let listener = candidates.into_iter().find(|listener| self.through(listener, namespace, host))?;
         let egress = Egress::of(listener, self.proxy.is_dialled(listener.capture_mode));
         (is_captured || egress.is_socket).then_some(egress)
+    }
+
+    /// The unix sockets through which the workload calls a service, and what is spoken there, whatever the service says.
+    pub(crate) fn unix_egress(
+        &self,
+        namespace: &str,
+        host: &str,
+    ) -> impl Iterator<Item = (&'s str, Option<Protocol>)> {
+        let through = move |listener: &&EgressListener| self.through(listener, namespace, host);
+        self.egress().iter().filter(|listener| unix(listener).is_some()).filter(through).filter_map(
+            |listener| Some((unix(listener)?, listener.port.as_ref().and_then(|port| port.protocol))),
+        )
     }
 
     /// What happens to calls to unknown hosts.
@@ -222,6 +234,11 @@ impl Egress {
     }
 }
 
+/// The path of a listener at a unix socket.
+fn unix(listener: &EgressListener) -> Option<&str> {
+    resources::unix_path(listener.bind.as_deref()?)
+}
+
 /// The port of a listener that has one.
 fn number(listener: &EgressListener) -> Option<u16> {
     listener.port.as_ref().map(|port| port.number)
@@ -249,19 +266,4 @@ fn superfluous<'s>(mut defaults: impl Iterator<Item = &'s Object<Sidecar>>) -> V
         sidecar.meta.finding(Severity::Warning, Rule::Conflict, &spec, problem)
     };
     defaults.map(say).collect()
-}
-
-/// What of a Sidecar is done otherwise than it says.
-fn limits(sidecar: &Object<Sidecar>) -> Vec<Finding> {
-    let spec = Path::ROOT.field("spec");
-    let list = spec.field("egress");
-    let unix = |listener: &EgressListener| listener.bind.as_deref().is_some_and(|b| b.starts_with("unix://"));
-    let listeners = sidecar.spec.egress.iter().enumerate().filter(|(_, listener)| unix(listener));
-    let say = |(index, _)| {
-        let problem = Problem::new("a unix socket is not supported yet: the listener is left out")
-            .expected("an IP address");
-        let item = list.index(index);
-        sidecar.meta.finding(Severity::Warning, Rule::NotSupported, &item.field("bind"), problem)
-    };
-    listeners.map(say).collect()
 }

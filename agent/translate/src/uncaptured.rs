@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use resources::{Finding, Path, Problem, ResourceSet, Rule, Severity};
 use snapshot::{
-    Binding, Cluster, ClusterId, Direction, Discovery, Listener, NetworkFilter, RouteAction, Snapshot,
+    Cluster, ClusterId, Direction, Discovery, Listener, NetworkFilter, RouteAction, Snapshot,
     WeightedClusters,
 };
 
@@ -22,7 +22,7 @@ pub(crate) fn check(resources: &ResourceSet, snapshot: &Snapshot) -> Vec<Finding
 }
 
 fn is_dialled(listener: &Listener) -> bool {
-    listener.direction == Direction::Gateway || matches!(listener.binding, Binding::Dialled(_))
+    listener.direction == Direction::Gateway || listener.binding.is_dialled()
 }
 
 /// The clusters that connections to a listener can reach.

@@ -23,7 +23,7 @@ pub(super) enum Refusal {
 
 /// Whether connections to a listener were on their way to somebody else, and somewhere else may be found for them.
 pub(super) fn is_captured(accepting: &Listener) -> bool {
-    accepting.direction != Direction::Gateway && !matches!(accepting.binding, Binding::Dialled(_))
+    accepting.direction != Direction::Gateway && !accepting.binding.is_dialled()
 }
 
 /// The original destination of a captured connection, else the local address.

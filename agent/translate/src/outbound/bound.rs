@@ -1,13 +1,14 @@
 //! Listeners in the making: what several services want of one address, and who gets it.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use resources::{Finding, Problem, Rule};
 use snapshot::{FilterChain, FilterChainMatch, HostPattern, NetworkFilter, Transport};
 
+use super::at::At;
 use crate::{
-    draft::{address_name, chain},
+    draft::chain,
     registry::{KnownPort, KnownService},
 };
 
@@ -30,7 +31,7 @@ impl Part {
 
 /// Chains of the services that are reached at one address.
 pub(super) struct Bound<'o, 's> {
-    address: SocketAddr,
+    at: At<'s>,
     pub(super) chains: Vec<FilterChain>,
     /// Serves what no chain takes.
     pub(super) rest: Option<FilterChain>,
@@ -41,8 +42,8 @@ pub(super) struct Bound<'o, 's> {
 type Claim = (Option<IpNet>, Option<HostPattern>);
 
 impl<'o, 's> Bound<'o, 's> {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, chains: Vec::new(), rest: None, claims: BTreeMap::new() }
+    pub(super) fn new(at: At<'s>) -> Self {
+        Self { at, chains: Vec::new(), rest: None, claims: BTreeMap::new() }
     }
 
     /// Who has all connections that no server name and no network takes.
@@ -62,19 +63,17 @@ impl<'o, 's> Bound<'o, 's> {
         match &mut part.names {
             Some(names) if !names.is_empty() => names.retain(|name| {
                 let owner = networks.iter().find_map(|net| self.other(&(*net, Some(name.clone())), service));
-                conflicts
-                    .extend(owner.map(|owner| (format!("server name {name} at {}", self.address), owner)));
+                conflicts.extend(owner.map(|owner| (format!("server name {name} at {}", self.at), owner)));
                 owner.is_none()
             }),
             _ if part.subnets.is_empty() => {
                 if let Some(owner) = self.other(&(None, None), service) {
-                    conflicts.push((self.address.to_string(), owner));
+                    conflicts.push((self.at.to_string(), owner));
                 }
             }
             _ => part.subnets.retain(|net| {
                 let owner = self.other(&(Some(*net), None), service);
-                conflicts
-                    .extend(owner.map(|owner| (format!("{net} on port {}", self.address.port()), owner)));
+                conflicts.extend(owner.map(|owner| (format!("{net} on {}", self.at.port_in_words()), owner)));
                 owner.is_none()
             }),
         }
@@ -103,7 +102,7 @@ impl<'o, 's> Bound<'o, 's> {
     }
 
     fn push(&mut self, part: Part) {
-        let chain = chain(address_name(self.address), part.filter);
+        let chain = chain(self.at.name(), part.filter);
         let (names, transport) = match part.names {
             None => (Vec::new(), None),
             Some(names) => (names, Some(Transport::Tls)),

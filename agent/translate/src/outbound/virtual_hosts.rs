@@ -3,7 +3,10 @@
 use resources::OutboundTrafficPolicy;
 use snapshot::{HostPattern, Route, RouteAction, RouteList, RouteMatch, VirtualHost};
 
-use super::{At, HTTP, Outbound};
+use super::{
+    HTTP, Outbound,
+    at::{At, Shared},
+};
 use crate::{
     clusters::{ALLOW_ANY_DYNAMIC_DNS, outbound_name},
     hosts::{HostIndex, host_and_port, ip_host, pattern, service_domains},
@@ -89,13 +92,13 @@ impl Outbound<'_, '_> {
         self.others.sort_by(|a, b| a.name.cmp(&b.name));
         // Without capture they are served beside a service's socket, or not at all.
         if !self.others.is_empty() && self.registry.proxy.ports.is_some() {
-            self.http.entry(HTTP).or_default();
+            self.http.entry(Shared::Port(HTTP)).or_default();
         }
     }
 
     /// What becomes of requests for hosts that nobody knows.
-    pub(super) fn unknown_host(&self, at: At) -> VirtualHost {
-        let policy = match at.is_socket {
+    pub(super) fn unknown_host(&self, at: At<'_>) -> VirtualHost {
+        let policy = match at.is_socket() {
             // Where they were going is the proxy itself.
             true => OutboundTrafficPolicy::RegistryOnly,
             false => self.scope.outbound_policy(),
