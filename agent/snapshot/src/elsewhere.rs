@@ -25,7 +25,7 @@ impl Snapshot {
         connection: &ConnectionFacts<'_>,
         (listener, tls): (ListenerId, Option<TlsContextId>),
     ) -> bool {
-        let (true, Some(own)) = (self.tells_clients_apart, tls) else { return false };
+        let (true, Some(own)) = (self.tells_clients_apart(), tls) else { return false };
         let host = HostName::of_authority(authority);
         let facts = ConnectionFacts { server_name: Some(host.as_str()), ..*connection };
         let Some(other) = self.select_filter_chain(&facts, listener) else { return false };

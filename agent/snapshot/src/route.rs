@@ -2,13 +2,17 @@
 
 mod action;
 mod cors;
+mod edits;
+mod fault;
 mod https;
 mod index;
 mod list;
 mod matches;
 mod pattern;
 mod redirect;
+mod retry;
 mod rewrite;
+mod share;
 #[cfg(test)]
 mod testing;
 mod time_limit;
@@ -16,16 +20,18 @@ mod together;
 mod weighted;
 mod wishes;
 
-pub use action::{
-    AbortStatus, Edits, Fault, Forward, HeaderEdits, Mirror, PathRewrite, Redirect, RedirectPort,
-    RetryCondition, RetryOn, RetryPolicy, Rewrite, RouteAction, SearchPattern, Share,
-};
+pub use action::{Forward, Mirror, RouteAction};
 pub use cors::{CorsPolicy, CorsVerdict};
+pub use edits::{Edits, HeaderEdits};
+pub use fault::{AbortStatus, Fault};
 pub use https::HttpsPorts;
 pub use list::RouteList;
 pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
 pub use pattern::Pattern;
-pub use redirect::CameBy;
+pub use redirect::{CameBy, Redirect, RedirectPort};
+pub use retry::{RetryCondition, RetryOn, RetryPolicy};
+pub use rewrite::{PathRewrite, Rewrite, SearchPattern};
+pub use share::Share;
 pub use time_limit::{TimeLimit, TimeLimitOf};
 pub use weighted::{ClusterTarget, WeightedClusters};
 pub use wishes::{Wishes, after_envoy_prefix};

@@ -1,6 +1,6 @@
 //! Where a client is sent by the `redirect` of a route.
 
-use super::{Redirect, RedirectPort};
+use super::PathRewrite;
 use crate::{RequestHead, split_port};
 
 /// How a request came in.
@@ -10,6 +10,32 @@ pub struct CameBy {
     pub scheme: &'static str,
     /// Port of the listener.
     pub port: u16,
+}
+
+/// An answer that sends the client elsewhere (VirtualService `redirect`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// Change to the path. [`PathRewrite::Whole`] with a `?` in it drops the request's query.
+    pub path: Option<PathRewrite>,
+    /// Host to name instead of the request's, port included if it has one.
+    pub authority: Option<String>,
+    /// Port to name; `None` keeps what the authority says.
+    pub port: Option<RedirectPort>,
+    /// `http` or `https`; `None` keeps the request's.
+    pub scheme: Option<String>,
+}
+
+/// Port that a redirect names. The scheme's default port is never written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RedirectPort {
+    /// This one.
+    Number(u16),
+    /// The scheme's own (`FROM_PROTOCOL_DEFAULT`).
+    SchemeDefault,
+    /// The listener's (`FROM_REQUEST_PORT`).
+    Request,
 }
 
 impl Redirect {
@@ -58,7 +84,7 @@ fn default_port(scheme: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PathRewrite, route::testing::Get};
+    use crate::route::testing::Get;
 
     const PLAIN: Redirect = Redirect { status: 301, path: None, authority: None, port: None, scheme: None };
     const BY_HTTP: CameBy = CameBy { scheme: "http", port: 8080 };

@@ -2,7 +2,37 @@
 
 use std::borrow::Cow;
 
-use super::{PathRewrite, SearchPattern};
+use super::pattern::{MAX_SIZE, clause};
+
+/// Changes to path and authority of a forwarded request (VirtualService `rewrite`).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rewrite {
+    /// Change to the path.
+    pub path: Option<PathRewrite>,
+    /// New `Host` or `:authority`.
+    pub authority: Option<String>,
+}
+
+/// Change to a path; the query stays.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PathRewrite {
+    /// The whole path becomes this.
+    Whole(String),
+    /// So many bytes at the beginning become this text; nothing is added or removed at the seam.
+    Prefix {
+        /// Length of what the route matched.
+        matched: usize,
+        /// What takes its place.
+        text: String,
+    },
+    /// Every match of the expression becomes `replacement`.
+    Regex {
+        /// Searched anywhere in the path.
+        search: SearchPattern,
+        /// With groups as `\1`.
+        replacement: String,
+    },
+}
 
 impl PathRewrite {
     /// Path and query with the rewrite applied. The query stays; a whole new path that has a query brings its own.
@@ -26,6 +56,42 @@ impl PathRewrite {
 fn split_query(path_and_query: &str) -> (&str, &str) {
     path_and_query.split_at(path_and_query.find('?').unwrap_or(path_and_query.len()))
 }
+
+/// A regular expression that is searched for in text.
+#[derive(Clone, Debug)]
+pub struct SearchPattern {
+    compiled: regex::Regex,
+}
+
+impl SearchPattern {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    ///
+    /// A clause when the expression is not valid or would need more than a megabyte.
+    pub fn new(source: &str) -> Result<Self, String> {
+        let compiled = regex::RegexBuilder::new(source).size_limit(MAX_SIZE).build();
+        compiled.map(|compiled| Self { compiled }).map_err(|error| clause(&error))
+    }
+
+    /// The expression as written.
+    pub fn source(&self) -> &str {
+        self.compiled.as_str()
+    }
+
+    /// The compiled expression.
+    pub fn regex(&self) -> &regex::Regex {
+        &self.compiled
+    }
+}
+
+impl PartialEq for SearchPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}
+
+impl Eq for SearchPattern {}
 
 /// RE2's replacement: `\0` to `\9` are groups, `\\` is a backslash.
 fn replace_all(search: &SearchPattern, path: &str, replacement: &str) -> String {
