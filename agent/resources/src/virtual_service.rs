@@ -5,10 +5,12 @@ mod cors;
 mod fault;
 mod headers;
 mod http;
+mod http_match;
 mod l4;
 mod retries;
 mod rewrite;
 mod shadow;
+mod string_match;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +19,12 @@ pub use cors::{CorsPolicy, UnmatchedPreflights};
 pub use fault::{Fault, FaultAbort, FaultDelay, GRPC_STATUS, Mirror, Percent};
 pub use headers::{HeaderOperations, Headers};
 pub(crate) use headers::{check_header_name, is_one_line};
-pub use http::{HttpMatch, HttpRoute, RouteDestination, StringMatch};
+pub use http::{HttpRoute, RouteDestination};
+pub use http_match::HttpMatch;
 pub use l4::{L4Match, TcpRoute, TlsMatch, TlsRoute};
 pub use retries::{RETRY_ON, Retries};
 pub use rewrite::{RegexRewrite, Rewrite};
+pub use string_match::StringMatch;
 
 use std::collections::HashSet;
 

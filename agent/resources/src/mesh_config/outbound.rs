@@ -2,7 +2,7 @@
 
 use crate::{
     ClientTls, ClientTlsMode, Path,
-    decode::{Context, Decode, Fields, Shape, word_of},
+    decode::{Context, Decode, Fields, Shape, word, word_of},
     finding::{Problem, Rule},
     yaml::Node,
 };
@@ -18,6 +18,24 @@ pub enum OutboundTrafficPolicy {
     /// Requests go to what DNS says of the host that they ask for, anything else where it was going
     /// (`ALLOW_ANY_DYNAMIC_DNS`, in MeshConfig only).
     AllowAnyDynamicDns,
+}
+
+impl Decode for OutboundTrafficPolicy {
+    fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
+        word(node, &["ALLOW_ANY", "REGISTRY_ONLY"], at, context)
+    }
+}
+
+impl std::str::FromStr for OutboundTrafficPolicy {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "ALLOW_ANY" => Ok(Self::AllowAny),
+            "REGISTRY_ONLY" => Ok(Self::RegistryOnly),
+            _ => Err(()),
+        }
+    }
 }
 
 /// What the mesh says of them.

@@ -1,9 +1,6 @@
 //! Rules for connections: TLS by server name, TCP by port.
 
-use super::{
-    Destination, GatewayRef,
-    http::{check_source, check_weights},
-};
+use super::{Destination, GatewayRef, http::check_weights, http_match::check_source};
 use crate::{
     Labels, Path,
     decode::{Context, Fields, PortNumber, Shape},
