@@ -10,8 +10,14 @@ use crate::flags::{self, Flag, Givens};
 use crate::invalid::{Invalid, Origin, Problem};
 use crate::ports::{self, Port, PortRange};
 
+pub use go::{duration, switch};
+pub use interface::Interface;
+pub use owner::{Owner, OwnerGroups};
 pub use value::*;
 
+mod go;
+mod interface;
+mod owner;
 mod value;
 
 /// What to capture. Everything the rules depend on, but for what is learned from the machine ([`crate::build::Facts`]).
