@@ -1,11 +1,13 @@
 //! A gateway's listeners: the servers of all Gateways that select it, merged by port.
 
+mod address;
 mod attach;
 mod auto_passthrough;
 mod exempt;
 mod https_ports;
 mod passthrough;
 mod precedence;
+mod selection;
 mod servers;
 mod shadow;
 mod tls;
@@ -28,10 +30,11 @@ use crate::{
     routes::{RouteContext, is_catch_all},
     rules::Rules,
 };
+use address::Address;
 use attach::{Attached, Attachments};
 pub(crate) use auto_passthrough::AutoPassthrough;
 use precedence::precedence;
-use servers::{Address, PortServers, SelectedServer, Spoken};
+use servers::{PortServers, SelectedServer, Spoken};
 use shadow::Contributors;
 
 /// Adds the gateway's listeners and their route tables.
@@ -41,12 +44,13 @@ pub(crate) fn build(
     mut contexts: Contexts<'_>,
     (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
 ) {
-    let servers = servers::selected(resources, &Attachments::new(resources, registry.proxy), registry.proxy);
+    let servers =
+        selection::selected(resources, &Attachments::new(resources, registry.proxy), registry.proxy);
     findings.extend(attach::unattached(resources, &servers, registry.proxy));
     if servers.is_empty() {
-        findings.extend(servers::not_selected(resources, registry.proxy));
+        findings.extend(selection::not_selected(resources, registry.proxy));
     }
-    draft.add_foreign_gateways(servers::foreign(resources, registry.proxy));
+    draft.add_foreign_gateways(selection::foreign(resources, registry.proxy));
     draft.add_unserved_rules(unserved::unserved(resources, &servers, registry.proxy));
     let ports = servers::by_port(servers, registry, findings);
     let gateway = Gateway { registry, clusters, rules, https: Arc::new(https_ports::of(&ports)) };

@@ -8,7 +8,8 @@ use super::{
     Gateway,
     attach::admits,
     reference,
-    servers::{SelectedServer, selects},
+    selection::selects,
+    servers::SelectedServer,
     tls::{Owner, Taken, tls_chain},
 };
 use crate::{

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use resources::{Protocol, TlsMode};
 use snapshot::HttpsPorts;
 
-use super::servers::{Address, PortServers, SelectedServer, Spoken};
+use super::{
+    address::Address,
+    servers::{PortServers, SelectedServer, Spoken},
+};
 use crate::hosts::pattern;
 
 /// The HTTPS servers by host. Ports are those declared, which clients dial; of several for one host 443 comes first.

@@ -7,7 +7,8 @@ use snapshot::{FilterChain, HostPattern};
 
 use super::{
     Gateway,
-    servers::{Address, SelectedServer},
+    address::Address,
+    servers::SelectedServer,
     tls::{Owner, Taken, taken_by, tls_chain, without_rules},
 };
 use crate::{draft::tcp, hosts::pattern};

@@ -10,7 +10,8 @@ use snapshot::{
 
 use super::{
     Gateway,
-    servers::{Address, PortServers, SelectedServer},
+    address::Address,
+    servers::{PortServers, SelectedServer},
 };
 use crate::{
     credentials::Contexts,
