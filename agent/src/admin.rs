@@ -8,7 +8,7 @@ mod memory;
 mod query;
 mod stats;
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Bytes;
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Answers a request to the admin interface.
-pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
+pub(crate) async fn answer(request: &Request<Bytes>, known: &Arc<Known>) -> Answer {
     let status = &*known.status;
     let query = &Query::parse(request.uri().query());
     let path = request.uri().path();
@@ -53,8 +53,8 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
         "/quitquitquit" => done(|| status.quit()),
         "/ready" => ready(status),
         "/server_info" => server_info(status),
-        "/stats" => stats::answer(known.metrics.shared(status).await, query, "text"),
-        "/stats/prometheus" => stats::answer(known.metrics.shared(status).await, query, "prometheus"),
+        "/stats" => stats::answer(known, query, "text").await,
+        "/stats/prometheus" => stats::answer(known, query, "prometheus").await,
         _ => text(StatusCode::OK, commands::list()),
     }
 }

@@ -1,6 +1,6 @@
 //! The agent's port (15020): metrics of proxy and application together, probes, readiness, draining, quitting.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 
 use crate::{
     admin, bounds,
-    interface::{Answer, Caller, Known, exposition, text},
+    interface::{Answer, Body, Caller, Known, exposition, text},
+    metrics::{self, AsIs},
     probes::Probes,
 };
 
@@ -56,9 +57,9 @@ impl ApplicationMetrics {
 pub(crate) const PROMETHEUS_ANNOTATIONS: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
 
 /// Answers a request to the agent's port.
-pub(crate) async fn answer(request: &Request<Bytes>, known: &Known) -> Answer {
+pub(crate) async fn answer(request: &Request<Bytes>, known: &Arc<Known>) -> Answer {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/stats/prometheus") => exposition(known.metrics.merged.get(merged(known)).await),
+        (&Method::GET, "/stats/prometheus") => exposition(merged(known).await),
         (&Method::GET, "/healthz/ready") => admin::ready(&known.status),
         (_, path) if Probes::serve(path) => known.probes.answer(request).await,
         (&Method::POST, "/quitquitquit" | "/drain") if !is_from_pod(request) => {
@@ -93,24 +94,23 @@ fn is_from_pod(request: &Request<Bytes>) -> bool {
 }
 
 /// The proxy's metrics and the application's. One that fails must not hide the other.
-async fn merged(known: &Known) -> String {
-    let mut metrics = known.metrics.text(&known.status).await;
-    if let Some(application) = &known.metrics.application {
-        let scraped = tokio::time::timeout(PATIENCE, scrape(application)).await;
-        match scraped.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))) {
-            Ok(text) => metrics.push_str(&text),
-            Err(error) => {
-                known.metrics.count_failed_scrape();
-                tracing::debug!(
-                    port = application.port,
-                    path = application.path,
-                    error,
-                    "cannot scrape the application"
-                );
-            }
-        }
-    }
-    metrics
+async fn merged(known: &Arc<Known>) -> Body {
+    let applications = match &known.metrics.application {
+        Some(application) => known.metrics.applications.get(applications(application, known)).await,
+        None => Bytes::new(),
+    };
+    metrics::body(known, AsIs, applications).await
+}
+
+/// The application's metrics; nothing when they cannot be had.
+async fn applications(application: &ApplicationMetrics, known: &Known) -> String {
+    let scraped = tokio::time::timeout(PATIENCE, scrape(application)).await;
+    scraped.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))).unwrap_or_else(|error| {
+        known.metrics.count_failed_scrape();
+        let ApplicationMetrics { port, path } = application;
+        tracing::debug!(port, path, error, "cannot scrape the application");
+        String::new()
+    })
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);

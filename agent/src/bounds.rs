@@ -27,7 +27,15 @@ pub(crate) const FEWEST_CONNECTIONS: usize = 16;
 pub(crate) const INTERFACE_CONNECTIONS: usize = 128;
 /// How long somebody may take to read an answer, before it is cut off: nobody else could read what it holds.
 pub(crate) const INTERFACE_READING: Duration = Duration::from_secs(30);
-/// Texts of metrics that are being sent at a time, of each kind: they are large, and so many who ask at once get one.
+/// What a connection may read and write ahead.
+pub(crate) const INTERFACE_BUFFER: usize = 32 << 10;
+/// Who may be sent metrics at a time: each of them holds the numbers that are not written yet.
+pub(crate) const METRICS_READERS: usize = 2;
+/// How long one of them may take nothing while others wait.
+pub(crate) const METRICS_READING: Duration = Duration::from_secs(1);
+/// Bytes of metrics that are written ahead of their reader.
+pub(crate) const METRICS_PIECE: usize = 32 << 10;
+/// Texts of the application's metrics that are being sent at a time: so many who ask at once get one.
 pub(crate) const METRICS_TEXTS: usize = 2;
 /// Bytes of a request's body; a question to `/explain` is the largest.
 pub(crate) const INTERFACE_BODY: usize = 256 << 10;

@@ -1,5 +1,6 @@
 //! The control side's HTTP ports: admin (15000, loopback), readiness (15021), metrics (15090) and the agent's (15020).
 
+mod body;
 mod patience;
 mod running;
 
@@ -12,7 +13,7 @@ use std::{
 
 use dataplane::{BindError, Upgrades};
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::{
     body::{Bytes, Incoming},
     server::conn::http1,
@@ -22,13 +23,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use self::{
+    body::Watched,
     patience::Patient,
     running::{Progress, Running},
 };
-use crate::{admin, agent_port, bounds, metrics::Metrics, probes::Probes, status::Status};
+use crate::{
+    admin, agent_port, bounds,
+    metrics::{self, AsIs, Metrics},
+    probes::Probes,
+    status::Status,
+};
 
-/// An answer with its whole body.
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) use body::Body;
+
+/// What is answered.
+pub(crate) type Answer = Response<Body>;
 
 /// A bound port, not yet served.
 #[derive(Debug)]
@@ -136,12 +145,13 @@ async fn serve_connection(
         async move {
             let answer = answer_to(request, purpose, &progress, &known).await;
             progress.answered();
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| Watched::new(body, progress)))
         }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds::INTERFACE_HEAD)
+        .max_buf_size(bounds::INTERFACE_BUFFER)
         .serve_connection(stream, service);
     // A client that hangs up, or is cut off, is no news.
     _ = tokio::time::timeout(purpose.lifetime(), serving).await;
@@ -151,7 +161,7 @@ async fn answer_to(
     request: Request<Incoming>,
     purpose: Purpose,
     progress: &Progress,
-    known: &Known,
+    known: &Arc<Known>,
 ) -> Answer {
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, bounds::INTERFACE_BODY).collect().await else {
@@ -174,9 +184,9 @@ fn readiness(request: &Request<Bytes>, status: &Status) -> Answer {
     }
 }
 
-async fn metrics(request: &Request<Bytes>, known: &Known) -> Answer {
+async fn metrics(request: &Request<Bytes>, known: &Arc<Known>) -> Answer {
     match request.uri().path() {
-        "/stats/prometheus" => exposition(known.metrics.shared(&known.status).await),
+        "/stats/prometheus" => exposition(metrics::body(known, AsIs, Bytes::new()).await),
         _ => text(StatusCode::NOT_FOUND, "no such path; /stats/prometheus is the only one\n"),
     }
 }
@@ -184,22 +194,32 @@ async fn metrics(request: &Request<Bytes>, known: &Known) -> Answer {
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Metrics in the text format of Prometheus.
-pub(crate) fn exposition(metrics: impl Into<Bytes>) -> Answer {
-    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.into())
+pub(crate) fn exposition(metrics: Body) -> Answer {
+    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
 }
 
 /// A plain text.
 pub(crate) fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
-    answer(code, "text/plain; charset=UTF-8", body.into())
+    text_of(code, Body::Whole(body.into()))
+}
+
+/// The same, however it is made.
+pub(crate) fn text_of(code: StatusCode, body: Body) -> Answer {
+    answer(code, "text/plain; charset=UTF-8", body)
 }
 
 /// A JSON document.
 pub(crate) fn json(value: &serde_json::Value) -> Answer {
-    answer(StatusCode::OK, "application/json", format!("{value:#}\n").into())
+    json_of(Body::Whole(format!("{value:#}\n").into()))
 }
 
-fn answer(code: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+/// The same, however it is made.
+pub(crate) fn json_of(body: Body) -> Answer {
+    answer(StatusCode::OK, "application/json", body)
+}
+
+fn answer(code: StatusCode, content_type: &'static str, body: Body) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     answer

@@ -4,26 +4,37 @@ mod certificates;
 mod clusters;
 mod families;
 mod labels;
+mod pieces;
+mod places;
 mod texts;
 mod workload;
 
 use std::{
-    fmt::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    fmt::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
-use dataplane::{AccessLog, Counts, TelemetryReader};
+use dataplane::{AccessLog, ClusterState, Counts, TelemetryReader};
 use hyper::body::Bytes;
 use snapshot::Workload;
 
 use crate::{
     agent_port::ApplicationMetrics,
     findings,
+    interface::{Body, Known},
     status::{State, Status},
 };
 
-pub(crate) use {texts::Texts, workload::own as own_workload};
+use self::{pieces::Pieces, places::Places, texts::Texts};
+
+pub(crate) use {
+    pieces::{AsIs, Form},
+    workload::own as own_workload,
+};
 
 /// Where the numbers come from.
 #[derive(Debug)]
@@ -34,9 +45,10 @@ pub(crate) struct Metrics {
     /// Where the application's own metrics are, if it has any.
     pub(crate) application: Option<ApplicationMetrics>,
     failed_scrapes: AtomicU64,
-    /// What is being sent: the proxy's alone, and with the application's.
-    own: Texts,
-    pub(crate) merged: Texts,
+    /// The application's, being sent.
+    pub(crate) applications: Texts,
+    /// Who is sent the proxy's.
+    readers: Places,
 }
 
 impl Metrics {
@@ -52,8 +64,8 @@ impl Metrics {
             log,
             application,
             failed_scrapes: AtomicU64::new(0),
-            own: Texts::default(),
-            merged: Texts::default(),
+            applications: Texts::default(),
+            readers: Places::default(),
         }
     }
 
@@ -61,31 +73,27 @@ impl Metrics {
         self.failed_scrapes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All metrics as they stand, for one of many who may ask.
-    pub(crate) async fn shared(&self, status: &Status) -> Bytes {
-        self.own.get(self.text(status)).await
-    }
-
-    /// All metrics as they stand.
-    pub(crate) async fn text(&self, status: &Status) -> String {
-        // The workers are asked first: who has told its counts is through with what it had begun.
-        let counts = self.reader.counts().await;
-        let states = self.reader.cluster_states().await;
-        // Elsewhere than where probes are answered: it may take long.
-        tokio::task::block_in_place(|| self.rendered(status, &counts) + &clusters::clusters(&states))
-    }
-
-    fn rendered(&self, status: &Status, counts: &Counts) -> String {
+    fn write<W: Write>(&self, status: &Status, (counts, clusters): &Told, out: &mut W) -> fmt::Result {
         let telemetry = self.reader.read();
         let published = status.published();
         let snapshot = published.as_ref().map(|published| &*published.snapshot);
-        let mut out = families::istio(&telemetry, &self.workload, snapshot);
+        families::istio(&telemetry, &self.workload, snapshot, out)?;
+        out.write_str(&self.others(status, counts, telemetry.lost))?;
+        if let Some(snapshot) = snapshot {
+            out.write_str(&certificates::certificates(snapshot, SystemTime::now()))?;
+        }
+        clusters::clusters(clusters, out)
+    }
+
+    /// What there are few series of.
+    fn others(&self, status: &Status, counts: &Counts, lost: u64) -> String {
+        let mut out = String::new();
         connections(counts, &mut out);
         simple(
             "postern_metrics_lost_total",
             "counter",
             "Requests and connections not in the metrics because there were too many different ones.",
-            telemetry.lost,
+            lost,
             &mut out,
         );
         simple(
@@ -103,9 +111,29 @@ impl Metrics {
             &mut out,
         );
         configuration(status, &findings::all(status, &self.reader), &mut out);
-        out.extend(snapshot.map(|snapshot| certificates::certificates(snapshot, SystemTime::now())));
         out
     }
+}
+
+/// What only workers tell.
+type Told = (Counts, Vec<ClusterState>);
+
+/// All metrics as they stand, in a form, and something after them. They are made while they are read, when there is a
+/// place for one more reader.
+pub(crate) async fn body(known: &Arc<Known>, form: impl Form, after: Bytes) -> Body {
+    let place = known.metrics.readers.take().await;
+    let reader = &known.metrics.reader;
+    // The workers are asked first: who has told its counts is through with what it had begun.
+    let told = (reader.counts().await, reader.cluster_states().await);
+    let (mut pieces, body) = Pieces::new(form, place);
+    let known = Arc::clone(known);
+    // Elsewhere than where probes are answered: it takes as long as the reader does.
+    tokio::task::spawn_blocking(move || {
+        let written = known.metrics.write(&known.status, &told, &mut pieces);
+        // A reader that is gone is no news.
+        _ = written.and_then(|()| pieces.end(after));
+    });
+    body
 }
 
 fn simple(name: &str, kind: &str, help: &str, value: u64, out: &mut String) {

@@ -70,10 +70,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Asked for when all of an answer is written.
+    /// Asked for when all that is there of an answer is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.waiting = None;
-        self.progress.flushed();
+        if self.progress.flushed() {
+            self.waiting = None;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -110,10 +111,14 @@ mod tests {
     #[tokio::test]
     async fn every_answer_has_the_whole_time() {
         let (near, mut far) = duplex(16);
-        let mut near = Patient::new(near, Duration::from_secs(3600), Arc::default());
+        let progress = Arc::<Progress>::default();
+        let mut near = Patient::new(near, Duration::from_secs(3600), Arc::clone(&progress));
         let taken = tokio::spawn(async move { far.read_exact(&mut [0; 100]).await.map(|_| far) });
         near.write_all(&[0; 100]).await.unwrap();
         assert!(near.waiting.is_some(), "it had to wait");
+        near.flush().await.unwrap();
+        assert!(near.waiting.is_some(), "more of it may come");
+        progress.taken();
         near.flush().await.unwrap();
         assert!(near.waiting.is_none());
         taken.await.unwrap().unwrap();

@@ -18,10 +18,12 @@ pub(super) struct Progress(AtomicU8);
 
 /// Nothing has been asked, or not all of it. Those who only hold connections open give way first.
 const LISTENING: u8 = 0;
-/// The answer is made, and not all of it sent: then those who do not read it.
+/// The answer has begun, and the rest of it is made as it is read: then those who do not read.
 const SENDING: u8 = 1;
+/// All of it is made, and not all sent: the same.
+const TAKEN: u8 = 2;
 /// The answer is on its way: what somebody waits for, as the kubelet does for a probe, is not ended for others.
-const ANSWERING: u8 = 2;
+const ANSWERING: u8 = 3;
 
 impl Progress {
     pub(super) fn asked(&self) {
@@ -32,11 +34,14 @@ impl Progress {
         self.0.store(SENDING, Relaxed);
     }
 
-    /// All that was to be sent is sent.
-    pub(super) fn flushed(&self) {
-        if self.0.load(Relaxed) == SENDING {
-            self.0.store(LISTENING, Relaxed);
-        }
+    /// Nothing of the answer is left to be made.
+    pub(super) fn taken(&self) {
+        self.0.store(TAKEN, Relaxed);
+    }
+
+    /// What there was to be sent is sent. Whether that was all of an answer.
+    pub(super) fn flushed(&self) -> bool {
+        self.0.compare_exchange(TAKEN, LISTENING, Relaxed, Relaxed).is_ok()
     }
 }
 
@@ -67,9 +72,10 @@ impl Running {
 
     /// Ends the oldest of those that give way first.
     fn end_one(&mut self, among: impl Fn(&Connection) -> bool) -> bool {
-        let at =
-            |stage: u8| self.0.iter().position(|one| among(one) && one.progress.0.load(Relaxed) == stage);
-        let Some(oldest) = at(LISTENING).or_else(|| at(SENDING)) else { return false };
+        let at = |stages: &[u8]| {
+            self.0.iter().position(|one| among(one) && stages.contains(&one.progress.0.load(Relaxed)))
+        };
+        let Some(oldest) = at(&[LISTENING]).or_else(|| at(&[SENDING, TAKEN])) else { return false };
         self.0.remove(oldest).task.abort();
         true
     }
@@ -137,7 +143,9 @@ mod tests {
         assert!(open(&mut running, other(0)).is_none(), "all are waited for");
         assert!(!probe.is_finished());
         progress.answered();
-        progress.flushed();
+        assert!(!progress.flushed(), "there is more to come");
+        progress.taken();
+        assert!(progress.flushed());
         assert!(open(&mut running, other(0)).is_some());
     }
 

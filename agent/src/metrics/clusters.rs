@@ -1,6 +1,6 @@
 //! Limits and outlier ejection of clusters, under Envoy's names.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use dataplane::{Breakers, ClusterState, Ejections};
 
@@ -103,25 +103,24 @@ const EJECTIONS: [Family<Ejections>; 6] = [
 ];
 
 /// The families of all clusters that have limits or eject; nothing where there is none.
-pub(super) fn clusters(clusters: &[ClusterState]) -> String {
-    let mut out = String::new();
-    families(&BREAKERS, clusters, |cluster| cluster.breakers, &mut out);
-    families(&EJECTIONS, clusters, |cluster| cluster.ejections, &mut out);
-    out
+pub(super) fn clusters(clusters: &[ClusterState], out: &mut impl Write) -> fmt::Result {
+    families(&BREAKERS, clusters, |cluster| cluster.breakers, out)?;
+    families(&EJECTIONS, clusters, |cluster| cluster.ejections, out)
 }
 
 fn families<T>(
     families: &[Family<T>],
     clusters: &[ClusterState],
     of: fn(&ClusterState) -> Option<T>,
-    out: &mut String,
-) {
+    out: &mut impl Write,
+) -> fmt::Result {
     let known: Vec<_> =
         clusters.iter().filter_map(|cluster| Some((escaped(&cluster.name), of(cluster)?))).collect();
     for Family { name, kind, help, value } in families.iter().filter(|_| !known.is_empty()) {
-        _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n")?;
         for (cluster, state) in &known {
-            _ = writeln!(out, "{name}{{cluster_name=\"{cluster}\"}} {}", value(state));
+            writeln!(out, "{name}{{cluster_name=\"{cluster}\"}} {}", value(state))?;
         }
     }
+    Ok(())
 }

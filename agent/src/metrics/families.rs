@@ -1,6 +1,9 @@
 //! Istio's standard metrics.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
 
 use dataplane::{ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry};
 use snapshot::{AlternativeName, Direction, Metric, MetricRule, MetricRules, Snapshot, Workload};
@@ -8,78 +11,70 @@ use snapshot::{AlternativeName, Direction, Metric, MetricRule, MetricRules, Snap
 use super::labels::{DESTINATION, Labels, SOURCE, UNKNOWN};
 
 /// The families that Istio's proxies have, those without a value included, but for those that Telemetry leaves out.
-pub(crate) fn istio(telemetry: &Telemetry, workload: &Workload, snapshot: Option<&Snapshot>) -> String {
+/// Beside what it is given it holds the series of one family.
+pub(crate) fn istio(
+    telemetry: &Telemetry,
+    workload: &Workload,
+    snapshot: Option<&Snapshot>,
+    out: &mut impl Write,
+) -> fmt::Result {
     let names = Names::new(workload, snapshot);
-    let mut out = format!(
-        "# TYPE istio_build gauge\nistio_build{{component=\"proxy\",tag=\"{}\"}} 1\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    for metric in Metric::ALL {
-        write_family(metric, telemetry, &names, &mut out);
-    }
-    out
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(out, "# TYPE istio_build gauge\nistio_build{{component=\"proxy\",tag=\"{version}\"}} 1")?;
+    Metric::ALL.into_iter().try_for_each(|metric| write_family(metric, telemetry, &names, out))
 }
 
-fn write_family(metric: Metric, telemetry: &Telemetry, names: &Names<'_>, out: &mut String) {
+fn write_family(
+    metric: Metric,
+    telemetry: &Telemetry,
+    names: &Names<'_>,
+    out: &mut impl Write,
+) -> fmt::Result {
+    let requests = |add: Add<u64, RequestMeasures>| names.requests(metric, telemetry, add);
+    let sizes = |add: Add<Histogram, RequestMeasures>| names.requests(metric, telemetry, add);
+    let calls = |add: Add<u64, RequestMeasures>| names.calls(metric, telemetry, add);
+    let connections = |add: Add<u64, ConnectionMeasures>| names.connections(metric, telemetry, add);
     match metric {
-        Metric::RequestCount => {
-            counter(metric, names.requests(metric, telemetry), out, |sums| sums.durations.count());
-        }
-        Metric::RequestDuration => {
-            histogram(metric, names.requests(metric, telemetry), out, |sums| &sums.durations);
-        }
-        Metric::RequestSize => {
-            histogram(metric, names.requests(metric, telemetry), out, |sums| &sums.request_bytes);
-        }
-        Metric::ResponseSize => {
-            histogram(metric, names.requests(metric, telemetry), out, |sums| &sums.response_bytes);
-        }
-        Metric::RequestMessages => {
-            counter(metric, names.calls(metric, telemetry), out, |sums| sums.messages.0);
-        }
-        Metric::ResponseMessages => {
-            counter(metric, names.calls(metric, telemetry), out, |sums| sums.messages.1);
-        }
-        Metric::TcpOpened => counter(metric, names.connections(metric, telemetry), out, |sums| sums.opened),
-        Metric::TcpClosed => counter(metric, names.connections(metric, telemetry), out, |sums| sums.closed),
-        Metric::TcpSent => counter(metric, names.connections(metric, telemetry), out, |sums| sums.sent),
-        Metric::TcpReceived => {
-            counter(metric, names.connections(metric, telemetry), out, |sums| sums.received);
-        }
+        Metric::RequestCount => counter(metric, requests(|sum, all| *sum += all.durations.count()), out),
+        Metric::RequestDuration => histogram(metric, sizes(|sum, all| sum.add(&all.durations)), out),
+        Metric::RequestSize => histogram(metric, sizes(|sum, all| sum.add(&all.request_bytes)), out),
+        Metric::ResponseSize => histogram(metric, sizes(|sum, all| sum.add(&all.response_bytes)), out),
+        Metric::RequestMessages => counter(metric, calls(|sum, all| *sum += all.messages.0), out),
+        Metric::ResponseMessages => counter(metric, calls(|sum, all| *sum += all.messages.1), out),
+        Metric::TcpOpened => counter(metric, connections(|sum, all| *sum += all.opened), out),
+        Metric::TcpClosed => counter(metric, connections(|sum, all| *sum += all.closed), out),
+        Metric::TcpSent => counter(metric, connections(|sum, all| *sum += all.sent), out),
+        Metric::TcpReceived => counter(metric, connections(|sum, all| *sum += all.received), out),
     }
 }
 
 /// Sums by their labels. Several clusters, such as the ports of a service, may be one to Istio's labels.
-type Series<M> = BTreeMap<String, M>;
+type Series<S> = BTreeMap<Box<str>, S>;
 
-fn counter<M>(metric: Metric, series: Series<M>, out: &mut String, value: fn(&M) -> u64) {
+/// How measures are added to a sum.
+type Add<S, M> = fn(&mut S, &M);
+
+fn counter(metric: Metric, series: Series<u64>, out: &mut impl Write) -> fmt::Result {
     let name = metric.family();
-    _ = writeln!(out, "# TYPE {name} counter");
-    for (labels, measures) in &series {
-        _ = writeln!(out, "{name}{{{labels}}} {}", value(measures));
-    }
+    writeln!(out, "# TYPE {name} counter")?;
+    series.into_iter().try_for_each(|(labels, value)| writeln!(out, "{name}{{{labels}}} {value}"))
 }
 
-fn histogram(
-    metric: Metric,
-    series: Series<RequestMeasures>,
-    out: &mut String,
-    of: fn(&RequestMeasures) -> &Histogram,
-) {
+fn histogram(metric: Metric, series: Series<Histogram>, out: &mut impl Write) -> fmt::Result {
     let name = metric.family();
-    _ = writeln!(out, "# TYPE {name} histogram");
-    for (labels, measures) in &series {
-        let histogram = of(measures);
+    writeln!(out, "# TYPE {name} histogram")?;
+    for (labels, histogram) in series {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut below = 0;
         for (bound, count) in Histogram::BOUNDS.iter().zip(histogram.counts) {
             below += count;
-            _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}");
+            writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}")?;
         }
         let count = histogram.count();
-        _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
-        _ = writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {count}", histogram.sum);
+        writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}")?;
+        writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {count}", histogram.sum)?;
     }
+    Ok(())
 }
 
 /// What Istio's labels call the two sides of a request.
@@ -99,39 +94,54 @@ impl<'n> Names<'n> {
     }
 
     /// Sums of requests under the labels of a metric.
-    fn requests(&self, metric: Metric, telemetry: &Telemetry) -> Series<RequestMeasures> {
-        let mut series: Series<RequestMeasures> = Series::new();
+    fn requests<S: Default>(
+        &self,
+        metric: Metric,
+        telemetry: &Telemetry,
+        add: Add<S, RequestMeasures>,
+    ) -> Series<S> {
+        let mut series = Series::new();
         for (key, measures) in &telemetry.requests {
             let rule = self.rule(key.direction, metric);
             if !rule.disabled {
                 let labels = self.request(key).changed(rule, &key.cluster);
-                series.entry(labels).or_default().add(measures);
+                add(series.entry(labels.into()).or_default(), measures);
             }
         }
         series
     }
 
     /// The same of gRPC calls, whose messages Istio does not tell apart by how calls end.
-    fn calls(&self, metric: Metric, telemetry: &Telemetry) -> Series<RequestMeasures> {
-        let mut series: Series<RequestMeasures> = Series::new();
+    fn calls<S: Default>(
+        &self,
+        metric: Metric,
+        telemetry: &Telemetry,
+        add: Add<S, RequestMeasures>,
+    ) -> Series<S> {
+        let mut series = Series::new();
         for (key, measures) in telemetry.requests.iter().filter(|(key, _)| key.grpc.is_some()) {
             let rule = self.rule(key.direction, metric);
             if !rule.disabled {
                 let labels = self.sides(key.direction, &key.cluster, &key.peer).changed(rule, &key.cluster);
-                series.entry(labels).or_default().add(measures);
+                add(series.entry(labels.into()).or_default(), measures);
             }
         }
         series
     }
 
     /// The same of opaque connections.
-    fn connections(&self, metric: Metric, telemetry: &Telemetry) -> Series<ConnectionMeasures> {
-        let mut series: Series<ConnectionMeasures> = Series::new();
+    fn connections<S: Default>(
+        &self,
+        metric: Metric,
+        telemetry: &Telemetry,
+        add: Add<S, ConnectionMeasures>,
+    ) -> Series<S> {
+        let mut series = Series::new();
         for (key, measures) in &telemetry.connections {
             let rule = self.rule(key.direction, metric);
             if !rule.disabled {
                 let labels = self.connection(key).changed(rule, &key.cluster);
-                series.entry(labels).or_default().add(measures);
+                add(series.entry(labels.into()).or_default(), measures);
             }
         }
         series

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::bounds;
 
-/// Texts that are on their way to somebody. As many metrics as a worker may keep make one of many MiB: those who ask at
+/// Texts that are on their way to somebody. An application's metrics may be many MiB: those who ask at
 /// the same time share one, and of those who do not read what they asked for only the first get one of their own.
 #[derive(Debug, Default)]
 pub(crate) struct Texts(Mutex<Vec<Known>>);

@@ -2,6 +2,12 @@ use dataplane::ResponseCode;
 
 use super::*;
 
+fn text(telemetry: &Telemetry, workload: &Workload, snapshot: Option<&Snapshot>) -> String {
+    let mut text = String::new();
+    istio(telemetry, workload, snapshot, &mut text).unwrap();
+    text
+}
+
 #[test]
 fn services_are_told_from_cluster_names() {
     let service = |cluster: &'static str| of_cluster_name(cluster);
@@ -58,7 +64,7 @@ fn messages_are_told_of_calls_only_and_not_by_how_these_end() {
         };
         telemetry.requests.insert(key, RequestMeasures { messages, ..RequestMeasures::default() });
     }
-    let text = istio(&telemetry, &Workload::default(), None);
+    let text = text(&telemetry, &Workload::default(), None);
     let of = |name: &str| -> Vec<&str> { text.lines().filter(|line| line.starts_with(name)).collect() };
     let [requests, answers] = ["istio_request_messages_total{", "istio_response_messages_total{"].map(of);
     assert!(requests.len() == 1 && requests[0].ends_with("} 3"), "{requests:?}");
@@ -83,7 +89,7 @@ fn requests_to_the_ports_of_a_service_are_one_line() {
         measures.durations.counts[2] = 2;
         telemetry.requests.insert(key, measures);
     }
-    let text = istio(&telemetry, &Workload::default(), None);
+    let text = text(&telemetry, &Workload::default(), None);
     let totals: Vec<_> = text.lines().filter(|line| line.starts_with("istio_requests_total{")).collect();
     assert_eq!(totals.len(), 1, "{text}");
     assert!(totals[0].ends_with("} 4") && totals[0].contains("response_code=\"200\""), "{text}");
@@ -117,7 +123,7 @@ fn telemetry_leaves_metrics_and_labels_out() {
     let changed = MetricRule { disabled: false, labels: labels.into() };
     let disabled = MetricRule { disabled: true, ..MetricRule::default() };
     draft.metric_rules.client = [(Metric::RequestCount, changed), (Metric::RequestSize, disabled)].into();
-    let text = istio(&telemetry, &Workload::default(), Some(&draft.finish()));
+    let text = text(&telemetry, &Workload::default(), Some(&draft.finish()));
     let of = |name: &str| -> Vec<&str> { text.lines().filter(|line| line.starts_with(name)).collect() };
     let [client, server] = of("istio_requests_total{")[..] else { panic!("{text}") };
     let [server, client] = if client.contains("\"source\"") { [server, client] } else { [client, server] };
@@ -135,7 +141,7 @@ fn told(direction: Direction, cluster: &str, grpc: Option<Option<u8>>, flags: &s
     let key = RequestKey { cluster, direction, status: 200.into(), flags, grpc, peer };
     telemetry.requests.insert(key, RequestMeasures::default());
     let own = Workload { name: "own".to_owned(), ..Workload::default() };
-    let text = istio(&telemetry, &own, None);
+    let text = text(&telemetry, &own, None);
     ["istio_requests_total{", "istio_tcp_connections_opened_total{"].map(|name| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         let labels = line.split_once("\"}").unwrap().0.split("\",").map(|pair| pair.replace('"', ""));
