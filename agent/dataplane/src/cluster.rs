@@ -96,6 +96,8 @@ impl ClusterConnections {
         };
         made.renew_picker(cluster, old);
         made.set_shares(cluster, Instant::now());
+        // Who waits goes by the rules in force.
+        made.policy.call_waiting();
         made
     }
 

@@ -167,7 +167,6 @@ impl Upstream {
         }
         *self.watch.borrow_mut() = policy.watch(&self.address);
         let before = self.policy.replace(policy);
-        before.call_waiting();
         if !self.policy.borrow().keeps_connections_of(before.era) {
             self.close_all_idle();
         }

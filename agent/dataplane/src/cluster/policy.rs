@@ -254,7 +254,7 @@ impl Policy {
 
     /// Whether others were there before who wait for a connection to this endpoint.
     pub(crate) fn is_waited_for(&self, whose: Whose) -> bool {
-        self.own.queue.has(whose)
+        self.has_waiting() && self.own.queue.has(whose)
     }
 
     /// Whether anybody waits for a connection.

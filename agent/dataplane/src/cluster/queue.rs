@@ -2,11 +2,13 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
+
+use foldhash::fast::RandomState;
 
 /// Tells the endpoints of a cluster apart, as one worker knows them.
 pub(crate) type Whose = u32;
@@ -18,14 +20,16 @@ pub(super) struct Queue(RefCell<Waiting>);
 #[derive(Default)]
 struct Waiting {
     next: u64,
-    all: BTreeMap<u64, Waiter>,
+    all: HashMap<u64, Waiter, RandomState>,
     /// The same by their endpoints.
     of: BTreeSet<(Whose, u64)>,
+    /// Those of them that are not about to look.
+    uncalled: BTreeSet<u64>,
+    uncalled_of: BTreeSet<(Whose, u64)>,
 }
 
 struct Waiter {
-    /// Whether it is to look, and has not.
-    called: bool,
+    whose: Whose,
     waker: Option<Waker>,
 }
 
@@ -35,8 +39,9 @@ impl Queue {
         let mut waiting = self.0.borrow_mut();
         let ticket = waiting.next;
         waiting.next += 1;
-        waiting.all.insert(ticket, Waiter { called: false, waker: None });
+        waiting.all.insert(ticket, Waiter { whose, waker: None });
         waiting.of.insert((whose, ticket));
+        waiting.leave_uncalled(whose, ticket);
         Turn { queue: Rc::clone(self), whose, ticket }
     }
 
@@ -46,35 +51,31 @@ impl Queue {
 
     /// Whether somebody waits for a connection to this endpoint.
     pub(super) fn has(&self, whose: Whose) -> bool {
-        self.0.borrow().of_endpoint(whose).next().is_some()
+        first_of(&self.0.borrow().of, whose).is_some()
     }
 
     /// A connection to an endpoint has room. It is for who came first of those who want that endpoint, else, because it can
     /// make room for another one, for who came first of all.
     pub(super) fn offer(&self, whose: Whose) {
-        self.call(|waiting| waiting.uncalled_of(whose).or_else(|| waiting.uncalled()));
+        self.call(|waiting| first_of(&waiting.uncalled_of, whose).or_else(|| waiting.first_uncalled()));
     }
 
     /// A connection to an endpoint has ended. Its place is for who came first; and who wants that endpoint may have one in
     /// any case if it was the last.
     pub(super) fn make_room(&self, whose: Whose) {
-        self.call(Waiting::uncalled);
-        self.call(|waiting| waiting.uncalled_of(whose));
+        self.call(Waiting::first_uncalled);
+        self.call(|waiting| first_of(&waiting.uncalled_of, whose));
     }
 
     /// Has all look who wait: the rules are others now, or nobody knows for whom there is room.
     pub(super) fn call_all(&self) {
-        let tickets: Vec<u64> = self.0.borrow().all.keys().copied().collect();
+        let tickets: Vec<u64> = self.0.borrow().uncalled.iter().copied().collect();
         tickets.into_iter().for_each(|ticket| self.call(|_| Some(ticket)));
     }
 
     fn call(&self, whom: impl FnOnce(&Waiting) -> Option<u64>) {
         let mut waiting = self.0.borrow_mut();
-        let waiter = whom(&waiting).and_then(|ticket| waiting.all.get_mut(&ticket));
-        let waker = waiter.and_then(|waiter| {
-            waiter.called = true;
-            waiter.waker.take()
-        });
+        let waker = whom(&waiting).and_then(|ticket| waiting.note_called(ticket));
         // Not borrowed any more: whoever is woken may leave.
         drop(waiting);
         if let Some(waker) = waker {
@@ -84,17 +85,32 @@ impl Queue {
 }
 
 impl Waiting {
-    fn of_endpoint(&self, whose: Whose) -> impl Iterator<Item = u64> {
-        self.of.range((whose, 0)..=(whose, u64::MAX)).map(|(_, ticket)| *ticket)
+    fn first_uncalled(&self) -> Option<u64> {
+        self.uncalled.first().copied()
     }
 
-    fn uncalled_of(&self, whose: Whose) -> Option<u64> {
-        self.of_endpoint(whose).find(|ticket| self.all.get(ticket).is_some_and(|waiter| !waiter.called))
+    fn leave_uncalled(&mut self, whose: Whose, ticket: u64) {
+        self.uncalled.insert(ticket);
+        self.uncalled_of.insert((whose, ticket));
     }
 
-    fn uncalled(&self) -> Option<u64> {
-        self.all.iter().find(|(_, waiter)| !waiter.called).map(|(ticket, _)| *ticket)
+    /// Whom to wake, if it waits already.
+    fn note_called(&mut self, ticket: u64) -> Option<Waker> {
+        let waiter = self.all.get_mut(&ticket)?;
+        self.uncalled.remove(&ticket);
+        self.uncalled_of.remove(&(waiter.whose, ticket));
+        waiter.waker.take()
     }
+
+    fn remove(&mut self, whose: Whose, ticket: u64) {
+        self.note_called(ticket);
+        self.all.remove(&ticket);
+        self.of.remove(&(whose, ticket));
+    }
+}
+
+fn first_of(tickets: &BTreeSet<(Whose, u64)>, whose: Whose) -> Option<u64> {
+    tickets.range((whose, 0)..=(whose, u64::MAX)).next().map(|(_, ticket)| *ticket)
 }
 
 /// A place in the queue, given up when it is dropped.
@@ -112,10 +128,11 @@ impl Turn {
 
     fn poll_come(&self, cx: &Context<'_>) -> Poll<()> {
         let mut waiting = self.queue.0.borrow_mut();
-        let Some(waiter) = waiting.all.get_mut(&self.ticket) else { return Poll::Ready(()) };
-        if std::mem::take(&mut waiter.called) {
+        if !waiting.uncalled.contains(&self.ticket) {
+            waiting.leave_uncalled(self.whose, self.ticket);
             return Poll::Ready(());
         }
+        let Some(waiter) = waiting.all.get_mut(&self.ticket) else { return Poll::Ready(()) };
         waiter.waker = Some(cx.waker().clone());
         Poll::Pending
     }
@@ -124,8 +141,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut waiting = self.queue.0.borrow_mut();
-        waiting.all.remove(&self.ticket);
-        waiting.of.remove(&(self.whose, self.ticket));
+        waiting.remove(self.whose, self.ticket);
         drop(waiting);
         // There may be more than was taken, and who leaves may have been called for something.
         self.queue.make_room(self.whose);
@@ -174,6 +190,21 @@ mod tests {
         assert!(queue.has(1) && !queue.has(2));
         drop(second);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn all_look_once_when_all_are_called_and_leave_nothing_behind() {
+        let queue = Rc::new(Queue::default());
+        let turns: Vec<_> = (0..100).map(|_| queue.join(1)).collect();
+        assert!(!turns.iter().any(comes));
+        queue.call_all();
+        assert!(queue.0.borrow().uncalled.is_empty() && queue.0.borrow().uncalled_of.is_empty());
+        queue.call_all();
+        assert!(turns.iter().all(comes) && !turns.iter().any(comes));
+        drop(turns);
+        let left = queue.0.borrow();
+        assert!(left.all.is_empty() && left.of.is_empty() && left.uncalled.is_empty());
+        assert!(left.uncalled_of.is_empty());
     }
 
     #[test]
