@@ -20,11 +20,12 @@ use crate::{
     bounds,
     connection::Connection,
     tcp,
-    timer::Elapsed,
+    timer::{Elapsed, TICK},
     transport::{DownstreamStream, Prefixed},
     worker::Settings,
 };
 
+type Accepted = Option<Result<(::http::Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
 type Served = server::Connection<Observed<Prefixed<DownstreamStream>>, Bytes>;
 
 /// Serves requests until the connection ends. What has been received begins with the preface.
@@ -98,8 +99,8 @@ struct Session {
     active: Cell<usize>,
     /// Size of the heads of active streams.
     heads: Cell<usize>,
-    /// Whether a stream began or ended lately.
-    used: Cell<bool>,
+    /// The tick in which a stream began or ended last, or the connection began to end.
+    stirred: Cell<u64>,
     /// Streams that the client took back before they were answered.
     resets: Cell<u64>,
 }
@@ -115,8 +116,8 @@ enum Changed {
 impl Session {
     fn new(connection: Connection) -> Rc<Self> {
         let (streams, active, heads) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        let (used, resets) = (Cell::new(false), Cell::new(0));
-        Rc::new(Self { connection, streams, active, heads, used, resets })
+        let (stirred, resets) = (Cell::new(connection.worker().timers.now()), Cell::new(0));
+        Rc::new(Self { connection, streams, active, heads, stirred, resets })
     }
 
     async fn serve(self: &Rc<Self>, mut served: Box<Served>, arrival: &Arrival) -> Result<(), Ended> {
@@ -126,25 +127,16 @@ impl Session {
         // Why it ends, once that is decided: the client still has to be told.
         let mut sent_away = None;
         loop {
+            // Frames that are no requests, however they come, make nobody busy.
+            if self.is_idle(ending) {
+                if ending {
+                    return sent_away.map_or(Ok(()), Err);
+                }
+                ending = self.begin_to_end(&mut served);
+            }
             let unfinished = arrival.remaining(limit);
-            let patience = match unfinished {
-                Some(remaining) => remaining,
-                None if ending => worker.settings.idle_timeout,
-                None => {
-                    let rest = self.connection.rest().unwrap_or(Duration::MAX);
-                    worker.patience(&self.connection.settings.limits).min(rest)
-                }
-            };
-            let accepting = poll_fn(|cx| match served.poll_accept(cx) {
-                Poll::Ready(accepted) => Poll::Ready(Ok(accepted)),
-                Poll::Pending if unfinished.is_none() && arrival.remaining(limit).is_some() => {
-                    Poll::Ready(Err(Changed::Begun))
-                }
-                Poll::Pending if !ending && !self.connection.may_be_served() => {
-                    Poll::Ready(Err(Changed::Unserved))
-                }
-                Poll::Pending => Poll::Pending,
-            });
+            let patience = unfinished.unwrap_or(Duration::MAX).min(self.patience(ending));
+            let accepting = self.accept(&mut served, (arrival, unfinished.is_none()), ending);
             match self.connection.deadline.idle_within(patience, accepting).await {
                 Ok(Ok(None)) => return sent_away.map_or(Ok(()), Err),
                 Ok(Ok(Some(request))) => {
@@ -152,29 +144,24 @@ impl Session {
                     self.spawn(request, respond);
                     // A client that never pauses would not be told otherwise.
                     if (worker.is_draining() || self.connection.is_too_old()) && !ending {
-                        served.graceful_shutdown();
-                        ending = true;
+                        ending = self.begin_to_end(&mut served);
                     }
                 }
                 Ok(Err(Changed::Begun)) => {}
-                Ok(Err(Changed::Unserved)) => {
-                    served.graceful_shutdown();
-                    ending = true;
-                }
+                Ok(Err(Changed::Unserved)) => ending = self.begin_to_end(&mut served),
                 Err(Elapsed) if arrival.remaining(limit).is_some_and(|remaining| remaining.is_zero()) => {
                     // It has been told, or does not read.
                     if ending {
                         return Err(Ended::Dawdled);
                     }
                     served.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                    self.stir();
                     (ending, sent_away) = (true, Some(Ended::Dawdled));
                 }
                 Err(Elapsed) if unfinished.is_some() && !worker.is_draining() => {}
-                Err(Elapsed) if ending && self.active.get() == 0 => return Ok(()),
-                Err(Elapsed) if worker.is_draining() || self.is_idle() || self.connection.is_too_old() => {
-                    // GOAWAY: requests under way still finish (RFC 9113 §6.8).
-                    served.graceful_shutdown();
-                    ending = true;
+                Err(Elapsed) if ending && worker.is_draining() && self.active.get() == 0 => return Ok(()),
+                Err(Elapsed) if !ending && (worker.is_draining() || self.connection.is_too_old()) => {
+                    ending = self.begin_to_end(&mut served);
                 }
                 Err(Elapsed) => {}
             }
@@ -183,6 +170,45 @@ impl Session {
                 sent_away = Some(Ended::Abused);
             }
         }
+    }
+
+    /// GOAWAY: requests under way still finish (RFC 9113 §6.8).
+    fn begin_to_end(&self, served: &mut Served) -> bool {
+        served.graceful_shutdown();
+        self.stir();
+        true
+    }
+
+    /// How long the connection waits for a request, or for its end: less by the time for which it has carried none.
+    fn patience(&self, ending: bool) -> Duration {
+        let worker = self.connection.worker();
+        let patience = match ending {
+            true => worker.settings.idle_timeout,
+            false => worker.patience(&self.connection.settings.limits),
+        };
+        let idle = if self.active.get() == 0 { self.quiet() } else { Duration::ZERO };
+        let rest = self.connection.rest().filter(|_| !ending).unwrap_or(Duration::MAX);
+        patience.saturating_sub(idle).min(rest)
+    }
+
+    /// The next request, `None` at the end of the connection, or what else has changed.
+    fn accept(
+        &self,
+        served: &mut Served,
+        (arrival, was_whole): (&Arrival, bool),
+        ending: bool,
+    ) -> impl Future<Output = Result<Accepted, Changed>> + Unpin {
+        let limit = self.connection.head_timeout();
+        poll_fn(move |cx| match served.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Ok(accepted)),
+            Poll::Pending if was_whole && arrival.remaining(limit).is_some() => {
+                Poll::Ready(Err(Changed::Begun))
+            }
+            Poll::Pending if !ending && !self.connection.may_be_served() => {
+                Poll::Ready(Err(Changed::Unserved))
+            }
+            Poll::Pending => Poll::Pending,
+        })
     }
 
     /// One task for each stream: what it waits for delays no other.
@@ -198,9 +224,20 @@ impl Session {
         tokio::task::spawn_local(async move { worker.stream_workspaces.work(lent).await });
     }
 
-    /// Whether there was no stream since this was asked last.
-    fn is_idle(&self) -> bool {
-        !self.used.replace(false) && self.active.get() == 0
+    /// Whether it has carried no request for as long as it may.
+    fn is_idle(&self, ending: bool) -> bool {
+        self.active.get() == 0 && self.patience(ending).is_zero()
+    }
+
+    fn stir(&self) {
+        self.stirred.set(self.connection.worker().timers.now());
+    }
+
+    /// For how long at least no stream has begun or ended.
+    fn quiet(&self) -> Duration {
+        // The first tick comes at any time after.
+        let ticks = (self.connection.worker().timers.now() - self.stirred.get()).saturating_sub(1);
+        TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
     fn is_abused(&self) -> bool {
@@ -240,7 +277,7 @@ impl Active {
     fn new(session: &Rc<Session>, head: usize) -> Self {
         session.active.set(session.active.get() + 1);
         session.heads.set(session.heads.get() + head);
-        session.used.set(true);
+        session.stir();
         Self { session: Rc::clone(session), head }
     }
 }
@@ -249,6 +286,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.session.active.set(self.session.active.get() - 1);
         self.session.heads.set(self.session.heads.get() - self.head);
-        self.session.used.set(true);
+        self.session.stir();
     }
 }

@@ -14,7 +14,7 @@ const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
@@ -52,7 +52,11 @@ fn goodbye(mut stream: TcpStream) -> Option<u32> {
     let mut bytes = Vec::new();
     // A connection that is reset has ended, too.
     _ = stream.read_to_end(&mut bytes);
-    let mut rest = &bytes[..];
+    said_goodbye(&bytes)
+}
+
+/// The error code of the first GOAWAY among frames.
+pub(crate) fn said_goodbye(mut rest: &[u8]) -> Option<u32> {
     while let Some((head, after)) = rest.split_at_checked(9) {
         let length = usize::from(head[1]) << 8 | usize::from(head[2]);
         let payload = after.get(..length)?;

@@ -1,6 +1,7 @@
 //! Clients that say a little from time to time: they have no more time than those that say nothing.
 
 use std::{
+    io::{ErrorKind, Read, Write},
     net::SocketAddr,
     sync::OnceLock,
     thread,
@@ -9,7 +10,10 @@ use std::{
 
 use dataplane::Settings;
 
-use crate::support::{Client, Proxy, Upstream, gateway_draft, sidecar_draft};
+use crate::{
+    floods::{PING, frame, greeted, said_goodbye},
+    support::{Client, PATIENCE, Proxy, Upstream, gateway_draft, sidecar_draft},
+};
 
 fn impatient() -> Settings {
     let limit = Duration::from_secs(1);
@@ -27,7 +31,7 @@ fn told_meanwhile(mut client: Client, head: &[u8]) -> String {
         sent = next;
         // Ends with an error as long as nothing comes.
         let mut answer = Vec::new();
-        if std::io::Read::read_to_end(&mut client.0, &mut answer).is_ok() {
+        if client.0.read_to_end(&mut answer).is_ok() {
             return String::from_utf8(answer).unwrap();
         }
     }
@@ -41,6 +45,32 @@ fn a_head_in_pieces_has_the_time_of_one() {
     let head = format!("GET / HTTP/1.1\r\nhost: test\r\nx-long: {}\r\n\r\n", "x".repeat(4000));
     let answer = told_meanwhile(proxy.connect(), head.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[test]
+fn pings_keep_no_http_2_connection_however_they_are_cut() {
+    let limit = Duration::from_secs(2);
+    let settings = Settings { keep_alive: limit, idle_timeout: limit, ..Settings::default() };
+    let proxy = Proxy::start(settings, |address| gateway_draft(address, &[]));
+    let mut stream = greeted(&proxy);
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    let start = Instant::now();
+    let (mut told, mut pieces) = (Vec::new(), [&ping[..5], &ping[5..]].into_iter().cycle());
+    // It is told to go, and closed although it does not.
+    loop {
+        assert!(start.elapsed() < PATIENCE, "still open: {:?}", said_goodbye(&told));
+        _ = stream.write_all(pieces.next().unwrap());
+        let mut bytes = [0; 4096];
+        match stream.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(read) => told.extend_from_slice(&bytes[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    assert_eq!(said_goodbye(&told), Some(0));
+    assert!(start.elapsed() >= 2 * limit, "{:?}", start.elapsed());
 }
 
 #[test]
