@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock, OnceLock, mpsc},
     thread,
 };
@@ -28,7 +29,8 @@ pub(super) struct Hashed {
     before: RefCell<Option<Former>>,
 }
 
-type Table = Arc<OnceLock<HashTable>>;
+/// Nothing in it where it cannot be made.
+type Table = Arc<OnceLock<Option<HashTable>>>;
 
 /// A table of members as they were.
 #[derive(Clone)]
@@ -40,7 +42,7 @@ struct Former {
 
 impl Former {
     fn pick(&self, hash: u64) -> Option<u32> {
-        self.now[self.table.get()?.pick(hash)? as usize]
+        self.now[self.table.get()?.as_ref()?.pick(hash)? as usize]
     }
 }
 
@@ -94,12 +96,11 @@ impl Hashed {
     }
 
     fn table(&self) -> Option<&HashTable> {
-        if let Some(table) = self.table.get() {
-            if self.awaited.get() {
-                self.awaited.set(false);
+        if let Some(made) = self.table.get() {
+            if made.is_some() && self.awaited.replace(false) {
                 self.before.take();
             }
-            return Some(table);
+            return made.as_ref();
         }
         if self.awaited.get() {
             return None;
@@ -114,7 +115,7 @@ impl Hashed {
             return None;
         }
         self.before.take();
-        Some(self.table.get_or_init(|| HashTable::new(self.function, &self.members)))
+        self.table.get_or_init(|| made(|| HashTable::new(self.function, &self.members))).as_ref()
     }
 
     /// What serves `members` until they have a table of their own.
@@ -123,8 +124,12 @@ impl Hashed {
             table: Arc::clone(&self.table),
             now: (0..).map(Some).take(self.members.len()).collect(),
         };
-        let Former { table, now } =
-            self.table.get().map(|_| own()).or_else(|| self.before.borrow().clone())?;
+        let Former { table, now } = self
+            .table
+            .get()
+            .and_then(Option::as_ref)
+            .map(|_| own())
+            .or_else(|| self.before.borrow().clone())?;
         let places: HashMap<&Address, u32> = members.iter().map(|member| &member.address).zip(0..).collect();
         let place = |then: u32| places.get(&self.members[then as usize].address).copied();
         let now = now.into_iter().map(|then| place(then?)).collect();
@@ -158,9 +163,19 @@ impl Job {
     fn make(self) {
         // Members that have changed again since: nobody waits for it.
         if Arc::strong_count(&self.table) > 1 {
-            self.table.get_or_init(|| HashTable::new(self.function, &self.members));
+            self.table.get_or_init(|| made(|| HashTable::new(self.function, &self.members)));
         }
     }
+}
+
+/// The table, or nothing where making it panics: the cluster is served without one then, and others have theirs made.
+fn made(make: impl FnOnce() -> HashTable) -> Option<HashTable> {
+    // It shares nothing with others.
+    let made = catch_unwind(AssertUnwindSafe(make)).ok();
+    if made.is_none() {
+        tracing::error!("making a hash table has panicked; its cluster is served without, at more cost");
+    }
+    made
 }
 
 #[cfg(test)]
@@ -207,7 +222,7 @@ mod tests {
             thread::sleep(Duration::from_millis(10));
         }
         let before = picks(&first);
-        assert!(first.table.get().is_some_and(|table| matches!(table, HashTable::Ring(_))));
+        assert!(first.table.get().is_some_and(|made| matches!(made, Some(HashTable::Ring(_)))));
         // One goes: its keys are spread over the others, all others stay, at once and under the new table, too.
         let second = hashed(LARGE, &[1, 2, 4], Some(&first));
         second.awaited.set(true);
@@ -223,6 +238,23 @@ mod tests {
         let third = hashed(LARGE, &[1, 2, 4, 5], Some(&second));
         third.awaited.set(true);
         assert!(stayed(&picks(&third)), "those that follow before it is made have what was");
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_made_is_done_without() {
+        assert!(made(|| panic!("injected")).is_none());
+        let first = hashed(LARGE, &[1, 2, 3, 4], None);
+        first.awaited.set(true);
+        first.table.set(made(|| HashTable::new(LARGE, &first.members))).unwrap();
+        let before = picks(&first);
+        // Nobody goes on waiting for it, and what served before does.
+        let second = hashed(LARGE, &[1, 2, 3, 4, 5], Some(&first));
+        second.table.set(None).unwrap();
+        assert_eq!(picks(&second), before);
+        let alone = hashed(LARGE, &[1, 2, 3], None);
+        alone.table.set(None).unwrap();
+        let keys = (0..2000_u64).map(|key| super::super::hash_key(&key.to_le_bytes()));
+        assert_eq!(picks(&alone), keys.map(|hash| alone.pick_untabled(hash).unwrap()).collect::<Vec<_>>());
     }
 
     #[test]
