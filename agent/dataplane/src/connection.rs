@@ -370,13 +370,13 @@ impl Connection {
 
     fn former_view(&self, present: &View) -> Option<Rc<View>> {
         // Where there is a place that asks more of clients than this one has met, or was, it is no longer served at once.
-        let has_place =
-            matches!(self.filter_chain(present).map(|chain| &chain.filter), Some(NetworkFilter::Http(_)));
-        if has_place || self.refused.get().is_some() {
-            None
-        } else {
-            self.worker().former_view(|view| self.http(view).is_some())
+        let has_place = |view: &View| {
+            matches!(self.filter_chain(view).map(|chain| &chain.filter), Some(NetworkFilter::Http(_)))
+        };
+        if has_place(present) || self.refused.get().is_some() {
+            return None;
         }
+        self.worker().former_view(|view| has_place(view).then(|| self.http(view).is_some()))
     }
 
     /// Whether a request asks for a host whose server name asks clients for what this one was not asked for.

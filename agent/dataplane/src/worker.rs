@@ -128,10 +128,12 @@ impl Worker {
         self.timers.nudge_idle();
     }
 
-    /// The latest view of before that a connection can be served from.
-    pub(crate) fn former_view(&self, serves: impl Fn(&View) -> bool) -> Option<Rc<View>> {
+    /// The latest view of before that a connection has a place in, if it can be served from there; `serves` tells that,
+    /// or `None` where there is no place.
+    pub(crate) fn former_view(&self, serves: impl Fn(&View) -> Option<bool>) -> Option<Rc<View>> {
         let former = self.former.borrow();
-        former.iter().rev().find(|(_, view)| serves(view)).map(|(_, view)| Rc::clone(view))
+        let latest = former.iter().rev().find_map(|(_, view)| Some((serves(view)?, view)));
+        latest.filter(|(serves, _)| *serves).map(|(_, view)| Rc::clone(view))
     }
 
     /// The access log, where it tells anything of calls of this side.

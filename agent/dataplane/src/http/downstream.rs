@@ -37,13 +37,13 @@ impl Downstream {
         let agreed = connection.session().is_some_and(|session| session.is_http2);
         if received.is_none() {
             let mut ending = false;
-            let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
-                Poll::Pending if is_over(connection, &mut ending) => Poll::Ready(Ok(0)),
-                polled => polled,
-            });
             // Who has agreed on HTTP/2 has to begin with the preface (RFC 9113 §3.4), whether there are requests or not.
             let patience =
                 if agreed { connection.head_timeout() } else { worker.patience(&connection.settings.limits) };
+            let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
+                Poll::Pending if is_over(connection, &mut ending, patience) => Poll::Ready(Ok(0)),
+                polled => polled,
+            });
             connection.deadline.idle_within(patience, receive).await.ok()?.ok()?;
         }
         let received = received.as_mut()?;
@@ -78,14 +78,14 @@ impl Downstream {
         *received = None;
         let worker = connection.worker();
         let mut ending = false;
-        let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
-            // What has arrived by now is still looked at.
-            Poll::Pending if is_over(connection, &mut ending) => Poll::Ready(Ok(0)),
-            polled => polled,
-        });
         // One that has lasted as long as it may has a moment for what is on its way.
         let last = connection.rest().map(|rest| rest + worker.settings.draining_patience);
         let limit = worker.keep_alive(&connection.settings.limits).min(last.unwrap_or(Duration::MAX));
+        let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
+            // What has arrived by now is still looked at.
+            Poll::Pending if is_over(connection, &mut ending, limit) => Poll::Ready(Ok(0)),
+            polled => polled,
+        });
         let received = connection.deadline.idle_within(limit, receive).await;
         // The end of the stream is the usual end of a connection.
         (received.ok()?.ok()? > 0).then_some(())
@@ -93,9 +93,12 @@ impl Downstream {
 }
 
 /// Whether an idle connection has no place any more. Where requests may be on their way it has a moment for them, which
-/// begins when this is first asked; `ending` remembers that.
-fn is_over(connection: &Connection, ending: &mut bool) -> bool {
+/// begins when this is first asked; `ending` remembers that. One that has its place back has its time back, too.
+fn is_over(connection: &Connection, ending: &mut bool, limit: Duration) -> bool {
     if connection.may_be_served() {
+        if std::mem::take(ending) {
+            connection.deadline.set(limit);
+        }
         return false;
     }
     if !connection.is_ending() {

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
-use snapshot::{ClientCertificates, Draft, PeerRules, TlsVersion};
+use snapshot::{ClientCertificates, Draft, NetworkFilter, PeerRules, TlsVersion};
 
 use crate::{
     mutual::{Issuer, config, open},
@@ -142,6 +142,25 @@ fn a_server_of_its_own_for_the_name_serves_no_connection_from_before() {
         connect(&proxy, "b.com", &[&made]).map_or_else(|_| String::new(), |mut client| ask(&mut client)),
         ""
     );
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn who_is_refused_is_not_served_as_before_when_the_server_goes() {
+    let made = make(&["b.com"]);
+    let upstream = Upstream::echoing_heads();
+    let mut proxy = Proxy::start(Settings::default(), |at| wildcard(at, upstream.address, &made));
+    let mut busy = connect(&proxy, "b.com", &[&made]).unwrap();
+    busy.send("GET / HTTP/1.1\r\n");
+    let mut asking = wildcard(proxy.address, upstream.address, &made);
+    asking.tls_contexts[0].clients = required(&Issuer::new());
+    proxy.publish(asking);
+    let mut gone = wildcard(proxy.address, upstream.address, &made);
+    gone.listeners[0].filter_chains[0].filter = NetworkFilter::Blackhole;
+    proxy.publish(gone);
+    busy.send("host: b.com\r\n\r\n");
+    let answered = String::from_utf8_lossy(&busy.rest_or_reset()).into_owned();
+    assert!(!answered.contains(" 200 "), "{answered}");
     assert_eq!(upstream.connections(), 0);
 }
 

@@ -142,6 +142,38 @@ fn connections_of_a_removed_listener_end_with_what_is_under_way_and_others_stay(
     ask(&mut staying);
 }
 
+#[test]
+fn a_connection_whose_place_comes_back_in_time_stays() {
+    let upstream = Upstream::echoing_heads();
+    let other = free_address();
+    let both = |address: SocketAddr| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        let mut second = draft.listeners[0].clone();
+        (second.name, second.binding) = ("second".to_owned(), Binding::Socket(other));
+        draft.listeners.push(second);
+        draft
+    };
+    let mut proxy = Proxy::start(Settings::default(), both);
+    let (mut staying, mut leaving) = (proxy.connect(), Client::connect(other));
+    for client in [&mut staying, &mut leaving] {
+        assert_eq!(client.get("/").status(), "200");
+    }
+    let without = |serving: usize| {
+        let mut draft = both(proxy.address);
+        let gone = draft.listeners.iter_mut().take(serving);
+        gone.for_each(|listener| listener.filter_chains[0].filter = NetworkFilter::Blackhole);
+        draft
+    };
+    let (without_both, mut without_second) = (without(2), both(proxy.address));
+    without_second.listeners[1].filter_chains[0].filter = NetworkFilter::Blackhole;
+    proxy.publish(without_both);
+    proxy.publish(without_second);
+    // Both have had the same time.
+    assert!(leaving.rest().is_empty());
+    let answer = staying.get("/");
+    assert_eq!((answer.status(), answer.field("connection")), ("200", None));
+}
+
 /// A gateway whose connections have all the time there is for what is on its way, and one where it is listens next.
 fn patient_gateway(upstream: SocketAddr) -> (Proxy, SocketAddr) {
     let settings = Settings { draining_patience: Duration::from_secs(60), ..Settings::default() };
