@@ -1,9 +1,11 @@
 //! A connection from a client: what is known of it, and how it is served to its end.
 
 mod chain;
+mod client;
 mod destination;
 mod handshake;
 mod proxied;
+mod serving;
 
 use std::{
     cell::{Cell, OnceCell},
@@ -17,20 +19,20 @@ use std::{
 };
 
 use snapshot::{
-    Address, Application, ConnectionFacts, Direction, Elsewhere, FilterChain, HttpConnections, HttpSettings,
-    ListenerId, LogFacts, NetworkFilter, RequestHead, Transport as TransportProtocol, UnixPath, Workload,
+    Address, Application, ConnectionFacts, Direction, HttpConnections, HttpSettings, LogFacts,
+    Transport as TransportProtocol, UnixPath,
 };
 use tokio::net::TcpStream;
 
-use self::chain::Service;
+use self::{chain::Service, client::Introduction};
 use crate::{
     accept::Admitted,
     access_log::{Entry, LogBuffer},
-    http::{self, PEER_METADATA, PEER_METADATA_ID, PeerMetadata},
+    http,
     origin::{Client, ForClient, Origin},
     sys::Source,
     tcp,
-    telemetry::{Peer, PeerId},
+    telemetry::PeerId,
     timer::Registered,
     tls::Session,
     view::View,
@@ -66,14 +68,6 @@ pub(crate) fn connection_id() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// What a client says of itself and asks, as proxies of the mesh do.
-#[derive(Default)]
-struct Introduction {
-    /// Whether it wants to know who answers.
-    asks: bool,
-    workload: Option<Arc<Workload>>,
-}
-
 /// What is known of a connection for its whole life.
 pub(crate) struct Connection {
     admitted: Admitted,
@@ -106,9 +100,6 @@ pub(crate) struct Connection {
     /// The application at loopback, called from the client's own address and port.
     at_loopback: ForClient,
 }
-
-/// Whether certificates are verified anew, where that has to be to know.
-struct Thoroughly(bool);
 
 impl Connection {
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -195,59 +186,6 @@ impl Connection {
         self.session.as_deref()
     }
 
-    /// Takes in how the client of an inbound connection introduces itself with its first request.
-    pub(crate) fn introduce(&self, request: &impl RequestHead) {
-        if self.direction != Direction::Inbound || self.introduction.get().is_some() {
-            return;
-        }
-        let said = request.header(PEER_METADATA);
-        let asks = said.is_some() || request.header(PEER_METADATA_ID).is_some();
-        // What it says counts only beside what it proves.
-        let proved = said.filter(|_| self.session().is_some_and(|session| session.client.is_some()));
-        let workload = proved.and_then(PeerMetadata::read).map(Arc::new);
-        _ = self.introduction.set(Introduction { asks, workload });
-        self.client.set(None);
-    }
-
-    /// What the client of an inbound connection is told of the workload, if it asks.
-    pub(crate) fn introduction(&self) -> Option<&PeerMetadata> {
-        self.introduction.get().filter(|said| said.asks)?;
-        self.worker().metadata.as_deref()
-    }
-
-    /// Who the client of an inbound connection is, for the metrics: the workload at its address, else what its
-    /// certificate says and what it says itself.
-    pub(crate) fn client(&self) -> PeerId {
-        let worker = self.worker();
-        let view = worker.view();
-        if let Some((version, known)) = self.client.get()
-            && version == view.version
-        {
-            return known;
-        }
-        let shown = self.session().and_then(|session| session.client.as_ref());
-        let principal = shown.map(|shown| Arc::from(shown.principal()));
-        let peers = &worker.recorder.peers;
-        let id = match (view.snapshot.workloads().at(self.peer.ip()), principal) {
-            (Some(known), principal) => peers.id(Peer { principal, ..Peer::of(known, false) }),
-            (None, Some(principal)) => {
-                let introduced = self.introduction.get().and_then(|said| said.workload.as_ref());
-                peers.id_of_principal(principal, introduced)
-            }
-            (None, None) => PeerId::default(),
-        };
-        self.client.set(Some((view.version, id)));
-        id
-    }
-
-    /// The other side of a call, for the metrics: the client's of inbound ones, else the endpoint's.
-    pub(crate) fn other_side(&self, endpoint: Option<PeerId>) -> PeerId {
-        match self.direction {
-            Direction::Inbound => self.client(),
-            Direction::Outbound | Direction::Gateway => endpoint.unwrap_or_default(),
-        }
-    }
-
     /// The access log, where it tells anything of connections like this one.
     pub(crate) fn log(&self) -> Option<&LogBuffer> {
         self.worker().log_of(self.direction)
@@ -274,126 +212,6 @@ impl Connection {
     /// The scheme of requests as the client sees it.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.is_over_tls() { "https" } else { "http" }
-    }
-
-    /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
-    fn serving_listener(&self, view: &View) -> Option<ListenerId> {
-        let accepting = view.snapshot.bound_listener(&self.listener);
-        let is_dialled = |id| view.snapshot.listener(id).binding.is_dialled();
-        let captured = match self.direction {
-            Direction::Outbound if accepting.is_some_and(is_dialled) => None,
-            Direction::Outbound => view.snapshot.captured_listener(self.destination),
-            Direction::Inbound | Direction::Gateway => None,
-        };
-        captured.or(accepting)
-    }
-
-    fn filter_chain<'v>(&self, view: &'v View) -> Option<&'v FilterChain> {
-        view.snapshot.select_filter_chain(&self.facts(), self.serving_listener(view)?)
-    }
-
-    /// Server names that would have been served, for a message.
-    fn served_names(&self, view: &View) -> String {
-        const SHOWN: usize = 8;
-        let listener = self.serving_listener(view).map(|id| view.snapshot.listener(id));
-        let chains = listener.iter().flat_map(|listener| &listener.filter_chains);
-        let mut names = chains.flat_map(|chain| &chain.matches.server_names);
-        let shown: Vec<_> = names.by_ref().take(SHOWN).map(ToString::to_string).collect();
-        match names.count() {
-            0 => shown.join(","),
-            more => format!("{} and {more} more", shown.join(",")),
-        }
-    }
-
-    /// How a request that arrived under `view` is served, or `None` when this connection would no longer be served as
-    /// HTTP. Asked for every request, worked out once per snapshot.
-    pub(crate) fn http(&self, view: &View) -> Option<HttpConnections> {
-        if let Some((version, http)) = self.http.get()
-            && version == view.version
-        {
-            return Some(http);
-        }
-        let chain = self.filter_chain(view).filter(|_| self.refused.get() != Some(view.version))?;
-        let NetworkFilter::Http(http) = chain.filter else { return None };
-        if !self.meets(view, chain, Thoroughly(true)) {
-            self.refused.set(Some(view.version));
-            return None;
-        }
-        self.http.set(Some((view.version, http)));
-        Some(http)
-    }
-
-    /// Whether this chain would let the client in. The chain may be another one by now, or ask for more: certificates of
-    /// clients, of other authorities. Without verifying anything the client has the benefit of the doubt.
-    fn meets(&self, view: &View, chain: &FilterChain, Thoroughly(verifies): Thoroughly) -> bool {
-        match (chain.tls, self.session()) {
-            (Some(context), Some(session)) => {
-                let met = view.tls().is_met(context, session);
-                met.unwrap_or_else(|| !verifies || view.tls().accepts(context, session))
-            }
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        }
-    }
-
-    /// Whether HTTP that arrives by this connection is still served: its listener, or its chain there, may be gone, or
-    /// ask clients for what this one was not asked for.
-    pub(crate) fn is_served(&self) -> bool {
-        self.http(&self.worker().view()).is_some()
-    }
-
-    /// Whether it may be served still, as far as that can be told for many idle connections at once: certificates are
-    /// verified anew when a request comes.
-    pub(crate) fn may_be_served(&self) -> bool {
-        let view = self.worker().view();
-        if self.refused.get() == Some(view.version) {
-            return false;
-        }
-        let is_known = self.http.get().is_some_and(|(version, _)| version == view.version);
-        let serves = |chain: &FilterChain| {
-            matches!(chain.filter, NetworkFilter::Http(_)) && self.meets(&view, chain, Thoroughly(false))
-        };
-        is_known || self.filter_chain(&view).is_some_and(serves)
-    }
-
-    /// What a request that comes now is served from: the view in force, or for a moment one of before, where a change has
-    /// left the connection without a place. The client may have sent it without knowing.
-    pub(crate) fn view(&self) -> Rc<View> {
-        let view = self.worker().view();
-        if self.http(&view).is_some() { view } else { self.former_view(&view).unwrap_or(view) }
-    }
-
-    /// Whether it is served for a moment only, and no more than what is on its way.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.former_view(&self.worker().view()).is_some()
-    }
-
-    fn former_view(&self, present: &View) -> Option<Rc<View>> {
-        // Where there is a place that asks more of clients than this one has met, or was, it is no longer served at once.
-        let has_place = |view: &View| {
-            matches!(self.filter_chain(view).map(|chain| &chain.filter), Some(NetworkFilter::Http(_)))
-        };
-        if has_place(present) || self.refused.get().is_some() {
-            return None;
-        }
-        self.worker().former_view(|view| has_place(view).then(|| self.http(view).is_some()))
-    }
-
-    /// Whether a request asks for a host whose server name asks clients for what this one was not asked for.
-    pub(crate) fn is_misdirected(&self, view: &View, authority: &str) -> bool {
-        let served = || Some((self.serving_listener(view)?, self.filter_chain(view)?.tls));
-        self.is_over_tls()
-            && view.snapshot.tells_clients_apart()
-            && served().is_some_and(|served| view.snapshot.is_misdirected(authority, &self.facts(), served))
-    }
-
-    /// The route of a request whose host is known by another server name only.
-    pub(crate) fn elsewhere<'v>(&self, view: &'v View, request: &impl RequestHead) -> Option<Elsewhere<'v>> {
-        if !self.is_over_tls() {
-            return None;
-        }
-        let served = (self.serving_listener(view)?, self.filter_chain(view)?.tls);
-        view.snapshot.elsewhere(request, &self.facts(), served)
     }
 
     /// Wall-clock time at `moment`, for the access log.
