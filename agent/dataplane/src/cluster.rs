@@ -1,5 +1,6 @@
 //! A cluster as one worker knows it: its endpoints with their connections, and whose turn it is.
 
+mod admission;
 mod policy;
 mod queue;
 
@@ -15,7 +16,8 @@ use foldhash::fast::RandomState;
 use snapshot::{Address, Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints};
 
 pub(crate) use self::{
-    policy::{Era, Overflow, Place, Policy, Retrying, Slot},
+    admission::{Overflow, Place, Retrying, Slot},
+    policy::{Era, Policy},
     queue::Whose,
 };
 use crate::{

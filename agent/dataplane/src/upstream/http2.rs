@@ -1,10 +1,10 @@
 //! HTTP/2 connections to one endpoint, each shared by many requests.
 
+mod dial;
+mod sharing;
+
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, pending, poll_fn},
-    io,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -12,50 +12,14 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    Ping, PingPong, SendStream,
-    client::{self, ResponseFuture, SendRequest},
+    SendStream,
+    client::{ResponseFuture, SendRequest},
 };
-use snapshot::{Address, Connections, Http2KeepAlive};
-use tokio::{sync::Notify, task::spawn_local};
+use snapshot::Connections;
 
-use super::{ConnectError, Open, OwnEnd, Upstream, UpstreamStream};
-use crate::{
-    bounds,
-    cluster::{Era, Place, Policy, Slot, Whose},
-    proxy_protocol::Announcement,
-    tls::Speaks,
-    worker::HeadLimits,
-};
-
-/// How many requests share a connection, and how many bytes its endpoint may send ahead of their clients.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Sharing {
-    /// Further requests get another connection.
-    streams: u32,
-    /// Bytes for each request: what one can make us hold.
-    stream_window: u32,
-}
-
-impl Sharing {
-    /// What DestinationRules that say nothing have. It keeps what one broken connection costs small.
-    const DEFAULT: Self = Self { streams: bounds::SHARED_BY, stream_window: bounds::ENDPOINT_WINDOW };
-    /// What HTTP/2 begins with (RFC 9113 §6.9.2).
-    const SMALLEST_WINDOW: u32 = 65_535;
-
-    /// For `maxConcurrentStreams`. More requests than usual share the window of as many as are usual, as far as that
-    /// leaves each as much as any peer counts on.
-    fn of(asked: Option<u32>) -> Self {
-        let usual = Self::DEFAULT;
-        let streams = asked.unwrap_or(usual.streams).clamp(1, i32::MAX as u32 / Self::SMALLEST_WINDOW);
-        let share = usual.connection_window() / streams;
-        Self { streams, stream_window: share.clamp(Self::SMALLEST_WINDOW, usual.stream_window) }
-    }
-
-    /// Room for all requests at once: no request is ever kept from its answer by others whose clients do not read.
-    const fn connection_window(self) -> u32 {
-        self.streams * self.stream_window
-    }
-}
+use self::dial::Dialling;
+use super::{ConnectError, OwnEnd, Upstream};
+use crate::cluster::{Era, Place, Policy, Slot, Whose};
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Default)]
@@ -93,13 +57,6 @@ pub(crate) struct Http2Stream {
     pub(crate) reused: bool,
 }
 
-/// A connection on its way, and what became of it, for all who wait for it.
-#[derive(Default)]
-struct Dialling {
-    result: RefCell<Option<Result<(), ConnectError>>>,
-    done: Notify,
-}
-
 impl Upstream {
     /// Room for a request on a connection that has some, else on a new one. All who wait for a new one wait for the
     /// same.
@@ -129,133 +86,6 @@ impl Upstream {
             if let Some(place) = &place {
                 place.come().await;
             }
-        }
-    }
-
-    /// Dials in a task of its own: the request that asked for it may be taken back while others wait.
-    fn dial_http2(self: &Rc<Self>) -> Rc<Dialling> {
-        let dialling = Rc::new(Dialling::default());
-        *self.http2.dialling.borrow_mut() = Some(Rc::clone(&dialling));
-        let task = DialTask { upstream: Rc::clone(self), waited_for: Rc::clone(&dialling) };
-        spawn_local(async move {
-            let result = task.upstream.connect_http2().await;
-            let result = result.map(|shared| task.upstream.offer(shared));
-            task.waited_for.result.replace(Some(result));
-        });
-        dialling
-    }
-
-    /// Lets requests use a connection, unless the rules have changed on its way: who waits for it dials anew.
-    fn offer(&self, connection: Shared) {
-        if self.policy().keeps_connections_of(connection.era) {
-            self.http2.open.borrow_mut().push(Rc::new(connection));
-            self.policy().offer(self.whose);
-        }
-    }
-
-    async fn connect_http2(&self) -> Result<Shared, ConnectError> {
-        // Shared by clients, it stands for none of them.
-        let version = self.policy().proxy_protocol;
-        let announcement = version.map(|version| Announcement { version, addresses: None });
-        let connected = self.connect_as(Speaks::Http2, announcement).await?;
-        let policy = self.policy();
-        let sharing = Sharing::of(policy.connections.max_concurrent_streams);
-        match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing, policy.heads))
-            .await
-        {
-            Ok(Ok((sender, connection))) => Ok(Shared {
-                sender,
-                end: connected.end,
-                streams: Cell::new(0),
-                used: Cell::new(false),
-                ended: drive(connection, (self.address.clone(), connected.open), Rc::clone(&policy)),
-                since: connected.since,
-                era: connected.era,
-                idle_since: Cell::new(Instant::now()),
-                left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
-                max_streams: sharing.streams as usize,
-                policy,
-                _slot: connected.slot,
-            }),
-            Ok(Err(error)) => Err(ConnectError::NotHttp2(error.to_string())),
-            Err(_) => Err(ConnectError::Timeout),
-        }
-    }
-}
-
-type Connection = client::Connection<UpstreamStream, Bytes>;
-
-/// Exchanges settings. A peer that sends none does not speak HTTP/2.
-async fn handshake(
-    stream: UpstreamStream,
-    sharing: Sharing,
-    heads: HeadLimits,
-) -> Result<(SendRequest<Bytes>, Connection), h2::Error> {
-    let (sender, mut connection) = client::Builder::new()
-        .initial_window_size(sharing.stream_window)
-        .initial_connection_window_size(sharing.connection_window())
-        .max_header_list_size(heads.bytes())
-        .max_send_buffer_size(bounds::FRAME)
-        .enable_push(false)
-        .initial_max_send_streams(0)
-        .handshake(stream)
-        .await?;
-    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Ready(Ok(())) => Poll::Ready(Err(h2::Reason::PROTOCOL_ERROR.into())),
-        // The settings say how many requests at a time the peer takes; without a word, any number.
-        Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
-        Poll::Pending => Poll::Pending,
-    })
-    .await?;
-    Ok((sender, connection))
-}
-
-/// Moves the frames of a connection until it ends, which the value returned then says.
-fn drive(
-    mut connection: Connection,
-    (upstream, open): (Address, Open),
-    policy: Rc<Policy>,
-) -> Rc<Cell<bool>> {
-    let ended = Rc::new(Cell::new(false));
-    let at_end = AtEnd(Rc::clone(&ended));
-    spawn_local(async move {
-        let keepalive = policy.connections.http2_keepalive;
-        let pings = keepalive.and_then(|keepalive| connection.ping_pong().map(|pings| (pings, keepalive)));
-        let answering = async {
-            match pings {
-                Some((pings, keepalive)) => answers_pings(pings, keepalive).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            result = connection => if let Err(error) = result {
-                tracing::debug!(%upstream, %error, "HTTP/2 connection to an endpoint ended");
-            },
-            () = answering => tracing::debug!(%upstream, "HTTP/2 connection to an endpoint answers no pings"),
-        }
-        drop((open, at_end));
-        // Its place was given back before it had ended: its endpoint may have none now.
-        policy.call_waiting();
-    });
-    ended
-}
-
-/// Says that a connection has ended, also when what drives it has panicked.
-struct AtEnd(Rc<Cell<bool>>);
-
-impl Drop for AtEnd {
-    fn drop(&mut self) {
-        self.0.set(true);
-    }
-}
-
-/// Returns when the peer leaves a ping unanswered for too long.
-async fn answers_pings(mut pings: PingPong, Http2KeepAlive { interval, timeout }: Http2KeepAlive) {
-    loop {
-        tokio::time::sleep(interval).await;
-        if !matches!(tokio::time::timeout(timeout, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
-            return;
         }
     }
 }
@@ -357,83 +187,5 @@ impl Drop for Http2Stream {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.idle_since.set(Instant::now());
         self.connection.policy.offer(self.whose);
-    }
-}
-
-/// Tells who waits for a connection that it is there, or will never be: also when dialling has panicked.
-struct DialTask {
-    upstream: Rc<Upstream>,
-    waited_for: Rc<Dialling>,
-}
-
-impl Drop for DialTask {
-    fn drop(&mut self) {
-        self.upstream.http2.dialling.take();
-        let abandoned = || Err(ConnectError::Failed(io::ErrorKind::Interrupted.into()));
-        self.waited_for.result.borrow_mut().get_or_insert_with(abandoned);
-        self.waited_for.done.notify_waiters();
-    }
-}
-
-impl Dialling {
-    async fn finished(&self) -> Result<(), ConnectError> {
-        loop {
-            if let Some(result) = &*self.result.borrow() {
-                return result.as_ref().copied().map_err(ConnectError::again);
-            }
-            self.done.notified().await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use snapshot::{Cluster, Discovery};
-
-    use super::*;
-    use crate::{cluster::ClusterConnections, shared::SharedCluster};
-
-    #[test]
-    fn who_waits_for_a_dial_that_panics_is_told_and_the_next_dials_anew() {
-        let address = Address::from(([10, 0, 0, 1], 80));
-        let cluster = Cluster::new("a", Discovery::of_addresses([address]));
-        let shared = (SharedCluster::default(), None, HeadLimits::default());
-        let connections = ClusterConnections::new(&cluster, shared, None);
-        let upstream = connections.upstreams().remove(0);
-        let waited_for = Rc::new(Dialling::default());
-        *upstream.http2.dialling.borrow_mut() = Some(Rc::clone(&waited_for));
-        let task = DialTask { upstream: Rc::clone(&upstream), waited_for: Rc::clone(&waited_for) };
-        let dial = move || {
-            let _task = task;
-            panic!("injected");
-        };
-        assert!(catch_unwind(AssertUnwindSafe(dial)).is_err());
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert!(matches!(runtime.block_on(waited_for.finished()), Err(ConnectError::Failed(_))));
-        assert!(upstream.http2.dialling.borrow().is_none());
-    }
-
-    #[test]
-    fn a_connection_whose_task_panics_has_ended() {
-        let ended = Rc::new(Cell::new(false));
-        let at_end = AtEnd(Rc::clone(&ended));
-        let drive = move || {
-            let _at_end = at_end;
-            panic!("injected");
-        };
-        assert!(catch_unwind(AssertUnwindSafe(drive)).is_err());
-        assert!(ended.get());
-    }
-
-    #[test]
-    fn all_requests_of_a_connection_fit_its_window() {
-        let of = |asked| Sharing::of(asked);
-        assert_eq!(of(None), Sharing::DEFAULT);
-        assert_eq!(of(Some(1)), Sharing { streams: 1, stream_window: 256 * 1024 });
-        assert_eq!(of(Some(200)), Sharing { streams: 200, stream_window: 128 * 1024 });
-        assert_eq!(of(Some(10_000)), Sharing { streams: 10_000, stream_window: 65_535 });
-        assert!(of(Some(u32::MAX)).connection_window() <= i32::MAX as u32);
     }
 }
