@@ -9,6 +9,7 @@ mod edits;
 mod exchange;
 mod fault;
 mod fields;
+mod flow_control;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

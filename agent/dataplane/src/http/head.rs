@@ -2,9 +2,12 @@
 
 mod added;
 mod answer;
+mod answer_head;
+mod certificate_field;
 mod control;
 mod request;
 mod seen;
+mod trusted_proxies;
 
 use http1::{ConnectionNames, Request};
 use snapshot::{RequestHead, Underscores};
@@ -13,7 +16,8 @@ use super::edits::Fields;
 use crate::upgrades::Upgrades;
 
 pub(super) use added::{ATTEMPT_COUNT, Added, EXPECTED_TIMEOUT};
-pub(super) use answer::{AnswerFields, AnswerHead};
+pub(super) use answer::AnswerFields;
+pub(super) use answer_head::AnswerHead;
 pub(super) use request::{http2_request_head, replace_number, write_request_head};
 pub(super) use seen::Seen;
 

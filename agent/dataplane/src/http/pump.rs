@@ -1,5 +1,7 @@
 //! Moves one body out of HTTP/1 framing, into that of another connection or into HTTP/2 frames.
 
+mod error;
+
 use std::{
     io,
     pin::Pin,
@@ -14,13 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     exchange::Sent,
-    frames::{FRAME, poll_room},
+    flow_control::poll_room,
+    frames::FRAME,
     grpc_web::{NotBase64, Unbase64},
     kept::{Kept, Room},
     messages::Messages,
-    stream_limits::Overdue,
 };
 use crate::buffer::{BufferPool, PooledBuffer, SMALL};
+
+pub(super) use error::PumpError;
 
 /// A body under way.
 pub(super) struct Pump {
@@ -46,35 +50,6 @@ pub(super) struct Pump {
     messages: Option<Box<Messages>>,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
-}
-
-/// What kept a body from arriving whole.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum PumpError {
-    /// The sender's connection failed.
-    Read,
-    /// The sender broke its framing, or closed too early.
-    Body(BodyError),
-    /// The sender's stream broke the rules of HTTP/2 and has been reset for it.
-    Malformed,
-    /// A body of gRPC-Web is to be base64, and is not.
-    Text,
-    /// The receiver's connection failed.
-    Write,
-    /// Nothing has moved for too long.
-    Idle,
-    /// The time for the whole request is over.
-    Late,
-    /// A limit of the listener has passed.
-    Overdue(Overdue),
-}
-
-impl PumpError {
-    /// Why frames of a body stopped coming.
-    pub(super) fn of_frames(error: &h2::Error) -> Self {
-        let is_malformed = error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR);
-        if is_malformed { Self::Malformed } else { Self::Read }
-    }
 }
 
 impl Pump {

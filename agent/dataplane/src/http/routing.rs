@@ -1,13 +1,12 @@
 //! From the head of a request to what is to be done with it: route, cross-origin rules, faults, action.
 
-use std::{
-    rc::Rc,
-    time::{Duration, Instant},
-};
+mod routed;
+
+use std::{rc::Rc, time::Instant};
 
 use snapshot::{
     CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, RequestHead, Route,
-    RouteAction, RouteConfigId, TimeLimitOf, UpstreamProtocol, Wishes, is_grpc, match_route,
+    RouteAction, RouteConfigId, TimeLimitOf, Wishes, is_grpc, match_route,
 };
 
 use super::{
@@ -29,6 +28,8 @@ use crate::{
     view::View,
 };
 
+pub(super) use routed::{Action, Before, Forwarding, Routed};
+
 /// A request as its codec read it.
 pub(super) struct Asked<'r, H> {
     pub(super) connection: &'r Connection,
@@ -43,118 +44,8 @@ pub(super) struct Asked<'r, H> {
     pub(super) delayed: bool,
 }
 
-/// What is to be done with a request, and the names that the log has for it.
-pub(super) struct Routed<'v> {
-    pub(super) action: Action<'v>,
-    pub(super) cluster: Option<&'v str>,
-    pub(super) route: Option<&'v str>,
-    /// What the route changes in the answer, whoever gives it.
-    pub(super) answer: Option<Box<AnswerChanges<'v>>>,
-    /// Whether answers of our own take the form of gRPC.
-    pub(super) grpc: bool,
-    /// The forms of bodies, where gRPC-Web becomes gRPC.
-    pub(super) grpc_web: Option<GrpcWeb>,
-}
-
-pub(super) enum Action<'v> {
-    /// Sent to this endpoint.
-    Forward(Forwarding<'v>),
-    /// Answered here.
-    Reply(LocalReply<'v>),
-    /// Sent to this URI.
-    Redirect(u16, String),
-    /// Sent to the same path without escaped slashes.
-    Unescape(String),
-}
-
-/// A request that goes to an endpoint.
-pub(super) struct Forwarding<'v> {
-    pub(super) lease: Lease,
-    pub(super) cluster: ClusterId,
-    /// How the route sends it.
-    pub(super) policy: &'v Forward,
-    /// When it is tried again, if ever.
-    pub(super) retries: Option<Retries<'v>>,
-    /// From the request's end to the answer's.
-    pub(super) timeout: Option<Duration>,
-    /// Whether the client's own deadline (`grpc-timeout`) is what limits it.
-    pub(super) by_deadline: bool,
-    /// What the route changes in it, if anything.
-    pub(super) changes: Option<Box<RequestChanges<'v>>>,
-    /// What it asks for by name, where the cluster has that resolved.
-    pub(super) named: Option<Rc<Named>>,
-}
-
 /// An endpoint, and the name it was picked for, if that was looked up.
 type Picked = (Lease, Option<Rc<Named>>);
-
-/// What has to happen before a request can be routed. No endpoint is picked until then.
-#[derive(Debug)]
-pub(super) enum Before {
-    /// The name that it asks for is resolved.
-    Resolve(Box<str>),
-    /// The delay that a fault injects passes.
-    Delay(Duration),
-}
-
-impl Before {
-    /// Lets it happen; `delayed` becomes true when that was a delay.
-    pub(super) async fn happen(self, connection: &Connection, delayed: &mut bool) {
-        match self {
-            Self::Resolve(name) => connection.worker().names.resolve(&name).await,
-            Self::Delay(delay) => {
-                *delayed = true;
-                tokio::time::sleep(delay).await;
-            }
-        }
-    }
-}
-
-impl<'v> Routed<'v> {
-    pub(super) fn reply(reply: LocalReply<'v>) -> Self {
-        Self::new(Action::Reply(reply), false)
-    }
-
-    /// The answer to a path without a normal form.
-    pub(super) fn bad_path(request: &impl RequestHead) -> Self {
-        Self::new(Action::Reply(LocalReply::BAD_PATH), is_grpc(request))
-    }
-
-    /// With the endpoint told how long it has, where there is a limit.
-    fn expecting(mut self) -> Self {
-        if let Action::Forward(forwarding) = &mut self.action {
-            let of_try = forwarding.retries.as_ref().and_then(|policy| policy.per_try_timeout);
-            if let Some(limit) = forwarding.timeout.into_iter().chain(of_try).min() {
-                forwarding.changes.get_or_insert_default().expect_within(limit);
-            }
-        }
-        self
-    }
-
-    /// What the route changes in the request.
-    pub(super) fn changes(&self) -> Option<&RequestChanges<'v>> {
-        match &self.action {
-            Action::Forward(forwarding) => forwarding.changes.as_deref(),
-            Action::Reply(_) | Action::Redirect(..) | Action::Unescape(_) => None,
-        }
-    }
-
-    fn new(action: Action<'v>, grpc: bool) -> Self {
-        Self { action, cluster: None, route: None, answer: None, grpc, grpc_web: None }
-    }
-
-    /// As for a client of gRPC-Web. Endpoints of HTTP/1 have no trailers to tell it of, so they get what it says.
-    fn bridged(self, web: GrpcWeb, view: &View) -> Self {
-        let mut bridged = Self { grpc_web: Some(web), ..self };
-        if let Action::Forward(forwarding) = &mut bridged.action {
-            if view.snapshot.cluster(forwarding.cluster).protocol != UpstreamProtocol::Http2 {
-                return Self { grpc: false, grpc_web: None, ..bridged };
-            }
-            forwarding.changes.get_or_insert_default().speak_grpc();
-        }
-        bridged
-    }
-}
 
 /// Finds the route for a request and picks an endpoint. `draw` decides among clusters and endpoints.
 ///

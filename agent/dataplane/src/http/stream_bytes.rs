@@ -12,7 +12,10 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{FRAME, poll_room, release};
+use super::{
+    flow_control::{poll_room, release},
+    frames::FRAME,
+};
 use crate::transport::Transport;
 
 /// Both directions of a stream: data frames are its bytes, END_STREAM is the end of a direction, a reset is a reset.

@@ -5,14 +5,18 @@ use std::{
     rc::Rc,
 };
 
-use snapshot::{Direction, ForwardClientCert, HttpConnections, RequestHead};
+use snapshot::{Direction, HttpConnections, RequestHead};
 
-use super::{FieldSink, control, is_of_offer};
+use super::{
+    FieldSink,
+    certificate_field::CertificateField,
+    control, is_of_offer,
+    trusted_proxies::{forwarded_client, forwarded_scheme},
+};
 use crate::{
     addresses::write_ip,
     connection::{Connection, NOBODY},
     http::PeerMetadata,
-    tls::ClientCertificate,
     upstream::Upstream,
     uuid::{UUID_LEN, uuid_v4},
 };
@@ -36,42 +40,6 @@ pub(in crate::http) struct Added {
     client_certificate: CertificateField,
     /// What a proxy of the mesh before the endpoint is told of the workload.
     introduction: Option<Rc<PeerMetadata>>,
-}
-
-/// What becomes of `x-forwarded-client-cert`.
-enum CertificateField {
-    Kept,
-    Removed,
-    /// What the client has shown takes the place of what it says.
-    Replaced(Rc<ClientCertificate>),
-    /// What the client has shown follows what it says.
-    Appended(Rc<ClientCertificate>),
-}
-
-impl CertificateField {
-    /// As Envoy: what a client says counts only when it has shown a certificate itself.
-    fn new(forward: ForwardClientCert, shown: Option<&Rc<ClientCertificate>>) -> Self {
-        match (forward, shown.cloned()) {
-            (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {
-                Self::Kept
-            }
-            (ForwardClientCert::SanitizeSet, Some(shown)) => Self::Replaced(shown),
-            (ForwardClientCert::AppendForward, Some(shown)) => Self::Appended(shown),
-            (ForwardClientCert::Sanitize, _) | (_, None) => Self::Removed,
-        }
-    }
-
-    /// Writes the field as it goes upstream, if it is this proxy's.
-    fn write(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
-        match self {
-            Self::Kept | Self::Removed => {}
-            Self::Replaced(shown) => out.extend_from_slice(shown.element.as_bytes()),
-            Self::Appended(shown) => {
-                write_values(out, FORWARDED_CLIENT_CERT, request);
-                out.extend_from_slice(shown.element.as_bytes());
-            }
-        }
-    }
 }
 
 impl Added {
@@ -281,25 +249,8 @@ impl Added {
     }
 }
 
-/// The address that the outermost of `proxies` trusted ones has seen: each adds the one it sees to
-/// `x-forwarded-for`, and the last of them is the peer. `None` when fewer are there, or it is none.
-fn forwarded_client(request: &impl RequestHead, proxies: u32) -> Option<IpAddr> {
-    let mut values = Vec::new();
-    write_values(&mut values, FORWARDED_FOR, request);
-    let values = std::str::from_utf8(&values).ok()?.strip_suffix(',')?;
-    values.rsplit(',').nth(proxies as usize - 1)?.trim().parse().ok()
-}
-
-fn forwarded_scheme(request: &impl RequestHead) -> Option<&'static str> {
-    match request.header(FORWARDED_PROTO)? {
-        value if value.eq_ignore_ascii_case(b"https") => Some("https"),
-        value if value.eq_ignore_ascii_case(b"http") => Some("http"),
-        _ => None,
-    }
-}
-
 /// Writes the values of a field that the client sent, each with a comma behind it.
-fn write_values(out: &mut Vec<u8>, field: &str, request: &(impl RequestHead + ?Sized)) {
+pub(super) fn write_values(out: &mut Vec<u8>, field: &str, request: &(impl RequestHead + ?Sized)) {
     request.visit_headers(&mut |name, value| {
         if name.eq_ignore_ascii_case(field) {
             out.extend_from_slice(value);
@@ -315,8 +266,8 @@ pub(in crate::http) const EXPECTED_TIMEOUT: &str = "x-envoy-expected-rq-timeout-
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_PORT: &str = "x-forwarded-port";
-const FORWARDED_FOR: &str = "x-forwarded-for";
-const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
+pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
+pub(super) const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
 pub(super) const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// Fields about the client that are not for the client to write where it is not trusted.
 pub(super) const TOLD_OF_CLIENTS: [&str; 4] =

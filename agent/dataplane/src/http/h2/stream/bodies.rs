@@ -15,7 +15,8 @@ use super::{
 };
 use crate::http::{
     exchange::{Http1Exchange, Http2Exchange, Uplink},
-    frames::{FRAME, FramePump, Passed, poll_room},
+    flow_control::poll_room,
+    frames::{FRAME, FramePump, Passed},
     grpc_web::GrpcWeb,
     pump::{Pump, PumpError},
     record_trailers,
