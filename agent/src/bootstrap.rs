@@ -171,6 +171,7 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         workers: options.workers,
         max_connections,
         heads: options.heads,
+        held_bodies: overload::held_bodies(options.memory_limit, options.workers),
         upgrades: options.upgrades.clone(),
         overload: Overload::new(mesh.connection_limit.beside(options.max_connections)),
         access_log,

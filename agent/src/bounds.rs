@@ -16,6 +16,8 @@ pub(crate) const REQUESTS_REFUSED_FROM: u64 = 90;
 pub(crate) const CONNECTIONS_REFUSED_FROM: u64 = 95;
 /// Below it all is well again.
 pub(crate) const SERVED_AGAIN_BELOW: u64 = 85;
+/// What the bodies that all workers hold may take of it.
+pub(crate) const HELD_BODIES_SHARE: u64 = 25;
 /// Open files that are left for everything but connections of clients and those made for them.
 pub(crate) const OTHER_FILES: u64 = 200;
 /// Connections from clients that a worker takes however few files may be open.

@@ -175,6 +175,13 @@ fn connections(counts: &Counts, out: &mut String) {
         counts.local_replies,
         out,
     );
+    simple(
+        "postern_mirrored_requests_dropped_total",
+        "counter",
+        "Copies for mirrors that were not made: too many were under way, or held too much.",
+        counts.dropped_copies,
+        out,
+    );
 }
 
 fn configuration(status: &Status, findings: &[String], out: &mut String) {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dataplane::{HeadLimits, Overload, Pressure, trim_memory};
+use dataplane::{HeadLimits, Overload, Pressure, Settings, trim_memory};
 
 use crate::{bounds, options::WrongUsage};
 
@@ -51,6 +51,14 @@ fn quantity(text: &str) -> Option<u64> {
     let tenths = u64::pow(10, u32::try_from(fraction.len()).ok()?);
     let fraction = u128::from(unit) * u128::from(fraction.parse::<u64>().unwrap_or(0)) / u128::from(tenths);
     whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(u64::try_from(fraction).ok()?)
+}
+
+/// Bytes of bodies that each of some workers may hold: of a small memory the others need most for themselves.
+pub(crate) fn held_bodies(memory_limit: Option<u64>, workers: usize) -> usize {
+    let usual = Settings::default().held_bodies;
+    let Some(limit) = memory_limit else { return usual };
+    let share = limit / 100 * bounds::HELD_BODIES_SHARE / workers.max(1) as u64;
+    usize::try_from(share).unwrap_or(usual).min(usual)
 }
 
 /// Connections from clients that all workers may have together.
@@ -237,6 +245,14 @@ mod tests {
         write("proc/self/cgroup", "0::/kubepods/pod1\n");
         write("sys/fs/cgroup/kubepods/pod1/memory.max", "300\n");
         assert_eq!(of_cgroup(root.path()), Some(300));
+    }
+
+    #[test]
+    fn of_a_small_memory_bodies_take_a_quarter() {
+        let usual = Settings::default().held_bodies;
+        assert_eq!(held_bodies(None, 1), usual);
+        assert_eq!(held_bodies(Some(u64::MAX), 64), usual);
+        assert_eq!(held_bodies(Some(256_000_000), 2), 32_000_000);
     }
 
     #[test]

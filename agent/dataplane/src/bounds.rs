@@ -63,9 +63,9 @@ pub const INTERIM_BYTES: usize = 64 * KIB;
 pub const INTERIM_EACH: usize = 256;
 /// A body that is kept for another try (Envoy's `per_connection_buffer_limit_bytes`).
 pub const KEPT_BODY: usize = MIB;
-/// What all requests of a worker may keep. Endpoints that take bodies and do not answer would otherwise let clients have
-/// as much kept as they have requests.
-pub const KEPT_BODIES: usize = 64 * MIB;
+/// What all requests of a worker may keep, with their copies for mirrors. Endpoints that take bodies and do not answer
+/// would otherwise let clients have as much kept as they have requests.
+pub const HELD_BODIES: usize = 64 * MIB;
 
 // HTTP/2.
 
@@ -97,8 +97,10 @@ pub const HOSTS: usize = 64;
 pub const RING: u32 = 8_388_608;
 /// Places of a table that a request may wait for: a few milliseconds.
 pub const MADE_AT_ONCE: u32 = 70_000;
-/// Copies of mirrored requests under way in one worker. It bounds what slow mirrors can make us hold.
+/// Copies of mirrored requests under way in one worker. With [`HELD_BODIES`] it bounds what slow mirrors can make us hold.
 pub const COPIES: usize = 256;
+/// How long a copy may take where its route has no shorter `timeout`.
+pub const COPY_TIME: Duration = Duration::from_secs(60);
 /// Original destinations remembered per cluster and worker: a peer that walks through addresses must not make us grow.
 pub const ORIGINAL_DESTINATIONS: usize = 4096;
 /// Former addresses remembered of a name; those before are closed as their requests end.

@@ -60,8 +60,8 @@ pub(crate) struct Worker {
     counts: Cell<Counts>,
     draining: Cell<Draining>,
     clock: Cell<Clock>,
-    /// Room for bodies that are kept for another try.
-    pub(crate) kept: Rc<Room>,
+    /// Room for bodies that are held.
+    pub(crate) bodies: Rc<Room>,
     /// Copies of requests under way.
     pub(crate) mirroring: Cell<usize>,
 }
@@ -89,6 +89,7 @@ impl Worker {
             handshakes: Handshakes::new(settings.max_handshakes),
             complaints: Complaints::default(),
             metadata: settings.peer_metadata.clone().map(Rc::new),
+            bodies: Rc::new(Room::new(settings.held_bodies)),
             settings,
             buffers: Rc::default(),
             workspaces: Workspaces::default(),
@@ -103,7 +104,6 @@ impl Worker {
             counts: Cell::default(),
             draining: Cell::default(),
             clock: Cell::new(Clock::now()),
-            kept: Rc::default(),
             mirroring: Cell::new(0),
         }
     }

@@ -91,8 +91,9 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         // The reader of DestinationRules knows the second.
         ("consistent hash table", vec![number(dp::RING), said("5000011")]),
         ("places of such a table", vec![number(dp::MADE_AT_ONCE)]),
-        ("body of a request that is kept for another try", vec![bytes(dp::KEPT_BODY), bytes(dp::KEPT_BODIES)]),
-        ("copies of mirrored requests under way", vec![number(dp::COPIES), bytes(dp::KEPT_BODY)]),
+        ("body of a request that is kept for another try", vec![bytes(dp::KEPT_BODY)]),
+        ("copies of mirrored requests under way", vec![number(dp::COPIES), bytes(dp::KEPT_BODY), time(dp::COPY_TIME)]),
+        ("such bodies and copies together", vec![bytes(dp::HELD_BODIES), percent(HELD_BODIES_SHARE)]),
         ("original destinations remembered", vec![number(dp::ORIGINAL_DESTINATIONS)]),
         ("buffers of an opaque connection", vec![bytes(dp::SMALL_BUFFER), bytes(dp::BULK_BUFFER)]),
         ("kept for later use, per worker", vec![

@@ -6,44 +6,64 @@ use ::http::HeaderMap;
 
 use crate::bounds;
 
-/// The room that a worker's requests have for what they keep.
+/// The room that a worker has for bodies it holds: those of requests that may be sent again, and copies for mirrors.
 pub(crate) struct Room(Cell<usize>);
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Cell::new(bounds::KEPT_BODIES))
+        Self::new(bounds::HELD_BODIES)
     }
 }
 
 impl Room {
-    /// Whether there was room for so many bytes; they are taken then.
-    fn take(&self, count: usize) -> bool {
-        let left = self.0.get().checked_sub(count);
-        self.0.set(left.unwrap_or(self.0.get()));
-        left.is_some()
+    /// Room for so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Cell::new(bytes))
+    }
+
+    /// Room for some bytes, if there is any.
+    pub(super) fn share(self: &Rc<Self>, bytes: usize) -> Option<Share> {
+        let mut share = Share { bytes: 0, room: Rc::clone(self) };
+        share.grow(bytes).then_some(share)
+    }
+}
+
+/// Room that somebody has taken.
+pub(super) struct Share {
+    bytes: usize,
+    room: Rc<Room>,
+}
+
+impl Share {
+    /// Whether there was room for so many bytes more; they are taken then.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let Some(left) = self.room.0.get().checked_sub(bytes) else { return false };
+        self.room.0.set(left);
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.0.set(self.room.0.get() + self.bytes);
     }
 }
 
 /// Bytes that take room while they are there.
 struct Held {
     bytes: Vec<u8>,
-    room: Rc<Room>,
+    share: Share,
 }
 
 impl Held {
     /// Adds bytes, unless there is no room for them.
     fn push(&mut self, more: &[u8]) -> bool {
-        let fits = self.bytes.len() + more.len() <= bounds::KEPT_BODY && self.room.take(more.len());
+        let fits = self.bytes.len() + more.len() <= bounds::KEPT_BODY && self.share.grow(more.len());
         if fits {
             self.bytes.extend_from_slice(more);
         }
         fits
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.room.0.set(self.room.0.get() + self.bytes.len());
     }
 }
 
@@ -58,7 +78,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Keeps what is sent from now on, while there is room.
     pub(super) fn begin(&mut self, room: &Rc<Room>) {
-        self.held = Some(Held { bytes: Vec::new(), room: Rc::clone(room) });
+        self.held = room.share(0).map(|share| Held { bytes: Vec::new(), share });
     }
 
     /// Keeps nothing any more: nobody will ask for it.
@@ -109,7 +129,7 @@ mod tests {
         assert!(kept.is_whole());
         kept.note(&[1]);
         assert!(!kept.is_whole());
-        assert_eq!((kept.bytes(), room.0.get()), (&[][..], bounds::KEPT_BODIES));
+        assert_eq!((kept.bytes(), room.0.get()), (&[][..], bounds::HELD_BODIES));
     }
 
     #[test]
@@ -121,7 +141,7 @@ mod tests {
             kept.note(&[1; bounds::KEPT_BODY]);
             kept
         };
-        let mut all: Vec<_> = (0..bounds::KEPT_BODIES / bounds::KEPT_BODY).map(|_| keep()).collect();
+        let mut all: Vec<_> = (0..bounds::HELD_BODIES / bounds::KEPT_BODY).map(|_| keep()).collect();
         assert!(all.iter().all(Kept::is_whole));
         assert!(!keep().is_whole());
         // Who has nothing to keep can still be tried again.
@@ -131,6 +151,6 @@ mod tests {
         all[0].forget();
         assert!(keep().is_whole());
         drop(all);
-        assert_eq!(room.0.get(), bounds::KEPT_BODIES);
+        assert_eq!(room.0.get(), bounds::HELD_BODIES);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use ::http::HeaderMap;
@@ -17,6 +17,7 @@ use super::{
     Method,
     exchange::{Exchange, Following, Http1Exchange, Link, Outgoing, OutgoingHead, RequestBody, Sent, Uplink},
     head::AnswerHead,
+    kept::Share,
     pump::{Pump, PumpError},
 };
 use crate::{
@@ -29,9 +30,6 @@ use crate::{
     view::View,
     worker::Worker,
 };
-
-/// How long a copy may take.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// A whole request, as it went to an endpoint. Mirrors are spoken to in the same version.
 #[derive(Clone)]
@@ -49,6 +47,14 @@ impl Copied {
             Self::Http2(head, ..) => head.uri().authority().map(::http::uri::Authority::as_str),
         }
         .unwrap_or_default()
+    }
+
+    /// Bytes of it that its request decides about.
+    fn len(&self) -> usize {
+        match self {
+            Self::Http1(bytes) => bytes.len(),
+            Self::Http2(_, body, _) => body.len(),
+        }
     }
 
     /// With a host that tells that it is a copy.
@@ -99,6 +105,7 @@ pub(super) fn send(
     copied: impl Fn() -> Copied,
 ) {
     let worker = connection.worker();
+    let limit = policy.timeout.unwrap_or(bounds::COPY_TIME).min(bounds::COPY_TIME);
     for mirror in policy.mirrors.iter().filter(|mirror| mirror.share.takes(fastrand::u64(..))) {
         let Some(cluster) = mirror.target.id else { continue };
         let Ok(named) = named(worker, &view.snapshot.cluster(cluster).discovery, &copied) else { continue };
@@ -107,17 +114,29 @@ pub(super) fn send(
         let Some(lease) = view.pick(cluster, origin, choice) else { continue };
         let Ok(lease) = lease.admit_request() else { continue };
         if worker.mirroring.get() >= bounds::COPIES {
-            return;
+            worker.count(|counts| counts.dropped_copies += 1);
+            continue;
         }
         let copied = copied();
+        let Some(share) = worker.bodies.share(copied.len()) else {
+            worker.count(|counts| counts.dropped_copies += 1);
+            continue;
+        };
         let lease = lease.for_host(copied.authority());
         let copied = if mirror.marks_host { copied.with_marked_host() } else { copied };
-        let copy = Copy { place: Place::new(worker), lease, cluster, method, copied };
+        let copy = Copy { place: Place::new(worker), _share: share, lease, cluster, method, copied };
         tokio::task::spawn_local(async move {
             // Whatever becomes of it, nobody waits for it.
-            _ = tokio::time::timeout(LIMIT, copy.carry()).await;
+            _ = tokio::time::timeout(limit, copy.carry()).await;
         });
     }
+}
+
+/// Counts the copies of a request whose body is not there any more: it was too long, or there was no room for it.
+pub(super) fn drop_copies(connection: &Connection, policy: &Forward) {
+    let mirrors = policy.mirrors.iter().filter(|mirror| mirror.share.takes(fastrand::u64(..)));
+    let copies = mirrors.count() as u64;
+    connection.worker().count(|counts| counts.dropped_copies += copies);
 }
 
 /// What the host of a copy stands for, where the cluster has that resolved.
@@ -142,6 +161,7 @@ fn named(
 
 struct Copy {
     place: Place,
+    _share: Share,
     lease: Lease,
     cluster: ClusterId,
     method: Method,

@@ -23,6 +23,8 @@ pub struct Counts {
     pub requests: u64,
     /// HTTP requests that the proxy answered itself.
     pub local_replies: u64,
+    /// Copies for mirrors that were not made: too many were under way, or they held too much.
+    pub dropped_copies: u64,
 }
 
 impl std::ops::Add for Counts {
@@ -40,6 +42,7 @@ impl std::ops::Add for Counts {
             crowded_out_handshakes: self.crowded_out_handshakes + other.crowded_out_handshakes,
             requests: self.requests + other.requests,
             local_replies: self.local_replies + other.local_replies,
+            dropped_copies: self.dropped_copies + other.dropped_copies,
         }
     }
 }

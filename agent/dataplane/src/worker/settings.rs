@@ -88,6 +88,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// What heads of requests and answers may cost.
     pub heads: HeadLimits,
+    /// Bytes of bodies that one worker holds at a time, to send them again or to mirrors.
+    pub held_bodies: usize,
     /// What requests may switch their connections to.
     pub upgrades: Upgrades,
     /// How long a TLS client may take to say what it wants, and again to finish its handshake.
@@ -117,6 +119,7 @@ impl Default for Settings {
             idle_timeout: bounds::STANDSTILL,
             head_timeout: bounds::HEAD_TIME,
             heads: HeadLimits::default(),
+            held_bodies: bounds::HELD_BODIES,
             upgrades: Upgrades::default(),
             handshake_timeout: bounds::HANDSHAKE_TIME,
             max_handshakes: bounds::HANDSHAKES,

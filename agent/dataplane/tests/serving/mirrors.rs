@@ -1,6 +1,10 @@
-//! Copies of requests for endpoints that speak TLS.
+//! Copies of requests: what they may take, and those for endpoints that speak TLS.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use dataplane::Settings;
 use snapshot::{ClusterId, ClusterTarget, Forward, Mirror, PathMatch, RouteAction, Share};
@@ -8,11 +12,25 @@ use snapshot::{ClusterId, ClusterTarget, Forward, Mirror, PathMatch, RouteAction
 use crate::{
     mutual::Issuer,
     origination::{TlsServer, by, dns, tls},
-    support::{Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, to_cluster},
+    support::{
+        PATIENCE, Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, to_cluster,
+    },
 };
 
-/// Sends requests for `/copied` to an endpoint in clear text and copies of them to `mirror`, others to `mirror` itself.
-fn proxy(clear: &Upstream, (issuer, mirror): (&Issuer, &TlsServer)) -> Proxy {
+/// Sends requests to an endpoint and copies of them to another, within a time.
+fn mirroring(settings: Settings, to: &Upstream, mirror: &Upstream, timeout: Option<Duration>) -> Proxy {
+    Proxy::start(settings, |address| {
+        let mut draft = gateway_draft(address, &[to.address]);
+        draft.clusters.push(cluster("mirror", endpoints(&[mirror.address])));
+        let forward = Forward { mirrors: mirrors(), timeout, ..to_cluster(Some(0)).into() };
+        draft.route_configs =
+            vec![route_config("*", vec![route(PathMatch::Any, RouteAction::Forward(forward))])];
+        draft
+    })
+}
+
+/// All requests, to the second cluster.
+fn mirrors() -> Vec<Mirror> {
     let target = ClusterTarget {
         name: "mirror".to_owned(),
         id: Some(ClusterId(1)),
@@ -20,8 +38,48 @@ fn proxy(clear: &Upstream, (issuer, mirror): (&Issuer, &TlsServer)) -> Proxy {
         authority: None,
         headers: None,
     };
-    let mirrors = vec![Mirror { target, share: Share::ALL, marks_host: true }];
-    let copied = Forward { mirrors, ..to_cluster(Some(0)).into() };
+    vec![Mirror { target, share: Share::ALL, marks_host: true }]
+}
+
+/// An endpoint that reads requests, says how many bytes came to the end of each connection, and never answers.
+fn silent() -> (Upstream, mpsc::Receiver<usize>) {
+    let (tell, told) = mpsc::channel();
+    let upstream = Upstream::start(move |mut client| _ = tell.send(client.rest_or_reset().len()));
+    (upstream, told)
+}
+
+#[test]
+fn copies_that_would_hold_too_much_are_not_made_and_counted() {
+    let (upstream, (mirror, _told)) = (Upstream::echoing_heads(), silent());
+    // A body of 80 kB and its copy, or two copies.
+    let settings = Settings { held_bodies: 200_000, ..Settings::default() };
+    let proxy = mirroring(settings, &upstream, &mirror, None);
+    let body = "x".repeat(80_000);
+    let post = || {
+        let request = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        assert_eq!(proxy.connect().send(request).answer().status(), "200");
+    };
+    let dropped = || proxy.runtime.block_on(proxy.plane.counts()).dropped_copies;
+    post();
+    assert_eq!(dropped(), 0);
+    post();
+    assert_eq!(dropped(), 1, "the copy before is still held");
+    assert_eq!(mirror.connections(), 1);
+}
+
+#[test]
+fn a_copy_that_is_not_answered_ends_with_the_timeout_of_its_route() {
+    let (upstream, (mirror, told)) = (Upstream::echoing_heads(), silent());
+    let timeout = Some(Duration::from_secs(1));
+    let proxy = mirroring(Settings::default(), &upstream, &mirror, timeout);
+    assert_eq!(proxy.connect().get("/").status(), "200");
+    let copied = told.recv_timeout(PATIENCE).expect("its connection ends");
+    assert!(copied > 0);
+}
+
+/// Sends requests for `/copied` to an endpoint in clear text and copies of them to `mirror`, others to `mirror` itself.
+fn proxy(clear: &Upstream, (issuer, mirror): (&Issuer, &TlsServer)) -> Proxy {
+    let copied = Forward { mirrors: mirrors(), ..to_cluster(Some(0)).into() };
     let direct: Forward = to_cluster(Some(1)).into();
     Proxy::start(Settings::default(), |address| {
         let mut draft = gateway_draft(address, &[clear.address]);

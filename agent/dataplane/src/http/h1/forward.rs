@@ -85,7 +85,7 @@ impl Session<'_> {
             (forward.asked.grpc, forward.begun),
         );
         if attempts.keeps_body(forward.version()) || forward.has_copies() {
-            sent.keep(&self.connection.worker().kept);
+            sent.keep(&self.connection.worker().bodies);
         }
         let mut out = self.connection.worker().scratch();
         let staged = match forward.version() {
@@ -94,7 +94,7 @@ impl Session<'_> {
         };
         let mirrored = sent.is_done();
         if mirrored {
-            self.mirror(forward, head, &sent);
+            self.mirror(forward, head, &mut sent);
         }
         let asked = match staged {
             Ok(()) => self.ask(forward, &mut attempts, &mut sent, (head, &mut out)).await,
@@ -107,8 +107,8 @@ impl Session<'_> {
             }
             Err(unanswered) => self.give_up(forward, unanswered).await,
         };
-        if !mirrored && sent.is_done() && sent.rewind() {
-            self.mirror(forward, head, &sent);
+        if !mirrored && sent.is_done() {
+            self.mirror(forward, head, &mut sent);
         }
         self.connection.worker().recycle(out);
         let received = outcome.received.max(sent.data);
@@ -124,9 +124,12 @@ impl Session<'_> {
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
-    fn mirror(&self, forward: &Forward<'_>, head: &[u8], sent: &Pump) {
+    fn mirror(&self, forward: &Forward<'_>, head: &[u8], sent: &mut Pump) {
         if !forward.has_copies() {
             return;
+        }
+        if !sent.rewind() {
+            return mirror::drop_copies(self.connection, forward.forwarding.policy);
         }
         let body = sent.sent().bytes;
         let copied = || match &forward.upward.http2 {

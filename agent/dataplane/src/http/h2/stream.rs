@@ -182,7 +182,7 @@ impl Stream<'_> {
         let mut attempts =
             Attempts::new(self.connection, forward.view, &forward.forwarding, (self.grpc, forward.begun));
         if attempts.keeps_body(forward.version()) || self.copies(forward) {
-            forward.upload.keep(&self.connection.worker().kept);
+            forward.upload.keep(&self.connection.worker().bodies);
         }
         let staged = match forward.version() {
             UpstreamVersion::Http1 => poll_fn(|cx| Poll::Ready(forward.upload.stage(cx, head))).await,
@@ -215,7 +215,7 @@ impl Stream<'_> {
                 Outcome { transport_failure, ..outcome.at(forward.lease(), end) }
             }
         };
-        if !mirrored && forward.upload.is_done() && forward.upload.rewind() {
+        if !mirrored && forward.upload.is_done() {
             self.mirror(forward, head);
         }
         let (upload, ended) = (forward.upload.passed(), forward.upload.is_done());
@@ -233,9 +233,12 @@ impl Stream<'_> {
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
-    fn mirror(&self, forward: &Forward<'_>, head: &[u8]) {
+    fn mirror(&self, forward: &mut Forward<'_>, head: &[u8]) {
         if !self.copies(forward) {
             return;
+        }
+        if !forward.upload.rewind() {
+            return mirror::drop_copies(self.connection, forward.forwarding.policy);
         }
         let Sent { bytes: body, trailers, .. } = forward.upload.sent();
         let copied = || match &forward.http2_head {
