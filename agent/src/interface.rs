@@ -103,8 +103,8 @@ impl Interface {
         Ok(Self { socket: dataplane::listen(purpose.name(), address)?, purpose })
     }
 
-    /// Answers until the process ends. When there are too many connections one that waits for no answer gives way:
-    /// whoever holds connections open must not keep a probe from being answered.
+    /// Answers until the process ends. When there are too many connections one gives way, first of those that wait for no
+    /// answer: whoever holds connections open, or asks what takes long, must not keep a probe from being answered.
     pub(crate) async fn serve(self, known: Arc<Known>) {
         let Ok(listener) = TcpListener::from_std(self.socket) else { return };
         let mut running = Running::default();
@@ -113,9 +113,7 @@ impl Interface {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            if !running.make_room(peer.ip()) {
-                continue;
-            }
+            running.make_room(peer.ip());
             let progress = Arc::<Progress>::default();
             let serving = serve_connection(
                 (stream, Caller(peer.ip())),

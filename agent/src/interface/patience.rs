@@ -11,20 +11,43 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::{Sleep, sleep},
 };
 
 use super::running::Progress;
 
-/// A connection whose peer has so long to take an answer, from when it first made us wait.
-pub(super) struct Patient<S> {
+/// A connection whose peer has so long to take an answer, from when it first made us wait. It is reset if it ends while
+/// an answer is on its way: to clients of HTTP/1.0 the end of the connection is that of the text.
+pub(super) struct Patient<S: Reset> {
     stream: S,
     limit: Duration,
     progress: Arc<Progress>,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
+/// A stream that can be reset.
+pub(super) trait Reset {
+    /// Once it is closed, its peer is told of a reset instead of an end.
+    fn reset_on_close(&self);
+}
+
+impl Reset for TcpStream {
+    fn reset_on_close(&self) {
+        // One that cannot be is gone.
+        _ = self.set_zero_linger();
+    }
+}
+
+impl<S: Reset> Drop for Patient<S> {
+    fn drop(&mut self) {
+        if self.progress.is_sending() {
+            self.stream.reset_on_close();
+        }
+    }
+}
+
+impl<S: Reset> Patient<S> {
     pub(super) fn new(stream: S, limit: Duration, progress: Arc<Progress>) -> Self {
         Self { stream, limit, progress, waiting: None }
     }
@@ -41,7 +64,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Reset + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -51,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Reset + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.within(cx, written)
@@ -85,9 +108,37 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        net::TcpListener,
+    };
 
     use super::*;
+
+    impl Reset for DuplexStream {
+        fn reset_on_close(&self) {}
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_within_an_answer_is_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (is_taken, expected) in [(false, Some(io::ErrorKind::ConnectionReset)), (true, None)] {
+            let progress = Arc::<Progress>::default();
+            let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (near, _) = listener.accept().await.unwrap();
+            let mut near = Patient::new(near, Duration::from_secs(3600), Arc::clone(&progress));
+            progress.answered();
+            near.write_all(b"a").await.unwrap();
+            if is_taken {
+                progress.taken();
+            }
+            near.flush().await.unwrap();
+            assert_eq!(far.read_u8().await.unwrap(), b'a');
+            drop(near);
+            let end = far.read(&mut [0]).await;
+            assert_eq!(end.err().map(|error| error.kind()), expected);
+        }
+    }
 
     #[tokio::test]
     async fn a_peer_that_takes_little_by_little_has_no_more_time() {

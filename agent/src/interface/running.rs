@@ -1,6 +1,7 @@
 //! The connections to one port, and which of them gives way to a new one.
 
 use std::{
+    cmp::Reverse,
     net::IpAddr,
     sync::{
         Arc,
@@ -22,7 +23,7 @@ const LISTENING: u8 = 0;
 const SENDING: u8 = 1;
 /// All of it is made, and not all sent: the same.
 const TAKEN: u8 = 2;
-/// The answer is on its way: what somebody waits for, as the kubelet does for a probe, is not ended for others.
+/// The answer is on its way: what somebody waits for, as the kubelet does for a probe, is ended last.
 const ANSWERING: u8 = 3;
 
 impl Progress {
@@ -32,6 +33,11 @@ impl Progress {
 
     pub(super) fn answered(&self) {
         self.0.store(SENDING, Relaxed);
+    }
+
+    /// Whether a part of an answer may be sent, and not all of it.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.0.load(Relaxed), SENDING | TAKEN)
     }
 
     /// Nothing of the answer is left to be made.
@@ -56,28 +62,40 @@ struct Connection {
 }
 
 impl Running {
-    /// Makes room for one more connection from `peer`, or says that there is none.
-    pub(super) fn make_room(&mut self, peer: IpAddr) -> bool {
+    /// Makes room for one more connection from `peer`.
+    pub(super) fn make_room(&mut self, peer: IpAddr) {
         self.0.retain(|connection| !connection.task.is_finished());
-        let of_peer = self.0.iter().filter(|connection| connection.peer == peer).count();
-        if of_peer >= bounds::INTERFACE_CONNECTIONS_OF_ONE && !peer.is_loopback() {
-            return self.end_one(|connection| connection.peer == peer);
+        let is_one_of_many =
+            self.connections_of(peer) >= bounds::INTERFACE_CONNECTIONS_OF_ONE && !peer.is_loopback();
+        if is_one_of_many {
+            self.end_one(|connection| connection.peer == peer);
+        } else if self.0.len() >= bounds::INTERFACE_CONNECTIONS {
+            self.end_one(|_| true);
         }
-        self.0.len() < bounds::INTERFACE_CONNECTIONS || self.end_one(|_| true)
+    }
+
+    fn connections_of(&self, peer: IpAddr) -> usize {
+        self.0.iter().filter(|connection| connection.peer == peer).count()
     }
 
     pub(super) fn add(&mut self, task: AbortHandle, progress: Arc<Progress>, peer: IpAddr) {
         self.0.push(Connection { task, progress, peer });
     }
 
-    /// Ends the oldest of those that give way first.
-    fn end_one(&mut self, among: impl Fn(&Connection) -> bool) -> bool {
-        let at = |stages: &[u8]| {
-            self.0.iter().position(|one| among(one) && stages.contains(&one.progress.0.load(Relaxed)))
+    /// Ends the oldest of those that give way first. Who has asked gives way as well, if there is nobody else: slow
+    /// questions, as to an application that does not answer, must not shut the port. They are then of whoever has most
+    /// connections, who is not the kubelet with its probe.
+    fn end_one(&mut self, among: impl Fn(&Connection) -> bool) {
+        let known = || self.0.iter().enumerate().filter(|(_, one)| among(one));
+        let order = |(index, one): &(usize, &Connection)| {
+            let stage = one.progress.0.load(Relaxed);
+            let connections = if stage == LISTENING { usize::MAX } else { self.connections_of(one.peer) };
+            (connections, stage != ANSWERING, Reverse(*index))
         };
-        let Some(oldest) = at(&[LISTENING]).or_else(|| at(&[SENDING, TAKEN])) else { return false };
-        self.0.remove(oldest).task.abort();
-        true
+        let first = known().max_by_key(order).map(|(index, _)| index);
+        if let Some(first) = first {
+            self.0.remove(first).task.abort();
+        }
     }
 }
 
@@ -95,69 +113,87 @@ mod tests {
         [10, 1, 0, u8::try_from(number % 8).unwrap()].into()
     }
 
-    /// A connection of `peer`; `None` when there is no room.
-    fn open(running: &mut Running, peer: IpAddr) -> Option<(JoinHandle<()>, Arc<Progress>)> {
-        running.make_room(peer).then(|| {
-            let (task, progress) = (tokio::spawn(pending()), Arc::<Progress>::default());
-            running.add(task.abort_handle(), Arc::clone(&progress), peer);
-            (task, progress)
-        })
+    fn open(running: &mut Running, peer: IpAddr) -> (JoinHandle<()>, Arc<Progress>) {
+        running.make_room(peer);
+        let (task, progress) = (tokio::spawn(pending()), Arc::<Progress>::default());
+        running.add(task.abort_handle(), Arc::clone(&progress), peer);
+        (task, progress)
     }
 
     #[tokio::test]
     async fn the_oldest_connection_gives_way_only_to_as_many_that_are_open() {
         let mut running = Running::default();
-        let (oldest, _) = open(&mut running, NODE).unwrap();
+        let (oldest, _) = open(&mut running, NODE);
         for _ in 0..2 * bounds::INTERFACE_CONNECTIONS {
-            let (short, _) = open(&mut running, NODE).unwrap();
+            let (short, _) = open(&mut running, NODE);
             short.abort();
             _ = short.await;
         }
         assert!(!oldest.is_finished(), "others came and went");
         let others: Vec<_> =
-            (1..bounds::INTERFACE_CONNECTIONS).map(|n| open(&mut running, other(n)).unwrap()).collect();
+            (1..bounds::INTERFACE_CONNECTIONS).map(|n| open(&mut running, other(n))).collect();
         assert!(
             !oldest.is_finished() && others.len() == bounds::INTERFACE_CONNECTIONS - 1,
             "there was a place for each"
         );
-        open(&mut running, other(0)).unwrap();
+        open(&mut running, other(0));
         assert!(oldest.await.unwrap_err().is_cancelled());
         assert_eq!(running.0.len(), bounds::INTERFACE_CONNECTIONS);
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_an_answer_is_not_pushed_out() {
+    async fn whoever_waits_for_an_answer_is_not_pushed_out_by_those_who_do_not() {
         let mut running = Running::default();
-        let (probe, progress) = open(&mut running, NODE).unwrap();
+        let (probe, progress) = open(&mut running, NODE);
         progress.asked();
-        let (slow, sending) = open(&mut running, NODE).unwrap();
+        let (slow, sending) = open(&mut running, NODE);
         sending.answered();
         for n in 0..3 * bounds::INTERFACE_CONNECTIONS {
-            open(&mut running, other(n)).unwrap();
+            open(&mut running, other(n));
         }
         assert!(!slow.is_finished(), "those who say nothing give way before it");
-        running.0.iter().skip(2).for_each(|one| one.progress.asked());
-        open(&mut running, other(0)).unwrap();
-        assert!(slow.await.unwrap_err().is_cancelled());
         running.0.iter().for_each(|one| one.progress.asked());
-        assert!(open(&mut running, other(0)).is_none(), "all are waited for");
+        sending.answered();
+        open(&mut running, NODE).1.asked();
+        assert!(!slow.is_finished() && !probe.is_finished(), "others have more connections");
+        assert!(!sending.flushed(), "there is more to come");
+        sending.taken();
+        assert!(sending.flushed());
+        open(&mut running, other(0));
+        assert!(slow.await.unwrap_err().is_cancelled(), "it waits for nothing any more");
         assert!(!probe.is_finished());
+    }
+
+    #[tokio::test]
+    async fn slow_questions_do_not_shut_the_port() {
+        let mut running = Running::default();
+        let (probe, progress) = open(&mut running, NODE);
+        progress.asked();
+        for n in 0..3 * bounds::INTERFACE_CONNECTIONS {
+            open(&mut running, other(n)).1.asked();
+        }
+        assert_eq!(running.0.len(), bounds::INTERFACE_CONNECTIONS);
+        let (reading, progress) = open(&mut running, other(0));
         progress.answered();
-        assert!(!progress.flushed(), "there is more to come");
-        progress.taken();
-        assert!(progress.flushed());
-        assert!(open(&mut running, other(0)).is_some());
+        for _ in 0..bounds::INTERFACE_CONNECTIONS_OF_ONE {
+            open(&mut running, other(0)).1.asked();
+        }
+        assert!(reading.await.unwrap_err().is_cancelled(), "of one address who does not read is first");
+        let newest = running.0.last().unwrap().task.clone();
+        open(&mut running, NODE);
+        tokio::task::yield_now().await;
+        assert!(!probe.is_finished() && !newest.is_finished(), "the oldest of another was ended");
     }
 
     #[tokio::test]
     async fn no_other_pod_takes_all_places() {
         let mut running = Running::default();
         for _ in 0..2 * bounds::INTERFACE_CONNECTIONS {
-            open(&mut running, other(0)).unwrap();
+            open(&mut running, other(0));
         }
         assert_eq!(running.0.len(), bounds::INTERFACE_CONNECTIONS_OF_ONE);
         for _ in 0..2 * bounds::INTERFACE_CONNECTIONS_OF_ONE {
-            open(&mut running, IpAddr::from([127, 0, 0, 1])).unwrap();
+            open(&mut running, IpAddr::from([127, 0, 0, 1]));
         }
         assert_eq!(
             running.0.len(),

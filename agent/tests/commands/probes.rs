@@ -40,6 +40,31 @@ fn probes_that_nobody_can_ask_keep_the_proxy_from_starting() {
 }
 
 #[test]
+fn questions_that_take_long_do_not_shut_the_port() {
+    let application = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = application.local_addr().unwrap().port();
+    let probers = format!(
+        r#"{{"/app-health/slow/livez":{{"httpGet":{{"path":"/","port":{port}}},"timeoutSeconds":600}}}}"#
+    );
+    let (directory, _) = shop();
+    let running = gateway(directory.path()).variables(&[("ISTIO_KUBE_APP_PROBERS", &probers)]).start();
+    running.await_ready();
+    let agent = running.interfaces.agent.parse().unwrap();
+    // One at a time, until as many wait as there may be.
+    let slow: Vec<_> = (0..128)
+        .map(|_| {
+            let mut client = Client::connect(agent);
+            client.send("GET /app-health/slow/livez HTTP/1.1\r\nhost: a\r\n\r\n");
+            (client, application.accept().unwrap())
+        })
+        .collect();
+    let mut kubelet = Client::connect(agent);
+    kubelet.send("GET /healthz/ready HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(kubelet.answer().status(), 200);
+    drop(slow);
+}
+
+#[test]
 fn connections_that_say_nothing_push_out_no_probe() {
     let application = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = application.local_addr().unwrap().port();
