@@ -14,11 +14,17 @@ pub(super) struct Place {
     pub(super) cluster: &'static str,
     /// The same in Envoy's filter.
     pub(super) proxy: &'static str,
+    /// Whether TLS ends there.
+    pub(super) is_terminated: bool,
 }
 
 impl Place {
     const fn new(name: &'static str, endpoint: Behaviour) -> Self {
-        Self { name, endpoint, names: "", policy: "", cluster: "", proxy: "" }
+        Self { name, endpoint, names: "", policy: "", cluster: "", proxy: "", is_terminated: false }
+    }
+
+    const fn terminated(name: &'static str, endpoint: Behaviour) -> Self {
+        Self { is_terminated: true, ..Self::new(name, endpoint) }
     }
 
     /// Whether there is a service of its name.
@@ -75,6 +81,11 @@ pub(super) const PLACES: &[Place] = &[
         cluster: "circuit_breakers: {thresholds: [{max_connections: 1}]}, ",
         ..Place::new("limited", Behaviour::Echoes)
     },
+    Place::terminated("secured", Behaviour::Echoes),
+    Place::terminated("secured-greets", Behaviour::Greets),
+    Place::terminated("secured-counts", Behaviour::Counts),
+    Place::terminated("secured-ends", Behaviour::Ends),
+    Place::terminated("secured-resets", Behaviour::Resets),
     Place { names: "known.test", ..Place::new("named", Behaviour::Echoes) },
 ];
 
@@ -102,6 +113,8 @@ pub(super) enum Step {
     Pour(usize),
     /// Ends the client's side.
     End,
+    /// The same without a word, where TLS would have one.
+    Cut,
     /// Has what follows the last step be a reset.
     Reset,
 }
@@ -140,5 +153,12 @@ pub(super) const CASES: &[Case] = &[
     case("named", &[Hello("known.test"), Hear(87), End, HearAll]),
     unserved("named", &[Hello("other.test"), Await]),
     unserved("named", &[Hello(""), Await]),
+    case("secured", &[Say("hi\n"), Hear(3), End, HearAll]),
+    case("secured", &[Say("hi\n"), Hear(3), Cut, HearAll]),
+    case("secured", &[Say("hi\n"), Hear(3), Reset]),
+    case("secured-greets", &[Hear(4), Say("hi\n"), Hear(3), End, HearAll]),
+    case("secured-counts", &[Say("some"), End, HearAll]),
+    case("secured-ends", &[Hear(4), HearAll, Say("more"), End]),
+    case("secured-resets", &[Say("take"), HearAll]),
     unserved("named", &[Say("GET / HTTP/1.1\r\n\r\n"), Await]),
 ];

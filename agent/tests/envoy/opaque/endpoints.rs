@@ -77,7 +77,7 @@ fn serve(behaviour: Behaviour, mut client: Client) -> String {
             echo(&mut client)
         }
         Behaviour::Counts => {
-            let said = rest(&mut client);
+            let said = rest(&mut client.0);
             client.send(format!("heard{said}\n"));
             said
         }
@@ -85,15 +85,15 @@ fn serve(behaviour: Behaviour, mut client: Client) -> String {
             client.send("bye\n");
             // The other side may have gone.
             _ = client.0.shutdown(Shutdown::Write);
-            rest(&mut client)
+            rest(&mut client.0)
         }
         Behaviour::Closes => String::new(),
         Behaviour::Resets => {
-            let first = heard(&mut client, 3);
+            let first = heard(&mut client.0, 3);
             if first.contains("ask") {
                 client.send("half");
             }
-            let said = first + &heard(&mut client, 1);
+            let said = first + &heard(&mut client.0, 1);
             let now = nix::libc::linger { l_onoff: 1, l_linger: 0 };
             setsockopt(&client.0, sockopt::Linger, &now).unwrap();
             said
