@@ -2,11 +2,13 @@
 //! The program is given resources, Envoy what Istio makes of them. What Envoy said is recorded; `scripts/compare-envoy`
 //! asks a real one, and with `UPDATE_GOLDEN=1` records it anew.
 
+mod clusters;
 mod config;
 mod full;
 mod hashing;
 mod http;
 mod limits;
+mod localities;
 mod opaque;
 mod program;
 mod requests;
@@ -26,6 +28,8 @@ use crate::support::{Agent, PATIENCE};
 struct Proxy {
     /// Where it listens, by the name of the place.
     ports: HashMap<&'static str, u16>,
+    /// The admin interface of the last.
+    admin: String,
     logs: Vec<PathBuf>,
     /// What the lines call the addresses of endpoints.
     endpoints: Vec<(String, &'static str)>,
@@ -36,7 +40,8 @@ impl Proxy {
     /// The program, which writes its access log to its output; it may be several.
     fn programs(agents: Vec<Agent>, ports: HashMap<&'static str, u16>) -> Self {
         let logs = agents.iter().map(|agent| agent.directory.path().join("access.log")).collect();
-        Self { ports, logs, endpoints: Vec::new(), _processes: Box::new(agents) }
+        let admin = agents.last().map(|agent| agent.interfaces.admin.clone()).unwrap_or_default();
+        Self { ports, admin, logs, endpoints: Vec::new(), _processes: Box::new(agents) }
     }
 
     fn port(&self, place: &str) -> u16 {

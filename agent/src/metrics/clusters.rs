@@ -14,7 +14,7 @@ struct Family<T> {
     value: fn(&T) -> u64,
 }
 
-const BREAKERS: [Family<Breakers>; 7] = [
+const BREAKERS: [Family<Breakers>; 8] = [
     Family {
         name: "envoy_cluster_circuit_breakers_default_cx_open",
         kind: "gauge",
@@ -48,8 +48,14 @@ const BREAKERS: [Family<Breakers>; 7] = [
     Family {
         name: "envoy_cluster_upstream_rq_pending_overflow",
         kind: "counter",
-        help: "Requests refused because too many were under way, or waited for a connection.",
-        value: |breakers| breakers.pending.overflows + breakers.requests.overflows,
+        help: "Requests refused because too many waited for a connection.",
+        value: |breakers| breakers.pending.overflows,
+    },
+    Family {
+        name: "envoy_cluster_upstream_rq_active_overflow",
+        kind: "counter",
+        help: "Requests refused because too many were under way.",
+        value: |breakers| breakers.requests.overflows,
     },
     Family {
         name: "envoy_cluster_upstream_rq_retry_overflow",

@@ -133,7 +133,7 @@ fn limits_that_are_reached_are_told() {
         [
             "circuit_breakers_default_rq_open",
             "circuit_breakers_default_cx_open",
-            "upstream_rq_pending_overflow",
+            "upstream_rq_active_overflow",
         ]
         .map(|family| {
             let series = format!("envoy_cluster_{family}{{cluster_name=\"{name}\"}} ");

@@ -17,6 +17,10 @@ use crate::support::{PATIENCE, free_port, send};
 /// What the configuration calls the file of the access log.
 pub(super) const LOG: &str = "<LOG>";
 
+/// Istio has the names of clusters as labels of metrics.
+const STATS: &str = "stats_config:\n  use_all_default_tags: false\n  stats_tags:\n  - {tag_name: cluster_name, \
+    regex: '^cluster\\.((.+?(\\..+?\\.svc\\.cluster\\.local)?)\\.)'}\n";
+
 /// Ends the process with the value.
 struct Running {
     process: Child,
@@ -45,7 +49,7 @@ impl Envoy {
         let admin = free_port();
         let resources = resources.replace(LOG, log.to_str().unwrap());
         let at = format!("{{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}");
-        fs::write(&file, format!("admin: {at}\nstatic_resources:\n{resources}")).unwrap();
+        fs::write(&file, format!("admin: {at}\n{STATS}static_resources:\n{resources}")).unwrap();
         let mut command = Command::new(self.0);
         command.args(["--file-flush-interval-msec", "50", "--concurrency", "1", "--disable-hot-restart"]);
         command.args(["-l", "critical"]).arg("-c").arg(&file);
@@ -59,7 +63,8 @@ impl Envoy {
             assert!(ended.is_none() && start.elapsed() < PATIENCE, "Envoy does not listen: {}", said());
             thread::sleep(Duration::from_millis(50));
         }
-        Proxy { ports, logs: vec![log], endpoints, _processes: Box::new(running) }
+        let admin = format!("127.0.0.1:{admin}");
+        Proxy { ports, admin, logs: vec![log], endpoints, _processes: Box::new(running) }
     }
 }
 

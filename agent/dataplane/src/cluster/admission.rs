@@ -163,8 +163,9 @@ impl Policy {
 
     /// The last place among the requests of this worker that wait for a connection.
     pub(crate) fn wait(&self, whose: Whose) -> Result<Place, Overflow> {
-        self.note_refused_connection();
+        // Who may not wait does not ask for a connection, as in Envoy.
         let permit = self.admit(Resource::Pending)?;
+        self.note_refused_connection();
         // Another worker may have left room that nobody here was told of.
         self.own.queue.make_room(whose);
         Ok(Place { turn: self.own.queue.join(whose), _permit: permit })

@@ -1,16 +1,33 @@
 //! The server behind both proxies: paths are named for what it does.
 
-use std::{io::Read, thread, time::Duration};
+use std::{
+    io::Read,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::{Client, Endpoint, Message, answer};
 
 pub(in crate::envoy) fn upstream() -> Endpoint {
-    Endpoint::start(|mut client| {
+    upstream_counting(Arc::default())
+}
+
+/// The same, which counts the requests that it leaves without an answer.
+pub(in crate::envoy) fn upstream_counting(unanswered: Arc<AtomicUsize>) -> Endpoint {
+    Endpoint::start(move |mut client| {
         while let Ok(Message { head, .. }) = Message::read_head(&mut client.0) {
             let path = head.split(' ').nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-            if path != "plain-unanswered" && read_body(&mut client, &head).is_none() {
+            let is_first = head.contains("x-envoy-attempt-count: 1");
+            if path == "plain-unanswered" || path == "again-unanswered" && !is_first {
+                unanswered.fetch_add(1, Ordering::SeqCst);
+                client.rest();
+            } else if read_body(&mut client, &head).is_none() {
                 return;
             }
             if serve(&mut client, path, &head).is_none() {
@@ -27,8 +44,13 @@ fn serve(client: &mut Client, path: &str, head: &str) -> Option<()> {
         "close" => return None,
         "timeout" | "try" => thread::sleep(Duration::from_secs(1)),
         "nonsense" => _ = client.send("nonsense\r\n\r\n"),
-        "plain-unanswered" => _ = client.rest(),
-        "busy" => _ = client.send(answer(503, "busy")),
+        "plain-unanswered" => {}
+        "busy" | "again-unanswered" => _ = client.send(answer(503, "busy")),
+        "wrong" => _ = client.send(answer(500, "wrong")),
+        "slow" => {
+            thread::sleep(Duration::from_secs(1));
+            echo(client, head);
+        }
         "cut" => {
             client.send(format!("{BEGUN}content-length: 10\r\n\r\nhalf"));
             return None;

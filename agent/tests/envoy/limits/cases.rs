@@ -29,6 +29,7 @@ pub(super) const PLACES: &[Place] = &[
     managed("request", "httpRequestTimeout: 1s", "request_timeout: 1s, "),
     limited("stream", "httpMaxStreamDuration: 1s", "max_stream_duration: 1s"),
     limited("idle", "httpIdleTimeout: 1s", "idle_timeout: 1s"),
+    limited("aged", "httpMaxConnectionDuration: 1s", "max_connection_duration: 1s"),
     limited(
         "refused",
         "httpHeadersWithUnderscoresAction: REJECT_REQUEST",
@@ -107,6 +108,8 @@ pub(super) const CASES: &[(&str, &str, Asked)] = &[
     ("stream", SILENT_HTTP2, OverHttp2),
     ("stream", STALLING, OverHttp2),
     ("idle", "GET /plain HTTP/1.1\nhost: test\n\n", Last),
+    ("aged", "GET /plain HTTP/1.1\nhost: test\n\n", Last),
+    ("aged", "GET /plain HTTP/1.1\nhost: te~~~~~~~~~~~~~~~st\n\n", Last),
     ("plain", UNDERSCORE, Last),
     ("refused", UNDERSCORE, Last),
     ("refused", "GET /plain HTTP/1.1\nhost: test\nx_a: 1\n\n", OverHttp2),

@@ -227,6 +227,7 @@ pub(super) const LAST: &[&str] = &[
     "GET /plain/./a/../b HTTP/1.1\nhost: a.test\nconnection: close\n\n",
     "GET http://a.test/plain HTTP/1.1\nhost: other\nconnection: close\n\n",
     "GET /plain HTTP/1.1\nhost: A.TEST\nconnection: close\n\n",
+    "GET /plain/é HTTP/1.1\nhost: a.test\nconnection: close\n\n",
     "GET /plain#f HTTP/1.1\nhost: a.test\nconnection: close\n\n",
     "GET /plain/../../.. HTTP/1.1\nhost: a.test\nconnection: close\n\n",
     "GET /plain HTTP/1.1\nconnection: close\n\n",
