@@ -100,6 +100,24 @@ fn requests_come_by_paths_and_names_and_are_told_as_by_envoy() {
     }
 }
 
+/// What is logged of one field says nothing of the others.
+#[test]
+fn lines_tell_what_clients_without_address_have_asked() {
+    let (sockets, endpoint) = (Sockets::new(), Endpoint::named("here"));
+    let path = sockets.path("edge.sock");
+    let format = "%REQ(:PATH)% %REQ(X-FORWARDED-FOR)% %REQ(X-ENVOY-EXTERNAL-ADDRESS)% %REQ(:AUTHORITY)%\n";
+    let agent = Setup::router()
+        .resources("gateway.yaml", &resources(&path, "HTTP", &endpoint))
+        .mesh(&format!("accessLogFile: /dev/stdout\naccessLogFormat: {format:?}\n"))
+        .flags(&["--namespace", "default"])
+        .start();
+    let mut client = connect(&agent, &path);
+    client.get("/alone");
+    client.ask("/told", "x-forwarded-for: 192.0.2.8\r\nx-forwarded-for: 192.0.2.9\r\n").answer();
+    agent.access_line(&["/alone - - app.example.com"]);
+    agent.access_line(&["/told 192.0.2.8,192.0.2.9 - app.example.com"]);
+}
+
 #[test]
 fn curl_is_served() {
     if !has("curl") {

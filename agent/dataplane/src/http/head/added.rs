@@ -156,7 +156,11 @@ impl Added {
             FORWARDED_PROTO if self.says_scheme() || request.header(name).is_none() => {
                 out.extend_from_slice(self.scheme.as_bytes());
             }
-            EXTERNAL_ADDRESS if self.is_gateway() => write_ip(out, self.client),
+            EXTERNAL_ADDRESS if self.is_gateway() => {
+                if self.knows_client() {
+                    write_ip(out, self.client);
+                }
+            }
             REQUEST_ID if self.request_id.is_some() => out.extend(self.request_id.iter().flatten()),
             FORWARDED_PORT if self.port.is_some() => {
                 out.extend(self.port.iter().flat_map(|port| port.to_string().into_bytes()));
@@ -213,7 +217,7 @@ impl Added {
             if told {
                 sink.field_with(FORWARDED_FOR, |out| self.write_forwarded_for(out, request));
             }
-            if self.client != NOBODY.ip() {
+            if self.knows_client() {
                 sink.field_with(EXTERNAL_ADDRESS, |out| write_ip(out, self.client));
             }
         }
@@ -235,12 +239,19 @@ impl Added {
     }
 
     fn write_forwarded_for(&self, out: &mut Vec<u8>, request: &(impl RequestHead + ?Sized)) {
+        let before = out.len();
         write_values(out, FORWARDED_FOR, request);
-        match self.tells_peer() {
-            true => write_ip(out, self.peer),
-            // Without the comma of the last.
-            false => _ = out.pop(),
+        if self.tells_peer() {
+            write_ip(out, self.peer);
+        } else {
+            // Without the comma of the last, where there is any: other fields may stand before.
+            out.truncate(out.len().saturating_sub(1).max(before));
         }
+    }
+
+    /// Whether anybody has told the client's address.
+    fn knows_client(&self) -> bool {
+        self.client != NOBODY.ip()
     }
 
     /// Whether the client has an address: those of unix sockets have none, and add nothing to what others have told.
