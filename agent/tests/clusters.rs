@@ -8,6 +8,7 @@ mod limits;
 mod opaque;
 mod origination;
 mod outliers;
+mod own_ports;
 mod priorities;
 mod protocols;
 mod rules;

@@ -13,7 +13,9 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use snapshot::{Address, Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints};
+use snapshot::{
+    Address, Cluster, Discovery, DnsResolution, Endpoint, LiveEndpoint, LocalityEndpoints, OwnPorts,
+};
 
 pub(crate) use self::{
     admission::{Overflow, Place, Retrying, Slot},
@@ -50,19 +52,26 @@ pub(crate) struct ClusterConnections {
     original: RefCell<HashMap<UpstreamKey, Rc<Upstream>, RandomState>>,
 }
 
+/// What a cluster's connections are made with, beside its description.
+#[derive(Default)]
+pub(crate) struct Given {
+    pub(crate) shared: SharedCluster,
+    /// What its names are resolved to; none where it has none.
+    pub(crate) named: Option<Vec<LocalityEndpoints>>,
+    /// What heads of answers may cost.
+    pub(crate) heads: HeadLimits,
+    /// Where no connection goes.
+    pub(crate) own_ports: OwnPorts,
+}
+
 /// Where connections go and what they come from, if the kernel is not to choose.
 pub(crate) type UpstreamKey = (Address, Option<Source>);
 
 impl ClusterConnections {
     /// The connections to `cluster`; what `old` has of them goes on.
-    ///
-    /// `named` is what the names of a cluster are resolved to; none where it has none.
-    pub(crate) fn new(
-        cluster: &Cluster,
-        (shared, named, heads): (SharedCluster, Option<Vec<LocalityEndpoints>>, HeadLimits),
-        old: Option<&Self>,
-    ) -> Self {
-        let policy = Rc::new(Policy::new(cluster, (shared, heads), old.map(|old| &*old.policy)));
+    pub(crate) fn new(cluster: &Cluster, given: Given, old: Option<&Self>) -> Self {
+        let Given { shared, named, heads, own_ports } = given;
+        let policy = Rc::new(Policy::new(cluster, (shared, heads, own_ports), old.map(|old| &*old.policy)));
         let mut known: HashMap<&Address, &Rc<Upstream>, RandomState> =
             old.iter().flat_map(|old| &old.endpoints).map(|upstream| (&upstream.address, upstream)).collect();
         let localities = named.as_deref().unwrap_or(cluster.localities());

@@ -17,7 +17,7 @@ use snapshot::{Address, Cluster, ClusterId, Discovery, Draft, Snapshot};
 use crate::{
     balance::Choice,
     breakers::Shares,
-    cluster::{ClusterConnections, Overflow, Retrying},
+    cluster::{ClusterConnections, Given, Overflow, Retrying},
     dns::Resolutions,
     live::Observed,
     origin::Origin,
@@ -124,7 +124,9 @@ impl View {
             Discovery::Dns(dns) => Some(self.surroundings.resolved.localities(dns)),
             Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => None,
         };
-        Rc::new(ClusterConnections::new(cluster, (shared, named, self.surroundings.heads), old))
+        let own_ports = self.snapshot.own_ports().clone();
+        let given = Given { shared, named, heads: self.surroundings.heads, own_ports };
+        Rc::new(ClusterConnections::new(cluster, given, old))
     }
 
     /// The ways to terminate TLS, by the handles of the snapshot.

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use crate::{
     AccessLogging, Address, Application, Binding, Cluster, ConnectionFacts, Discovery, FilterChain,
     ForeignGateway, HttpSettings, HttpSettingsId, Inspection, Listener, MetricRules, NameTable,
-    NetworkFilter, PeerAuthentication, RouteConfig, TcpProxy, TlsContext, TlsContextId, Transport,
+    NetworkFilter, OwnPorts, PeerAuthentication, RouteConfig, TcpProxy, TlsContext, TlsContextId, Transport,
     UnservedRules, Workloads, chain_index::ChainIndex,
 };
 
@@ -54,6 +54,8 @@ pub struct Draft {
     pub metric_rules: MetricRules,
     /// Proxies before gateways that are believed; only [`explain`](crate::explain()) asks for them here.
     pub trusted_proxies: u32,
+    /// Where the proxy itself listens, which is no endpoint.
+    pub own_ports: OwnPorts,
     /// What names of services stand for; empty where nobody asks the proxy.
     pub names: NameTable,
 }
@@ -151,6 +153,11 @@ impl Snapshot {
     /// Proxies before gateways that are believed (`numTrustedProxies`).
     pub fn trusted_proxies(&self) -> u32 {
         self.draft.trusted_proxies
+    }
+
+    /// Where the proxy itself listens, which is no endpoint.
+    pub fn own_ports(&self) -> &OwnPorts {
+        &self.draft.own_ports
     }
 
     /// What is written into the access log.

@@ -1,6 +1,8 @@
 //! The clusters of a snapshot, by name.
 
 mod any_name;
+mod proxy_itself;
+mod to_workload;
 
 use std::{
     borrow::Cow,
@@ -15,16 +17,17 @@ use resources::{
 };
 use snapshot::{
     Cluster, ClusterId, ClusterTarget, Connections, Discovery, Dns, DnsName, DnsResolution, DynamicDns,
-    Endpoint, LocalityEndpoints, PolicySource, ServiceName, SourceAddresses, UpstreamTls, WeightedClusters,
+    Endpoint, LocalityEndpoints, OwnPorts, PolicySource, ServiceName, SourceAddresses, UpstreamTls,
+    WeightedClusters,
 };
 
-use self::any_name::of_any_name;
+use self::{any_name::of_any_name, proxy_itself::leads_to_proxy, to_workload::to_workload};
 use crate::{
     credentials::{Contexts, UpstreamPort},
     destinations::{Destinations, Group, HostPolicy, Near, Policy, apply, arranged, is_in},
     gateway::AutoPassthrough,
     hosts::pattern,
-    inbound::{self, InboundPort, Upstream},
+    inbound,
     own_place::OwnPlace,
     proxy::{MeshOptions, Proxy, ProxyKind},
     registry::{KnownEndpoint, KnownPort, KnownService, Registry, Resolution},
@@ -59,7 +62,8 @@ impl Clusters {
         let own_place = OwnPlace::new(resources, registry);
         let tls = RefCell::new((contexts, findings));
         let passed_on = AutoPassthrough::new(resources, proxy);
-        let maker = ClusterMaker { proxy, own_place, destinations, passed_on, tls };
+        let own_ports = proxy.refused_endpoints();
+        let maker = ClusterMaker { proxy, own_place, own_ports, destinations, passed_on, tls };
         let known = |service: &&KnownService<'_>| scope.knows(service.meta().namespace(), &service.host);
         let services = registry.services.iter().filter(known);
         let mut list: Vec<Cluster> = services.flat_map(|service| maker.of_service(service)).collect();
@@ -71,7 +75,12 @@ impl Clusters {
                 let (contexts, findings) = &mut *maker.tls.borrow_mut();
                 list.push(of_any_name(mesh, (contexts, findings)));
             }
-            list.extend(inbound::ports(registry, scope).0.values().map(|port| to_workload(port, mesh)));
+            list.extend(
+                inbound::ports(registry, scope)
+                    .0
+                    .values()
+                    .map(|port| to_workload(port, &maker.own_ports, mesh)),
+            );
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
         let ids = (0..).map(ClusterId).zip(&list).map(|(id, cluster)| (cluster.name.clone(), id)).collect();
@@ -122,6 +131,7 @@ fn accounts<'e>(endpoints: &[KnownEndpoint<'e>], has_rule: bool) -> BTreeSet<&'e
 struct ClusterMaker<'m, 'c> {
     proxy: &'m Proxy,
     own_place: OwnPlace,
+    own_ports: OwnPorts,
     destinations: &'m Destinations<'m>,
     /// The services whose clusters clients name themselves.
     passed_on: AutoPassthrough<'m>,
@@ -172,7 +182,7 @@ impl ClusterMaker<'_, '_> {
             mesh: Some(&self.proxy.mesh.defaults),
             ..written
         };
-        let mut endpoints = service.endpoints(port);
+        let mut endpoints = self.endpoints(service, port);
         endpoints.retain(|known| subset.is_none_or(|subset| is_in(subset, known.labels)));
         let accounts = accounts(&endpoints, policy.tls.is_some());
         let discovery = self.discovery((service, port), endpoints, &policy);
@@ -200,6 +210,16 @@ impl ClusterMaker<'_, '_> {
             cluster.policy_sources.tls = Some(PolicySource::Mesh("enableAutoMtls"));
         }
         cluster
+    }
+
+    /// Where a port is served, which is nowhere at the proxy itself.
+    fn endpoints<'s>(&self, service: &KnownService<'s>, port: &KnownPort<'_>) -> Vec<KnownEndpoint<'s>> {
+        let at = |known: &KnownEndpoint<'_>| known.address().and_then(|address| address.socket());
+        let is_own = |known: &KnownEndpoint<'_>| at(known).is_some_and(|at| self.own_ports.refuse(at, None));
+        let (own, endpoints) = service.endpoints(port).into_iter().partition::<Vec<_>, _>(is_own);
+        let own = own.iter().filter_map(at);
+        self.tls.borrow_mut().1.extend(own.map(|at| leads_to_proxy((service, port), at, self.proxy)));
+        endpoints
     }
 
     /// TLS to the endpoints. What is wrong with it is said where it is asked for.
@@ -299,24 +319,6 @@ impl ClusterMaker<'_, '_> {
     fn arranged<E: Ord>(&self, near: Vec<Near<'_, E>>, policy: &Policy<'_>) -> Vec<Group<E>> {
         arranged(near, policy, &self.own_place.caller(self.proxy))
     }
-}
-
-/// To the application.
-fn to_workload(port: &InboundPort<'_>, mesh: &MeshOptions) -> Cluster {
-    let (discovery, source) = match &port.upstream {
-        Upstream::OriginalDestination => (Discovery::OriginalDestination, Some(SourceAddresses::INBOUND)),
-        // Towards loopback the rules capture nothing that is the proxy's own.
-        Upstream::Address(address) => {
-            let is_captured = address.ip().is_some_and(|ip| !ip.is_loopback());
-            (Discovery::of_addresses([address.clone()]), is_captured.then_some(SourceAddresses::INBOUND))
-        }
-    };
-    let name = inbound_name(port.number);
-    let mut cluster = Cluster { source, service: port.service.clone(), ..blank(name, discovery, mesh) };
-    let of_mesh = mesh.default_traffic_policy.connection_pool.as_ref();
-    let pool = over(port.pool, of_mesh, ConnectionPool::over);
-    apply(&Policy { connection_pool: pool.as_deref(), ..Policy::default() }, port.protocol, &mut cluster);
-    cluster
 }
 
 /// What is written, with what it leaves out as the mesh has it.

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::{ConnectionSettings, ForwardClientCertDetails};
 use snapshot::{
     AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
-    ForwardClientCert, HttpConnections, Listener, MetricRules, NameTable, NetworkFilter, PathNormalization,
-    PeerAuthentication, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext, TlsContextId,
-    UnservedRules, WeightedClusters, Workloads,
+    ForwardClientCert, HttpConnections, Listener, MetricRules, NameTable, NetworkFilter, OwnPorts,
+    PathNormalization, PeerAuthentication, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext,
+    TlsContextId, UnservedRules, WeightedClusters, Workloads,
 };
 
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct DraftBuilder {
     pub(crate) peer_authentication: Option<PeerAuthentication>,
     /// Proxies before gateways that are believed.
     trusted_proxies: u32,
+    /// Where the proxy itself listens, which is no endpoint.
+    pub(crate) own_ports: OwnPorts,
 }
 
 impl DraftBuilder {
@@ -132,6 +134,7 @@ impl DraftBuilder {
             access_logging: self.access_logging,
             metric_rules: self.metric_rules,
             trusted_proxies: self.trusted_proxies,
+            own_ports: self.own_ports,
         }
         .finish()
     }

@@ -10,7 +10,7 @@ use resources::{
     InboundTrafficPolicy, Labels, MeshDefaults, MeshTls, OutboundTrafficPolicy, PathNormalization,
     ProxyHeaders, Retries,
 };
-use snapshot::Locality;
+use snapshot::{Locality, OwnPorts};
 
 /// The proxy whose snapshot is made, and the workload it stands beside.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,7 +36,8 @@ pub struct Proxy {
     /// Where captured connections arrive; `None` when nothing is captured (`interceptionMode: NONE`), so that only the
     /// listeners of a Sidecar resource are served, each at a socket of its own.
     pub ports: Option<CapturePorts>,
-    /// Where the proxy itself listens besides, each with the flag that says so: no server of a Gateway can be there.
+    /// Where the proxy itself listens besides, each with the flag that says so: no server of a Gateway can be there, and
+    /// no endpoint.
     pub own_ports: Vec<(SocketAddr, &'static str)>,
     /// Whether the workload's questions about names come to the proxy (`ISTIO_META_DNS_CAPTURE`).
     pub answers_dns: bool,
@@ -92,6 +93,16 @@ impl Proxy {
             identity: None,
             mesh: MeshOptions::default(),
         }
+    }
+
+    /// Where no endpoint is.
+    pub(crate) fn refused_endpoints(&self) -> OwnPorts {
+        OwnPorts::new(self.own_ports.iter().map(|(own, _)| *own))
+    }
+
+    /// The flag that says where the proxy itself listens, if that is at this port.
+    pub(crate) fn own_port(&self, port: u16) -> Option<&'static str> {
+        self.own_ports.iter().find(|(own, _)| own.port() == port).map(|(_, flag)| *flag)
     }
 
     /// Whether a listener of a Sidecar resource is reached at a socket of its own, not by redirection.

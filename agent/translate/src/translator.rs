@@ -37,6 +37,7 @@ impl Translator {
         let scope = SidecarScope::new(resources, proxy, &mut findings);
         let registry = Registry::new(resources, &scope, proxy, &mut findings);
         let mut draft = DraftBuilder::new(&proxy.mesh);
+        draft.own_ports = proxy.refused_endpoints();
         draft.access_logging = access_logging(resources, &registry, &mut findings);
         draft.metric_rules = metric_rules(resources, &registry, &mut findings);
         let mut rules = Rules::new(resources, std::mem::take(&mut self.rules), proxy, &mut findings);

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use snapshot::{
-    Address, Cluster, Connections, Limits, ProxyProtocol, SourceAddresses, Tunnel, UpstreamProtocol,
+    Address, Cluster, Connections, Limits, OwnPorts, ProxyProtocol, SourceAddresses, Tunnel, UpstreamProtocol,
 };
 
 use super::admission::Own;
@@ -24,6 +24,7 @@ pub(crate) struct Policy {
     /// The DestinationRule they were written in, `<namespace>/<name>`.
     pub(crate) destination_rule: Option<Box<str>>,
     source: Option<SourceAddresses>,
+    own_ports: OwnPorts,
     pub(crate) connect_timeout: Duration,
     pub(crate) connections: Connections,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
@@ -48,7 +49,7 @@ pub(crate) struct Era(u64);
 impl Policy {
     pub(super) fn new(
         cluster: &Cluster,
-        (shared, heads): (SharedCluster, HeadLimits),
+        (shared, heads, own_ports): (SharedCluster, HeadLimits, OwnPorts),
         old: Option<&Self>,
     ) -> Self {
         let mut made = Self {
@@ -56,6 +57,7 @@ impl Policy {
             era: Era::default(),
             destination_rule: cluster.destination_rule.as_deref().map(Box::from),
             source: cluster.source,
+            own_ports,
             connect_timeout: cluster.connect_timeout,
             connections: cluster.connections,
             proxy_protocol: cluster.proxy_protocol,
@@ -102,6 +104,11 @@ impl Policy {
         Some(client.unwrap_or(own))
     }
 
+    /// Whether an endpoint is the proxy itself, where no connection goes.
+    pub(crate) fn leads_to_itself(&self, endpoint: &Address) -> bool {
+        endpoint.socket().is_some_and(|endpoint| self.own_ports.refuse(endpoint, self.source))
+    }
+
     /// How long opaque connections may last.
     pub(crate) fn relay_limits(&self) -> relay::Limits {
         relay::Limits { idle: self.connections.tcp_idle_timeout, duration: self.connections.max_duration }
@@ -130,7 +137,7 @@ mod tests {
     use snapshot::{Discovery, Endpoint, Keepalive, LocalityEndpoints};
 
     use super::*;
-    use crate::cluster::ClusterConnections;
+    use crate::cluster::{ClusterConnections, Given};
 
     /// Warm-up goes by how long an endpoint is known.
     #[test]
@@ -143,8 +150,7 @@ mod tests {
             cluster
         };
         let connections = |cluster: &Cluster, old: Option<&ClusterConnections>| {
-            let shared = (SharedCluster::default(), None, HeadLimits::default());
-            ClusterConnections::new(cluster, shared, old)
+            ClusterConnections::new(cluster, Given::default(), old)
         };
         let first = connections(&cluster(None, false), None);
         let first_era = first.upstreams()[0].policy().era;

@@ -276,6 +276,12 @@ impl Upstream {
     /// Connects from the source, or from a port of the kernel's choice where the one that was chosen has a connection to
     /// the endpoint already: of another request of the same client, or one that the kernel has not forgotten yet.
     async fn dial(&self) -> io::Result<TcpStream> {
+        if self.policy.borrow().leads_to_itself(&self.address) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the endpoint is a port of the proxy itself",
+            ));
+        }
         let source = self.source.map(Source::with_port);
         match (sys::connect(&self.address, source).await, source) {
             (Err(error), Some(source)) if source.has_port() && is_taken(&error) => {

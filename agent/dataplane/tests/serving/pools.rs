@@ -11,16 +11,17 @@ use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
 use http::{Request, Response};
 use snapshot::{
-    Authority, Certificate, Cluster, Credential, CrlBundle, Discovery, Keepalive, LiveEndpoint,
-    OutlierDetection, ServerCheck, ServerNameSource, TlsParameters, TlsVersion, TrustBundle,
+    Authority, Certificate, Cluster, Credential, CrlBundle, Discovery, Draft, Keepalive, LiveEndpoint,
+    OutlierDetection, OwnPorts, ServerCheck, ServerNameSource, TlsParameters, TlsVersion, TrustBundle,
     UpstreamProtocol, UpstreamTls,
 };
 
 use crate::{
+    handshakes::Lines,
     http2_upstream::{self, Http2Upstream},
     mutual::{Issued, Issuer},
     origination::{TlsServer, by, dns, proxy, tls},
-    support::{Client, Proxy, Upstream, gateway_draft},
+    support::{Client, Proxy, Upstream, free_address, gateway_draft},
 };
 
 /// Other rules for the only cluster from now on; workers have them when this returns.
@@ -205,4 +206,17 @@ fn connections_are_made_anew_where_endpoints_are_told_or_must_prove_something_el
         assert_eq!(server.seen().len(), 1 + usize::from(anew), "{what}");
         assert_eq!(observed(&proxy, server.address).counts.rq_total, 2, "{what}");
     }
+}
+
+#[test]
+fn the_proxy_itself_is_no_endpoint() {
+    let own = Upstream::echoing_heads();
+    let lines = Lines::default();
+    let draft = |address, own_ports| Draft { own_ports, ..gateway_draft(address, &[own.address]) };
+    let proxy = Proxy::start(lines.settings(), |at| draft(at, OwnPorts::new([own.address])));
+    assert_eq!(proxy.connect().get("/").status(), "503");
+    lines.with("the_endpoint_is_a_port_of_the_proxy_itself");
+    assert_eq!(own.connections(), 0);
+    let elsewhere = OwnPorts::new([free_address()]);
+    assert_eq!(Proxy::start(lines.settings(), |at| draft(at, elsewhere)).connect().get("/").status(), "200");
 }

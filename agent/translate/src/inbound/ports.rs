@@ -9,7 +9,7 @@ use resources::{
     ConnectionPool, Finding, InboundTrafficPolicy, IngressEndpoint, IngressListener, Path, Problem, Protocol,
     Rule, ServerTls, Severity,
 };
-use snapshot::{Address, ServiceName, UnixPath};
+use snapshot::{Address, ServiceName, SourceAddresses, UnixPath};
 
 use crate::{
     registry::{KnownService, Registry},
@@ -140,6 +140,14 @@ fn service_at(number: u16, registry: &Registry<'_>) -> Option<ServiceName> {
 fn upstream(listener: &IngressListener, registry: &Registry<'_>) -> Result<Upstream, Problem> {
     let number = listener.port.number;
     match &listener.default_endpoint {
+        Some(IngressEndpoint::Address(to))
+            if registry.proxy.refused_endpoints().refuse(*to, Some(SourceAddresses::INBOUND)) =>
+        {
+            let flag = registry.proxy.own_port(to.port()).unwrap_or_default();
+            let problem =
+                Problem::new(format!("is a port of the proxy itself ({flag}): the listener is left out"));
+            Err(problem.found(to).remedy("write a port of the workload, or give the proxy another one"))
+        }
         Some(IngressEndpoint::Unix(path)) => Ok(Upstream::Address(UnixPath::new(path).into())),
         Some(IngressEndpoint::Address(to)) if !to.ip().is_unspecified() => {
             Ok(Upstream::Address((*to).into()))

@@ -54,6 +54,10 @@ pub(crate) fn proxy(line: &str) -> Proxy {
                 proxy.mesh.tcp_idle_timeout = Some(Duration::from_secs(seconds.parse().unwrap()));
             }
             None if word == "not-captured" => proxy.ports = None,
+            None if word == "own-ports" => {
+                let own = [("127.0.0.1:15000", "--admin-port"), ("0.0.0.0:15020", "--agent-port")];
+                proxy.own_ports = own.map(|(at, flag)| (at.parse().unwrap(), flag)).to_vec();
+            }
             None if word == "identity" => {
                 proxy.identity = Some(WorkloadIdentity::in_directory("/identity"));
             }

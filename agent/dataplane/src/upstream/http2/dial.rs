@@ -197,14 +197,13 @@ mod tests {
     use snapshot::{Cluster, Discovery};
 
     use super::*;
-    use crate::{cluster::ClusterConnections, shared::SharedCluster};
+    use crate::cluster::{ClusterConnections, Given};
 
     #[test]
     fn who_waits_for_a_dial_that_panics_is_told_and_the_next_dials_anew() {
         let address = Address::from(([10, 0, 0, 1], 80));
         let cluster = Cluster::new("a", Discovery::of_addresses([address]));
-        let shared = (SharedCluster::default(), None, HeadLimits::default());
-        let connections = ClusterConnections::new(&cluster, shared, None);
+        let connections = ClusterConnections::new(&cluster, Given::default(), None);
         let upstream = connections.upstreams().remove(0);
         let waited_for = Rc::new(Dialling::default());
         *upstream.http2.dialling.borrow_mut() = Some(Rc::clone(&waited_for));
