@@ -219,19 +219,30 @@ impl Shape for ConsistentHash {
             }
             _ => {}
         }
-        if let HashAlgorithm::Maglev { table_size } = self.algorithm
-            && (table_size >= LARGEST_TABLE || !is_prime(table_size))
-        {
-            let problem = Problem::new("is no size for a table").found(table_size);
-            context.error(
-                &at.field("maglev").field("tableSize"),
-                problem.expected(format!("a prime below {LARGEST_TABLE}, such as 65537")),
-            );
+        match self.algorithm {
+            HashAlgorithm::RingHash { minimum_ring_size } if minimum_ring_size > LARGEST_RING => {
+                let problem = Problem::new("is larger than a ring may be").found(minimum_ring_size);
+                context.error(
+                    &at.field("ringHash").field("minimumRingSize"),
+                    problem.expected(format!("at most {LARGEST_RING} points, as in Envoy")),
+                );
+            }
+            HashAlgorithm::Maglev { table_size } if table_size >= LARGEST_TABLE || !is_prime(table_size) => {
+                let problem = Problem::new("is no size for a table").found(table_size);
+                context.error(
+                    &at.field("maglev").field("tableSize"),
+                    problem.expected(format!("a prime below {LARGEST_TABLE}, such as 65537")),
+                );
+            }
+            _ => {}
         }
     }
 }
 
 const KEYS: &str = "one of `httpHeaderName`, `httpCookie`, `useSourceIp` and `httpQueryParameterName`";
+
+/// Envoy's `maximum_ring_size`.
+const LARGEST_RING: u64 = 8_388_608;
 
 const LARGEST_TABLE: u64 = 5_000_011;
 

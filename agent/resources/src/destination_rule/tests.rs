@@ -281,6 +281,10 @@ fn load_balancers_are_consistent() {
                 "{consistentHash: {useSourceIp: true, ringHash: {}, maglev: {}}}",
                 "has both `ringHash` and `maglev`",
             ),
+            (
+                "{consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 8388609}}}",
+                "ringHash.minimumRingSize: is larger than a ring may be (found `8388609`; expected at most 8388608",
+            ),
             ("{consistentHash: {useSourceIp: true, minimumRingSize: 5}}", "minimumRingSize: is deprecated"),
             ("{warmup: {minimumPercent: 5}}", "warmup.duration: is missing"),
             ("{warmup: {duration: 1s, minimumPercent: 101}}", "warmup.minimumPercent: is no percentage"),

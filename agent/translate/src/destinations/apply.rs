@@ -94,9 +94,6 @@ fn load_balancer(written: &resources::LoadBalancer) -> LoadBalancer {
     }
 }
 
-/// Envoy's largest ring.
-const LARGEST_RING: u32 = 8_388_608;
-
 fn hash_policy(written: &ConsistentHash) -> Option<HashPolicy> {
     let key = match written.key.as_ref()? {
         WrittenKey::Header(name) => HashKey::Header(name.to_ascii_lowercase()),
@@ -113,14 +110,13 @@ fn hash_policy(written: &ConsistentHash) -> Option<HashPolicy> {
                 .collect(),
         },
     };
-    let number = |size: u64, most: u32| u32::try_from(size).unwrap_or(most).min(most);
+    // Reading refuses larger ones.
+    let number = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
     let function = match written.algorithm {
         HashAlgorithm::RingHash { minimum_ring_size } => {
-            HashFunction::Ring { minimum_size: number(minimum_ring_size, LARGEST_RING) }
+            HashFunction::Ring { minimum_size: number(minimum_ring_size) }
         }
-        HashAlgorithm::Maglev { table_size } => {
-            HashFunction::Maglev { table_size: number(table_size, u32::MAX) }
-        }
+        HashAlgorithm::Maglev { table_size } => HashFunction::Maglev { table_size: number(table_size) },
     };
     Some(HashPolicy { key, function })
 }
