@@ -6,6 +6,7 @@ mod families;
 mod labels;
 mod pieces;
 mod places;
+mod routes;
 mod texts;
 mod workload;
 
@@ -78,6 +79,9 @@ impl Metrics {
         let published = status.published();
         let snapshot = published.as_ref().map(|published| &*published.snapshot);
         families::istio(&telemetry, &self.workload, snapshot, out)?;
+        if let Some(snapshot) = snapshot {
+            routes::routes(&telemetry, snapshot, out)?;
+        }
         out.write_str(&self.others(status, counts, telemetry.lost))?;
         if let Some(snapshot) = snapshot {
             out.write_str(&certificates::certificates(snapshot, SystemTime::now()))?;

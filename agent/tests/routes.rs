@@ -3,6 +3,7 @@
 mod actions;
 mod budgets;
 mod connections;
+mod counts;
 mod delegates;
 mod destinations;
 mod faults;

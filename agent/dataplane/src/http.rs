@@ -40,12 +40,12 @@ use std::{
 
 use snapshot::{Address, RequestHead};
 
-use self::downstream::Spoken;
+use self::{downstream::Spoken, routing::Followed};
 use crate::{
     access_log::{Entry, Recorded, Wanted},
     connection::Connection,
     failure::LocalReply,
-    telemetry::{BLACK_HOLE, BLOCKED, PeerId, RequestKey, RequestSizes},
+    telemetry::{BLACK_HOLE, BLOCKED, CountedRoute, PeerId, RequestKey, RequestSizes, RouteRequest},
     upstream::{Lease, OwnEnd},
 };
 
@@ -118,6 +118,9 @@ pub(crate) struct Outcome<'o> {
     began: Option<Duration>,
     /// How often an endpoint was asked.
     attempts: u32,
+    /// How many of these had a connection, and whether the answer is of a further one and good enough.
+    connected: u32,
+    retried_well: bool,
     upstream_protocol: Option<&'static str>,
     upstream: Option<Address>,
     /// Our end of the connection to it.
@@ -126,6 +129,8 @@ pub(crate) struct Outcome<'o> {
     endpoint: Option<PeerId>,
     cluster: Option<&'o str>,
     route: Option<&'o str>,
+    /// What it is counted under besides.
+    counted: Option<CountedRoute<&'o str>>,
 }
 
 impl<'o> Outcome<'o> {
@@ -136,10 +141,31 @@ impl<'o> Outcome<'o> {
         Self { status, flags, details, sent, grpc_status, ..Self::default() }
     }
 
+    /// With the route it took.
+    fn of(self, followed: Option<Followed<'o>>) -> Self {
+        let (route, counted) = (followed.and_then(Followed::name), followed.and_then(Followed::counted));
+        Self { route, counted, ..self }
+    }
+
     /// With the endpoint it went to, and our end of the connection.
     fn at(self, upstream: &Lease, own_end: Option<Rc<OwnEnd>>) -> Self {
         let endpoint = Some(upstream.peer());
         Self { upstream: Some(upstream.address.clone()), own_end, endpoint, ..self }
+    }
+}
+
+/// What is counted of a request to a route that has counts of its own.
+fn route_request(outcome: &Outcome<'_>, duration: Duration) -> RouteRequest {
+    let whole = outcome.began.filter(|_| outcome.flags.is_empty());
+    RouteRequest {
+        tries: outcome.connected,
+        retries: outcome.attempts.saturating_sub(1),
+        retried_well: outcome.retried_well,
+        retry_limit_exceeded: outcome.unretried == "URX",
+        retry_overflow: outcome.unretried == "UO",
+        timed_out: outcome.flags == LocalReply::TIMEOUT.flags
+            && outcome.details == LocalReply::TIMEOUT.details,
+        time: whole.and(outcome.request_time).map(|request_time| duration.saturating_sub(request_time)),
     }
 }
 
@@ -161,7 +187,11 @@ fn log(connection: &Connection, start: Instant, line: &Recorded, outcome: &Outco
         request_messages: outcome.messages.0,
         response_messages: outcome.messages.1,
     };
-    connection.worker().recorder.request(key, duration, sizes);
+    let recorder = &connection.worker().recorder;
+    if let Some(route) = outcome.counted {
+        recorder.route(route.answered(key.status), route_request(outcome, duration));
+    }
+    recorder.request(key, duration, sizes);
     let Some(log) = connection.log() else { return };
     let view = connection.worker().view();
     let entry = Entry {

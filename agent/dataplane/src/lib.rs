@@ -60,7 +60,8 @@ pub use plane::{DataPlane, DrainTime, Published, TelemetryReader};
 pub use sockets::{BindError, listen};
 pub use sys::{original_destination, release_memory, trim_memory};
 pub use telemetry::{
-    ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, ResponseCode, Telemetry,
+    ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, ResponseCode, RouteKey,
+    RouteMeasures, Telemetry,
 };
 pub use tls::{CertificateError, ContextError, check_authority, check_certificate, connect_unverified};
 pub use upgrades::{Upgrades, UpgradesError};

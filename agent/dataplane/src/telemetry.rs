@@ -8,6 +8,7 @@ mod code;
 mod ledger;
 mod peers;
 mod recorder;
+mod routes;
 mod sums;
 
 use std::hash::Hash;
@@ -16,11 +17,16 @@ use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use snapshot::Direction;
 
-pub use {code::ResponseCode, peers::Peer};
+pub use {
+    code::ResponseCode,
+    peers::Peer,
+    routes::{RouteKey, RouteMeasures},
+};
 pub(crate) use {
     ledger::{Kept, Ledger},
     peers::{PeerId, Peers},
     recorder::Recorder,
+    routes::{CountedRoute, RouteRequest},
     sums::ConnectionSums,
 };
 
@@ -37,6 +43,8 @@ pub struct Telemetry {
     pub requests: HashMap<RequestKey, RequestMeasures, RandomState>,
     /// Opaque connections.
     pub connections: HashMap<ConnectionKey, ConnectionMeasures, RandomState>,
+    /// Requests to routes that have counts of their own.
+    pub routes: HashMap<RouteKey, RouteMeasures, RandomState>,
     /// Requests and connections not recorded because there were too many different ones.
     pub lost: u64,
 }

@@ -265,6 +265,9 @@ impl<'s> Walk<'s> {
         if let Some(owner) = &route.virtual_service {
             step.because.push(format!("written in VirtualService {owner}"));
         }
+        if let Some(prefix) = &route.stat_prefix {
+            step.because.push(format!("counted under its statPrefix `{prefix}`"));
+        }
         step.rejected = reasons::earlier_routes(host, Some(route), request, over_tls);
         self.steps.push(step);
         let came_by =

@@ -146,6 +146,8 @@ impl VirtualHost {
 pub struct Route {
     /// Name for the access log (`%ROUTE_NAME%`): the user's, or `default` for generated routes; `None` prints `-`.
     pub name: Option<String>,
+    /// What its requests are counted under, besides (`statPrefix`).
+    pub stat_prefix: Option<Arc<str>>,
     /// The resource the route was written in, `<namespace>/<name>` of a VirtualService; `None` for generated routes.
     pub virtual_service: Option<Arc<str>>,
     /// All conditions must hold.
@@ -161,9 +163,18 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route without name, owner, header changes, cross-origin rules or faults.
+    /// A route without name, counts of its own, owner, header changes, cross-origin rules or faults.
     pub fn new(matches: RouteMatch, action: RouteAction) -> Self {
-        Self { name: None, virtual_service: None, matches, action, headers: None, cors: None, fault: None }
+        Self {
+            name: None,
+            stat_prefix: None,
+            virtual_service: None,
+            matches,
+            action,
+            headers: None,
+            cors: None,
+            fault: None,
+        }
     }
 }
 

@@ -64,17 +64,26 @@ fn histogram(metric: Metric, series: Series<Histogram>, out: &mut impl Write) ->
     let name = metric.family();
     writeln!(out, "# TYPE {name} histogram")?;
     for (labels, histogram) in series {
-        let comma = if labels.is_empty() { "" } else { "," };
-        let mut below = 0;
-        for (bound, count) in Histogram::BOUNDS.iter().zip(histogram.counts) {
-            below += count;
-            writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}")?;
-        }
-        let count = histogram.count();
-        writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}")?;
-        writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {count}", histogram.sum)?;
+        write_histogram((name, &labels), &histogram, out)?;
     }
     Ok(())
+}
+
+/// The samples of a histogram.
+pub(super) fn write_histogram(
+    (name, labels): (&str, &str),
+    histogram: &Histogram,
+    out: &mut impl Write,
+) -> fmt::Result {
+    let comma = if labels.is_empty() { "" } else { "," };
+    let mut below = 0;
+    for (bound, count) in Histogram::BOUNDS.iter().zip(histogram.counts) {
+        below += count;
+        writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}")?;
+    }
+    let count = histogram.count();
+    writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}")?;
+    writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {count}", histogram.sum)
 }
 
 /// What Istio's labels call the two sides of a request.

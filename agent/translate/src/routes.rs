@@ -49,6 +49,7 @@ impl<'c> RouteContext<'c> {
         let routes = self.conditions(vs).filter_map(|(rule, condition)| {
             Some(Route {
                 name: condition.name.clone(),
+                stat_prefix: condition.stat_prefix.clone(),
                 virtual_service: Some(owner.clone()),
                 matches: condition.condition.clone(),
                 action: self.action(rule, &condition.condition.path)?,

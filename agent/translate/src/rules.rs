@@ -58,6 +58,8 @@ pub(crate) struct Match {
     pub(crate) condition: RouteMatch,
     /// Name of its route, for the access log.
     pub(crate) name: Option<String>,
+    /// What its requests are counted under.
+    pub(crate) stat_prefix: Option<Arc<str>>,
 }
 
 impl Rules {
@@ -152,14 +154,15 @@ fn prepared_matches(http: &HttpRoute, report: &mut Report<'_, '_>) -> Vec<Match>
     let rule = http.name.as_deref();
     if http.matches.is_empty() {
         let name = rule.map(str::to_owned);
-        return vec![Match { index: None, condition: RouteMatch::default(), name }];
+        return vec![Match { index: None, condition: RouteMatch::default(), name, stat_prefix: None }];
     }
     let mut prepared = Vec::with_capacity(http.matches.len());
     for (index, written) in http.matches.iter().enumerate().filter(|(_, written)| !written.reads_claims()) {
         match matches::condition(written) {
             Ok(condition) => {
                 let name = joined_name(rule, written.name.as_deref());
-                prepared.push(Match { index: Some(index), condition, name });
+                let stat_prefix = written.stat_prefix.as_deref().map(Arc::from);
+                prepared.push(Match { index: Some(index), condition, name, stat_prefix });
             }
             Err(bad) => report.match_left_out(index, &bad),
         }

@@ -42,6 +42,10 @@ pub(super) struct Attempts<'a> {
     clock: Clock,
     /// Tries after the first.
     again: u32,
+    /// Tries that had a connection.
+    connected: u32,
+    /// Whether the answer is of a further try and not worth another.
+    retried_well: bool,
     /// Endpoints not to be asked again while there are others.
     tried: Vec<Address>,
     /// What the request asks for by name, where the cluster has that resolved.
@@ -107,6 +111,8 @@ impl<'a> Attempts<'a> {
             grpc,
             clock,
             again: 0,
+            connected: 0,
+            retried_well: false,
             tried: Vec::new(),
             named: forwarding.named.clone(),
             asked: Vec::new(),
@@ -132,6 +138,8 @@ impl<'a> Attempts<'a> {
         Outcome {
             unretried: self.unretried,
             attempts: self.again + 1,
+            connected: self.connected,
+            retried_well: self.retried_well,
             request_time: ended.then_some(request_time),
             upstream_protocol: outcome.own_end.as_ref().map(|_| version.as_str()),
             ..outcome
@@ -158,7 +166,10 @@ impl<'a> Attempts<'a> {
             let asked = self.ask_once(lease, request, body, (&mut take, &mut end)).await;
             self.place = None;
             match asked {
-                Ok((exchange, answer, false)) => return Ok((exchange, answer)),
+                Ok((exchange, answer, false)) => {
+                    self.retried_well = self.again > 0;
+                    return Ok((exchange, answer));
+                }
                 Ok((exchange, answer, true)) => {
                     let spared = self.spares(request.method);
                     let again = !spared
@@ -208,6 +219,7 @@ impl<'a> Attempts<'a> {
             })?,
             self.connection.worker(),
         );
+        self.connected += 1;
         *end = Some(exchange.end());
         let mut watched = Watched { body, done: &done, ended: &self.body_ended };
         let answerer = answerer(lease, (&done, self.begun, &self.body_ended));

@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Instant};
 
 use snapshot::{
     CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, RequestHead, Route,
-    RouteAction, RouteConfigId, TimeLimitOf, Wishes, is_grpc, match_route,
+    RouteAction, RouteConfigId, TimeLimitOf, VirtualHost, Wishes, is_grpc, match_route,
 };
 
 use super::{
@@ -28,7 +28,7 @@ use crate::{
     view::View,
 };
 
-pub(super) use routed::{Action, Before, Forwarding, Routed};
+pub(super) use routed::{Action, Before, Followed, Forwarding, Routed};
 
 /// A request as its codec read it.
 pub(super) struct Asked<'r, H> {
@@ -82,16 +82,16 @@ pub(super) fn route<'v, R: RequestHead>(
     }
     let found = match match_route(&seen, asked.added.scheme() == "https", config) {
         Err(NoRoute::VirtualHost) => match connection.elsewhere(view, &seen) {
-            Some(Elsewhere::SameRules(_, route)) => Ok(route),
+            Some(Elsewhere::SameRules(host, route)) => Ok((host, route)),
             Some(Elsewhere::OtherRules) => {
                 return Ok(Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc));
             }
             None => Err(NoRoute::VirtualHost),
         },
-        found => found.map(|(_, route)| route),
+        found => found,
     };
     let routed = match found {
-        Ok(route) => asked.follow(view, route, (draw, grpc))?,
+        Ok(found) => asked.follow(view, found, (draw, grpc))?,
         Err(NoRoute::TlsRequired) => {
             let action = match config.https_ports().location(request, connection.destination.port()) {
                 Some(location) => Action::Redirect(301, location),
@@ -111,7 +111,7 @@ impl<H: RequestHead> Asked<'_, H> {
     fn follow<'v>(
         &self,
         view: &'v View,
-        route: &'v Route,
+        (host, route): (&'v VirtualHost, &'v Route),
         (draw, grpc): (u64, bool),
     ) -> Result<Routed<'v>, Before> {
         let cors = route.cors.as_deref().map(|policy| cors::judge(policy, self.head));
@@ -121,24 +121,22 @@ impl<H: RequestHead> Asked<'_, H> {
         {
             return Err(Before::Delay(delay));
         }
-        let mut routed = Routed {
-            route: route.name.as_deref(),
-            ..match &route.action {
-                RouteAction::DirectResponse { status, body } => {
-                    Routed::new(Action::Reply(LocalReply::direct(*status, body)), grpc)
-                }
-                RouteAction::Redirect(redirect) => {
-                    let connection = self.connection;
-                    let came_by = CameBy { scheme: self.added.scheme(), port: connection.destination.port() };
-                    let action = match redirect.location(self.head, came_by) {
-                        Some(location) => Action::Redirect(redirect.status, location),
-                        None => Action::Reply(LocalReply::BAD_REQUEST),
-                    };
-                    Routed::new(action, grpc)
-                }
-                RouteAction::Forward(forward) => self.forward(view, route, forward, (draw, grpc))?,
+        let mut routed = match &route.action {
+            RouteAction::DirectResponse { status, body } => {
+                Routed::new(Action::Reply(LocalReply::direct(*status, body)), grpc)
             }
+            RouteAction::Redirect(redirect) => {
+                let connection = self.connection;
+                let came_by = CameBy { scheme: self.added.scheme(), port: connection.destination.port() };
+                let action = match redirect.location(self.head, came_by) {
+                    Some(location) => Action::Redirect(redirect.status, location),
+                    None => Action::Reply(LocalReply::BAD_REQUEST),
+                };
+                Routed::new(action, grpc)
+            }
+            RouteAction::Forward(forward) => self.forward(view, (host, route), forward, (draw, grpc))?,
         };
+        routed.route.get_or_insert(Followed { route, asks_at: None });
         if !matches!(route.action, RouteAction::Forward(_)) && route.headers.is_some() {
             let none = RequestChanges::default();
             let facts = self.facts(route, None);
@@ -146,7 +144,7 @@ impl<H: RequestHead> Asked<'_, H> {
             routed.answer = (!changes.is_empty()).then(|| Box::new(changes));
         }
         if let Some(abort) = fault.and_then(|fault| fault::abort(fault, fastrand::u64(..))) {
-            routed.action = Action::Reply(LocalReply::fault(abort));
+            routed.answer_here(LocalReply::fault(abort));
         }
         match cors {
             None | Some(cors::Verdict::Unconcerned) => {}
@@ -157,7 +155,7 @@ impl<H: RequestHead> Asked<'_, H> {
                 let mut answer = AnswerChanges::default();
                 answer.push_set(lines);
                 routed.answer = Some(Box::new(answer));
-                routed.action = Action::Reply(LocalReply::PREFLIGHT);
+                routed.answer_here(LocalReply::PREFLIGHT);
             }
         }
         Ok(routed)
@@ -166,7 +164,7 @@ impl<H: RequestHead> Asked<'_, H> {
     fn forward<'v>(
         &self,
         view: &'v View,
-        route: &'v Route,
+        (served, route): (&'v VirtualHost, &'v Route),
         forward: &'v Forward,
         (draw, grpc): (u64, bool),
     ) -> Result<Routed<'v>, Before> {
@@ -196,7 +194,9 @@ impl<H: RequestHead> Asked<'_, H> {
                 }
             },
         };
-        let routed = Routed { cluster: Some(&target.name), ..Routed::new(action, grpc) };
+        let followed = Followed { route, asks_at: target.id.map(|_| served) };
+        let routed =
+            Routed { cluster: Some(&target.name), route: Some(followed), ..Routed::new(action, grpc) };
         let mut routed = self.change(routed, route, forward, target);
         if self.connection.settings.headers.debug {
             routed = routed.expecting();

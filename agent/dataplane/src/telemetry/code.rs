@@ -15,6 +15,14 @@ impl From<u16> for ResponseCode {
     }
 }
 
+impl ResponseCode {
+    /// The class of the status, 2 of `2xx`; `None` where there was no answer.
+    pub fn class(self) -> Option<u8> {
+        let class = if self.0 < 100 { self.0 } else { self.0 / 100 };
+        u8::try_from(class).ok().filter(|class| *class > 0)
+    }
+}
+
 impl fmt::Display for ResponseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -86,7 +94,12 @@ mod tests {
             [(199, "1xx"), (299, "2xx"), (432, "4xx"), (555, "5xx"), (639, "6xx"), (999, "9xx")]
         {
             assert_eq!(told(status), class);
+            assert_eq!(format!("{}xx", ResponseCode::from(status).class().unwrap()), class);
         }
+        assert_eq!(
+            [0, 100, 503, 999].map(|status| ResponseCode::from(status).class()),
+            [None, Some(1), Some(5), Some(9)]
+        );
         let all: HashSet<_> =
             (0..=u16::MAX).filter(|status| *status < 1000).map(ResponseCode::from).collect();
         assert!(all.len() < 120, "{}", all.len());

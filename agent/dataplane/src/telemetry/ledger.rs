@@ -19,7 +19,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::{
-    ConnectionKey, ConnectionMeasures, RequestKey, RequestMeasures, Telemetry,
+    ConnectionKey, ConnectionMeasures, RequestKey, RequestMeasures, RouteKey, RouteMeasures, Telemetry,
+    routes::RouteSums,
     sums::{ConnectionSums, Measured, RequestSums, Sum},
 };
 
@@ -30,6 +31,7 @@ use crate::bounds;
 pub(crate) struct Ledger {
     pub(super) requests: Pages<RequestKey, RequestSums>,
     pub(super) connections: Pages<ConnectionKey, ConnectionSums>,
+    pub(super) routes: Pages<RouteKey, RouteSums>,
     /// What found no place.
     pub(super) lost: Sum,
 }
@@ -40,9 +42,11 @@ impl Ledger {
     pub(crate) fn read(ledgers: &[Arc<Self>], now: Instant) -> Telemetry {
         let requests: Vec<_> = ledgers.iter().map(|ledger| &ledger.requests).collect();
         let connections: Vec<_> = ledgers.iter().map(|ledger| &ledger.connections).collect();
+        let routes: Vec<_> = ledgers.iter().map(|ledger| &ledger.routes).collect();
         Telemetry {
             requests: read(&requests, RequestMeasures::add, now),
             connections: read(&connections, ConnectionMeasures::add, now),
+            routes: read(&routes, RouteMeasures::add, now),
             lost: ledgers.iter().map(|ledger| ledger.lost.get()).sum(),
         }
     }

@@ -6,8 +6,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::{
-    ConnectionKey, Ledger, PeerId, Peers, RequestKey, RequestSizes,
+    ConnectionKey, Ledger, PeerId, Peers, RequestKey, RequestSizes, RouteKey, RouteRequest,
     ledger::Kept,
+    routes::RouteSums,
     sums::{ConnectionSums, RequestSums},
 };
 
@@ -20,6 +21,7 @@ pub(crate) struct Recorder {
     pub(crate) peers: Rc<Peers>,
     requests: Table<RequestKey<Box<str>, PeerId>, RequestSums>,
     connections: Table<ConnectionKey<Box<str>, PeerId>, ConnectionSums>,
+    routes: Table<RouteKey, RouteSums>,
     ledger: Arc<Ledger>,
 }
 
@@ -48,6 +50,21 @@ impl Recorder {
         }
     }
 
+    /// Counts a request that has ended at a route with counts of its own.
+    pub(crate) fn route(&self, key: RouteKey<&str>, request: RouteRequest) {
+        let mut routes = self.routes.borrow_mut();
+        if let Some(sums) = routes.get(&key) {
+            return sums.record(key.status, request);
+        }
+        let begin = || {
+            let own = key.to_owned();
+            (own.clone(), self.ledger.routes.begin(own))
+        };
+        if let Some(sums) = self.begin(&mut routes, begin) {
+            sums.record(key.status, request);
+        }
+    }
+
     /// Where an opaque connection counts; none when there are too many different ones.
     pub(crate) fn connection(&self, key: ConnectionKey<&str, PeerId>) -> Option<Arc<Kept<ConnectionSums>>> {
         let mut connections = self.connections.borrow_mut();
@@ -64,7 +81,7 @@ impl Recorder {
 
     /// Lets go of what who reads has forgotten.
     pub(crate) fn sweep(&self) {
-        let Ledger { requests, connections, .. } = &*self.ledger;
+        let Ledger { requests, connections, routes, .. } = &*self.ledger;
         let peers = &self.peers;
         if requests.forgets() {
             let mut table = self.requests.borrow_mut();
@@ -73,6 +90,10 @@ impl Recorder {
         if connections.forgets() {
             let mut table = self.connections.borrow_mut();
             table.retain(|key, kept| !connections.is_over(kept, || key.with_peer(peers)));
+        }
+        if routes.forgets() {
+            let mut table = self.routes.borrow_mut();
+            table.retain(|key, kept| !routes.is_over(kept, || key.clone()));
         }
     }
 

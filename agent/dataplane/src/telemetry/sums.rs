@@ -37,20 +37,20 @@ impl Total {
 }
 
 #[derive(Debug, Default)]
-struct HistogramSums {
+pub(super) struct HistogramSums {
     counts: [Sum; Histogram::BOUNDS.len() + 1],
     total: Total,
 }
 
 impl HistogramSums {
-    fn record(&self, value: f64) {
+    pub(super) fn record(&self, value: f64) {
         // Most values are small, so the search begins there.
         let bucket = Histogram::BOUNDS.iter().position(|bound| value <= *bound);
         self.counts[bucket.unwrap_or(Histogram::BOUNDS.len())].add(1);
         self.total.add(value);
     }
 
-    fn read(&self) -> Histogram {
+    pub(super) fn read(&self) -> Histogram {
         Histogram { counts: std::array::from_fn(|bucket| self.counts[bucket].get()), sum: self.total.get() }
     }
 }

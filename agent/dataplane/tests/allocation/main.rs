@@ -148,7 +148,9 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
         headers: None,
     };
     let action = RouteAction::Forward(WeightedClusters::new(vec![target]).expect("a destination").into());
-    let route = Route::new(RouteMatch::on_path(PathMatch::prefix("/api/")), action);
+    // Counts of its own cost a request no memory either.
+    let matches = RouteMatch::on_path(PathMatch::prefix("/api/"));
+    let route = Route { stat_prefix: Some("api".into()), ..Route::new(matches, action) };
     let domains = vec!["svc.default".parse().expect("a host")];
     let host = VirtualHost {
         name: "svc".to_owned(),

@@ -41,6 +41,8 @@ pub struct HttpMatch {
     pub source_namespace: Option<String>,
     /// Gateways this match is for, instead of the VirtualService's.
     pub gateways: Vec<GatewayRef>,
+    /// What its requests are counted under, besides; empty counts as absent.
+    pub stat_prefix: Option<String>,
 }
 
 impl HttpMatch {
@@ -99,7 +101,6 @@ impl Shape for HttpMatch {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         fields.refuse_unknown();
         let port: Option<PortNumber> = fields.optional("port");
-        let _: Option<String> = fields.planned("statPrefix");
         Self {
             name: fields.optional("name"),
             uri: fields.optional("uri"),
@@ -114,6 +115,7 @@ impl Shape for HttpMatch {
             source_labels: fields.or_default("sourceLabels"),
             source_namespace: fields.optional("sourceNamespace"),
             gateways: fields.or_default("gateways"),
+            stat_prefix: fields.optional("statPrefix").filter(|prefix: &String| !prefix.is_empty()),
         }
     }
 

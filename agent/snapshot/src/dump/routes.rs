@@ -31,6 +31,9 @@ fn route(route: &Route) -> Value {
     if let Some(name) = &route.name {
         dump["name"] = name.as_str().into();
     }
+    if let Some(prefix) = route.stat_prefix.as_deref() {
+        dump["stat_prefix"] = prefix.into();
+    }
     match &route.action {
         RouteAction::Forward(to) => dump["route"] = forward(to),
         RouteAction::Redirect(to) => dump["redirect"] = redirect(to),

@@ -177,6 +177,7 @@ fn merged_match(root: &HttpMatch, own: &HttpMatch) -> HttpMatch {
         source_labels: united(&root.source_labels, &own.source_labels),
         source_namespace: own.source_namespace.clone().or_else(|| root.source_namespace.clone()),
         gateways: if own.gateways.is_empty() { root.gateways.clone() } else { own.gateways.clone() },
+        stat_prefix: own.stat_prefix.clone().or_else(|| root.stat_prefix.clone()),
     }
 }
 

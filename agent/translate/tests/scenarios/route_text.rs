@@ -18,6 +18,9 @@ pub(crate) fn route(snapshot: &Snapshot, route: &Route) -> String {
     if let Some(name) = &route.name {
         write!(text, " name={name}").unwrap();
     }
+    if let Some(prefix) = &route.stat_prefix {
+        write!(text, " counted={prefix}").unwrap();
+    }
     if let Some(owner) = &route.virtual_service {
         write!(text, " by {owner}").unwrap();
     }

@@ -264,7 +264,8 @@ impl Session<'_> {
                 self.forward(&mut forward, out).await
             }
         };
-        log(self.connection, start, self.line, &Outcome { cluster, route, grpc, delayed, ..outcome });
+        let outcome = Outcome { cluster, grpc, delayed, ..outcome.of(route) };
+        log(self.connection, start, self.line, &outcome);
         next
     }
 }

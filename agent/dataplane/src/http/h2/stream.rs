@@ -122,7 +122,8 @@ pub(super) async fn serve(
         }
     };
     worker.recycle(out);
-    log(connection, start, &line, &Outcome { cluster, route, grpc, delayed, ..outcome });
+    let outcome = Outcome { cluster, grpc, delayed, ..outcome.of(route) };
+    log(connection, start, &line, &outcome);
     let is_reset = outcome.flags == CLIENT_GONE || outcome.details == LocalReply::BROKEN_HTTP2.details;
     if is_reset { Ended::Reset } else { Ended::Answered }
 }

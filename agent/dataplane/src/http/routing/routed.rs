@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use snapshot::{ClusterId, Forward, RequestHead, UpstreamProtocol, is_grpc};
+use snapshot::{ClusterId, Forward, RequestHead, Route, UpstreamProtocol, VirtualHost, is_grpc};
 
 use crate::{
     connection::Connection,
@@ -13,6 +13,7 @@ use crate::{
         grpc_web::GrpcWeb,
         wishes::Retries,
     },
+    telemetry::CountedRoute,
     upstream::Lease,
     view::View,
 };
@@ -21,13 +22,34 @@ use crate::{
 pub(in crate::http) struct Routed<'v> {
     pub(in crate::http) action: Action<'v>,
     pub(in crate::http) cluster: Option<&'v str>,
-    pub(in crate::http) route: Option<&'v str>,
+    pub(in crate::http) route: Option<Followed<'v>>,
     /// What the route changes in the answer, whoever gives it.
     pub(in crate::http) answer: Option<Box<AnswerChanges<'v>>>,
     /// Whether answers of our own take the form of gRPC.
     pub(in crate::http) grpc: bool,
     /// The forms of bodies, where gRPC-Web becomes gRPC.
     pub(in crate::http) grpc_web: Option<GrpcWeb>,
+}
+
+/// The route that a request takes.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct Followed<'v> {
+    pub(super) route: &'v Route,
+    /// The route's virtual host, where an endpoint is asked for.
+    pub(super) asks_at: Option<&'v VirtualHost>,
+}
+
+impl<'v> Followed<'v> {
+    /// Its name, for the log.
+    pub(in crate::http) fn name(self) -> Option<&'v str> {
+        self.route.name.as_deref()
+    }
+
+    /// What the request is counted under besides.
+    pub(in crate::http) fn counted(self) -> Option<CountedRoute<&'v str>> {
+        let stat_prefix = self.route.stat_prefix.as_deref()?;
+        self.asks_at.map(|host| CountedRoute { virtual_host: host.name.as_str(), stat_prefix })
+    }
 }
 
 pub(in crate::http) enum Action<'v> {
@@ -107,6 +129,14 @@ impl<'v> Routed<'v> {
         match &self.action {
             Action::Forward(forwarding) => forwarding.changes.as_deref(),
             Action::Reply(_) | Action::Redirect(..) | Action::Unescape(_) => None,
+        }
+    }
+
+    /// Answers it here, whatever the route does with it otherwise.
+    pub(in crate::http) fn answer_here(&mut self, reply: LocalReply<'v>) {
+        self.action = Action::Reply(reply);
+        if let Some(followed) = &mut self.route {
+            followed.asks_at = None;
         }
     }
 

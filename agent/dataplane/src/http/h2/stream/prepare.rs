@@ -97,7 +97,7 @@ impl Arrived<'_> {
             key: is_websocket(protocol).then(|| Key::new(fastrand::u128(..))),
         });
         if offer.is_some_and(|offer| !connection.worker().settings.upgrades.allow(offer.protocol)) {
-            routed.action = Action::Reply(LocalReply::UPGRADE_FAILED);
+            routed.answer_here(LocalReply::UPGRADE_FAILED);
         }
         record_request(connection, line, &head, ("HTTP/2", &added, &routed));
         let Action::Forward(forwarding) = &routed.action else { return Ok((routed, None)) };
