@@ -22,6 +22,7 @@ mod messages;
 mod mirror;
 mod peer_metadata;
 mod pump;
+mod retries;
 mod retry;
 mod routing;
 mod stream_bytes;
@@ -29,7 +30,6 @@ mod stream_limits;
 mod substitute;
 mod trailers;
 mod websocket;
-mod wishes;
 mod workspace;
 
 use std::{

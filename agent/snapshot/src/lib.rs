@@ -65,9 +65,9 @@ pub use request::{RequestHead, is_grpc};
 pub use route::{
     AbortStatus, CameBy, ClusterTarget, CorsPolicy, CorsVerdict, Edits, Fault, Forward, HeaderEdits,
     HeaderMatch, HttpsPorts, Mirror, Mismatch, NoRoute, PathMatch, PathRewrite, PathText, Pattern,
-    QueryMatch, Redirect, RedirectPort, RetryCondition, RetryOn, RetryPolicy, Rewrite, Route, RouteAction,
-    RouteConfig, RouteList, RouteMatch, SearchPattern, Share, TextMatch, TimeLimit, TimeLimitOf, VirtualHost,
-    WeightedClusters, Wishes, after_envoy_prefix, match_route,
+    QueryMatch, Redirect, RedirectPort, RequestOverrides, RetryCondition, RetryOn, RetryPolicy, Rewrite,
+    Route, RouteAction, RouteConfig, RouteList, RouteMatch, SearchPattern, Share, TextMatch, TimeLimit,
+    TimeLimitOf, VirtualHost, WeightedClusters, after_envoy_prefix, match_route,
 };
 pub use snapshot::{ClusterId, Draft, ListenerId, RouteConfigId, Snapshot};
 pub use tls::{

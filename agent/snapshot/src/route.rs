@@ -8,6 +8,7 @@ mod https;
 mod index;
 mod list;
 mod matches;
+mod overrides;
 mod pattern;
 mod redirect;
 mod retry;
@@ -18,7 +19,6 @@ mod testing;
 mod time_limit;
 mod together;
 mod weighted;
-mod wishes;
 
 pub use action::{Forward, Mirror, RouteAction};
 pub use cors::{CorsPolicy, CorsVerdict};
@@ -27,6 +27,7 @@ pub use fault::{AbortStatus, Fault};
 pub use https::HttpsPorts;
 pub use list::RouteList;
 pub use matches::{HeaderMatch, Mismatch, PathMatch, PathText, QueryMatch, RouteMatch, TextMatch};
+pub use overrides::{RequestOverrides, after_envoy_prefix};
 pub use pattern::Pattern;
 pub use redirect::{CameBy, Redirect, RedirectPort};
 pub use retry::{RetryCondition, RetryOn, RetryPolicy};
@@ -34,7 +35,6 @@ pub use rewrite::{PathRewrite, Rewrite, SearchPattern};
 pub use share::Share;
 pub use time_limit::{TimeLimit, TimeLimitOf};
 pub use weighted::{ClusterTarget, WeightedClusters};
-pub use wishes::{Wishes, after_envoy_prefix};
 
 use std::{net::IpAddr, sync::Arc};
 

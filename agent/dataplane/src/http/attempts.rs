@@ -17,9 +17,9 @@ use super::{
     exchange::{Broken, Exchange, Late, Link, Outgoing, RequestBody, UpstreamVersion, while_wanted},
     head::{ATTEMPT_COUNT, AnswerHead, EXPECTED_TIMEOUT},
     pump::PumpError,
+    retries::Retries,
     retry::{self, Reached},
     routing::Forwarding,
-    wishes::Retries,
 };
 use crate::{
     balance::Choice,

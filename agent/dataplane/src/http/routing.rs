@@ -5,8 +5,8 @@ mod routed;
 use std::{rc::Rc, time::Instant};
 
 use snapshot::{
-    CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, RequestHead, Route,
-    RouteAction, RouteConfigId, TimeLimitOf, VirtualHost, Wishes, is_grpc, match_route,
+    CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, RequestHead, RequestOverrides,
+    Route, RouteAction, RouteConfigId, TimeLimitOf, VirtualHost, is_grpc, match_route,
 };
 
 use super::{
@@ -15,8 +15,8 @@ use super::{
     fault,
     grpc_web::GrpcWeb,
     head::{Added, Seen},
+    retries::Retries,
     substitute::RequestFacts,
-    wishes::Retries,
 };
 use crate::{
     balance::Choice,
@@ -176,10 +176,10 @@ impl<H: RequestHead> Asked<'_, H> {
             Some(cluster) => match self.pick(view, (cluster, host, draw), &mut cookie)? {
                 Err(reply) => Action::Reply(reply),
                 Ok((lease, named)) => {
-                    let wishes = Wishes::of(self.connection.direction, self.head);
-                    let limit = forward.time_limit(self.head, wishes.as_deref(), grpc);
+                    let overrides = RequestOverrides::of(self.connection.direction, self.head);
+                    let limit = forward.time_limit(self.head, overrides.as_deref(), grpc);
                     let (timeout, by_deadline) = (limit.time, limit.of == TimeLimitOf::Deadline);
-                    let retries = Retries::of(forward.retries.as_deref(), wishes.as_deref());
+                    let retries = Retries::of(forward.retries.as_deref(), overrides.as_deref());
                     let (policy, changes) = (forward, None);
                     Action::Forward(Forwarding {
                         lease,

@@ -1,27 +1,29 @@
 //! How long a request may take and when it is tried again, in words.
 
-use crate::{Direction, Forward, RequestHead, RetryCondition, RetryPolicy, TimeLimitOf, Wishes, is_grpc};
+use crate::{
+    Direction, Forward, RequestHead, RequestOverrides, RetryCondition, RetryPolicy, TimeLimitOf, is_grpc,
+};
 
 /// What the data plane makes of the route, the client's deadline and what the application asks for.
 pub(super) fn describe(forward: &Forward, request: &impl RequestHead, direction: Direction) -> Vec<String> {
-    let wishes = Wishes::of(direction, request);
-    let limit = forward.time_limit(request, wishes.as_deref(), is_grpc(request));
+    let overrides = RequestOverrides::of(direction, request);
+    let limit = forward.time_limit(request, overrides.as_deref(), is_grpc(request));
     let source = match limit.of {
         TimeLimitOf::Route => "",
         TimeLimitOf::Deadline => ", the client's deadline (grpc-timeout)",
-        TimeLimitOf::Wish => ", as the request itself asks (x-envoy-upstream-rq-timeout-ms)",
+        TimeLimitOf::Request => ", as the request itself asks (x-envoy-upstream-rq-timeout-ms)",
     };
     let time = match (limit.time, limit.of) {
         (Some(time), _) => Some(format!("timeout {time:?}{source}")),
-        (None, TimeLimitOf::Wish) => Some(format!("no timeout{source}")),
+        (None, TimeLimitOf::Request) => Some(format!("no timeout{source}")),
         (None, _) => None,
     };
-    let retries = match wishes.filter(|wishes| wishes.changes_retries()) {
+    let retries = match overrides.filter(|overrides| overrides.changes_retries()) {
         None => forward.retries.as_deref().map(policy),
-        Some(wishes) => Some(policy(&wishes.applied_to(forward.retries.as_deref())) + ASKED),
+        Some(overrides) => Some(policy(&overrides.applied_to(forward.retries.as_deref())) + ASKED),
     };
     let believes = direction == Direction::Outbound;
-    let unheard = (!believes && Wishes::of(Direction::Outbound, request).is_some())
+    let unheard = (!believes && RequestOverrides::of(Direction::Outbound, request).is_some())
         .then(|| "x-envoy-… fields about time and retries are not believed: only an application asks its own sidecar".to_owned());
     time.into_iter().chain(retries).chain(unheard).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Forward, Wishes};
+use super::{Forward, RequestOverrides};
 use crate::RequestHead;
 
 /// The longest time that a request may take, and who says so.
@@ -22,20 +22,23 @@ pub enum TimeLimitOf {
     /// The client's deadline (`grpc-timeout`).
     Deadline,
     /// The application, for one call (`x-envoy-upstream-rq-timeout-ms`).
-    Wish,
+    Request,
 }
 
 impl Forward {
-    /// The limit for a request: what the application wishes; else the shorter of the route's and, for gRPC, that of
+    /// The limit for a request: what the application asks for; else the shorter of the route's and, for gRPC, that of
     /// `grpc-timeout`.
     pub fn time_limit(
         &self,
         request: &impl RequestHead,
-        wishes: Option<&Wishes>,
+        overrides: Option<&RequestOverrides>,
         is_grpc: bool,
     ) -> TimeLimit {
-        if let Some(limit) = wishes.and_then(|wishes| wishes.timeout) {
-            return TimeLimit { time: Some(limit).filter(|limit| !limit.is_zero()), of: TimeLimitOf::Wish };
+        if let Some(limit) = overrides.and_then(|overrides| overrides.timeout) {
+            return TimeLimit {
+                time: Some(limit).filter(|limit| !limit.is_zero()),
+                of: TimeLimitOf::Request,
+            };
         }
         let deadline = if is_grpc { request.header("grpc-timeout").and_then(grpc_timeout) } else { None };
         let (time, of) = match (self.timeout, deadline) {

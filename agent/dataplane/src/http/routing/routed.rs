@@ -11,7 +11,7 @@ use crate::{
     http::{
         edits::{AnswerChanges, RequestChanges},
         grpc_web::GrpcWeb,
-        wishes::Retries,
+        retries::Retries,
     },
     telemetry::CountedRoute,
     upstream::Lease,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::{RetryCondition, RetryOn, RetryPolicy};
 use crate::{Direction, RequestHead};
 
-/// What is asked for.
+/// What the request asks for in place of what its route says (the `x-envoy-…` fields that Envoy's router consumes).
 #[derive(Debug, Default, Eq, PartialEq)]
-pub struct Wishes {
+pub struct RequestOverrides {
     /// Limit for the whole request instead of the route's and of gRPC's; zero is none.
     pub(super) timeout: Option<Duration>,
     /// Limit for one try instead of the route's; zero is none.
@@ -20,20 +20,20 @@ pub struct Wishes {
     on: RetryOn,
 }
 
-impl Wishes {
+impl RequestOverrides {
     /// What the fields of a request ask for, if anything.
     pub fn of(direction: Direction, request: &impl RequestHead) -> Option<Box<Self>> {
-        let mut wishes: Option<Box<Self>> = None;
+        let mut overrides: Option<Box<Self>> = None;
         if direction == Direction::Outbound {
             request.visit_headers(&mut |name, value| {
                 if let Some(name) = after_envoy_prefix(name)
                     && let Ok(value) = std::str::from_utf8(value)
                 {
-                    wishes.get_or_insert_default().take(name, value);
+                    overrides.get_or_insert_default().take(name, value);
                 }
             });
         }
-        wishes.filter(|wishes| **wishes != Self::default())
+        overrides.filter(|overrides| **overrides != Self::default())
     }
 
     /// Reads one field by what follows `x-envoy-` in its name. What is no number or no condition asks for nothing.
@@ -104,16 +104,16 @@ fn envoy_default() -> RetryPolicy {
 mod tests {
     use super::{super::testing::Fields, RetryCondition as On, *};
 
-    fn wishes(direction: Direction, fields: &[(&str, &str)]) -> Option<Box<Wishes>> {
-        Wishes::of(direction, &Fields(fields))
+    fn overrides(direction: Direction, fields: &[(&str, &str)]) -> Option<Box<RequestOverrides>> {
+        RequestOverrides::of(direction, &Fields(fields))
     }
 
     #[test]
     fn only_the_application_may_ask() {
         let field = [("X-Envoy-Upstream-Rq-Timeout-Ms", "250")];
-        assert_eq!(wishes(Direction::Outbound, &field).unwrap().timeout, Some(Duration::from_millis(250)));
-        assert_eq!(wishes(Direction::Inbound, &field), None);
-        assert_eq!(wishes(Direction::Gateway, &field), None);
+        assert_eq!(overrides(Direction::Outbound, &field).unwrap().timeout, Some(Duration::from_millis(250)));
+        assert_eq!(overrides(Direction::Inbound, &field), None);
+        assert_eq!(overrides(Direction::Gateway, &field), None);
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
             ("x-envoy-attempt-count", "2"),
             ("x-other", "1"),
         ] {
-            assert_eq!(wishes(Direction::Outbound, &[field]), None, "{field:?}");
+            assert_eq!(overrides(Direction::Outbound, &[field]), None, "{field:?}");
         }
     }
 
@@ -138,7 +138,7 @@ mod tests {
             ..envoy_default()
         };
         let asked = |fields: &[(&str, &str)], of_route| {
-            let policy = wishes(Direction::Outbound, fields).unwrap().applied_to(of_route);
+            let policy = overrides(Direction::Outbound, fields).unwrap().applied_to(of_route);
             (policy.attempts, policy.on)
         };
         let on = |conditions: &[On], statuses: &[u16]| RetryOn {

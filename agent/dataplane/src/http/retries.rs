@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, rc::Rc};
 
-use snapshot::{RetryPolicy, Wishes};
+use snapshot::{RequestOverrides, RetryPolicy};
 
 /// Whose policy counts.
 #[derive(Clone, Debug)]
@@ -13,10 +13,13 @@ pub(super) enum Retries<'v> {
 }
 
 impl<'v> Retries<'v> {
-    pub(super) fn of(of_route: Option<&'v RetryPolicy>, wishes: Option<&Wishes>) -> Option<Self> {
-        match wishes.filter(|wishes| wishes.changes_retries()) {
+    pub(super) fn of(
+        of_route: Option<&'v RetryPolicy>,
+        overrides: Option<&RequestOverrides>,
+    ) -> Option<Self> {
+        match overrides.filter(|overrides| overrides.changes_retries()) {
             None => of_route.map(Self::OfRoute),
-            Some(wishes) => Some(Self::Asked(Rc::new(wishes.applied_to(of_route)))),
+            Some(overrides) => Some(Self::Asked(Rc::new(overrides.applied_to(of_route)))),
         }
     }
 }
