@@ -18,9 +18,9 @@ use snapshot::{
 };
 
 pub(crate) use self::{
-    admission::{Overflow, Place, Retrying, Slot},
-    policy::{Era, Policy},
-    queue::Whose,
+    admission::{Overflow, PendingRequest, Retrying, Slot},
+    policy::{Policy, PolicyGeneration},
+    queue::EndpointNumber,
 };
 use crate::{
     balance::{Choice, Load, Picker, slow_start, warmth},
@@ -91,7 +91,7 @@ impl ClusterConnections {
             original.map(|(key, old)| (key.clone(), policy.upstream(Target::of(key), Some(&old)))).collect();
         let former = match (&cluster.discovery, old) {
             (Discovery::Dns(dns), Some(old)) if dns.resolution == DnsResolution::Logical => {
-                still_warm(old, &endpoints, |former| policy.keeps_connections_of(former.policy().era))
+                still_warm(old, &endpoints, |former| policy.keeps_connections_of(former.policy().generation))
             }
             _ => Vec::new(),
         };

@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     bounds,
-    cluster::{Policy, UpstreamKey, Whose},
+    cluster::{EndpointNumber, Policy, UpstreamKey},
     health::{Sign, Watch},
     sys::Source,
     telemetry::PeerId,
@@ -58,7 +58,7 @@ pub(crate) struct Upstream {
     last_asked: Cell<u64>,
     policy: RefCell<Rc<Policy>>,
     /// What tells it from others among those who wait.
-    whose: Whose,
+    number: EndpointNumber,
     /// Who is there, for the metrics; `None` until it is asked under the snapshot in force.
     peer: Cell<Option<PeerId>>,
     /// What the workers know of its health, if the cluster ejects outliers.
@@ -110,7 +110,7 @@ impl Upstream {
             by_host: RefCell::default(),
             asked: Cell::new(0),
             last_asked: Cell::new(0),
-            whose: policy.number(),
+            number: policy.number(),
             policy: RefCell::new(policy),
             peer: Cell::new(None),
             share: Cell::new(1.0),
@@ -167,7 +167,7 @@ impl Upstream {
         }
         *self.watch.borrow_mut() = policy.watch(&self.address);
         let before = self.policy.replace(policy);
-        if !self.policy.borrow().keeps_connections_of(before.era) {
+        if !self.policy.borrow().keeps_connections_of(before.generation) {
             self.close_all_idle();
         }
         self.forget_peer();
@@ -216,7 +216,7 @@ impl Upstream {
     ///
     /// Who waits for one comes first: none then.
     pub(crate) fn checkout(&self) -> Option<UpstreamConnection> {
-        if self.policy.borrow().is_waited_for(self.whose) { None } else { self.take_idle() }
+        if self.policy.borrow().is_waited_for(self.number) { None } else { self.take_idle() }
     }
 
     /// The same for who has waited.
@@ -238,14 +238,14 @@ impl Upstream {
         let now = Instant::now();
         let worn_out = policy.connections.max_requests.is_some_and(|limit| connection.requests >= limit)
             || connection.is_too_old(&policy, now)
-            || !policy.keeps_connections_of(connection.era)
+            || !policy.keeps_connections_of(connection.generation)
             // It stands for one client only.
             || policy.proxy_protocol.is_some();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < bounds::IDLE_CONNECTIONS && !self.retired.get() && !worn_out {
             idle.push(Idle { connection, since: now });
             drop(idle);
-            policy.offer(self.whose);
+            policy.offer(self.number);
         }
     }
 

@@ -10,7 +10,7 @@ use snapshot::RetryBudget;
 
 use super::{
     policy::Policy,
-    queue::{Queue, Turn, Whose},
+    queue::{EndpointNumber, Queue, QueueTicket},
 };
 use crate::{
     shared::{Permit, Resource, Usage},
@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct Own {
     open: Cell<u32>,
     /// Endpoints so far.
-    endpoints_made: Cell<Whose>,
+    endpoints_made: Cell<EndpointNumber>,
     /// How many there may be of all workers, as it was when one was made last.
     limit: Cell<u32>,
     /// Further tries under way that count against [`USUAL_BUDGET`].
@@ -41,7 +41,7 @@ pub(crate) struct Overflow;
 pub(crate) struct Slot {
     own: Rc<Own>,
     /// Whose connection it is.
-    whose: Whose,
+    number: EndpointNumber,
     usage: Arc<Usage>,
 }
 
@@ -53,21 +53,21 @@ impl Drop for Slot {
             // There is room for nobody, but an endpoint that has none any more may open one in any case.
             self.own.queue.call_all();
         } else {
-            self.own.queue.make_room(self.whose);
+            self.own.queue.make_room(self.number);
         }
     }
 }
 
 /// A place among the requests that wait for a connection.
-pub(crate) struct Place {
-    turn: Turn,
+pub(crate) struct PendingRequest {
+    ticket: QueueTicket,
     _permit: Option<Permit>,
 }
 
-impl Place {
+impl PendingRequest {
     /// Ends when it is worth looking for a connection; whoever finds none keeps the place.
     pub(crate) async fn come(&self) {
-        self.turn.come().await;
+        self.ticket.come().await;
     }
 }
 
@@ -127,7 +127,7 @@ impl Policy {
     /// At the limit idle connections make room. The `first` connection of a worker to an endpoint is always allowed, as
     /// in Envoy: otherwise requests would wait for those of other endpoints and workers. Whoever is refused and does not
     /// wait [notes](Self::note_refused_connection) it.
-    pub(crate) fn slot(&self, whose: Whose, first: bool) -> Result<Option<Slot>, Overflow> {
+    pub(crate) fn slot(&self, number: EndpointNumber, first: bool) -> Result<Option<Slot>, Overflow> {
         let (Some(usage), Some(limit)) = (&self.usage, self.limits.max_connections) else { return Ok(None) };
         let take = |limit| usage.take(Resource::Connections, limit);
         if !take(limit) {
@@ -141,19 +141,19 @@ impl Policy {
         }
         self.own.open.set(self.own.open.get() + 1);
         self.own.limit.set(limit);
-        Ok(Some(Slot { own: Rc::clone(&self.own), whose, usage: Arc::clone(usage) }))
+        Ok(Some(Slot { own: Rc::clone(&self.own), number, usage: Arc::clone(usage) }))
     }
 
     /// What tells a new endpoint from all others of its cluster.
-    pub(crate) fn number(&self) -> Whose {
+    pub(crate) fn number(&self) -> EndpointNumber {
         let number = self.own.endpoints_made.get().wrapping_add(1);
         self.own.endpoints_made.set(number);
         number
     }
 
     /// Whether others were there before who wait for a connection to this endpoint.
-    pub(crate) fn is_waited_for(&self, whose: Whose) -> bool {
-        self.has_waiting() && self.own.queue.has(whose)
+    pub(crate) fn is_waited_for(&self, number: EndpointNumber) -> bool {
+        self.has_waiting() && self.own.queue.has(number)
     }
 
     /// Whether anybody waits for a connection.
@@ -162,13 +162,13 @@ impl Policy {
     }
 
     /// The last place among the requests of this worker that wait for a connection.
-    pub(crate) fn wait(&self, whose: Whose) -> Result<Place, Overflow> {
+    pub(crate) fn wait(&self, number: EndpointNumber) -> Result<PendingRequest, Overflow> {
         // Who may not wait does not ask for a connection, as in Envoy.
         let permit = self.admit(Resource::Pending)?;
         self.note_refused_connection();
         // Another worker may have left room that nobody here was told of.
-        self.own.queue.make_room(whose);
-        Ok(Place { turn: self.own.queue.join(whose), _permit: permit })
+        self.own.queue.make_room(number);
+        Ok(PendingRequest { ticket: self.own.queue.join(number), _permit: permit })
     }
 
     /// Counts that there were as many connections as there may be.
@@ -179,9 +179,9 @@ impl Policy {
     }
 
     /// Tells those who wait that a connection to an endpoint has room.
-    pub(crate) fn offer(&self, whose: Whose) {
+    pub(crate) fn offer(&self, number: EndpointNumber) {
         if self.has_waiting() {
-            self.own.queue.offer(whose);
+            self.own.queue.offer(number);
         }
     }
 

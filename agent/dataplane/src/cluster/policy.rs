@@ -20,7 +20,7 @@ use crate::{
 /// The rules for connections to a cluster: copied from the snapshot, because connections may outlive it.
 pub(crate) struct Policy {
     pub(crate) name: Box<str>,
-    pub(crate) era: Era,
+    pub(crate) generation: PolicyGeneration,
     /// The DestinationRule they were written in, `<namespace>/<name>`.
     pub(crate) destination_rule: Option<Box<str>>,
     source: Option<SourceAddresses>,
@@ -44,7 +44,7 @@ pub(crate) struct Policy {
 
 /// How often the rules of a cluster have changed so that connections made before must not be used again.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Era(u64);
+pub(crate) struct PolicyGeneration(u64);
 
 impl Policy {
     pub(super) fn new(
@@ -54,7 +54,7 @@ impl Policy {
     ) -> Self {
         let mut made = Self {
             name: cluster.name.as_str().into(),
-            era: Era::default(),
+            generation: PolicyGeneration::default(),
             destination_rule: cluster.destination_rule.as_deref().map(Box::from),
             source: cluster.source,
             own_ports,
@@ -74,14 +74,14 @@ impl Policy {
             own: old.map(|old| Rc::clone(&old.own)).unwrap_or_default(),
         };
         if let Some(old) = old {
-            made.era = Era(old.era.0 + u64::from(!made.fits(old)));
+            made.generation = PolicyGeneration(old.generation.0 + u64::from(!made.fits(old)));
         }
         made
     }
 
     /// Whether connections that were made in an era may be used again.
-    pub(crate) fn keeps_connections_of(&self, era: Era) -> bool {
-        self.era == era
+    pub(crate) fn keeps_connections_of(&self, generation: PolicyGeneration) -> bool {
+        self.generation == generation
     }
 
     /// Whether connections made under `old` are such as would be made now.
@@ -153,10 +153,10 @@ mod tests {
             ClusterConnections::new(cluster, Given::default(), old)
         };
         let first = connections(&cluster(None, false), None);
-        let first_era = first.upstreams()[0].policy().era;
+        let first_generation = first.upstreams()[0].policy().generation;
         let second = connections(&cluster(Some(Keepalive::default()), false), Some(&first));
         assert!(Rc::ptr_eq(&first.upstreams()[0], &second.upstreams()[0]));
-        assert!(!second.upstreams()[0].policy().keeps_connections_of(first_era));
+        assert!(!second.upstreams()[0].policy().keeps_connections_of(first_generation));
         second.upstreams()[0].count_request();
         let third = connections(&cluster(Some(Keepalive::default()), true), Some(&second));
         let (before, after) = (&second.upstreams()[0], &third.upstreams()[0]);

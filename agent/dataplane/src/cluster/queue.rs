@@ -11,7 +11,7 @@ use std::{
 use foldhash::fast::RandomState;
 
 /// Tells the endpoints of a cluster apart, as one worker knows them.
-pub(crate) type Whose = u32;
+pub(crate) type EndpointNumber = u32;
 
 /// The requests of one worker that wait.
 #[derive(Default)]
@@ -22,27 +22,27 @@ struct Waiting {
     next: u64,
     all: HashMap<u64, Waiter, RandomState>,
     /// The same by their endpoints.
-    of: BTreeSet<(Whose, u64)>,
+    of: BTreeSet<(EndpointNumber, u64)>,
     /// Those of them that are not about to look.
     uncalled: BTreeSet<u64>,
-    uncalled_of: BTreeSet<(Whose, u64)>,
+    uncalled_of: BTreeSet<(EndpointNumber, u64)>,
 }
 
 struct Waiter {
-    whose: Whose,
+    number: EndpointNumber,
     waker: Option<Waker>,
 }
 
 impl Queue {
     /// The last place.
-    pub(super) fn join(self: &Rc<Self>, whose: Whose) -> Turn {
+    pub(super) fn join(self: &Rc<Self>, number: EndpointNumber) -> QueueTicket {
         let mut waiting = self.0.borrow_mut();
         let ticket = waiting.next;
         waiting.next += 1;
-        waiting.all.insert(ticket, Waiter { whose, waker: None });
-        waiting.of.insert((whose, ticket));
-        waiting.leave_uncalled(whose, ticket);
-        Turn { queue: Rc::clone(self), whose, ticket }
+        waiting.all.insert(ticket, Waiter { number, waker: None });
+        waiting.of.insert((number, ticket));
+        waiting.leave_uncalled(number, ticket);
+        QueueTicket { queue: Rc::clone(self), number, ticket }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -50,21 +50,21 @@ impl Queue {
     }
 
     /// Whether somebody waits for a connection to this endpoint.
-    pub(super) fn has(&self, whose: Whose) -> bool {
-        first_of(&self.0.borrow().of, whose).is_some()
+    pub(super) fn has(&self, number: EndpointNumber) -> bool {
+        first_of(&self.0.borrow().of, number).is_some()
     }
 
     /// A connection to an endpoint has room. It is for who came first of those who want that endpoint, else, because it can
     /// make room for another one, for who came first of all.
-    pub(super) fn offer(&self, whose: Whose) {
-        self.call(|waiting| first_of(&waiting.uncalled_of, whose).or_else(|| waiting.first_uncalled()));
+    pub(super) fn offer(&self, number: EndpointNumber) {
+        self.call(|waiting| first_of(&waiting.uncalled_of, number).or_else(|| waiting.first_uncalled()));
     }
 
     /// A connection to an endpoint has ended. Its place is for who came first; and who wants that endpoint may have one in
     /// any case if it was the last.
-    pub(super) fn make_room(&self, whose: Whose) {
+    pub(super) fn make_room(&self, number: EndpointNumber) {
         self.call(Waiting::first_uncalled);
-        self.call(|waiting| first_of(&waiting.uncalled_of, whose));
+        self.call(|waiting| first_of(&waiting.uncalled_of, number));
     }
 
     /// Has all look who wait: the rules are others now, or nobody knows for whom there is room.
@@ -89,38 +89,38 @@ impl Waiting {
         self.uncalled.first().copied()
     }
 
-    fn leave_uncalled(&mut self, whose: Whose, ticket: u64) {
+    fn leave_uncalled(&mut self, number: EndpointNumber, ticket: u64) {
         self.uncalled.insert(ticket);
-        self.uncalled_of.insert((whose, ticket));
+        self.uncalled_of.insert((number, ticket));
     }
 
     /// Whom to wake, if it waits already.
     fn note_called(&mut self, ticket: u64) -> Option<Waker> {
         let waiter = self.all.get_mut(&ticket)?;
         self.uncalled.remove(&ticket);
-        self.uncalled_of.remove(&(waiter.whose, ticket));
+        self.uncalled_of.remove(&(waiter.number, ticket));
         waiter.waker.take()
     }
 
-    fn remove(&mut self, whose: Whose, ticket: u64) {
+    fn remove(&mut self, number: EndpointNumber, ticket: u64) {
         self.note_called(ticket);
         self.all.remove(&ticket);
-        self.of.remove(&(whose, ticket));
+        self.of.remove(&(number, ticket));
     }
 }
 
-fn first_of(tickets: &BTreeSet<(Whose, u64)>, whose: Whose) -> Option<u64> {
-    tickets.range((whose, 0)..=(whose, u64::MAX)).next().map(|(_, ticket)| *ticket)
+fn first_of(tickets: &BTreeSet<(EndpointNumber, u64)>, number: EndpointNumber) -> Option<u64> {
+    tickets.range((number, 0)..=(number, u64::MAX)).next().map(|(_, ticket)| *ticket)
 }
 
 /// A place in the queue, given up when it is dropped.
-pub(crate) struct Turn {
+pub(crate) struct QueueTicket {
     queue: Rc<Queue>,
-    whose: Whose,
+    number: EndpointNumber,
     ticket: u64,
 }
 
-impl Turn {
+impl QueueTicket {
     /// Ends when it is worth looking for a connection; whoever finds none keeps the place.
     pub(crate) async fn come(&self) {
         poll_fn(|cx| self.poll_come(cx)).await;
@@ -129,7 +129,7 @@ impl Turn {
     fn poll_come(&self, cx: &Context<'_>) -> Poll<()> {
         let mut waiting = self.queue.0.borrow_mut();
         if !waiting.uncalled.contains(&self.ticket) {
-            waiting.leave_uncalled(self.whose, self.ticket);
+            waiting.leave_uncalled(self.number, self.ticket);
             return Poll::Ready(());
         }
         let Some(waiter) = waiting.all.get_mut(&self.ticket) else { return Poll::Ready(()) };
@@ -138,13 +138,13 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for QueueTicket {
     fn drop(&mut self) {
         let mut waiting = self.queue.0.borrow_mut();
-        waiting.remove(self.whose, self.ticket);
+        waiting.remove(self.number, self.ticket);
         drop(waiting);
         // There may be more than was taken, and who leaves may have been called for something.
-        self.queue.make_room(self.whose);
+        self.queue.make_room(self.number);
     }
 }
 
@@ -152,8 +152,8 @@ impl Drop for Turn {
 mod tests {
     use super::*;
 
-    fn comes(turn: &Turn) -> bool {
-        turn.poll_come(&Context::from_waker(Waker::noop())).is_ready()
+    fn comes(ticket: &QueueTicket) -> bool {
+        ticket.poll_come(&Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Upstream, UpstreamStream, tally::Open, tunnel};
 use crate::{
-    cluster::{Era, Place, Policy, Slot},
+    cluster::{PendingRequest, Policy, PolicyGeneration, Slot},
     connection::connection_id,
     health::Sign,
     proxy_protocol::Announcement,
@@ -33,7 +33,7 @@ pub(crate) struct UpstreamConnection {
     pub(super) requests: u32,
     pub(super) since: Instant,
     /// That of the rules it was made by.
-    pub(super) era: Era,
+    pub(super) generation: PolicyGeneration,
     /// How long its server keeps it while it is idle, as it said last.
     idle_timeout: Option<Duration>,
     /// Its place among the connections of a cluster that limits them.
@@ -173,33 +173,33 @@ impl Upstream {
         &self,
         announcement: Option<Announcement>,
     ) -> Result<UpstreamConnection, ConnectError> {
-        let mut place: Option<Place> = None;
+        let mut pending: Option<PendingRequest> = None;
         let slot = loop {
             // The rules may change while it waits.
             let policy = self.policy();
-            if place.is_some()
+            if pending.is_some()
                 && let Some(idle) = self.take_idle()
             {
                 return Ok(idle);
             }
             let first = !self.tally.is_open();
-            if (place.is_some() || !self.must_wait(&policy, first))
-                && let Ok(slot) = policy.slot(self.whose, first)
+            if (pending.is_some() || !self.must_wait(&policy, first))
+                && let Ok(slot) = policy.slot(self.number, first)
             {
                 break slot;
             }
-            if place.is_none() {
-                place = Some(policy.wait(self.whose).map_err(|_| ConnectError::Overflow)?);
+            if pending.is_none() {
+                pending = Some(policy.wait(self.number).map_err(|_| ConnectError::Overflow)?);
             }
-            if let Some(place) = &place {
-                place.come().await;
+            if let Some(pending) = &pending {
+                pending.come().await;
             }
         };
         self.open(&self.policy(), slot, (Speaks::Http1, announcement)).await
     }
 
     fn slot(&self, policy: &Policy, is_opaque: bool) -> Result<Option<Slot>, ConnectError> {
-        let slot = policy.slot(self.whose, !is_opaque && !self.tally.is_open());
+        let slot = policy.slot(self.number, !is_opaque && !self.tally.is_open());
         if is_opaque && slot.is_err() {
             policy.note_refused_connection();
         }
@@ -208,7 +208,7 @@ impl Upstream {
 
     /// Whether others are to have a connection before a request that has just come, which may be the endpoint's `first`.
     pub(super) fn must_wait(&self, policy: &Policy, first: bool) -> bool {
-        if first { policy.is_waited_for(self.whose) } else { policy.has_waiting() }
+        if first { policy.is_waited_for(self.number) } else { policy.has_waiting() }
     }
 
     pub(super) async fn open(
@@ -266,7 +266,7 @@ impl Upstream {
             reused: false,
             requests: 1,
             since,
-            era: policy.era,
+            generation: policy.generation,
             idle_timeout: None,
             slot,
             open,

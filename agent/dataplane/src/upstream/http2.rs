@@ -19,7 +19,7 @@ use snapshot::Connections;
 
 use self::dial::Dialling;
 use super::{ConnectError, OwnEnd, Upstream};
-use crate::cluster::{Era, Place, Policy, Slot, Whose};
+use crate::cluster::{EndpointNumber, PendingRequest, Policy, PolicyGeneration, Slot};
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Default)]
@@ -37,7 +37,7 @@ struct Shared {
     ended: Rc<Cell<bool>>,
     since: Instant,
     /// That of the rules it was made by.
-    era: Era,
+    generation: PolicyGeneration,
     idle_since: Cell<Instant>,
     /// Requests it may still take.
     left: Cell<u32>,
@@ -52,7 +52,7 @@ struct Shared {
 pub(crate) struct Http2Stream {
     connection: Rc<Shared>,
     /// The endpoint whose room it is.
-    whose: Whose,
+    number: EndpointNumber,
     /// Whether the connection has carried a request before: the peer may close it at any moment.
     pub(crate) reused: bool,
 }
@@ -61,15 +61,15 @@ impl Upstream {
     /// Room for a request on a connection that has some, else on a new one. All who wait for a new one wait for the
     /// same.
     pub(super) async fn http2_stream(self: &Rc<Self>) -> Result<Http2Stream, ConnectError> {
-        let mut place: Option<Place> = None;
+        let mut pending: Option<PendingRequest> = None;
         loop {
             let policy = self.policy();
-            if (place.is_some() || !policy.is_waited_for(self.whose))
-                && let Some(stream) = self.http2.room(self.whose)
+            if (pending.is_some() || !policy.is_waited_for(self.number))
+                && let Some(stream) = self.http2.room(self.number)
             {
                 return Ok(stream);
             }
-            if place.is_some() || !self.must_wait(&policy, !self.tally.is_open()) {
+            if pending.is_some() || !self.must_wait(&policy, !self.tally.is_open()) {
                 let dialling = self.http2.dialling.borrow().as_ref().map(Rc::clone);
                 match dialling.unwrap_or_else(|| self.dial_http2()).finished().await {
                     // No more connections: one that ends makes room, or a request that does on one of those there are.
@@ -80,22 +80,22 @@ impl Upstream {
                     }
                 }
             }
-            if place.is_none() {
-                place = Some(self.policy().wait(self.whose).map_err(|_| ConnectError::Overflow)?);
+            if pending.is_none() {
+                pending = Some(self.policy().wait(self.number).map_err(|_| ConnectError::Overflow)?);
             }
-            if let Some(place) = &place {
-                place.come().await;
+            if let Some(pending) = &pending {
+                pending.come().await;
             }
         }
     }
 }
 
 impl Http2Connections {
-    fn room(&self, whose: Whose) -> Option<Http2Stream> {
+    fn room(&self, number: EndpointNumber) -> Option<Http2Stream> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
         let connection = open.iter().find(|connection| connection.has_room())?;
-        Some(Http2Stream::new(connection, whose))
+        Some(Http2Stream::new(connection, number))
     }
 
     /// Whether a connection takes one more request.
@@ -156,10 +156,10 @@ impl Shared {
 }
 
 impl Http2Stream {
-    fn new(connection: &Rc<Shared>, whose: Whose) -> Self {
+    fn new(connection: &Rc<Shared>, number: EndpointNumber) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         connection.left.set(connection.left.get().saturating_sub(1));
-        Self { connection: Rc::clone(connection), whose, reused: connection.used.replace(true) }
+        Self { connection: Rc::clone(connection), number, reused: connection.used.replace(true) }
     }
 
     /// Our end of the connection.
@@ -186,6 +186,6 @@ impl Drop for Http2Stream {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.idle_since.set(Instant::now());
-        self.connection.policy.offer(self.whose);
+        self.connection.policy.offer(self.number);
     }
 }

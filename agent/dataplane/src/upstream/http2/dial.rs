@@ -51,9 +51,9 @@ impl Upstream {
 
     /// Lets requests use a connection, unless the rules have changed on its way: who waits for it dials anew.
     fn offer(&self, connection: Shared) {
-        if self.policy().keeps_connections_of(connection.era) {
+        if self.policy().keeps_connections_of(connection.generation) {
             self.http2.open.borrow_mut().push(Rc::new(connection));
-            self.policy().offer(self.whose);
+            self.policy().offer(self.number);
         }
     }
 
@@ -74,7 +74,7 @@ impl Upstream {
                 used: Cell::new(false),
                 ended: drive(connection, (self.address.clone(), connected.open), Rc::clone(&policy)),
                 since: connected.since,
-                era: connected.era,
+                generation: connected.generation,
                 idle_since: Cell::new(Instant::now()),
                 left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
                 max_streams: sharing.streams as usize,
