@@ -4,7 +4,7 @@
 mod alias;
 mod hash;
 mod hashed;
-mod turns;
+mod round_robin;
 
 use std::{cell::RefCell, time::Duration};
 
@@ -13,7 +13,7 @@ use snapshot::{
 };
 
 pub(crate) use self::hash::{hash_address, hash_key};
-use self::{alias::AliasTable, hash::Member, hashed::Hashed, turns::Turns};
+use self::{alias::AliasTable, hash::Member, hashed::Hashed, round_robin::RoundRobin};
 
 /// What is asked about an endpoint while picking.
 pub(crate) trait Load {
@@ -36,7 +36,7 @@ enum Policy {
     /// By level and group of the plan; none where all weights are equal.
     LeastRequest(Vec<Vec<AliasTable>>),
     /// By level and group of the plan.
-    RoundRobin(Vec<Vec<RefCell<Turns>>>),
+    RoundRobin(Vec<Vec<RefCell<RoundRobin>>>),
     Random,
     /// By level of the plan.
     Hash(Vec<Hashed>),
@@ -76,7 +76,7 @@ impl Picker {
             LoadBalancer::LeastRequest(_) => {
                 Policy::LeastRequest(if uniform { Vec::new() } else { by_weight(&plan, localities) })
             }
-            LoadBalancer::RoundRobin(_) => Policy::RoundRobin(turns(&plan)),
+            LoadBalancer::RoundRobin(_) => Policy::RoundRobin(round_robin(&plan)),
             LoadBalancer::Random => Policy::Random,
             LoadBalancer::ConsistentHash(policy) => {
                 Policy::Hash(hashed((&plan, localities), policy.function, before))
@@ -105,9 +105,9 @@ impl Picker {
         let (level, group) = self.plan.group(choice.draw)?;
         let members = &self.plan.levels[level].groups[group].members;
         let index = match &self.policy {
-            Policy::RoundRobin(turns) => {
+            Policy::RoundRobin(round_robin) => {
                 let share = |index: usize| load.share(members[index] as usize);
-                turns[level][group].borrow_mut().next(self.uniform, choice.draw, share)
+                round_robin[level][group].borrow_mut().next(self.uniform, choice.draw, share)
             }
             Policy::LeastRequest(_) if self.uniform || members.len() < 2 => {
                 let active = |index: usize| f64::from(load.active(members[index] as usize));
@@ -160,9 +160,9 @@ fn by_weight(plan: &EndpointPlan, localities: &[LocalityEndpoints]) -> Vec<Vec<A
     plan.levels.iter().map(|level| level.groups.iter().map(table).collect()).collect()
 }
 
-fn turns(plan: &EndpointPlan) -> Vec<Vec<RefCell<Turns>>> {
-    let turns = |group: &EndpointGroup| RefCell::new(Turns::new(group.members.len()));
-    plan.levels.iter().map(|level| level.groups.iter().map(turns).collect()).collect()
+fn round_robin(plan: &EndpointPlan) -> Vec<Vec<RefCell<RoundRobin>>> {
+    let round_robin = |group: &EndpointGroup| RefCell::new(RoundRobin::new(group.members.len()));
+    plan.levels.iter().map(|level| level.groups.iter().map(round_robin).collect()).collect()
 }
 
 fn hashed(

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::{bounds, spares::Spares, transport::Transport};
+use crate::{bounds, free_list::FreeList, transport::Transport};
 
 /// Capacities of buffers, told apart by what they are for.
 pub(crate) use crate::bounds::{BULK_BUFFER as BULK, LARGE_BUFFER as LARGE, SMALL_BUFFER as SMALL};
@@ -88,14 +88,14 @@ impl Buffer {
 
 /// Spare buffers of one worker.
 pub(crate) struct BufferPool {
-    small: Spares<Buffer>,
-    large: Spares<Buffer>,
-    bulk: Spares<Buffer>,
+    small: FreeList<Buffer>,
+    large: FreeList<Buffer>,
+    bulk: FreeList<Buffer>,
 }
 
 impl Default for BufferPool {
     fn default() -> Self {
-        let [small, large, bulk] = bounds::SPARE_BUFFERS.map(Spares::new);
+        let [small, large, bulk] = bounds::SPARE_BUFFERS.map(FreeList::new);
         Self { small, large, bulk }
     }
 }
@@ -151,21 +151,21 @@ impl BufferPool {
     }
 
     fn take(self: &Rc<Self>, capacity: usize) -> PooledBuffer {
-        let buffer = self.spares(capacity).take().unwrap_or_else(|| Buffer::new(capacity));
+        let buffer = self.free_list(capacity).take().unwrap_or_else(|| Buffer::new(capacity));
         PooledBuffer { buffer: Some(buffer), pool: Rc::clone(self) }
     }
 
     fn give_back(&self, mut buffer: Buffer) {
         (buffer.start, buffer.end) = (0, 0);
-        self.spares(buffer.bytes.len()).give_back(buffer);
+        self.free_list(buffer.bytes.len()).give_back(buffer);
     }
 
     /// Lets go of spares that nobody needs any more.
     pub(crate) fn sweep(&self) {
-        [&self.small, &self.large, &self.bulk].into_iter().for_each(Spares::sweep);
+        [&self.small, &self.large, &self.bulk].into_iter().for_each(FreeList::sweep);
     }
 
-    fn spares(&self, capacity: usize) -> &Spares<Buffer> {
+    fn free_list(&self, capacity: usize) -> &FreeList<Buffer> {
         match capacity {
             SMALL => &self.small,
             LARGE => &self.large,

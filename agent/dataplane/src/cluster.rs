@@ -28,7 +28,7 @@ use crate::{
     connection::NOBODY,
     loopback,
     origin::{Client, Origin},
-    proxy_protocol::Announcement,
+    proxy_protocol::ProxyHeader,
     shared::SharedCluster,
     sys::Source,
     upstream::{Lease, Target, Upstream},
@@ -124,7 +124,7 @@ impl ClusterConnections {
         choice: Choice,
         tried: &[Address],
     ) -> Option<Lease> {
-        Some(self.pick_silent(cluster, origin, choice, tried)?.announcing(self.announcement(origin)))
+        Some(self.pick_silent(cluster, origin, choice, tried)?.announcing(self.proxy_header(origin)))
     }
 
     /// As [`Self::pick`], of a priority that none of `asked` is of.
@@ -145,12 +145,12 @@ impl ClusterConnections {
             |position: usize| !left.contains(&priorities[position]) && !self.endpoints[position].is_ejected();
         let picker = Picker::new((localities, &cluster.load_balancer), usable, 0, None);
         let picked = &self.endpoints[picker.pick_once(choice, self.endpoints.as_slice())?];
-        Some(picked.lease().announcing(self.announcement(origin)))
+        Some(picked.lease().announcing(self.proxy_header(origin)))
     }
 
-    fn announcement(&self, origin: Origin<'_>) -> Option<Announcement> {
+    fn proxy_header(&self, origin: Origin<'_>) -> Option<ProxyHeader> {
         let addresses = (origin.peer != NOBODY).then_some((origin.peer, origin.destination));
-        self.policy.proxy_protocol.map(|version| Announcement { version, addresses })
+        self.policy.proxy_protocol.map(|version| ProxyHeader { version, addresses })
     }
 
     fn pick_silent(

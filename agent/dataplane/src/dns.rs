@@ -3,9 +3,9 @@
 //! requests ask for (`asked`).
 
 mod asked;
+mod notifier;
 mod resolutions;
 mod schedule;
-mod telling;
 #[cfg(test)]
 mod tests;
 mod unresolved;
@@ -33,8 +33,8 @@ use tokio::{
 
 use self::{
     asked::{Question, patiently},
+    notifier::Notifier,
     schedule::{News, Schedule},
-    telling::Telling,
 };
 
 use crate::bounds;
@@ -232,17 +232,17 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
     tell: impl Fn(),
 ) {
     let mut schedule = Schedule::default();
-    let mut telling = Telling::new(resolved, tell);
+    let mut notifier = Notifier::new(resolved, tell);
     let (mut asking, mut answering) = (JoinSet::new(), JoinSet::new());
     let mut waiting: HashMap<Box<str>, Vec<oneshot::Sender<Answer>>, FixedState> = HashMap::default();
     schedule.want(&wanted.borrow_and_update(), Instant::now());
     loop {
         let now = Instant::now();
-        telling.tell_if_due(&schedule, now);
+        notifier.tell_if_due(&schedule, now);
         for name in schedule.due(now, bounds::QUESTIONS_AT_ONCE.saturating_sub(asking.len())) {
             asking.spawn(outcome(name.clone(), lookup(name)));
         }
-        let next_due = schedule.next_due().into_iter().chain(telling.due()).min();
+        let next_due = schedule.next_due().into_iter().chain(notifier.due()).min();
         let wait = next_due.map_or(IDLE, |due| due.saturating_duration_since(now));
         tokio::select! {
             changed = wanted.changed() => match changed {
@@ -261,7 +261,7 @@ async fn run<F: Future<Output = Answer> + Send + 'static>(
                     report(&name, failed, news);
                 }
                 if news.changed {
-                    telling.changed(Instant::now());
+                    notifier.changed(Instant::now());
                 }
             }
             Some(Question { name, answer }) = questions.recv(), if answering.len() < bounds::QUESTIONS_AT_ONCE => {

@@ -82,7 +82,7 @@ mod tests {
         let openings = seeds("opening");
         openings.iter().for_each(|bytes| read_opening(bytes));
         let understood = |bytes: &&Vec<u8>| {
-            matches!(inspect::classify(bytes), Some(inspect::Speech::Http))
+            matches!(inspect::classify(bytes), Some(inspect::DetectedProtocol::Http))
                 || matches!(Hello::read(bytes), Ok(Some(_)))
                 || matches!(proxy_protocol::parse(bytes), Ok(Some((_, 1..))))
         };

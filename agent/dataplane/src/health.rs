@@ -22,7 +22,7 @@ pub(crate) use self::outliers::Outliers;
 
 /// What an attempt at an endpoint says about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Sign {
+pub(crate) enum AttemptResult {
     /// It answered with this status.
     Answered(u16),
     /// A connection to it came about.
@@ -51,7 +51,7 @@ pub(crate) enum Cause {
 pub(crate) struct Ejection {
     pub(crate) cause: Cause,
     /// What was seen last.
-    pub(crate) sign: Sign,
+    pub(crate) result: AttemptResult,
     /// How long.
     pub(crate) time: Duration,
 }
@@ -66,21 +66,21 @@ struct Health {
 }
 
 impl Health {
-    /// Takes a sign into account. `Some` when the endpoint has now failed often enough to be ejected.
-    fn observe(&self, sign: Sign, settings: &OutlierDetection) -> Option<Cause> {
-        match (sign, settings.consecutive_local_failures) {
-            (Sign::Answered(status), _) => self.answered(status, settings),
-            (Sign::Connected, _) | (Sign::Opened, Some(_)) => {
+    /// Takes the result of an attempt into account. `Some` when the endpoint has now failed often enough to be ejected.
+    fn observe(&self, result: AttemptResult, settings: &OutlierDetection) -> Option<Cause> {
+        match (result, settings.consecutive_local_failures) {
+            (AttemptResult::Answered(status), _) => self.answered(status, settings),
+            (AttemptResult::Connected, _) | (AttemptResult::Opened, Some(_)) => {
                 forget(&self.local_failures);
                 None
             }
             // As Envoy counts it: as an answer of 200.
-            (Sign::Opened, None) => self.answered(200, settings),
-            (Sign::LocalFailure | Sign::TimedOut, limit @ Some(_)) => {
+            (AttemptResult::Opened, None) => self.answered(200, settings),
+            (AttemptResult::LocalFailure | AttemptResult::TimedOut, limit @ Some(_)) => {
                 reached(&self.local_failures, limit).then_some(Cause::ConsecutiveLocalOriginFailure)
             }
             // As Envoy counts them: as answers 503 and 504.
-            (Sign::LocalFailure | Sign::TimedOut, None) => self.failed(settings, true),
+            (AttemptResult::LocalFailure | AttemptResult::TimedOut, None) => self.failed(settings, true),
         }
     }
 
@@ -117,20 +117,20 @@ impl Health {
     }
 }
 
-/// One worker's eye on one endpoint.
-pub(crate) struct Watch {
+/// One worker's view of the health of an endpoint.
+pub(crate) struct EndpointMonitor {
     address: Address,
     health: Arc<Health>,
     outliers: Arc<Outliers>,
     settings: Arc<OutlierDetection>,
 }
 
-impl Watch {
-    /// Takes a sign into account. `Some` when the endpoint is ejected for it.
-    pub(crate) fn observe(&self, sign: Sign) -> Option<Ejection> {
-        let cause = self.health.observe(sign, &self.settings)?;
+impl EndpointMonitor {
+    /// Takes the result of an attempt into account. `Some` when the endpoint is ejected for it.
+    pub(crate) fn observe(&self, result: AttemptResult) -> Option<Ejection> {
+        let cause = self.health.observe(result, &self.settings)?;
         let time = self.outliers.eject(&self.address, cause, Instant::now())?;
-        Some(Ejection { cause, sign, time })
+        Some(Ejection { cause, result, time })
     }
 
     /// Whether the endpoint is to be left alone.

@@ -39,7 +39,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// How long a client may take.
 #[derive(Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct InspectionTimeouts {
     /// Without having said anything.
     pub(crate) silent: Duration,
     /// Once it has begun what looks like a TLS record.
@@ -48,7 +48,7 @@ pub(crate) struct Patience {
     pub(crate) request_line: Duration,
 }
 
-impl Patience {
+impl InspectionTimeouts {
     fn once_begun(self, first: &[u8]) -> Duration {
         if first.first() == Some(&TLS_HANDSHAKE) { self.record } else { self.request_line }
     }
@@ -65,7 +65,7 @@ impl Patience {
 pub(crate) async fn inspect<S, E, D>(
     stream: &mut S,
     pool: &Rc<BufferPool>,
-    (deadline, patience): (&Deadline, Patience),
+    (deadline, timeouts): (&Deadline, InspectionTimeouts),
     dial: impl FnOnce() -> Option<D>,
 ) -> io::Result<Inspected<E>>
 where
@@ -80,24 +80,24 @@ where
         Err(_) => {
             // In a box of its own: clients that speak first should not hold room for it.
             let dialling = dial().map(Box::pin);
-            let begun = |first: &[u8]| deadline.set(patience.once_begun(first));
+            let begun = |first: &[u8]| deadline.set(timeouts.once_begun(first));
             let either = async {
                 tokio::select! {
                     biased;
                     speech = client_speech(stream, pool, &mut first, begun) => speech,
-                    () = server_speech(dialling, &early) => Ok(Speech::Opaque),
+                    () = server_speech(dialling, &early) => Ok(DetectedProtocol::Opaque),
                 }
             };
             deadline
-                .idle_within(patience.silent, pin!(either))
+                .idle_within(timeouts.silent, pin!(either))
                 .await
                 .map_err(|_| io::ErrorKind::TimedOut)??
         }
     };
     let (transport, application) = match speech {
-        Speech::Tls => (TransportProtocol::Tls, Application::Opaque),
-        Speech::Http => (TransportProtocol::RawBuffer, Application::Http),
-        Speech::Opaque => (TransportProtocol::RawBuffer, Application::Opaque),
+        DetectedProtocol::Tls => (TransportProtocol::Tls, Application::Opaque),
+        DetectedProtocol::Http => (TransportProtocol::RawBuffer, Application::Http),
+        DetectedProtocol::Opaque => (TransportProtocol::RawBuffer, Application::Opaque),
     };
     // Dialled for opaque clear text: another chain may send TLS elsewhere.
     let is_opaque = transport == TransportProtocol::RawBuffer && application == Application::Opaque;
@@ -150,7 +150,7 @@ async fn client_speech<S: Transport>(
     pool: &Rc<BufferPool>,
     first: &mut Option<PooledBuffer>,
     begun: impl FnOnce(&[u8]),
-) -> io::Result<Speech> {
+) -> io::Result<DetectedProtocol> {
     let mut begun = Some(begun);
     loop {
         if let Some(first) = first {
@@ -158,14 +158,14 @@ async fn client_speech<S: Transport>(
                 return Ok(speech);
             }
             if first.is_full() {
-                return Ok(Speech::Opaque);
+                return Ok(DetectedProtocol::Opaque);
             }
             if let Some(begun) = begun.take() {
                 begun(first.filled());
             }
         }
         if poll_fn(|cx| pool.poll_receive(cx, stream, first)).await? == 0 {
-            return Ok(Speech::Opaque);
+            return Ok(DetectedProtocol::Opaque);
         }
     }
 }
@@ -192,7 +192,7 @@ async fn server_speech<E: AsMut<OpaqueUpstream>>(
 
 /// What a client's bytes are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Speech {
+pub(crate) enum DetectedProtocol {
     Tls,
     Http,
     Opaque,
@@ -209,14 +209,16 @@ const HOST: &[u8] = b"host:";
 /// HTTP/1 is recognised by its whole request line, so that text protocols which share a verb with it (`GET key` of
 /// Redis) stay opaque. HTTP/1.0 without `Host` is opaque too: nothing says where it should be routed, and what sends it
 /// (health checks, mostly) means the server that it dialled.
-pub(crate) fn classify(bytes: &[u8]) -> Option<Speech> {
+pub(crate) fn classify(bytes: &[u8]) -> Option<DetectedProtocol> {
     match bytes {
         [] | [TLS_HANDSHAKE] => return None,
-        [TLS_HANDSHAKE, major, ..] => return Some(if *major == 3 { Speech::Tls } else { Speech::Opaque }),
+        [TLS_HANDSHAKE, major, ..] => {
+            return Some(if *major == 3 { DetectedProtocol::Tls } else { DetectedProtocol::Opaque });
+        }
         _ => {}
     }
     if bytes.starts_with(HTTP2_PREFACE) {
-        return Some(Speech::Http);
+        return Some(DetectedProtocol::Http);
     }
     if HTTP2_PREFACE.starts_with(bytes) {
         return None;
@@ -224,15 +226,15 @@ pub(crate) fn classify(bytes: &[u8]) -> Option<Speech> {
     classify_request_line(bytes)
 }
 
-fn classify_request_line(bytes: &[u8]) -> Option<Speech> {
+fn classify_request_line(bytes: &[u8]) -> Option<DetectedProtocol> {
     let method_len = bytes.iter().take_while(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_')).count();
     if method_len > LONGEST_METHOD {
-        return Some(Speech::Opaque);
+        return Some(DetectedProtocol::Opaque);
     }
     match bytes.get(method_len) {
         None => return None,
         Some(b' ') if method_len > 0 => {}
-        Some(_) => return Some(Speech::Opaque),
+        Some(_) => return Some(DetectedProtocol::Opaque),
     }
     let (line, rest) = match split_line(bytes) {
         Some((line, rest)) => (line, Some(rest)),
@@ -240,25 +242,25 @@ fn classify_request_line(bytes: &[u8]) -> Option<Speech> {
     };
     // Looked at before the line is whole and after alike: what is decided must not depend on how bytes arrive.
     if line.iter().any(|b| b.is_ascii_control() && *b != b'\r') {
-        return Some(Speech::Opaque);
+        return Some(DetectedProtocol::Opaque);
     }
     let rest = rest?;
     let version = line.len().checked_sub(b" HTTP/1.1".len()).map(|at| &line[at..]);
     match version {
-        Some(b" HTTP/1.1") => Some(Speech::Http),
+        Some(b" HTTP/1.1") => Some(DetectedProtocol::Http),
         Some(b" HTTP/1.0") => classify_first_version(rest),
-        _ => Some(Speech::Opaque),
+        _ => Some(DetectedProtocol::Opaque),
     }
 }
 
 /// Tells from the header fields that have come of a request of HTTP/1.0 whether it names a host.
-fn classify_first_version(mut fields: &[u8]) -> Option<Speech> {
+fn classify_first_version(mut fields: &[u8]) -> Option<DetectedProtocol> {
     while let Some((line, rest)) = split_line(fields) {
         if line.is_empty() {
-            return Some(Speech::Opaque);
+            return Some(DetectedProtocol::Opaque);
         }
         if line.get(..HOST.len()).is_some_and(|name| name.eq_ignore_ascii_case(HOST)) {
-            return Some(Speech::Http);
+            return Some(DetectedProtocol::Http);
         }
         fields = rest;
     }
@@ -278,20 +280,20 @@ mod tests {
 
     #[test]
     fn each_protocol_is_recognised_by_its_beginning() {
-        assert_eq!(classify(b"\x16\x03\x01\x02\x00"), Some(Speech::Tls));
-        assert_eq!(classify(b"GET / HTTP/1.1\r\n"), Some(Speech::Http));
-        assert_eq!(classify(b"M-SEARCH * HTTP/1.1\r\n"), Some(Speech::Http));
-        assert_eq!(classify(b"GET / HTTP/1.0\r\naccept: */*\r\nHost: a\r\n"), Some(Speech::Http));
-        assert_eq!(classify(b"OPTIONS / HTTP/1.0\r\n\r\n"), Some(Speech::Opaque));
-        assert_eq!(classify(b"GET / HTTP/1.0\nx-host: a\n\nhost: a\n"), Some(Speech::Opaque));
-        assert_eq!(classify(HTTP2_PREFACE), Some(Speech::Http));
-        assert_eq!(classify(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"), Some(Speech::Opaque));
-        assert_eq!(classify(b"GET key\r\n"), Some(Speech::Opaque));
-        assert_eq!(classify(b"EHLO me\r\n"), Some(Speech::Opaque));
-        assert_eq!(classify(b"hello"), Some(Speech::Opaque));
-        assert_eq!(classify(b"GET \x00\x01"), Some(Speech::Opaque));
-        assert_eq!(classify(b"GET \x00\x01 HTTP/1.1\r\n"), Some(Speech::Opaque));
-        assert_eq!(classify(&[b'A'; 40]), Some(Speech::Opaque));
+        assert_eq!(classify(b"\x16\x03\x01\x02\x00"), Some(DetectedProtocol::Tls));
+        assert_eq!(classify(b"GET / HTTP/1.1\r\n"), Some(DetectedProtocol::Http));
+        assert_eq!(classify(b"M-SEARCH * HTTP/1.1\r\n"), Some(DetectedProtocol::Http));
+        assert_eq!(classify(b"GET / HTTP/1.0\r\naccept: */*\r\nHost: a\r\n"), Some(DetectedProtocol::Http));
+        assert_eq!(classify(b"OPTIONS / HTTP/1.0\r\n\r\n"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(b"GET / HTTP/1.0\nx-host: a\n\nhost: a\n"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(HTTP2_PREFACE), Some(DetectedProtocol::Http));
+        assert_eq!(classify(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(b"GET key\r\n"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(b"EHLO me\r\n"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(b"hello"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(b"GET \x00\x01"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(b"GET \x00\x01 HTTP/1.1\r\n"), Some(DetectedProtocol::Opaque));
+        assert_eq!(classify(&[b'A'; 40]), Some(DetectedProtocol::Opaque));
     }
 
     #[test]

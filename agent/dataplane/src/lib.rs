@@ -16,6 +16,7 @@ mod complaints;
 mod connection;
 mod dns;
 mod failure;
+mod free_list;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod handshakes;
@@ -33,7 +34,6 @@ mod proxy_protocol;
 mod relay;
 mod shared;
 mod sockets;
-mod spares;
 mod strftime;
 mod sys;
 mod tcp;

@@ -11,9 +11,9 @@ use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use crate::bounds;
 
-/// What an endpoint is told of a connection.
+/// The PROXY header that a connection to an endpoint begins with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Announcement {
+pub(crate) struct ProxyHeader {
     pub(crate) version: ProxyProtocol,
     /// The client, and where it was going; none for a connection that stands for nobody in particular.
     pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
@@ -54,7 +54,7 @@ const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 const FIXED_PART: usize = 16;
 
-impl Announcement {
+impl ProxyHeader {
     /// The header as it is sent.
     pub(crate) fn header(&self) -> Vec<u8> {
         match self.version {
@@ -250,7 +250,7 @@ mod tests {
     fn what_is_written_is_read_and_every_beginning_asks_for_more() {
         for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
             for addresses in [Some(pairs()[0]), Some(pairs()[1]), None] {
-                let header = Announcement { version, addresses }.header();
+                let header = ProxyHeader { version, addresses }.header();
                 let expected = match addresses {
                     Some((source, destination)) => Header::Proxied { source, destination },
                     None => Header::Local,
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_line_is_as_the_protocol_shows_it() {
-        let announced = Announcement { version: ProxyProtocol::V1, addresses: Some(pairs()[0]) };
+        let announced = ProxyHeader { version: ProxyProtocol::V1, addresses: Some(pairs()[0]) };
         assert_eq!(announced.header(), b"PROXY TCP4 192.0.2.1 10.0.0.7 56324 443\r\n");
     }
 
@@ -274,7 +274,7 @@ mod tests {
     fn a_client_of_the_other_family_is_written_as_ipv6() {
         let (source, destination) = (pairs()[0].0, pairs()[1].1);
         for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
-            let header = Announcement { version, addresses: Some((source, destination)) }.header();
+            let header = ProxyHeader { version, addresses: Some((source, destination)) }.header();
             assert_eq!(parse(&header), Ok(Some((Header::Proxied { source, destination }, header.len()))));
         }
     }

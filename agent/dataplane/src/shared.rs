@@ -216,9 +216,9 @@ mod tests {
         first.outliers.unwrap().eject(address, Cause::Consecutive5xx, Instant::now());
         let _request = first.usage.unwrap().admit(Resource::Requests, 7);
         let second = publish(&mut state, "a");
-        assert!(second.outliers.unwrap().watch(address).unwrap().is_ejected());
+        assert!(second.outliers.unwrap().monitor(address).unwrap().is_ejected());
         assert_eq!(second.usage.unwrap().current(Resource::Requests), 1);
         let renamed = publish(&mut state, "b");
-        assert!(!renamed.outliers.unwrap().watch(address).unwrap().is_ejected());
+        assert!(!renamed.outliers.unwrap().monitor(address).unwrap().is_ejected());
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     connection::Connection,
     dns::{Named, Unnamed},
     failure::LocalReply,
-    health::Sign,
+    health::AttemptResult,
     origin::{Origin, tell_if_unknown},
     relay::{Limits, RelayError, Transferred, relay},
     telemetry::{BLACK_HOLE, ConnectionKey, ConnectionSums, Kept},
@@ -86,7 +86,7 @@ pub(crate) async fn dial(
             Ok(opened) => {
                 wrong_tls::tell_if_doubled(connection, &lease, opened.end());
                 lease.count_request();
-                lease.observe(Sign::Opened);
+                lease.observe(AttemptResult::Opened);
                 let limits = lease.policy().relay_limits();
                 let NotDialled { cluster, attempts, .. } = failed;
                 return Ok(Dialled { upstream: opened, lease, cluster, limits, attempts: attempts + 1 });

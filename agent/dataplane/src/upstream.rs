@@ -6,9 +6,9 @@ mod http2;
 mod lease;
 mod opaque;
 mod posted;
+mod stats;
 mod stream;
 mod streamed;
-mod tally;
 mod tunnel;
 
 use std::{
@@ -23,12 +23,12 @@ use snapshot::{Address, EndpointCounts};
 
 use self::{
     http2::Http2Connections,
-    tally::{Open, Tally},
+    stats::{EndpointStats, Open},
 };
 use crate::{
     bounds,
     cluster::{EndpointNumber, Policy, UpstreamKey},
-    health::{Sign, Watch},
+    health::{AttemptResult, EndpointMonitor},
     sys::Source,
     telemetry::PeerId,
 };
@@ -62,13 +62,13 @@ pub(crate) struct Upstream {
     /// Who is there, for the metrics; `None` until it is asked under the snapshot in force.
     peer: Cell<Option<PeerId>>,
     /// What the workers know of its health, if the cluster ejects outliers.
-    watch: RefCell<Option<Watch>>,
+    monitor: RefCell<Option<EndpointMonitor>>,
     /// Share of the requests relative to the other endpoints.
     share: Cell<f64>,
     /// Since when it is known.
     pub(crate) since: Instant,
     active: Cell<u32>,
-    tally: Rc<Tally>,
+    stats: Rc<EndpointStats>,
     idle: RefCell<Vec<Idle>>,
     http2: Http2Connections,
     retired: Cell<bool>,
@@ -102,7 +102,7 @@ impl Upstream {
     pub(crate) fn new(target: Target, policy: Rc<Policy>) -> Self {
         let Target { address, source, speaks_mesh_tls } = target;
         Self {
-            watch: RefCell::new(policy.watch(&address)),
+            monitor: RefCell::new(policy.monitor(&address)),
             address,
             source,
             speaks_mesh_tls,
@@ -116,7 +116,7 @@ impl Upstream {
             share: Cell::new(1.0),
             since: Instant::now(),
             active: Cell::new(0),
-            tally: Rc::default(),
+            stats: Rc::default(),
             idle: RefCell::default(),
             http2: Http2Connections::default(),
             retired: Cell::new(false),
@@ -125,7 +125,7 @@ impl Upstream {
 
     /// The same with what is sent to it counted as sent to `other`.
     pub(crate) fn counted_with(self, other: &Self) -> Self {
-        Self { tally: Rc::clone(&other.tally), ..self }
+        Self { stats: Rc::clone(&other.stats), ..self }
     }
 
     /// The same as what `other` was until now, whose connections would lead elsewhere.
@@ -135,18 +135,18 @@ impl Upstream {
 
     /// What was sent to it.
     pub(crate) fn counts(&self) -> EndpointCounts {
-        EndpointCounts { rq_active: self.active.get().into(), ..self.tally.counts() }
+        EndpointCounts { rq_active: self.active.get().into(), ..self.stats.counts() }
     }
 
     /// Counts a request, or an opaque connection, that is about to be sent.
     pub(crate) fn count_request(&self) {
-        self.tally.requests.add(1);
+        self.stats.requests.add(1);
     }
 
     /// Counts a request whose answer did not come in time, which speaks against the endpoint.
     pub(crate) fn timed_out(&self) {
-        self.tally.timeouts.add(1);
-        self.observe(Sign::TimedOut);
+        self.stats.timeouts.add(1);
+        self.observe(AttemptResult::TimedOut);
     }
 
     /// Where its connections go.
@@ -165,7 +165,7 @@ impl Upstream {
         for upstream in self.by_host.borrow().values() {
             upstream.set_policy(Rc::clone(&policy));
         }
-        *self.watch.borrow_mut() = policy.watch(&self.address);
+        *self.monitor.borrow_mut() = policy.monitor(&self.address);
         let before = self.policy.replace(policy);
         if !self.policy.borrow().keeps_connections_of(before.generation) {
             self.close_all_idle();
@@ -318,9 +318,9 @@ impl Upstream {
     }
 
     /// Takes into account what an attempt says about the endpoint.
-    pub(crate) fn observe(&self, sign: Sign) {
-        self.tally.observe(sign);
-        if let Some(ejection) = self.watch.borrow().as_ref().and_then(|watch| watch.observe(sign)) {
+    pub(crate) fn observe(&self, result: AttemptResult) {
+        self.stats.observe(result);
+        if let Some(ejection) = self.monitor.borrow().as_ref().and_then(|monitor| monitor.observe(result)) {
             tracing::info!(
                 upstream = %self.address,
                 cluster = self.policy.borrow().name,
@@ -335,11 +335,11 @@ impl Upstream {
     /// counts decide instead.
     pub(crate) fn has_refused(&self) -> bool {
         let lately = |at: Instant| at.elapsed() < REFUSED_FOR;
-        self.tally.refused.get().is_some_and(lately) && self.watch.borrow().is_none()
+        self.stats.refused.get().is_some_and(lately) && self.monitor.borrow().is_none()
     }
 
     /// Whether it is left alone for its failures.
     pub(crate) fn is_ejected(&self) -> bool {
-        self.watch.borrow().as_ref().is_some_and(Watch::is_ejected)
+        self.monitor.borrow().as_ref().is_some_and(EndpointMonitor::is_ejected)
     }
 }

@@ -21,10 +21,10 @@ use crate::{
     buffer::BufferPool,
     complaints::Complaints,
     dns::{AskedNames, Questions},
+    free_list::FreeList,
     handshakes::Handshakes,
     http::{Http1Requests, Http2Requests, PeerMetadata, Room, Workspaces},
     pipe::Pipes,
-    spares::Spares,
     telemetry::{Ledger, Recorder},
     timer::{TICK, Timers, ticks},
     view::View,
@@ -56,7 +56,7 @@ pub(crate) struct Worker {
     /// Views of before, and the ticks that they were left at: connections that have no place any more are served from
     /// them what is on its way.
     former: RefCell<Vec<(u64, Rc<View>)>>,
-    scratch: Spares<Vec<u8>>,
+    scratch: FreeList<Vec<u8>>,
     counts: Cell<Counts>,
     draining: Cell<Draining>,
     clock: Cell<Clock>,
@@ -100,7 +100,7 @@ impl Worker {
             names: AskedNames::new(questions),
             view: RefCell::new(Rc::new(View::empty())),
             former: RefCell::default(),
-            scratch: Spares::new(bounds::SPARE_SCRATCH),
+            scratch: FreeList::new(bounds::SPARE_SCRATCH),
             counts: Cell::default(),
             draining: Cell::default(),
             clock: Cell::new(Clock::now()),
@@ -155,7 +155,7 @@ impl Worker {
     }
 
     /// How long a connection that has not asked anything yet may stay that way.
-    pub(crate) fn patience(&self, limits: &ClientLimits) -> Duration {
+    pub(crate) fn idle_timeout(&self, limits: &ClientLimits) -> Duration {
         match self.draining.get() {
             Draining::No | Draining::Serving => limits.idle_timeout.unwrap_or(self.settings.keep_alive),
             Draining::Ending => self.settings.draining_patience,

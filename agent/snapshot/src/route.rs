@@ -1,6 +1,7 @@
 //! Route configurations: authority → virtual host → first route that matches.
 
 mod action;
+mod combined_patterns;
 mod cors;
 mod edits;
 mod fault;
@@ -17,7 +18,6 @@ mod share;
 #[cfg(test)]
 mod testing;
 mod time_limit;
-mod together;
 mod weighted;
 
 pub use action::{Forward, Mirror, RouteAction};

@@ -8,7 +8,7 @@ use snapshot::{
 
 use super::admission::Own;
 use crate::{
-    health::{Outliers, Watch},
+    health::{EndpointMonitor, Outliers},
     relay,
     shared::{SharedCluster, Usage},
     sys::Source,
@@ -115,8 +115,8 @@ impl Policy {
     }
 
     /// The worker's eye on an endpoint, if the cluster ejects outliers.
-    pub(crate) fn watch(&self, address: &Address) -> Option<Watch> {
-        self.outliers.as_ref()?.watch(address)
+    pub(crate) fn monitor(&self, address: &Address) -> Option<EndpointMonitor> {
+        self.outliers.as_ref()?.monitor(address)
     }
 
     /// The endpoint known already, under these rules from now on, or a new one.

@@ -24,7 +24,7 @@ use crate::{
     accept::Admitted,
     buffer::PooledBuffer,
     http::Downstream,
-    inspect::{Inspected, Patience, inspect},
+    inspect::{Inspected, InspectionTimeouts, inspect},
     origin::ForClient,
     tcp::{self, Dialled, Opaque},
     transport::DownstreamStream,
@@ -182,10 +182,10 @@ async fn inspect_protocol(
         NetworkFilter::Tcp(_) | NetworkFilter::Http(_) | NetworkFilter::Blackhole => None,
     };
     let worker = connection.worker();
-    let patience = Patience {
-        silent: worker.patience(&ClientLimits::default()),
+    let timeouts = InspectionTimeouts {
+        silent: worker.idle_timeout(&ClientLimits::default()),
         record: worker.settings.handshake_timeout,
         request_line: worker.settings.head_timeout,
     };
-    inspect(stream, &worker.buffers, (&connection.deadline, patience), dial).await
+    inspect(stream, &worker.buffers, (&connection.deadline, timeouts), dial).await
 }

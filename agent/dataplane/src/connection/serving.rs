@@ -7,8 +7,14 @@ use snapshot::{Direction, Elsewhere, FilterChain, HttpConnections, ListenerId, N
 use super::Connection;
 use crate::view::View;
 
-/// Whether certificates are verified anew, where that has to be to know.
-pub(super) struct Thoroughly(pub(super) bool);
+/// What is done where only verifying a certificate anew can tell whether a client is let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verification {
+    /// It is verified.
+    Anew,
+    /// The client is let in.
+    Skipped,
+}
 
 impl Connection {
     /// The listener that serves this connection under `view`: one for its original destination, or the accepting one.
@@ -50,7 +56,7 @@ impl Connection {
         }
         let chain = self.filter_chain(view).filter(|_| self.refused.get() != Some(view.version))?;
         let NetworkFilter::Http(http) = chain.filter else { return None };
-        if !self.meets(view, chain, Thoroughly(true)) {
+        if !self.lets_in(view, chain, Verification::Anew) {
             self.refused.set(Some(view.version));
             return None;
         }
@@ -59,12 +65,14 @@ impl Connection {
     }
 
     /// Whether this chain would let the client in. The chain may be another one by now, or ask for more: certificates of
-    /// clients, of other authorities. Without verifying anything the client has the benefit of the doubt.
-    pub(super) fn meets(&self, view: &View, chain: &FilterChain, Thoroughly(verifies): Thoroughly) -> bool {
+    /// clients, of other authorities. What has not been verified is decided by `verification`.
+    fn lets_in(&self, view: &View, chain: &FilterChain, verification: Verification) -> bool {
         match (chain.tls, self.session()) {
             (Some(context), Some(session)) => {
                 let met = view.tls().is_met(context, session);
-                met.unwrap_or_else(|| !verifies || view.tls().accepts(context, session))
+                met.unwrap_or_else(|| {
+                    verification == Verification::Skipped || view.tls().accepts(context, session)
+                })
             }
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
@@ -86,7 +94,8 @@ impl Connection {
         }
         let is_known = self.http.get().is_some_and(|(version, _)| version == view.version);
         let serves = |chain: &FilterChain| {
-            matches!(chain.filter, NetworkFilter::Http(_)) && self.meets(&view, chain, Thoroughly(false))
+            matches!(chain.filter, NetworkFilter::Http(_))
+                && self.lets_in(&view, chain, Verification::Skipped)
         };
         is_known || self.filter_chain(&view).is_some_and(serves)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use snapshot::{Address, OutlierDetection};
 
-use super::{Cause, Health, Watch};
+use super::{Cause, EndpointMonitor, Health};
 
 /// The health of one cluster's endpoints, shared by the workers and kept across publications.
 #[derive(Debug)]
@@ -133,10 +133,10 @@ impl Outliers {
     }
 
     /// What is known of an endpoint; `None` for a stranger.
-    pub(crate) fn watch(self: &Arc<Self>, address: &Address) -> Option<Watch> {
+    pub(crate) fn monitor(self: &Arc<Self>, address: &Address) -> Option<EndpointMonitor> {
         let state = self.state();
         let health = Arc::clone(&state.members.get(address)?.health);
-        Some(Watch {
+        Some(EndpointMonitor {
             address: address.clone(),
             health,
             outliers: Arc::clone(self),

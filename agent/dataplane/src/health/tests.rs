@@ -20,9 +20,10 @@ fn eject(outliers: &Outliers, last: u8, now: Instant) -> bool {
 #[test]
 fn five_errors_in_a_row_and_no_fewer_make_an_outlier() {
     let (health, settings) = (Health::default(), OutlierDetection::default());
-    let mut signs = [500, 503, 500, 599, 200, 500, 500, 500, 500, 500].map(Sign::Answered).into_iter();
-    assert!(signs.by_ref().take(9).all(|sign| health.observe(sign, &settings).is_none()));
-    assert_eq!(health.observe(signs.next().unwrap(), &settings), Some(Cause::Consecutive5xx));
+    let mut results =
+        [500, 503, 500, 599, 200, 500, 500, 500, 500, 500].map(AttemptResult::Answered).into_iter();
+    assert!(results.by_ref().take(9).all(|result| health.observe(result, &settings).is_none()));
+    assert_eq!(health.observe(results.next().unwrap(), &settings), Some(Cause::Consecutive5xx));
 }
 
 #[test]
@@ -33,9 +34,9 @@ fn gateway_errors_are_counted_apart_and_broken_by_other_answers() {
         ..OutlierDetection::default()
     };
     let health = Health::default();
-    let observed = [502, 500, 503].map(|status| health.observe(Sign::Answered(status), &settings));
+    let observed = [502, 500, 503].map(|status| health.observe(AttemptResult::Answered(status), &settings));
     assert_eq!(observed, [None; 3]);
-    let cause = health.observe(Sign::LocalFailure, &settings);
+    let cause = health.observe(AttemptResult::LocalFailure, &settings);
     assert_eq!(cause, Some(Cause::ConsecutiveGatewayFailure), "a failed connection counts as 503");
 }
 
@@ -43,10 +44,15 @@ fn gateway_errors_are_counted_apart_and_broken_by_other_answers() {
 fn failures_to_connect_are_counted_apart_when_split() {
     let settings = OutlierDetection { consecutive_local_failures: Some(2), ..OutlierDetection::default() };
     let health = Health::default();
-    for sign in [Sign::LocalFailure, Sign::Connected, Sign::LocalFailure, Sign::Answered(200)] {
-        assert_eq!(health.observe(sign, &settings), None, "an answer says nothing about connecting");
+    for result in [
+        AttemptResult::LocalFailure,
+        AttemptResult::Connected,
+        AttemptResult::LocalFailure,
+        AttemptResult::Answered(200),
+    ] {
+        assert_eq!(health.observe(result, &settings), None, "an answer says nothing about connecting");
     }
-    let cause = health.observe(Sign::LocalFailure, &settings);
+    let cause = health.observe(AttemptResult::LocalFailure, &settings);
     assert_eq!(cause, Some(Cause::ConsecutiveLocalOriginFailure));
 }
 
@@ -57,8 +63,11 @@ fn listed_codes_replace_5xx() {
         consecutive_5xx: Some(1),
         ..OutlierDetection::default()
     };
-    assert_eq!(Health::default().observe(Sign::Answered(500), &settings), None);
-    assert_eq!(Health::default().observe(Sign::Answered(429), &settings), Some(Cause::Consecutive5xx));
+    assert_eq!(Health::default().observe(AttemptResult::Answered(500), &settings), None);
+    assert_eq!(
+        Health::default().observe(AttemptResult::Answered(429), &settings),
+        Some(Cause::Consecutive5xx)
+    );
 }
 
 #[test]
@@ -80,7 +89,7 @@ fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
         ..OutlierDetection::default()
     };
     let outliers = outliers(&settings, 2);
-    let health = outliers.watch(&address(1)).unwrap();
+    let health = outliers.monitor(&address(1)).unwrap();
     let mut now = Instant::now();
     outliers.look(now);
     for expected in [30, 50, 50] {
@@ -105,7 +114,7 @@ fn each_ejection_is_longer_up_to_the_maximum_and_good_conduct_shortens_it() {
 fn an_interval_that_ends_with_an_ejection_was_not_quiet() {
     const TICK: Duration = Duration::from_millis(500);
     let outliers = outliers(&OutlierDetection::default(), 2);
-    let health = outliers.watch(&address(1)).unwrap();
+    let health = outliers.monitor(&address(1)).unwrap();
     let mut now = Instant::now();
     let away = [(); 12].map(|()| {
         // Between two looks.
@@ -127,9 +136,9 @@ fn endpoints_that_stay_keep_their_health_across_changes() {
     let before = outliers.generation();
     outliers.set_endpoints([address(1), address(7)].into_iter());
     assert_ne!(outliers.generation(), before);
-    assert!(outliers.watch(&address(1)).unwrap().is_ejected());
-    assert!(outliers.watch(&address(2)).is_none());
+    assert!(outliers.monitor(&address(1)).unwrap().is_ejected());
+    assert!(outliers.monitor(&address(2)).is_none());
     outliers.set_endpoints([address(7)].into_iter());
     outliers.set_endpoints([address(1), address(7)].into_iter());
-    assert!(!outliers.watch(&address(1)).unwrap().is_ejected(), "it is another endpoint now");
+    assert!(!outliers.monitor(&address(1)).unwrap().is_ejected(), "it is another endpoint now");
 }

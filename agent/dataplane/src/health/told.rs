@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cause, Ejection, Sign};
+use super::{AttemptResult, Cause, Ejection};
 
 impl Cause {
     /// What has come in a row.
@@ -19,10 +19,10 @@ impl fmt::Display for Ejection {
     /// The cause and what came last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, the last ", self.cause.as_str())?;
-        match self.sign {
-            Sign::Answered(status) => write!(f, "an answer of {status}"),
-            Sign::TimedOut => f.write_str("an answer that did not come in time"),
-            Sign::Connected | Sign::Opened | Sign::LocalFailure => {
+        match self.result {
+            AttemptResult::Answered(status) => write!(f, "an answer of {status}"),
+            AttemptResult::TimedOut => f.write_str("an answer that did not come in time"),
+            AttemptResult::Connected | AttemptResult::Opened | AttemptResult::LocalFailure => {
                 f.write_str("a connection that did not come about or broke before an answer")
             }
         }

@@ -38,13 +38,16 @@ impl Downstream {
         if received.is_none() {
             let mut ending = false;
             // Who has agreed on HTTP/2 has to begin with the preface (RFC 9113 §3.4), whether there are requests or not.
-            let patience =
-                if agreed { connection.head_timeout() } else { worker.patience(&connection.settings.limits) };
+            let idle_timeout = if agreed {
+                connection.head_timeout()
+            } else {
+                worker.idle_timeout(&connection.settings.limits)
+            };
             let receive = poll_fn(|cx| match worker.buffers.poll_receive(cx, stream, received) {
-                Poll::Pending if is_over(connection, &mut ending, patience) => Poll::Ready(Ok(0)),
+                Poll::Pending if is_over(connection, &mut ending, idle_timeout) => Poll::Ready(Ok(0)),
                 polled => polled,
             });
-            connection.deadline.idle_within(patience, receive).await.ok()?.ok()?;
+            connection.deadline.idle_within(idle_timeout, receive).await.ok()?.ok()?;
         }
         let received = received.as_mut()?;
         if agreed {

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     failure::grpc_to_http,
-    health::Sign,
+    health::AttemptResult,
     upstream::{ConnectError, Http2Stream, Lease, OwnEnd, UpstreamConnection, UpstreamStream},
     worker::Worker,
 };
@@ -317,7 +317,7 @@ impl Exchange {
     ) -> Result<T, Broken> {
         let taking = |head: &AnswerHead<'_>| {
             if !head.is_interim() {
-                lease.observe(Sign::Answered(standing_for(head)));
+                lease.observe(AttemptResult::Answered(standing_for(head)));
             }
             take(head)
         };
@@ -328,7 +328,9 @@ impl Exchange {
         match &result {
             // An idle connection ends when its server likes; that says nothing about the endpoint.
             Err(Broken::Closed) if self.is_reused() => {}
-            Err(Broken::Closed | Broken::Reset | Broken::Protocol) => lease.observe(Sign::LocalFailure),
+            Err(Broken::Closed | Broken::Reset | Broken::Protocol) => {
+                lease.observe(AttemptResult::LocalFailure);
+            }
             Ok(_) | Err(_) => {}
         }
         result

@@ -135,9 +135,9 @@ impl Session {
                 ending = self.begin_to_end(&mut served);
             }
             let unfinished = arrival.remaining(limit);
-            let patience = unfinished.unwrap_or(Duration::MAX).min(self.patience(ending));
+            let idle_timeout = unfinished.unwrap_or(Duration::MAX).min(self.idle_timeout(ending));
             let accepting = self.accept(&mut served, (arrival, unfinished.is_none()), ending);
-            match self.connection.deadline.idle_within(patience, accepting).await {
+            match self.connection.deadline.idle_within(idle_timeout, accepting).await {
                 Ok(Ok(None)) => return sent_away.map_or(Ok(()), Err),
                 Ok(Ok(Some(request))) => {
                     let (request, respond) = request?;
@@ -180,15 +180,15 @@ impl Session {
     }
 
     /// How long the connection waits for a request, or for its end: less by the time for which it has carried none.
-    fn patience(&self, ending: bool) -> Duration {
+    fn idle_timeout(&self, ending: bool) -> Duration {
         let worker = self.connection.worker();
-        let patience = match ending {
+        let idle_timeout = match ending {
             true => worker.settings.idle_timeout,
-            false => worker.patience(&self.connection.settings.limits),
+            false => worker.idle_timeout(&self.connection.settings.limits),
         };
         let idle = if self.active.get() == 0 { self.quiet() } else { Duration::ZERO };
         let rest = self.connection.rest().filter(|_| !ending).unwrap_or(Duration::MAX);
-        patience.saturating_sub(idle).min(rest)
+        idle_timeout.saturating_sub(idle).min(rest)
     }
 
     /// The next request, `None` at the end of the connection, or what else has changed.
@@ -226,7 +226,7 @@ impl Session {
 
     /// Whether it has carried no request for as long as it may.
     fn is_idle(&self, ending: bool) -> bool {
-        self.active.get() == 0 && self.patience(ending).is_zero()
+        self.active.get() == 0 && self.idle_timeout(ending).is_zero()
     }
 
     fn stir(&self) {

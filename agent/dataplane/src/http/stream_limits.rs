@@ -72,7 +72,7 @@ impl StreamLimits {
     }
 
     /// How long it may stand as it does, from now on.
-    pub(super) fn patience(&self, phase: Phase) -> Duration {
+    pub(super) fn idle_timeout(&self, phase: Phase) -> Duration {
         let still = match phase {
             Phase::Sending | Phase::Answering => self.idle,
             Phase::Waiting => self.waiting.unwrap_or(Duration::MAX),

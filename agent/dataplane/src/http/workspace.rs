@@ -14,7 +14,7 @@ use std::{
     task::Poll,
 };
 
-use crate::{bounds, spares::Spares};
+use crate::{bounds, free_list::FreeList};
 
 /// What is done in workspaces of one kind.
 pub(crate) trait Work: 'static {
@@ -27,11 +27,11 @@ pub(crate) trait Work: 'static {
 }
 
 /// The workspaces of one worker that nobody uses.
-pub(crate) struct Workspaces<W: Work>(Spares<Workspace<W>>);
+pub(crate) struct Workspaces<W: Work>(FreeList<Workspace<W>>);
 
 impl<W: Work> Default for Workspaces<W> {
     fn default() -> Self {
-        Self(Spares::new(bounds::SPARE_WORKSPACES))
+        Self(FreeList::new(bounds::SPARE_WORKSPACES))
     }
 }
 

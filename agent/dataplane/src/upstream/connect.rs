@@ -11,12 +11,12 @@ use http1::BodyDecoder;
 use snapshot::{Address, Tunnel, UnixPath};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{Upstream, UpstreamStream, tally::Open, tunnel};
+use super::{Upstream, UpstreamStream, stats::Open, tunnel};
 use crate::{
     cluster::{PendingRequest, Policy, PolicyGeneration, Slot},
     connection::connection_id,
-    health::Sign,
-    proxy_protocol::Announcement,
+    health::AttemptResult,
+    proxy_protocol::ProxyHeader,
     sys::{self, Source},
     tls::{Speaks, UpstreamSession, is_clear_text},
 };
@@ -161,17 +161,17 @@ impl Upstream {
     pub(super) async fn connect_as(
         &self,
         speaks: Speaks,
-        announcement: Option<Announcement>,
+        proxy_header: Option<ProxyHeader>,
     ) -> Result<UpstreamConnection, ConnectError> {
         let policy = self.policy();
         // The limit of opaque connections is the cluster's alone, as in Envoy: each of them takes one for itself.
         let slot = self.slot(&policy, matches!(speaks, Speaks::Opaque))?;
-        self.open(&policy, slot, (speaks, announcement)).await
+        self.open(&policy, slot, (speaks, proxy_header)).await
     }
 
     pub(super) async fn connect_or_wait_as(
         &self,
-        announcement: Option<Announcement>,
+        proxy_header: Option<ProxyHeader>,
     ) -> Result<UpstreamConnection, ConnectError> {
         let mut pending: Option<PendingRequest> = None;
         let slot = loop {
@@ -182,7 +182,7 @@ impl Upstream {
             {
                 return Ok(idle);
             }
-            let first = !self.tally.is_open();
+            let first = !self.stats.is_open();
             if (pending.is_some() || !self.must_wait(&policy, first))
                 && let Ok(slot) = policy.slot(self.number, first)
             {
@@ -195,11 +195,11 @@ impl Upstream {
                 pending.come().await;
             }
         };
-        self.open(&self.policy(), slot, (Speaks::Http1, announcement)).await
+        self.open(&self.policy(), slot, (Speaks::Http1, proxy_header)).await
     }
 
     fn slot(&self, policy: &Policy, is_opaque: bool) -> Result<Option<Slot>, ConnectError> {
-        let slot = policy.slot(self.number, !is_opaque && !self.tally.is_open());
+        let slot = policy.slot(self.number, !is_opaque && !self.stats.is_open());
         if is_opaque && slot.is_err() {
             policy.note_refused_connection();
         }
@@ -215,9 +215,9 @@ impl Upstream {
         &self,
         policy: &Policy,
         slot: Option<Slot>,
-        (speaks, announcement): (Speaks, Option<Announcement>),
+        (speaks, proxy_header): (Speaks, Option<ProxyHeader>),
     ) -> Result<UpstreamConnection, ConnectError> {
-        let open = self.tally.open();
+        let open = self.stats.open();
         let connecting = async {
             let mut stream = self.dial().await.map_err(|error| ConnectError::of(error, &self.address))?;
             if self.address.socket().is_some() {
@@ -226,8 +226,8 @@ impl Upstream {
                     sys::set_keepalive(&stream, keepalive)?;
                 }
             }
-            if let Some(announcement) = announcement {
-                stream.write_all(&announcement.header()).await?;
+            if let Some(proxy_header) = proxy_header {
+                stream.write_all(&proxy_header.header()).await?;
             }
             let mut end = OwnEnd { address: stream.local_addr().ok(), id: connection_id(), session: None };
             let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
@@ -250,14 +250,14 @@ impl Upstream {
             .map_err(|_| ConnectError::Timeout)
             .and_then(|connected| connected)
             .inspect_err(|error| {
-                self.tally.connect_failures.add(1);
+                self.stats.connect_failures.add(1);
                 if error.is_refusal() {
-                    self.tally.refused.set(Some(Instant::now()));
+                    self.stats.refused.set(Some(Instant::now()));
                 }
-                self.observe(Sign::LocalFailure);
+                self.observe(AttemptResult::LocalFailure);
             })?;
-        self.tally.refused.set(None);
-        self.observe(Sign::Connected);
+        self.stats.refused.set(None);
+        self.observe(AttemptResult::Connected);
         let since = Instant::now();
         Ok(UpstreamConnection {
             stream,

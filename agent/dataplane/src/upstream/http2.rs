@@ -69,11 +69,11 @@ impl Upstream {
             {
                 return Ok(stream);
             }
-            if pending.is_some() || !self.must_wait(&policy, !self.tally.is_open()) {
+            if pending.is_some() || !self.must_wait(&policy, !self.stats.is_open()) {
                 let dialling = self.http2.dialling.borrow().as_ref().map(Rc::clone);
                 match dialling.unwrap_or_else(|| self.dial_http2()).finished().await {
                     // No more connections: one that ends makes room, or a request that does on one of those there are.
-                    Err(ConnectError::Overflow) if self.tally.is_open() => {}
+                    Err(ConnectError::Overflow) if self.stats.is_open() => {}
                     result => {
                         result?;
                         continue;

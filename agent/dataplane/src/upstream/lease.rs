@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{ConnectError, Http2Stream, Upstream, UpstreamConnection};
 use crate::{
     failure::LocalReply,
-    proxy_protocol::Announcement,
+    proxy_protocol::ProxyHeader,
     shared::{Permit, Resource},
     telemetry::PeerId,
     tls::Speaks,
@@ -19,13 +19,13 @@ pub(crate) struct Lease {
     /// Its place among the requests of a cluster that counts them.
     request: Option<Permit>,
     /// What a new connection begins with.
-    announcement: Option<Announcement>,
+    proxy_header: Option<ProxyHeader>,
 }
 
 impl Lease {
     pub(super) fn new(upstream: &Rc<Upstream>) -> Self {
         upstream.active.set(upstream.active.get() + 1);
-        Self { upstream: Rc::clone(upstream), for_host: None, request: None, announcement: None }
+        Self { upstream: Rc::clone(upstream), for_host: None, request: None, proxy_header: None }
     }
 
     /// Notes who the endpoint is, unless that is known.
@@ -42,33 +42,33 @@ impl Lease {
 
     /// Opens a new connection, unless the cluster has as many as it may.
     pub(super) async fn connect(&self, speaks: Speaks) -> Result<UpstreamConnection, ConnectError> {
-        self.connect_as(speaks, self.announcement).await
+        self.connect_as(speaks, self.proxy_header).await
     }
 
     /// Opens a new connection for HTTP/1; where the cluster has as many as it may, waits for one to end or to fall
     /// idle, which is then used again.
     pub(crate) async fn connect_or_wait(&self) -> Result<UpstreamConnection, ConnectError> {
-        let _waiting = self.tally.waiting();
-        self.connect_or_wait_as(self.announcement).await
+        let _waiting = self.stats.waiting();
+        self.connect_or_wait_as(self.proxy_header).await
     }
 
     /// Opens a new connection in the place of one that has ended.
     pub(crate) async fn replace(&self, ended: &mut UpstreamConnection) -> Result<(), ConnectError> {
         let slot = ended.slot.take();
-        *ended = self.open(&self.policy(), slot, (Speaks::Http1, self.announcement)).await?;
+        *ended = self.open(&self.policy(), slot, (Speaks::Http1, self.proxy_header)).await?;
         Ok(())
     }
 
     /// Begins new connections with a PROXY header.
     #[must_use]
-    pub(crate) fn announcing(mut self, announcement: Option<Announcement>) -> Self {
-        self.announcement = announcement;
+    pub(crate) fn announcing(mut self, proxy_header: Option<ProxyHeader>) -> Self {
+        self.proxy_header = proxy_header;
         self
     }
 
     /// Room for a request on an HTTP/2 connection to the endpoint.
     pub(crate) async fn http2_stream(&self) -> Result<Http2Stream, ConnectError> {
-        let _waiting = self.tally.waiting();
+        let _waiting = self.stats.waiting();
         self.for_host.as_ref().unwrap_or(&self.upstream).http2_stream().await
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ConnectError, Http2Stream, Lease, OwnEnd, tunnel::MOST_INTERIM};
 use crate::{
-    health::Sign,
+    health::AttemptResult,
     http::StreamBytes,
     shared::{Permit, Resource},
 };
@@ -62,7 +62,7 @@ impl TunnelStream {
                 Ok(Err(Unopened::Unseen(error) | Unopened::Refused(error))) => error,
                 Err(_) => ConnectError::Timeout,
             };
-            lease.observe(Sign::LocalFailure);
+            lease.observe(AttemptResult::LocalFailure);
             return Err(error);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-use super::{PathMatch, Pattern, Route, together::Together};
+use super::{PathMatch, Pattern, Route, combined_patterns::CombinedPatterns};
 
 /// Lists shorter than this are tried one by one, which is quicker.
 pub(super) const WORTH_AN_INDEX: usize = 16;
@@ -29,7 +29,7 @@ pub(super) struct PathIndex {
 #[derive(Debug)]
 struct Expressions {
     positions: Vec<u32>,
-    together: Together,
+    combined_patterns: CombinedPatterns,
 }
 
 impl PathIndex {
@@ -79,8 +79,8 @@ impl PathIndex {
             // A length inside a character begins no prefix, for those are whole.
             let Some(start) = path.get(..*length) else { continue };
             self.prefix.get(start).into_iter().for_each(|list| ask(list));
-            if let Some(Expressions { positions, together }) = self.expressions.get(start) {
-                match together.first(path, |at| matches(&routes[positions[at] as usize])) {
+            if let Some(Expressions { positions, combined_patterns }) = self.expressions.get(start) {
+                match combined_patterns.first(path, |at| matches(&routes[positions[at] as usize])) {
                     Ok(found) => ask(found.map(|at| &positions[at..=at]).unwrap_or_default()),
                     Err(_) => ask(positions),
                 }
@@ -100,12 +100,12 @@ fn expressions(routes: &[Route]) -> HashMap<Box<str>, Expressions, FixedState> {
         }
     }
     by_beginning.retain(|_, list| list.len() >= WORTH_AN_INDEX);
-    let together = |(beginning, list): (&str, Vec<(u32, &Pattern)>)| {
-        let together = Together::new(list.iter().map(|(_, pattern)| *pattern))?;
+    let combined_patterns = |(beginning, list): (&str, Vec<(u32, &Pattern)>)| {
+        let combined_patterns = CombinedPatterns::new(list.iter().map(|(_, pattern)| *pattern))?;
         let positions = list.into_iter().map(|(position, _)| position).collect();
-        Some((beginning.into(), Expressions { positions, together }))
+        Some((beginning.into(), Expressions { positions, combined_patterns }))
     };
-    by_beginning.into_iter().filter_map(together).collect()
+    by_beginning.into_iter().filter_map(combined_patterns).collect()
 }
 
 #[cfg(test)]

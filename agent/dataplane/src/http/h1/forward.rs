@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     Next, Session,
-    reply::{Answering, Lasting, field_of, write_whole},
+    reply::{Answering, Persistence, field_of, write_whole},
     upward::Upward,
 };
 use crate::{
@@ -159,7 +159,7 @@ impl Session<'_> {
         let fields = AnswerFields::of(self.connection, forward.asked.changes);
         let agreement = forward.upward.http2.as_mut().and_then(|http2| http2.agreement.take());
         let fields = fields.for_grpc_web(forward.asked.grpc_web).agreeing(agreement);
-        let (start, lasting) = (forward.start, forward.asked.lasting);
+        let (start, persistence) = (forward.start, forward.asked.persistence);
         let mut request = Outgoing {
             head: match &mut forward.upward.http2 {
                 Some(http2) => OutgoingHead::Http2(&mut http2.head),
@@ -182,7 +182,8 @@ impl Session<'_> {
         };
         body.await_more();
         let lease = &mut forward.forwarding.lease;
-        let mut take = |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), lasting, &fields);
+        let mut take =
+            |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), persistence, &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, &mut take).await?;
         let end = exchange.end();
         let unanswered = |broken: Broken| Unanswered::new(&broken, Some(Rc::clone(&end)));
@@ -190,7 +191,8 @@ impl Session<'_> {
             let written = exchange.meanwhile(write_whole(self.connection, body.stream, out)).await;
             written.map_err(|_| unanswered(Broken::Downstream))?;
             body.await_more();
-            let take = |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), lasting, &fields);
+            let take =
+                |head: &AnswerHead<'_>, from| write_answer(out, head, (start, from), persistence, &fields);
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;
         }
@@ -198,7 +200,7 @@ impl Session<'_> {
             return Err(unanswered(Broken::Protocol));
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.
-        answer.keep_alive = lasting.keep_alive && body.is_done() && self.connection.goes_on();
+        answer.keep_alive = persistence.keep_alive && body.is_done() && self.connection.goes_on();
         Ok((exchange, answer))
     }
 
@@ -226,7 +228,7 @@ impl Session<'_> {
             out.extend_from_slice(b"\r\n");
             return self.switch(exchange, out, outcome).await;
         }
-        Lasting { keep_alive: answer.keep_alive, ..forward.asked.lasting }.write(out);
+        Persistence { keep_alive: answer.keep_alive, ..forward.asked.persistence }.write(out);
         out.extend_from_slice(b"\r\n");
         let (moved, passed) = match exchange {
             Exchange::Http1(mut exchange) => {
@@ -288,11 +290,12 @@ impl Session<'_> {
         reply: &LocalReply<'static>,
         end: Option<Rc<OwnEnd>>,
     ) -> (Next, Outcome<'static>) {
-        let Answering { lasting, .. } = forward.asked;
-        let lasting = Lasting { keep_alive: lasting.keep_alive && forward.body.is_empty(), ..lasting };
+        let Answering { persistence, .. } = forward.asked;
+        let persistence =
+            Persistence { keep_alive: persistence.keep_alive && forward.body.is_empty(), ..persistence };
         let reply = &forward.asked.form_of(*reply);
         let mut out = self.connection.worker().scratch();
-        let next = self.reply(reply, Answering { lasting, ..forward.asked }, &mut out).await;
+        let next = self.reply(reply, Answering { persistence, ..forward.asked }, &mut out).await;
         self.connection.worker().recycle(out);
         (next, Outcome::reply(reply, forward.asked.method).at(forward.lease(), end))
     }

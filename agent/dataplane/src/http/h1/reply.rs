@@ -26,7 +26,7 @@ use crate::{
 /// What an answer depends on beside itself.
 #[derive(Clone, Copy)]
 pub(super) struct Answering<'a> {
-    pub(super) lasting: Lasting,
+    pub(super) persistence: Persistence,
     pub(super) method: Method,
     /// Whether answers of our own take the form of gRPC.
     pub(super) grpc: bool,
@@ -45,12 +45,12 @@ impl Answering<'_> {
 
 /// Whether the client's connection goes on, and how that is said in its version.
 #[derive(Clone, Copy)]
-pub(super) struct Lasting {
+pub(super) struct Persistence {
     pub(super) keep_alive: bool,
     pub(super) version: Version,
 }
 
-impl Lasting {
+impl Persistence {
     pub(super) fn write(self, out: &mut Vec<u8>) {
         if !self.keep_alive {
             out.field("connection", b"close");
@@ -71,10 +71,10 @@ impl Session<'_> {
     /// Answers a request that could not be read, and closes.
     pub(super) async fn refuse(&mut self, reply: &LocalReply<'static>) -> Next {
         let mut out = self.connection.worker().scratch();
-        let lasting = Lasting { keep_alive: false, version: Version::Http11 };
+        let persistence = Persistence { keep_alive: false, version: Version::Http11 };
         let start = Instant::now();
         let answering =
-            Answering { lasting, method: Method::Other, grpc: false, grpc_web: None, changes: None };
+            Answering { persistence, method: Method::Other, grpc: false, grpc_web: None, changes: None };
         self.line.start(Version::Http11.as_str());
         let next = self.reply(reply, answering, &mut out).await;
         log(self.connection, start, self.line, &Outcome::reply(reply, Method::Other));
@@ -84,21 +84,21 @@ impl Session<'_> {
     pub(super) async fn reply(
         &mut self,
         reply: &LocalReply<'_>,
-        Answering { lasting, method, changes, grpc_web, .. }: Answering<'_>,
+        Answering { persistence, method, changes, grpc_web, .. }: Answering<'_>,
         out: &mut Vec<u8>,
     ) -> Next {
         self.connection.worker().count(|counts| counts.local_replies += 1);
         out.clear();
         http1::write_status_line(out, reply.status);
         AnswerFields::of(self.connection, changes).for_grpc_web(grpc_web).write_local(out, reply);
-        lasting.write(out);
+        persistence.write(out);
         out.extend_from_slice(b"\r\n");
         if method != Method::Head {
             out.extend_from_slice(reply.sent_body().as_bytes());
         }
         record_answer(self.connection, self.line, |name| field_of(out, name));
         let written = write_whole(self.connection, self.stream, out).await;
-        match (written, lasting.keep_alive) {
+        match (written, persistence.keep_alive) {
             (Ok(()), true) => Next::Request,
             (Ok(()), false) => {
                 linger(self.connection, self.stream).await;

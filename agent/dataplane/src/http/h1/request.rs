@@ -14,7 +14,7 @@ use snapshot::{Normalized, Underscores, is_grpc};
 use super::{
     Next, Session,
     forward::Forward,
-    reply::{Answering, Lasting},
+    reply::{Answering, Persistence},
     upward::{Going, Upward},
 };
 use crate::{
@@ -233,11 +233,11 @@ impl Session<'_> {
 
     async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
         let Request { start, version, body, keep_alive, method, upward, routed, delayed } = request;
-        let lasting = Lasting { keep_alive: keep_alive && self.connection.goes_on(), version };
+        let persistence = Persistence { keep_alive: keep_alive && self.connection.goes_on(), version };
         let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
-        let asked = Answering { lasting, method, grpc, grpc_web, changes: answer.as_deref() };
+        let asked = Answering { persistence, method, grpc, grpc_web, changes: answer.as_deref() };
         // What is answered without reading the body leaves what follows on the connection in doubt.
-        let unread = Lasting { keep_alive: lasting.keep_alive && body.is_empty(), ..lasting };
+        let unread = Persistence { keep_alive: persistence.keep_alive && body.is_empty(), ..persistence };
         let (next, outcome) = match action {
             // Nobody is there to read it.
             Action::Reply(reply) if reply == LocalReply::CLIENT_GONE => {
@@ -245,17 +245,17 @@ impl Session<'_> {
             }
             Action::Reply(reply) => {
                 let reply = asked.form_of(reply);
-                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                let next = self.reply(&reply, Answering { persistence: unread, ..asked }, out).await;
                 (next, Outcome::reply(&reply, method))
             }
             Action::Redirect(status, location) => {
                 let reply = asked.form_of(LocalReply::redirect(status, &location));
-                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                let next = self.reply(&reply, Answering { persistence: unread, ..asked }, out).await;
                 (next, Outcome::reply(&reply, method))
             }
             Action::Unescape(location) => {
                 let reply = asked.form_of(LocalReply::unescaped(&location));
-                let next = self.reply(&reply, Answering { lasting: unread, ..asked }, out).await;
+                let next = self.reply(&reply, Answering { persistence: unread, ..asked }, out).await;
                 (next, Outcome::reply(&reply, method))
             }
             Action::Forward(forwarding) => {

@@ -14,7 +14,7 @@ use snapshot::Underscores;
 
 use self::{
     prepare::{Arrived, Prepared},
-    sending::{Patience, Sending},
+    sending::{IdleTimer, Sending},
 };
 use super::head::{Answer, body_length, local_head, method, offered};
 use crate::{
@@ -266,8 +266,8 @@ impl Stream<'_> {
             cluster: forward.forwarding.cluster,
             following: if self.switches { Following::Protocol } else { Following::of(forward.length) },
         };
-        let patience = Patience::new(self.connection.worker(), self.limits);
-        let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, patience };
+        let idle_timer = IdleTimer::new(self.connection.worker(), self.limits);
+        let mut body = Sending { upload: &mut forward.upload, respond: &mut self.respond, idle_timer };
         let lease = &mut forward.forwarding.lease;
         let take = |head: &AnswerHead<'_>, from| Answer::new(head, (start, from), &fields);
         let (mut exchange, mut answer) = attempts.ask(lease, &mut request, &mut body, take).await?;
@@ -276,7 +276,7 @@ impl Stream<'_> {
         while answer.interim {
             let sent = body.respond.send_informational(answer.head());
             sent.map_err(|_| unanswered(Broken::Downstream))?;
-            body.patience.renew();
+            body.idle_timer.renew();
             let take = |head: &AnswerHead<'_>, from| Answer::new(head, (start, from), &fields);
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;

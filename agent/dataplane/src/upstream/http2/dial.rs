@@ -22,7 +22,7 @@ use super::{Shared, sharing::Sharing};
 use crate::{
     bounds,
     cluster::Policy,
-    proxy_protocol::Announcement,
+    proxy_protocol::ProxyHeader,
     tls::Speaks,
     upstream::{ConnectError, Open, Upstream, UpstreamStream},
     worker::HeadLimits,
@@ -60,8 +60,8 @@ impl Upstream {
     async fn connect_http2(&self) -> Result<Shared, ConnectError> {
         // Shared by clients, it stands for none of them.
         let version = self.policy().proxy_protocol;
-        let announcement = version.map(|version| Announcement { version, addresses: None });
-        let connected = self.connect_as(Speaks::Http2, announcement).await?;
+        let proxy_header = version.map(|version| ProxyHeader { version, addresses: None });
+        let connected = self.connect_as(Speaks::Http2, proxy_header).await?;
         let policy = self.policy();
         let sharing = Sharing::of(policy.connections.max_concurrent_streams);
         match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing, policy.heads))

@@ -8,7 +8,7 @@ use crate::http::{
     SWITCHING_PROTOCOLS,
     attempts::Answerer,
     grpc_web::GrpcWeb,
-    h1::reply::Lasting,
+    h1::reply::Persistence,
     head::{AnswerFields, AnswerHead},
 };
 
@@ -34,17 +34,17 @@ pub(super) fn write_answer(
     out: &mut Vec<u8>,
     head: &AnswerHead<'_>,
     (start, from): (Instant, Answerer),
-    lasting: Lasting,
+    persistence: Persistence,
     fields: &AnswerFields<'_>,
 ) -> Answer {
     let now = Instant::now();
     let (status, body) = (head.status(), head.body());
     let grpc_web = fields.converts(head);
     let body = grpc_web.map_or(body, |web| web.answer_body(body));
-    let framing = lasting.framing(body);
+    let framing = persistence.framing(body);
     out.clear();
     if head.is_interim() {
-        lasting.write_interim(out, head);
+        persistence.write_interim(out, head);
     } else {
         http1::write_status_line(out, status);
         let service_time = from.asked.map(|asked| now - asked);
@@ -67,7 +67,7 @@ pub(super) fn write_answer(
     }
 }
 
-impl Lasting {
+impl Persistence {
     /// Passes an interim answer on, unless the client's version knows none (RFC 9110 §15.2).
     fn write_interim(self, out: &mut Vec<u8>, head: &AnswerHead<'_>) {
         if self.version == http1::Version::Http11 {

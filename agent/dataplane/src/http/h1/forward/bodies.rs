@@ -93,7 +93,7 @@ impl Session<'_> {
     ) -> Result<(), PumpError> {
         let (pool, deadline) = (&self.connection.worker().buffers, &*self.connection.deadline);
         let limits = self.limits;
-        deadline.set(limits.patience(Phase::Answering));
+        deadline.set(limits.idle_timeout(Phase::Answering));
         let mut before = None;
         let moved = poll_fn(|cx| {
             let (pump, received, stream) = (&mut *sent, &mut *self.received, &mut *self.stream);
@@ -101,7 +101,7 @@ impl Session<'_> {
             if moved.is_pending() {
                 let total = Some(sent.data + data);
                 if std::mem::replace(&mut before, total) != total {
-                    deadline.set(limits.patience(Phase::Answering));
+                    deadline.set(limits.idle_timeout(Phase::Answering));
                 }
                 return deadline.poll_elapsed(cx).map(|_| Err(limits.passed(Phase::Answering)));
             }

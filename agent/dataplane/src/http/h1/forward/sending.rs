@@ -41,7 +41,7 @@ impl RequestBody for Sending<'_> {
                 return Poll::Ready(Err(PumpError::Read));
             }
             if self.pump.data > before {
-                self.deadline.set(self.limits.patience(Phase::Sending));
+                self.deadline.set(self.limits.idle_timeout(Phase::Sending));
             }
             return self.deadline.poll_elapsed(cx).map(|_| Err(self.limits.passed(Phase::Sending)));
         }
@@ -53,7 +53,7 @@ impl RequestBody for Sending<'_> {
             result => result,
         };
         if self.limits.limits_waiting() {
-            self.deadline.set(self.limits.patience(Phase::Waiting));
+            self.deadline.set(self.limits.idle_timeout(Phase::Waiting));
         }
         Poll::Ready(sent)
     }
@@ -114,13 +114,13 @@ impl Sending<'_> {
     /// Gives the rest of the body, if there is any, its time, else the answer, if the listener limits that.
     pub(super) fn await_more(&mut self) {
         if self.pump.is_moving() {
-            return self.deadline.set(self.limits.patience(Phase::Sending));
+            return self.deadline.set(self.limits.idle_timeout(Phase::Sending));
         }
         if self.received.as_ref().is_some_and(|received| received.is_empty()) {
             *self.received = None;
         }
         if self.limits.limits_waiting() {
-            self.deadline.set(self.limits.patience(Phase::Waiting));
+            self.deadline.set(self.limits.idle_timeout(Phase::Waiting));
         }
     }
 

@@ -11,7 +11,7 @@ use http1::BodyLength;
 
 use super::{
     Stream, field_in,
-    sending::{Patience, poll_upload},
+    sending::{IdleTimer, poll_upload},
 };
 use crate::http::{
     exchange::{Http1Exchange, Http2Exchange, Uplink},
@@ -87,12 +87,12 @@ impl Stream<'_> {
         body: &[u8],
     ) -> Result<(), (PumpError, u64)> {
         let (mut pieces, mut sent) = (body.chunks(FRAME).peekable(), 0);
-        let mut patience = Patience::new(self.connection.worker(), self.limits);
+        let mut idle_timer = IdleTimer::new(self.connection.worker(), self.limits);
         let sending = poll_fn(|cx| {
             while let Some(piece) = pieces.peek() {
                 match poll_room(cx, client) {
                     Poll::Ready(room) => room?,
-                    Poll::Pending => return patience.poll_spent(cx, sent, Phase::Answering).map(Err),
+                    Poll::Pending => return idle_timer.poll_spent(cx, sent, Phase::Answering).map(Err),
                 }
                 sent += piece.len() as u64;
                 let data = Bytes::copy_from_slice(piece);
@@ -110,7 +110,7 @@ impl Stream<'_> {
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, u64),
     ) -> Result<(), PumpError> {
-        let mut patience = Patience::new(self.connection.worker(), self.limits);
+        let mut idle_timer = IdleTimer::new(self.connection.worker(), self.limits);
         poll_fn(|cx| {
             let (sending, moved, total) = poll(cx);
             // The client reset its stream, or broke its framing.
@@ -118,7 +118,7 @@ impl Stream<'_> {
                 return Poll::Ready(Err(PumpError::Write));
             }
             match moved {
-                Poll::Pending => patience.poll_spent(cx, total, Phase::Answering).map(Err),
+                Poll::Pending => idle_timer.poll_spent(cx, total, Phase::Answering).map(Err),
                 moved => moved,
             }
         })

@@ -20,11 +20,11 @@ use crate::{
 pub(super) struct Sending<'s> {
     pub(super) upload: &'s mut FramePump,
     pub(super) respond: &'s mut SendResponse<Bytes>,
-    pub(super) patience: Patience<'s>,
+    pub(super) idle_timer: IdleTimer<'s>,
 }
 
 /// How long a stream may stand still. The timer costs only those that have to wait.
-pub(super) struct Patience<'w> {
+pub(super) struct IdleTimer<'w> {
     worker: &'w Worker,
     limits: StreamLimits,
     deadline: Option<Registered>,
@@ -32,7 +32,7 @@ pub(super) struct Patience<'w> {
     stood: Option<(u64, Phase)>,
 }
 
-impl<'w> Patience<'w> {
+impl<'w> IdleTimer<'w> {
     pub(super) fn new(worker: &'w Worker, limits: StreamLimits) -> Self {
         Self { worker, limits, deadline: None, stood: None }
     }
@@ -42,7 +42,7 @@ impl<'w> Patience<'w> {
         let deadline = self.deadline.get_or_insert_with(|| self.worker.timers.register());
         let stands = Some((moved, phase));
         if std::mem::replace(&mut self.stood, stands) != stands {
-            deadline.set(self.limits.patience(phase));
+            deadline.set(self.limits.idle_timeout(phase));
         }
         deadline.poll_elapsed(cx).map(|_| self.limits.passed(phase))
     }
@@ -67,8 +67,8 @@ impl RequestBody for Sending<'_> {
             return Poll::Ready(Err(PumpError::Read));
         }
         match poll_upload(cx, self.upload, to) {
-            Poll::Pending => self.patience.poll_spent(cx, self.upload.data, Phase::Sending).map(Err),
-            Poll::Ready(Ok(())) => match self.patience.poll_unanswered(cx, self.upload.data) {
+            Poll::Pending => self.idle_timer.poll_spent(cx, self.upload.data, Phase::Sending).map(Err),
+            Poll::Ready(Ok(())) => match self.idle_timer.poll_unanswered(cx, self.upload.data) {
                 Poll::Ready(late) => Poll::Ready(Err(late)),
                 Poll::Pending => Poll::Ready(Ok(())),
             },
@@ -81,9 +81,9 @@ impl RequestBody for Sending<'_> {
             return Poll::Ready(PumpError::Read);
         }
         if self.upload.is_moving() {
-            return self.patience.poll_spent(cx, self.upload.data, Phase::Sending);
+            return self.idle_timer.poll_spent(cx, self.upload.data, Phase::Sending);
         }
-        self.patience.poll_unanswered(cx, self.upload.data)
+        self.idle_timer.poll_unanswered(cx, self.upload.data)
     }
 
     fn is_done(&self) -> bool {

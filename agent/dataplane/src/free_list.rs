@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 /// Things of one kind that nobody uses at the moment.
-pub(crate) struct Spares<T> {
+pub(crate) struct FreeList<T> {
     /// Those used last are at the end, and taken first.
     kept: RefCell<Vec<T>>,
     most: usize,
@@ -11,7 +11,7 @@ pub(crate) struct Spares<T> {
     fewest: Cell<usize>,
 }
 
-impl<T> Spares<T> {
+impl<T> FreeList<T> {
     /// None yet, and never more than `most`.
     pub(crate) fn new(most: usize) -> Self {
         Self { kept: RefCell::default(), most, fewest: Cell::new(0) }
@@ -50,34 +50,34 @@ mod tests {
     use super::*;
 
     /// Uses so many at the same time.
-    fn need(spares: &Spares<u8>, number: usize) {
-        let taken: Vec<_> = (0..number).map(|_| spares.take().unwrap_or_default()).collect();
-        taken.into_iter().for_each(|thing| spares.give_back(thing));
+    fn need(free_list: &FreeList<u8>, number: usize) {
+        let taken: Vec<_> = (0..number).map(|_| free_list.take().unwrap_or_default()).collect();
+        taken.into_iter().for_each(|thing| free_list.give_back(thing));
     }
 
     #[test]
     fn what_busy_moments_need_is_kept_between_them() {
-        let spares = Spares::new(100);
-        need(&spares, 80);
-        spares.sweep();
+        let free_list = FreeList::new(100);
+        need(&free_list, 80);
+        free_list.sweep();
         for _ in 0..10 {
-            need(&spares, 80);
-            spares.sweep();
+            need(&free_list, 80);
+            free_list.sweep();
         }
-        assert_eq!(spares.len(), 80);
+        assert_eq!(free_list.len(), 80);
     }
 
     #[test]
     fn what_nobody_needs_any_more_goes_by_halves() {
-        let spares = Spares::new(100);
-        need(&spares, 200);
-        assert_eq!(spares.len(), 100);
-        spares.sweep();
+        let free_list = FreeList::new(100);
+        need(&free_list, 200);
+        assert_eq!(free_list.len(), 100);
+        free_list.sweep();
         let left: Vec<_> = (0..8)
             .map(|_| {
-                need(&spares, 4);
-                spares.sweep();
-                spares.len()
+                need(&free_list, 4);
+                free_list.sweep();
+                free_list.len()
             })
             .collect();
         assert_eq!(left, [52, 28, 16, 10, 7, 5, 4, 4]);
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn at_rest_nothing_is_left() {
-        let spares = Spares::new(100);
-        need(&spares, 100);
-        (0..10).for_each(|_| spares.sweep());
-        assert_eq!(spares.len(), 0);
+        let free_list = FreeList::new(100);
+        need(&free_list, 100);
+        (0..10).for_each(|_| free_list.sweep());
+        assert_eq!(free_list.len(), 0);
     }
 }

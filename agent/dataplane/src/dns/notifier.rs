@@ -13,13 +13,13 @@ use super::{Resolutions, schedule::Schedule};
 const GATHERING: Duration = Duration::from_millis(20);
 
 /// Hands results to those who read them, and tells them to look.
-pub(super) struct Telling<T> {
+pub(super) struct Notifier<T> {
     resolved: watch::Sender<Arc<Resolutions>>,
     tell: T,
     due: Option<Instant>,
 }
 
-impl<T: Fn()> Telling<T> {
+impl<T: Fn()> Notifier<T> {
     pub(super) fn new(resolved: watch::Sender<Arc<Resolutions>>, tell: T) -> Self {
         Self { resolved, tell, due: None }
     }

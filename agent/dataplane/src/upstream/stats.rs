@@ -4,11 +4,11 @@ use std::{cell::Cell, rc::Rc, time::Instant};
 
 use snapshot::EndpointCounts;
 
-use crate::health::Sign;
+use crate::health::AttemptResult;
 
 /// Counts of one endpoint; only its worker writes them.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct EndpointStats {
     open: Count,
     pub(super) connect_failures: Count,
     connections: Count,
@@ -36,7 +36,7 @@ impl Count {
 }
 
 /// One connection that counts as open until this is dropped.
-pub(super) struct Open(Rc<Tally>);
+pub(super) struct Open(Rc<EndpointStats>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -45,7 +45,7 @@ impl Drop for Open {
 }
 
 /// One request that counts as waiting for a connection until this is dropped.
-pub(super) struct Waiting(Rc<Tally>);
+pub(super) struct Waiting(Rc<EndpointStats>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
@@ -53,7 +53,7 @@ impl Drop for Waiting {
     }
 }
 
-impl Tally {
+impl EndpointStats {
     /// Counts a connection that is begun.
     pub(super) fn open(self: &Rc<Self>) -> Open {
         self.connections.add(1);
@@ -73,11 +73,13 @@ impl Tally {
     }
 
     /// Counts how a request ended, as Envoy does.
-    pub(super) fn observe(&self, sign: Sign) {
-        match sign {
-            Sign::Connected | Sign::Opened => {}
-            Sign::Answered(status) if status < 500 => self.successes.add(1),
-            Sign::Answered(_) | Sign::LocalFailure | Sign::TimedOut => self.errors.add(1),
+    pub(super) fn observe(&self, result: AttemptResult) {
+        match result {
+            AttemptResult::Connected | AttemptResult::Opened => {}
+            AttemptResult::Answered(status) if status < 500 => self.successes.add(1),
+            AttemptResult::Answered(_) | AttemptResult::LocalFailure | AttemptResult::TimedOut => {
+                self.errors.add(1);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// The turns of one group of endpoints.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct RoundRobin {
     members: usize,
     /// Whose turn is next while all shares are equal.
     next: usize,
@@ -17,7 +17,7 @@ const ROUND: f64 = 1_048_576.0;
 /// Shares below this wait as if they were this: even the coldest endpoint has its turn.
 const LEAST_SHARE: f64 = 0.001;
 
-impl Turns {
+impl RoundRobin {
     pub(super) fn new(members: usize) -> Self {
         Self { members, next: 0, queue: BinaryHeap::new() }
     }
@@ -49,22 +49,23 @@ mod tests {
 
     #[test]
     fn equal_shares_take_turns_from_a_random_beginning() {
-        let mut turns = Turns::new(3);
-        let order: Vec<usize> = (0..6).map(|_| turns.next(true, 1 << 24, |_| 1.0)).collect();
+        let mut round_robin = RoundRobin::new(3);
+        let order: Vec<usize> = (0..6).map(|_| round_robin.next(true, 1 << 24, |_| 1.0)).collect();
         assert_eq!(order, [1, 2, 0, 1, 2, 0]);
     }
 
     #[test]
     fn shares_divide_the_turns_evenly_in_time() {
-        let mut turns = Turns::new(2);
-        let order: Vec<usize> = (0..8).map(|_| turns.next(false, 0, |index| [3.0, 1.0][index])).collect();
+        let mut round_robin = RoundRobin::new(2);
+        let order: Vec<usize> =
+            (0..8).map(|_| round_robin.next(false, 0, |index| [3.0, 1.0][index])).collect();
         assert_eq!(order.iter().filter(|index| **index == 1).count(), 2);
         assert!(order[..4].contains(&1) && order[4..].contains(&1), "{order:?}");
     }
 
     #[test]
     fn nobody_has_no_turn() {
-        assert_eq!(Turns::new(0).next(true, 5, |_| 1.0), 0);
-        assert_eq!(Turns::new(0).next(false, 5, |_| 1.0), 0);
+        assert_eq!(RoundRobin::new(0).next(true, 5, |_| 1.0), 0);
+        assert_eq!(RoundRobin::new(0).next(false, 5, |_| 1.0), 0);
     }
 }

@@ -15,7 +15,7 @@ use super::Pattern;
 ///
 /// What each thread has made of it is bounded; a text that would need more is left to trying one by one, so that
 /// nobody who chooses the texts makes them dearer than that by more than a constant.
-pub(super) struct Together {
+pub(super) struct CombinedPatterns {
     automaton: DFA,
     scratch: Pool<Scratch, NewScratch>,
 }
@@ -27,7 +27,7 @@ struct Scratch {
 
 type NewScratch = Box<dyn Fn() -> Scratch + Send + Sync>;
 
-impl Together {
+impl CombinedPatterns {
     /// Puts expressions together; `None` when that would take too much memory.
     pub(super) fn new<'p>(patterns: impl Iterator<Item = &'p Pattern>) -> Option<Self> {
         let expressions: Option<Vec<_>> = patterns.map(Pattern::syntax).collect();
@@ -75,9 +75,9 @@ pub(super) struct TooMuch;
 /// Most memory for the automaton, and for the states each thread makes of it, in bytes.
 const LARGEST: usize = 4 << 20;
 
-impl fmt::Debug for Together {
+impl fmt::Debug for CombinedPatterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Together({} expressions)", self.automaton.pattern_len())
+        write!(f, "CombinedPatterns({} expressions)", self.automaton.pattern_len())
     }
 }
 
@@ -85,10 +85,10 @@ impl fmt::Debug for Together {
 mod tests {
     use super::*;
 
-    fn together(sources: &[&str]) -> (Vec<Pattern>, Together) {
+    fn combined_patterns(sources: &[&str]) -> (Vec<Pattern>, CombinedPatterns) {
         let patterns: Vec<_> = sources.iter().map(|source| Pattern::new(source).unwrap()).collect();
-        let together = Together::new(patterns.iter()).unwrap();
-        (patterns, together)
+        let combined_patterns = CombinedPatterns::new(patterns.iter()).unwrap();
+        (patterns, combined_patterns)
     }
 
     #[test]
@@ -96,19 +96,19 @@ mod tests {
         let sources = [
             "/a[0-9]+", "/a.*", "/a|/b", r"/\d\w", "/é.?", "(?i)/Q", "/[éè]", "", ".*z", "(?s).*", "/x{2,3}$",
         ];
-        let (patterns, together) = together(&sources);
+        let (patterns, combined_patterns) = combined_patterns(&sources);
         for text in
             ["/a1", "/a1/", "/b", "/1a", "/é", "/éé", "/q", "/Q", "/è", "", "\n", "/a\n", "a/z", "/xx", "/x"]
         {
             let each: Vec<usize> =
                 (0..patterns.len()).filter(|at| patterns[*at].matches(text.as_bytes())).collect();
             let mut seen = Vec::new();
-            let found = together.first(text, |at| {
+            let found = combined_patterns.first(text, |at| {
                 seen.push(at);
                 false
             });
             assert_eq!((found.unwrap(), seen), (None, each.clone()), "{text:?}");
-            assert_eq!(together.first(text, |_| true).unwrap(), each.first().copied(), "{text:?}");
+            assert_eq!(combined_patterns.first(text, |_| true).unwrap(), each.first().copied(), "{text:?}");
         }
     }
 
@@ -116,15 +116,16 @@ mod tests {
     fn a_text_that_would_take_too_much_memory_is_left_to_trying_each() {
         // Which of the last bytes were `a`: a state for every way they could have been.
         let sources: Vec<String> = (0..200).map(|index| format!("(?s).*a.{{{index}}}")).collect();
-        let (_, together) = together(&sources.iter().map(String::as_str).collect::<Vec<_>>());
+        let (_, combined_patterns) =
+            combined_patterns(&sources.iter().map(String::as_str).collect::<Vec<_>>());
         let mut random = 1_u32;
         let mut letter = || {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if random >> 31 == 0 { 'a' } else { 'b' }
         };
         let text: String = (0..100_000).map(|_| letter()).collect();
-        assert!(together.first(&text, |_| true).is_err());
+        assert!(combined_patterns.first(&text, |_| true).is_err());
         // What fits serves on.
-        assert_eq!(together.first("a", |_| true).unwrap(), Some(0));
+        assert_eq!(combined_patterns.first("a", |_| true).unwrap(), Some(0));
     }
 }
