@@ -71,7 +71,7 @@ async fn config_dump(query: &Query, known: &Known) -> Answer {
     let _one_at_a_time = known.dumping.lock().await;
     // Elsewhere than where probes are answered: it may take long.
     tokio::task::block_in_place(|| {
-        let mut dump = snapshot::config_dump(&published.snapshot, &version, &live);
+        let mut dump = snapshot::config_dump(&published.snapshot, &version, &live, &known.upgrades.names());
         config_dump::tell_refused(&mut dump, &known.status.refused());
         match config_dump::selected(dump, query) {
             Ok(dump) => json(&dump),

@@ -9,12 +9,12 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use snapshot::{DumpVersion, LiveClusters};
 
-use crate::{admin_client, offline::Target};
+use crate::{admin_client, offline::Target, options};
 
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArgs {
@@ -80,7 +80,9 @@ impl Shown {
         let ConfigArgs { target, section, .. } = args;
         if !target.config_dir.is_empty() {
             let version = DumpVersion { number: 1, last_updated: String::new() };
-            let dump = snapshot::config_dump(&target.snapshot()?, &version, &LiveClusters::default());
+            let upgrades = options::upgrades().map_err(|wrong| anyhow!("{wrong}"))?;
+            let live = LiveClusters::default();
+            let dump = snapshot::config_dump(&target.snapshot()?, &version, &live, &upgrades.names());
             return Ok(Self { dump, clusters: None });
         }
         let ask = |path: &str| {

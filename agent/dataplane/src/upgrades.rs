@@ -32,6 +32,11 @@ impl Upgrades {
         self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(protocol))
     }
 
+    /// Their names.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|name| &**name).collect()
+    }
+
     /// Whether there is nothing that a request may switch to.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

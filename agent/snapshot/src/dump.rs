@@ -7,6 +7,7 @@ mod secrets;
 mod status;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::time::Duration;
 
@@ -27,9 +28,16 @@ pub struct DumpVersion {
 
 /// Returns `{"configs": [...]}` with clusters, endpoints, listeners, routes and secrets of a snapshot, as istioctl reads them.
 ///
+/// `upgrades` are the protocols that clients may switch to.
+///
 /// Endpoints are a section of their own, as Envoy prints it with `?include_eds`: as they are described, and where names
 /// are resolved or endpoints left alone as `live` tells. Private keys never appear.
-pub fn config_dump(snapshot: &Snapshot, version: &DumpVersion, live: &LiveClusters) -> Value {
+pub fn config_dump(
+    snapshot: &Snapshot,
+    version: &DumpVersion,
+    live: &LiveClusters,
+    upgrades: &[&str],
+) -> Value {
     let dynamic = |key: &str, value: Value| {
         let mut entry = json!({"version_info": version.number.to_string(), key: value});
         if !version.last_updated.is_empty() {
@@ -44,11 +52,12 @@ pub fn config_dump(snapshot: &Snapshot, version: &DumpVersion, live: &LiveCluste
         .iter()
         .filter_map(|c| Some(dynamic("endpoint_config", clusters::assignment(c, live)?)))
         .collect();
+    let around = listeners::Around { snapshot, upgrades };
     let listeners: Vec<_> = snapshot
         .listeners()
         .iter()
         .map(|l| {
-            let state = dynamic("listener", listeners::listener(snapshot, l));
+            let state = dynamic("listener", listeners::listener(around, l));
             json!({"name": l.name, "active_state": state})
         })
         .collect();

@@ -73,7 +73,7 @@ pub use snapshot::{ClusterId, Draft, ListenerId, RouteConfigId, Snapshot};
 pub use tls::{
     AlternativeName, Authority, Certificate, CertificateFacts, CipherSuite, ClientCertificates, Credential,
     CrlBundle, KeyExchange, NameMatch, PeerRules, SecretEntry, SecretKind, ServerCheck, ServerNameSource,
-    TlsContext, TlsContextId, TlsParameters, TlsVersion, TrustBundle, UpstreamTls, UpstreamTlsUse, Validity,
-    Within, X509Error,
+    Speaks, TlsContext, TlsContextId, TlsParameters, TlsVersion, TrustBundle, UpstreamTls, UpstreamTlsUse,
+    Validity, Within, X509Error,
 };
 pub use workload::{KnownWorkload, Workload, Workloads};

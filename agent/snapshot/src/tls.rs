@@ -11,7 +11,7 @@ pub(crate) use certificate::REDACTED;
 pub use certificate::{Certificate, Credential, CrlBundle, TrustBundle};
 pub use parameters::{CipherSuite, KeyExchange, TlsParameters, TlsVersion};
 pub use secrets::{SecretEntry, SecretKind};
-pub use upstream::{ServerCheck, ServerNameSource, UpstreamTls, UpstreamTlsUse};
+pub use upstream::{ServerCheck, ServerNameSource, Speaks, UpstreamTls, UpstreamTlsUse};
 pub use validity::{Validity, Within};
 pub use x509::{AlternativeName, CertificateFacts, X509Error};
 

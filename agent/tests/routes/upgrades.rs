@@ -159,6 +159,10 @@ fn what_is_listed_is_passed_on_and_nothing_else() {
     };
     assert!(explained("SPDY/3.1").contains("/exec"), "{}", explained("SPDY/3.1"));
     assert!(!explained("websocket").contains("299"), "{}", explained("websocket"));
+    let dump = printed(&["request", "GET", "/config_dump", "--admin", &world.interfaces.admin]);
+    let dump: String = dump.split_whitespace().collect();
+    let listed = r#""upgrade_configs":[{"upgrade_type":"SPDY/3.1"},{"upgrade_type":"tcp"}]"#;
+    assert!(dump.contains(listed), "{dump}");
 }
 
 #[test]

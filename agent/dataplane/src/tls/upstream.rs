@@ -19,7 +19,7 @@ use rustls::{
     server::ParsedCertificate,
 };
 use snapshot::{
-    CrlBundle, NameMatch, PeerRules, ServerCheck, ServerNameSource, TlsParameters, UpstreamTls,
+    CrlBundle, NameMatch, PeerRules, ServerCheck, ServerNameSource, Speaks, TlsParameters, UpstreamTls,
     UpstreamTlsUse,
 };
 use tokio::{
@@ -36,14 +36,6 @@ use super::{
     stream::TlsStream,
     words,
 };
-
-/// What is spoken over a connection to an endpoint: decides the protocols offered (ALPN).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Speaks {
-    Http1,
-    Http2,
-    Opaque,
-}
 
 /// Why TLS to a cluster's endpoints cannot be spoken at all.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -183,20 +175,8 @@ fn client_config(settings: &UpstreamTls, speaks: Speaks, has_name: bool) -> Made
             config.map_err(|error| UpstreamTlsError::Config(error.to_string()))?
         }
     };
-    config.alpn_protocols =
-        protocols(settings.of_mesh, speaks).iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.alpn_protocols = settings.protocols(speaks).iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
-}
-
-/// Protocols offered. `istio-peer-exchange` is not among them: agreeing on it would oblige us to a preamble.
-fn protocols(of_mesh: bool, speaks: Speaks) -> &'static [&'static str] {
-    match (of_mesh, speaks) {
-        (false, Speaks::Http1 | Speaks::Opaque) => &[],
-        (false, Speaks::Http2) => &["h2"],
-        (true, Speaks::Http1) => &["istio-http/1.1", "istio", "http/1.1"],
-        (true, Speaks::Http2) => &["istio-h2", "istio", "h2"],
-        (true, Speaks::Opaque) => &["istio"],
-    }
 }
 
 fn verifier(

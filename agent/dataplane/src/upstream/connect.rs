@@ -8,7 +8,7 @@ use std::{
 };
 
 use http1::BodyDecoder;
-use snapshot::{Address, Tunnel, UnixPath};
+use snapshot::{Address, Speaks, Tunnel, UnixPath};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Upstream, UpstreamStream, stats::Open, tunnel};
@@ -18,7 +18,7 @@ use crate::{
     health::AttemptResult,
     proxy_protocol::ProxyHeader,
     sys::{self, Source},
-    tls::{Speaks, UpstreamSession, is_clear_text},
+    tls::{UpstreamSession, is_clear_text},
 };
 
 /// A connection to an endpoint.

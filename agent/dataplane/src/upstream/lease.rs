@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use snapshot::Speaks;
+
 use super::{ConnectError, Http2Stream, Upstream, UpstreamConnection};
 use crate::{
     failure::LocalReply,
     proxy_protocol::ProxyHeader,
     shared::{Permit, Resource},
     telemetry::PeerId,
-    tls::Speaks,
 };
 
 /// One request or connection under way at an endpoint.

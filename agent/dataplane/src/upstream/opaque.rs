@@ -5,8 +5,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use snapshot::Speaks;
+
 use super::{ConnectError, Lease, OwnEnd, UpstreamConnection, streamed::TunnelStream};
-use crate::{tls::Speaks, transport::Transport};
+use crate::transport::Transport;
 
 /// What an opaque connection is relayed to.
 pub(crate) enum OpaqueUpstream {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{address, destination_rule_config, istio_metadata, seconds};
+use super::{address, destination_rule_config, istio_metadata, seconds, transport};
 use crate::{
     LiveClusters, LocalityEndpoints,
     cluster::{
@@ -46,7 +46,8 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             "keepalive_interval": keepalive.interval.map(whole),
         }});
     }
-    protocol(cluster.protocol, &mut dump);
+    protocol(cluster, &mut dump);
+    transport::put_upstream(cluster, &mut dump);
     if let Some(source) = cluster.source {
         dump["upstream_bind_config"] = json!({
             "source_address": {"address": source.v4, "port_value": 0},
@@ -199,15 +200,19 @@ fn outlier_detection(detection: &OutlierDetection) -> Value {
     dump
 }
 
-fn protocol(protocol: UpstreamProtocol, dump: &mut Value) {
-    let config = match protocol {
-        UpstreamProtocol::Http1 => return,
+fn protocol(cluster: &Cluster, dump: &mut Value) {
+    let by_host = cluster.tls.as_deref().and_then(transport::names_by_host);
+    let mut config = match cluster.protocol {
+        UpstreamProtocol::Http1 if by_host.is_none() => return,
+        UpstreamProtocol::Http1 => json!({"explicit_http_config": {"http_protocol_options": {}}}),
         UpstreamProtocol::Http2 => json!({"explicit_http_config": {"http2_protocol_options": {}}}),
         UpstreamProtocol::AsDownstream => {
             json!({"use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": {}}})
         }
     };
-    let mut config = config;
+    if let Some(by_host) = by_host {
+        config["upstream_http_protocol_options"] = by_host;
+    }
     config["@type"] = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions".into();
     dump["typed_extension_protocol_options"] =
         json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": config});

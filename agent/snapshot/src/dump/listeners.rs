@@ -4,22 +4,29 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{address, routes::destination};
+use super::{address, routes::destination, transport};
 use crate::{
     Application, ClientLimits, Direction, EscapedSlashes, PathNormalization, ProxyHeaders, ServerHeader,
     Snapshot, Transport, TunnelMethod, Underscores,
     filter_chain::{FilterChain, HttpConnections, NetworkFilter},
     listener::{Binding, Listener},
-    tls::{ClientCertificates, REDACTED, TlsContext},
 };
 
-pub(super) fn listener(snapshot: &Snapshot, listener: &Listener) -> Value {
+/// What listeners lead to.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    /// Protocols that clients may switch to.
+    pub(super) upgrades: &'s [&'s str],
+}
+
+pub(super) fn listener(around: Around<'_>, listener: &Listener) -> Value {
     let (bound, at) = match &listener.binding {
         Binding::Captured(at) => (false, (*at).into()),
         Binding::Socket(at) | Binding::Dialled(at) => (true, (*at).into()),
         Binding::Unix(path) => (true, path.clone().into()),
     };
-    let chains: Vec<_> = listener.filter_chains.iter().map(|chain| filter_chain(snapshot, chain)).collect();
+    let chains: Vec<_> = listener.filter_chains.iter().map(|chain| filter_chain(around, chain)).collect();
     let mut dump = json!({
         "name": listener.name,
         "address": address(&at),
@@ -30,12 +37,12 @@ pub(super) fn listener(snapshot: &Snapshot, listener: &Listener) -> Value {
         dump["bind_to_port"] = false.into();
     }
     if let Some(chain) = &listener.default_filter_chain {
-        dump["default_filter_chain"] = filter_chain(snapshot, chain);
+        dump["default_filter_chain"] = filter_chain(around, chain);
     }
     dump
 }
 
-fn filter_chain(snapshot: &Snapshot, chain: &FilterChain) -> Value {
+fn filter_chain(around: Around<'_>, chain: &FilterChain) -> Value {
     let mut matches = serde_json::Map::new();
     if let Some(port) = chain.matches.destination_port {
         matches.insert("destination_port".to_owned(), port.into());
@@ -68,38 +75,14 @@ fn filter_chain(snapshot: &Snapshot, chain: &FilterChain) -> Value {
     if !application.is_empty() {
         matches.insert("application_protocols".to_owned(), json!(application));
     }
-    let mut dump = json!({"name": chain.name, "filters": [network_filter(snapshot, &chain.filter)]});
+    let mut dump = json!({"name": chain.name, "filters": [network_filter(around, &chain.filter)]});
     if let Some(tls) = chain.tls {
-        dump["transport_socket"] = transport_socket(snapshot.tls_context(tls));
+        dump["transport_socket"] = transport::downstream(around.snapshot.tls_context(tls));
     }
     if !matches.is_empty() {
         dump["filter_chain_match"] = matches.into();
     }
     dump
-}
-
-const DOWNSTREAM_TLS: &str =
-    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
-
-/// Certificates appear by name only, and a key not at all.
-fn transport_socket(context: &TlsContext) -> Value {
-    let names: Vec<_> = context.credentials.iter().map(|c| json!({"name": c.name})).collect();
-    let mut common = json!({"alpn_protocols": context.alpn, "tls_certificate_sds_secret_configs": names});
-    if context.credentials.iter().any(|credential| credential.certificate.is_some()) {
-        common["tls_certificates"] = json!([{"private_key": {"inline_string": REDACTED}}]);
-    }
-    if let Some(authority) = context.clients.authority() {
-        common["combined_validation_context"] =
-            json!({"validation_context_sds_secret_config": {"name": authority.name}});
-    }
-    let mut config = json!({"@type": DOWNSTREAM_TLS, "common_tls_context": common});
-    if matches!(
-        context.clients,
-        ClientCertificates::Required(_) | ClientCertificates::Unverified { required: true }
-    ) {
-        config["require_client_certificate"] = true.into();
-    }
-    json!({"name": "envoy.transport_sockets.tls", "typed_config": config})
 }
 
 const HTTP_CONNECTION_MANAGER: &str =
@@ -117,7 +100,7 @@ fn http_filters(http: &HttpConnections) -> Value {
     web.into_iter().chain([filter("router", "Router")]).collect()
 }
 
-fn connection_manager(snapshot: &Snapshot, http: &HttpConnections) -> Value {
+fn connection_manager(Around { snapshot, upgrades }: Around<'_>, http: &HttpConnections) -> Value {
     let mut config = json!({
         "http_filters": http_filters(http),
         "@type": HTTP_CONNECTION_MANAGER,
@@ -136,6 +119,9 @@ fn connection_manager(snapshot: &Snapshot, http: &HttpConnections) -> Value {
         },
     });
     let settings = snapshot.http_settings(http.settings);
+    if !upgrades.is_empty() {
+        config["upgrade_configs"] = upgrades.iter().map(|name| json!({"upgrade_type": name})).collect();
+    }
     put_headers(&mut config, &settings.headers);
     put_limits(&mut config, &settings.limits);
     json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": config})
@@ -203,13 +189,13 @@ fn put_headers(config: &mut Value, headers: &ProxyHeaders) {
     }
 }
 
-fn network_filter(snapshot: &Snapshot, filter: &NetworkFilter) -> Value {
+fn network_filter(around: Around<'_>, filter: &NetworkFilter) -> Value {
     match filter {
-        NetworkFilter::Http(http) => connection_manager(snapshot, http),
+        NetworkFilter::Http(http) => connection_manager(around, http),
         NetworkFilter::Tcp(tcp) => {
             let mut config = destination(&tcp.clusters);
             let known = tcp.clusters.targets().iter().filter_map(|target| target.id);
-            if let Some(tunnel) = known.filter_map(|id| snapshot.cluster(id).tunnel.as_ref()).next() {
+            if let Some(tunnel) = known.filter_map(|id| around.snapshot.cluster(id).tunnel.as_ref()).next() {
                 config["tunneling_config"] = json!({"hostname": tunnel.far_end});
                 if tunnel.method == TunnelMethod::Post {
                     config["tunneling_config"]["use_post"] = json!(true);

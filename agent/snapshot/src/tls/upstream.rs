@@ -37,6 +37,18 @@ impl UpstreamTls {
         }
     }
 
+    /// Protocols offered (ALPN), the preferred first. `istio-peer-exchange` is not among them: agreeing on it would oblige
+    /// us to a preamble.
+    pub fn protocols(&self, speaks: Speaks) -> &'static [&'static str] {
+        match (self.of_mesh, speaks) {
+            (false, Speaks::Http1 | Speaks::Opaque) => &[],
+            (false, Speaks::Http2) => &["h2"],
+            (true, Speaks::Http1) => &["istio-http/1.1", "istio", "http/1.1"],
+            (true, Speaks::Http2) => &["istio-h2", "istio", "h2"],
+            (true, Speaks::Opaque) => &["istio"],
+        }
+    }
+
     /// Whether connections made as `old` has it are such as would be made now, but perhaps for a certificate of ours that
     /// has been renewed: that is no reason to shake hands with every endpoint again.
     pub fn keeps_connections_of(&self, old: &Self) -> bool {
@@ -49,6 +61,17 @@ impl UpstreamTls {
             && *of_mesh == old.of_mesh
             && *parameters == old.parameters
     }
+}
+
+/// What is spoken over a connection to an endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Whatever the client speaks.
+    Opaque,
 }
 
 /// Which endpoints of a cluster TLS is spoken to.

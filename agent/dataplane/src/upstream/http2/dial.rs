@@ -15,7 +15,7 @@ use h2::{
     Ping, PingPong,
     client::{self, SendRequest},
 };
-use snapshot::{Address, Http2KeepAlive};
+use snapshot::{Address, Http2KeepAlive, Speaks};
 use tokio::{sync::Notify, task::spawn_local};
 
 use super::{Shared, sharing::Sharing};
@@ -23,7 +23,6 @@ use crate::{
     bounds,
     cluster::Policy,
     proxy_protocol::ProxyHeader,
-    tls::Speaks,
     upstream::{ConnectError, Open, Upstream, UpstreamStream},
     worker::HeadLimits,
 };
