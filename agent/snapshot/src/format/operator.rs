@@ -117,21 +117,34 @@ pub(super) fn operator(name: &str, argument: Option<&str>, written: &str) -> Res
     let bad = || FormatError::BadArgument(name.to_owned());
     let operator = match (name, argument) {
         (
-            "REQ" | "REQ_WITHOUT_QUERY" | "QUERY_PARAM" | "RESP" | "TRAILER" | "ENVIRONMENT"
-            | "COMMON_DURATION",
+            "REQ" | "REQUEST_HEADER" | "REQ_WITHOUT_QUERY" | "QUERY_PARAM" | "RESP" | "RESPONSE_HEADER"
+            | "TRAILER" | "RESPONSE_TRAILER" | "ENVIRONMENT" | "COMMON_DURATION",
             None | Some(""),
         ) => {
             return Err(bad());
         }
-        ("REQ", Some(names)) => header(names, Operator::RequestHeader),
+        ("REQ" | "REQUEST_HEADER", Some(names)) => header(names, Operator::RequestHeader),
         ("REQ_WITHOUT_QUERY", Some(names)) => header(names, Operator::RequestHeaderWithoutQuery),
         ("QUERY_PARAM", Some(name)) => Operator::QueryParameter(name.to_owned()),
-        ("RESP", Some(names)) => header(names, Operator::ResponseHeader),
-        ("TRAILER", Some(names)) => header(names, Operator::ResponseTrailer),
+        ("RESP" | "RESPONSE_HEADER", Some(names)) => header(names, Operator::ResponseHeader),
+        ("TRAILER" | "RESPONSE_TRAILER", Some(names)) => header(names, Operator::ResponseTrailer),
         ("ENVIRONMENT", Some(name)) => Operator::Environment(name.to_owned()),
         ("START_TIME", format) => Operator::StartTime(format.map(str::to_owned)),
         ("EMIT_TIME", format) => Operator::EmitTime(format.map(str::to_owned)),
         ("COMMON_DURATION", Some(argument)) => span(argument, written).ok_or_else(bad)?,
+        // Ours have no blanks.
+        ("RESPONSE_CODE_DETAILS", Some("ALLOW_WHITESPACES")) => Operator::ResponseCodeDetails,
+        ("REQUESTED_SERVER_NAME", Some(source)) => match source.split(':').next() {
+            Some("SNI_ONLY") => Operator::RequestedServerName,
+            // Of the request, where the client hello has none or in any case.
+            Some("SNI_FIRST" | "HOST_FIRST") => Operator::Unavailable(written.to_owned()),
+            _ => return Err(bad()),
+        },
+        (name, Some(bits))
+            if name.ends_with("_ADDRESS_WITHOUT_PORT") && plain(name).is_some() && is_mask(bits) =>
+        {
+            Operator::Unavailable(written.to_owned())
+        }
         ("GRPC_STATUS", None | Some("CAMEL_STRING")) => Operator::GrpcStatus(GrpcStatusForm::Camel),
         ("GRPC_STATUS", Some("SNAKE_STRING")) => Operator::GrpcStatus(GrpcStatusForm::Snake),
         ("GRPC_STATUS", Some("NUMBER")) | ("GRPC_STATUS_NUMBER", None) => {
@@ -186,8 +199,23 @@ fn moment(name: &str) -> Option<Moment> {
     })
 }
 
-const OTHER_MOMENTS: [&str; 7] =
-    ["US_CX_BEG", "US_CX_END", "US_HS_END", "US_TX_BEG", "US_TX_END", "US_RX_END", "DS_TX_BEG"];
+/// Whether it is how many bits of an address are shown.
+fn is_mask(bits: &str) -> bool {
+    bits.parse::<u8>().is_ok_and(|bits| bits <= 128)
+}
+
+const OTHER_MOMENTS: [&str; 10] = [
+    "DS_CX_BEG",
+    "DS_CX_END",
+    "US_CX_BEG",
+    "US_CX_END",
+    "US_HS_END",
+    "US_TX_BEG",
+    "US_TX_END",
+    "US_RX_BODY_BEG",
+    "US_RX_END",
+    "DS_TX_BEG",
+];
 
 /// Operators without argument.
 const PLAIN: [(&str, Operator); 52] = [
@@ -251,7 +279,7 @@ fn plain(name: &str) -> Option<Operator> {
 }
 
 /// What Envoy knows and this proxy does not: filters it has not got, and what it does not measure.
-const UNAVAILABLE: [&str; 62] = [
+const UNAVAILABLE: [&str; 67] = [
     "BYTES_RETRANSMITTED",
     "CEL",
     "CLUSTER_METADATA",
@@ -281,18 +309,23 @@ const UNAVAILABLE: [&str; 62] = [
     "DYNAMIC_METADATA",
     "EMIT_TIME_LOCAL",
     "FILTER_STATE",
+    "LISTENER_NAME",
     "LOCAL_REPLY_BODY",
     "METADATA",
     "PACKETS_RETRANSMITTED",
     "PATH",
     "QUERY_PARAMS",
+    "REQUEST_HEADERS_BYTES",
     "REQUEST_TX_DURATION",
+    "RESPONSE_HEADERS_BYTES",
+    "RESPONSE_TRAILERS_BYTES",
     "ROUNDTRIP_DURATION",
     "SPAN_ID",
     "START_TIME_LOCAL",
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
     "TRACE_ID",
+    "TYPED_CEL",
     "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
     "UPSTREAM_CONNECTION_POOL_READY_DURATION",
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
