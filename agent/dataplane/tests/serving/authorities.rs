@@ -4,7 +4,8 @@ use rcgen::date_time_ymd;
 use snapshot::{Authority, ClientCertificates, ServerCheck, TrustBundle};
 
 use crate::{
-    mutual::{Issued, Issuer, asking, outcome, rules},
+    issuer::{Issued, Issuer},
+    mutual::{asking, outcome, rules},
     origination::{TlsServer, dns, proxy, status, tls},
     tls::make,
 };

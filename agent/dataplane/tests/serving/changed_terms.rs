@@ -16,7 +16,8 @@ use rustls::ClientConfig;
 use snapshot::{ClientCertificates, Draft, NetworkFilter, PeerRules, TlsVersion};
 
 use crate::{
-    mutual::{Issuer, config, open},
+    issuer::Issuer,
+    mutual::{config, open},
     support::{Proxy, Upstream},
     tls::{Made, TlsClient, client_config, connect, make, tls_draft},
 };

@@ -12,7 +12,8 @@ use snapshot::{
 
 use crate::{
     handshakes::Lines,
-    mutual::{Issued, Issuer, config},
+    issuer::{Issued, Issuer},
+    mutual::config,
     support::{Client, Proxy, Upstream, route_config},
     tls::{Made, make, tls_draft},
 };

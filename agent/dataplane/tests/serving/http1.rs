@@ -1,17 +1,13 @@
 //! HTTP/1 through a gateway, with clients and upstreams that speak raw bytes.
 
-use std::{
-    io::{ErrorKind, Read},
-    net::Shutdown,
-    thread,
-    time::Duration,
-};
+use std::{net::Shutdown, thread, time::Duration};
+
+use dataplane::Settings;
+use snapshot::{PathMatch, RouteAction};
 
 use crate::support::{
-    PATIENCE, Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster, within,
+    PATIENCE, Proxy, Upstream, free_address, gateway_draft, route, route_config, to_cluster,
 };
-use dataplane::{DrainTime, Settings};
-use snapshot::{PathMatch, RouteAction};
 
 #[test]
 fn requests_reach_the_endpoint_and_share_its_connection() {
@@ -54,95 +50,6 @@ fn a_head_that_drips_in_is_put_together() {
         client.send([*byte]);
     }
     assert_eq!(client.answer().status(), "200");
-}
-
-#[test]
-fn bodies_of_both_framings_arrive_whole_both_ways() {
-    let upstream = Upstream::start(|mut client| {
-        while let Some(head) = client.request_head() {
-            let chunked = head.contains("transfer-encoding: chunked");
-            let body = if chunked { client.until(b"0\r\n\r\n") } else { client.exactly(300_000) };
-            let framing = if chunked { "transfer-encoding: chunked" } else { "content-length: 300000" };
-            client.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n")).send(&body);
-        }
-    });
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut client = proxy.connect();
-    let body: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
-    let mut sender = client.0.try_clone().unwrap();
-    let copy = body.clone();
-    let sending = thread::spawn(move || {
-        use std::io::Write;
-        sender.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 300000\r\n\r\n").unwrap();
-        sender.write_all(&copy).unwrap();
-    });
-    assert!(client.answer().body == body);
-    sending.join().unwrap();
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nWiki\r\n");
-    client.send("5;ext=1\r\npedia\r\n0\r\n\r\n");
-    assert_eq!(client.answer().text(), "Wikipedia");
-    assert_eq!(upstream.connections(), 1);
-}
-
-#[test]
-fn a_body_that_ends_with_the_connection_becomes_chunks_and_the_client_stays() {
-    let upstream = Upstream::start(|mut client| {
-        if client.request_head().is_some() {
-            client.send("HTTP/1.1 200 OK\r\n\r\nuntil close");
-            client.0.shutdown(Shutdown::Both).unwrap();
-        }
-    });
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut client = proxy.connect();
-    assert_eq!(client.get("/").text(), "until close");
-    assert_eq!(client.get("/").text(), "until close");
-    assert_eq!(upstream.connections(), 2);
-}
-
-#[test]
-fn http_1_0_clients_are_served_and_closed() {
-    let upstream =
-        Upstream::answering(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut client = proxy.connect();
-    let answer = client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n").rest();
-    let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.contains("connection: close\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
-    assert!(!answer.contains("transfer-encoding"));
-}
-
-/// Without lengths or chunks only a reset tells a broken answer from a whole one.
-#[test]
-fn http_1_0_clients_see_that_an_answer_is_not_whole() {
-    let upstream =
-        Upstream::answering(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\nno chunk");
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut client = proxy.connect();
-    let mut answer = Vec::new();
-    let ended = client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n").0.read_to_end(&mut answer);
-    assert_eq!(ended.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
-    assert!(answer.ends_with(b"\r\n\r\nhi"), "{}", answer.escape_ascii());
-}
-
-#[test]
-fn answers_without_body_leave_the_connection_usable() {
-    let upstream = Upstream::start(|mut client| {
-        while let Some(head) = client.request_head() {
-            let answer = match head.split(' ').next() {
-                Some("HEAD") => "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n",
-                _ => "HTTP/1.1 204 No Content\r\n\r\n",
-            };
-            client.send(answer);
-        }
-    });
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut client = proxy.connect();
-    client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n");
-    let head = client.head();
-    assert!(head.contains("content-length: 1000\r\n"), "{head}");
-    let head = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").head();
-    assert!(head.starts_with("HTTP/1.1 204 ") && !head.contains("content-length"), "{head}");
-    assert_eq!(upstream.connections(), 1);
 }
 
 #[test]
@@ -269,19 +176,6 @@ fn an_endpoint_that_breaks_http_or_hangs_up_is_reported() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_breaks_off_for_the_client_too() {
-    let upstream = Upstream::start(|mut client| {
-        if client.request_head().is_some() {
-            client.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
-        }
-    });
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut client = proxy.connect();
-    let answer = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").rest();
-    assert!(answer.ends_with(b"half"));
-}
-
-#[test]
 fn malformed_requests_are_refused_and_the_connection_closed() {
     let upstream = Upstream::echoing_heads();
     let proxy = Proxy::gateway(&[upstream.address]);
@@ -308,75 +202,6 @@ impl crate::support::Client {
         self.0.shutdown(Shutdown::Write).unwrap();
         self.rest()
     }
-}
-
-#[test]
-fn a_new_snapshot_serves_the_next_request_of_a_living_connection() {
-    let (first, second) = (Upstream::answering(OLD), Upstream::answering(NEW));
-    let mut proxy = Proxy::gateway(&[first.address]);
-    let mut client = proxy.connect();
-    assert_eq!(client.get("/").text(), "old");
-    proxy.publish(gateway_draft(proxy.address, &[second.address]));
-    assert_eq!(client.get("/").text(), "new");
-}
-
-const OLD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nold";
-const NEW: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nnew";
-
-#[test]
-fn draining_closes_idle_connections_and_lets_running_requests_finish() {
-    let upstream = Upstream::start(|mut client| {
-        while let Some(head) = client.request_head() {
-            if head.starts_with("GET /slow") {
-                thread::sleep(Duration::from_millis(300));
-            }
-            client.send(OLD);
-        }
-    });
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let (mut idle, mut busy) = (proxy.connect(), proxy.connect());
-    assert_eq!(idle.get("/").status(), "200");
-    let slow = thread::spawn(move || {
-        let answer = busy.get("/slow");
-        (answer.field("connection").map(str::to_owned), answer.text().to_owned(), busy.rest())
-    });
-    thread::sleep(Duration::from_millis(100));
-    assert!(proxy.runtime.block_on(proxy.plane.drain(within(5))));
-    assert!(idle.rest().is_empty());
-    let (connection, body, rest) = slow.join().unwrap();
-    // The answer's head was not yet written when the drain began, so it could still say so.
-    assert_eq!((connection.as_deref(), body.as_str(), rest.len()), (Some("close"), "old", 0));
-}
-
-#[test]
-fn a_drain_within_an_answer_leaves_time_for_the_request_behind_it() {
-    let (half, halfway) = std::sync::mpsc::channel();
-    let upstream = Upstream::start(move |mut client| {
-        while let Some(head) = client.request_head() {
-            client.send(&OLD[..OLD.len() - 1]);
-            if head.starts_with("GET /first") {
-                half.send(()).unwrap();
-                thread::sleep(Duration::from_millis(500));
-            }
-            client.send(&OLD[OLD.len() - 1..]);
-        }
-    });
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut client = proxy.connect();
-    client.send("GET /first HTTP/1.1\r\nhost: test\r\n\r\n");
-    let asking = thread::spawn(move || {
-        let first = client.answer();
-        thread::sleep(Duration::from_millis(200));
-        let second = client.get("/second");
-        assert!(client.rest().is_empty());
-        (first, second)
-    });
-    halfway.recv().unwrap();
-    thread::sleep(Duration::from_millis(100));
-    assert!(proxy.runtime.block_on(proxy.plane.drain(within(5))));
-    let (first, second) = asking.join().unwrap();
-    assert_eq!((first.field("connection"), first.text()), (None, "old"));
-    assert_eq!((second.field("connection"), second.text()), (Some("close"), "old"));
 }
 
 #[test]
@@ -412,115 +237,10 @@ fn a_client_that_leaves_does_not_hold_its_endpoint() {
 }
 
 #[test]
-fn statuses_without_body_are_answered_without_one() {
-    let mut proxy = Proxy::gateway(&[]);
-    let mut draft = gateway_draft(proxy.address, &[]);
-    let direct = |status| RouteAction::DirectResponse { status, body: "HTTP/1.1 200 EVIL\r\n\r\n".into() };
-    draft.route_configs = vec![route_config(
-        "test",
-        vec![route(PathMatch::exact("/204"), direct(204)), route(PathMatch::Any, direct(304))],
-    )];
-    proxy.publish(draft);
-    let mut client = proxy.connect();
-    for status in ["204", "304"] {
-        let head = client.send(format!("GET /{status} HTTP/1.1\r\nhost: test\r\n\r\n")).head();
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-        assert_eq!(status == "204", !head.contains("content-length"), "{head}");
-    }
-}
-
-#[test]
 fn a_switch_of_protocols_nobody_asked_for_is_refused() {
     let upstream = Upstream::answering(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: evil\r\n\r\nraw bytes");
     let proxy = Proxy::gateway(&[upstream.address]);
     assert_eq!(proxy.connect().get("/").status(), "502");
-}
-
-#[test]
-fn an_endpoint_that_is_gone_from_the_configuration_loses_its_idle_connections() {
-    let (ended, noticed) = std::sync::mpsc::channel();
-    let ended = std::sync::Mutex::new(ended);
-    let first = Upstream::start(move |mut client| {
-        while client.request_head().is_some() {
-            client.send(OLD);
-        }
-        ended.lock().unwrap().send(()).unwrap();
-    });
-    let second = Upstream::answering(NEW);
-    let mut proxy = Proxy::gateway(&[first.address]);
-    let mut client = proxy.connect();
-    assert_eq!(client.get("/").text(), "old");
-    proxy.publish(gateway_draft(proxy.address, &[second.address]));
-    // The client's connection lives on; it must not keep the old snapshot.
-    noticed.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(client.get("/").text(), "new");
-}
-
-#[test]
-fn a_listener_moves_to_a_narrower_address_on_its_port() {
-    let upstream = Upstream::answering(OLD);
-    let mut proxy = Proxy::gateway(&[upstream.address]);
-    let everywhere = std::net::SocketAddr::from(([0, 0, 0, 0], proxy.address.port()));
-    proxy.publish(gateway_draft(everywhere, &[upstream.address]));
-    assert_eq!(proxy.connect().get("/").text(), "old");
-    proxy.publish(gateway_draft(proxy.address, &[upstream.address]));
-    assert_eq!(proxy.connect().get("/").text(), "old");
-}
-
-#[test]
-fn a_silent_connection_made_while_draining_does_not_hold_it() {
-    let upstream = Upstream::answering(OLD);
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let mut busy = proxy.connect();
-    busy.send("GET / HTTP/1.1\r\nhost: ");
-    let address = proxy.address;
-    let late = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(200));
-        let mut silent = crate::support::Client::connect(address);
-        assert!(silent.rest().is_empty());
-        busy.send("a\r\n\r\n");
-        assert_eq!(busy.answer().field("connection"), Some("close"));
-    });
-    assert!(proxy.runtime.block_on(proxy.plane.drain(within(8))));
-    late.join().unwrap();
-}
-
-#[test]
-fn new_connections_may_be_silent_until_the_minimum_of_a_drain_is_over() {
-    let upstream = Upstream::answering(OLD);
-    let proxy = Proxy::gateway(&[upstream.address]);
-    let second = Duration::from_secs(1);
-    let address = proxy.address;
-    let late = thread::spawn(move || {
-        thread::sleep(second * 3 / 4);
-        let (mut slow, mut silent) =
-            (crate::support::Client::connect(address), crate::support::Client::connect(address));
-        thread::sleep(second * 2);
-        let answer = slow.get("/");
-        assert_eq!((answer.text(), answer.field("connection")), ("old", Some("close")));
-        assert!(silent.rest().is_empty());
-    });
-    let start = std::time::Instant::now();
-    let drain = DrainTime { minimum: second * 4, limit: PATIENCE };
-    assert!(proxy.runtime.block_on(proxy.plane.drain(drain)), "nobody holds it");
-    assert!(start.elapsed() >= second * 4, "after {:?}", start.elapsed());
-    late.join().unwrap();
-}
-
-#[test]
-fn a_connection_made_as_the_minimum_of_a_drain_ends_is_served() {
-    let upstream = Upstream::answering(OLD);
-    let settings = Settings { draining_patience: Duration::from_secs(5), ..Settings::default() };
-    let proxy = Proxy::start(settings, |address| gateway_draft(address, &[upstream.address]));
-    let address = proxy.address;
-    let late = thread::spawn(move || {
-        let mut client = crate::support::Client::connect(address);
-        thread::sleep(Duration::from_millis(1500));
-        assert_eq!(client.get("/").text(), "old");
-    });
-    let drain = DrainTime { minimum: Duration::from_secs(1), limit: PATIENCE };
-    assert!(proxy.runtime.block_on(proxy.plane.drain(drain)), "nobody holds it");
-    late.join().unwrap();
 }
 
 #[test]

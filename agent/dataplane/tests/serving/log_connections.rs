@@ -11,7 +11,8 @@ use snapshot::{
 
 use crate::{
     handshakes::Lines,
-    mutual::{Issued, Issuer, config},
+    issuer::{Issued, Issuer},
+    mutual::config,
     origination::{TlsServer, tls},
     support::{Client, Proxy},
     tls::{make, tls_draft},

@@ -17,7 +17,7 @@ use snapshot::{
 };
 
 use crate::{
-    mutual::{Issued, Issuer},
+    issuer::{Issued, Issuer},
     support::{Client, Proxy, Upstream, gateway_draft, http_chain, sidecar_draft, tcp_chain},
     tls::{Made, tls_draft},
 };

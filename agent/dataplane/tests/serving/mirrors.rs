@@ -10,7 +10,7 @@ use dataplane::Settings;
 use snapshot::{ClusterId, ClusterTarget, Forward, Mirror, PathMatch, RouteAction, Share};
 
 use crate::{
-    mutual::Issuer,
+    issuer::Issuer,
     origination::{TlsServer, by, dns, tls},
     support::{
         PATIENCE, Proxy, Upstream, cluster, endpoints, gateway_draft, route, route_config, to_cluster,

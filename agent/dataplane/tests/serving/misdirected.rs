@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use snapshot::{ClientCertificates, Draft, PeerRules};
 
 use crate::{
-    mutual::Issuer,
+    issuer::Issuer,
     support::{Proxy, Upstream},
     tls::{Made, client_config, connect, make, tls_draft},
 };

@@ -21,7 +21,7 @@ use snapshot::{
 };
 
 use crate::{
-    mutual::{Issued, Issuer},
+    issuer::{Issued, Issuer},
     support::{Proxy, Upstream, gateway_draft, tcp_chain},
 };
 

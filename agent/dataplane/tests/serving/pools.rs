@@ -19,7 +19,7 @@ use snapshot::{
 use crate::{
     handshakes::Lines,
     http2_upstream::{self, Http2Upstream},
-    mutual::{Issued, Issuer},
+    issuer::{Issued, Issuer},
     origination::{TlsServer, by, dns, proxy, tls},
     support::{Client, Proxy, Upstream, free_address, gateway_draft},
 };

@@ -7,7 +7,7 @@ use snapshot::{Authority, NameMatch, ServerCheck};
 
 use crate::{
     handshakes::Lines,
-    mutual::{Issued, Issuer},
+    issuer::{Issued, Issuer},
     origination::{TlsServer, by, dns, status, tls},
     support::{Proxy, gateway_draft},
 };

@@ -11,7 +11,7 @@ use dataplane::{AccessLog, Settings};
 use snapshot::{Draft, ServerNameSource, Tunnel, TunnelMethod, UpstreamTls};
 
 use crate::{
-    mutual::Issuer,
+    issuer::Issuer,
     origination::{TlsServer, by, dns, tls},
     support::{Client, Proxy, Upstream, cluster, endpoints, gateway_draft, tcp_chain},
 };
