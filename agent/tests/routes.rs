@@ -9,6 +9,7 @@ mod destinations;
 mod faults;
 mod fields;
 mod headers;
+mod latecomers;
 mod matching;
 mod mirrors;
 mod origins;

@@ -1,12 +1,16 @@
 //! The last valid version of what every file holds.
 
+mod age;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
+use self::age::News;
+
 use crate::{
-    ReadDefaults, Resource, ResourceId, ResourceSet,
+    ReadDefaults, Resource, ResourceId, ResourceSet, Timestamp,
     finding::{Finding, Place, Problem, Rule, Severity},
     read::{Document, read},
 };
@@ -20,6 +24,7 @@ use crate::{
 pub struct Files {
     defaults: ReadDefaults,
     files: BTreeMap<Arc<str>, FileContents>,
+    news: News,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -31,7 +36,7 @@ struct FileContents {
 impl Files {
     /// No files yet.
     pub fn new(defaults: ReadDefaults) -> Self {
-        Self { defaults, files: BTreeMap::new() }
+        Self { defaults, ..Self::default() }
     }
 
     /// Takes in the text of a new or changed file.
@@ -39,12 +44,14 @@ impl Files {
         let Document { mut resources, refused, has_nameless, mut findings } =
             read(name, text, &self.defaults);
         let before = self.files.remove(name).unwrap_or_default().resources;
+        age::inherit(&before, &mut resources);
         keep_unchanged(&before, &mut resources);
         let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
         let is_emptied = text.trim().is_empty() && !before.is_empty();
         let is_doubtful = has_nameless || !refused.is_empty() || is_emptied;
         let stays = |resource: &Resource| is_doubtful && !present.contains(resource.id());
-        let kept: Vec<Resource> = before.into_iter().filter(stays).collect();
+        let (kept, gone): (Vec<_>, Vec<_>) = before.iter().cloned().partition(stays);
+        self.news.read(name, &before, (&resources, &gone));
         if is_emptied {
             findings.push(emptied(name));
         }
@@ -55,7 +62,9 @@ impl Files {
 
     /// Forgets a file and everything it held.
     pub fn remove_file(&mut self, name: &str) {
-        self.files.remove(name);
+        if let Some(contents) = self.files.remove(name) {
+            self.news.read(name, &contents.resources, (&[], &contents.resources));
+        }
     }
 
     /// Takes note that a file could not be read this time; what it held stays in force.
@@ -74,6 +83,21 @@ impl Files {
             path: String::new(),
             problem,
         }];
+    }
+
+    /// Ends a look at all files. What is new since the last counts as created `now`, or later, so that it is younger
+    /// than everything that was there; with `None`, at the first, nothing does. What has moved to another file keeps its
+    /// age.
+    pub fn date(&mut self, now: Option<Timestamp>) {
+        let news = std::mem::take(&mut self.news);
+        if let Some(now) = now.filter(|_| !news.is_empty()) {
+            let dates =
+                self.files.values().flat_map(|file| &file.resources).filter_map(|one| one.meta().age().0);
+            let now = dates.max().map_or(now, |youngest| now.max(Timestamp(youngest.0.saturating_add(1))));
+            for (name, contents) in &mut self.files {
+                news.date(name, &mut contents.resources, now);
+            }
+        }
     }
 
     /// The names of the files taken in, sorted.
@@ -244,6 +268,81 @@ mod tests {
         let expected =
             "a.yaml: cannot be read: permission denied (its 1 resources stay in force as last read)";
         assert_eq!(findings(&files), [expected]);
+    }
+
+    /// Gateways in the order in which they count.
+    fn gateways(files: &Files) -> Vec<String> {
+        let (set, _) = files.resources();
+        set.gateways().iter().map(|one| format!("{}@{}", one.meta.name(), one.meta.place().file)).collect()
+    }
+
+    fn gateway(name: &str, created: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}{created}}}\n\
+             spec: {{servers: [{{port: {{number: 80, name: a, protocol: HTTP}}, hosts: ['*']}}]}}\n---\n"
+        )
+    }
+
+    #[test]
+    fn what_comes_later_is_younger_however_it_is_called() {
+        let mut files = files(&(gateway("m", "") + &gateway("n", "")));
+        files.date(None);
+        assert_eq!(gateways(&files), ["m@a.yaml", "n@a.yaml"]);
+        files.replace_file("b.yaml", &(gateway("c", "") + &gateway("b", "")));
+        files.date(Some(Timestamp(100)));
+        // However little time has passed.
+        files.replace_file("c.yaml", &gateway("a", ""));
+        files.date(Some(Timestamp(100)));
+        let in_order = ["m@a.yaml", "n@a.yaml", "b@b.yaml", "c@b.yaml", "a@c.yaml"];
+        assert_eq!(gateways(&files), in_order);
+        // Neither an edit nor a broken version of it nor a look without news makes anything younger.
+        files.replace_file("b.yaml", &("# edited\n".to_owned() + &gateway("b", "") + "kind: [\n"));
+        files.date(Some(Timestamp(900)));
+        files.replace_file("a.yaml", &("\n".to_owned() + &gateway("m", "") + &gateway("n", "")));
+        files.date(Some(Timestamp(901)));
+        files.date(Some(Timestamp(902)));
+        assert_eq!(gateways(&files), in_order);
+        // Who moves to another file stays as old, in whatever order the two are read.
+        files.replace_file("0.yaml", &gateway("n", ""));
+        files.replace_file("a.yaml", &gateway("m", ""));
+        files.remove_file("c.yaml");
+        files.replace_file("z.yaml", &gateway("a", ""));
+        files.date(Some(Timestamp(903)));
+        assert_eq!(gateways(&files), ["m@a.yaml", "n@0.yaml", "b@b.yaml", "c@b.yaml", "a@z.yaml"]);
+        // Who goes and comes again is new.
+        files.remove_file("a.yaml");
+        files.date(Some(Timestamp(904)));
+        files.replace_file("a.yaml", &gateway("m", ""));
+        files.date(Some(Timestamp(905)));
+        assert_eq!(gateways(&files).last().unwrap(), "m@a.yaml");
+    }
+
+    #[test]
+    fn a_time_that_is_written_counts_and_what_comes_later_is_younger_than_it() {
+        let mut files = files(&gateway("z", ", creationTimestamp: '2090-01-01T00:00:00Z'"));
+        files.date(None);
+        files.replace_file("b.yaml", &gateway("a", ""));
+        files.date(Some(Timestamp(100)));
+        assert_eq!(gateways(&files), ["z@a.yaml", "a@b.yaml"]);
+        files.replace_file("c.yaml", &gateway("b", ", creationTimestamp: '2020-01-01T00:00:00Z'"));
+        files.date(Some(Timestamp(101)));
+        assert_eq!(gateways(&files), ["b@c.yaml", "z@a.yaml", "a@b.yaml"]);
+    }
+
+    #[test]
+    fn a_second_document_of_a_name_does_not_take_the_place_of_what_was_there() {
+        let mut files = Files::default();
+        files.replace_file("b.yaml", &service("a", "80"));
+        files.date(None);
+        files.replace_file("a.yaml", &service("a", "81"));
+        files.date(Some(Timestamp(100)));
+        assert_eq!(ports(&files), ["a:80"]);
+        let expected = "a.yaml:1:1: Service default/a: is written a second time and left out; b.yaml:1:1 is in force, \
+                        for it was there first; after a restart this one is (remove or rename one of the two)";
+        assert_eq!(findings(&files), [expected]);
+        files.remove_file("b.yaml");
+        files.date(Some(Timestamp(101)));
+        assert_eq!(ports(&files), ["a:81"]);
     }
 
     #[test]

@@ -36,15 +36,33 @@ pub struct Meta {
     pub annotations: Labels,
     /// `metadata.creationTimestamp`; resources from files mostly have none.
     pub creation_timestamp: Option<Timestamp>,
+    /// When it came, where it was not among the first: it counts as created then if nothing else is written.
+    pub(crate) appeared: Option<Timestamp>,
     pub(crate) place: Place,
     pub(crate) positions: Positions,
 }
 
 impl Meta {
     /// The key by which conflicts are decided: the smallest wins. Oldest first, then name, then namespace in byte
-    /// order; without a timestamp a resource counts as older than any with one, as in Istio.
+    /// order; without a timestamp a resource counts as older than any with one, as in Istio, unless it came while others
+    /// were in force: then it is younger than these.
     pub fn age(&self) -> (Option<Timestamp>, &str, &str) {
+        (self.creation_timestamp.or(self.appeared), &self.id.name, &self.id.namespace)
+    }
+
+    /// What [`Self::age`] will be after a restart.
+    fn written_age(&self) -> (Option<Timestamp>, &str, &str) {
         (self.creation_timestamp, &self.id.name, &self.id.namespace)
+    }
+
+    /// Why it wins a conflict with another, in words that follow its name. What was there first may not be after a
+    /// restart.
+    pub fn comes_first(&self, other: &Self) -> &'static str {
+        if self.age() < other.age() && self.written_age() > other.written_age() {
+            "which was there first (after a restart the order of names decides)"
+        } else {
+            "which comes first"
+        }
     }
 
     /// The resource's namespace.

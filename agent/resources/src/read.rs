@@ -19,7 +19,7 @@ use crate::{
     VirtualService, WorkloadEntry,
     decode::{Context, Decode, Findings},
     finding::{Finding, Place, Problem, Rule, Severity},
-    meta::{Meta, Metadata, Object, ResourceId},
+    meta::{Meta, Metadata, Object, ResourceId, Timestamp},
     yaml::{self, Node, Piece, Value},
 };
 
@@ -82,6 +82,30 @@ impl Resource {
             Self::ConfigMap(object) => &object.meta,
             Self::Namespace(meta) | Self::Node(meta) => meta,
         }
+    }
+
+    /// Says since when it is there.
+    pub(crate) fn set_appeared(&mut self, appeared: Option<Timestamp>) {
+        let meta = match self {
+            Self::Gateway(object) => &mut Arc::make_mut(object).meta,
+            Self::VirtualService(object) => &mut Arc::make_mut(object).meta,
+            Self::DestinationRule(object) => &mut Arc::make_mut(object).meta,
+            Self::ServiceEntry(object) => &mut Arc::make_mut(object).meta,
+            Self::WorkloadEntry(object) => &mut Arc::make_mut(object).meta,
+            Self::Sidecar(object) => &mut Arc::make_mut(object).meta,
+            Self::PeerAuthentication(object) => &mut Arc::make_mut(object).meta,
+            Self::RequestAuthentication(object) => &mut Arc::make_mut(object).meta,
+            Self::AuthorizationPolicy(object) => &mut Arc::make_mut(object).meta,
+            Self::Telemetry(object) => &mut Arc::make_mut(object).meta,
+            Self::Service(object) => &mut Arc::make_mut(object).meta,
+            Self::EndpointSlice(object) => &mut Arc::make_mut(object).meta,
+            Self::Endpoints(object) => &mut Arc::make_mut(object).meta,
+            Self::Secret(object) => &mut Arc::make_mut(object).meta,
+            Self::Pod(object) => &mut Arc::make_mut(object).meta,
+            Self::ConfigMap(object) => &mut Arc::make_mut(object).meta,
+            Self::Namespace(meta) | Self::Node(meta) => Arc::make_mut(meta),
+        };
+        meta.appeared = appeared;
     }
 
     /// The name under which the resource is known.

@@ -44,10 +44,13 @@ struct Kinds {
 impl ResourceSet {
     /// Puts resources in order.
     ///
-    /// Of several resources with the same identity the one written first is kept (by file name, then by line); a
-    /// finding for each of the others names both places.
+    /// Of several resources with the same identity the one that was there first is kept, and of those the one written
+    /// first (by file name, then by line); a finding for each of the others names both places.
     pub fn new(mut resources: Vec<Resource>) -> (Self, Vec<Finding>) {
-        resources.sort_by(|a, b| a.meta().place().cmp(b.meta().place()));
+        resources.sort_by(|a, b| {
+            let key = |one: &'_ Resource| (one.meta().appeared, one.meta().place().clone());
+            key(a).cmp(&key(b))
+        });
         let mut first: HashMap<ResourceId, usize> = HashMap::with_capacity(resources.len());
         let mut kept: Vec<Resource> = Vec::with_capacity(resources.len());
         let mut findings = Vec::new();
@@ -211,9 +214,10 @@ impl Kinds {
 }
 
 fn duplicate(loser: &Resource, winner: &Resource) -> Finding {
-    let problem =
-        Problem::new(format!("is written a second time and left out; {} is in force", winner.meta().place()));
-    let problem = problem.remedy("remove one of the two");
+    let (place, own) = (winner.meta().place(), loser.meta().place());
+    let why = if own < place { ", for it was there first; after a restart this one is" } else { "" };
+    let problem = Problem::new(format!("is written a second time and left out; {place} is in force{why}"));
+    let problem = problem.remedy("remove or rename one of the two");
     loser.meta().finding(Severity::Error, Rule::Duplicate, &Path::ROOT, problem)
 }
 
@@ -259,7 +263,7 @@ mod tests {
         assert_eq!(findings.len(), 1);
         assert_eq!(
             findings[0].to_string(),
-            "b.yaml:1:1: Gateway ns/gw: is written a second time and left out; a.yaml:2:1 is in force (remove one of the two)"
+            "b.yaml:1:1: Gateway ns/gw: is written a second time and left out; a.yaml:2:1 is in force (remove or rename one of the two)"
         );
     }
 }

@@ -106,6 +106,25 @@ async fn an_empty_directory_gives_an_empty_update() {
 }
 
 #[tokio::test]
+async fn what_is_added_later_comes_after_what_was_there() {
+    let place = directory(&[("m.yaml", service("m", 1)), ("n.yaml", service("n", 2))]);
+    let path = |name: &str| place.path().join(name);
+    let mut updates = watch(&[place.path()]);
+    expect(&mut updates, &["m:1", "n:2"]).await;
+    fs::write(path("0.yaml"), service("c", 3)).unwrap();
+    expect(&mut updates, &["m:1", "n:2", "c:3"]).await;
+    fs::write(path("1.yaml"), service("b", 4)).unwrap();
+    expect(&mut updates, &["m:1", "n:2", "c:3", "b:4"]).await;
+    fs::write(path("n.yaml"), service("n", 5)).unwrap();
+    expect(&mut updates, &["m:1", "n:5", "c:3", "b:4"]).await;
+    fs::rename(path("m.yaml"), path("z.yaml")).unwrap();
+    fs::write(path("0.yaml"), service("c", 6)).unwrap();
+    expect(&mut updates, &["m:1", "n:5", "c:6", "b:4"]).await;
+    // Whoever begins now knows nothing of it.
+    expect(&mut watch(&[place.path()]), &["b:4", "c:6", "m:1", "n:5"]).await;
+}
+
+#[tokio::test]
 async fn files_written_replaced_renamed_and_deleted_are_noticed() {
     let place = directory(&[("a.yaml", service("a", 1))]);
     let path = |name: &str| place.path().join(name);

@@ -36,6 +36,7 @@ pub(crate) use auto_passthrough::AutoPassthrough;
 use precedence::precedence;
 use servers::{PortServers, SelectedServer, Spoken};
 use shadow::Contributors;
+use tls::without_rules;
 
 /// Adds the gateway's listeners and their route tables.
 pub(crate) fn build(
@@ -58,7 +59,7 @@ pub(crate) fn build(
         match port.spoken {
             Spoken::Http => gateway.add_http(address, &port, draft, findings),
             Spoken::Tls => gateway.add_tls(address, &port, &mut contexts, (draft, findings)),
-            Spoken::Opaque => gateway.add_tcp(address, &port, draft),
+            Spoken::Opaque => gateway.add_tcp(address, &port, (draft, findings)),
         }
     }
 }
@@ -97,9 +98,18 @@ impl Gateway<'_, '_> {
     }
 
     /// A listener that relays bytes, when a VirtualService says where to.
-    fn add_tcp(&self, address: Address<'_>, port: &PortServers<'_>, draft: &mut DraftBuilder) {
+    fn add_tcp(
+        &self,
+        address: Address<'_>,
+        port: &PortServers<'_>,
+        (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
+    ) {
         let clusters = port.servers.iter().find_map(|server| self.tcp_destinations(server));
-        let Some(clusters) = clusters else { return };
+        let Some(clusters) = clusters else {
+            // It keeps others from the port all the same.
+            findings.extend(port.servers.iter().map(|server| without_rules(server, "tcp")));
+            return;
+        };
         let mut listener = socket_listener(address.listener_name(), Direction::Gateway, address.binding());
         listener.filter_chains.push(chain(address.listener_name(), tcp(clusters)));
         draft.add_listener(listener);

@@ -99,9 +99,10 @@ pub(crate) fn without_effect(resources: &ResourceSet, root_namespace: &str) -> V
                 .remedy("move it into the namespace of the workloads")
         } else if let Some(older) = first.get(&(namespace, selector)) {
             Problem::new(format!(
-                "is for the same workloads as {} ({}), which comes first, and has no effect",
+                "is for the same workloads as {} ({}), {}, and has no effect",
                 older.meta.id,
-                older.meta.place()
+                older.meta.place(),
+                older.meta.comes_first(&policy.meta)
             ))
             .remedy("write both in one")
         } else {

@@ -219,10 +219,11 @@ fn decorates(service: &KnownService<'_>, first: &KnownService<'_>) -> Finding {
 fn taken_port(service: &KnownService<'_>, port: &KnownPort<'_>, first: &KnownService<'_>) -> Finding {
     let owner = first.meta();
     let problem = Problem::new(format!(
-        "is a port of {} in {} ({}), which comes first: this one is left out",
+        "is a port of {} in {} ({}), {}: this one is left out",
         service.host,
         owner.id,
-        owner.place()
+        owner.place(),
+        owner.comes_first(service.meta())
     ));
     let problem = problem.found(port.number).remedy("write each port of a host in one ServiceEntry");
     service.port_finding(port.index, Rule::Conflict, problem)

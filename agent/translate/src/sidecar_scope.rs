@@ -258,9 +258,10 @@ fn superfluous<'s>(mut defaults: impl Iterator<Item = &'s Object<Sidecar>>) -> V
     let spec = Path::ROOT.field("spec");
     let say = |sidecar: &Object<Sidecar>| {
         let problem = Problem::new(format!(
-            "is the second Sidecar without `workloadSelector` in its namespace and has no effect: {} ({}) comes first",
+            "is the second Sidecar without `workloadSelector` in its namespace and has no effect beside {} ({}), {}",
             first.meta.id,
-            first.meta.place()
+            first.meta.place(),
+            first.meta.comes_first(&sidecar.meta)
         ));
         let problem = problem.remedy("add a `workloadSelector`, or write both in one");
         sidecar.meta.finding(Severity::Warning, Rule::Conflict, &spec, problem)

@@ -115,6 +115,7 @@ fn finish_meta(metadata: Metadata, place: Place, context: &mut Context<'_>) -> M
         labels: metadata.labels,
         annotations: metadata.annotations,
         creation_timestamp: metadata.creation_timestamp,
+        appeared: None,
         place,
         positions,
     }

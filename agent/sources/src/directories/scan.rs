@@ -7,10 +7,10 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use resources::{Files, Finding, Place, Problem, ReadDefaults, ResourceSet, Rule, Severity};
+use resources::{Files, Finding, Place, Problem, ReadDefaults, ResourceSet, Rule, Severity, Timestamp};
 
 use super::{
     certificates::{Certificates, Wanted},
@@ -99,10 +99,12 @@ impl Scanner {
 
     /// Reads what changed. Returns everything in force when it differs from the last time, and the first time.
     pub(super) fn scan(&mut self) -> Option<Update> {
-        let mut changed = std::mem::take(&mut self.is_first);
+        let is_first = std::mem::take(&mut self.is_first);
+        let mut changed = is_first;
         for directory in self.directories.clone() {
             changed |= self.scan_directory(&directory);
         }
+        self.files.date((!is_first).then(now));
         let read = changed.then(|| self.files.resources());
         if let Some(certificates) = &mut self.certificates {
             if let Some((set, _)) = &read {
@@ -245,6 +247,12 @@ fn read_text(file: &Path) -> io::Result<(Fingerprint, String)> {
         io::Error::other(format!("byte {} is not UTF-8 text", error.utf8_error().valid_up_to() + 1))
     })?;
     Ok((fingerprint, text))
+}
+
+/// The time of day.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn shown(path: &Path) -> String {

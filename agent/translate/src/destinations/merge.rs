@@ -70,8 +70,8 @@ fn lost(
     owner: &Object<DestinationRule>,
 ) -> Finding {
     let (id, place) = (&owner.meta.id, owner.meta.place());
-    let problem =
-        Problem::new(format!("has no effect: {id} ({place}), which comes first, has one for {what}"));
+    let why = owner.meta.comes_first(&rule.meta);
+    let problem = Problem::new(format!("has no effect: {id} ({place}), {why}, has one for {what}"));
     let problem = problem.remedy("write one DestinationRule for a host");
     rule.meta.finding(Severity::Warning, Rule::Conflict, at, problem)
 }

@@ -75,7 +75,7 @@ impl<'s> Written<'s> {
             match taken.take(&name, Owner { server, rules: Some(self.vs) }) {
                 None => names.push(name),
                 Some(_) if names.contains(&name) => {}
-                Some(first) => findings.push(self.taken_name(index, first, address)),
+                Some(first) => findings.push(self.taken_name(index, (first, server), address)),
             }
         }
         match names.as_slice() {
@@ -85,14 +85,19 @@ impl<'s> Written<'s> {
         }
     }
 
-    fn taken_name(&self, index: usize, first: Owner<'_>, address: Address<'_>) -> Finding {
+    fn taken_name(
+        &self,
+        index: usize,
+        (first, server): (Owner<'_>, &SelectedServer<'_>),
+        address: Address<'_>,
+    ) -> Finding {
         let spec = Path::ROOT.field("spec");
         let tls = spec.field("tls");
         let rule = tls.index(self.rule);
         let list = rule.field("match");
         let at = list.index(self.index);
         let names = at.field("sniHosts");
-        let problem = taken_by(first, address, "the name is left out here");
+        let problem = taken_by(first, server, address, "the name is left out here");
         let problem = problem.found(&self.matches.sni_hosts[index]).remedy("give each name to one rule");
         self.vs.meta.finding(Severity::Warning, Rule::Conflict, &names.index(index), problem)
     }

@@ -146,14 +146,14 @@ fn conflict(loser: &SelectedServer<'_>, winner: &SelectedServer<'_>, address: Ad
     let (meta, place) = (&winner.gateway.meta, winner.place());
     let (place_shared, protocol) = (address.in_words(), winner.server().port.protocol);
     let problem = Problem::new(format!(
-        "cannot share {place_shared} with server `{}` of {} ({place}), which comes first and speaks {protocol}: \
+        "cannot share {place_shared} with server `{}` of {} ({place}), {} and speaks {protocol}: \
          the server is left out",
         winner.server().port.name,
         meta.id,
+        meta.comes_first(&loser.gateway.meta),
     ));
-    loser.finding(
-        Rule::Conflict,
-        "port",
-        problem.found(loser.server().port.protocol).remedy("use another port"),
-    )
+    let problem =
+        problem.found(loser.server().port.protocol).remedy("use another port, or remove one of the two");
+    let finding = loser.finding(Rule::Conflict, "port", problem);
+    Finding { severity: Severity::Error, ..finding }
 }

@@ -29,7 +29,7 @@ pub(super) fn check(
     for group in in_turn(contributors, narrowest_first) {
         for (vs, condition) in &group {
             let other = taker(*condition, &cover, catch_all).filter(|taker| taker.meta.id != vs.meta.id);
-            findings.extend(other.map(|taker| shadowed(*condition, host, taker)));
+            findings.extend(other.map(|taker| shadowed(*condition, host, (taker, vs))));
         }
         for (vs, (rule, condition)) in group {
             if condition.condition.takes_all() {
@@ -72,13 +72,14 @@ fn taker<'c>(
 fn shadowed(
     (rule, condition): (&Rule, &Match),
     host: &HostPattern,
-    taker: &Object<VirtualService>,
+    (taker, of): (&Object<VirtualService>, &Object<VirtualService>),
 ) -> Finding {
     let taker = &taker.meta;
     let problem = Problem::new(format!(
-        "is never reached for host {host}: {} ({}), which comes first, takes all its requests",
+        "is never reached for host {host}: {} ({}), {}, takes all its requests",
         taker.id,
-        taker.place()
+        taker.place(),
+        taker.comes_first(&of.meta)
     ));
     let problem = problem.remedy("write the rules of a host in one VirtualService, the narrower first");
     let spec = Path::ROOT.field("spec");

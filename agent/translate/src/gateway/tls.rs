@@ -168,19 +168,25 @@ fn address_as_host(server: &SelectedServer<'_>, host: usize) -> Finding {
 }
 
 fn taken_host(loser: &SelectedServer<'_>, host: usize, winner: Owner<'_>, address: Address<'_>) -> Finding {
-    let problem = taken_by(winner, address, "the host is left out here");
+    let problem = taken_by(winner, loser, address, "the host is left out here");
     let problem = problem.found(&loser.server().hosts[host].host).remedy("give each host to one server");
     loser.host_finding(Rule::Conflict, host, problem)
 }
 
-pub(super) fn taken_by(winner: Owner<'_>, address: Address<'_>, so: &str) -> Clause {
+pub(super) fn taken_by(
+    winner: Owner<'_>,
+    loser: &SelectedServer<'_>,
+    address: Address<'_>,
+    so: &str,
+) -> Clause {
     let meta = &winner.server.gateway.meta;
     let by = winner.rules.map_or(String::new(), |rules| format!(" with {}", rules.meta.id));
     let place = winner.rules.map_or_else(|| winner.server.place(), |rules| rules.meta.place().clone());
     Problem::new(format!(
-        "is served on port {} by server `{}` of {}{by} ({place}), which comes first: {so}",
+        "is served on port {} by server `{}` of {}{by} ({place}), {}: {so}",
         address.port(),
         winner.server.server().port.name,
         meta.id,
+        meta.comes_first(&loser.gateway.meta),
     ))
 }

@@ -204,9 +204,10 @@ fn protocol_conflict(
 ) -> Finding {
     let owner = owner.meta();
     let problem = Problem::new(format!(
-        "says another protocol for port {number} than {} ({}), which comes first and decides",
+        "says another protocol for port {number} than {} ({}), {} and decides",
         owner.id,
-        owner.place()
+        owner.place(),
+        owner.comes_first(service.meta())
     ));
     service.port_finding(index, Rule::Conflict, problem.remedy("name both ports alike"))
 }

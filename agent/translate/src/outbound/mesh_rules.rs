@@ -116,7 +116,8 @@ pub(super) fn subnets(matches: &L4Match) -> Vec<IpNet> {
 
 fn host_conflict(vs: &Object<VirtualService>, index: usize, owner: &Object<VirtualService>) -> Finding {
     let owner = &owner.meta;
-    let problem = Problem::new(format!("belongs to {} ({}), which comes first", owner.id, owner.place()));
+    let why = owner.comes_first(&vs.meta);
+    let problem = Problem::new(format!("belongs to {} ({}), {why}", owner.id, owner.place()));
     let problem =
         problem.found(&vs.spec.hosts[index]).remedy("write all rules of a host in one VirtualService");
     let spec = Path::ROOT.field("spec");
