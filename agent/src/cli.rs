@@ -99,7 +99,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, env = "POD_NAME")]
     pub(crate) name: Option<String>,
     /// Addresses of this workload; those of the interfaces other than loopback when absent [env: INSTANCE_IPS]
-    #[arg(long, value_name = "ADDR", env = "INSTANCE_IP", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "INSTANCE_IP", value_delimiter = ',', value_parser = address)]
     pub(crate) ip: Vec<IpAddr>,
     /// Labels that selectors are matched against: `k=v,k=v` [env: ISTIO_METAJSON_LABELS (JSON)] [file:
     /// /etc/istio/pod/labels]
@@ -116,7 +116,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
     pub(crate) domain: Option<String>,
     /// Worker threads; the number of usable cores when absent or 0.
-    #[arg(long, value_name = "N", env = "ISTIO_CPU_LIMIT", value_parser = clap::value_parser!(u16).range(0..=1024))]
+    #[arg(long, value_name = "N", env = "ISTIO_CPU_LIMIT", value_parser = workers)]
     pub(crate) concurrency: Option<u16>,
     /// How connections are captured. With TPROXY the application sees the client's own address; the proxy then needs
     /// CAP_NET_ADMIN. With NONE they are not: only the listeners of a Sidecar resource are served.
@@ -219,6 +219,18 @@ pub(crate) fn namespace(text: &str) -> Result<String, String> {
     })
 }
 
+/// Reads an IP address.
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "expected an IP address such as `10.0.0.1` or `fd00::1`".to_owned())
+}
+
+/// Reads a number of worker threads.
+fn workers(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| *number <= 1024);
+    number
+        .ok_or_else(|| "expected a number of worker threads, 0 to 1024; 0 for one per usable core".to_owned())
+}
+
 /// Reads `45s`, `1m30s`, `500ms`, or a number of seconds as `TERMINATION_DRAIN_DURATION_SECONDS` holds it.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse() {
@@ -269,9 +281,11 @@ mod tests {
 
     #[test]
     fn bad_values_name_the_flag_and_what_is_expected() {
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 7] = [
             (&["--outbound-port", "70000"], "--outbound-port"),
-            (&["--ip", "10.0.0"], "--ip"),
+            (&["--ip", "10.0.0"], "expected an IP address"),
+            (&["--concurrency", "two"], "expected a number of worker threads"),
+            (&["--concurrency", "1025"], "expected a number of worker threads"),
             (&["--drain-duration", "soon"], "expected a duration such as `45s`"),
             (&["--minimum-drain-duration", "25h"], "--minimum-drain-duration"),
             (&["--interception-mode", "BOTH"], "possible values: REDIRECT, TPROXY"),

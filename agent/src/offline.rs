@@ -36,7 +36,7 @@ struct Workload {
     #[arg(long, value_name = "K=V", value_delimiter = ',')]
     labels: Vec<String>,
     /// Addresses of the workload.
-    #[arg(long, value_name = "ADDR", env = "INSTANCE_IP", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "INSTANCE_IP", value_delimiter = ',', value_parser = cli::address)]
     ip: Vec<IpAddr>,
     /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
