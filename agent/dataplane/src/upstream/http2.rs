@@ -73,7 +73,12 @@ impl Upstream {
                 let dialling = self.http2.dialling.borrow().as_ref().map(Rc::clone);
                 match dialling.unwrap_or_else(|| self.dial_http2()).finished().await {
                     // No more connections: one that ends makes room, or a request that does on one of those there are.
-                    Err(ConnectError::Overflow) if self.stats.is_open() => {}
+                    // Where the last has ended since, the next is the first, which there may always be.
+                    Err(ConnectError::Overflow) => {
+                        if !self.stats.is_open() {
+                            continue;
+                        }
+                    }
                     result => {
                         result?;
                         continue;

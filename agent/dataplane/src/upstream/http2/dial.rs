@@ -218,6 +218,30 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_a_dial_that_was_refused_beside_a_connection_that_has_ended_since_dials_anew() {
+        // Nobody listens there: what comes of it is not the refusal.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let cluster = Cluster::new("a", Discovery::of_addresses([address]));
+        let connections = ClusterConnections::new(&cluster, Given::default(), None);
+        let upstream = connections.upstreams().remove(0);
+        let waited_for = Rc::new(Dialling::default());
+        *upstream.http2.dialling.borrow_mut() = Some(Rc::clone(&waited_for));
+        let task = DialTask { upstream: Rc::clone(&upstream), waited_for: Rc::clone(&waited_for) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = tokio::task::LocalSet::new().block_on(&runtime, async {
+            let asking = spawn_local({
+                let upstream = Rc::clone(&upstream);
+                async move { upstream.http2_stream().await.map(|_| ()) }
+            });
+            tokio::task::yield_now().await;
+            waited_for.result.replace(Some(Err(ConnectError::Overflow)));
+            drop(task);
+            asking.await.unwrap()
+        });
+        assert!(matches!(asked, Err(ConnectError::Failed(_))), "{asked:?}");
+    }
+
+    #[test]
     fn a_connection_whose_task_panics_has_ended() {
         let ended = Rc::new(Cell::new(false));
         let at_end = AtEnd(Rc::clone(&ended));
