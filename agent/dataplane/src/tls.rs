@@ -22,7 +22,7 @@ pub use server::ContextError;
 pub(crate) use server::{Cache, Contexts};
 pub(crate) use stream::TlsStream;
 pub use upstream::connect_unverified;
-pub(crate) use upstream::{Connector, is_clear_text};
+pub(crate) use upstream::{Connector, is_clear_text, is_outdated};
 pub(crate) use words::why;
 
 /// Fatal alerts that are sent before rustls has seen anything (RFC 8446 §6.2, RFC 6066 §3).

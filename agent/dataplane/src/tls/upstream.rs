@@ -1,7 +1,9 @@
 //! Speaks TLS to endpoints.
 
+mod resumed;
+
 use std::{
-    cell::OnceCell,
+    cell::RefCell,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, OnceLock},
@@ -27,6 +29,7 @@ use tokio::{
     net::TcpStream,
 };
 
+use self::resumed::verify_resumed;
 use super::{
     authorities::{Authorities, is_of_authority},
     clients::check_rules,
@@ -36,6 +39,8 @@ use super::{
     stream::TlsStream,
     words,
 };
+
+pub(crate) use self::resumed::is_outdated;
 
 /// Why TLS to a cluster's endpoints cannot be spoken at all.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -60,11 +65,11 @@ pub(crate) struct Connector {
     settings: Arc<UpstreamTls>,
     /// By what is spoken, and by whether there is a name to be proved: what checks a name and what does not must never
     /// stand for each other, nor share sessions.
-    configs: [[OnceCell<Made>; 2]; 3],
+    configs: [[RefCell<Option<Made>>; 2]; 3],
 }
 
-/// What handshakes are made with, if they can be made at all.
-type Made = Result<Arc<ClientConfig>, UpstreamTlsError>;
+/// What handshakes are made with, and what verifies endpoints in them, if they can be made at all.
+type Made = Result<(Arc<ClientConfig>, Arc<dyn ServerCertVerifier>), UpstreamTlsError>;
 
 impl Connector {
     pub(crate) fn new(settings: &Arc<UpstreamTls>) -> Self {
@@ -101,7 +106,8 @@ impl Connector {
     /// if there is one.
     ///
     /// # Errors
-    /// The endpoint is not what it has to be, or refuses us, or the connection failed.
+    /// The endpoint is not what it has to be, or refuses us, or the connection failed; or its session was resumed and is
+    /// [not good any more](is_outdated): the next handshake is a whole one.
     pub(crate) async fn connect(
         &self,
         stream: TcpStream,
@@ -109,24 +115,32 @@ impl Connector {
         speaks: Speaks,
     ) -> io::Result<(TlsStream<TcpStream>, UpstreamSession)> {
         let name = self.settings.name_for(host);
-        let config = self.config(speaks, name.is_some()).map_err(io::Error::other)?;
+        let has_name = name.is_some();
+        let made = &self.configs[speaks as usize][usize::from(has_name)];
+        let (config, verifier) = self.config(made, (speaks, has_name)).map_err(io::Error::other)?;
         // An address is never sent as server name (RFC 6066 §3).
         let name = match name {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
             // Where there is no address either, one stands for it that nobody has.
             None => ServerName::IpAddress(ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).into()),
         };
-        let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+        let connected = tokio_rustls::TlsConnector::from(config).connect(name.clone(), stream).await;
         let stream = connected.map_err(|error| words::of_endpoint(error, &self.settings.check))?;
+        verify_resumed(stream.get_ref().1, &name, &*verifier).map_err(|refused| {
+            // What it was to be resumed from would be offered again and again.
+            made.take();
+            io::Error::other(refused)
+        })?;
         let credential = self.settings.credential.as_ref().and_then(|own| own.certificate.as_ref());
         let own = credential.and_then(|certificate| certificate.chain().first());
         let session = UpstreamSession::of(stream.get_ref().1, own);
         Ok((TlsStream::new(stream), session))
     }
 
-    fn config(&self, speaks: Speaks, has_name: bool) -> Made {
-        let config = &self.configs[speaks as usize][usize::from(has_name)];
-        config.get_or_init(|| client_config(&self.settings, speaks, has_name)).clone()
+    /// Made when it is needed first, and anew when its sessions have been forgotten.
+    fn config(&self, made: &RefCell<Option<Made>>, (speaks, has_name): (Speaks, bool)) -> Made {
+        let make = || client_config(&self.settings, speaks, has_name);
+        made.borrow_mut().get_or_insert_with(make).clone()
     }
 }
 
@@ -146,7 +160,7 @@ pub async fn connect_unverified(
         of_mesh: false,
         parameters: TlsParameters::default(),
     };
-    let config = client_config(&settings, Speaks::Http1, false).map_err(io::Error::other)?;
+    let (config, _) = client_config(&settings, Speaks::Http1, false).map_err(io::Error::other)?;
     let name = ServerName::IpAddress(address.ip().into());
     let connected = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
     connected.map(TlsStream::new)
@@ -165,7 +179,7 @@ fn client_config(settings: &UpstreamTls, speaks: Speaks, has_name: bool) -> Made
         .with_protocol_versions(&versions(&settings.parameters))
         .map_err(|_| super::CertificateError::Parameters)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::clone(&verifier));
     let mut config = match &settings.credential {
         None => builder.with_no_client_auth(),
         Some(credential) => {
@@ -176,7 +190,7 @@ fn client_config(settings: &UpstreamTls, speaks: Speaks, has_name: bool) -> Made
         }
     };
     config.alpn_protocols = settings.protocols(speaks).iter().map(|name| name.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), verifier))
 }
 
 fn verifier(

@@ -20,7 +20,7 @@ use crate::{
     health::AttemptResult,
     proxy_protocol::ProxyHeader,
     sys::{self, Source},
-    tls::{UpstreamSession, is_clear_text},
+    tls::{UpstreamSession, is_clear_text, is_outdated},
 };
 
 pub(crate) use self::error::ConnectError;
@@ -118,31 +118,16 @@ impl Upstream {
     ) -> Result<UpstreamConnection, ConnectError> {
         let open = self.stats.open();
         let connecting = async {
-            let mut stream = self.dial().await.map_err(|error| ConnectError::of(error, &self.address))?;
-            if self.address.socket().is_some() {
-                stream.set_nodelay(true)?;
-                if let Some(keepalive) = &policy.connections.keepalive {
-                    sys::set_keepalive(&stream, keepalive)?;
+            let mut is_again = false;
+            loop {
+                // In a box of its own: a client that is only connected holds no room for what it may lead to.
+                let establishing = Box::pin(self.establish(policy, speaks, proxy_header));
+                match establishing.await {
+                    // The next handshake is a whole one.
+                    Err(ConnectError::Tls(error)) if is_outdated(&error) && !is_again => is_again = true,
+                    made => return made,
                 }
             }
-            if let Some(proxy_header) = proxy_header {
-                stream.write_all(&proxy_header.header()).await?;
-            }
-            let mut end = OwnEnd { address: stream.local_addr().ok(), id: connection_id(), session: None };
-            let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
-            let through = policy.tunnel.as_deref().filter(|_| matches!(speaks, Speaks::Opaque));
-            let Some(connector) = connector else {
-                return tunnelled(UpstreamStream::Tcp(stream), through, end).await;
-            };
-            // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
-            let handshake =
-                Box::pin(connector.connect(stream, (self.address.ip(), self.host.as_deref()), speaks));
-            let (stream, session) = handshake.await.map_err(|error| match is_clear_text(&error) {
-                true => ConnectError::ClearText,
-                false => ConnectError::Tls(error),
-            })?;
-            end.session = Some(session);
-            tunnelled(UpstreamStream::Tls(Box::new(stream)), through, end).await
         };
         let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
         let (stream, answer, end) = connected
@@ -172,6 +157,40 @@ impl Upstream {
         })
     }
 
+    /// Dials and does what there is to do before the first byte of a request.
+    async fn establish(
+        &self,
+        policy: &Policy,
+        speaks: Speaks,
+        proxy_header: Option<ProxyHeader>,
+    ) -> Result<Established, ConnectError> {
+        let mut stream = self.dial().await.map_err(|error| ConnectError::of(error, &self.address))?;
+        if self.address.socket().is_some() {
+            stream.set_nodelay(true)?;
+            if let Some(keepalive) = &policy.connections.keepalive {
+                sys::set_keepalive(&stream, keepalive)?;
+            }
+        }
+        if let Some(proxy_header) = proxy_header {
+            stream.write_all(&proxy_header.header()).await?;
+        }
+        let mut end = OwnEnd { address: stream.local_addr().ok(), id: connection_id(), session: None };
+        let connector = policy.tls.as_ref().filter(|tls| tls.is_spoken_to(self.speaks_mesh_tls));
+        let through = policy.tunnel.as_deref().filter(|_| matches!(speaks, Speaks::Opaque));
+        let Some(connector) = connector else {
+            return tunnelled(UpstreamStream::Tcp(stream), through, end).await;
+        };
+        // In a box of its own: the state of a handshake is large, and clear text should not hold room for it.
+        let handshake =
+            Box::pin(connector.connect(stream, (self.address.ip(), self.host.as_deref()), speaks));
+        let (stream, session) = handshake.await.map_err(|error| match is_clear_text(&error) {
+            true => ConnectError::ClearText,
+            false => ConnectError::Tls(error),
+        })?;
+        end.session = Some(session);
+        tunnelled(UpstreamStream::Tls(Box::new(stream)), through, end).await
+    }
+
     /// Connects from the source, or from a port of the kernel's choice where the one that was chosen has a connection to
     /// the endpoint already: of another request of the same client, or one that the kernel has not forgotten yet.
     async fn dial(&self) -> io::Result<TcpStream> {
@@ -192,12 +211,15 @@ impl Upstream {
     }
 }
 
+/// A connection, what takes the framing off its bytes, and our end of it.
+type Established = (UpstreamStream, Option<Box<BodyDecoder>>, OwnEnd);
+
 /// The connection once it leads to the far end of a tunnel, where there is to be one.
 async fn tunnelled(
     mut stream: UpstreamStream,
     tunnel: Option<&Tunnel>,
     end: OwnEnd,
-) -> Result<(UpstreamStream, Option<Box<BodyDecoder>>, OwnEnd), ConnectError> {
+) -> Result<Established, ConnectError> {
     let answer = match tunnel {
         // In a box of its own: hardly any connection goes through a tunnel.
         Some(tunnel) => Box::pin(tunnel::open(&mut stream, tunnel)).await?,

@@ -14,6 +14,7 @@ mod clusters;
 mod dns;
 mod drains;
 mod dynamic_names;
+mod expired_endpoints;
 mod floods;
 mod framing;
 mod gone_clients;

@@ -85,7 +85,7 @@ impl TlsServer {
     }
 }
 
-fn answer(mut stream: StreamOwned<ServerConnection, TcpStream>) {
+pub(crate) fn answer(mut stream: StreamOwned<ServerConnection, TcpStream>) {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while let Ok(1) = stream.read(&mut byte) {
         head.push(byte[0]);
