@@ -123,9 +123,11 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Whether the request's body has to be kept for another try.
+    /// Whether the request's body has to be kept for another try. A connection of HTTP/2 may be on its way out, which
+    /// leaves out requests that it has not looked at.
     pub(super) fn keeps_body(&self, version: UpstreamVersion) -> bool {
-        self.policy.as_ref().is_some_and(|policy| retry::keeps_body(policy, self.grpc, version))
+        version == UpstreamVersion::Http2
+            || self.policy.as_ref().is_some_and(|policy| retry::keeps_body(policy, self.grpc))
     }
 
     /// What the log tells of the tries. `ended` says that the endpoint has got the whole request.

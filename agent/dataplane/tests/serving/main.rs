@@ -29,6 +29,7 @@ mod http2;
 mod http2_sharing;
 mod http2_upstream;
 mod issuer;
+mod left_out;
 mod log_connections;
 mod malformed_http2;
 mod mesh;
