@@ -146,7 +146,8 @@ impl Sending<'_> {
     /// Closing its side counts as leaving, as it does in Envoy; the beginning of a next request is kept.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
         if self.received.as_ref().is_some_and(|received| !received.is_empty()) {
-            return Poll::Ready(Ok(()));
+            let has_left = self.has_left_unread(cx);
+            return Poll::Ready(if has_left { Err(PumpError::Read) } else { Ok(()) });
         }
         match ready!(self.pool.poll_receive(cx, self.stream, self.received)) {
             Ok(1..) => Poll::Ready(Ok(())),
