@@ -319,6 +319,8 @@ impl<'a> Attempts<'a> {
         if (policy.avoid_previous_hosts || unconnected) && !self.tried.contains(&lease.address) {
             self.tried.push(lease.address.clone());
         }
+        // Its own request would make the endpoint the busier one.
+        let _uncounted = lease.uncounted();
         let choice = || Choice { draw: fastrand::u64(..), hash: None };
         let origin = Origin { named: self.named.as_deref(), ..self.connection.origin() };
         if policy.remote_localities {
