@@ -221,9 +221,10 @@ fn whoever_speaks_first_is_heard_through_both_sidecars() -> Result<()> {
     let resources = mesh(&one, &two, &more);
     let _first = sidecar(&authority, &one, &resources)?;
     let second = sidecar(&authority, &two, &resources)?;
-    let declared = best_of_ten(|| ensure_is(&one.listen_to(TCP_MAIL, PATIENCE)?, BANNER))?;
-    let detected = best_of_ten(|| ensure_is(&one.listen_to(MAIL, PATIENCE)?, BANNER))?;
-    let client = best_of_ten(|| {
+    let declared = fast(SILENCE, || ensure_is(&one.listen_to(TCP_MAIL, PATIENCE)?, BANNER))?;
+    // Once for the whole way, not at each of the two.
+    let detected = fast(2 * SILENCE, || ensure_is(&one.listen_to(MAIL, PATIENCE)?, BANNER))?;
+    let client = fast(SILENCE, || {
         let mut stream = one.connect(ECHO)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"hello")?;
@@ -235,8 +236,7 @@ fn whoever_speaks_first_is_heard_through_both_sidecars() -> Result<()> {
     eprintln!(
         "a server first: {declared:?} where declared, {detected:?} where detected; the client first: {client:?}"
     );
-    ensure!(declared < SILENCE && client < SILENCE, "kept waiting: {declared:?}, {client:?}");
-    ensure!((SILENCE..3 * SILENCE).contains(&detected), "{detected:?}");
+    ensure!(detected >= SILENCE, "nobody was given the time to speak: {detected:?}");
     second.access_log_line_with(&["inbound|2525||", "outbound_.2525_._.mail.default.svc.cluster.local"])?;
     Ok(())
 }
@@ -323,16 +323,26 @@ fn ensure_is(found: &str, expected: &str) -> Result<()> {
 }
 
 /// The shortest time that something takes; the machine may be busy.
-fn best_of_ten(attempt: impl Fn() -> Result<()>) -> Result<Duration> {
-    let mut best = Duration::MAX;
-    for _ in 0..10 {
+/// The time of the first attempt that takes less than `limit`: on a busy machine that may be one of many, and where there
+/// is something that is waited for there is none.
+fn fast(limit: Duration, attempt: impl Fn() -> Result<()>) -> Result<Duration> {
+    let begun = Instant::now();
+    loop {
         let start = Instant::now();
         attempt()?;
-        best = best.min(start.elapsed());
+        let taken = start.elapsed();
+        if taken < limit {
+            return Ok(taken);
+        }
+        ensure!(
+            begun.elapsed() < BUSY,
+            "kept waiting each time, at last for {taken:?}, not less than {limit:?}"
+        );
     }
-    Ok(best)
 }
 
+/// How long a machine may be so busy that no attempt is fast.
+const BUSY: Duration = Duration::from_secs(40);
 const BANNER: &str = "220 mail.example ESMTP\r\n";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What a client is given to speak first.

@@ -74,7 +74,8 @@ const SETTLE: Duration = Duration::from_millis(1200);
 /// A worker in front of an upstream that answers one connection after the other.
 struct Proxy {
     address: SocketAddr,
-    _plane: DataPlane,
+    plane: DataPlane,
+    runtime: tokio::runtime::Runtime,
     /// The counts are of the process, so tests take turns.
     _turn: MutexGuard<'static, ()>,
 }
@@ -93,7 +94,12 @@ impl Proxy {
         let address = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
         let published = runtime.block_on(plane.publish(Arc::new(draft(address, upstream_address).finish())));
         assert!(published.refused.is_empty());
-        Self { address, _plane: plane, _turn: turn }
+        Self { address, plane, runtime, _turn: turn }
+    }
+
+    fn active_connections(&self) -> usize {
+        let counts = self.runtime.block_on(self.plane.counts());
+        usize::try_from(counts.active_connections).expect("few")
     }
 
     fn connect(&self) -> TcpStream {
