@@ -36,6 +36,8 @@ pub(crate) struct Control {
     known: Known,
     /// Why the configuration is not fit to serve, until it once was.
     unfit: Option<String>,
+    /// Whether it was known once which mutual TLS is asked of clients.
+    has_known_clients: bool,
     /// When the mesh-wide settings among the resources are followed.
     followed: Option<FollowedMesh>,
     /// When the memory is given back that the last translation has used.
@@ -72,8 +74,8 @@ impl Control {
         plane: DataPlane,
         status: Arc<Status>,
     ) -> Self {
-        let (translator, known, unfit, release_at) = Default::default();
-        Self { proxy, translator, plane, status, known, unfit, followed, release_at }
+        let (translator, known, unfit, has_known_clients, release_at) = Default::default();
+        Self { proxy, translator, plane, status, known, unfit, has_known_clients, followed, release_at }
     }
 
     /// Runs until it is told to end and the connections have ended.
@@ -176,6 +178,7 @@ impl Control {
             last_good: before.as_ref().map(|before| &*before.snapshot),
             ..resources_alone()
         };
+        self.doubt_clients(update);
         let Translation { snapshot, findings } =
             self.translator.translate(&update.set, &credentials, &self.proxy);
         self.release_at = Some(Instant::now() + SETTLED);
@@ -184,6 +187,18 @@ impl Control {
         self.unfit = readiness::unfit(&update.set, &findings, (&snapshot, &self.proxy));
         let findings = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
         (snapshot, findings)
+    }
+
+    /// Has clients in clear text refused until it is known for the first time what is asked of them. From then on what
+    /// cannot be read changes nothing.
+    fn doubt_clients(&mut self, update: &Update) {
+        let hides = |finding| readiness::hides_clients(finding, &update.set, &self.proxy);
+        let is_unknown = !self.has_known_clients && update.findings.iter().any(hides);
+        if is_unknown && !self.proxy.is_protection_unknown {
+            tracing::error!("clear text is refused until it is known which mutual TLS is asked of clients");
+        }
+        self.proxy.is_protection_unknown = is_unknown;
+        self.has_known_clients |= !is_unknown;
     }
 
     /// Takes in what the resources say of the mesh; says what is wrong with it. Refused settings change nothing.

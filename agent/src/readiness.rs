@@ -6,7 +6,7 @@
 //! what a resource was to protect that cannot be read.
 
 use dataplane::BindError;
-use resources::{Finding, Kind, ResourceSet, Severity};
+use resources::{Finding, Kind, ResourceId, ResourceSet, Severity};
 use snapshot::{Binding, Direction, Snapshot};
 use translate::{Proxy, ProxyKind};
 
@@ -33,25 +33,31 @@ pub(crate) fn unfit(
     Some(format!("{what}; {number}, all in /findings: {first}"))
 }
 
-/// Whether calls would be served or sent without the mutual TLS that a resource asks for, because it cannot be read and
-/// there is no version of it that could. Those of the workload's own namespace and of the root's count: whoever writes in
-/// another must not keep this workload from starting.
+/// Whether clients would be let in, or calls sent, without the mutual TLS that a resource asks for.
 fn costs_protection(finding: &Finding, resources: &ResourceSet, proxy: &Proxy) -> bool {
-    let Some(id) = finding.resource.as_ref().filter(|_| finding.severity == Severity::Error) else {
-        return false;
+    let hides_tls = |id: &ResourceId| {
+        id.kind == Kind::DestinationRule
+            && finding.path.split('.').any(|part| part == "tls")
+            && !resources.destination_rules().iter().any(|object| object.meta.id == *id)
     };
-    let concerns_workload =
-        [proxy.namespace.as_str(), proxy.mesh.root_namespace.as_str()].contains(&&*id.namespace);
-    match id.kind {
-        _ if !concerns_workload => false,
-        Kind::PeerAuthentication if proxy.kind == ProxyKind::Sidecar => {
-            !resources.peer_authentications().iter().any(|object| object.meta.id == *id)
-        }
-        Kind::DestinationRule if finding.path.split('.').any(|part| part == "tls") => {
-            !resources.destination_rules().iter().any(|object| object.meta.id == *id)
-        }
-        _ => false,
-    }
+    hides_clients(finding, resources, proxy) || lost(finding, proxy).is_some_and(hides_tls)
+}
+
+/// Whether it is not known which mutual TLS is asked of clients.
+pub(crate) fn hides_clients(finding: &Finding, resources: &ResourceSet, proxy: &Proxy) -> bool {
+    let hides = |id: &ResourceId| {
+        id.kind == Kind::PeerAuthentication
+            && !resources.peer_authentications().iter().any(|object| object.meta.id == *id)
+    };
+    proxy.kind == ProxyKind::Sidecar && lost(finding, proxy).is_some_and(hides)
+}
+
+/// The resource that cannot be read, where it may concern the workload: those of its own namespace and of the root's do.
+/// Whoever writes in another must not keep this workload from starting.
+fn lost<'f>(finding: &'f Finding, proxy: &Proxy) -> Option<&'f ResourceId> {
+    let id = finding.resource.as_ref().filter(|_| finding.severity == Severity::Error)?;
+    let concerned = [proxy.namespace.as_str(), proxy.mesh.root_namespace.as_str()];
+    concerned.contains(&&*id.namespace).then_some(id)
 }
 
 /// Whether listeners may be missing because of it.

@@ -6,7 +6,7 @@ use rcgen::generate_simple_self_signed;
 use tempfile::TempDir;
 
 use super::{gateway, shop, sidecar};
-use crate::support::{Agent, agent, eventually, printed};
+use crate::support::{Agent, Client, Endpoint, agent, eventually, free_port, printed};
 
 /// Waits until all these words stand in what is said against being ready.
 fn expect_obstacle(running: &Agent, words: &[&str]) {
@@ -127,6 +127,47 @@ fn what_is_to_be_protected_must_be_known_at_the_start() {
         fs::write(&file, of_others).unwrap();
         sidecar(directory.path()).start().await_ready();
     }
+}
+
+/// What is asked of clients is not known, but it may be that they come encrypted.
+#[test]
+fn nobody_comes_in_clear_text_before_it_is_known_whether_they_may() {
+    let app = Endpoint::named("app");
+    let port = free_port();
+    let ingress = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: shop, namespace: shop}}\n\
+         spec: {{ingress: [{{port: {{number: {port}, protocol: HTTP, name: http}}, captureMode: NONE, \
+         bind: 127.0.0.1, defaultEndpoint: '{}'}}]}}\n",
+        app.address
+    );
+    let peers = |mode: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+             metadata: {{name: all, namespace: shop}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+        )
+    };
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("peers.yaml");
+    fs::write(directory.path().join("sidecar.yaml"), ingress).unwrap();
+    fs::write(&file, peers("STRCT")).unwrap();
+    let running = sidecar(directory.path()).start();
+    expect_obstacle(&running, &["what is to be protected is not known"]);
+    running.await_port(port);
+    assert!(Client::local(port).ask("/", "").message().is_err(), "clear text is served");
+    assert_eq!(app.requests(), 0);
+    running.log_line(&["clear text is refused until it is known which mutual TLS is asked of clients"]);
+    fs::write(&file, peers("PERMISSIVE")).unwrap();
+    running.await_ready();
+    assert_eq!(Client::local(port).get("/").body, "app");
+    // Now there is a version that counts, and what comes beside it takes nothing away.
+    fs::write(&file, peers("STRCT")).unwrap();
+    fs::write(directory.path().join("more.yaml"), peers("STRCT").replace("all", "more")).unwrap();
+    let admin = ["request", "GET", "/findings", "--admin", &running.interfaces.admin];
+    eventually("the files are read again", || {
+        let findings = printed(&admin);
+        findings.contains("peers.yaml:") && findings.contains("more.yaml:")
+    });
+    assert_eq!(Client::local(port).get("/").body, "app");
 }
 
 #[test]

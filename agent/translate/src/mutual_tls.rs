@@ -26,7 +26,13 @@ impl<'r> MutualTls<'r> {
     /// The port's own setting, else the workload's, the namespace's, the root namespace's; PERMISSIVE when nobody says
     /// anything. Of several policies at one level the oldest counts. In the root namespace those with a selector do not
     /// count at all, as in Istio.
+    ///
+    /// STRICT for all where nobody knows what is asked for.
     pub(crate) fn of(resources: &'r ResourceSet, proxy: &Proxy) -> Self {
+        if proxy.is_protection_unknown {
+            let (whole, by_port) = (MutualTlsMode::Strict, BTreeMap::new());
+            return Self { whole, by_port, whole_of: None, by_port_of: None };
+        }
         let policies = || resources.peer_authentications().iter();
         let selects =
             |labels: &Labels| labels.iter().all(|(key, value)| proxy.labels.get(key) == Some(value));

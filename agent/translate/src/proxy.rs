@@ -45,6 +45,9 @@ pub struct Proxy {
     pub allocates_addresses: bool,
     /// Where the workload's own certificate is, if it has one.
     pub identity: Option<WorkloadIdentity>,
+    /// Whether nobody knows which mutual TLS is asked of clients, because what says so cannot be read: none comes in
+    /// clear text then.
+    pub is_protection_unknown: bool,
     /// Settings of the whole mesh.
     pub mesh: MeshOptions,
 }
@@ -91,6 +94,7 @@ impl Proxy {
             answers_dns: false,
             allocates_addresses: false,
             identity: None,
+            is_protection_unknown: false,
             mesh: MeshOptions::default(),
         }
     }
