@@ -5,8 +5,9 @@ mod routed;
 use std::{rc::Rc, time::Instant};
 
 use snapshot::{
-    CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, RequestHead, RequestOverrides,
-    Route, RouteAction, RouteConfigId, TimeLimitOf, VirtualHost, is_grpc, match_route,
+    CameBy, ClusterId, ClusterTarget, Elsewhere, Forward, NoRoute, Normalized, Redirect, RequestHead,
+    RequestOverrides, Route, RouteAction, RouteConfig, RouteConfigId, TimeLimitOf, VirtualHost, is_grpc,
+    match_route,
 };
 
 use super::{
@@ -57,54 +58,82 @@ pub(super) fn route<'v, R: RequestHead>(
     config: RouteConfigId,
     draw: u64,
 ) -> Result<Routed<'v>, Before> {
-    let (request, connection) = (asked.head, asked.connection);
-    let grpc = asked.grpc_web.is_some() || is_grpc(request);
-    if connection.worker().settings.overload.refuses_requests() {
-        return Ok(Routed::new(Action::Reply(LocalReply::OVERLOADED), grpc));
-    }
-    if request.method() == "CONNECT" {
-        // No route takes CONNECT unless it says so, and none can yet.
-        return Ok(Routed::reply(LocalReply::no_route(NoRoute::Route)));
-    }
-    if let Some(location) = asked.head.redirect() {
-        // What speaks gRPC follows nowhere.
-        let action =
-            if grpc { Action::Reply(LocalReply::BAD_PATH) } else { Action::Unescape(location.into_owned()) };
-        return Ok(Routed::new(action, grpc));
-    }
-    if !request.path().starts_with('/') {
-        return Ok(Routed::reply(LocalReply::NO_PATH));
+    let grpc = asked.grpc_web.is_some() || is_grpc(asked.head);
+    if let Some(routed) = asked.unroutable(grpc) {
+        return Ok(routed);
     }
     let config = view.snapshot.route_config(config);
-    let seen = Seen::new(request, asked.added);
-    if connection.is_misdirected(view, request.authority()) {
-        return Ok(Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc));
-    }
-    let found = match match_route(&seen, asked.added.scheme() == "https", config) {
-        Err(NoRoute::VirtualHost) => match connection.elsewhere(view, &seen) {
-            Some(Elsewhere::SameRules(host, route)) => Ok((host, route)),
-            Some(Elsewhere::OtherRules) => {
-                return Ok(Routed::new(Action::Reply(LocalReply::MISDIRECTED), grpc));
-            }
-            None => Err(NoRoute::VirtualHost),
-        },
-        found => found,
-    };
-    let routed = match found {
+    let routed = match asked.find(view, config) {
         Ok(found) => asked.follow(view, found, (draw, grpc))?,
-        Err(NoRoute::TlsRequired) => {
-            let action = match config.https_ports().location(request, connection.destination.port()) {
-                Some(location) => Action::Redirect(301, location),
-                None => Action::Reply(LocalReply::no_route(NoRoute::TlsRequired)),
-            };
-            Routed::new(action, grpc)
-        }
-        Err(missing) => Routed::new(Action::Reply(LocalReply::no_route(missing)), grpc),
+        Err(unfound) => Routed::new(asked.action_without_route(unfound, config), grpc),
     };
     Ok(match asked.grpc_web {
         Some(web) => routed.bridged(web, view),
         None => routed,
     })
+}
+
+/// Why a request has no route.
+enum Unfound {
+    /// Its host is that of a server name other than the connection's, which asks clients for something else.
+    Misdirected,
+    Route(NoRoute),
+}
+
+impl<R: RequestHead> Asked<'_, Normalized<'_, R>> {
+    /// What becomes of a request that no route is looked for.
+    fn unroutable<'v>(&self, grpc: bool) -> Option<Routed<'v>> {
+        if self.connection.worker().settings.overload.refuses_requests() {
+            return Some(Routed::new(Action::Reply(LocalReply::OVERLOADED), grpc));
+        }
+        if self.head.method() == "CONNECT" {
+            // No route takes CONNECT unless it says so, and none can yet.
+            return Some(Routed::reply(LocalReply::no_route(NoRoute::Route)));
+        }
+        if let Some(location) = self.head.redirect() {
+            // What speaks gRPC follows nowhere.
+            let action = if grpc {
+                Action::Reply(LocalReply::BAD_PATH)
+            } else {
+                Action::Unescape(location.into_owned())
+            };
+            return Some(Routed::new(action, grpc));
+        }
+        let has_path = self.head.path().starts_with('/');
+        (!has_path).then(|| Routed::reply(LocalReply::NO_PATH))
+    }
+
+    /// The route of the request, also where its host is known by another server name only.
+    fn find<'v>(
+        &self,
+        view: &'v View,
+        config: &'v RouteConfig,
+    ) -> Result<(&'v VirtualHost, &'v Route), Unfound> {
+        if self.connection.is_misdirected(view, self.head.authority()) {
+            return Err(Unfound::Misdirected);
+        }
+        let seen = Seen::new(self.head, self.added);
+        match match_route(&seen, self.added.scheme() == "https", config) {
+            Err(NoRoute::VirtualHost) => match self.connection.elsewhere(view, &seen) {
+                Some(Elsewhere::SameRules(host, route)) => Ok((host, route)),
+                Some(Elsewhere::OtherRules) => Err(Unfound::Misdirected),
+                None => Err(Unfound::Route(NoRoute::VirtualHost)),
+            },
+            found => found.map_err(Unfound::Route),
+        }
+    }
+
+    fn action_without_route<'v>(&self, unfound: Unfound, config: &RouteConfig) -> Action<'v> {
+        let redirect = || config.https_ports().location(self.head, self.connection.destination.port());
+        match unfound {
+            Unfound::Misdirected => Action::Reply(LocalReply::MISDIRECTED),
+            Unfound::Route(NoRoute::TlsRequired) => match redirect() {
+                Some(location) => Action::Redirect(301, location),
+                None => Action::Reply(LocalReply::no_route(NoRoute::TlsRequired)),
+            },
+            Unfound::Route(missing) => Action::Reply(LocalReply::no_route(missing)),
+        }
+    }
 }
 
 impl<H: RequestHead> Asked<'_, H> {
@@ -125,15 +154,7 @@ impl<H: RequestHead> Asked<'_, H> {
             RouteAction::DirectResponse { status, body } => {
                 Routed::new(Action::Reply(LocalReply::direct(*status, body)), grpc)
             }
-            RouteAction::Redirect(redirect) => {
-                let connection = self.connection;
-                let came_by = CameBy { scheme: self.added.scheme(), port: connection.destination.port() };
-                let action = match redirect.location(self.head, came_by) {
-                    Some(location) => Action::Redirect(redirect.status, location),
-                    None => Action::Reply(LocalReply::BAD_REQUEST),
-                };
-                Routed::new(action, grpc)
-            }
+            RouteAction::Redirect(redirect) => Routed::new(self.redirected(redirect), grpc),
             RouteAction::Forward(forward) => self.forward(view, (host, route), forward, (draw, grpc))?,
         };
         routed.route.get_or_insert(Followed { route, asks_at: None });
@@ -146,19 +167,16 @@ impl<H: RequestHead> Asked<'_, H> {
         if let Some(abort) = fault.and_then(|fault| fault::abort(fault, fastrand::u64(..))) {
             routed.answer_here(LocalReply::fault(abort));
         }
-        match cors {
-            None | Some(cors::Verdict::Unconcerned) => {}
-            Some(cors::Verdict::Allowed(lines)) => {
-                routed.answer.get_or_insert_default().push_set(lines);
-            }
-            Some(cors::Verdict::Preflight(lines)) => {
-                let mut answer = AnswerChanges::default();
-                answer.push_set(lines);
-                routed.answer = Some(Box::new(answer));
-                routed.answer_here(LocalReply::PREFLIGHT);
-            }
-        }
+        routed.apply(cors.unwrap_or(cors::Verdict::Unconcerned));
         Ok(routed)
+    }
+
+    fn redirected<'v>(&self, redirect: &Redirect) -> Action<'v> {
+        let came_by = CameBy { scheme: self.added.scheme(), port: self.connection.destination.port() };
+        match redirect.location(self.head, came_by) {
+            Some(location) => Action::Redirect(redirect.status, location),
+            None => Action::Reply(LocalReply::BAD_REQUEST),
+        }
     }
 
     fn forward<'v>(

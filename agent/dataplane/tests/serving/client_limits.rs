@@ -11,7 +11,7 @@ use snapshot::{ClientLimits, EscapedSlashes, HttpSettings, NetworkFilter, Unders
 
 use crate::{
     floods::{SETTINGS, greeted},
-    http2::{bodiless, request, with_client, with_raw_client},
+    http2::{bodiless, request, text_of, with_client, with_raw_client},
     support::{PATIENCE, Proxy, Upstream, gateway_draft},
 };
 
@@ -125,15 +125,7 @@ fn fields_with_underscores_go_no_further_where_that_is_asked() {
     for (name, value) in fields {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
-    let over_http2 = with_raw_client(proxy.address, async |sender| {
-        let mut sender = sender.ready().await.unwrap();
-        let mut body = sender.send_request(request, true).unwrap().0.await.unwrap().into_body();
-        let mut echoed = Vec::new();
-        while let Some(data) = body.data().await {
-            echoed.extend_from_slice(&data.unwrap());
-        }
-        String::from_utf8(echoed).unwrap()
-    });
+    let over_http2 = text_of(proxy.address, request);
     for echoed in [answer, over_http2] {
         assert!(echoed.contains("x-c: 2") && !echoed.contains('_'), "{echoed}");
     }

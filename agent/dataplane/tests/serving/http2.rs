@@ -10,7 +10,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use snapshot::{HeaderMatch, PathMatch, Pattern, RouteAction, TextMatch};
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, Proxy, Upstream, gateway_draft, route, route_config, within};
+use crate::{
+    http2_upstream::received,
+    support::{PATIENCE, Proxy, Upstream, gateway_draft, route, route_config, within},
+};
 
 pub(crate) type Sender = http2::SendRequest<Full<Bytes>>;
 
@@ -225,6 +228,15 @@ pub(crate) fn with_raw_client<F: Future>(
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         tokio::time::timeout(PATIENCE, talk(sender)).await.unwrap()
+    })
+}
+
+/// The body of the answer to a request without one, on a connection of its own.
+pub(crate) fn text_of(address: SocketAddr, request: Request<()>) -> String {
+    with_raw_client(address, async |sender| {
+        let mut sender = sender.ready().await.unwrap();
+        let answer = sender.send_request(request, true).unwrap().0.await.unwrap();
+        String::from_utf8(received(answer.into_body()).await.0).unwrap()
     })
 }
 

@@ -8,7 +8,7 @@ use crate::{
     floods::{
         END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, frame, greeted, head_of_answer, read_frame,
     },
-    http2::{bodiless, with_raw_client},
+    http2::{bodiless, text_of, with_raw_client},
     http2_upstream::{Http2Upstream, fields, received},
     support::{Proxy, Upstream},
 };
@@ -145,15 +145,7 @@ fn blanks_around_values_are_taken_off() {
     let proxy = Proxy::gateway(&[upstream.address]);
     let mut request = bodiless("GET", "http://test/");
     request.headers_mut().insert("x-a", " 1\t".parse().unwrap());
-    let echoed = with_raw_client(proxy.address, async |sender| {
-        let mut sender = sender.ready().await.unwrap();
-        let mut body = sender.send_request(request, true).unwrap().0.await.unwrap().into_body();
-        let mut echoed = Vec::new();
-        while let Some(data) = body.data().await {
-            echoed.extend_from_slice(&data.unwrap());
-        }
-        String::from_utf8(echoed).unwrap()
-    });
+    let echoed = text_of(proxy.address, request);
     assert!(echoed.contains("x-a: 1\r\n"), "{echoed}");
     let upstream = Http2Upstream::start(async |_, mut respond| {
         let mut head = http::Response::new(());

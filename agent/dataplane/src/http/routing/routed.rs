@@ -9,6 +9,7 @@ use crate::{
     dns::Named,
     failure::LocalReply,
     http::{
+        cors,
         edits::{AnswerChanges, RequestChanges},
         grpc_web::GrpcWeb,
         retries::Retries,
@@ -137,6 +138,20 @@ impl<'v> Routed<'v> {
         self.action = Action::Reply(reply);
         if let Some(followed) = &mut self.route {
             followed.asks_at = None;
+        }
+    }
+
+    /// Does what the cross-origin rules of the route say.
+    pub(super) fn apply(&mut self, verdict: cors::Verdict) {
+        match verdict {
+            cors::Verdict::Unconcerned => {}
+            cors::Verdict::Allowed(lines) => self.answer.get_or_insert_default().push_set(lines),
+            cors::Verdict::Preflight(lines) => {
+                let mut answer = AnswerChanges::default();
+                answer.push_set(lines);
+                self.answer = Some(Box::new(answer));
+                self.answer_here(LocalReply::PREFLIGHT);
+            }
         }
     }
 
