@@ -27,7 +27,7 @@ use crate::{
     registry::{KnownPort, KnownService, Reached, Registry},
     routes::RouteContext,
     rules::{Rules, default_retries},
-    sidecar_scope::SidecarScope,
+    sidecar_scope::{SidecarScope, Through},
 };
 use at::{At, Shared};
 use bound::{Bound, conflict};
@@ -55,6 +55,7 @@ pub(crate) fn build(
         http_at,
         grpc_web: BTreeSet::new(),
         bound,
+        used: BTreeSet::new(),
         findings,
     };
     for service in &registry.services {
@@ -64,6 +65,7 @@ pub(crate) fn build(
         outbound.add_at_unix_sockets(service, draft);
     }
     outbound.add_hosts_of_no_service();
+    outbound.findings.extend(scope.unused_egress(&outbound.used));
     outbound.finish(draft);
 }
 
@@ -85,7 +87,17 @@ struct Outbound<'o, 's> {
     grpc_web: BTreeSet<Shared<'s>>,
     /// Connections that are not to a shared table, by where they come in.
     bound: BTreeMap<At<'s>, Bound<'o, 's>>,
+    /// Listeners of the Sidecar that something goes through.
+    used: BTreeSet<Through>,
     findings: &'o mut Vec<Finding>,
+}
+
+/// A port of a service, and the listener of the Sidecar through which it is called.
+#[derive(Clone, Copy)]
+struct Call<'c, 'o, 's> {
+    service: &'o KnownService<'s>,
+    port: &'c KnownPort<'s>,
+    through: Through,
 }
 
 impl<'o, 's> Outbound<'o, 's> {
@@ -97,52 +109,51 @@ impl<'o, 's> Outbound<'o, 's> {
             true => At::Dialled(address),
             false => At::Captured(address),
         });
-        self.add_port_at((service, port), at, draft);
+        self.add_port_at(Call { service, port, through: egress.through }, at, draft);
     }
 
     /// The service at the unix sockets through which the workload calls it: these have no ports, so it is the first of
     /// its ports that speaks as the listener does.
     fn add_at_unix_sockets(&mut self, service: &'o KnownService<'s>, draft: &mut DraftBuilder) {
         let scope = self.scope;
-        for (path, protocol) in scope.unix_egress(service.meta().namespace(), &service.host) {
+        for (path, protocol, through) in scope.unix_egress(service.meta().namespace(), &service.host) {
             if let Some(port) = first_speaking(service, protocol) {
-                self.add_port_at((service, &port.speaking(protocol)), Some(At::Unix(path)), draft);
+                let port = &port.speaking(protocol);
+                self.add_port_at(Call { service, port, through }, Some(At::Unix(path)), draft);
             }
         }
     }
 
     /// What a port needs to be called at an address, or where its service is.
-    fn add_port_at(
-        &mut self,
-        (service, port): (&'o KnownService<'s>, &KnownPort<'s>),
-        at: Option<At<'s>>,
-        draft: &mut DraftBuilder,
-    ) {
+    fn add_port_at(&mut self, call: Call<'_, 'o, 's>, at: Option<At<'s>>, draft: &mut DraftBuilder) {
+        let Call { service, port, through } = call;
+        self.used.insert(through);
         let is_http = port.protocol.is_some_and(resources::Protocol::is_http);
         let is_anywhere = matches!(service.reached, Reached::Anywhere) || at.is_some();
         if is_http || (port.protocol.is_none() && is_anywhere) {
-            self.add_http(service, port, at);
+            self.add_http(call, at);
         }
         if !is_http {
             let places = match at {
                 Some(at) => BTreeMap::from([(at, Vec::new())]),
                 None => places(service, port),
             };
-            self.add_connections((service, port), places, draft);
+            self.add_connections(call, places, draft);
         }
     }
 
     /// The service's names in the table of the port.
-    fn add_http(&mut self, service: &'o KnownService<'s>, port: &KnownPort<'_>, at: Option<At<'s>>) {
+    fn add_http(&mut self, call: Call<'_, 'o, 's>, at: Option<At<'s>>) {
+        let Call { service, port, .. } = call;
         let place = at.unwrap_or(At::Captured(wildcard(port.number)));
         if SERVER_FIRST.contains(&port.number)
             && let Some(owner) = self.bound.get(&place).and_then(Bound::owner)
         {
             let what = format!("port {} (where servers speak first) of every address", port.number);
-            self.findings.push(conflict((service, port), &what, owner));
+            self.findings.push(conflict((service, port), (place, &what), owner));
             return;
         }
-        let hosts = self.virtual_hosts(service, port.number);
+        let hosts = self.virtual_hosts(call);
         let table = place.table(port.number);
         self.http.entry(table).or_default().extend(hosts);
         self.http_at.insert(table, place);
@@ -154,10 +165,11 @@ impl<'o, 's> Outbound<'o, 's> {
     /// Chains at every address that the port is reached at.
     fn add_connections(
         &mut self,
-        (service, port): (&'o KnownService<'s>, &KnownPort<'s>),
+        call: Call<'_, 'o, 's>,
         places: BTreeMap<At<'s>, Vec<IpNet>>,
         draft: &mut DraftBuilder,
     ) {
+        let Call { service, port, .. } = call;
         let is_tls = port.protocol.is_some_and(resources::Protocol::is_tls);
         let mut own_table = None;
         for (at, networks) in places {
@@ -167,7 +179,7 @@ impl<'o, 's> Outbound<'o, 's> {
                 continue;
             }
             let taken = self.bound.get(&at).is_some_and(|bound| bound.owner().is_some());
-            let parts = self.parts(service, port, is_shared || (is_tls && taken));
+            let parts = self.parts(call, is_shared || (is_tls && taken));
             let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at));
             let mut is_served = false;
             for mut part in parts {
@@ -180,7 +192,7 @@ impl<'o, 's> Outbound<'o, 's> {
             if is_served && port.protocol.is_none() && !(is_shared && networks.is_empty()) {
                 let filter = match &own_table {
                     Some(filter) => NetworkFilter::clone(filter),
-                    None => own_table.insert(self.own_table(service, port.number, draft)).clone(),
+                    None => own_table.insert(self.own_table(call, draft)).clone(),
                 };
                 let bound = self.bound.entry(at).or_insert_with(|| Bound::new(at));
                 bound.chains.push(on_http(&at.name(), networks, filter));
@@ -194,8 +206,8 @@ impl<'o, 's> Outbound<'o, 's> {
     }
 
     /// `<host>:<port>`, a table for one service whatever the Host.
-    fn own_table(&self, service: &KnownService<'_>, port: u16, draft: &mut DraftBuilder) -> NetworkFilter {
-        let host = VirtualHost { domains: vec![HostPattern::Any], ..self.virtual_host(service, port) };
+    fn own_table(&self, call: Call<'_, '_, '_>, draft: &mut DraftBuilder) -> NetworkFilter {
+        let host = VirtualHost { domains: vec![HostPattern::Any], ..self.virtual_host(call) };
         draft.add_table(RouteConfig::new(host.name.clone(), vec![host]))
     }
 

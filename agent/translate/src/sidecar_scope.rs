@@ -1,5 +1,7 @@
 //! The Sidecar resource of a workload: which services and rules its proxy sees, and through which listeners.
 
+mod unused;
+
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,9 +28,15 @@ pub(crate) struct SidecarScope<'s> {
     destinations: HashSet<String>,
 }
 
+/// The listener of `egress` that a call goes through; there is one alone where no Sidecar lists any.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Through(usize);
+
 /// How a port of a service is listened on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Egress {
+    /// The listener that says so.
+    pub(crate) through: Through,
     /// An address instead of those of the service.
     pub(crate) bind: Option<IpAddr>,
     /// Whether the workload dials the listener itself, so that it needs a socket.
@@ -78,9 +86,35 @@ impl<'s> SidecarScope<'s> {
         !self.limits() || seen() || self.destinations.contains(host)
     }
 
-    /// Whether any of the hosts of a VirtualService can be called.
-    pub(crate) fn sees_rules(&self, namespace: &str, host: &str) -> bool {
-        !self.limits() || self.egress().iter().any(|listener| self.overlaps(listener, namespace, host))
+    /// The listeners through which calls follow the rules of a VirtualService for one of its hosts.
+    pub(crate) fn listeners_of_rules(&self, namespace: &str, host: &str) -> Vec<Through> {
+        if !self.limits() {
+            return vec![Through::default()];
+        }
+        let listeners = self.egress().iter().enumerate();
+        let seeing = listeners.filter(|(_, listener)| self.overlaps(listener, namespace, host));
+        seeing.map(|(at, _)| Through(at)).collect()
+    }
+
+    /// The listeners through which hosts that are no service are called at a port.
+    pub(crate) fn listeners_of_port(&self, port: u16) -> Vec<Through> {
+        if !self.limits() {
+            return vec![Through::default()];
+        }
+        self.of_port(port).into_iter().map(|(through, _)| through).collect()
+    }
+
+    /// The listeners for a port: those that have it for themselves, else the one without.
+    fn of_port(&self, port: u16) -> Vec<(Through, &'s EgressListener)> {
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .egress()
+            .iter()
+            .enumerate()
+            .map(|(at, listener)| (Through(at), listener))
+            .filter(|(_, listener)| unix(listener).is_none())
+            .filter(|(_, listener)| number(listener).is_none_or(|number| number == port))
+            .partition(|(_, listener)| number(listener).is_some());
+        if own.is_empty() { others } else { own }
     }
 
     /// How the workload calls a port of a service; `None` when it may not, or not through the proxy.
@@ -91,15 +125,9 @@ impl<'s> SidecarScope<'s> {
         if !self.limits() {
             return is_captured.then(Egress::default);
         }
-        let (own, others): (Vec<&EgressListener>, Vec<&EgressListener>) = self
-            .egress()
-            .iter()
-            .filter(|listener| unix(listener).is_none())
-            .filter(|listener| number(listener).is_none_or(|number| number == port))
-            .partition(|listener| number(listener).is_some());
-        let candidates = if own.is_empty() { others } else { own };
-        let listener = candidates.into_iter().find(|listener| self.through(listener, namespace, host))?;
-        let egress = Egress::of(listener, self.proxy.is_dialled(listener.capture_mode));
+        let fits = |(_, listener): &(Through, &EgressListener)| self.through(listener, namespace, host);
+        let (through, listener) = self.of_port(port).into_iter().find(fits)?;
+        let egress = Egress { through, ..Egress::of(listener, self.proxy.is_dialled(listener.capture_mode)) };
         (is_captured || egress.is_socket).then_some(egress)
     }
 
@@ -108,11 +136,19 @@ impl<'s> SidecarScope<'s> {
         &self,
         namespace: &str,
         host: &str,
-    ) -> impl Iterator<Item = (&'s str, Option<Protocol>)> {
-        let through = move |listener: &&EgressListener| self.through(listener, namespace, host);
-        self.egress().iter().filter(|listener| unix(listener).is_some()).filter(through).filter_map(
-            |listener| Some((unix(listener)?, listener.port.as_ref().and_then(|port| port.protocol))),
+    ) -> impl Iterator<Item = (&'s str, Option<Protocol>, Through)> {
+        let through = move |listener: &EgressListener| self.through(listener, namespace, host);
+        self.egress().iter().enumerate().filter(move |(_, listener)| through(listener)).filter_map(
+            |(at, listener)| {
+                let path = unix(listener).filter(|path| self.first_at(path) == at)?;
+                Some((path, listener.port.as_ref().and_then(|port| port.protocol), Through(at)))
+            },
         )
+    }
+
+    /// The first listener at a unix socket, which has it for itself.
+    fn first_at(&self, path: &str) -> usize {
+        self.egress().iter().position(|listener| unix(listener) == Some(path)).unwrap_or_default()
     }
 
     /// What happens to calls to unknown hosts.
@@ -196,7 +232,8 @@ impl<'s> SidecarScope<'s> {
             let namespace = vs.meta.namespace();
             let calls = || {
                 let hosts = vs.spec.hosts.iter().map(|host| full_name(host, namespace, self.proxy));
-                vs.spec.is_for_mesh() && hosts.into_iter().any(|host| self.sees_rules(namespace, &host))
+                vs.spec.is_for_mesh()
+                    && hosts.into_iter().any(|host| !self.listeners_of_rules(namespace, &host).is_empty())
             };
             visibility::virtual_service(vs, self.proxy).is_some() && (vs.spec.is_delegate() || calls())
         };
@@ -222,6 +259,7 @@ impl Egress {
         let written = listener.bind.as_deref().and_then(|bind| bind.parse().ok());
         let port = listener.port.as_ref().filter(|port| port.number != 0);
         Self {
+            through: Through::default(),
             bind: written.or_else(|| is_socket.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
             is_socket,
             protocol: port.and_then(|port| port.protocol),

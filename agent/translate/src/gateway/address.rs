@@ -62,11 +62,19 @@ impl Address<'_> {
         }
     }
 
+    /// What a server may have for itself instead.
+    pub(super) fn remedy(self) -> &'static str {
+        match self.bind {
+            Bind::Any | Bind::Ip(_) => "use another port, or remove one of the two",
+            Bind::Unix(_) => "use another path, or remove one of the two",
+        }
+    }
+
     /// In messages.
     pub(super) fn in_words(self) -> String {
         match self.bind {
             Bind::Any | Bind::Ip(_) => format!("port {}", self.port),
-            Bind::Unix(path) => format!("the unix socket {path}"),
+            Bind::Unix(path) => format!("unix://{path}"),
         }
     }
 

@@ -152,8 +152,7 @@ fn conflict(loser: &SelectedServer<'_>, winner: &SelectedServer<'_>, address: Ad
         meta.id,
         meta.comes_first(&loser.gateway.meta),
     ));
-    let problem =
-        problem.found(loser.server().port.protocol).remedy("use another port, or remove one of the two");
+    let problem = problem.found(loser.server().port.protocol).remedy(address.remedy());
     let finding = loser.finding(Rule::Conflict, "port", problem);
     Finding { severity: Severity::Error, ..finding }
 }

@@ -79,7 +79,7 @@ impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Captured(at) | Self::Dialled(at) => at.fmt(f),
-            Self::Unix(path) => write!(f, "the unix socket {path}"),
+            Self::Unix(path) => write!(f, "unix://{path}"),
         }
     }
 }

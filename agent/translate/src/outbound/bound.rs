@@ -81,7 +81,9 @@ impl<'o, 's> Bound<'o, 's> {
             Some(names) if !names.is_empty() || !conflicts.is_empty() => names.is_empty(),
             _ => !conflicts.is_empty() && part.subnets.is_empty(),
         };
-        findings.extend(conflicts.into_iter().map(|(what, owner)| conflict((service, port), &what, owner)));
+        findings.extend(
+            conflicts.into_iter().map(|(what, owner)| conflict((service, port), (self.at, &what), owner)),
+        );
         if !nothing_left {
             self.claim(&part, service);
             self.push(part);
@@ -129,11 +131,14 @@ fn optional<T: Clone>(items: &[T]) -> Vec<Option<T>> {
 /// Says that a service lost what it wanted to an older one.
 pub(super) fn conflict(
     (service, port): (&KnownService<'_>, &KnownPort<'_>),
-    what: &str,
+    (at, what): (At<'_>, &str),
     owner: &KnownService<'_>,
 ) -> Finding {
     let owner = owner.meta();
     let problem = Problem::new(format!("claims {what}, which {} ({}) has already", owner.id, owner.place()));
-    let problem = problem.remedy("give each service an address of its own");
+    let problem = problem.remedy(match at {
+        At::Unix(_) => "name one such service in `hosts` of the Sidecar's listener",
+        At::Captured(_) | At::Dialled(_) => "give each service an address of its own",
+    });
     service.port_finding(port.index, Rule::Conflict, problem)
 }

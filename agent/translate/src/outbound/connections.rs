@@ -5,30 +5,24 @@ use resources::{Object, TcpRoute, TlsRoute, VirtualService};
 use snapshot::HostPattern;
 
 use super::{
-    Outbound,
+    Call, Outbound,
     bound::Part,
     mesh_rules::{counts, subnets},
 };
-use crate::{
-    clusters::outbound_name,
-    draft::tcp,
-    hosts::pattern,
-    registry::{KnownPort, KnownService},
-};
+use crate::{clusters::outbound_name, draft::tcp, hosts::pattern};
 
 impl Outbound<'_, '_> {
     /// The parts that the connections to a port are divided into, in order. `is_shared` says that other services may be
     /// reached at the same address.
     pub(super) fn parts(
         &self,
-        service: &KnownService<'_>,
-        port: &KnownPort<'_>,
+        Call { service, port, through }: Call<'_, '_, '_>,
         is_shared: bool,
     ) -> Vec<Part> {
         let is_tls = port.protocol.is_some_and(resources::Protocol::is_tls);
         let own = Part::all(tcp(self.clusters.only(outbound_name(port.number, "", &service.host))));
         let Some(host) = pattern(&service.host) else { return vec![own] };
-        let rules = self.rules.of_connections(&host);
+        let rules = self.rules.of_connections(&host, through);
         if !is_tls {
             return self.tcp_parts(&rules, port.number, own);
         }

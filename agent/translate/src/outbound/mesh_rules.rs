@@ -12,17 +12,32 @@ use crate::{
     hosts::{HostIndex, full_name, pattern},
     proxy::Proxy,
     registry::Registry,
-    sidecar_scope::SidecarScope,
+    sidecar_scope::{SidecarScope, Through},
     visibility,
 };
 
 pub(super) struct MeshRules<'r> {
-    /// Distinct full host names with the oldest VirtualService that has HTTP rules for each, oldest first.
-    pub(super) hosts: Vec<(String, &'r Object<VirtualService>)>,
+    /// Full host names with the oldest VirtualService that has HTTP rules for each, oldest first. There are several of a
+    /// host where listeners of the Sidecar see different ones.
+    pub(super) hosts: Vec<HostRules<'r>>,
     index: HostIndex<usize>,
-    /// VirtualServices with rules for connections, oldest first.
-    of_connections: Vec<&'r Object<VirtualService>>,
+    /// VirtualServices with rules for connections, by host, oldest first.
+    of_connections: Vec<HostRules<'r>>,
     connections: HostIndex<usize>,
+}
+
+/// The VirtualService that is followed for a host by calls through some listeners.
+pub(super) struct HostRules<'r> {
+    pub(super) host: String,
+    pub(super) vs: &'r Object<VirtualService>,
+    through: Vec<Through>,
+}
+
+impl HostRules<'_> {
+    /// Whether calls through one of these listeners follow it.
+    pub(super) fn is_followed(&self, through: &[Through]) -> bool {
+        self.through.iter().any(|own| through.contains(own))
+    }
 }
 
 impl<'r> MeshRules<'r> {
@@ -35,7 +50,7 @@ impl<'r> MeshRules<'r> {
         let proxy = registry.proxy;
         let (index, connections) = (HostIndex::default(), HostIndex::default());
         let mut rules = Self { hosts: Vec::new(), index, of_connections: Vec::new(), connections };
-        let mut owners: HashMap<String, &Object<VirtualService>> = HashMap::new();
+        let mut owners: HashMap<(String, Through), &Object<VirtualService>> = HashMap::new();
         for vs in resources.virtual_services() {
             if !vs.spec.is_for_mesh() || visibility::virtual_service(vs, proxy).is_none() {
                 continue;
@@ -43,15 +58,18 @@ impl<'r> MeshRules<'r> {
             rules.add_connections(vs, scope, proxy);
             for (index, host) in vs.spec.hosts.iter().enumerate().filter(|_| !vs.spec.http.is_empty()) {
                 let host = full_name(host, vs.meta.namespace(), proxy);
-                if !scope.sees_rules(vs.meta.namespace(), &host) {
-                    continue;
-                }
-                if let Some(owner) = owners.get(&host) {
+                let Some(pattern) = pattern(&host) else { continue };
+                let seeing = scope.listeners_of_rules(vs.meta.namespace(), &host);
+                let owner = |through: &Through| owners.get(&(host.clone(), *through)).copied();
+                let (lost, through): (Vec<_>, Vec<_>) =
+                    seeing.into_iter().partition(|through| owner(through).is_some());
+                if let (true, Some(owner)) = (through.is_empty(), lost.first().and_then(owner)) {
                     findings.push(host_conflict(vs, index, owner));
-                } else if let Some(pattern) = pattern(&host) {
-                    owners.insert(host.clone(), vs);
+                }
+                if !through.is_empty() {
+                    owners.extend(through.iter().map(|through| ((host.clone(), *through), &**vs)));
                     rules.index.insert(&pattern, rules.hosts.len());
-                    rules.hosts.push((host, vs));
+                    rules.hosts.push(HostRules { host, vs, through });
                 }
             }
         }
@@ -63,34 +81,49 @@ impl<'r> MeshRules<'r> {
             return;
         }
         let hosts = vs.spec.hosts.iter().map(|host| full_name(host, vs.meta.namespace(), proxy));
-        for host in hosts.filter(|host| scope.sees_rules(vs.meta.namespace(), host)) {
-            if let Some(pattern) = pattern(&host) {
+        for host in hosts {
+            let through = scope.listeners_of_rules(vs.meta.namespace(), &host);
+            if let Some(pattern) = pattern(&host).filter(|_| !through.is_empty()) {
                 self.connections.insert(&pattern, self.of_connections.len());
+                self.of_connections.push(HostRules { host, vs, through });
             }
         }
-        self.of_connections.push(vs);
     }
 
-    /// The VirtualService that owns a host: the oldest of those that name or cover it.
-    pub(super) fn owner(&self, host: &HostPattern) -> Option<&'r Object<VirtualService>> {
-        covering(&self.index, host).into_iter().min().map(|at| self.hosts[at].1)
+    /// The VirtualService that owns a host for calls through a listener: the oldest of those that name or cover it.
+    pub(super) fn owner(&self, host: &HostPattern, through: Through) -> Option<&'r Object<VirtualService>> {
+        let owners = covering(&self.index, host).into_iter();
+        owners.filter(|at| self.hosts[*at].is_followed(&[through])).min().map(|at| self.hosts[at].vs)
     }
 
     /// The hosts of VirtualServices that are only part of what `host` stands for, by name.
-    pub(super) fn within(&self, host: &HostPattern) -> Vec<(&str, &'r Object<VirtualService>)> {
+    pub(super) fn within(
+        &self,
+        host: &HostPattern,
+        through: Through,
+    ) -> Vec<(&str, &'r Object<VirtualService>)> {
         let meeting = self.index.meeting(host).into_iter();
-        let narrower = meeting.filter(|(narrower, _)| narrower != host).map(|(_, at)| at);
-        let mut found: Vec<_> = narrower.map(|at| (&*self.hosts[at].0, self.hosts[at].1)).collect();
+        let narrower = meeting.filter(|(narrower, _)| narrower != host).map(|(_, at)| &self.hosts[at]);
+        let followed = narrower.filter(|rules| rules.is_followed(&[through]));
+        let mut found: Vec<_> = followed.map(|rules| (&*rules.host, rules.vs)).collect();
         found.sort_unstable_by_key(|(host, _)| *host);
         found
     }
 
-    /// The VirtualServices with rules for connections to a host, oldest first.
-    pub(super) fn of_connections(&self, host: &HostPattern) -> Vec<&'r Object<VirtualService>> {
+    /// The VirtualServices with rules for connections to a host through a listener, oldest first.
+    pub(super) fn of_connections(
+        &self,
+        host: &HostPattern,
+        through: Through,
+    ) -> Vec<&'r Object<VirtualService>> {
         let mut found = covering(&self.connections, host);
         found.sort_unstable();
-        found.dedup();
-        found.into_iter().map(|at| self.of_connections[at]).collect()
+        let found = found.into_iter().map(|at| &self.of_connections[at]);
+        let mut followed: Vec<_> =
+            found.filter(|rules| rules.is_followed(&[through])).map(|rules| rules.vs).collect();
+        // One that names several hosts, of which some cover others, counts once.
+        followed.dedup_by(|a, b| std::ptr::eq(*a, *b));
+        followed
     }
 }
 

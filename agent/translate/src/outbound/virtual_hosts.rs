@@ -4,29 +4,34 @@ use resources::OutboundTrafficPolicy;
 use snapshot::{HostPattern, Route, RouteAction, RouteList, RouteMatch, VirtualHost};
 
 use super::{
-    HTTP, Outbound,
+    Call, HTTP, Outbound,
     at::{At, Shared},
+    mesh_rules::HostRules,
 };
 use crate::{
     clusters::{ALLOW_ANY_DYNAMIC_DNS, outbound_name},
     hosts::{HostIndex, host_and_port, ip_host, pattern, service_domains},
     registry::{Alias, KnownService, Origin, Reached},
     routes::default_route,
+    sidecar_scope::Through,
 };
 
 impl Outbound<'_, '_> {
     /// The virtual hosts of a service in a shared table: its own, and those of its other names or of parts of a
     /// wildcard name for which a VirtualService has rules.
-    pub(super) fn virtual_hosts(&self, service: &KnownService<'_>, port: u16) -> Vec<VirtualHost> {
-        let mut hosts = vec![self.virtual_host(service, port)];
+    pub(super) fn virtual_hosts(&self, call: Call<'_, '_, '_>) -> Vec<VirtualHost> {
+        let Call { service, port, through } = call;
+        let port = port.number;
+        let mut hosts = vec![self.virtual_host(call)];
         for (name, alias) in self.registry.aliases_of(&service.host) {
             let domains = self.domains_of_alias(alias);
-            match pattern(name).and_then(|name| self.routes(&name, port)) {
+            match pattern(name).and_then(|name| self.routes(&name, port, through)) {
                 None => hosts[0].domains.extend(domains),
                 Some(routes) => hosts.push(virtual_host(host_and_port(name, port), domains, routes)),
             }
         }
-        let narrower = pattern(&service.host).map(|host| self.rules.within(&host)).unwrap_or_default();
+        let narrower =
+            pattern(&service.host).map(|host| self.rules.within(&host, through)).unwrap_or_default();
         for (name, vs) in narrower {
             let (Some(domain), Some(routes)) = (pattern(name), self.context(port).routes(vs)) else {
                 continue;
@@ -37,18 +42,19 @@ impl Outbound<'_, '_> {
     }
 
     /// One virtual host: the rules of the VirtualService that owns the service's name, else everything to the service.
-    pub(super) fn virtual_host(&self, service: &KnownService<'_>, port: u16) -> VirtualHost {
+    pub(super) fn virtual_host(&self, Call { service, port, through }: Call<'_, '_, '_>) -> VirtualHost {
+        let port = port.number;
         let name = pattern(&service.host);
         let default = || {
             let clusters = self.clusters.only(outbound_name(port, "", &service.host));
             vec![default_route("default", clusters, self.default_retries.clone())].into()
         };
-        let routes = name.as_ref().and_then(|name| self.routes(name, port)).unwrap_or_else(default);
+        let routes = name.as_ref().and_then(|name| self.routes(name, port, through)).unwrap_or_else(default);
         virtual_host(host_and_port(&service.host, port), self.domains(service), routes)
     }
 
-    fn routes(&self, name: &HostPattern, port: u16) -> Option<RouteList> {
-        self.rules.owner(name).and_then(|vs| self.context(port).routes(vs))
+    fn routes(&self, name: &HostPattern, port: u16, through: Through) -> Option<RouteList> {
+        self.rules.owner(name, through).and_then(|vs| self.context(port).routes(vs))
     }
 
     /// The names a service answers to, the full one first.
@@ -82,7 +88,9 @@ impl Outbound<'_, '_> {
         for host in self.registry.services.iter().filter_map(|service| pattern(&service.host)) {
             services.insert(&host, ());
         }
-        for (host, vs) in &self.rules.hosts {
+        let through = self.scope.listeners_of_port(HTTP);
+        for HostRules { host, vs, .. } in self.rules.hosts.iter().filter(|rules| rules.is_followed(&through))
+        {
             let is_served = |domain: &HostPattern| !services.meeting(domain).is_empty();
             let known = self.registry.service(self.registry.resolve(host)).is_some();
             let Some(domain) = pattern(host).filter(|domain| !known && !is_served(domain)) else { continue };
@@ -93,6 +101,7 @@ impl Outbound<'_, '_> {
         // Without capture they are served beside a service's socket, or not at all.
         if !self.others.is_empty() && self.registry.proxy.ports.is_some() {
             self.http.entry(Shared::Port(HTTP)).or_default();
+            self.used.extend(through);
         }
     }
 
