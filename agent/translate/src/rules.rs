@@ -188,12 +188,26 @@ struct Report<'o, 'f> {
 impl Report<'_, '_> {
     /// Reports a mistake somewhere in the rule; `at` makes the place from the rule's path.
     fn error(&mut self, at: impl FnOnce(&Path<'_>, &mut dyn FnMut(&Path<'_>)), problem: Problem) {
+        self.add((Severity::Error, Sort::Invalid), at, problem);
+    }
+
+    /// The same of what has no effect here.
+    fn not_supported(&mut self, at: impl FnOnce(&Path<'_>, &mut dyn FnMut(&Path<'_>)), problem: Problem) {
+        self.add((Severity::Warning, Sort::NotSupported), at, problem);
+    }
+
+    fn add(
+        &mut self,
+        (severity, sort): (Severity, Sort),
+        at: impl FnOnce(&Path<'_>, &mut dyn FnMut(&Path<'_>)),
+        problem: Problem,
+    ) {
         let spec = Path::ROOT.field("spec");
         let http = spec.field("http");
         let mut problem = Some(problem);
         at(&http.index(self.index), &mut |at| {
             if let Some(problem) = problem.take() {
-                self.findings.push(self.owner.meta.finding(Severity::Error, Sort::Invalid, at, problem));
+                self.findings.push(self.owner.meta.finding(severity, sort, at, problem));
             }
         });
     }

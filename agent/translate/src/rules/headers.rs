@@ -66,7 +66,19 @@ fn edits(operations: &HeaderOperations, report: &mut Report<'_, '_>, at: Placed<
         let mut lines: Vec<(String, Format)> = Vec::new();
         for (name, value) in written.iter().filter(|(name, _)| !is_host(name)) {
             match Format::parse(value) {
-                Ok(format) => lines.push((name.to_ascii_lowercase(), format)),
+                Ok(format) => {
+                    for operator in format.unavailable() {
+                        let problem = Problem::new(format!(
+                            "`%{operator}%` has no value here, so nothing stands in its place: Envoy has it, Postern does not"
+                        ));
+                        let problem = problem.found(value).remedy("leave it out, or write another operator");
+                        report.not_supported(
+                            |rule, then| at(rule, &mut |at| then(&at.field(field).key(name))),
+                            problem,
+                        );
+                    }
+                    lines.push((name.to_ascii_lowercase(), format));
+                }
                 Err(wrong) => {
                     let problem = Problem::new(format!("{wrong}: the header is left out")).found(value);
                     let problem =
