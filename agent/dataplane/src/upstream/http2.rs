@@ -41,7 +41,8 @@ struct Shared {
     idle_since: Cell<Instant>,
     /// Requests it may still take.
     left: Cell<u32>,
-    /// Requests it may carry at once.
+    /// Requests that it carries at once as long as there may be another connection, and those it may carry.
+    usual_streams: usize,
     max_streams: usize,
     policy: Rc<Policy>,
     /// Its place among the connections of a cluster that limits them.
@@ -78,6 +79,9 @@ impl Upstream {
                         if !self.stats.is_open() {
                             continue;
                         }
+                        if let Some(stream) = self.http2.crowded_room(self.number) {
+                            return Ok(stream);
+                        }
                     }
                     result => {
                         result?;
@@ -100,6 +104,16 @@ impl Http2Connections {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
         let connection = open.iter().find(|connection| connection.has_room())?;
+        Some(Http2Stream::new(connection, number))
+    }
+
+    /// The same on the connection that carries fewest, where there may be no other: beyond how many it usually carries,
+    /// which is nobody's rule.
+    fn crowded_room(&self, number: EndpointNumber) -> Option<Http2Stream> {
+        let open = self.open.borrow();
+        let takes =
+            |connection: &&Rc<Shared>| connection.is_open() && connection.takes(connection.max_streams);
+        let connection = open.iter().filter(takes).min_by_key(|connection| connection.streams.get())?;
         Some(Http2Stream::new(connection, number))
     }
 
@@ -155,8 +169,13 @@ impl Shared {
     }
 
     fn has_room(&self) -> bool {
+        self.takes(self.usual_streams)
+    }
+
+    /// Whether it carries fewer requests than these, and than its peer takes.
+    fn takes(&self, most: usize) -> bool {
         // A peer that takes none at all for now is waited for by one request per connection.
-        self.streams.get() < self.sender.current_max_send_streams().clamp(1, self.max_streams)
+        self.streams.get() < self.sender.current_max_send_streams().clamp(1, most)
     }
 }
 

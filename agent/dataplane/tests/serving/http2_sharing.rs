@@ -169,3 +169,28 @@ fn a_connection_that_answers_no_pings_ends_with_its_requests() {
     let answer = client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n").answer();
     assert_eq!((answer.status(), answer.text().contains("reset reason: ")), ("503", true));
 }
+
+/// How many requests share a connection is a rule only where one is written.
+#[test]
+fn requests_crowd_a_connection_where_there_may_be_no_other() {
+    const CLIENTS: usize = 150;
+    let upstream = Http2Upstream::start(async |_, mut respond: SendResponse<Bytes>| {
+        // An answer without end, as to somebody who watches.
+        let _body = respond.send_response(Response::new(()), false).unwrap();
+        std::future::pending::<()>().await;
+    });
+    let proxy = Proxy::start(dataplane::Settings::default(), |address| {
+        let mut draft = gateway_draft(address, &[upstream.address]);
+        draft.clusters[0].protocol = UpstreamProtocol::Http2;
+        draft.clusters[0].limits.max_connections = Some(1);
+        draft
+    });
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert!(client.head().starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(upstream.connections(), 1);
+}

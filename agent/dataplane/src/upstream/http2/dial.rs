@@ -62,7 +62,8 @@ impl Upstream {
         let proxy_header = version.map(|version| ProxyHeader { version, addresses: None });
         let connected = self.connect_as(Speaks::Http2, proxy_header).await?;
         let policy = self.policy();
-        let sharing = Sharing::of(policy.connections.max_concurrent_streams);
+        let asked = policy.connections.max_concurrent_streams;
+        let sharing = Sharing::of(asked);
         match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing, policy.heads))
             .await
         {
@@ -76,7 +77,8 @@ impl Upstream {
                 generation: connected.generation,
                 idle_since: Cell::new(Instant::now()),
                 left: Cell::new(policy.connections.max_requests.unwrap_or(u32::MAX)),
-                max_streams: sharing.streams as usize,
+                usual_streams: sharing.streams as usize,
+                max_streams: asked.map_or(usize::MAX, |_| sharing.streams as usize),
                 policy,
                 _slot: connected.slot,
             }),

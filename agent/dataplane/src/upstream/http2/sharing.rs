@@ -5,7 +5,7 @@ use crate::bounds;
 /// How many requests share a connection, and how many bytes its endpoint may send ahead of their clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Sharing {
-    /// Further requests get another connection.
+    /// Further requests get another connection, if there may be one.
     pub(super) streams: u32,
     /// Bytes for each request: what one can make us hold.
     pub(super) stream_window: u32,
@@ -26,7 +26,8 @@ impl Sharing {
         Self { streams, stream_window: share.clamp(Self::SMALLEST_WINDOW, usual.stream_window) }
     }
 
-    /// Room for all requests at once: no request is ever kept from its answer by others whose clients do not read.
+    /// Room for all requests at once: no request is ever kept from its answer by others whose clients do not read. Where
+    /// more share a connection because there may be no other, they share the room, too.
     pub(super) const fn connection_window(self) -> u32 {
         self.streams * self.stream_window
     }
