@@ -1,6 +1,7 @@
 //! `explain request` where the answer is given before any route, or instead of one.
 
 mod policies;
+mod sidecars;
 
 use std::fs;
 
