@@ -135,8 +135,12 @@ impl LocalReply<'static> {
     pub(crate) const OVERLOADED: Self = Self::new(503, "", "overload", "envoy overloaded");
 
     /// The host is served under another server name, where clients are asked for other things (RFC 9110 §15.5.20).
-    pub(crate) const MISDIRECTED: Self =
-        Self::new(421, "NR", "misdirected_request", "Misdirected Request: connect anew for this host");
+    pub(crate) const MISDIRECTED: Self = Self::new(
+        421,
+        "NR",
+        "misdirected_request",
+        "Misdirected Request: use a new connection for this host",
+    );
 
     /// To a connection that is not served any more: another one may be, over TLS after another handshake.
     pub(crate) fn unserved(over_tls: bool) -> Self {

@@ -22,7 +22,7 @@ pub(crate) async fn keep_up<F: Future<Output = ()>>(what: &str, begin: impl Fn()
         if ended.await {
             return;
         }
-        tracing::error!(task = what, "a task of a worker has panicked; it begins anew");
+        tracing::error!(task = what, "a task of a worker has panicked and is restarted");
         // What made it panic may still be there.
         tokio::time::sleep(TICK).await;
     }

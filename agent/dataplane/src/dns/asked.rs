@@ -71,7 +71,7 @@ enum Found {
 
 /// A name that could not be resolved is asked for again after so long.
 const RETRY: Duration = Duration::from_secs(5);
-const NOBODY: &str = "nobody resolves names";
+const NOBODY: &str = "there is no resolver";
 
 /// Awaits an answer for as long as a question may take.
 pub(super) async fn patiently(answering: impl Future<Output = Answer>) -> Answer {

@@ -59,7 +59,7 @@ impl Shape for OutboundTraffic {
             context.warning(Rule::Invalid, &at, problem.remedy("set that mode, or remove it"));
         }
         if tls.mode == ClientTlsMode::IstioMutual {
-            let problem = Problem::new("hosts that nobody knows have no certificate of the mesh");
+            let problem = Problem::new("hosts outside the mesh have no certificate of the mesh");
             context.error(
                 &at.field("mode"),
                 problem.found("ISTIO_MUTUAL").expected("SIMPLE, MUTUAL or DISABLE"),

@@ -149,7 +149,7 @@ fn pool(cluster: &Cluster) -> Vec<String> {
 }
 
 fn outliers(detection: Option<&OutlierDetection>) -> Vec<String> {
-    let Some(detection) = detection else { return vec!["nobody is ejected".to_owned()] };
+    let Some(detection) = detection else { return vec!["no endpoint is ejected".to_owned()] };
     let in_a_row = |number: Option<u32>, what: &str| number.map(|number| format!("{number} {what}"));
     let errors = match detection.error_codes.as_slice() {
         [] => "answers of 5xx".to_owned(),
@@ -164,7 +164,7 @@ fn outliers(detection: Option<&OutlierDetection>) -> Vec<String> {
     .flatten()
     .collect();
     if causes.is_empty() {
-        return vec!["nobody is ejected: nothing is counted".to_owned()];
+        return vec!["no endpoint is ejected: nothing is counted".to_owned()];
     }
     vec![
         format!("ejected after {} in a row", causes.join(" or ")),

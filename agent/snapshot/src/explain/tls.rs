@@ -22,10 +22,10 @@ pub(super) fn terminated(context: &TlsContext) -> Step {
         ClientCertificates::Required(rules) => Some(format!("clients must show {}", issued(rules))),
         ClientCertificates::Optional(rules) => Some(format!("clients may show {}", issued(rules))),
         ClientCertificates::Unverified { required: true } => {
-            Some("clients must show a certificate, whoever issued it".to_owned())
+            Some("clients must show a certificate, of any authority".to_owned())
         }
         ClientCertificates::Unverified { required: false } => {
-            Some("clients may show a certificate, whoever issued it".to_owned())
+            Some("clients may show a certificate, of any authority".to_owned())
         }
     });
     Step { because, ..Step::chosen("TLS", &context.name, "") }
