@@ -85,6 +85,11 @@ impl Meta {
         self.positions.find(path).map_or_else(|| self.place.clone(), |found| self.place.at(found))
     }
 
+    /// Whether there is a value at `path`.
+    pub fn writes(&self, path: &Path<'_>) -> bool {
+        self.positions.exactly(path).is_some()
+    }
+
     /// A finding about this resource at `path`.
     pub fn finding(&self, severity: Severity, rule: Rule, path: &Path<'_>, problem: Problem) -> Finding {
         let place = Some(self.place_of(path));

@@ -65,6 +65,25 @@ pub(crate) fn check(
     findings
 }
 
+/// What goes to a destination.
+#[derive(Clone, Copy)]
+enum Sent {
+    Requests,
+    Copies,
+    Connections,
+}
+
+impl Sent {
+    /// What becomes of it where the destination is not there.
+    fn lost(self) -> &'static str {
+        match self {
+            Self::Requests => "requests are answered 503",
+            Self::Copies => "no copies are sent",
+            Self::Connections => "connections are closed",
+        }
+    }
+}
+
 struct Checker<'c, 's> {
     registry: &'c Registry<'s>,
     rules: &'c Rules,
@@ -116,7 +135,7 @@ impl<'c> Checker<'c, '_> {
             let item = list.index(index);
             let at = item.field("route");
             for (index, (to, _)) in route.iter().enumerate() {
-                self.check_destination(vs, to, &at.index(index).field("destination"));
+                self.check_destination(vs, (to, Sent::Connections), &at.index(index).field("destination"));
             }
         }
     }
@@ -130,14 +149,21 @@ impl<'c> Checker<'c, '_> {
             for (index, to) in rule.http().route.iter().enumerate() {
                 self.check_destination(
                     &rule.owner,
-                    &to.destination,
+                    (&to.destination, Sent::Requests),
                     &route.index(index).field("destination"),
                 );
             }
-            let mirrors = item.field("mirrors");
+            let (one, several) = (item.field("mirror"), item.field("mirrors"));
+            let is_one = rule.owner.meta.writes(&one);
             for (index, to) in rule.http().mirrors.iter().enumerate() {
-                let at = mirrors.index(index);
-                self.check_destination(&rule.owner, &to.destination, &at.field("destination"));
+                let to = (&to.destination, Sent::Copies);
+                match is_one {
+                    true => self.check_destination(&rule.owner, to, &one),
+                    false => {
+                        let at = several.index(index);
+                        self.check_destination(&rule.owner, to, &at.field("destination"));
+                    }
+                }
             }
         }
     }
@@ -177,14 +203,20 @@ impl<'c> Checker<'c, '_> {
         }
     }
 
-    fn check_destination(&mut self, vs: &Object<VirtualService>, to: &Destination, at: &Path<'_>) {
+    fn check_destination(
+        &mut self,
+        vs: &Object<VirtualService>,
+        (to, sent): (&Destination, Sent),
+        at: &Path<'_>,
+    ) {
+        let so = sent.lost();
         let written = full_name(&to.host, vs.meta.namespace(), self.registry.proxy);
         let host = self.registry.resolve(&written);
         let Some(service) = self.registry.service(host) else {
             if self.registry.hides(host) {
                 return;
             }
-            let problem = Problem::new("there is no such service, so requests are answered 503").found(host);
+            let problem = Problem::new(format!("there is no such service, so {so}")).found(host);
             let problem = match self.meant(&to.host) {
                 _ if host != written => {
                     problem.remedy(format!("ExternalName {written} stands for it: add a ServiceEntry"))
@@ -201,8 +233,7 @@ impl<'c> Checker<'c, '_> {
         };
         match to.port {
             Some(port) if self.registry.port(host, port).is_none() => {
-                let problem =
-                    Problem::new(format!("service {host} has no such port, so requests are answered 503"));
+                let problem = Problem::new(format!("service {host} has no such port, so {so}"));
                 let at = at.field("port");
                 self.report(vs, &at.field("number"), problem.found(port).expected(ports().join(", ")));
             }
@@ -216,36 +247,38 @@ impl<'c> Checker<'c, '_> {
         if let Some(subset) = &to.subset {
             let known = self.destinations.of(host, service.meta().namespace());
             if known.is_none_or(|known| known.subsets().all(|known| known.name != *subset)) {
-                let problem = self.unknown_subset(service, subset, known);
+                let problem = self.unknown_subset(service, (subset, so), known);
                 self.report(vs, &at.field("subset"), problem);
             }
+        }
+        if !matches!(sent, Sent::Connections) {
+            self.check_tunnel(vs, (to, service), at);
         }
     }
 
     fn unknown_subset(
         &self,
         service: &KnownService<'_>,
-        subset: &str,
+        (subset, so): (&str, &str),
         destination: Option<HostPolicy<'_>>,
     ) -> Problem {
         let elsewhere = self.subset_elsewhere(service, subset);
         let Some(destination) = destination else {
             let problem = match elsewhere {
-                Some(_) => {
-                    "no DestinationRule that counts here is for this host, so requests are answered 503"
-                }
-                None => "no valid DestinationRule is for this host, so requests are answered 503",
+                Some(_) => "no DestinationRule that counts here is for this host",
+                None => "no valid DestinationRule is for this host",
             };
-            return Problem::new(problem).found(subset).remedy(elsewhere.unwrap_or_else(|| {
-                "write a DestinationRule with this subset, or leave it out to send to the whole service"
-                    .to_owned()
-            }));
+            return Problem::new(format!("{problem}, so {so}")).found(subset).remedy(
+                elsewhere.unwrap_or_else(|| {
+                    "write a DestinationRule with this subset, or leave it out to send to the whole service"
+                        .to_owned()
+                }),
+            );
         };
         let names: Vec<_> = destination.subsets().map(|known| format!("`{}`", known.name)).collect();
         let meta = &destination.rule().meta;
         let (id, place) = (&meta.id, meta.place());
-        let problem =
-            Problem::new(format!("{id} ({place}) has no such subset, so requests are answered 503"));
+        let problem = Problem::new(format!("{id} ({place}) has no such subset, so {so}"));
         let problem = problem.found(subset);
         let problem = match names.is_empty() {
             true => problem.expected("no subset, for the rule has none"),

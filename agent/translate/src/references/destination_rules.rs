@@ -1,7 +1,8 @@
 //! DestinationRules for what is not there: services, ports, workloads with the labels of a subset.
 
 use resources::{
-    DestinationRule, Finding, Object, Path, Problem, ResourceSet, Rule, Severity, Subset, TrafficPolicy,
+    Destination, DestinationRule, Finding, Object, Path, Problem, ResourceSet, Rule, Severity, Subset,
+    TrafficPolicy, VirtualService,
 };
 
 use super::Checker;
@@ -23,6 +24,26 @@ impl Checker<'_, '_> {
                 Some(service) => self.check_parts(rule, service),
                 None => self.check_host(rule, &host),
             }
+        }
+    }
+
+    /// Only connections are tunnelled: requests go to the endpoint as they are.
+    pub(super) fn check_tunnel(
+        &mut self,
+        vs: &Object<VirtualService>,
+        (to, service): (&Destination, &KnownService<'_>),
+        at: &Path<'_>,
+    ) {
+        let Some(known) = self.destinations.of(&service.host, service.meta().namespace()) else { return };
+        let subset = to.subset.as_ref().and_then(|name| known.subsets().find(|known| known.name == *name));
+        if known.policy(subset, to.port.unwrap_or_default()).tunnel.is_some() {
+            let problem = Problem::new(format!(
+                "goes to the endpoint without the `tunnel` of DestinationRule {}, which is for `tcp` and `tls` routes",
+                known.name()
+            ));
+            let problem =
+                problem.remedy("write a `tcp` or `tls` route, or name a destination without `tunnel`");
+            self.findings.push(vs.meta.finding(Severity::Warning, Rule::Conflict, at, problem));
         }
     }
 
