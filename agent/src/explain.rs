@@ -45,6 +45,7 @@ pub(crate) struct RequestArgs {
     /// Method of the request.
     method: String,
     /// Whole URL: `http://reviews:9080/v1`. With https the host is the server name of the client hello.
+    #[arg(value_parser = url)]
     url: Uri,
     /// Header of the request; may be repeated. `Host` replaces the URL's host as far as routing is concerned. What the
     /// proxy itself says of clients, such as `x-forwarded-client-cert`, is to be given as the proxy says it.
@@ -127,6 +128,11 @@ pub(crate) fn print(explanation: &Explanation, json: bool) -> String {
         Ok(text) if json => text + "\n",
         _ => explanation.to_string(),
     }
+}
+
+/// Reads a URL.
+fn url(text: &str) -> Result<Uri, &'static str> {
+    text.parse().map_err(|_| "no whole URL; expected something like `http://reviews:9080/v1`")
 }
 
 /// Reads `name: value`.
@@ -297,6 +303,12 @@ impl RequestHead for Request<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_url_is_told_what_one_looks_like() {
+        assert_eq!(url("http://a:80/b").map(|url| url.to_string()), Ok("http://a:80/b".to_owned()));
+        assert!(url("localhost:8080/").is_err_and(|wrong| wrong.contains("`http://reviews:9080/v1`")));
+    }
 
     #[test]
     fn headers_are_a_name_and_a_value() {

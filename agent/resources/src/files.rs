@@ -10,7 +10,7 @@ use std::{
 use self::age::News;
 
 use crate::{
-    ReadDefaults, Resource, ResourceId, ResourceSet, Timestamp,
+    ReadDefaults, Refused, Resource, ResourceId, ResourceSet, Timestamp,
     finding::{Finding, Place, Problem, Rule, Severity},
     read::{Document, read},
 };
@@ -31,6 +31,8 @@ pub struct Files {
 struct FileContents {
     resources: Vec<Resource>,
     findings: Vec<Finding>,
+    /// What is written there and was refused.
+    refused: Vec<Refused>,
 }
 
 impl Files {
@@ -57,7 +59,8 @@ impl Files {
         }
         findings.extend(kept.iter().map(|resource| still_in_force(name, resource)));
         resources.extend(kept);
-        self.files.insert(name.into(), FileContents { resources, findings });
+        let refused = refused.into_iter().map(|id| Refused::new(id, name, &findings)).collect();
+        self.files.insert(name.into(), FileContents { resources, findings, refused });
     }
 
     /// Forgets a file and everything it held.
@@ -109,6 +112,7 @@ impl Files {
     pub fn resources(&self) -> (ResourceSet, Vec<Finding>) {
         let resources = self.files.values().flat_map(|file| file.resources.iter().cloned()).collect();
         let (set, duplicates) = ResourceSet::new(resources);
+        let set = set.without(self.files.values().flat_map(|file| file.refused.iter().cloned()).collect());
         let mut of_file: HashMap<&str, Vec<Finding>> = HashMap::new();
         for finding in duplicates {
             let file = finding.place.as_ref().and_then(|place| self.files.get_key_value(&place.file));

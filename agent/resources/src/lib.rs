@@ -85,7 +85,7 @@ pub use request_authentication::{ClaimToHeader, JwtHeader, JwtRule, RequestAuthe
 pub use secret::{Secret, SecretBytes};
 pub use service::{IpProtocol, Service, ServicePort, TargetPort};
 pub use service_entry::{Location, Resolution, ServiceEntry, ServiceEntryPort};
-pub use set::ResourceSet;
+pub use set::{Refused, ResourceSet};
 pub use sidecar::{
     CaptureMode, EgressHost, EgressListener, EgressNamespace, IngressEndpoint, IngressListener, Sidecar,
     SidecarOutbound, SidecarPort,

@@ -6,7 +6,7 @@ use crate::{
     AuthorizationPolicy, ConfigMap, DestinationRule, EndpointSlice, Endpoints, Gateway, Meta, Object,
     PeerAuthentication, Pod, RequestAuthentication, Resource, ResourceId, Secret, Service, ServiceEntry,
     Sidecar, Telemetry, VirtualService, WorkloadEntry,
-    finding::{Finding, Problem, Rule, Severity},
+    finding::{Finding, Place, Problem, Rule, Severity},
     path::Path,
 };
 
@@ -17,6 +17,26 @@ use crate::{
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ResourceSet {
     kinds: Arc<Kinds>,
+    refused: Arc<[Refused]>,
+}
+
+/// A resource that is written and was refused. An earlier version of it may be in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// Its name.
+    pub id: ResourceId,
+    /// Where its first mistake is.
+    pub place: Place,
+}
+
+impl Refused {
+    pub(crate) fn new(id: ResourceId, file: &str, findings: &[Finding]) -> Self {
+        let own = |finding: &&Finding| {
+            finding.severity == Severity::Error && finding.resource.as_ref() == Some(&id)
+        };
+        let place = findings.iter().find(own).and_then(|finding| finding.place.clone());
+        Self { id, place: place.unwrap_or_else(|| Place::whole(file)) }
+    }
 }
 
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -66,7 +86,17 @@ impl ResourceSet {
         kept.sort_by(|a, b| a.meta().age().cmp(&b.meta().age()));
         let mut kinds = Kinds::default();
         kept.into_iter().for_each(|resource| kinds.add(resource));
-        (Self { kinds: Arc::new(kinds) }, findings)
+        (Self { kinds: Arc::new(kinds), ..Self::default() }, findings)
+    }
+
+    /// The same, which tells what was refused.
+    pub(crate) fn without(self, refused: Vec<Refused>) -> Self {
+        Self { refused: refused.into(), ..self }
+    }
+
+    /// What is written and was refused, for those who miss it.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
     }
 
     /// Gateways, oldest first.

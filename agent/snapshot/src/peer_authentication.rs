@@ -9,6 +9,8 @@ pub struct PeerAuthentication {
     pub elsewhere: PeerRule,
     /// Ports that something is said of.
     pub by_port: BTreeMap<u16, PeerRule>,
+    /// PeerAuthentications that may be for the workload and were refused, each with where its mistake is.
+    pub refused: Vec<String>,
     /// Whether the workload has a certificate to speak mutual TLS with.
     pub has_identity: bool,
 }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use resources::{
-    Finding, Labels, MutualTlsMode, Object, Path, PeerAuthentication, Problem, ResourceSet, Rule, Severity,
+    Finding, Kind, Labels, MutualTlsMode, Object, Path, PeerAuthentication, Problem, Refused, ResourceSet,
+    Rule, Severity,
 };
 
 use snapshot::{PeerMode, PeerRule};
@@ -64,7 +65,7 @@ impl<'r> MutualTls<'r> {
     }
 
     /// The same for those who ask why.
-    pub(crate) fn told(&self, proxy: &Proxy) -> snapshot::PeerAuthentication {
+    pub(crate) fn told(&self, proxy: &Proxy, refused: &[Refused]) -> snapshot::PeerAuthentication {
         let rule = |mode: MutualTlsMode, policy: Option<&Policy>| PeerRule {
             mode: match mode {
                 MutualTlsMode::Strict => PeerMode::Strict,
@@ -74,7 +75,14 @@ impl<'r> MutualTls<'r> {
             policy: policy.map(|policy| format!("{}/{}", policy.meta.namespace(), policy.meta.name())),
         };
         let own = self.by_port.iter().filter(|(_, mode)| **mode != MutualTlsMode::Unset);
+        let namespaces = [proxy.namespace.as_str(), proxy.mesh.root_namespace.as_str()];
+        let refused = refused.iter().filter(|refused| {
+            refused.id.kind == Kind::PeerAuthentication && namespaces.contains(&&*refused.id.namespace)
+        });
         snapshot::PeerAuthentication {
+            refused: refused
+                .map(|Refused { id, place }| format!("{}/{} ({place})", id.namespace, id.name))
+                .collect(),
             elsewhere: rule(self.whole, self.whole_of),
             by_port: own.map(|(port, mode)| (*port, rule(*mode, self.by_port_of))).collect(),
             has_identity: proxy.identity.is_some(),

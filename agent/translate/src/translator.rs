@@ -61,7 +61,7 @@ impl Translator {
             ProxyKind::Sidecar => {
                 outbound::build(resources, (&registry, &clusters, &rules, &scope), &mut draft, &mut findings);
                 let mutual_tls = MutualTls::of(resources, proxy);
-                draft.peer_authentication = Some(mutual_tls.told(proxy));
+                draft.peer_authentication = Some(mutual_tls.told(proxy, resources.refused()));
                 let served = (&registry, &scope, &clusters);
                 inbound::build(served, &mutual_tls, &mut contexts, (&mut draft, &mut findings));
             }

@@ -79,13 +79,15 @@ impl<'s> Walk<'s> {
         let chosen = self.snapshot.select_filter_chain(&facts, id);
         let others =
             listener.filter_chains.iter().filter(|chain| chosen.is_none_or(|c| !std::ptr::eq(*chain, c)));
-        let rejected: Vec<_> = others
+        let mut rejected: Vec<_> = others
             .take(SHOWN)
             .map(|chain| Rejected {
                 name: chain.name.clone(),
                 because: reasons::chain(&chain.matches, &facts),
             })
             .collect();
+        // With and without Istio's protocols a port has two chains of one name.
+        rejected.dedup_by(|a, b| a.name == b.name && a.because == b.because);
         let mut step = match chosen {
             Some(chain) => {
                 let is_default = listener
@@ -101,6 +103,11 @@ impl<'s> Walk<'s> {
             None => Step::nothing("filter chain", "none accepts the connection"),
         };
         step.because.extend(self.asked_of_peers(listener.direction, destination.port()));
+        let peers = self.snapshot.peer_authentication().filter(|_| listener.direction == Direction::Inbound);
+        let refused = peers.iter().flat_map(|rules| &rules.refused);
+        step.because.extend(
+            refused.map(|refused| format!("PeerAuthentication {refused} is refused as it is written now")),
+        );
         self.steps.push(Step { rejected, ..step });
         chosen
     }
@@ -111,7 +118,8 @@ impl<'s> Walk<'s> {
         let rule = rules.of(port);
         let by = match &rule.policy {
             Some(policy) => format!("PeerAuthentication {policy} says so"),
-            None => "no PeerAuthentication says otherwise".to_owned(),
+            None if rules.refused.is_empty() => "no PeerAuthentication says otherwise".to_owned(),
+            None => "no PeerAuthentication in force says otherwise".to_owned(),
         };
         let without = match rule.mode {
             PeerMode::Permissive if !rules.has_identity => {

@@ -15,7 +15,7 @@ pub(super) fn terminated(context: &TlsContext) -> Step {
         because.push("its certificate is not among what is looked at here".to_owned());
     }
     let issued = |rules: &PeerRules| {
-        format!("a certificate issued by {}{}", rules.authority.name, one_of(&rules.names))
+        format!("a certificate issued by {}{}", authority(&rules.authority.name), one_of(&rules.names))
     };
     because.extend(match &context.clients {
         ClientCertificates::NotAsked => None,
@@ -36,10 +36,7 @@ pub(super) fn to_endpoints(cluster: &Cluster, live: &LiveClusters, host: Option<
     let source = cluster.policy_sources.tls.as_ref().map(|source| format!(" ({source})"));
     let source = source.unwrap_or_default();
     let Some(tls) = &cluster.tls else {
-        return (!source.is_empty())
-            .then(|| format!("spoken to in clear text{source}"))
-            .into_iter()
-            .collect();
+        return in_clear_text(cluster, live, &source).into_iter().collect();
     };
     let (ready, all) = ready(tls, cluster, live);
     if ready == 0 && all > 0 {
@@ -65,9 +62,27 @@ pub(super) fn to_endpoints(cluster: &Cluster, live: &LiveClusters, host: Option<
     if let Some(own) = &tls.credential {
         let missing =
             if own.certificate.is_none() { ", which is not among what is looked at here" } else { "" };
-        lines.push(format!("endpoints are shown the certificate of {}{missing}", own.name));
+        let own = match own.name.as_str() {
+            TlsContext::WORKLOAD => "the workload's own certificate (`default`)".to_owned(),
+            name => format!("the certificate of {name}"),
+        };
+        lines.push(format!("endpoints are shown {own}{missing}"));
     }
     lines
+}
+
+/// That no TLS is spoken to the endpoints, where somebody says so or might expect otherwise.
+fn in_clear_text(cluster: &Cluster, live: &LiveClusters, source: &str) -> Option<String> {
+    if !source.is_empty() {
+        return Some(format!("spoken to in clear text{source}"));
+    }
+    let mut endpoints = live.localities(cluster).iter().flat_map(|locality| &locality.endpoints);
+    endpoints.any(|endpoint| endpoint.speaks_mesh_tls).then(|| {
+        format!(
+            "spoken to in clear text though endpoints have label {READY}: the workload has no certificate of its own \
+             (--identity-dir), or the mesh wants no mutual TLS of itself (enableAutoMtls)"
+        )
+    })
 }
 
 /// Why every handshake with the endpoints of a cluster fails, where that is known. What is not among the resources alone
@@ -93,6 +108,11 @@ pub(super) fn impossible(cluster: &Cluster, live: &LiveClusters) -> Option<Strin
         }
         _ => None,
     }
+}
+
+/// Who issues certificates, in words: the mesh's authorities go by a name of Istio's.
+fn authority(name: &str) -> &str {
+    if name == "ROOTCA" { "the mesh's authority (`ROOTCA`)" } else { name }
 }
 
 fn mode(tls: &UpstreamTls) -> &'static str {
@@ -133,7 +153,11 @@ fn check(check: &ServerCheck, name: Option<&str>) -> String {
             )
         }
         ServerCheck::Authority(authority, names) => {
-            format!("endpoints must show a certificate issued by {}{}", authority.name, names_or_sni(names))
+            format!(
+                "endpoints must show a certificate issued by {}{}",
+                self::authority(&authority.name),
+                names_or_sni(names)
+            )
         }
     }
 }

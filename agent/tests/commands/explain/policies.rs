@@ -179,10 +179,13 @@ fn tls_to_endpoints_is_told_with_its_names_and_who_asks_for_it() {
             "tls: ISTIO_MUTUAL to 1 of 2 endpoints, those with label security.istio.io/tlsMode: istio \
              (enableAutoMtls of the mesh)",
             "server name `outbound_.80_._.web.shop.svc.cluster.local`",
-            "endpoints must show a certificate issued by ROOTCA for spiffe://cluster.local/ns/shop/sa/seller",
+            "endpoints must show a certificate issued by the mesh's authority (`ROOTCA`) for spiffe://cluster.local/ns/shop/sa/seller",
         ],
     );
-    assert!(!explained(SERVICE, &["GET", "http://web/"]).contains("tls:"));
+    let anonymous = explained(SERVICE, &["GET", "http://web/"]);
+    assert!(!anonymous.contains("tls:"), "{anonymous}");
+    let why = "spoken to in clear text though endpoints have label security.istio.io/tlsMode: istio: the workload has no";
+    assert!(anonymous.contains(why), "{anonymous}");
     let nobody = SERVICE.replace("tlsMode: istio", "tlsMode: disabled");
     assert_tells(
         &explained(&nobody, &["GET", "http://web/", "--identity-dir", "/certs"]),
@@ -215,7 +218,7 @@ fn clients_of_a_workload_are_told_which_mutual_tls_is_asked_of_them_and_by_whom(
         &[
             "to port 8080, TLS, the client is a proxy of the mesh",
             "mutual TLS is PERMISSIVE: no PeerAuthentication says otherwise",
-            "clients must show a certificate issued by ROOTCA for spiffe://cluster.local/…",
+            "clients must show a certificate issued by the mesh's authority (`ROOTCA`) for spiffe://cluster.local/…",
         ],
     );
     assert!(permissive.ends_with(", for clients that show a certificate\n"), "{permissive}");
@@ -229,6 +232,29 @@ fn clients_of_a_workload_are_told_which_mutual_tls_is_asked_of_them_and_by_whom(
         ],
     );
     assert!(inbound(&strict, &from_mesh).contains("verdict: forwarded to inbound|8080||"));
+    // The two chains of a port are one to somebody who asks for another.
+    let elsewhere = explained(
+        SERVICE,
+        &[
+            "GET",
+            "http://10.1.0.1:9999/",
+            "--inbound",
+            "--labels",
+            "app=web",
+            "--ip",
+            "10.1.0.1",
+            certs[0],
+            certs[1],
+        ],
+    );
+    let others = elsewhere.lines().filter(|line| line.ends_with(": for connections to port 8080"));
+    assert_eq!(others.count(), 1, "{elsewhere}");
+    // What cannot be read is not what nobody has written.
+    let unread = policy("mtls: {mode: STRCT}");
+    let unread = inbound(&unread, &certs);
+    assert_tells(&unread, &["mutual TLS is PERMISSIVE: no PeerAuthentication in force says otherwise"]);
+    let refused = unread.lines().find(|line| line.contains("PeerAuthentication shop/strict ("));
+    assert!(refused.is_some_and(|line| line.ends_with(") is refused as it is written now")), "{unread}");
     let of_port = policy(
         "selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: DISABLE}}",
     );
