@@ -7,7 +7,11 @@ use ::http::HeaderMap;
 use crate::bounds;
 
 /// The room that a worker has for bodies it holds: those of requests that may be sent again, and copies for mirrors.
-pub(crate) struct Room(Cell<usize>);
+pub(crate) struct Room {
+    left: Cell<usize>,
+    /// What copies leave to others.
+    reserved: usize,
+}
 
 impl Default for Room {
     fn default() -> Self {
@@ -18,13 +22,20 @@ impl Default for Room {
 impl Room {
     /// Room for so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Cell::new(bytes))
+        Self { left: Cell::new(bytes), reserved: bytes / 2 }
     }
 
-    /// Room for some bytes, if there is any.
-    pub(super) fn share(self: &Rc<Self>, bytes: usize) -> Option<Share> {
-        let mut share = Share { bytes: 0, room: Rc::clone(self) };
-        share.grow(bytes).then_some(share)
+    /// Room for something that is to be sent again, nothing yet.
+    fn share(self: &Rc<Self>) -> Share {
+        Share { bytes: 0, room: Rc::clone(self) }
+    }
+
+    /// Room for a copy, if there is any. It leaves half of all to requests: a mirror that does not answer must not take
+    /// another try from them.
+    pub(super) fn share_of_copy(self: &Rc<Self>, bytes: usize) -> Option<Share> {
+        let left = self.left.get().checked_sub(bytes).filter(|left| *left >= self.reserved)?;
+        self.left.set(left);
+        Some(Share { bytes, room: Rc::clone(self) })
     }
 }
 
@@ -37,8 +48,8 @@ pub(super) struct Share {
 impl Share {
     /// Whether there was room for so many bytes more; they are taken then.
     fn grow(&mut self, bytes: usize) -> bool {
-        let Some(left) = self.room.0.get().checked_sub(bytes) else { return false };
-        self.room.0.set(left);
+        let Some(left) = self.room.left.get().checked_sub(bytes) else { return false };
+        self.room.left.set(left);
         self.bytes += bytes;
         true
     }
@@ -46,7 +57,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.room.0.set(self.room.0.get() + self.bytes);
+        self.room.left.set(self.room.left.get() + self.bytes);
     }
 }
 
@@ -78,7 +89,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Keeps what is sent from now on, while there is room.
     pub(super) fn begin(&mut self, room: &Rc<Room>) {
-        self.held = room.share(0).map(|share| Held { bytes: Vec::new(), share });
+        self.held = Some(Held { bytes: Vec::new(), share: room.share() });
     }
 
     /// Keeps nothing any more: nobody will ask for it.
@@ -129,7 +140,20 @@ mod tests {
         assert!(kept.is_whole());
         kept.note(&[1]);
         assert!(!kept.is_whole());
-        assert_eq!((kept.bytes(), room.0.get()), (&[][..], bounds::HELD_BODIES));
+        assert_eq!((kept.bytes(), room.left.get()), (&[][..], bounds::HELD_BODIES));
+    }
+
+    #[test]
+    fn copies_take_no_other_try_from_requests() {
+        let room = Rc::default();
+        let copies: Vec<_> = std::iter::from_fn(|| Room::share_of_copy(&room, bounds::KEPT_BODY)).collect();
+        assert_eq!(copies.len(), bounds::HELD_BODIES / bounds::KEPT_BODY / 2);
+        let mut kept = Kept::default();
+        kept.begin(&room);
+        kept.note(&[1; bounds::KEPT_BODY]);
+        assert!(kept.is_whole());
+        drop((copies, kept));
+        assert_eq!(room.left.get(), bounds::HELD_BODIES);
     }
 
     #[test]
@@ -151,6 +175,6 @@ mod tests {
         all[0].forget();
         assert!(keep().is_whole());
         drop(all);
-        assert_eq!(room.0.get(), bounds::HELD_BODIES);
+        assert_eq!(room.left.get(), bounds::HELD_BODIES);
     }
 }

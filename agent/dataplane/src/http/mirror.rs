@@ -118,7 +118,7 @@ pub(super) fn send(
             continue;
         }
         let copied = copied();
-        let Some(share) = worker.bodies.share(copied.len()) else {
+        let Some(share) = worker.bodies.share_of_copy(copied.len()) else {
             worker.count(|counts| counts.dropped_copies += 1);
             continue;
         };

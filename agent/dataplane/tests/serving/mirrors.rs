@@ -51,8 +51,8 @@ fn silent() -> (Upstream, mpsc::Receiver<usize>) {
 #[test]
 fn copies_that_would_hold_too_much_are_not_made_and_counted() {
     let (upstream, (mirror, _told)) = (Upstream::echoing_heads(), silent());
-    // A body of 80 kB and its copy, or two copies.
-    let settings = Settings { held_bodies: 200_000, ..Settings::default() };
+    // Two bodies of 80 kB and a copy: that of the second would not leave half to requests.
+    let settings = Settings { held_bodies: 400_000, ..Settings::default() };
     let proxy = mirroring(settings, &upstream, &mirror, None);
     let body = "x".repeat(80_000);
     let post = || {
