@@ -237,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_or_group_that_is_misspelt_removes_nothing() {
+        let mut files = files(&gateway("a", ""));
+        let typing_errors = [("Gateway", "Gatway"), ("networking.istio.io", "networking.istio.oi")];
+        for (right, wrong) in typing_errors {
+            files.replace_file("a.yaml", &gateway("a", "").replace(right, wrong));
+            assert_eq!(gateways(&files), ["a@a.yaml"]);
+            assert_eq!(findings(&files).len(), 2, "{:?}", findings(&files));
+        }
+        // Kinds of other programs leave what is written in their place.
+        let route = "apiVersion: example.com/v1\nkind: Gateway\nmetadata: {name: a}\n";
+        files.replace_file("a.yaml", route);
+        assert!(gateways(&files).is_empty());
+    }
+
+    #[test]
     fn what_stays_the_same_stays_where_it_is() {
         let mut files = files(&(service("a", "80") + &service("b", "81") + &service("c", "82")));
         let before = files.resources().0;

@@ -121,7 +121,8 @@ pub struct Document {
     pub resources: Vec<Resource>,
     /// Resources that were refused but whose name is known.
     pub refused: Vec<ResourceId>,
-    /// Whether something was refused whose name could not be learned, so that any resource may stand behind it.
+    /// Whether something was refused whose name could not be learned, or skipped because its kind seems to be misspelt,
+    /// so that any resource may stand behind it.
     pub has_nameless: bool,
     /// Everything noticed, in the order written.
     pub findings: Vec<Finding>,
@@ -249,6 +250,10 @@ impl<'r> Reader<'r> {
         let kind = match recognise(kind_name, api_version, node) {
             Ok(kind) => kind,
             Err(Unrecognised::Kind(rule, problem)) => return self.skip(rule, place, problem),
+            Err(Unrecognised::Misspelt(problem)) => {
+                self.document.has_nameless = true;
+                return self.skip(Rule::UnknownKind, place, problem);
+            }
             Err(Unrecognised::Version(kind, problem)) => return self.refuse_version(kind, node, problem),
         };
         let mut context = Context::new(&self.file, &mut self.findings, node.position);

@@ -12,6 +12,8 @@ use crate::{
 pub(super) enum Unrecognised {
     /// No such kind, or none that is supported.
     Kind(Rule, Problem),
+    /// No such kind or group, but nearly one: the document may be what the file held before.
+    Misspelt(Problem),
     /// The kind is known, the version is not.
     Version(Kind, Problem),
 }
@@ -46,14 +48,22 @@ pub(super) fn recognise(
 fn unknown_kind(name: &str, group: &str, node: &Node<'_>) -> Unrecognised {
     let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
     let problem = Problem::new(format!("{}: the kind{of} is not known and is skipped", whose(name, node)));
-    let problem = match Kind::named(name) {
-        Some(kind) => problem.expected(format!("`apiVersion: {}`", full_version(kind, kind.versions()[0]))),
+    match Kind::named(name) {
+        Some(kind) => {
+            let problem =
+                problem.expected(format!("`apiVersion: {}`", full_version(kind, kind.versions()[0])));
+            match nearest(group, [kind.group()]) {
+                Some(_) => Unrecognised::Misspelt(problem),
+                None => Unrecognised::Kind(Rule::UnknownKind, problem),
+            }
+        }
         None => match did_you_mean(name, Kind::ALL.map(Kind::name)) {
-            Some(meant) => problem.remedy(meant),
-            None => problem.remedy("nothing to do if no proxy needs it"),
+            Some(meant) => Unrecognised::Misspelt(problem.remedy(meant)),
+            None => {
+                Unrecognised::Kind(Rule::UnknownKind, problem.remedy("nothing to do if no proxy needs it"))
+            }
         },
-    };
-    Unrecognised::Kind(Rule::UnknownKind, problem)
+    }
 }
 
 /// Kinds that Istio's users write and that change nothing here, each with what to do instead.
