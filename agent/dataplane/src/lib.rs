@@ -4,6 +4,12 @@
 //! nothing is shared on the path of a request. A [`DataPlane`] starts the workers, gives each new snapshot to all of
 //! them, and drains them at the end.
 
+// What the fuzz targets import, for the test that compiles them.
+#[cfg(test)]
+extern crate self as dataplane;
+#[cfg(test)]
+extern crate self as libfuzzer_sys;
+
 mod accept;
 mod access_log;
 mod addresses;

@@ -5,6 +5,12 @@
 //! file or reads a clock.
 #![forbid(unsafe_code)]
 
+// What the fuzz target imports, for the test that compiles it.
+#[cfg(test)]
+extern crate self as libfuzzer_sys;
+#[cfg(test)]
+extern crate self as resources;
+
 mod authorization_policy;
 mod certificate_files;
 mod config_map;

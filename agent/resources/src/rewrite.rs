@@ -118,6 +118,23 @@ fn bare_meta(meta: &Meta) -> Meta {
     Meta { place: Place::whole(""), positions: Positions::default(), ..meta.clone() }
 }
 
+/// The fuzz target, which is outside the workspace: compiled here, so that it keeps up with the crate.
+#[cfg(test)]
+#[path = "../fuzz/fuzz_targets/read.rs"]
+#[expect(unused_attributes, reason = "a program of its own says that it has no `main`")]
+mod target;
+
+/// As libFuzzer's crate has it; below the target, which has it from its import so.
+#[cfg(test)]
+#[macro_export]
+macro_rules! fuzz_target {
+    (|$input:ident: $of:ty| $body:expr) => {
+        pub(super) fn run($input: $of) {
+            $body
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -141,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_scenario_survives() {
-        scenarios().iter().for_each(|text| assert_survives(text));
+        scenarios().iter().for_each(|text| target::run(text.as_bytes()));
     }
 
     #[test]
