@@ -40,7 +40,7 @@ use std::{
 
 use snapshot::{Address, RequestHead};
 
-use self::{downstream::Spoken, routing::Followed};
+use self::{downstream::Spoken, pump::PumpError, routing::Followed};
 use crate::{
     access_log::{Entry, Recorded, Wanted},
     connection::Connection,
@@ -141,16 +141,27 @@ impl<'o> Outcome<'o> {
         Self { status, flags, details, sent, grpc_status, ..Self::default() }
     }
 
-    /// With the route it took.
-    fn of(self, followed: Option<Followed<'o>>) -> Self {
-        let (route, counted) = (followed.and_then(Followed::name), followed.and_then(Followed::counted));
-        Self { route, counted, ..self }
+    /// Notes the route it took.
+    fn set_route(&mut self, followed: Option<Followed<'o>>) {
+        self.route = followed.and_then(Followed::name);
+        self.counted = followed.and_then(Followed::counted);
     }
 
-    /// With the endpoint it went to, and our end of the connection.
-    fn at(self, upstream: &Lease, own_end: Option<Rc<OwnEnd>>) -> Self {
-        let endpoint = Some(upstream.peer());
-        Self { upstream: Some(upstream.address.clone()), own_end, endpoint, ..self }
+    /// Notes the endpoint it went to, and our end of the connection.
+    fn set_endpoint(&mut self, upstream: &Lease, own_end: Option<Rc<OwnEnd>>) {
+        self.upstream = Some(upstream.address.clone());
+        self.endpoint = Some(upstream.peer());
+        self.own_end = own_end;
+    }
+
+    fn ended(moved: Result<(), PumpError>) -> Self {
+        let (flags, details) = exchange::body_end(moved);
+        Self { flags, details, ..Self::default() }
+    }
+
+    /// Notes how the bodies ended.
+    fn set_end(&mut self, moved: Result<(), PumpError>) {
+        (self.flags, self.details) = exchange::body_end(moved);
     }
 }
 

@@ -90,7 +90,7 @@ impl Target {
 }
 
 struct Idle {
-    connection: UpstreamConnection,
+    connection: Box<UpstreamConnection>,
     since: Instant,
 }
 
@@ -215,12 +215,12 @@ impl Upstream {
     /// readable. Bytes or an end of stream on an idle connection both make it useless.
     ///
     /// Who waits for one comes first: none then.
-    pub(crate) fn checkout(&self) -> Option<UpstreamConnection> {
+    pub(crate) fn checkout(&self) -> Option<Box<UpstreamConnection>> {
         if self.policy.borrow().is_waited_for(self.number) { None } else { self.take_idle() }
     }
 
     /// The same for who has waited.
-    fn take_idle(&self) -> Option<UpstreamConnection> {
+    fn take_idle(&self) -> Option<Box<UpstreamConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut connection, since }) = idle.pop() {
             if connection.is_quiet() && !connection.is_about_to_end(since) {
@@ -233,7 +233,7 @@ impl Upstream {
     }
 
     /// Keeps a connection on which a request has ended cleanly for the next one.
-    pub(crate) fn give_back(&self, connection: UpstreamConnection) {
+    pub(crate) fn give_back(&self, connection: Box<UpstreamConnection>) {
         let policy = self.policy.borrow();
         let now = Instant::now();
         let worn_out = policy.connections.max_requests.is_some_and(|limit| connection.requests >= limit)

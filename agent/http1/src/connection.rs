@@ -28,7 +28,8 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// Which further fields the `Connection` field of a head nominates as hop-by-hop.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionNames<'b> {
-    names: [&'b [u8]; bounds::CONNECTION_NAMES],
+    /// Absent as long as there are none, so that the usual head writes no room for any.
+    names: Option<[&'b [u8]; bounds::CONNECTION_NAMES]>,
     len: usize,
 }
 
@@ -40,13 +41,13 @@ pub struct ConnectionNames<'b> {
 #[inline]
 #[must_use]
 pub fn connection_names<'b>(headers: &[Header<'b>]) -> ConnectionNames<'b> {
-    let mut nominated = ConnectionNames { names: [b""; bounds::CONNECTION_NAMES], len: 0 };
-    for header in headers {
-        if header.name.eq_ignore_ascii_case("connection") {
-            nominated.add(header.value);
-        }
+    let is_nominating = |header: &Header<'_>| {
+        header.name.eq_ignore_ascii_case("connection") && list_elements(header.value).any(is_nominated)
+    };
+    if headers.iter().any(is_nominating) {
+        return ConnectionNames::of(headers);
     }
-    nominated
+    ConnectionNames { names: None, len: 0 }
 }
 
 impl<'b> ConnectionNames<'b> {
@@ -61,17 +62,22 @@ impl<'b> ConnectionNames<'b> {
     #[inline]
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.names[..self.len].iter().any(|nominated| nominated.eq_ignore_ascii_case(name.as_bytes()))
+        let nominated = self.names.iter().flatten().take(self.len);
+        nominated.into_iter().any(|nominated| nominated.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// Takes one line. Parsing refused heads with more names than there is room for.
-    fn add(&mut self, value: &'b [u8]) {
-        for option in list_elements(value).filter(|option| is_nomination(option) && !is_protected(option)) {
-            if self.len < bounds::CONNECTION_NAMES {
-                self.names[self.len] = option;
-                self.len += 1;
-            }
+    /// Parsing refused heads with more names than there is room for.
+    #[cold]
+    fn of(headers: &[Header<'b>]) -> Self {
+        let lines = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
+        let nominated =
+            lines.flat_map(|line| list_elements(line.value)).filter(|option| is_nominated(option));
+        let (mut names, mut len) = ([b"".as_slice(); bounds::CONNECTION_NAMES], 0);
+        for (room, name) in names.iter_mut().zip(nominated) {
+            *room = name;
+            len += 1;
         }
+        Self { names: Some(names), len }
     }
 }
 
@@ -110,6 +116,10 @@ pub(crate) fn idle_timeout(value: &[u8]) -> Option<u64> {
         let (name, seconds) = parameter.split_at_checked("timeout=".len())?;
         name.eq_ignore_ascii_case(b"timeout=").then(|| parse_decimal(seconds))?
     })
+}
+
+fn is_nominated(option: &[u8]) -> bool {
+    is_nomination(option) && !is_protected(option)
 }
 
 /// An option that is no field name nominates nothing, and the fields that are dropped anyway need no mention.

@@ -236,7 +236,7 @@ impl DynamicDns {
     }
 
     /// The name to look up for an authority or server name; `None` when it is none of the cluster's.
-    pub fn name_of(&self, asked: &str) -> Option<HostName> {
+    pub fn name_of<'a>(&self, asked: &'a str) -> Option<HostName<'a>> {
         let host = HostName::of_authority(asked);
         (!host.as_str().is_empty() && self.hosts.covers(host.as_str())).then_some(host)
     }

@@ -67,42 +67,57 @@ impl fmt::Display for HostPattern {
 
 /// The host of an authority in the form tables are searched by: lower case, without port and without trailing dot.
 ///
-/// Lives on the stack so that a look-up allocates nothing. Authorities longer than a DNS name can be (RFC 1035: 255
-/// bytes) become the empty name, which only `*` covers.
-#[derive(Clone, Copy)]
-pub struct HostName {
-    bytes: [u8; MAX_HOST],
-    len: u8,
+/// Allocates nothing: nearly all hosts come in that form already and are borrowed, the others are put into it on the
+/// stack. Authorities longer than a DNS name can be (RFC 1035: 255 bytes) become the empty name, which only `*` covers.
+#[derive(Clone)]
+pub struct HostName<'a>(Form<'a>);
+
+#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a look-up allocates nothing")]
+enum Form<'a> {
+    Lower(&'a str),
+    Lowered { bytes: [u8; MAX_HOST], len: u8 },
 }
 
 const MAX_HOST: usize = 255;
 
-impl HostName {
+impl<'a> HostName<'a> {
     /// Takes the host out of an authority such as `Reviews.prod:9080`, `[FD00::1]:80` or `foo.svc.`.
     ///
     /// IPv6 literals keep their brackets, as in Istio's virtual host names.
-    pub fn of_authority(authority: &str) -> Self {
+    pub fn of_authority(authority: &'a str) -> Self {
         let host = split_port(authority).0;
         let host = host.strip_suffix('.').unwrap_or(host);
-        let mut name = Self { bytes: [0; MAX_HOST], len: 0 };
-        if let Ok(len) = u8::try_from(host.len())
-            && let Some(room) = name.bytes.get_mut(..host.len())
-        {
-            room.copy_from_slice(host.as_bytes());
-            room.make_ascii_lowercase();
-            name.len = len;
+        let Ok(len) = u8::try_from(host.len()) else { return Self(Form::Lower("")) };
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Self::lowered(host, len);
         }
-        name
+        Self(Form::Lower(host))
+    }
+
+    /// Apart, so that what nearly all hosts pass through stays small.
+    #[cold]
+    fn lowered(host: &str, len: u8) -> Self {
+        let mut bytes = [0; MAX_HOST];
+        let room = &mut bytes[..usize::from(len)];
+        room.copy_from_slice(host.as_bytes());
+        room.make_ascii_lowercase();
+        Self(Form::Lowered { bytes, len })
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        // Lower-casing ASCII letters keeps UTF-8 valid, so the fall-back is never taken.
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+        match &self.0 {
+            Form::Lower(host) => host,
+            // Lower-casing ASCII letters keeps UTF-8 valid, so the fall-back is never taken.
+            Form::Lowered { bytes, len } => {
+                std::str::from_utf8(&bytes[..usize::from(*len)]).unwrap_or_default()
+            }
+        }
     }
 }
 
-impl fmt::Debug for HostName {
+impl fmt::Debug for HostName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
@@ -174,7 +189,7 @@ impl<T: Copy> HostTable<T> {
     }
 
     /// The value for `host`: the exact name, else the longest suffix, else `*`.
-    pub fn find(&self, host: &HostName) -> Option<T> {
+    pub fn find(&self, host: &HostName<'_>) -> Option<T> {
         let host = host.as_str();
         self.exact.get(host).copied().or_else(|| self.longest_suffix(host)).or(self.any)
     }

@@ -14,7 +14,8 @@ fuzz_target!(|input: (&str, &[u8])| {
             assert!(line.iter().all(|byte| (b' '..=b'~').contains(byte)), "{line:?}");
         }
         if !format.contains('\\') {
-            let [without_fields, _] = dataplane::fuzzing::log_lines(format, &[]).expect("the format is valid");
+            let [without_fields, _] =
+                dataplane::fuzzing::log_lines(format, &[]).expect("the format is valid");
             assert_eq!(quotes(line), quotes(&without_fields), "{}", line.escape_ascii());
         }
         let parsed: Value = serde_json::from_slice(&json).expect("JSON");

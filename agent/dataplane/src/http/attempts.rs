@@ -3,7 +3,13 @@
 mod clock;
 mod watched;
 
-use std::{cell::Cell, future::Future, pin::pin, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::{Pin, pin},
+    rc::Rc,
+    time::Duration,
+};
 
 use snapshot::{Address, LoadBalancer, RetryPolicy};
 use tokio::time::Instant;
@@ -130,22 +136,19 @@ impl<'a> Attempts<'a> {
             || self.policy.as_ref().is_some_and(|policy| retry::keeps_body(policy, self.grpc))
     }
 
-    /// What the log tells of the tries. `ended` says that the endpoint has got the whole request.
-    pub(super) fn told_in<'o>(
+    /// Notes what the log tells of the tries. `ended` says that the endpoint has got the whole request.
+    pub(super) fn tell(
         &self,
-        outcome: Outcome<'o>,
+        outcome: &mut Outcome<'_>,
         (start, ended, version): (std::time::Instant, bool, UpstreamVersion),
-    ) -> Outcome<'o> {
+    ) {
         let request_time = self.body_ended.get().map_or(Duration::ZERO, |at| at.into_std() - start);
-        Outcome {
-            unretried: self.unretried,
-            attempts: self.again + 1,
-            connected: self.connected,
-            retried_well: self.retried_well,
-            request_time: ended.then_some(request_time),
-            upstream_protocol: outcome.own_end.as_ref().map(|_| version.as_str()),
-            ..outcome
-        }
+        outcome.unretried = self.unretried;
+        outcome.attempts = self.again + 1;
+        outcome.connected = self.connected;
+        outcome.retried_well = self.retried_well;
+        outcome.request_time = ended.then_some(request_time);
+        outcome.upstream_protocol = outcome.own_end.as_ref().map(|_| version.as_str());
     }
 
     /// When the answer must be through; known once the request is.
@@ -344,10 +347,10 @@ fn gone(end: &Option<Rc<OwnEnd>>) -> impl Fn(Broken) -> Unanswered {
     move |broken| Unanswered::new(&broken, end.clone())
 }
 
-/// Awaits bodies on their way until `deadline`.
+/// Awaits bodies on their way until `deadline`. Borrows the future, which is large: who makes it has room for it anyway.
 pub(super) async fn in_time(
     deadline: Option<Instant>,
-    moving: impl Future<Output = Result<(), PumpError>>,
+    moving: Pin<&mut impl Future<Output = Result<(), PumpError>>>,
 ) -> Result<(), PumpError> {
     match deadline {
         None => moving.await,

@@ -33,7 +33,7 @@ use crate::{
 };
 
 pub(super) use self::{
-    broken::{Broken, Late, body_outcome, switched_outcome},
+    broken::{Broken, Late, body_end, switched_outcome},
     http1::Http1Exchange,
     http2::Http2Exchange,
 };
@@ -66,7 +66,8 @@ impl UpstreamVersion {
 
 /// A connection to an endpoint, or room on one.
 pub(super) enum Link {
-    Http1(UpstreamConnection),
+    /// In a box: every request moves it about.
+    Http1(Box<UpstreamConnection>),
     Http2(Http2Stream),
 }
 

@@ -8,6 +8,7 @@ use std::{
 use http1::HeaderSlots;
 use snapshot::{
     Edits, EscapedSlashes, Format, HeaderEdits, Normalized, PathNormalization, ProxyHeaders, RequestHead,
+    Underscores,
 };
 
 use super::{
@@ -26,7 +27,8 @@ pub(crate) fn change_heads(format: &Format, bytes: &[u8]) {
     let Ok(Some(request)) = http1::parse_request(bytes, &http1::Limits::default(), &mut slots) else {
         return;
     };
-    let head = Http1Head::new(&request, &Upgrades::default());
+    let nominated = http1::connection_names(request.headers);
+    let head = Http1Head::new(&request, &nominated, (&Upgrades::default(), Underscores::Allowed));
     let Ok(head) = Normalized::new(&head, (PathNormalization::Base, EscapedSlashes::Kept)) else { return };
     let edits = || Edits {
         set: vec![(SET.to_owned(), format.clone())],

@@ -30,23 +30,26 @@ pub(super) fn has_underscore<'n>(mut names: impl Iterator<Item = &'n str>) -> bo
 /// on, which routes may ask for.
 pub(super) struct Http1Head<'r, 'h, 'b> {
     request: &'r Request<'h, 'b>,
-    hop_by_hop: HopByHop<'b>,
+    hop_by_hop: HopByHop<'r, 'b>,
 }
 
 impl<'r, 'h, 'b> Http1Head<'r, 'h, 'b> {
-    pub(super) fn new(request: &'r Request<'h, 'b>, upgrades: &Upgrades) -> Self {
-        Self { request, hop_by_hop: HopByHop::of(request.headers, request.upgrade, upgrades) }
+    /// `nominated` are the fields that its `connection` field names.
+    pub(super) fn new(
+        request: &'r Request<'h, 'b>,
+        nominated: &'r ConnectionNames<'b>,
+        (upgrades, underscores): (&Upgrades, Underscores),
+    ) -> Self {
+        let hop_by_hop = HopByHop {
+            drops_underscores: underscores == Underscores::Dropped,
+            ..HopByHop::of(nominated, request.upgrade, upgrades)
+        };
+        Self { request, hop_by_hop }
     }
 
     /// The protocol that the client offers, if it may be switched to.
     pub(super) fn offer(&self) -> Option<&'b str> {
         self.request.upgrade.filter(|_| self.hop_by_hop.passes_offer)
-    }
-
-    /// Without fields whose names hold `_`, if that is asked.
-    pub(super) fn dropping(mut self, underscores: Underscores) -> Self {
-        self.hop_by_hop.drops_underscores = underscores == Underscores::Dropped;
-        self
     }
 }
 
@@ -83,24 +86,25 @@ impl RequestHead for Http1Head<'_, '_, '_> {
 pub fn shown_to_routes(fields: &[(String, String)], upgrades: &Upgrades) -> Vec<(String, String)> {
     let headers = fields.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() });
     let headers: Vec<_> = headers.collect();
-    let hop_by_hop = HopByHop::of(&headers, http1::upgrade_offer(&headers), upgrades);
+    let nominated = http1::connection_names(&headers);
+    let hop_by_hop = HopByHop::of(&nominated, http1::upgrade_offer(&headers), upgrades);
     let shown = headers.iter().filter_map(|header| Some((header.name, hop_by_hop.passed_on(header)?)));
     shown.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned())).collect()
 }
 
 /// Which fields of an HTTP/1 request end at this proxy.
-struct HopByHop<'b> {
-    nominated: ConnectionNames<'b>,
+struct HopByHop<'r, 'b> {
+    nominated: &'r ConnectionNames<'b>,
     /// Whether the client offers what is passed on, as in Envoy with the fields that say so.
     passes_offer: bool,
     /// Whether fields end here whose names hold `_`.
     drops_underscores: bool,
 }
 
-impl<'b> HopByHop<'b> {
-    fn of(headers: &[httparse::Header<'b>], upgrade: Option<&str>, upgrades: &Upgrades) -> Self {
+impl<'r, 'b> HopByHop<'r, 'b> {
+    fn of(nominated: &'r ConnectionNames<'b>, upgrade: Option<&str>, upgrades: &Upgrades) -> Self {
         let passes_offer = upgrade.is_some_and(|protocol| upgrades.allow(protocol));
-        Self { nominated: http1::connection_names(headers), passes_offer, drops_underscores: false }
+        Self { nominated, passes_offer, drops_underscores: false }
     }
 
     fn passed_on(&self, header: &httparse::Header<'b>) -> Option<&'b [u8]> {

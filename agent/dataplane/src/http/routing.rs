@@ -63,14 +63,14 @@ pub(super) fn route<'v, R: RequestHead>(
         return Ok(routed);
     }
     let config = view.snapshot.route_config(config);
-    let routed = match asked.find(view, config) {
+    let mut routed = match asked.find(view, config) {
         Ok(found) => asked.follow(view, found, (draw, grpc))?,
         Err(unfound) => Routed::new(asked.action_without_route(unfound, config), grpc),
     };
-    Ok(match asked.grpc_web {
-        Some(web) => routed.bridged(web, view),
-        None => routed,
-    })
+    if let Some(web) = asked.grpc_web {
+        routed.bridge(web, view);
+    }
+    Ok(routed)
 }
 
 /// Why a request has no route.
@@ -213,11 +213,11 @@ impl<H: RequestHead> Asked<'_, H> {
             },
         };
         let followed = Followed { route, asks_at: target.id.map(|_| served) };
-        let routed =
+        let mut routed =
             Routed { cluster: Some(&target.name), route: Some(followed), ..Routed::new(action, grpc) };
-        let mut routed = self.change(routed, route, forward, target);
+        self.change(&mut routed, route, forward, target);
         if self.connection.settings.headers.debug {
-            routed = routed.expecting();
+            routed.tell_limit();
         }
         if let Some(cookie) = cookie {
             routed.answer.get_or_insert_default().push_add("set-cookie", cookie.as_bytes());
@@ -252,17 +252,17 @@ impl<H: RequestHead> Asked<'_, H> {
         Ok(picked.and_then(|lease| lease.for_host(host).admit_request()).map(|lease| (lease, named)))
     }
 
-    /// With the changes that the route and the destination make.
+    /// Notes the changes that the route and the destination make.
     fn change<'v>(
         &self,
-        mut routed: Routed<'v>,
+        routed: &mut Routed<'v>,
         route: &'v Route,
         forward: &'v Forward,
         target: &'v ClusterTarget,
-    ) -> Routed<'v> {
+    ) {
         let rewrite = (forward.rewrite.as_deref(), target.authority.as_deref());
         if route.headers.is_none() && target.headers.is_none() && rewrite == (None, None) {
-            return routed;
+            return;
         }
         // The route has the last word.
         let lists = [target.headers.as_deref(), route.headers.as_deref()];
@@ -273,7 +273,6 @@ impl<H: RequestHead> Asked<'_, H> {
         if let Action::Forward(forwarding) = &mut routed.action {
             forwarding.changes = Some(Box::new(changes));
         }
-        routed
     }
 
     fn facts<'f>(&'f self, route: &'f Route, cluster: Option<&'f str>) -> RequestFacts<'f> {

@@ -71,7 +71,7 @@ impl Upstream {
     pub(super) async fn connect_or_wait_as(
         &self,
         proxy_header: Option<ProxyHeader>,
-    ) -> Result<UpstreamConnection, ConnectError> {
+    ) -> Result<Box<UpstreamConnection>, ConnectError> {
         let mut pending: Option<PendingRequest> = None;
         let slot = loop {
             // The rules may change while it waits.
@@ -94,7 +94,7 @@ impl Upstream {
                 pending.come().await;
             }
         };
-        self.open(&self.policy(), slot, (Speaks::Http1, proxy_header)).await
+        self.open(&self.policy(), slot, (Speaks::Http1, proxy_header)).await.map(Box::new)
     }
 
     fn slot(&self, policy: &Policy, is_opaque: bool) -> Result<Option<Slot>, ConnectError> {

@@ -19,8 +19,8 @@ pub(crate) struct Lease {
     for_host: Option<Rc<Upstream>>,
     /// Its place among the requests of a cluster that counts them.
     request: Option<Permit>,
-    /// What a new connection begins with.
-    proxy_header: Option<ProxyHeader>,
+    /// What a new connection begins with; in a box, because every request moves its lease and hardly any has one.
+    proxy_header: Option<Box<ProxyHeader>>,
 }
 
 impl Lease {
@@ -43,28 +43,32 @@ impl Lease {
 
     /// Opens a new connection, unless the cluster has as many as it may.
     pub(super) async fn connect(&self, speaks: Speaks) -> Result<UpstreamConnection, ConnectError> {
-        self.connect_as(speaks, self.proxy_header).await
+        self.connect_as(speaks, self.proxy_header()).await
     }
 
     /// Opens a new connection for HTTP/1; where the cluster has as many as it may, waits for one to end or to fall
     /// idle, which is then used again.
-    pub(crate) async fn connect_or_wait(&self) -> Result<UpstreamConnection, ConnectError> {
+    pub(crate) async fn connect_or_wait(&self) -> Result<Box<UpstreamConnection>, ConnectError> {
         let _waiting = self.stats.waiting();
-        self.connect_or_wait_as(self.proxy_header).await
+        self.connect_or_wait_as(self.proxy_header()).await
     }
 
     /// Opens a new connection in the place of one that has ended.
     pub(crate) async fn replace(&self, ended: &mut UpstreamConnection) -> Result<(), ConnectError> {
         let slot = ended.slot.take();
-        *ended = self.open(&self.policy(), slot, (Speaks::Http1, self.proxy_header)).await?;
+        *ended = self.open(&self.policy(), slot, (Speaks::Http1, self.proxy_header())).await?;
         Ok(())
     }
 
     /// Begins new connections with a PROXY header.
     #[must_use]
     pub(crate) fn announcing(mut self, proxy_header: Option<ProxyHeader>) -> Self {
-        self.proxy_header = proxy_header;
+        self.proxy_header = proxy_header.map(Box::new);
         self
+    }
+
+    fn proxy_header(&self) -> Option<ProxyHeader> {
+        self.proxy_header.as_deref().copied()
     }
 
     /// Room for a request on an HTTP/2 connection to the endpoint.

@@ -148,10 +148,7 @@ pub(super) fn less_specific_hosts(
 }
 
 /// The VirtualServices that would have a host served, with why they do not.
-pub(super) fn unserved<'s>(
-    snapshot: &'s Snapshot,
-    authority: &str,
-) -> impl Iterator<Item = Rejected> + use<'s> {
+pub(super) fn unserved(snapshot: &Snapshot, authority: &str) -> impl Iterator<Item = Rejected> {
     let asked = HostName::of_authority(authority);
     let wanted = snapshot.unserved_rules().iter();
     let wanted = wanted.filter(move |rules| rules.hosts.iter().any(|host| host.covers(asked.as_str())));

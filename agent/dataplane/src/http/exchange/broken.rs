@@ -95,25 +95,23 @@ pub(in crate::http) fn switched_outcome(
     (transferred, result): (Transferred, Result<(), RelayError>),
     version: UpstreamVersion,
 ) -> Outcome<'static> {
-    let outcome = body_outcome(match result {
+    let (flags, details) = match body_end(match result {
         Ok(()) => Ok(()),
         Err(RelayError::Downstream(_)) => Err(PumpError::Write),
         Err(RelayError::Upstream(_)) => Err(PumpError::Read),
         Err(RelayError::Idle | RelayError::Expired) => Err(PumpError::Idle),
-    });
-    let outcome = match version {
-        UpstreamVersion::Http2 if outcome.flags == "UC" => {
-            let details = "upstream_reset_after_response_started{remote_reset}";
-            Outcome { flags: "UR", details, ..outcome }
+    }) {
+        ("UC", _) if version == UpstreamVersion::Http2 => {
+            ("UR", "upstream_reset_after_response_started{remote_reset}")
         }
-        _ => outcome,
+        end => end,
     };
-    Outcome { received: transferred.received, sent: transferred.sent, ..outcome }
+    Outcome { flags, details, received: transferred.received, sent: transferred.sent, ..Outcome::default() }
 }
 
-/// How the log tells of a body that did not arrive whole, and of one that did.
-pub(in crate::http) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'static> {
-    let (flags, details) = match moved {
+/// How the log tells of a body that did not arrive whole, and of one that did: flags and details.
+pub(in crate::http) fn body_end(moved: Result<(), PumpError>) -> (&'static str, &'static str) {
+    match moved {
         Ok(()) => ("", "via_upstream"),
         Err(PumpError::Write) => ("DC", "downstream_remote_disconnect"),
         Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
@@ -128,6 +126,5 @@ pub(in crate::http) fn body_outcome(moved: Result<(), PumpError>) -> Outcome<'st
         Err(PumpError::Body(_) | PumpError::Text) => {
             ("UPE", "upstream_reset_after_response_started{protocol_error}")
         }
-    };
-    Outcome { flags, details, ..Outcome::default() }
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(in crate::http) struct Http1Exchange {
-    pub(in crate::http) upstream: UpstreamConnection,
+    pub(in crate::http) upstream: Box<UpstreamConnection>,
     /// What the endpoint has answered and nobody has taken; absent while it is waited for.
     pub(in crate::http) answered: Option<PooledBuffer>,
     /// How much has been sent again of what an endpoint before has got of the body; absent when that is through.
@@ -30,7 +30,7 @@ pub(in crate::http) struct Http1Exchange {
 }
 
 impl Http1Exchange {
-    pub(super) fn new(upstream: UpstreamConnection, worker: &Worker) -> Self {
+    pub(super) fn new(upstream: Box<UpstreamConnection>, worker: &Worker) -> Self {
         let (pool, limits) = (Rc::clone(&worker.buffers), worker.settings.heads);
         Self { upstream, answered: None, again: None, interim: Interim::default(), pool, limits }
     }

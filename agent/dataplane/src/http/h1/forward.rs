@@ -4,7 +4,7 @@ mod answer;
 mod bodies;
 mod sending;
 
-use std::{rc::Rc, time::Instant};
+use std::{pin::pin, rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http1::BodyLength;
@@ -23,9 +23,7 @@ use crate::{
     http::{
         Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
-        exchange::{
-            Broken, Exchange, Following, Outgoing, OutgoingHead, RequestBody, UpstreamVersion, body_outcome,
-        },
+        exchange::{Broken, Exchange, Following, Outgoing, OutgoingHead, RequestBody, UpstreamVersion},
         frames::Passed,
         head::{AnswerFields, AnswerHead},
         mirror::{self, Copied},
@@ -35,23 +33,23 @@ use crate::{
     },
     linger::linger,
     transport::Transport,
-    upstream::{Lease, OwnEnd},
+    upstream::Lease,
     view::View,
 };
 
 /// A request and the endpoint picked for it.
-pub(super) struct Forward<'v> {
+pub(super) struct Forward<'f, 'v> {
     pub(super) view: &'v View,
-    pub(super) forwarding: Forwarding<'v>,
+    pub(super) forwarding: &'f mut Forwarding<'v>,
     pub(super) start: Instant,
     /// When it was ready to be sent, but for the rest of its body.
     pub(super) begun: Instant,
     pub(super) body: BodyLength,
-    pub(super) asked: Answering<'v>,
-    pub(super) upward: Upward,
+    pub(super) asked: Answering<'f>,
+    pub(super) upward: &'f mut Upward,
 }
 
-impl Forward<'_> {
+impl Forward<'_, '_> {
     fn lease(&self) -> &Lease {
         &self.forwarding.lease
     }
@@ -70,9 +68,10 @@ impl Session<'_> {
     /// Sends the request to its endpoint and the answer to the client. `head` is the request's head as it goes up.
     pub(super) async fn forward(
         &mut self,
-        forward: &mut Forward<'_>,
+        forward: &mut Forward<'_, '_>,
         head: &mut Vec<u8>,
-    ) -> (Next, Outcome<'static>) {
+        outcome: &mut Outcome<'_>,
+    ) -> Next {
         let mut sent = Pump::new(forward.body, forward.body);
         if forward.asked.grpc_web.is_some_and(|web| web.asks_in_text) {
             sent.unbase64();
@@ -81,7 +80,7 @@ impl Session<'_> {
         let mut attempts = Attempts::new(
             self.connection,
             forward.view,
-            &forward.forwarding,
+            forward.forwarding,
             (forward.asked.grpc, forward.begun),
         );
         if attempts.keeps_body(forward.version()) || forward.has_copies() {
@@ -100,31 +99,25 @@ impl Session<'_> {
             Ok(()) => self.ask(forward, &mut attempts, &mut sent, (head, &mut out)).await,
             Err(broken) => Err(Unanswered::new(&broken, None)),
         };
-        let (next, outcome) = match asked {
+        let next = match asked {
             Ok((exchange, answer)) => {
                 let deadline = attempts.deadline();
-                self.finish(forward, exchange, (&mut sent, deadline), answer, &mut out).await
+                self.finish(forward, exchange, (&mut sent, deadline), answer, (&mut out, outcome)).await
             }
-            Err(unanswered) => self.give_up(forward, unanswered).await,
+            Err(unanswered) => self.give_up(forward, unanswered, outcome).await,
         };
         if !mirrored && sent.is_done() {
             self.mirror(forward, head, &mut sent);
         }
         self.connection.worker().recycle(out);
-        let received = outcome.received.max(sent.data);
-        let messages = (sent.messages(), outcome.messages.1);
-        (
-            next,
-            Outcome {
-                received,
-                messages,
-                ..attempts.told_in(outcome, (forward.start, sent.is_done(), forward.version()))
-            },
-        )
+        outcome.received = outcome.received.max(sent.data);
+        outcome.messages.0 = sent.messages();
+        attempts.tell(outcome, (forward.start, sent.is_done(), forward.version()));
+        next
     }
 
     /// Copies the request, which is through, to the mirrors of its route.
-    fn mirror(&self, forward: &Forward<'_>, head: &[u8], sent: &mut Pump) {
+    fn mirror(&self, forward: &Forward<'_, '_>, head: &[u8], sent: &mut Pump) {
         if !forward.has_copies() {
             return;
         }
@@ -150,7 +143,7 @@ impl Session<'_> {
     /// Asks endpoints and writes the head of the final answer into `out` as the client gets it.
     async fn ask(
         &mut self,
-        forward: &mut Forward<'_>,
+        forward: &mut Forward<'_, '_>,
         attempts: &mut Attempts<'_>,
         sent: &mut Pump,
         (head, out): (&mut Vec<u8>, &mut Vec<u8>),
@@ -207,17 +200,14 @@ impl Session<'_> {
     /// Writes the answer, moves the rest of its body, and decides about both connections.
     async fn finish(
         &mut self,
-        forward: &Forward<'_>,
+        forward: &Forward<'_, '_>,
         exchange: Exchange,
         (sent, deadline): (&mut Pump, Option<tokio::time::Instant>),
         answer: Answer,
-        out: &mut Vec<u8>,
-    ) -> (Next, Outcome<'static>) {
-        let outcome = Outcome {
-            status: answer.status,
-            began: Some(answer.began),
-            ..Outcome::default().at(forward.lease(), Some(exchange.end()))
-        };
+        (out, outcome): (&mut Vec<u8>, &mut Outcome<'_>),
+    ) -> Next {
+        (outcome.status, outcome.began) = (answer.status, Some(answer.began));
+        outcome.set_endpoint(forward.lease(), Some(exchange.end()));
         if !forward.has_copies() && !exchange.is_repeating() {
             sent.forget();
         }
@@ -237,7 +227,10 @@ impl Session<'_> {
                 let buffers = &self.connection.worker().buffers;
                 let answered = exchange.answered.get_or_insert_with(|| buffers.small());
                 let moved = match body.stage(answered, out) {
-                    Ok(()) => in_time(deadline, self.move_bodies(&mut exchange, sent, &mut body, out)).await,
+                    Ok(()) => {
+                        let moving = self.move_bodies(&mut exchange, sent, &mut body, out);
+                        in_time(deadline, pin!(moving)).await
+                    }
                     // The client gets what came before the break, and then no end.
                     Err(error) => {
                         write_whole(self.connection, self.stream, out).await.and(Err(PumpError::Body(error)))
@@ -252,8 +245,9 @@ impl Session<'_> {
             Exchange::Http2(exchange) => {
                 let mut passed = Passed::default();
                 let form = (answer.framing, forward.asked.grpc, answer.grpc_web);
-                let moving = self.move_frames(exchange, sent, (form, &mut passed), out);
-                let moved = Box::pin(in_time(deadline, moving)).await;
+                let mut moving = Box::pin(self.move_frames(exchange, sent, (form, &mut passed), out));
+                let moved = in_time(deadline, moving.as_mut()).await;
+                drop(moving);
                 (moved, passed)
             }
         };
@@ -265,31 +259,37 @@ impl Session<'_> {
             Err(_) if answer.framing == BodyLength::UntilClose => self.stream.reset_on_close(),
             _ => {}
         }
-        let Outcome { flags, details, .. } = body_outcome(moved);
-        let Passed { data: sent, messages, grpc_status } = passed;
-        let grpc_status = status_in_head.or(grpc_status);
-        (next, Outcome { flags, details, sent, messages: (0, messages), grpc_status, ..outcome })
+        outcome.set_end(moved);
+        (outcome.sent, outcome.messages.1) = (passed.data, passed.messages);
+        outcome.grpc_status = status_in_head.or(passed.grpc_status);
+        next
     }
 
     async fn give_up(
         &mut self,
-        forward: &Forward<'_>,
+        forward: &Forward<'_, '_>,
         Unanswered { reply, end, transport_failure }: Unanswered,
-    ) -> (Next, Outcome<'static>) {
-        let (next, outcome) = match reply {
-            Some(reply) => self.fail(forward, &reply, end).await,
-            None => (Next::Close, body_outcome(Err(PumpError::Write)).at(forward.lease(), end)),
+        outcome: &mut Outcome<'_>,
+    ) -> Next {
+        let next = match reply {
+            Some(reply) => self.fail(forward, &reply, outcome).await,
+            None => {
+                outcome.set_end(Err(PumpError::Write));
+                Next::Close
+            }
         };
-        (next, Outcome { transport_failure, ..outcome })
+        outcome.set_endpoint(forward.lease(), end);
+        outcome.transport_failure = transport_failure;
+        next
     }
 
     /// Answers in the endpoint's place.
     async fn fail(
         &mut self,
-        forward: &Forward<'_>,
+        forward: &Forward<'_, '_>,
         reply: &LocalReply<'static>,
-        end: Option<Rc<OwnEnd>>,
-    ) -> (Next, Outcome<'static>) {
+        outcome: &mut Outcome<'_>,
+    ) -> Next {
         let Answering { persistence, .. } = forward.asked;
         let persistence =
             Persistence { keep_alive: persistence.keep_alive && forward.body.is_empty(), ..persistence };
@@ -297,6 +297,7 @@ impl Session<'_> {
         let mut out = self.connection.worker().scratch();
         let next = self.reply(reply, Answering { persistence, ..forward.asked }, &mut out).await;
         self.connection.worker().recycle(out);
-        (next, Outcome::reply(reply, forward.asked.method).at(forward.lease(), end))
+        *outcome = Outcome::reply(reply, forward.asked.method);
+        next
     }
 }

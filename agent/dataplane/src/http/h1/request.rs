@@ -79,13 +79,25 @@ impl Session<'_> {
             }
             let view = self.connection.view();
             let mut out = self.connection.worker().scratch();
-            let next = match self.parse_ready(&view, &mut out).await {
-                Parsed::Incomplete => None,
-                // What has to happen first has.
-                Parsed::Before(_) => Some(Next::Close),
-                Parsed::Malformed(reply) => Some(self.refuse(&reply).await),
+            let mut begun = Begun { start: Instant::now(), delayed: false, gone: false };
+            // Parsed and served in one place: what a request is made of is large to move.
+            let mut parsed = self.parse(&view, &mut out, begun);
+            while let Parsed::Before(before) = parsed {
+                self.connection.deadline.clear();
+                // Boxed: other requests should not hold room for it.
+                let happening = Box::pin(before.happen(self.connection, &mut begun.delayed));
+                begun.gone = self.is_gone_while(happening).await;
+                parsed = self.parse(&view, &mut out, begun);
+            }
+            if !matches!(parsed, Parsed::Incomplete) {
+                self.connection.deadline.clear();
+            }
+            let next = match &mut parsed {
+                Parsed::Incomplete | Parsed::Before(_) => None,
+                Parsed::Malformed(reply) => Some(self.refuse(reply).await),
                 Parsed::Request(request) => Some(self.serve_parsed(&view, request, &mut out).await),
             };
+            drop(parsed);
             self.connection.worker().recycle(out);
             if let Some(next) = next {
                 return next;
@@ -112,25 +124,6 @@ impl Session<'_> {
             Ok(())
         };
         self.connection.deadline.within_rest(pin!(reading)).await
-    }
-
-    /// Parses the head and routes it, as soon as what has to happen first has.
-    async fn parse_ready<'v>(&mut self, view: &'v View, out: &mut Vec<u8>) -> Parsed<'v> {
-        let mut begun = Begun { start: Instant::now(), delayed: false, gone: false };
-        loop {
-            let parsed = self.parse(view, out, begun);
-            if !matches!(parsed, Parsed::Incomplete) {
-                self.connection.deadline.clear();
-            }
-            match parsed {
-                Parsed::Before(before) => {
-                    // Boxed: other requests should not hold room for it.
-                    let happening = Box::pin(before.happen(self.connection, &mut begun.delayed));
-                    begun.gone = self.is_gone_while(happening).await;
-                }
-                parsed => return parsed,
-            }
-        }
     }
 
     /// Awaits `future`; whether the client has left before it was ready. What it sends meanwhile is kept.
@@ -184,7 +177,8 @@ impl Session<'_> {
             return Parsed::Malformed(LocalReply::unserved(self.connection.is_over_tls()));
         };
         let upgrades = &self.connection.worker().settings.upgrades;
-        let head = Http1Head::new(&parsed, upgrades).dropping(underscores);
+        let nominated = http1::connection_names(parsed.headers);
+        let head = Http1Head::new(&parsed, &nominated, (upgrades, underscores));
         let offer = head.offer();
         let Ok(head) = Normalized::new(&head, (http.path_normalization, http.escaped_slashes)) else {
             self.connection.worker().count(|counts| counts.requests += 1);
@@ -196,11 +190,13 @@ impl Session<'_> {
         let connection = self.connection;
         let asked = Asked { connection, head: &head, added: &added, protocol, grpc_web, start, delayed };
         let mut routed = match route(&asked, view, http.route_config, fastrand::u64(..)) {
-            Ok(routed) if gone => Routed { action: Action::Reply(LocalReply::CLIENT_GONE), ..routed },
-            Err(_) if gone => Routed::reply(LocalReply::CLIENT_GONE),
             Ok(routed) => routed,
+            Err(_) if gone => Routed::reply(LocalReply::CLIENT_GONE),
             Err(before) => return Parsed::Before(before),
         };
+        if gone {
+            routed.action = Action::Reply(LocalReply::CLIENT_GONE);
+        }
         self.connection.worker().count(|counts| counts.requests += 1);
         record_request(self.connection, self.line, &head, (protocol, &added, &routed));
         let mut upward = Upward::default();
@@ -231,40 +227,37 @@ impl Session<'_> {
         Parsed::Request(request)
     }
 
-    async fn serve_parsed(&mut self, view: &View, request: Request<'_>, out: &mut Vec<u8>) -> Next {
-        let Request { start, version, body, keep_alive, method, upward, routed, delayed } = request;
+    async fn serve_parsed<'v>(
+        &mut self,
+        view: &'v View,
+        request: &mut Request<'v>,
+        out: &mut Vec<u8>,
+    ) -> Next {
+        let Request { start, version, body, keep_alive, method, ref mut upward, ref mut routed, delayed } =
+            *request;
         let persistence = Persistence { keep_alive: keep_alive && self.connection.goes_on(), version };
-        let Routed { action, cluster, route, answer, grpc, grpc_web } = routed;
+        let Routed { ref mut action, cluster, route, ref answer, grpc, grpc_web } = *routed;
         let asked = Answering { persistence, method, grpc, grpc_web, changes: answer.as_deref() };
         // What is answered without reading the body leaves what follows on the connection in doubt.
         let unread = Persistence { keep_alive: persistence.keep_alive && body.is_empty(), ..persistence };
-        let (next, outcome) = match action {
+        let mut outcome = Outcome::default();
+        let next = if let Action::Forward(forwarding) = action {
+            let begun = if delayed { Instant::now() } else { start };
+            let mut forward = Forward { view, forwarding, start, begun, body, asked, upward };
+            self.forward(&mut forward, out, &mut outcome).await
+        } else {
+            let reply = action.reply().unwrap_or(LocalReply::CLIENT_GONE);
             // Nobody is there to read it.
-            Action::Reply(reply) if reply == LocalReply::CLIENT_GONE => {
-                (Next::Close, Outcome::reply(&reply, method))
-            }
-            Action::Reply(reply) => {
-                let reply = asked.form_of(reply);
-                let next = self.reply(&reply, Answering { persistence: unread, ..asked }, out).await;
-                (next, Outcome::reply(&reply, method))
-            }
-            Action::Redirect(status, location) => {
-                let reply = asked.form_of(LocalReply::redirect(status, &location));
-                let next = self.reply(&reply, Answering { persistence: unread, ..asked }, out).await;
-                (next, Outcome::reply(&reply, method))
-            }
-            Action::Unescape(location) => {
-                let reply = asked.form_of(LocalReply::unescaped(&location));
-                let next = self.reply(&reply, Answering { persistence: unread, ..asked }, out).await;
-                (next, Outcome::reply(&reply, method))
-            }
-            Action::Forward(forwarding) => {
-                let begun = if delayed { Instant::now() } else { start };
-                let mut forward = Forward { view, forwarding, start, begun, body, asked, upward };
-                self.forward(&mut forward, out).await
+            let is_gone = reply == LocalReply::CLIENT_GONE;
+            let reply = if is_gone { reply } else { asked.form_of(reply) };
+            outcome = Outcome::reply(&reply, method);
+            match is_gone {
+                true => Next::Close,
+                false => self.reply(&reply, Answering { persistence: unread, ..asked }, out).await,
             }
         };
-        let outcome = Outcome { cluster, grpc, delayed, ..outcome.of(route) };
+        outcome.set_route(route);
+        (outcome.cluster, outcome.grpc, outcome.delayed) = (cluster, grpc, delayed);
         log(self.connection, start, self.line, &outcome);
         next
     }

@@ -5,7 +5,7 @@ mod prepare;
 mod sending;
 mod switched;
 
-use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Instant};
 
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
@@ -25,9 +25,7 @@ use crate::{
         Method, Outcome, SWITCHING_PROTOCOLS,
         attempts::{Attempts, Unanswered, in_time},
         edits::AnswerChanges,
-        exchange::{
-            Broken, Exchange, Following, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_outcome,
-        },
+        exchange::{Broken, Exchange, Following, Outgoing, OutgoingHead, Sent, UpstreamVersion, body_end},
         fields::grpc_status,
         frames::{FramePump, Passed},
         grpc_web::GrpcWeb,
@@ -106,7 +104,7 @@ pub(super) async fn serve(
         changes,
         line: line_of,
     };
-    let outcome = match action {
+    let mut outcome = match action {
         Action::Reply(reply) => stream.reply(&reply).await,
         Action::Redirect(status, location) => stream.reply(&LocalReply::redirect(status, &location)).await,
         Action::Unescape(location) => stream.reply(&LocalReply::unescaped(&location)).await,
@@ -122,7 +120,8 @@ pub(super) async fn serve(
         }
     };
     worker.recycle(out);
-    let outcome = Outcome { cluster, grpc, delayed, ..outcome.of(route) };
+    outcome.set_route(route);
+    (outcome.cluster, outcome.grpc, outcome.delayed) = (cluster, grpc, delayed);
     log(connection, start, &line, &outcome);
     let is_reset = outcome.flags == CLIENT_GONE || outcome.details == LocalReply::BROKEN_HTTP2.details;
     if is_reset { Ended::Reset } else { Ended::Answered }
@@ -197,9 +196,10 @@ impl Stream<'_> {
             Ok(()) => self.ask(forward, &mut attempts, head).await,
             Err(error) => Err(Unanswered::new(&Broken::from(error), None)),
         };
-        let outcome = match asked {
+        let mut outcome = match asked {
             Ok((exchange, answer)) => {
-                let outcome = Outcome::default().at(forward.lease(), Some(exchange.end()));
+                let mut outcome = Outcome::default();
+                outcome.set_endpoint(forward.lease(), Some(exchange.end()));
                 match answer.status {
                     // In a box of its own: hardly any stream becomes another protocol's.
                     SWITCHING_PROTOCOLS => Box::pin(self.switch(forward, exchange, answer, outcome)).await,
@@ -208,24 +208,23 @@ impl Stream<'_> {
                 }
             }
             Err(Unanswered { reply, end, transport_failure }) => {
-                let outcome = match reply {
+                let mut outcome = match reply {
                     Some(reply) if reply == LocalReply::BROKEN_HTTP2 => Outcome::reply(&reply, self.method),
                     Some(reply) => self.reply(&reply).await,
                     None => Outcome::reply(&LocalReply::CLIENT_GONE, self.method),
                 };
-                Outcome { transport_failure, ..outcome.at(forward.lease(), end) }
+                outcome.set_endpoint(forward.lease(), end);
+                Outcome { transport_failure, ..outcome }
             }
         };
         if !mirrored && forward.upload.is_done() {
             self.mirror(forward, head);
         }
         let (upload, ended) = (forward.upload.passed(), forward.upload.is_done());
-        let messages = (upload.messages, outcome.messages.1);
-        Outcome {
-            received: outcome.received.max(upload.data),
-            messages,
-            ..attempts.told_in(outcome, (self.start, ended, forward.version()))
-        }
+        outcome.received = outcome.received.max(upload.data);
+        outcome.messages.0 = upload.messages;
+        attempts.tell(&mut outcome, (self.start, ended, forward.version()));
+        outcome
     }
 
     /// Whether the request goes to mirrors, too. Where another protocol is asked for there is nobody to speak it with them.
@@ -300,7 +299,7 @@ impl Stream<'_> {
         let trailers_only = grpc_status(head.headers());
         record_answer(self.connection, self.line, field_in(head.headers()));
         let Ok(mut client) = self.respond.send_response(head, answer.body.is_empty()) else {
-            let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
+            let (flags, details) = body_end(Err(PumpError::Write));
             return Outcome { status, began, flags, details, ..outcome };
         };
         let copies = self.copies(forward);
@@ -312,8 +311,8 @@ impl Stream<'_> {
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.body);
                 body.count_messages(self.grpc);
-                let moved = self.move_bytes(&mut exchange, upload, &mut body, &mut client);
-                let moved = in_time(deadline, moved).await;
+                let moving = self.move_bytes(&mut exchange, upload, &mut body, &mut client);
+                let moved = in_time(deadline, pin!(moving)).await;
                 if moved.is_ok() && upload.is_done() && answer.reusable {
                     exchange.release(&forward.forwarding.lease);
                 }
@@ -322,15 +321,16 @@ impl Stream<'_> {
             Exchange::Http2(exchange) => {
                 let mut passed = Passed::default();
                 let form = ((answer.body, answer.grpc_web), &mut passed);
-                let moving = self.move_frames(exchange, upload, form, &mut client);
-                let moved = Box::pin(in_time(deadline, moving)).await;
+                let mut moving = Box::pin(self.move_frames(exchange, upload, form, &mut client));
+                let moved = in_time(deadline, moving.as_mut()).await;
+                drop(moving);
                 (moved, passed)
             }
         };
         if moved.is_err() {
             client.send_reset(h2::Reason::INTERNAL_ERROR);
         }
-        let Outcome { flags, details, .. } = body_outcome(moved);
+        let (flags, details) = body_end(moved);
         let grpc_status = trailers_only.or(passed.grpc_status);
         let (sent, messages) = (passed.data, (0, passed.messages));
         Outcome { status, began, flags, details, sent, messages, grpc_status, ..outcome }
@@ -354,7 +354,7 @@ impl Stream<'_> {
             Ok(()) => outcome,
             Err((error, sent)) => {
                 to.send_reset(h2::Reason::CANCEL);
-                let Outcome { flags, details, .. } = body_outcome(Err(error));
+                let (flags, details) = body_end(Err(error));
                 Outcome { flags, details, sent, ..outcome }
             }
         }

@@ -301,6 +301,8 @@ impl FieldSink for Visiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use snapshot::Underscores;
+
     use super::*;
     use crate::{
         http::head::{Http1Head, write_request_head},
@@ -311,7 +313,8 @@ mod tests {
         let mut slots = http1::HeaderSlots::new();
         let request =
             http1::parse_request(head.as_bytes(), &http1::Limits::default(), &mut slots).unwrap().unwrap();
-        let head = Http1Head::new(&request, &Upgrades::default());
+        let nominated = http1::connection_names(request.headers);
+        let head = Http1Head::new(&request, &nominated, (&Upgrades::default(), Underscores::Allowed));
         let added = Added {
             direction,
             scheme: "http",

@@ -64,6 +64,18 @@ pub(in crate::http) enum Action<'v> {
     Unescape(String),
 }
 
+impl Action<'_> {
+    /// What is answered here; one that goes to an endpoint is answered there.
+    pub(in crate::http) fn reply(&self) -> Option<LocalReply<'_>> {
+        match self {
+            Self::Forward(_) => None,
+            Self::Reply(reply) => Some(*reply),
+            Self::Redirect(status, location) => Some(LocalReply::redirect(*status, location)),
+            Self::Unescape(location) => Some(LocalReply::unescaped(location)),
+        }
+    }
+}
+
 /// A request that goes to an endpoint.
 pub(in crate::http) struct Forwarding<'v> {
     pub(in crate::http) lease: Lease,
@@ -114,15 +126,14 @@ impl<'v> Routed<'v> {
         Self::new(Action::Reply(LocalReply::BAD_PATH), is_grpc(request))
     }
 
-    /// With the endpoint told how long it has, where there is a limit.
-    pub(super) fn expecting(mut self) -> Self {
+    /// Tells the endpoint how long it has, where there is a limit.
+    pub(super) fn tell_limit(&mut self) {
         if let Action::Forward(forwarding) = &mut self.action {
             let of_try = forwarding.retries.as_ref().and_then(|policy| policy.per_try_timeout);
             if let Some(limit) = forwarding.timeout.into_iter().chain(of_try).min() {
                 forwarding.changes.get_or_insert_default().expect_within(limit);
             }
         }
-        self
     }
 
     /// What the route changes in the request.
@@ -159,15 +170,16 @@ impl<'v> Routed<'v> {
         Self { action, cluster: None, route: None, answer: None, grpc, grpc_web: None }
     }
 
-    /// As for a client of gRPC-Web. Endpoints of HTTP/1 have no trailers to tell it of, so they get what it says.
-    pub(super) fn bridged(self, web: GrpcWeb, view: &View) -> Self {
-        let mut bridged = Self { grpc_web: Some(web), ..self };
-        if let Action::Forward(forwarding) = &mut bridged.action {
+    /// Makes a call of a client of gRPC-Web one of gRPC. Endpoints of HTTP/1 have no trailers to tell the client of, so
+    /// they get what it says.
+    pub(super) fn bridge(&mut self, web: GrpcWeb, view: &View) {
+        if let Action::Forward(forwarding) = &mut self.action {
             if view.snapshot.cluster(forwarding.cluster).protocol != UpstreamProtocol::Http2 {
-                return Self { grpc: false, grpc_web: None, ..bridged };
+                self.grpc = false;
+                return;
             }
             forwarding.changes.get_or_insert_default().speak_grpc();
         }
-        bridged
+        self.grpc_web = Some(web);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     http::{
         Outcome,
         exchange::{
-            Exchange, Http1Exchange, Http2Exchange, RequestBody as _, Uplink, UpstreamVersion, body_outcome,
+            Exchange, Http1Exchange, Http2Exchange, RequestBody as _, Uplink, UpstreamVersion,
             switched_outcome,
         },
         frames::{FramePump, Passed},
@@ -117,8 +117,8 @@ impl Session<'_> {
         &mut self,
         mut exchange: Exchange,
         out: &mut Vec<u8>,
-        outcome: Outcome<'static>,
-    ) -> (Next, Outcome<'static>) {
+        outcome: &mut Outcome<'_>,
+    ) -> Next {
         let early = match &exchange {
             Exchange::Http1(Http1Exchange { answered: Some(answered), .. }) => answered.filled(),
             Exchange::Http1(_) | Exchange::Http2(_) => &[],
@@ -126,8 +126,8 @@ impl Session<'_> {
         out.extend_from_slice(early);
         let early = early.len() as u64;
         if let Err(error) = write_whole(self.connection, self.stream, out).await {
-            let Outcome { flags, details, .. } = body_outcome(Err(error));
-            return (Next::Close, Outcome { flags, details, ..outcome });
+            outcome.set_end(Err(error));
+            return Next::Close;
         }
         let switched = match &mut exchange {
             Exchange::Http1(exchange) => {
@@ -139,11 +139,12 @@ impl Session<'_> {
                     let relayed = self.relay(&mut StreamBytes::new(to, from)).await;
                     switched_outcome(relayed, UpstreamVersion::Http2)
                 }
-                None => body_outcome(Err(PumpError::Read)),
+                None => Outcome::ended(Err(PumpError::Read)),
             },
         };
-        let Outcome { flags, details, received, .. } = switched;
-        (Next::Close, Outcome { flags, details, received, sent: early + switched.sent, ..outcome })
+        (outcome.flags, outcome.details) = (switched.flags, switched.details);
+        (outcome.received, outcome.sent) = (switched.received, early + switched.sent);
+        Next::Close
     }
 
     async fn relay(&mut self, upstream: &mut impl Transport) -> (Transferred, Result<(), RelayError>) {

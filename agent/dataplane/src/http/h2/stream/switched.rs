@@ -7,7 +7,7 @@ use super::{Forward, Stream, field_in};
 use crate::{
     http::{
         Outcome,
-        exchange::{Exchange, body_outcome, switched_outcome},
+        exchange::{Exchange, body_end, switched_outcome},
         h2::head::Answer,
         pump::PumpError,
         record_answer,
@@ -33,7 +33,7 @@ impl Stream<'_> {
         let head = answer.head();
         record_answer(self.connection, self.line, field_in(head.headers()));
         let Ok(client) = self.respond.send_response(head, false) else {
-            let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
+            let (flags, details) = body_end(Err(PumpError::Write));
             return Outcome { flags, details, ..outcome };
         };
         let switched = match exchange {
@@ -46,7 +46,7 @@ impl Stream<'_> {
                     let mut upstream = StreamBytes::new(to, from);
                     switched_outcome(self.relay(client, forward, &mut upstream).await, version)
                 }
-                None => body_outcome(Err(PumpError::Read)),
+                None => Outcome::ended(Err(PumpError::Read)),
             },
         };
         let Outcome { flags, details, received, sent, .. } = switched;
@@ -82,7 +82,7 @@ impl Stream<'_> {
         match self.respond.send_response(head, true) {
             Ok(_) => Outcome { details: "websocket_handshake_unsuccessful", ..outcome },
             Err(_) => {
-                let Outcome { flags, details, .. } = body_outcome(Err(PumpError::Write));
+                let (flags, details) = body_end(Err(PumpError::Write));
                 Outcome { flags, details, ..outcome }
             }
         }
