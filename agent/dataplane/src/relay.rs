@@ -2,7 +2,12 @@
 
 mod direction;
 
-use std::{io, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use self::direction::{CopyError, Direction};
 use crate::{
@@ -43,28 +48,69 @@ pub(crate) struct Limits {
     pub(crate) duration: Option<Duration>,
 }
 
-/// Relays until both sides have closed, one side fails, or a limit is reached. `deadline` is the connection's own.
-///
-/// `first` holds bytes of the client that were read before the upstream was known. `moving` is told the counts while
-/// bytes move. They are right also when an error ended the relay. When one side was cut off, the other is to be dropped
-/// next, and is reset then.
-pub(crate) async fn relay<D: Transport, U: Transport>(
-    downstream: &mut D,
-    upstream: &mut U,
-    first: Option<PooledBuffer>,
-    mut moving: impl FnMut(Transferred),
-    (worker, deadline, limits): (&Worker, &Deadline, Limits),
-) -> (Transferred, Result<(), RelayError>) {
-    let mut up = Direction::new(first);
-    let mut down = Direction::new(None);
-    // A side that takes no more may still have something to say: its answer is delivered before this is reported.
-    let mut failed = None;
-    let expiry = limits.duration.map(|limit| expiry(worker, limit));
-    let postpone = || limits.idle.map_or_else(|| deadline.clear(), |limit| deadline.set(limit));
-    postpone();
-    let result = std::future::poll_fn(|cx| {
-        let before = up.bytes + down.bytes;
-        let sending = match up.poll(cx, worker, downstream, upstream) {
+/// What a relay moved, and why it ended early if it did.
+pub(crate) type Relayed = (Transferred, Result<(), RelayError>);
+
+/// Two connections whose bytes go to each other.
+pub(crate) struct Relay<'r, D, U> {
+    downstream: &'r mut D,
+    upstream: &'r mut U,
+    up: Direction,
+    down: Direction,
+    /// A side that takes no more may still have something to say: its answer is delivered before this is reported.
+    failed: Option<RelayError>,
+}
+
+impl<'r, D: Transport, U: Transport> Relay<'r, D, U> {
+    /// A relay that is to begin with `first`, bytes of the client that were read before the upstream was known.
+    pub(crate) fn new(downstream: &'r mut D, upstream: &'r mut U, first: Option<PooledBuffer>) -> Self {
+        Self { downstream, upstream, up: Direction::new(first), down: Direction::new(None), failed: None }
+    }
+
+    /// Relays until both sides have closed, one side fails, or a limit is reached. `deadline` is the connection's own.
+    ///
+    /// `moving` is told the counts while bytes move. They are right also when an error ended the relay. When one side
+    /// was cut off, the other is to be dropped next, and is reset then.
+    pub(crate) async fn run(
+        &mut self,
+        worker: &Worker,
+        deadline: &Deadline,
+        limits: Limits,
+        mut moving: impl FnMut(Transferred),
+    ) -> Relayed {
+        let expiry = limits.duration.map(|limit| expiry(worker, limit));
+        let postpone = || limits.idle.map_or_else(|| deadline.clear(), |limit| deadline.set(limit));
+        postpone();
+        let result = poll_fn(|cx| {
+            let before = self.transferred();
+            if let Poll::Ready(ended) = self.poll_both(cx, worker) {
+                return Poll::Ready(ended);
+            }
+            let transferred = self.transferred();
+            if transferred != before {
+                postpone();
+            }
+            moving(transferred);
+            if expiry.as_ref().is_some_and(|expiry| expiry.poll_elapsed(cx).is_ready()) {
+                return Poll::Ready(Err(RelayError::Expired));
+            }
+            deadline.poll_elapsed(cx).map(|_| Err(RelayError::Idle))
+        })
+        .await;
+        deadline.clear();
+        match &result {
+            Err(RelayError::Downstream(error)) if may_be_cut(error) => self.upstream.reset_on_close(),
+            Err(RelayError::Upstream(error)) if may_be_cut(error) => self.downstream.reset_on_close(),
+            _ => {}
+        }
+        moving(self.transferred());
+        (self.transferred(), result)
+    }
+
+    /// Moves what both sides allow. Ready when both ways have ended, or a side that can be read no more ends the relay.
+    fn poll_both(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Result<(), RelayError>> {
+        let Self { downstream, upstream, up, down, failed } = self;
+        let sending = match up.poll(cx, worker, *downstream, *upstream) {
             Poll::Ready(Err(CopyError::Read(error))) => {
                 return Poll::Ready(Err(RelayError::Downstream(error)));
             }
@@ -74,7 +120,7 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
             }
             done => done.map(|_| ()),
         };
-        let receiving = match down.poll(cx, worker, upstream, downstream) {
+        let receiving = match down.poll(cx, worker, *upstream, *downstream) {
             Poll::Ready(Err(CopyError::Read(error))) => return Poll::Ready(Err(RelayError::Upstream(error))),
             Poll::Ready(Err(CopyError::Write(error))) => {
                 up.cut = may_be_cut(&error);
@@ -82,28 +128,15 @@ pub(crate) async fn relay<D: Transport, U: Transport>(
             }
             done => done.map(|_| ()),
         };
-        if sending.is_ready() && receiving.is_ready() {
-            return Poll::Ready(failed.take().map_or(Ok(()), Err));
+        match sending.is_ready() && receiving.is_ready() {
+            true => Poll::Ready(failed.take().map_or(Ok(()), Err)),
+            false => Poll::Pending,
         }
-        if up.bytes + down.bytes > before {
-            postpone();
-        }
-        moving(Transferred { received: up.bytes, sent: down.bytes });
-        if expiry.as_ref().is_some_and(|expiry| expiry.poll_elapsed(cx).is_ready()) {
-            return Poll::Ready(Err(RelayError::Expired));
-        }
-        deadline.poll_elapsed(cx).map(|_| Err(RelayError::Idle))
-    })
-    .await;
-    deadline.clear();
-    match &result {
-        Err(RelayError::Downstream(error)) if may_be_cut(error) => upstream.reset_on_close(),
-        Err(RelayError::Upstream(error)) if may_be_cut(error) => downstream.reset_on_close(),
-        _ => {}
     }
-    let transferred = Transferred { received: up.bytes, sent: down.bytes };
-    moving(transferred);
-    (transferred, result)
+
+    fn transferred(&self) -> Transferred {
+        Transferred { received: self.up.bytes, sent: self.down.bytes }
+    }
 }
 
 /// Whether the side that failed may have had more to say, so that the other must not take what it got for the whole.

@@ -15,7 +15,7 @@ use crate::{
     failure::LocalReply,
     health::AttemptResult,
     origin::{Origin, tell_if_unknown},
-    relay::{Limits, RelayError, Transferred, relay},
+    relay::{Limits, Relay, RelayError, Transferred},
     telemetry::{BLACK_HOLE, ConnectionKey, ConnectionSums, Kept},
     transport::DownstreamStream,
     upstream::{ConnectError, Lease, OpaqueUpstream, OwnEnd, Posted, UpstreamConnection},
@@ -32,6 +32,17 @@ pub(crate) struct Dialled {
     limits: Limits,
     /// Endpoints tried, this one included.
     attempts: u32,
+}
+
+impl Dialled {
+    /// A connection that was made after the attempts that `failed` tells of.
+    fn new(upstream: OpaqueUpstream, lease: Lease, failed: NotDialled) -> Self {
+        lease.count_request();
+        lease.observe(AttemptResult::Opened);
+        let limits = lease.policy().relay_limits();
+        let NotDialled { cluster, attempts, .. } = failed;
+        Self { upstream, lease, cluster, limits, attempts: attempts + 1 }
+    }
 }
 
 /// Name of a cluster for the access log and the metrics.
@@ -57,6 +68,14 @@ pub(crate) struct NotDialled {
 impl NotDialled {
     fn new(reply: LocalReply<'static>, cluster: ClusterName) -> Self {
         Self { reply, cluster, attempts: 0, upstream: None, transport_failure: None }
+    }
+
+    /// Takes in one more endpoint that cannot be connected to.
+    fn note(&mut self, lease: &Lease, error: &ConnectError) {
+        self.reply = LocalReply::connect_failed(error);
+        self.attempts += 1;
+        self.upstream = Some(lease.address.clone());
+        self.transport_failure = error.transport_failure();
     }
 }
 
@@ -85,32 +104,15 @@ pub(crate) async fn dial(
         match lease.connect_opaque().await {
             Ok(opened) => {
                 wrong_tls::tell_if_doubled(connection, &lease, opened.end());
-                lease.count_request();
-                lease.observe(AttemptResult::Opened);
-                let limits = lease.policy().relay_limits();
-                let NotDialled { cluster, attempts, .. } = failed;
-                return Ok(Dialled { upstream: opened, lease, cluster, limits, attempts: attempts + 1 });
+                return Ok(Dialled::new(opened, lease, failed));
             }
             // Others have no more room: the limit is the cluster's.
             Err(error @ ConnectError::Overflow) => {
                 return Err(NotDialled { reply: LocalReply::connect_failed(&error), ..failed });
             }
             Err(error) => {
-                tracing::debug!(upstream = %lease.address, cluster = target.name, %error, "cannot connect");
-                wrong_tls::tell_if_clear_text(connection, &lease, &error);
-                if let Some(answer) = error.tunnel_refusal() {
-                    let far_end = lease
-                        .policy()
-                        .tunnel
-                        .as_ref()
-                        .map_or_else(String::new, |tunnel| tunnel.far_end.clone());
-                    let what = format!("the proxy at the endpoint opens no tunnel to {far_end}: {answer}");
-                    complaints::warn(connection, &lease, &what);
-                }
-                failed.reply = LocalReply::connect_failed(&error);
-                failed.attempts += 1;
-                failed.upstream = Some(lease.address.clone());
-                failed.transport_failure = error.transport_failure();
+                tell_of_failure(connection, &lease, &error);
+                failed.note(&lease, &error);
                 tried.push(lease.address.clone());
             }
         }
@@ -119,6 +121,18 @@ pub(crate) async fn dial(
         tell_if_unknown(connection, view, id);
     }
     Err(failed)
+}
+
+/// Tells the operator of an endpoint that cannot be connected to, and of the mistakes that show by it.
+fn tell_of_failure(connection: &Connection, lease: &Lease, error: &ConnectError) {
+    let policy = lease.policy();
+    tracing::debug!(upstream = %lease.address, cluster = &*policy.name, %error, "cannot connect");
+    wrong_tls::tell_if_clear_text(connection, lease, error);
+    if let Some(answer) = error.tunnel_refusal() {
+        let far_end = policy.tunnel.as_ref().map_or("", |tunnel| &tunnel.far_end);
+        let what = format!("the proxy at the endpoint opens no tunnel to {far_end}: {answer}");
+        complaints::warn(connection, lease, &what);
+    }
 }
 
 /// The server name that the client asks for, where the cluster has such names resolved.
@@ -169,21 +183,25 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     let key = ConnectionKey { cluster: &*dialled.cluster, direction: connection.direction, flags: "", peer };
     let sums = worker.recorder.connection(key);
     sums.iter().for_each(|sums| sums.open());
-    let surroundings = (&**worker, &*connection.deadline, dialled.limits);
-    let (first, moving) = (first.take(), counting(sums));
+    let (limits, first, moving) = (dialled.limits, first.take(), counting(sums));
     // In boxes of their own: hardly any connection goes through a tunnel.
     let (transferred, result) = match &mut dialled.upstream {
         OpaqueUpstream::Connection(UpstreamConnection { stream: upstream, answer, .. }) => {
             match answer.take() {
-                None => relay(stream, upstream, first, moving, surroundings).await,
+                None => {
+                    let mut relay = Relay::new(stream, upstream, first);
+                    relay.run(worker, &connection.deadline, limits, moving).await
+                }
                 Some(answer) => {
                     let mut posted = Posted::new(upstream, *answer);
-                    Box::pin(relay(stream, &mut posted, first, moving, surroundings)).await
+                    let mut relay = Relay::new(stream, &mut posted, first);
+                    Box::pin(relay.run(worker, &connection.deadline, limits, moving)).await
                 }
             }
         }
         OpaqueUpstream::Stream(tunnel) => {
-            Box::pin(relay(stream, &mut tunnel.bytes, first, moving, surroundings)).await
+            let mut relay = Relay::new(stream, &mut tunnel.bytes, first);
+            Box::pin(relay.run(worker, &connection.deadline, limits, moving)).await
         }
     };
     let flags = match &result {

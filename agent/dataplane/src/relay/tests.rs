@@ -23,15 +23,15 @@ fn between<C: Future, S: Future>(
     limits: Limits,
     client: impl FnOnce(TcpStream) -> C,
     server: impl FnOnce(TcpStream) -> S,
-) -> (Transferred, Result<(), RelayError>) {
+) -> Relayed {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let ((client_end, mut downstream), (mut upstream, server_end)) =
             (connected().await, connected().await);
         let deadline = worker.timers.register();
         let relaying = async {
-            let ended =
-                relay(&mut downstream, &mut upstream, None, |_| {}, (worker, &deadline, limits)).await;
+            let mut relay = Relay::new(&mut downstream, &mut upstream, None);
+            let ended = relay.run(worker, &deadline, limits, |_| {}).await;
             drop((downstream, upstream));
             ended
         };

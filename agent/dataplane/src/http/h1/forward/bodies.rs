@@ -25,7 +25,7 @@ use crate::{
         stream_bytes::StreamBytes,
         stream_limits::Phase,
     },
-    relay::{Limits, RelayError, Transferred, relay},
+    relay::{Limits, Relay, Relayed},
     transport::Transport,
 };
 
@@ -147,12 +147,11 @@ impl Session<'_> {
         Next::Close
     }
 
-    async fn relay(&mut self, upstream: &mut impl Transport) -> (Transferred, Result<(), RelayError>) {
+    async fn relay(&mut self, upstream: &mut impl Transport) -> Relayed {
         let worker = self.connection.worker();
         let idle = Some(self.connection.stream_idle_timeout());
         let limits = Limits { idle, duration: self.limits.left() };
-        let surroundings = (&**worker, &*self.connection.deadline, limits);
-        let first = self.received.take();
-        relay(self.stream, upstream, first, |_| {}, surroundings).await
+        let mut relay = Relay::new(self.stream, upstream, self.received.take());
+        relay.run(worker, &self.connection.deadline, limits, |_| {}).await
     }
 }

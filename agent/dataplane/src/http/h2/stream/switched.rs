@@ -13,11 +13,9 @@ use crate::{
         record_answer,
         stream_bytes::StreamBytes,
     },
-    relay::{Limits, RelayError, Transferred, relay},
+    relay::{Limits, Relay, Relayed},
     transport::{Prefixed, Transport},
 };
-
-type Relayed = (Transferred, Result<(), RelayError>);
 
 impl Stream<'_> {
     /// The endpoint has agreed on the other protocol: relays its bytes.
@@ -64,7 +62,8 @@ impl Stream<'_> {
         let idle = Some(self.connection.stream_idle_timeout());
         let limits = Limits { idle, duration: self.limits.left() };
         let mut client = StreamBytes::new(client, forward.upload.stream());
-        relay(&mut client, upstream, None, |_| {}, (&**worker, &*deadline, limits)).await
+        let mut relay = Relay::new(&mut client, upstream, None);
+        relay.run(worker, &deadline, limits, |_| {}).await
     }
 
     /// The endpoint has answered well, but to the request and not to the offer. In HTTP/2 the client would take that for
