@@ -164,46 +164,50 @@ impl ClusterConnections {
             Discovery::OriginalDestination => {
                 let destination =
                     origin.original_destination().filter(|to| !tried.contains(&(*to).into()))?;
-                return Some(self.original(destination, origin.client).lease());
+                Some(self.original(destination, origin.client).lease())
             }
             Discovery::DynamicDns(dynamic) => {
                 let port = dynamic.port_for(origin.destination.port());
                 let addresses = origin.named?.addresses.iter().map(|ip| SocketAddr::new(*ip, port).into());
                 let untried = addresses.into_iter().find(|address| !tried.contains(address))?;
-                return Some(self.seen((untried, None)).lease());
+                Some(self.seen((untried, None)).lease())
             }
-            Discovery::Endpoints(_) | Discovery::Dns(_) => {}
+            Discovery::Endpoints(_) | Discovery::Dns(_) => {
+                self.follow_health(cluster);
+                self.pick_endpoint(origin, choice, tried)
+            }
         }
-        if self
-            .policy
-            .outliers
-            .as_ref()
-            .is_some_and(|outliers| outliers.generation() != self.generation.get())
-        {
-            self.renew_picker(cluster, None);
-        }
-        if let Some(warm) =
-            self.former.iter().find(|former| former.is_warm() && !tried.contains(&former.address))
-        {
+    }
+
+    /// Picks among the endpoints of the configuration, connections to former ones first.
+    fn pick_endpoint(&self, origin: Origin<'_>, choice: Choice, tried: &[Address]) -> Option<Lease> {
+        let is_untried = |endpoint: &Upstream| !tried.contains(&endpoint.address);
+        if let Some(warm) = self.former.iter().find(|former| former.is_warm() && is_untried(former)) {
             return Some(warm.lease());
         }
         let picker = self.picker.borrow();
         let picked = &self.endpoints[picker.pick(choice, self.endpoints.as_slice())?];
         if let Some(for_client) = self.for_client(picked, origin)
-            && !tried.contains(&for_client.address)
+            && is_untried(&for_client)
         {
             return Some(for_client.lease());
         }
-        if !tried.contains(&picked.address) && !picked.has_refused() {
+        if is_untried(picked) && !picked.has_refused() {
             return Some(picked.lease());
         }
-        let untried = || {
-            let candidates = picker.candidates().map(|position| &self.endpoints[position]);
-            candidates.filter(|endpoint| !tried.contains(&endpoint.address))
-        };
+        let candidates = || picker.candidates().map(|position| &self.endpoints[position]);
+        let untried = || candidates().filter(|endpoint| is_untried(endpoint));
         let taking = || untried().filter(|endpoint| !endpoint.has_refused());
         let drawn = usize::try_from(choice.draw >> 32).unwrap_or_default() % taking().count().max(1);
         Some(taking().nth(drawn).or_else(|| untried().next())?.lease())
+    }
+
+    /// Makes a new picker where endpoints were ejected or came back.
+    fn follow_health(&self, cluster: &Cluster) {
+        let generation = self.policy.outliers.as_ref().map(|outliers| outliers.generation());
+        if generation.is_some_and(|generation| generation != self.generation.get()) {
+            self.renew_picker(cluster, None);
+        }
     }
 
     /// Follows changes of endpoints' health, or begins with what those of `old` were picked by.

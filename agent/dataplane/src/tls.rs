@@ -19,7 +19,7 @@ pub use certificate::{CertificateError, check_authority, check_certificate};
 pub(crate) use hello::{Hello, Malformed as MalformedHello};
 pub(crate) use peer::{ClientCertificate, Kept, Session, UpstreamSession};
 pub use server::ContextError;
-pub(crate) use server::{Cache, Contexts};
+pub(crate) use server::{Acceptor, Cache, Contexts};
 pub(crate) use stream::TlsStream;
 pub use upstream::connect_unverified;
 pub(crate) use upstream::{Connector, is_clear_text, is_outdated};

@@ -109,28 +109,12 @@ fn ring(members: &[Member], minimum_size: u32) -> Vec<(u64, u32)> {
 
 /// Fills the table as the Maglev paper says (§3.4), heavier endpoints more often.
 fn maglev(members: &[Member], size: u64) -> Vec<u32> {
-    struct Turn {
-        index: u32,
-        offset: u64,
-        skip: u64,
-        next: u64,
-        weight: f64,
-        target: f64,
-    }
-    const FREE: u32 = u32::MAX;
-    let heaviest = members.iter().map(|member| member.weight).max().unwrap_or(1) as f64;
-    let mut turns: Vec<Turn> = (0..)
-        .zip(members)
-        .map(|(index, member)| {
-            let name = member.address.to_string();
-            let offset = XxHash64::oneshot(0, name.as_bytes()) % size;
-            let skip = XxHash64::oneshot(1, name.as_bytes()) % (size - 1).max(1) + 1;
-            Turn { index, offset, skip, next: 0, weight: member.weight as f64, target: 0.0 }
-        })
-        .collect();
-    if turns.is_empty() {
+    if members.is_empty() {
         return Vec::new();
     }
+    let heaviest = members.iter().map(|member| member.weight).max().unwrap_or(1) as f64;
+    let mut turns: Vec<Turn> =
+        (0..).zip(members).map(|(index, member)| Turn::new(index, member, size)).collect();
     let mut table = vec![FREE; usize::try_from(size).unwrap_or(0)];
     let mut left = table.len();
     for round in 1.. {
@@ -138,26 +122,64 @@ fn maglev(members: &[Member], size: u64) -> Vec<u32> {
             if left == 0 {
                 return table;
             }
-            if f64::from(round) * turn.weight < turn.target {
+            if turn.waits(round, heaviest) {
                 continue;
             }
-            turn.target += heaviest;
-            let slot = std::iter::from_fn(|| {
-                let slot = (turn.offset + turn.skip * turn.next) % size;
-                turn.next += 1;
-                usize::try_from(slot).ok()
-            })
-            .take(table.len())
-            .find(|slot| table[*slot] == FREE)
-            // A prime size, which Istio asks for, lets each permutation visit every slot.
-            .or_else(|| table.iter().position(|slot| *slot == FREE));
-            if let Some(slot) = slot {
+            if let Some(slot) = turn.free_slot(&table) {
                 table[slot] = turn.index;
                 left -= 1;
             }
         }
     }
     table
+}
+
+/// A slot of a Maglev table that no endpoint has yet.
+const FREE: u32 = u32::MAX;
+
+/// An endpoint that takes slots of a Maglev table in its turn.
+struct Turn {
+    index: u32,
+    weight: f64,
+    /// The weight it must have reached for its next turn: turns gone by, times the heaviest endpoint's weight.
+    target: f64,
+    /// Its order of the slots: each `skip` further than the one before.
+    offset: u64,
+    skip: u64,
+    /// How many slots of that order it has looked at.
+    next: u64,
+    /// Slots of the table.
+    size: u64,
+}
+
+impl Turn {
+    fn new(index: u32, member: &Member, size: u64) -> Self {
+        let name = member.address.to_string();
+        let offset = XxHash64::oneshot(0, name.as_bytes()) % size;
+        let skip = XxHash64::oneshot(1, name.as_bytes()) % (size - 1).max(1) + 1;
+        Self { index, weight: member.weight as f64, target: 0.0, offset, skip, next: 0, size }
+    }
+
+    /// Whether a lighter endpoint takes no slot in this round, counted from 1.
+    fn waits(&mut self, round: u32, heaviest: f64) -> bool {
+        let waits = f64::from(round) * self.weight < self.target;
+        if !waits {
+            self.target += heaviest;
+        }
+        waits
+    }
+
+    /// The first free slot in the endpoint's order.
+    fn free_slot(&mut self, table: &[u32]) -> Option<usize> {
+        let is_free = |slot: &usize| table[*slot] == FREE;
+        let in_order = std::iter::from_fn(|| {
+            let slot = (self.offset + self.skip * self.next) % self.size;
+            self.next += 1;
+            usize::try_from(slot).ok()
+        });
+        // A prime size, which Istio asks for, lets each order visit every slot.
+        in_order.take(table.len()).find(is_free).or_else(|| (0..table.len()).find(is_free))
+    }
 }
 
 #[cfg(test)]

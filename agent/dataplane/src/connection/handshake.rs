@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, future::poll_fn, io, pin::pin, rc::Rc};
 
-use snapshot::{ClientCertDetails, Direction, NetworkFilter, Transport as TransportProtocol};
+use snapshot::{ClientCertDetails, Direction, FilterChain, NetworkFilter, Transport as TransportProtocol};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     linger::linger,
     tcp,
     timer::Elapsed,
-    tls::{self, Alert, Hello, Kept},
+    tls::{self, Acceptor, Alert, Hello, Kept},
     transport::{DownstreamStream, Prefixed, Transport},
     view::View,
 };
@@ -80,44 +80,14 @@ async fn chosen_over_tls(
     view: &View,
     (mut first, handshaking): (PooledBuffer, Handshaking),
 ) -> Option<Service> {
-    let hello = match read_hello(&connection, &mut stream, &mut first, &handshaking).await {
-        Ok(hello) => hello,
-        Err(failure) => return refuse(&connection, &mut stream, view, failure).await,
-    };
-    let mut offered = None;
-    if let Some(Hello { server_name, application, offered: protocols }) = hello {
-        connection.transport = TransportProtocol::Tls;
-        (connection.server_name, connection.application) = (server_name, application);
-        offered = Some(protocols);
-    }
-    let Some(chain) = connection.filter_chain(view) else {
-        return refuse(&connection, &mut stream, view, Failure::NoChain(offered)).await;
-    };
-    let Some(context) = chain.tls else {
-        drop(handshaking);
-        return chosen(connection, DownstreamStream::Tcp(stream), view, (Some(first), None)).await;
-    };
-    let acceptor = match view.tls().acceptor(context, &offered.unwrap_or_default()) {
-        Ok(acceptor) => acceptor,
-        Err(missing) => {
-            return refuse(&connection, &mut stream, view, Failure::Unserved(missing.into())).await;
+    let hello = read_hello(&connection, &mut stream, &mut first, &handshaking).await;
+    let (acceptor, kept) = match hello.and_then(|hello| acceptor(&mut connection, view, hello)) {
+        Ok(Some(accepts)) => accepts,
+        Ok(None) => {
+            drop(handshaking);
+            return chosen(connection, DownstreamStream::Tcp(stream), view, (Some(first), None)).await;
         }
-    };
-    // As Istio: whoever stands at the edge of the mesh is told all there is.
-    let istios = ClientCertDetails {
-        subject: true,
-        cert: connection.direction == Direction::Gateway,
-        chain: false,
-        dns: true,
-        uri: true,
-    };
-    let details = match chain.filter {
-        NetworkFilter::Http(http) => view.snapshot.http_settings(http.settings).client_cert_details,
-        NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
-    };
-    let kept = Kept {
-        for_endpoints: details.unwrap_or(istios),
-        for_logs: connection.log().is_some_and(|log| log.slots().certificates),
+        Err(failure) => return refuse(&connection, &mut stream, view, failure).await,
     };
     // In a box of its own: those who have said nothing yet should not hold room for it.
     let accepting = Box::pin(acceptor.accept(Prefixed::new(Some(first), stream), kept));
@@ -138,6 +108,46 @@ async fn chosen_over_tls(
             tell(&connection, view, &failure);
             None
         }
+    }
+}
+
+/// What accepts a client with this hello, and what is kept of its certificate; `None` where its chain passes on what it
+/// sends.
+fn acceptor(
+    connection: &mut Connection,
+    view: &View,
+    hello: Option<Hello>,
+) -> Result<Option<(Acceptor, Kept)>, Failure> {
+    let mut offered = None;
+    if let Some(Hello { server_name, application, offered: protocols }) = hello {
+        connection.transport = TransportProtocol::Tls;
+        (connection.server_name, connection.application) = (server_name, application);
+        offered = Some(protocols);
+    }
+    let Some(chain) = connection.filter_chain(view) else { return Err(Failure::NoChain(offered)) };
+    let Some(context) = chain.tls else { return Ok(None) };
+    let acceptor = view.tls().acceptor(context, &offered.unwrap_or_default());
+    let acceptor = acceptor.map_err(|missing| Failure::Unserved(missing.into()))?;
+    Ok(Some((acceptor, kept_of_certificate(connection, view, chain))))
+}
+
+/// What is kept of a client's certificate: what headers and the access log show.
+fn kept_of_certificate(connection: &Connection, view: &View, chain: &FilterChain) -> Kept {
+    // As Istio: whoever stands at the edge of the mesh is told all there is.
+    let istios = ClientCertDetails {
+        subject: true,
+        cert: connection.direction == Direction::Gateway,
+        chain: false,
+        dns: true,
+        uri: true,
+    };
+    let details = match chain.filter {
+        NetworkFilter::Http(http) => view.snapshot.http_settings(http.settings).client_cert_details,
+        NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
+    };
+    Kept {
+        for_endpoints: details.unwrap_or(istios),
+        for_logs: connection.log().is_some_and(|log| log.slots().certificates),
     }
 }
 

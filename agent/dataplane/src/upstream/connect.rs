@@ -117,44 +117,55 @@ impl Upstream {
         (speaks, proxy_header): (Speaks, Option<ProxyHeader>),
     ) -> Result<UpstreamConnection, ConnectError> {
         let open = self.stats.open();
-        let connecting = async {
-            let mut is_again = false;
-            loop {
-                // In a box of its own: a client that is only connected holds no room for what it may lead to.
-                let establishing = Box::pin(self.establish(policy, speaks, proxy_header));
-                match establishing.await {
-                    // The next handshake is a whole one.
-                    Err(ConnectError::Tls(error)) if is_outdated(&error) && !is_again => is_again = true,
-                    made => return made,
-                }
-            }
-        };
-        let connected = tokio::time::timeout(policy.connect_timeout, connecting).await;
-        let (stream, answer, end) = connected
-            .map_err(|_| ConnectError::Timeout)
-            .and_then(|connected| connected)
-            .inspect_err(|error| {
-                self.stats.connect_failures.add(1);
-                if error.is_refusal() {
-                    self.stats.refused.set(Some(Instant::now()));
-                }
-                self.observe(AttemptResult::LocalFailure);
-            })?;
-        self.stats.refused.set(None);
-        self.observe(AttemptResult::Connected);
-        let since = Instant::now();
+        let establishing = self.establish_anew(policy, speaks, proxy_header);
+        let established = tokio::time::timeout(policy.connect_timeout, establishing).await;
+        let established = established.unwrap_or(Err(ConnectError::Timeout));
+        self.note_attempt(established.as_ref().err());
+        let (stream, answer, end) = established?;
         Ok(UpstreamConnection {
             stream,
             answer,
             end: Rc::new(end),
             reused: false,
             requests: 1,
-            since,
+            since: Instant::now(),
             generation: policy.generation,
             idle_timeout: None,
             slot,
             open,
         })
+    }
+
+    /// Counts how an attempt to connect has ended, and remembers a refusal for the picks that follow.
+    fn note_attempt(&self, error: Option<&ConnectError>) {
+        let Some(error) = error else {
+            self.stats.refused.set(None);
+            return self.observe(AttemptResult::Connected);
+        };
+        self.stats.connect_failures.add(1);
+        if error.is_refusal() {
+            self.stats.refused.set(Some(Instant::now()));
+        }
+        self.observe(AttemptResult::LocalFailure);
+    }
+
+    /// Establishes a connection, once more where the endpoint no longer takes the TLS session that was kept of it.
+    async fn establish_anew(
+        &self,
+        policy: &Policy,
+        speaks: Speaks,
+        proxy_header: Option<ProxyHeader>,
+    ) -> Result<Established, ConnectError> {
+        let mut is_again = false;
+        loop {
+            // In a box of its own: a client that is only connected holds no room for what it may lead to.
+            let establishing = Box::pin(self.establish(policy, speaks, proxy_header));
+            match establishing.await {
+                // The next handshake is a whole one.
+                Err(ConnectError::Tls(error)) if is_outdated(&error) && !is_again => is_again = true,
+                made => return made,
+            }
+        }
     }
 
     /// Dials and does what there is to do before the first byte of a request.
