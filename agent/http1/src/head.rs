@@ -97,9 +97,10 @@ impl HeadEnd {
     ///
     /// That is so when an empty line has come, when the buffer has reached the limit (parsing then refuses it), and
     /// whenever the buffer has doubled since it was last said to be: bytes that are not HTTP are so refused early
-    /// instead of being waited for, at a cost that stays linear. `buf` must hold the same bytes as before and more.
+    /// instead of being waited for, at a cost that stays linear. Never is the same buffer worth it twice, so that who
+    /// parses an incomplete head goes on to read. `buf` must hold the same bytes as before, and perhaps more.
     pub fn find(&mut self, buf: &[u8], limits: &Limits) -> bool {
-        if buf.is_empty() {
+        if buf.len() <= self.attempted {
             return false;
         }
         // What arrives first is parsed whatever it is, so nothing is searched.
@@ -237,6 +238,15 @@ mod tests {
     fn empty_lines_before_a_head_do_not_hide_its_end() {
         let head = b"\r\n\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n";
         assert_eq!(lengths_worth_parsing(head), [1, 2, 4, 6, 12, 24, head.len()]);
+    }
+
+    #[test]
+    fn same_bytes_are_worth_parsing_once() {
+        for bytes in [&b"\r\n\r\n"[..], b"\r\n\r\n\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"a"] {
+            let mut end = HeadEnd::default();
+            assert!(end.find(bytes, &LIMITS), "{}", bytes.escape_ascii());
+            assert!(!end.find(bytes, &LIMITS), "{}", bytes.escape_ascii());
+        }
     }
 
     #[test]

@@ -53,6 +53,19 @@ fn a_head_that_drips_in_is_put_together() {
 }
 
 #[test]
+fn empty_lines_before_a_head_are_waited_behind_like_others() {
+    let upstream = Upstream::echoing_heads();
+    let proxy = Proxy::gateway(&[upstream.address]);
+    let mut client = proxy.connect();
+    for path in ["/1", "/2"] {
+        client.send("\r\n\r\n");
+        // The worker has others to serve.
+        assert_eq!(proxy.connect().get("/other").status(), "200");
+        assert!(client.get(path).text().starts_with(&format!("GET {path} ")));
+    }
+}
+
+#[test]
 fn interim_answers_are_passed_on() {
     let upstream = Upstream::start(|mut client| {
         while client.request_head().is_some() {
