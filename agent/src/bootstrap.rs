@@ -281,13 +281,18 @@ fn tcp_idle_timeout(options: &ProxyOptions) -> Option<Duration> {
 /// Credentials as far as resources alone tell: what Secrets hold is checked, files are taken to be where they are
 /// needed.
 pub(crate) fn resources_alone() -> Credentials<'static> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Credentials {
-        now: i64::try_from(now.as_secs()).ok(),
+        now: Some(seconds_since_1970()),
         check_certificate: |certificate| {
             dataplane::check_certificate(certificate).map_err(|error| error.to_string())
         },
         check_authority: |bundle| dataplane::check_authority(bundle).map_err(|error| error.to_string()),
         ..Credentials::UNSEEN
     }
+}
+
+/// The time by which certificates are judged.
+pub(crate) fn seconds_since_1970() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -22,7 +22,7 @@ use tokio::{
 use translate::{Credentials, MeshOptions, Proxy, ProxyKind, Translation, Translator};
 
 use crate::{
-    bootstrap::resources_alone,
+    bootstrap::{self, resources_alone},
     mesh, readiness,
     status::{Published, RefusedListener, Status},
 };
@@ -42,6 +42,8 @@ pub(crate) struct Control {
     followed: Option<FollowedMesh>,
     /// When the memory is given back that the last translation has used.
     release_at: Option<Instant>,
+    /// When the resources come to another snapshot by the time alone, in seconds since 1970.
+    changes_at: Option<i64>,
 }
 
 /// Mesh-wide settings among the resources, of which some are taken in at the start only.
@@ -74,8 +76,18 @@ impl Control {
         plane: DataPlane,
         status: Arc<Status>,
     ) -> Self {
-        let (translator, known, unfit, has_known_clients, release_at) = Default::default();
-        Self { proxy, translator, plane, status, known, unfit, has_known_clients, followed, release_at }
+        Self {
+            proxy,
+            translator: Translator::default(),
+            plane,
+            status,
+            known: Known::default(),
+            unfit: None,
+            has_known_clients: false,
+            followed,
+            release_at: None,
+            changes_at: None,
+        }
     }
 
     /// Runs until it is told to end and the connections have ended.
@@ -102,7 +114,7 @@ impl Control {
     /// published would be lost.
     async fn serve(&mut self, updates: &mut Updates, ending: &mut Ending) -> anyhow::Result<()> {
         let status = Arc::clone(&self.status);
-        let mut hourly = tokio::time::interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
+        let mut looked = Instant::now();
         loop {
             let retry = !self.known.refused.is_empty();
             let release_at = self.release_at.unwrap_or_else(Instant::now);
@@ -116,10 +128,11 @@ impl Control {
                     self.release_at = None;
                     dataplane::release_memory();
                 }
-                _ = hourly.tick() => {
-                    let update = updates.borrow().clone();
-                    update.iter().for_each(|update| self.look_again(update));
+                () = tokio::time::sleep_until(looked + LOOK_AGAIN) => {
+                    looked = Instant::now();
+                    self.look_again(updates).await?;
                 }
+                () = sleep_until_time(self.changes_at) => self.look_again(updates).await?,
                 () = status.drain_asked() => {
                     tracing::info!("draining, until told to end");
                     self.status.start_draining();
@@ -163,10 +176,16 @@ impl Control {
         self.publish(Arc::new(snapshot), findings).await
     }
 
-    /// Finds out what has become wrong by the time alone: certificates end.
-    fn look_again(&mut self, update: &Update) {
-        let (_, findings) = self.translate(update);
+    /// Finds out what has changed by the time alone: certificates begin and end.
+    async fn look_again(&mut self, updates: &Updates) -> anyhow::Result<()> {
+        let Some(update) = updates.borrow().clone() else { return Ok(()) };
+        let is_due = self.changes_at.is_some_and(|at| seconds_until(at).is_zero());
+        let (snapshot, findings) = self.translate(&update);
+        if is_due {
+            return self.publish(Arc::new(snapshot), findings).await;
+        }
         self.status.set_findings(findings);
+        Ok(())
     }
 
     /// What the resources come to now; says what is new about them.
@@ -179,8 +198,9 @@ impl Control {
             ..resources_alone()
         };
         self.doubt_clients(update);
-        let Translation { snapshot, findings } =
+        let Translation { snapshot, findings, changes_at } =
             self.translator.translate(&update.set, &credentials, &self.proxy);
+        self.changes_at = changes_at;
         self.release_at = Some(Instant::now() + SETTLED);
         let findings: Vec<&Finding> = update.findings.iter().chain(&of_mesh).chain(&findings).collect();
         self.report_new(&findings);
@@ -317,6 +337,20 @@ impl Ending {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Sleeps until a time, in seconds since 1970; for ever where there is none.
+async fn sleep_until_time(at: Option<i64>) {
+    match at {
+        Some(at) => tokio::time::sleep(seconds_until(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long it is until a time, in seconds since 1970; zero when it has come.
+fn seconds_until(at: i64) -> Duration {
+    let now = bootstrap::seconds_since_1970();
+    Duration::from_secs(u64::try_from(at.saturating_sub(now)).unwrap_or_default())
 }
 
 fn source_ended() -> anyhow::Error {

@@ -5,6 +5,7 @@ mod documents;
 mod gateway;
 mod hostile;
 mod load;
+mod outdated;
 mod sessions;
 
 use std::{

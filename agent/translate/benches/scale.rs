@@ -46,7 +46,7 @@ fn main() {
         let translated = || translate(&set, &Credentials::UNSEEN, &proxy);
         let took = best_of(10, translated);
         let before = ALLOCATED.load(Ordering::Relaxed);
-        let Translation { snapshot, findings } = translated();
+        let Translation { snapshot, findings, .. } = translated();
         assert!(findings.is_empty(), "{:#?}", &findings[..1]);
         let held = ALLOCATED.load(Ordering::Relaxed) - before;
         println!("{kind:?}: translated in {took:?}, {} KiB of heap", held >> 10);

@@ -2,6 +2,7 @@
 
 mod doubts;
 mod load;
+mod outdated;
 mod pairs;
 mod parameters;
 mod pem;
@@ -25,7 +26,7 @@ use crate::{
 };
 use load::Loader;
 pub(crate) use load::Unusable;
-pub(crate) use pairs::broken as broken_pairs;
+pub(crate) use pairs::doubtful as doubtful_pairs;
 pub(crate) use source::{AuthoritySource, CredentialSource};
 pub(crate) use upstream::UpstreamPort;
 
@@ -87,6 +88,11 @@ impl<'c> Contexts<'c> {
         Self { loader: Loader::new(resources, credentials, proxy), proxy, made: HashMap::new() }
     }
 
+    /// When contexts come to be others by the time alone, in seconds since 1970.
+    pub(crate) fn changes_at(&self) -> Option<i64> {
+        self.loader.changes_at()
+    }
+
     /// The context of a server that terminates TLS, and what is wrong with it. There is always one: without a
     /// certificate it refuses handshakes, so that the names of its server do not fall to another server.
     pub(crate) fn of_server(
@@ -129,7 +135,7 @@ impl<'c> Contexts<'c> {
         let Some(now) = self.loader.now() else { return told };
         for source in sources {
             let (credential, _) = self.loader.credential(source);
-            let Some(facts) = facts(&credential) else { continue };
+            let Some(facts) = credential.certificate.as_ref().and_then(facts) else { continue };
             told.extend(doubts::doubts(&facts, (source.field(), &source.shown()), hosts, now));
         }
         told
@@ -137,7 +143,7 @@ impl<'c> Contexts<'c> {
 
     /// What peers will hold against the dates of a certificate that is good otherwise.
     fn dates_of(&self, credential: &Credential, named: (&'static str, &str)) -> Option<Unusable> {
-        doubts::dates(&facts(credential)?, named, self.loader.now()?)
+        doubts::dates(&facts(credential.certificate.as_ref()?)?, named, self.loader.now()?)
     }
 
     /// What the dates of authorities will keep from being believed.
@@ -247,8 +253,8 @@ impl<'c> Contexts<'c> {
     }
 }
 
-fn facts(credential: &Credential) -> Option<CertificateFacts> {
-    CertificateFacts::of(credential.certificate.as_ref()?.chain().first()?).ok()
+fn facts(certificate: &Certificate) -> Option<CertificateFacts> {
+    CertificateFacts::of(certificate.chain().first()?).ok()
 }
 
 /// The context, with what it lacks to serve at all.

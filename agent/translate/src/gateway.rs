@@ -42,7 +42,7 @@ use tls::without_rules;
 pub(crate) fn build(
     resources: &ResourceSet,
     (registry, clusters, rules): (&Registry<'_>, &Clusters, &Rules),
-    mut contexts: Contexts<'_>,
+    contexts: &mut Contexts<'_>,
     (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
 ) {
     let servers =
@@ -58,7 +58,7 @@ pub(crate) fn build(
     for (address, port) in ports {
         match port.spoken {
             Spoken::Http => gateway.add_http(address, &port, draft, findings),
-            Spoken::Tls => gateway.add_tls(address, &port, &mut contexts, (draft, findings)),
+            Spoken::Tls => gateway.add_tls(address, &port, contexts, (draft, findings)),
             Spoken::Opaque => gateway.add_tcp(address, &port, (draft, findings)),
         }
     }

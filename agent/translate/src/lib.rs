@@ -50,6 +50,9 @@ pub struct Translation {
     pub snapshot: Snapshot,
     /// Everything noticed across resources, sorted by place.
     pub findings: Vec<Finding>,
+    /// When the same resources come to another snapshot by the time alone, in seconds since 1970: a certificate that
+    /// serves in the place of another ends, or the other begins.
+    pub changes_at: Option<i64>,
 }
 
 /// Works out what `proxy` serves when these resources are in force.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use resources::{Finding, GatewayRef, Labels, ResourceSet};
 
 use crate::{
-    Credentials, MeshOptions, Proxy, ProxyKind, access_logging, credentials::broken_pairs, metrics,
+    Credentials, MeshOptions, Proxy, ProxyKind, access_logging, credentials::doubtful_pairs, metrics,
     mutual_tls, translate,
 };
 
@@ -22,7 +22,7 @@ pub fn review(resources: &ResourceSet, credentials: &Credentials<'_>, cluster_do
         translate(resources, credentials, &proxy).findings
     });
     let mut findings: Vec<Finding> = found.collect();
-    findings.extend(broken_pairs(resources, credentials));
+    findings.extend(doubtful_pairs(resources, credentials));
     findings.extend(resources.telemetries().iter().flat_map(|telemetry| access_logging::doubts(telemetry)));
     findings.extend(resources.telemetries().iter().flat_map(|telemetry| metrics::doubts(telemetry)));
     findings.extend(mutual_tls::without_effect(resources, &MeshOptions::default().root_namespace));

@@ -54,7 +54,7 @@ impl Translator {
                 gateway::build(
                     resources,
                     (&registry, &clusters, &rules),
-                    contexts,
+                    &mut contexts,
                     (&mut draft, &mut findings),
                 );
             }
@@ -71,7 +71,7 @@ impl Translator {
         let snapshot = draft.finish(clusters, workloads(resources, proxy), names(&registry, &scope));
         findings.extend(uncaptured::check(resources, &snapshot));
         self.rules = rules;
-        Translation { snapshot, findings: in_order(findings) }
+        Translation { snapshot, findings: in_order(findings), changes_at: contexts.changes_at() }
     }
 }
 

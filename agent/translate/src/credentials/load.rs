@@ -7,6 +7,7 @@ use snapshot::{Authority, Certificate, Credential, Snapshot, TrustBundle};
 
 use super::{
     Credentials,
+    outdated::{Outdated, outdated},
     pem::{self, Broken, Part},
     source::{AuthoritySource, CredentialSource},
 };
@@ -61,6 +62,8 @@ pub(super) struct Loader<'c> {
     good_authorities: HashMap<&'c str, &'c TrustBundle>,
     certificates: HashMap<String, Loaded<Option<Certificate>>>,
     authorities: HashMap<String, Loaded<Option<TrustBundle>>>,
+    /// When certificates change places by the time alone, in seconds since 1970.
+    changes_at: Option<i64>,
 }
 
 impl<'c> Loader<'c> {
@@ -91,7 +94,13 @@ impl<'c> Loader<'c> {
                 .collect(),
             certificates: HashMap::new(),
             authorities: HashMap::new(),
+            changes_at: None,
         }
+    }
+
+    /// When the first certificate serves in the place of another by the time alone.
+    pub(super) fn changes_at(&self) -> Option<i64> {
+        self.changes_at
     }
 
     /// The time that certificates are judged at.
@@ -111,6 +120,7 @@ impl<'c> Loader<'c> {
         let (certificate, unusable) = known.unwrap_or_else(|| {
             let good = self.good_certificates.get(name.as_str()).copied();
             let loaded = self.kept("certificate", self.certificate(source, good), good);
+            let loaded = self.not_outdated(source, loaded, good);
             self.certificates.insert(name.clone(), loaded.clone());
             loaded
         });
@@ -137,6 +147,22 @@ impl<'c> Loader<'c> {
             Err(unusable) if !self.looks_at_files() && unusable.is_absent() => (None, None),
             Err(unusable) => (good.cloned(), Some(unusable.costing(good.map(|_| what)))),
         }
+    }
+
+    /// What was loaded, unless it is out of date and what was good before is better.
+    fn not_outdated(
+        &mut self,
+        source: CredentialSource<'_>,
+        (found, unusable): Loaded<Option<Certificate>>,
+        good: Option<&Certificate>,
+    ) -> Loaded<Option<Certificate>> {
+        let kept = found.as_ref().zip(good).zip(self.now()).and_then(|((found, good), now)| {
+            let field = source.field_of_certificate();
+            (found != good).then(|| outdated(found, good, (field, &source.shown()), now))?
+        });
+        let Some(Outdated { unusable, until }) = kept else { return (found, unusable) };
+        self.changes_at = self.changes_at.into_iter().chain(until).min();
+        (good.cloned(), Some(unusable))
     }
 
     fn certificate(

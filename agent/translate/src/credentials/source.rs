@@ -87,6 +87,14 @@ impl<'s> CredentialSource<'s> {
         }
     }
 
+    /// The field that names the certificate, where another names its key.
+    pub(super) fn field_of_certificate(self) -> &'static str {
+        match self {
+            Self::Files { .. } => "serverCertificate",
+            _ => self.field(),
+        }
+    }
+
     /// The same for what is shown to endpoints.
     pub(super) fn field_of_client(self) -> &'static str {
         match self {

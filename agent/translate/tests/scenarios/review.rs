@@ -131,6 +131,27 @@ fn certificates_that_clients_refuse_are_warned_of() {
 }
 
 #[test]
+fn a_pair_that_is_out_of_date_is_warned_of_where_nothing_names_it() {
+    let mut params = rcgen::CertificateParams::new(vec!["a.com".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2025, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: cert}}\ntype: kubernetes.io/tls\n\
+         stringData: {{tls.crt: {:?}, tls.key: {:?}}}\n",
+        params.self_signed(&key).unwrap().pem(),
+        key.serialize_pem()
+    );
+    let mut files = Files::new(ReadDefaults::default());
+    files.replace_file("a.yaml", &text);
+    let credentials = Credentials { now: Some(1_767_225_600), ..Credentials::UNSEEN };
+    let findings = review(&files.resources().0, &credentials, "cluster.local");
+    let told: Vec<_> = findings.iter().map(|finding| format!("{}: {finding}", finding.severity)).collect();
+    let expected = "warning: a.yaml:1:1: Secret default/cert: data[tls.crt]: the certificate has expired, and peers refuse \
+                    it (found `cert, 2025-01-01T00:00:00Z`; renew it)";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
 fn authorities_that_end_are_warned_of() {
     let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
