@@ -1,6 +1,7 @@
 //! The control loop: changes of the resources are translated and published, listeners that could not be opened are
 //! tried again, and a signal ends it all.
 
+mod ending;
 #[cfg(test)]
 mod tests;
 
@@ -10,17 +11,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use dataplane::{BindError, DataPlane, DrainTime};
 use resources::{Finding, MeshConfig, ProxyConfig, ResourceSet, Severity};
 use snapshot::Snapshot;
 use sources::{Update, Updates};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::Instant,
-};
+use tokio::time::Instant;
 use translate::{Credentials, MeshOptions, Proxy, ProxyKind, Translation, Translator};
 
+use self::ending::Ending;
 use crate::{
     bootstrap::{self, resources_alone},
     mesh, readiness,
@@ -314,28 +313,6 @@ impl Control {
             tracing::error!("not ready: {waited_for}");
         }
         self.known.refused = texts;
-    }
-}
-
-/// The signals that ask to end.
-struct Ending {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Ending {
-    fn listen() -> anyhow::Result<Self> {
-        let terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-        Ok(Self { terminate, interrupt })
-    }
-
-    /// Resolves when one of them has come since it last did.
-    async fn signalled(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

@@ -7,6 +7,8 @@ mod pairs;
 mod parameters;
 mod pem;
 mod source;
+mod stored;
+mod unusable;
 mod upstream;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,9 +27,9 @@ use crate::{
     proxy::{Proxy, ProxyKind, WorkloadIdentity},
 };
 use load::Loader;
-pub(crate) use load::Unusable;
 pub(crate) use pairs::doubtful as doubtful_pairs;
 pub(crate) use source::{AuthoritySource, CredentialSource};
+pub(crate) use unusable::Unusable;
 pub(crate) use upstream::UpstreamPort;
 
 /// What translation needs for certificates beside the resources. It stays pure: the files have been read before, and
@@ -127,10 +129,11 @@ impl<'c> Contexts<'c> {
     /// What clients will hold against the certificates of a server that can serve, and which are in a wrong place.
     pub(crate) fn doubts_about(&mut self, tls: &ServerTls, hosts: &[&str]) -> Vec<Unusable> {
         let sources = CredentialSource::of_server(tls);
-        let mut told: Vec<_> = sources.iter().filter_map(|source| self.loader.misplaced(*source)).collect();
+        let mut told: Vec<_> =
+            sources.iter().filter_map(|source| self.loader.stored().misplaced(*source)).collect();
         let asks_clients = matches!(tls.mode, TlsMode::Mutual | TlsMode::OptionalMutual);
         let authority = AuthoritySource::of_server(tls).filter(|_| asks_clients && !tls.insecure_skip_verify);
-        told.extend(authority.and_then(|source| self.loader.misplaced_authority(source)));
+        told.extend(authority.and_then(|source| self.loader.stored().misplaced_authority(source)));
         told.extend(authority.into_iter().flat_map(|source| self.dates_of_authority(source)));
         let Some(now) = self.loader.now() else { return told };
         for source in sources {
@@ -183,7 +186,8 @@ impl<'c> Contexts<'c> {
         let Some(identity) = self.proxy.identity.as_ref() else {
             let context = TlsContext { name, alpn, ..TlsContext::default() };
             // Whoever looks at resources alone has no workload, and so no place where its identity could be.
-            let missed = self.loader.looks_at_files().then(no_identity).into_iter().collect::<Vec<_>>();
+            let missed =
+                self.loader.stored().looks_at_files().then(no_identity).into_iter().collect::<Vec<_>>();
             return (with_what_is_missing(context, &missed), missed);
         };
         let (mut credential, wrong) = self.loader.credential(CredentialSource::Workload(identity));

@@ -1,63 +1,25 @@
-//! Reads certificates and authorities from Secrets and files; what was good before stays when they are not.
+//! Loads certificates and authorities; what was good before stays when they are not.
 
 use std::collections::HashMap;
 
-use resources::{CertificateFiles, Object, Problem, ResourceSet, Rule, Secret, SecretBytes, Severity};
+use resources::ResourceSet;
 use snapshot::{Authority, Certificate, Credential, Snapshot, TrustBundle};
 
 use super::{
-    Credentials,
+    Credentials, Unusable,
     outdated::{Outdated, outdated},
-    pem::{self, Broken, Part},
     source::{AuthoritySource, CredentialSource},
+    stored::Stored,
 };
-use crate::proxy::{Proxy, WorkloadIdentity};
-
-/// Why a server or rule has not got the certificate it should have.
-#[derive(Clone, Debug)]
-pub(crate) struct Unusable {
-    pub(crate) rule: Rule,
-    /// Field of the `tls` settings.
-    pub(crate) field: &'static str,
-    pub(crate) problem: Problem,
-}
-
-impl Unusable {
-    pub(super) fn invalid(field: &'static str, problem: Problem) -> Self {
-        Self { rule: Rule::Invalid, field, problem }
-    }
-
-    /// What is doubted serves; what cannot be used does not.
-    pub(crate) fn severity(&self) -> Severity {
-        if self.rule == Rule::Certificate { Severity::Warning } else { Severity::Error }
-    }
-
-    /// Whether the credential is not there, other than there and wrong.
-    fn is_absent(&self) -> bool {
-        matches!(self.rule, Rule::UnknownReference | Rule::Unreadable)
-    }
-
-    /// Says what becomes of those who wanted it.
-    pub(super) fn costing(mut self, what_stays: Option<&str>) -> Self {
-        let message = &self.problem.message;
-        self.problem.message = match what_stays {
-            Some(what) => format!("{message}: the last good {what} stays in force"),
-            None => format!("{message}: TLS handshakes that need it are refused"),
-        };
-        self
-    }
-}
+use crate::proxy::Proxy;
 
 /// What was loaded, and what is wrong with it.
 type Loaded<T> = (T, Option<Unusable>);
 
 /// Loads each certificate and authority once.
 pub(super) struct Loader<'c> {
-    secrets: HashMap<&'c str, Vec<&'c Object<Secret>>>,
+    stored: Stored<'c>,
     credentials: &'c Credentials<'c>,
-    namespace: &'c str,
-    /// Whether a Service of the proxy tells that it is in that namespace, rather than a guess.
-    namespace_is_sure: bool,
     good_certificates: HashMap<&'c str, &'c Certificate>,
     good_authorities: HashMap<&'c str, &'c TrustBundle>,
     certificates: HashMap<String, Loaded<Option<Certificate>>>,
@@ -72,20 +34,12 @@ impl<'c> Loader<'c> {
         credentials: &'c Credentials<'c>,
         proxy: &'c Proxy,
     ) -> Self {
-        let mut secrets: HashMap<&str, Vec<&Object<Secret>>> = HashMap::new();
-        for secret in resources.secrets() {
-            secrets.entry(secret.meta.name()).or_default().push(secret);
-        }
         let last_good = credentials.last_good;
         let certificates = last_good.into_iter().flat_map(Snapshot::credentials);
         let authorities = last_good.into_iter().flat_map(Snapshot::authorities);
         Self {
-            secrets,
+            stored: Stored::new(resources, credentials.files, proxy),
             credentials,
-            namespace: &proxy.namespace,
-            namespace_is_sure: resources.services().iter().any(|service| {
-                service.meta.namespace() == proxy.namespace && service.spec.selects(&proxy.labels)
-            }),
             good_certificates: certificates
                 .filter_map(|c| Some((c.name.as_str(), c.certificate.as_ref()?)))
                 .collect(),
@@ -108,9 +62,9 @@ impl<'c> Loader<'c> {
         self.credentials.now
     }
 
-    /// Whether files that are not there are missed.
-    pub(super) fn looks_at_files(&self) -> bool {
-        self.credentials.files.is_some()
+    /// What the sources hold, right or wrong.
+    pub(super) fn stored(&self) -> &Stored<'c> {
+        &self.stored
     }
 
     /// The certificate of a source, and what is wrong with it.
@@ -144,7 +98,7 @@ impl<'c> Loader<'c> {
     fn kept<T: Clone>(&self, what: &str, found: Result<T, Unusable>, good: Option<&T>) -> Loaded<Option<T>> {
         match found {
             Ok(found) => (Some(found), None),
-            Err(unusable) if !self.looks_at_files() && unusable.is_absent() => (None, None),
+            Err(unusable) if !self.stored.looks_at_files() && unusable.is_absent() => (None, None),
             Err(unusable) => (good.cloned(), Some(unusable.costing(good.map(|_| what)))),
         }
     }
@@ -170,20 +124,13 @@ impl<'c> Loader<'c> {
         source: CredentialSource<'_>,
         good: Option<&Certificate>,
     ) -> Result<Certificate, Unusable> {
-        let certificate = match source {
-            CredentialSource::Secret(name, field) => self.secret_certificate(name, field)?,
-            CredentialSource::Files { certificate, key } => self.file_certificate(certificate, key)?,
-            CredentialSource::Workload(identity) => self.own_certificate(identity)?,
-        };
+        let certificate = self.stored.certificate(source)?;
         // One that serves already has been checked.
         if good == Some(&certificate) {
             return Ok(certificate);
         }
         let checked = (self.credentials.check_certificate)(&certificate);
-        checked.map_err(|reason| match source {
-            CredentialSource::Secret(name, field) => self.secret_cannot_be_used(name, field, &reason),
-            _ => cannot_be_used(source.field(), &reason, source.shown(), "replace the files"),
-        })?;
+        checked.map_err(|reason| self.stored.unusable_certificate(source, &reason))?;
         Ok(certificate)
     }
 
@@ -192,180 +139,12 @@ impl<'c> Loader<'c> {
         source: AuthoritySource<'_>,
         good: Option<&TrustBundle>,
     ) -> Result<TrustBundle, Unusable> {
-        let bundle = match source {
-            AuthoritySource::Files { certificates, revocations } => {
-                self.file_bundle(certificates, revocations)?
-            }
-            AuthoritySource::Workload(WorkloadIdentity { roots, .. }) => self
-                .file_bundle(roots, None)
-                .map_err(|unusable| Unusable { field: source.field(), ..unusable })?,
-            AuthoritySource::Secret(..) | AuthoritySource::BesideSecret(..) => self.secret_bundle(source)?,
-        };
+        let bundle = self.stored.bundle(source)?;
         if good == Some(&bundle) {
             return Ok(bundle);
         }
         let checked = (self.credentials.check_authority)(&bundle);
-        checked.map_err(|reason| match source {
-            AuthoritySource::Secret(name, field) => self.secret_cannot_be_used(name, field, &reason),
-            AuthoritySource::BesideSecret(..) => cannot_be_used(
-                source.field(),
-                &reason,
-                source.shown(),
-                "correct the Secret that holds the CA certificates",
-            ),
-            _ => cannot_be_used(source.field(), &reason, source.shown(), "replace the files"),
-        })?;
+        checked.map_err(|reason| self.stored.unusable_bundle(source, &reason))?;
         Ok(bundle)
     }
-
-    fn secret(&self, name: &str, field: &'static str) -> Result<&'c Object<Secret>, Unusable> {
-        let namespace = self.namespace;
-        let named = self.secrets.get(name).map(Vec::as_slice).unwrap_or_default();
-        if let Some(secret) = named.iter().find(|secret| secret.meta.namespace() == namespace) {
-            return Ok(secret);
-        }
-        let problem = Problem::new(format!("there is no such Secret in namespace `{namespace}`")).found(name);
-        let problem = match named.first() {
-            Some(other) => problem.remedy(format!(
-                "the one in namespace `{}` is not looked at: it belongs beside the gateway's pod",
-                other.meta.namespace()
-            )),
-            None => problem.remedy("create it beside the gateway's pod, or correct the name"),
-        };
-        Err(Unusable { rule: Rule::UnknownReference, field, problem })
-    }
-
-    /// A Secret that is written for another namespace, where one that is missing is taken to be where it is needed.
-    pub(super) fn misplaced(&self, source: CredentialSource<'_>) -> Option<Unusable> {
-        let CredentialSource::Secret(name, field) = source else { return None };
-        let may_tell = !self.looks_at_files() && self.namespace_is_sure && self.secrets.contains_key(name);
-        self.secret(name, field).err().filter(|_| may_tell)
-    }
-
-    /// The same for CA certificates: told for the Secret that is looked at first.
-    pub(super) fn misplaced_authority(&self, source: AuthoritySource<'_>) -> Option<Unusable> {
-        let (names, field) = (source.secrets(), source.field());
-        let is_found = names.iter().any(|name| self.secret(name, field).is_ok());
-        self.misplaced(CredentialSource::Secret(names.first().filter(|_| !is_found)?, field))
-    }
-
-    fn secret_certificate(&self, name: &str, field: &'static str) -> Result<Certificate, Unusable> {
-        let secret = self.secret(name, field)?;
-        let missing = || {
-            self.keys_missing(
-                secret,
-                field,
-                "certificate and key",
-                "`tls.crt` and `tls.key`, or `cert` and `key`",
-            )
-        };
-        let (chain, key) = pair(&secret.spec).ok_or_else(missing)?;
-        let certificate = pem::certificate(chain, key).map_err(|broken| self.broken(name, field, broken))?;
-        Ok(match value(&secret.spec, "tls.ocsp-staple") {
-            Some(staple) => certificate.with_staple(staple),
-            None => certificate,
-        })
-    }
-
-    fn secret_bundle(&self, source: AuthoritySource<'_>) -> Result<TrustBundle, Unusable> {
-        let (names, field) = (source.secrets(), source.field());
-        let found = names.iter().find_map(|name| self.secret(name, field).ok());
-        let secret = match (found, names.first()) {
-            (Some(secret), _) => secret,
-            (None, first) => {
-                self.secret(first.map_or("", String::as_str), field).map_err(|wrong| match &*names {
-                    [_, _, ..] => Unusable { problem: wrong.problem.expected(names.join(" or ")), ..wrong },
-                    _ => wrong,
-                })?
-            }
-        };
-        let generic = value(&secret.spec, "cacert").map(|ca| (ca, value(&secret.spec, "crl")));
-        let either_list = || value(&secret.spec, "ca.crl").or_else(|| value(&secret.spec, "crl"));
-        let typed = || value(&secret.spec, "ca.crt").map(|ca| (ca, either_list()));
-        let missing = || self.keys_missing(secret, field, "CA certificate", "`cacert` or `ca.crt`");
-        let (certificates, revocations) = generic.or_else(typed).ok_or_else(missing)?;
-        let name = secret.meta.name();
-        pem::trust_bundle(certificates, revocations).map_err(|broken| self.broken(name, field, broken))
-    }
-
-    fn keys_missing(
-        &self,
-        secret: &Object<Secret>,
-        field: &'static str,
-        what: &str,
-        expected: &str,
-    ) -> Unusable {
-        let keys: Vec<&str> = secret.spec.data.keys().map(String::as_str).collect();
-        let keys = if keys.is_empty() { "no keys".to_owned() } else { keys.join(", ") };
-        let name = secret.meta.name();
-        let problem = Problem::new(format!("Secret {}/{name} holds no {what}", self.namespace));
-        Unusable::invalid(field, problem.found(keys).expected(expected))
-    }
-
-    fn broken(&self, secret: &str, field: &'static str, (part, problem): Broken) -> Unusable {
-        let (part, namespace) = (part.name(), self.namespace);
-        let message = format!("the {part} in Secret {namespace}/{secret} {}", problem.message);
-        Unusable::invalid(field, problem.restated(message))
-    }
-
-    /// The field that names the Secret is right: what is in it is not.
-    fn secret_cannot_be_used(&self, secret: &str, field: &'static str, reason: &str) -> Unusable {
-        let message = format!("Secret {}/{secret} cannot be used: {reason}", self.namespace);
-        Unusable::invalid(field, Problem::new(message).remedy("correct the Secret"))
-    }
-
-    fn file(&self, path: &str, field: &'static str) -> Result<&'c [u8], Unusable> {
-        let read = |files: &'c CertificateFiles| files.get(path);
-        let known = self.credentials.files.map_or(Err("nobody has looked"), read);
-        known.map(SecretBytes::expose).map_err(|reason| {
-            let problem = Problem::new(format!("cannot be read: {reason}")).found(path);
-            let problem = problem.remedy("correct the path, or mount the file: it is read once it is there");
-            Unusable { rule: Rule::Unreadable, field, problem }
-        })
-    }
-
-    fn file_certificate(&self, certificate: &str, key: &str) -> Result<Certificate, Unusable> {
-        let chain_pem = self.file(certificate, SERVER_CERTIFICATE)?;
-        let key_pem = self.file(key, PRIVATE_KEY)?;
-        pem::certificate(chain_pem, key_pem).map_err(|(part, problem)| match part {
-            Part::Key => Unusable::invalid(PRIVATE_KEY, problem.found(key)),
-            _ => Unusable::invalid(SERVER_CERTIFICATE, problem.found(certificate)),
-        })
-    }
-
-    fn own_certificate(&self, identity: &WorkloadIdentity) -> Result<Certificate, Unusable> {
-        let certificate = self.file_certificate(&identity.certificate, &identity.key);
-        let field = CredentialSource::Workload(identity).field();
-        let certificate = certificate.map_err(|unusable| Unusable { field, ..unusable })?;
-        Ok(certificate)
-    }
-
-    fn file_bundle(&self, certificates: &str, revocations: Option<&str>) -> Result<TrustBundle, Unusable> {
-        let pem = self.file(certificates, CA_CERTIFICATES)?;
-        let list = revocations.map(|path| self.file(path, CA_CRL)).transpose()?;
-        pem::trust_bundle(pem, list).map_err(|(part, problem)| match part {
-            Part::Revocations => Unusable::invalid(CA_CRL, problem.found(revocations.unwrap_or_default())),
-            _ => Unusable::invalid(CA_CERTIFICATES, problem.found(certificates)),
-        })
-    }
-}
-
-const SERVER_CERTIFICATE: &str = "serverCertificate";
-const PRIVATE_KEY: &str = "privateKey";
-const CA_CERTIFICATES: &str = "caCertificates";
-const CA_CRL: &str = "caCrl";
-
-fn cannot_be_used(field: &'static str, reason: &str, found: String, remedy: &'static str) -> Unusable {
-    let problem = Problem::new(format!("cannot be used: {reason}")).found(found);
-    Unusable::invalid(field, problem.remedy(remedy))
-}
-
-/// Certificate chain and key of a Secret: `cert` and `key` before `tls.crt` and `tls.key`, as Istio looks for them.
-fn pair(secret: &Secret) -> Option<(&[u8], &[u8])> {
-    let both = |certificate, key| value(secret, certificate).zip(value(secret, key));
-    both("cert", "key").or_else(|| both("tls.crt", "tls.key"))
-}
-
-pub(super) fn value<'s>(secret: &'s Secret, key: &str) -> Option<&'s [u8]> {
-    secret.data.get(key).map(SecretBytes::expose).filter(|value| !value.is_empty())
 }

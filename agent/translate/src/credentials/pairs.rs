@@ -5,8 +5,8 @@ use snapshot::Certificate;
 
 use super::{
     Credentials, doubts, facts,
-    load::value,
     pem::{self, Part},
+    stored::value,
 };
 
 /// The type by which Kubernetes knows such Secrets.

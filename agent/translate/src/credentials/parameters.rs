@@ -3,7 +3,7 @@
 use resources::{MeshTls, Problem, ServerTls, TlsVersion as Written};
 use snapshot::{CipherSuite, TlsParameters, TlsVersion};
 
-use super::load::Unusable;
+use super::Unusable;
 
 /// The parameters of a server; what it does not say is as the mesh has it.
 pub(super) fn of_server(tls: &ServerTls, defaults: &MeshTls) -> Result<TlsParameters, Unusable> {

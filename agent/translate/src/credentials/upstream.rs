@@ -116,7 +116,7 @@ impl Contexts<'_> {
             (Credential { name: TlsContext::WORKLOAD.to_owned(), certificate: None }, Authority::default());
         match self.proxy.identity.as_ref() {
             // Whoever looks at resources alone has no workload, and so no place where its identity could be.
-            None => unusable.extend(self.loader.looks_at_files().then(no_identity)),
+            None => unusable.extend(self.loader.stored().looks_at_files().then(no_identity)),
             Some(identity) => {
                 let (own, wrong) = self.loader.credential(CredentialSource::Workload(identity));
                 let (roots, wrong_roots) = self.loader.authority(AuthoritySource::Workload(identity));
