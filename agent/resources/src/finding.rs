@@ -115,7 +115,10 @@ pub struct Problem {
     pub message: String,
     /// The offending value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub found: Option<String>,
+    pub found: Option<Box<str>>,
+    /// Whether what was found is the name of something that does not exist.
+    #[serde(skip)]
+    pub(crate) is_absent: bool,
     /// What a good value looks like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
@@ -128,12 +131,12 @@ impl Problem {
     /// States what is wrong.
     #[expect(clippy::new_ret_no_self, reason = "a problem without a way out is none yet")]
     pub fn new(message: impl Into<String>) -> Clause {
-        Clause { message: message.into(), found: None }
+        Clause { message: message.into(), found: None, is_absent: false }
     }
 
     /// Adds the offending value, shortened when it is long.
     pub fn found(mut self, value: impl fmt::Display) -> Self {
-        self.found = Some(quoted(&value.to_string()));
+        self.found = Some(quoted(&value.to_string()).into());
         self
     }
 
@@ -166,13 +169,19 @@ impl Problem {
 #[must_use = "only with `expected` or `remedy` is it a problem that can be reported"]
 pub struct Clause {
     message: String,
-    found: Option<String>,
+    found: Option<Box<str>>,
+    is_absent: bool,
 }
 
 impl Clause {
     /// Adds the offending value, shortened when it is long.
     pub fn found(self, value: impl fmt::Display) -> Self {
-        Self { found: Some(quoted(&value.to_string())), ..self }
+        Self { found: Some(quoted(&value.to_string()).into()), ..self }
+    }
+
+    /// Adds the name that was written of what does not exist, for which "found" would say the opposite.
+    pub fn written(self, value: impl fmt::Display) -> Self {
+        Self { is_absent: true, ..self.found(value) }
     }
 
     /// Says which word was meant when that is clear, and else what a good value looks like.
@@ -189,19 +198,26 @@ impl Clause {
 
     /// Says what a good value looks like.
     pub fn expected(self, expected: impl Into<String>) -> Problem {
-        Problem { message: self.message, found: self.found, expected: Some(expected.into()), remedy: None }
+        Problem { expected: Some(expected.into()), ..self.bare() }
     }
 
     /// Says what to do.
     pub fn remedy(self, remedy: impl Into<String>) -> Problem {
-        Problem { message: self.message, found: self.found, expected: None, remedy: Some(remedy.into()) }
+        Problem { remedy: Some(remedy.into()), ..self.bare() }
+    }
+
+    fn bare(self) -> Problem {
+        let Self { message, found, is_absent } = self;
+        Problem { message, found, is_absent, expected: None, remedy: None }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        let found = self.found.as_ref().map(|found| format!("found {found}"));
+        let found =
+            |found| if self.is_absent { format!("written: {found}") } else { format!("found {found}") };
+        let found = self.found.as_ref().map(found);
         let expected = self.expected.as_ref().map(|expected| format!("expected {expected}"));
         let details: Vec<_> = [found, expected, self.remedy.clone()].into_iter().flatten().collect();
         write!(f, " ({})", details.join("; "))
@@ -278,6 +294,12 @@ mod tests {
         let text = Finding { problem, ..finding() }.to_string();
         let start = "a.yaml:3:7: Gateway default/gw: spec.servers[0].port.number: is not a port";
         assert_eq!(text, format!("{start} (found `70000`; expected 1–65535; choose another)"));
+    }
+
+    #[test]
+    fn names_of_what_does_not_exist_are_not_said_to_be_found() {
+        let problem = Problem::new("there is no such Gateway").written("a/b").remedy("add it");
+        assert_eq!(problem.to_string(), "there is no such Gateway (written: `a/b`; add it)");
     }
 
     #[test]

@@ -1,27 +1,50 @@
 //! "Did you mean": the known word nearest to a misspelt one.
 
 /// The remedy for a misspelt word, when some candidate is near enough to be meant.
-pub(crate) fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
     nearest(word, candidates).filter(|near| *near != word).map(|near| format!("did you mean `{near}`?"))
 }
 
 /// Returns the candidate that `word` most likely stands for: equal but for case, else within two edits.
+///
+/// Of host names only what is before the labels that both end with counts as a word: `b.example` is not `a.example`.
 pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if word.len() > LONGEST {
         return None;
     }
-    let allowed = if word.len() <= 4 { 1 } else { 2 };
     let lower = word.to_ascii_lowercase();
     let ranked =
-        candidates.into_iter().map(|candidate| (edits(&lower, &candidate.to_ascii_lowercase()), candidate));
-    ranked
-        .filter(|(edits, _)| *edits <= allowed)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, candidate)| candidate)
+        candidates.into_iter().filter_map(|candidate| Some((distance(&lower, candidate)?, candidate)));
+    ranked.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
 }
 
-// Longer words are no field names; the bound keeps the quadratic comparison cheap.
-const LONGEST: usize = 64;
+/// The edits between two words, if they are few.
+fn distance(lower: &str, candidate: &str) -> Option<usize> {
+    if lower.len().abs_diff(candidate.len()) > MOST_EDITS {
+        return None;
+    }
+    let candidate = candidate.to_ascii_lowercase();
+    let (word, candidate) = without_common_labels(lower, &candidate);
+    let allowed = match word.len() {
+        0 | 1 => 0,
+        2..=4 => 1,
+        _ => MOST_EDITS,
+    };
+    Some(edits(word, candidate)).filter(|edits| *edits <= allowed)
+}
+
+/// Two names without the labels that both end with.
+fn without_common_labels<'n>(a: &'n str, b: &'n str) -> (&'n str, &'n str) {
+    let same = a.bytes().rev().zip(b.bytes().rev()).take_while(|(a, b)| a == b).count();
+    let ending = &a.as_bytes()[a.len() - same..];
+    let common = ending.iter().position(|byte| *byte == b'.').map_or(0, |dot| same - dot);
+    (&a[..a.len() - common], &b[..b.len() - common])
+}
+
+const MOST_EDITS: usize = 2;
+
+// No name is longer than a host may be; the bound keeps the quadratic comparison cheap.
+const LONGEST: usize = 253;
 
 /// Number of single-letter insertions, deletions, replacements and swaps of neighbours between two words.
 fn edits(a: &str, b: &str) -> usize {
@@ -54,5 +77,16 @@ mod tests {
         assert_eq!(nearest("htpt", fields), Some("http"));
         assert_eq!(nearest("tls", fields), None);
         assert_eq!(nearest(&"h".repeat(1000), fields), None);
+    }
+
+    #[test]
+    fn hosts_are_compared_without_the_labels_they_share() {
+        let hosts = ["a.example", "shop.example", "reviews.prod.svc.cluster.local"];
+        assert_eq!(nearest("b.example", hosts), None);
+        assert_eq!(nearest("shop.exampl", hosts), Some("shop.example"));
+        assert_eq!(nearest("shpo.example", hosts), Some("shop.example"));
+        assert_eq!(nearest("reviws.prod.svc.cluster.local", hosts), Some("reviews.prod.svc.cluster.local"));
+        assert_eq!(nearest("votes.prod.svc.cluster.local", hosts), None);
+        assert_eq!(nearest("é.example", hosts), None);
     }
 }

@@ -327,7 +327,7 @@ fn a_host_that_is_not_served_names_the_rules_that_wanted_it_and_why_they_do_not_
         (
             "C.com",
             "shop/narrow",
-            "no server of Gateway shop/edge admits any of its hosts (`servers[].hosts`)",
+            "no server of Gateway shop/edge has this host for its `http` rules (`servers[].hosts`)",
         ),
         ("d.com", "other/hidden", "it is not exported to the gateway's namespace (`exportTo`)"),
     ] {

@@ -11,7 +11,7 @@ mod selection;
 mod servers;
 mod shadow;
 mod tls;
-mod unserved;
+mod unattached;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -37,6 +37,7 @@ use precedence::precedence;
 use servers::{PortServers, SelectedServer, Spoken};
 use shadow::Contributors;
 use tls::without_rules;
+use unattached::Unattached;
 
 /// Adds the gateway's listeners and their route tables.
 pub(crate) fn build(
@@ -47,12 +48,13 @@ pub(crate) fn build(
 ) {
     let servers =
         selection::selected(resources, &Attachments::new(resources, registry.proxy), registry.proxy);
-    findings.extend(attach::unattached(resources, &servers, registry.proxy));
+    let unattached = Unattached::new(resources, &servers, registry.proxy);
+    findings.extend(unattached.findings());
     if servers.is_empty() {
         findings.extend(selection::not_selected(resources, registry.proxy));
     }
     draft.add_foreign_gateways(selection::foreign(resources, registry.proxy));
-    draft.add_unserved_rules(unserved::unserved(resources, &servers, registry.proxy));
+    draft.add_unserved_rules(unattached.unserved_rules());
     let ports = servers::by_port(servers, registry, findings);
     let gateway = Gateway { registry, clusters, rules, https: Arc::new(https_ports::of(&ports)) };
     for (address, port) in ports {

@@ -47,6 +47,14 @@ pub(crate) fn service_domains(
     domains.into_iter().map(HostPattern::Exact).collect()
 }
 
+/// Whether a host, `*.suffix` or `*` covers all of another.
+pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
+    match wide.strip_prefix('*') {
+        Some(suffix) => narrow.strip_prefix('*').unwrap_or(narrow).ends_with(suffix),
+        None => wide == narrow,
+    }
+}
+
 /// The pattern of a host as a resource writes it; IPv6 addresses get the brackets they have in a request.
 pub(crate) fn pattern(host: &str) -> Option<HostPattern> {
     match host.parse::<Ipv6Addr>() {

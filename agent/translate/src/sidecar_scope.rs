@@ -14,7 +14,7 @@ use resources::{
 };
 
 use crate::{
-    hosts::full_name,
+    hosts::{covers, full_name},
     proxy::{Proxy, ProxyKind},
     visibility,
 };
@@ -280,14 +280,6 @@ fn unix(listener: &EgressListener) -> Option<&str> {
 /// The port of a listener that has one.
 fn number(listener: &EgressListener) -> Option<u16> {
     listener.port.as_ref().map(|port| port.number)
-}
-
-/// Whether a host, `*.suffix` or `*` covers all of another.
-fn covers(wide: &str, narrow: &str) -> bool {
-    match wide.strip_prefix('*') {
-        Some(suffix) => narrow.strip_prefix('*').unwrap_or(narrow).ends_with(suffix),
-        None => wide == narrow,
-    }
 }
 
 /// Says of every Sidecar without selector but the oldest that it has no effect.

@@ -1,17 +1,10 @@
 //! Which VirtualServices are attached to which servers, and for which hosts.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use resources::{
-    Finding, GatewayRef, HostNamespace, Object, Path, Problem, ResourceId, ResourceSet, Rule, Server,
-    Severity, VirtualService,
-};
+use resources::{GatewayRef, HostNamespace, Object, Protocol, ResourceSet, Server, TlsMode, VirtualService};
 use snapshot::HostPattern;
 
-use super::servers::SelectedServer;
 use crate::{
     hosts::{HostIndex, full_name, pattern},
     proxy::Proxy,
@@ -58,13 +51,16 @@ impl<'a> Attachments<'a> {
     }
 
     /// What is attached to a server of the Gateway `reference`, in the order in which rules count: those seen by fewer
-    /// namespaces first, then the oldest.
+    /// namespaces first, then the oldest. What has no rules of the kind that the server follows is not.
     pub(crate) fn of(&self, server: &Server, reference: &GatewayRef) -> Vec<Attached<'a>> {
         let Some(index) = self.by_gateway.get(reference) else { return Vec::new() };
         let mut attached = Vec::new();
         for host in &server.hosts {
             let Some(pattern) = pattern(&host.host) else { continue };
-            let admits = |offer: &Offer<'_>| admits(&host.namespace, reference, offer.vs.meta.namespace());
+            let admits = |offer: &Offer<'_>| {
+                admits(&host.namespace, reference, offer.vs.meta.namespace())
+                    && follows(server, &offer.vs.spec)
+            };
             let meeting = index.meeting(&pattern).into_iter().filter(|(_, offer)| admits(offer));
             attached.extend(meeting.map(|(host, Offer { vs, reach, age })| Attached {
                 vs,
@@ -88,32 +84,14 @@ pub(super) fn admits(namespace: &HostNamespace, gateway: &GatewayRef, of_rules: 
     }
 }
 
-/// Findings for VirtualServices that name a Gateway of this proxy which admits none of their hosts.
-pub(crate) fn unattached(
-    resources: &ResourceSet,
-    servers: &[SelectedServer<'_>],
-    proxy: &Proxy,
-) -> Vec<Finding> {
-    let here: HashSet<&GatewayRef> = servers.iter().map(|server| &server.reference).collect();
-    let attached = servers
-        .iter()
-        .flat_map(|server| server.attached.iter().map(move |a| (&server.reference, &a.vs.meta.id)));
-    let attached: HashSet<(&GatewayRef, &ResourceId)> = attached.collect();
-    let mut findings = Vec::new();
-    for vs in resources.virtual_services().iter().filter(|vs| !vs.spec.is_delegate()) {
-        if visibility::virtual_service(vs, proxy).is_none() {
-            continue;
-        }
-        let vain =
-            |gateway: &&GatewayRef| here.contains(gateway) && !attached.contains(&(*gateway, &vs.meta.id));
-        for gateway in vs.spec.gateways.iter().filter(vain) {
-            let problem = Problem::new(format!("no server of Gateway {gateway} admits any of these hosts"));
-            let problem =
-                problem.found(vs.spec.hosts.join(", ")).remedy("compare them with its `servers[].hosts`");
-            let spec = Path::ROOT.field("spec");
-            let at = spec.field("hosts");
-            findings.push(vs.meta.finding(Severity::Warning, Rule::UnknownReference, &at, problem));
-        }
+/// Whether a server follows rules of a kind that the VirtualService has.
+pub(super) fn follows(server: &Server, rules: &VirtualService) -> bool {
+    let mode = server.tls.as_ref().map_or(TlsMode::default(), |tls| tls.mode);
+    match (server.port.protocol, mode) {
+        (protocol, TlsMode::AutoPassthrough) if protocol.is_tls() => false,
+        (protocol, TlsMode::Passthrough) if protocol.is_tls() => !rules.tls.is_empty(),
+        (Protocol::Https, _) => !rules.http.is_empty(),
+        (protocol, _) if protocol.is_http() => !rules.http.is_empty(),
+        _ => !rules.tcp.is_empty(),
     }
-    findings
 }

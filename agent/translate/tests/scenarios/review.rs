@@ -55,6 +55,53 @@ fn what_a_sidecar_keeps_from_one_workload_is_there_for_others() {
     assert_eq!(review_of(&text.replace("host: a", "host: b")).len(), 2, "neither rule names a service");
 }
 
+#[test]
+fn hosts_that_no_server_of_the_gateway_has_are_told() {
+    let found = |server: &str, rules: &str| {
+        let mut files = Files::new(ReadDefaults::default());
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec: {{servers: [\
+             {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{server}]}}, \
+             {{port: {{number: 900, name: tcp, protocol: TCP}}, hosts: ['*']}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: shop}}\nspec: {{{rules}, \
+             http: [{{directResponse: {{status: 200}}}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: tcp}}\nspec: {{hosts: ['*'], \
+             gateways: [edge], tcp: [{{route: [{{destination: {{host: a.com}}}}]}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a}}\nspec: {{hosts: [a.com], \
+             addresses: [10.0.0.1], resolution: DNS, ports: [{{number: 900, name: tcp, protocol: TCP}}]}}\n"
+        );
+        files.replace_file("a.yaml", &text);
+        let (set, broken) = files.resources();
+        assert!(broken.is_empty(), "{broken:?}");
+        let found = review(&set, &Credentials::UNSEEN, "cluster.local");
+        found
+            .into_iter()
+            .map(|finding| format!("{}: {}: {}", finding.severity, finding.path, finding.problem))
+            .collect::<Vec<_>>()
+    };
+    let none = Vec::<String>::new();
+    let unused = "no server of Gateway default/edge has this host, so its rules are not used";
+    assert_eq!(found("shop.example", "hosts: [shop.example], gateways: [edge]"), none);
+    assert_eq!(found("'*.example'", "hosts: [shop.example, '*.com'], gateways: [edge, mesh]"), none);
+    assert_eq!(
+        found("shop.example", "hosts: [shop.exampl], gateways: [edge]"),
+        [format!("warning: spec.hosts: {unused} (written: `shop.exampl`; did you mean `shop.example`?)")]
+    );
+    assert_eq!(
+        found("shop.example", "hosts: [shop.example, other.org], gateways: [edge]"),
+        [format!(
+            "warning: spec.hosts[1]: {unused} (written: `other.org`; add it to the `hosts` of a server)"
+        )]
+    );
+    assert_eq!(
+        found("prod/shop.example", "hosts: [shop.example], gateways: [edge]"),
+        [format!(
+            "warning: spec.hosts: {unused} (written: `shop.example`; server `http` has `prod/shop.example`, for \
+             VirtualServices of that namespace only)"
+        )]
+    );
+}
+
 /// Findings about a Secret with a certificate and a key, whose owner says what is wrong with the two.
 fn with_secret(check: fn(&Certificate) -> Result<(), String>) -> Vec<String> {
     let pem = |label| format!("\"-----BEGIN {label}-----\\nAQID\\n-----END {label}-----\\n\"");
