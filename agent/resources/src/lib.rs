@@ -96,7 +96,7 @@ pub use sidecar::{
     CaptureMode, EgressHost, EgressListener, EgressNamespace, IngressEndpoint, IngressListener, Sidecar,
     SidecarOutbound, SidecarPort,
 };
-pub use suggest::did_you_mean;
+pub use suggest::{did_you_mean, nearest};
 pub use telemetry::{
     AccessLogger, AccessLogging, CustomTag, MetricMatch, MetricOverride, Metrics, ProviderName, TagOverride,
     Telemetry, Tracing, WorkloadMode,

@@ -8,7 +8,7 @@ pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str
 /// Returns the candidate that `word` most likely stands for: equal but for case, else within two edits.
 ///
 /// Of host names only what is before the labels that both end with counts as a word: `b.example` is not `a.example`.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if word.len() > LONGEST {
         return None;
     }
@@ -26,11 +26,18 @@ fn distance(lower: &str, candidate: &str) -> Option<usize> {
     let candidate = candidate.to_ascii_lowercase();
     let (word, candidate) = without_common_labels(lower, &candidate);
     let allowed = match word.len() {
-        0 | 1 => 0,
-        2..=4 => 1,
+        0..=2 => 0,
+        3 | 4 => 1,
         _ => MOST_EDITS,
     };
-    Some(edits(word, candidate)).filter(|edits| *edits <= allowed)
+    Some(edits(word, candidate)).filter(|edits| *edits <= allowed && !have_other_numbers(word, candidate))
+}
+
+/// Whether two words are one with different numbers behind it: who writes `v3` does not mean `v1`.
+fn have_other_numbers(a: &str, b: &str) -> bool {
+    let without = |word: &str| word.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let (end_a, end_b) = (without(a), without(b));
+    a != b && end_a < a.len() && end_b < b.len() && a[..end_a] == b[..end_b]
 }
 
 /// Two names without the labels that both end with.
@@ -88,5 +95,12 @@ mod tests {
         assert_eq!(nearest("reviws.prod.svc.cluster.local", hosts), Some("reviews.prod.svc.cluster.local"));
         assert_eq!(nearest("votes.prod.svc.cluster.local", hosts), None);
         assert_eq!(nearest("é.example", hosts), None);
+    }
+
+    #[test]
+    fn another_number_is_another_name() {
+        assert_eq!(nearest("web-2", ["web-1", "web-3"]), None);
+        assert_eq!(nearest("wbe-1", ["web-1", "web-3"]), Some("web-1"));
+        assert_eq!(nearest("http1Max", ["http2Max"]), Some("http2Max"));
     }
 }

@@ -1,6 +1,7 @@
 //! What resources name that does not exist.
 
 mod destination_rules;
+mod meant;
 
 use std::{
     cell::OnceCell,
@@ -10,7 +11,7 @@ use std::{
 
 use resources::{
     Destination, DestinationRule, Finding, GatewayRef, Object, Path, Problem, ResourceSet, Rule,
-    SERVICE_NAME_LABEL, Severity, VirtualService,
+    SERVICE_NAME_LABEL, Severity, VirtualService, did_you_mean,
 };
 
 use crate::{
@@ -94,18 +95,6 @@ struct Checker<'c, 's> {
     /// The first service with each first label, gathered when it is first asked for.
     namesakes: &'c OnceCell<HashMap<&'c str, &'c str>>,
     findings: Vec<Finding>,
-}
-
-fn namesakes<'r>(registry: &'r Registry<'_>) -> HashMap<&'r str, &'r str> {
-    let mut namesakes = HashMap::new();
-    for service in &registry.services {
-        namesakes.entry(first_label(&service.host)).or_insert(service.host.as_str());
-    }
-    namesakes
-}
-
-fn first_label(host: &str) -> &str {
-    host.split('.').next().unwrap_or(host)
 }
 
 impl<'c> Checker<'c, '_> {
@@ -196,8 +185,8 @@ impl<'c> Checker<'c, '_> {
         let at = spec.field("gateways");
         for (index, gateway) in vs.spec.gateways.iter().enumerate() {
             if *gateway != GatewayRef::Mesh && !self.gateways.contains(gateway) {
-                let problem = Problem::new("there is no such Gateway").found(gateway);
-                let problem = problem.remedy("a Gateway of another namespace is named `namespace/name`");
+                let problem = Problem::new("there is no such Gateway").written(gateway);
+                let problem = problem.remedy(self.gateway_meant(gateway));
                 self.report(vs, &at.index(index), problem);
             }
         }
@@ -216,7 +205,7 @@ impl<'c> Checker<'c, '_> {
             if self.registry.hides(host) {
                 return;
             }
-            let problem = Problem::new(format!("there is no such service, so {so}")).found(host);
+            let problem = Problem::new(format!("there is no such service, so {so}")).written(host);
             let problem = match self.meant(&to.host) {
                 _ if host != written => {
                     problem.remedy(format!("ExternalName {written} stands for it: add a ServiceEntry"))
@@ -235,7 +224,7 @@ impl<'c> Checker<'c, '_> {
             Some(port) if self.registry.port(host, port).is_none() => {
                 let problem = Problem::new(format!("service {host} has no such port, so {so}"));
                 let at = at.field("port");
-                self.report(vs, &at.field("number"), problem.found(port).expected(ports().join(", ")));
+                self.report(vs, &at.field("number"), problem.written(port).expected(ports().join(", ")));
             }
             None if self.registry.ports(host).nth(1).is_some() => {
                 let problem = Problem::new(format!("is missing though service {host} has several ports"));
@@ -268,7 +257,7 @@ impl<'c> Checker<'c, '_> {
                 Some(_) => "no DestinationRule that counts here is for this host",
                 None => "no valid DestinationRule is for this host",
             };
-            return Problem::new(format!("{problem}, so {so}")).found(subset).remedy(
+            return Problem::new(format!("{problem}, so {so}")).written(subset).remedy(
                 elsewhere.unwrap_or_else(|| {
                     "write a DestinationRule with this subset, or leave it out to send to the whole service"
                         .to_owned()
@@ -276,18 +265,16 @@ impl<'c> Checker<'c, '_> {
             );
         };
         let names: Vec<_> = destination.subsets().map(|known| format!("`{}`", known.name)).collect();
+        let near = did_you_mean(subset, destination.subsets().map(|known| known.name.as_str()));
         let meta = &destination.rule().meta;
         let (id, place) = (&meta.id, meta.place());
         let problem = Problem::new(format!("{id} ({place}) has no such subset, so {so}"));
-        let problem = problem.found(subset);
+        let problem = problem.written(subset);
         let problem = match names.is_empty() {
             true => problem.expected("no subset, for the rule has none"),
             false => problem.expected(names.join(" or ")),
         };
-        match elsewhere {
-            Some(elsewhere) => problem.remedy(elsewhere),
-            None => problem,
-        }
+        problem.perhaps_remedy(near.or(elsewhere))
     }
 
     /// Which rule has the subset although it does not count for the service here, and what would make it count.
@@ -311,22 +298,6 @@ impl<'c> Checker<'c, '_> {
             "gives way to the one that counts: write the subset there".to_owned()
         };
         Some(format!("{} ({}) has it, but {why}", rule.meta.id, rule.meta.place()))
-    }
-
-    /// The service that `name.namespace` stands for in people's minds.
-    fn meant(&self, host: &str) -> Option<String> {
-        let (name, rest) = host.split_once('.')?;
-        let namespace = rest.split('.').next()?;
-        let full = service_host(name, namespace, self.registry.proxy);
-        self.registry.service(&full).map(|_| full)
-    }
-
-    /// What to do about a host that no service has: the namespace is the usual mistake.
-    fn where_it_is(&self, host: &str) -> String {
-        match self.namesakes.get_or_init(|| namesakes(self.registry)).get(first_label(host)) {
-            Some(namesake) => format!("did you mean `{namesake}`?"),
-            None => "add the Service, or a ServiceEntry for what is outside the mesh".to_owned(),
-        }
     }
 
     fn report(&mut self, vs: &Object<VirtualService>, at: &Path<'_>, problem: Problem) {

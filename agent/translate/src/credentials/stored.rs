@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use resources::{CertificateFiles, Object, Problem, ResourceSet, Rule, Secret, SecretBytes};
+use resources::{CertificateFiles, Object, Problem, ResourceSet, Rule, Secret, SecretBytes, did_you_mean};
 use snapshot::{Certificate, TrustBundle};
 
 use super::{
@@ -103,15 +103,27 @@ impl<'c> Stored<'c> {
         if let Some(secret) = named.iter().find(|secret| secret.meta.namespace() == namespace) {
             return Ok(secret);
         }
-        let problem = Problem::new(format!("there is no such Secret in namespace `{namespace}`")).found(name);
+        let problem =
+            Problem::new(format!("there is no such Secret in namespace `{namespace}`")).written(name);
         let problem = match named.first() {
             Some(other) => problem.remedy(format!(
                 "the one in namespace `{}` is not looked at: it belongs beside the gateway's pod",
                 other.meta.namespace()
             )),
-            None => problem.remedy("create it beside the gateway's pod, or correct the name"),
+            None => problem.remedy(self.secret_meant(name)),
         };
         Err(Unusable { rule: Rule::UnknownReference, field, problem })
+    }
+
+    /// What to do about a Secret that is not there.
+    fn secret_meant(&self, name: &str) -> String {
+        let is_beside =
+            |named: &[&Object<Secret>]| named.iter().any(|secret| secret.meta.namespace() == self.namespace);
+        let beside = self.secrets.iter().filter(|(_, named)| is_beside(named));
+        let mut beside: Vec<&str> = beside.map(|(name, _)| *name).collect();
+        beside.sort_unstable();
+        let create = || "create it beside the gateway's pod, or correct the name".to_owned();
+        did_you_mean(name, beside).unwrap_or_else(create)
     }
 
     /// A Secret that is written for another namespace, where one that is missing is taken to be where it is needed.

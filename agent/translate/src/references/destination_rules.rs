@@ -54,7 +54,7 @@ impl Checker<'_, '_> {
             || self.registry.hides(host)
             || self.registry.service(self.registry.resolve(host)).is_some();
         if !is_known && host.ends_with(&of_kubernetes) {
-            let problem = Problem::new("there is no such service, so the rule has no effect").found(host);
+            let problem = Problem::new("there is no such service, so the rule has no effect").written(host);
             let spec = Path::ROOT.field("spec");
             self.findings.push(warning(rule, &spec.field("host"), problem.remedy(self.where_it_is(host))));
         }
@@ -101,7 +101,7 @@ impl Checker<'_, '_> {
             ));
             let item = list.index(index);
             let port = item.field("port");
-            let problem = problem.found(number).expected(known.join(", "));
+            let problem = problem.written(number).expected(known.join(", "));
             self.findings.push(warning(rule, &port.field("number"), problem));
         }
     }

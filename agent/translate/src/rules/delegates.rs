@@ -82,7 +82,8 @@ pub(super) fn not_followed(vs: &Object<VirtualService>, index: usize, missing: M
     let named = vs.spec.http[index].delegate.as_ref();
     let namespace = named.and_then(|named| named.namespace.as_deref()).unwrap_or(vs.meta.namespace());
     let name = named.map_or("", |named| named.name.as_str());
-    let problem = Problem::new(format!("{wrong}: the rule is left out")).found(format!("{namespace}/{name}"));
+    let problem =
+        Problem::new(format!("{wrong}: the rule is left out")).written(format!("{namespace}/{name}"));
     let spec = Path::ROOT.field("spec");
     let http = spec.field("http");
     let at = http.index(index);

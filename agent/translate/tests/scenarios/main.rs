@@ -7,6 +7,7 @@ mod cluster_text;
 mod golden;
 mod istio_dumps;
 mod last_good;
+mod missing_names;
 mod names;
 mod order;
 mod review;

@@ -55,53 +55,6 @@ fn what_a_sidecar_keeps_from_one_workload_is_there_for_others() {
     assert_eq!(review_of(&text.replace("host: a", "host: b")).len(), 2, "neither rule names a service");
 }
 
-#[test]
-fn hosts_that_no_server_of_the_gateway_has_are_told() {
-    let found = |server: &str, rules: &str| {
-        let mut files = Files::new(ReadDefaults::default());
-        let text = format!(
-            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec: {{servers: [\
-             {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{server}]}}, \
-             {{port: {{number: 900, name: tcp, protocol: TCP}}, hosts: ['*']}}]}}\n---\n\
-             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: shop}}\nspec: {{{rules}, \
-             http: [{{directResponse: {{status: 200}}}}]}}\n---\n\
-             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: tcp}}\nspec: {{hosts: ['*'], \
-             gateways: [edge], tcp: [{{route: [{{destination: {{host: a.com}}}}]}}]}}\n---\n\
-             apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a}}\nspec: {{hosts: [a.com], \
-             addresses: [10.0.0.1], resolution: DNS, ports: [{{number: 900, name: tcp, protocol: TCP}}]}}\n"
-        );
-        files.replace_file("a.yaml", &text);
-        let (set, broken) = files.resources();
-        assert!(broken.is_empty(), "{broken:?}");
-        let found = review(&set, &Credentials::UNSEEN, "cluster.local");
-        found
-            .into_iter()
-            .map(|finding| format!("{}: {}: {}", finding.severity, finding.path, finding.problem))
-            .collect::<Vec<_>>()
-    };
-    let none = Vec::<String>::new();
-    let unused = "no server of Gateway default/edge has this host, so its rules are not used";
-    assert_eq!(found("shop.example", "hosts: [shop.example], gateways: [edge]"), none);
-    assert_eq!(found("'*.example'", "hosts: [shop.example, '*.com'], gateways: [edge, mesh]"), none);
-    assert_eq!(
-        found("shop.example", "hosts: [shop.exampl], gateways: [edge]"),
-        [format!("warning: spec.hosts: {unused} (written: `shop.exampl`; did you mean `shop.example`?)")]
-    );
-    assert_eq!(
-        found("shop.example", "hosts: [shop.example, other.org], gateways: [edge]"),
-        [format!(
-            "warning: spec.hosts[1]: {unused} (written: `other.org`; add it to the `hosts` of a server)"
-        )]
-    );
-    assert_eq!(
-        found("prod/shop.example", "hosts: [shop.example], gateways: [edge]"),
-        [format!(
-            "warning: spec.hosts: {unused} (written: `shop.example`; server `http` has `prod/shop.example`, for \
-             VirtualServices of that namespace only)"
-        )]
-    );
-}
-
 /// Findings about a Secret with a certificate and a key, whose owner says what is wrong with the two.
 fn with_secret(check: fn(&Certificate) -> Result<(), String>) -> Vec<String> {
     let pem = |label| format!("\"-----BEGIN {label}-----\\nAQID\\n-----END {label}-----\\n\"");
@@ -242,7 +195,7 @@ fn a_gateway_that_no_file_has_is_missed() {
     let found = review(&files.resources().0, &Credentials::UNSEEN, "cluster.local");
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].to_string().contains("spec.gateways[0]: there is no such Gateway (found `ns/gw`"),
+        found[0].to_string().contains("spec.gateways[0]: there is no such Gateway (written: `ns/gw`"),
         "{found:?}"
     );
 }
@@ -338,7 +291,7 @@ fn a_secret_of_another_namespace_is_named_where_the_gateways_is_known() {
     let elsewhere = secret("cert", "apps");
     let found = all(&[gateway, service, &elsewhere]);
     assert_eq!(found.len(), 1, "{found:#?}");
-    let told = "spec.servers[0].tls.credentialName: there is no such Secret in namespace `edge` (found `cert`; the one in \
+    let told = "spec.servers[0].tls.credentialName: there is no such Secret in namespace `edge` (written: `cert`; the one in \
                 namespace `apps` is not looked at: it belongs beside the gateway's pod)";
     assert!(found[0].ends_with(told), "{found:#?}");
     for documents in [
@@ -370,7 +323,7 @@ fn a_ca_secret_of_another_namespace_is_named_like_others() {
     };
     let told = |field: &str, name: &str| {
         format!(
-            "{field}: there is no such Secret in namespace `edge` (found `{name}`; the one in namespace `apps` is not \
+            "{field}: there is no such Secret in namespace `edge` (written: `{name}`; the one in namespace `apps` is not \
              looked at: it belongs beside the gateway's pod)"
         )
     };

@@ -1,0 +1,102 @@
+//! What `validate` says of names that nothing has, and of those that are spelt nearly the same.
+
+use resources::{Files, ReadDefaults};
+use translate::{Credentials, review};
+
+#[test]
+fn hosts_that_no_server_of_the_gateway_has_are_told() {
+    let found = |server: &str, rules: &str| {
+        let mut files = Files::new(ReadDefaults::default());
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec: {{servers: [\
+             {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{server}]}}, \
+             {{port: {{number: 900, name: tcp, protocol: TCP}}, hosts: ['*']}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: shop}}\nspec: {{{rules}, \
+             http: [{{directResponse: {{status: 200}}}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: tcp}}\nspec: {{hosts: ['*'], \
+             gateways: [edge], tcp: [{{route: [{{destination: {{host: a.com}}}}]}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a}}\nspec: {{hosts: [a.com], \
+             addresses: [10.0.0.1], resolution: DNS, ports: [{{number: 900, name: tcp, protocol: TCP}}]}}\n"
+        );
+        files.replace_file("a.yaml", &text);
+        let (set, broken) = files.resources();
+        assert!(broken.is_empty(), "{broken:?}");
+        let found = review(&set, &Credentials::UNSEEN, "cluster.local");
+        found
+            .into_iter()
+            .map(|finding| format!("{}: {}: {}", finding.severity, finding.path, finding.problem))
+            .collect::<Vec<_>>()
+    };
+    let none = Vec::<String>::new();
+    let unused = "no server of Gateway default/edge has this host, so its rules are not used";
+    assert_eq!(found("shop.example", "hosts: [shop.example], gateways: [edge]"), none);
+    assert_eq!(found("'*.example'", "hosts: [shop.example, '*.com'], gateways: [edge, mesh]"), none);
+    assert_eq!(
+        found("shop.example", "hosts: [shop.exampl], gateways: [edge]"),
+        [format!("warning: spec.hosts: {unused} (written: `shop.exampl`; did you mean `shop.example`?)")]
+    );
+    assert_eq!(
+        found("shop.example", "hosts: [shop.example, other.org], gateways: [edge]"),
+        [format!(
+            "warning: spec.hosts[1]: {unused} (written: `other.org`; add it to the `hosts` of a server)"
+        )]
+    );
+    assert_eq!(
+        found("prod/shop.example", "hosts: [shop.example], gateways: [edge]"),
+        [format!(
+            "warning: spec.hosts: {unused} (written: `shop.example`; server `http` has `prod/shop.example`, for \
+             VirtualServices of that namespace only)"
+        )]
+    );
+}
+
+#[test]
+fn names_that_are_nearly_those_of_something_are_told_what_they_may_mean() {
+    let known = "{apiVersion: v1, kind: Service, metadata: {name: reviews, namespace: prod}, spec: {ports: [{port: 80}]}}\n---\n\
+                 {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: r, namespace: prod}, \
+                 spec: {host: reviews, subsets: [{name: stable}, {name: canary}]}}\n---\n\
+                 {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: edge, namespace: prod}, \
+                 spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}\n---\n";
+    let found = |gateway: &str, destination: &str| {
+        let mut files = Files::new(ReadDefaults::default());
+        let rules = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: r, namespace: prod}}, spec: {{\
+             hosts: [a.com], gateways: [{gateway}], http: [{{route: [{{destination: {{{destination}}}}}]}}]}}}}\n"
+        );
+        files.replace_file("a.yaml", &(known.to_owned() + &rules));
+        let found = review(&files.resources().0, &Credentials::UNSEEN, "cluster.local");
+        found.iter().map(|finding| finding.problem.to_string()).collect::<Vec<_>>()
+    };
+    let no_gateway = "there is no such Gateway";
+    let no_service = "there is no such service, so requests are answered 503";
+    let rule = "DestinationRule prod/r (a.yaml:3:1) has no such subset, so requests are answered 503";
+    for (gateway, destination, told) in [
+        ("egde", "host: reviews", format!("{no_gateway} (written: `prod/egde`; did you mean `prod/edge`?)")),
+        (
+            "other/edge",
+            "host: reviews",
+            format!("{no_gateway} (written: `other/edge`; did you mean `prod/edge`?)"),
+        ),
+        (
+            "inner",
+            "host: reviews",
+            format!(
+                "{no_gateway} (written: `prod/inner`; a Gateway of another namespace is named `namespace/name`)"
+            ),
+        ),
+        (
+            "edge",
+            "host: reviws",
+            format!(
+                "{no_service} (written: `reviws.prod.svc.cluster.local`; did you mean `reviews.prod.svc.cluster.local`?)"
+            ),
+        ),
+        (
+            "edge",
+            "host: reviews, subset: cannary",
+            format!("{rule} (written: `cannary`; expected `stable` or `canary`; did you mean `canary`?)"),
+        ),
+    ] {
+        assert_eq!(found(gateway, destination), [told]);
+    }
+}
