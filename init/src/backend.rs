@@ -11,25 +11,25 @@ use rules::settings::{ForcedBackend, Options};
 
 use crate::iptables::{self, Flavour, Unusable};
 use crate::legacy;
-use crate::nftables::{self, Holdings};
+use crate::nftables::{self, NftablesState};
 
-/// What holds the rules.
+/// A kind of backend: what holds the rules.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Means {
+pub(crate) enum BackendKind {
     /// iptables of this flavour.
     Iptables(Flavour),
     /// nftables itself.
     Nftables,
 }
 
-impl Means {
+impl BackendKind {
     /// Whether writing waits for the lock of iptables.
     pub(crate) fn takes_lock(self) -> bool {
         matches!(self, Self::Iptables(Flavour::Legacy | Flavour::Plain))
     }
 }
 
-impl std::fmt::Display for Means {
+impl std::fmt::Display for BackendKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Iptables(flavour) => f.write_str(&flavour.program(Family::V4, "restore")),
@@ -38,14 +38,14 @@ impl std::fmt::Display for Means {
     }
 }
 
-/// What one of the means holds: IPv4, IPv6.
+/// What a backend of one kind holds: IPv4, IPv6.
 pub(crate) type State = [Result<Found, Unusable>; 2];
 
 /// What is to hold the rules, and what it holds.
 #[derive(Debug)]
 pub(crate) struct Backend {
     /// What it is.
-    pub(crate) means: Means,
+    pub(crate) kind: BackendKind,
     /// Why it was chosen.
     pub(crate) reason: &'static str,
     /// What it holds.
@@ -53,7 +53,7 @@ pub(crate) struct Backend {
     /// Whether the state follows from the kernel having no table at all; its programs have not been started then.
     pub(crate) untried: bool,
     /// Something else that holds chains of ours as well.
-    pub(crate) rival: Option<Means>,
+    pub(crate) rival: Option<BackendKind>,
 }
 
 /// How closely to look.
@@ -79,15 +79,15 @@ pub(crate) fn choose(options: &Options, look: Look) -> Result<Backend> {
 }
 
 /// Everything that holds something of ours.
-pub(crate) fn holders() -> Vec<(Means, State)> {
+pub(crate) fn holders() -> Vec<(BackendKind, State)> {
     let Observed { nft, legacy, plain, native, .. } = observe(Look::Quick);
     let mut states = Vec::new();
-    states.extend(nft.map(|state| (Means::Iptables(Flavour::Nft), state)));
-    states.extend(legacy.map(|state| (Means::Iptables(Flavour::Legacy), state)));
+    states.extend(nft.map(|state| (BackendKind::Iptables(Flavour::Nft), state)));
+    states.extend(legacy.map(|state| (BackendKind::Iptables(Flavour::Legacy), state)));
     if states.iter().all(|(_, state)| state[0].is_err()) {
-        states.extend(plain.map(|state| (Means::Iptables(Flavour::Plain), state)));
+        states.extend(plain.map(|state| (BackendKind::Iptables(Flavour::Plain), state)));
     }
-    states.push((Means::Nftables, native));
+    states.push((BackendKind::Nftables, native));
     states.retain(|(_, state)| state.iter().flatten().any(Found::holds_own));
     states
 }
@@ -123,9 +123,9 @@ fn nothing() -> State {
     Family::BOTH.map(|family| Ok(Found::nothing(family)))
 }
 
-fn native_state(holdings: Result<Holdings, Unusable>) -> State {
+fn native_state(holdings: Result<NftablesState, Unusable>) -> State {
     match holdings {
-        Ok(Holdings { ours: [v4, v6], .. }) => [Ok(v4), Ok(v6)],
+        Ok(NftablesState { ours: [v4, v6], .. }) => [Ok(v4), Ok(v6)],
         Err(unusable) => [Err(unusable.clone()), Err(unusable)],
     }
 }
@@ -172,19 +172,19 @@ fn by_force(flavour: Flavour, look: Look) -> Result<Backend> {
         bail!("the iptables asked for with --force-iptables-binary cannot be used: {unusable}");
     }
     let rival = other_iptables(flavour, holdings.as_ref())
-        .or_else(|| holds_own_chain(&native_state(holdings)).then_some(Means::Nftables));
-    let means = Means::Iptables(flavour);
-    Ok(Backend { means, reason: "--force-iptables-binary", state, untried, rival })
+        .or_else(|| holds_own_chain(&native_state(holdings)).then_some(BackendKind::Nftables));
+    let kind = BackendKind::Iptables(flavour);
+    Ok(Backend { kind, reason: "--force-iptables-binary", state, untried, rival })
 }
 
 /// The other kind of iptables, if it holds chains of ours. It is asked only where the kernel has tables of its kind.
-fn other_iptables(flavour: Flavour, holdings: Result<&Holdings, &Unusable>) -> Option<Means> {
+fn other_iptables(flavour: Flavour, holdings: Result<&NftablesState, &Unusable>) -> Option<BackendKind> {
     let (other, has_tables) = match flavour {
         Flavour::Legacy => (Flavour::Nft, holdings.is_ok_and(|found| found.tables_of_iptables)),
         _ => (Flavour::Legacy, legacy_tables() != Legacy::None),
     };
     let holds = has_tables && installed(other) && holds_own_chain(&iptables::save(other));
-    holds.then_some(Means::Iptables(other))
+    holds.then_some(BackendKind::Iptables(other))
 }
 
 /// Native nftables because it was asked for.
@@ -196,34 +196,40 @@ fn native(observed: Observed) -> Result<Backend> {
     let rival = [(Flavour::Nft, nft), (Flavour::Legacy, legacy)]
         .into_iter()
         .find(|(_, state)| state.as_ref().is_some_and(holds_own_chain))
-        .map(|(flavour, _)| Means::Iptables(flavour));
-    Ok(Backend { means: Means::Nftables, reason: "--native-nftables", state: native, untried: false, rival })
+        .map(|(flavour, _)| BackendKind::Iptables(flavour));
+    Ok(Backend {
+        kind: BackendKind::Nftables,
+        reason: "--native-nftables",
+        state: native,
+        untried: false,
+        rival,
+    })
 }
 
 fn decide(observed: Observed) -> Result<Backend> {
     let Observed { nft, legacy, plain, native, untried } = observed;
     let holds = |state: &Option<State>| state.as_ref().is_some_and(holds_own_chain);
     let holders = [
-        holds(&nft).then_some(Means::Iptables(Flavour::Nft)),
-        holds(&legacy).then_some(Means::Iptables(Flavour::Legacy)),
-        holds_own_chain(&native).then_some(Means::Nftables),
+        holds(&nft).then_some(BackendKind::Iptables(Flavour::Nft)),
+        holds(&legacy).then_some(BackendKind::Iptables(Flavour::Legacy)),
+        holds_own_chain(&native).then_some(BackendKind::Nftables),
     ];
     let mut holders = holders.into_iter().flatten();
     let holder = holders.next();
     let rival = holders.next();
     let rules_in_legacy = legacy.as_ref().is_some_and(holds_any_rule);
-    let (means, reason) = if let Some(holder) = holder {
+    let (kind, reason) = if let Some(holder) = holder {
         (holder, "it holds our chains already")
     } else if usable(legacy.as_ref()) && rules_in_legacy {
-        (Means::Iptables(Flavour::Legacy), "it holds rules of others")
+        (BackendKind::Iptables(Flavour::Legacy), "it holds rules of others")
     } else if usable(nft.as_ref()) {
-        (Means::Iptables(Flavour::Nft), "it works")
+        (BackendKind::Iptables(Flavour::Nft), "it works")
     } else if usable(legacy.as_ref()) {
-        (Means::Iptables(Flavour::Legacy), "nft does not work")
+        (BackendKind::Iptables(Flavour::Legacy), "nft does not work")
     } else if usable(plain.as_ref()) {
-        (Means::Iptables(Flavour::Plain), "neither nft nor legacy is there by name")
+        (BackendKind::Iptables(Flavour::Plain), "neither nft nor legacy is there by name")
     } else if native[0].is_ok() {
-        (Means::Nftables, "no iptables works here")
+        (BackendKind::Nftables, "no iptables works here")
     } else {
         bail!(
             "no usable iptables, and no nftables: {}; {}",
@@ -231,15 +237,15 @@ fn decide(observed: Observed) -> Result<Backend> {
             native[0].as_ref().err().map_or_else(String::new, ToString::to_string)
         );
     };
-    let state = match means {
-        Means::Iptables(Flavour::Nft) => nft,
-        Means::Iptables(Flavour::Legacy) => legacy,
-        Means::Iptables(Flavour::Plain) => plain,
-        Means::Nftables => Some(native),
+    let state = match kind {
+        BackendKind::Iptables(Flavour::Nft) => nft,
+        BackendKind::Iptables(Flavour::Legacy) => legacy,
+        BackendKind::Iptables(Flavour::Plain) => plain,
+        BackendKind::Nftables => Some(native),
     };
-    let untried = untried && means == Means::Iptables(Flavour::Nft);
+    let untried = untried && kind == BackendKind::Iptables(Flavour::Nft);
     let Some(state) = state else { bail!("no usable iptables") };
-    Ok(Backend { means, reason, state, untried, rival })
+    Ok(Backend { kind, reason, state, untried, rival })
 }
 
 fn holds_own_chain(state: &State) -> bool {
@@ -283,9 +289,9 @@ mod tests {
     }
 
     fn chosen(nft: Option<State>, legacy: Option<State>, plain: Option<State>) -> Flavour {
-        match decided(nft, legacy, plain).unwrap().means {
-            Means::Iptables(flavour) => flavour,
-            Means::Nftables => panic!("nftables does not work here"),
+        match decided(nft, legacy, plain).unwrap().kind {
+            BackendKind::Iptables(flavour) => flavour,
+            BackendKind::Nftables => panic!("nftables does not work here"),
         }
     }
 
@@ -316,19 +322,19 @@ mod tests {
     #[test]
     fn our_chains_in_both_are_noticed() {
         let backend = decided(holding(OURS), holding(OURS), None).unwrap();
-        let means = |flavour| Means::Iptables(flavour);
-        assert_eq!((backend.means, backend.rival), (means(Flavour::Nft), Some(means(Flavour::Legacy))));
+        let kind = |flavour| BackendKind::Iptables(flavour);
+        assert_eq!((backend.kind, backend.rival), (kind(Flavour::Nft), Some(kind(Flavour::Legacy))));
     }
 
     #[test]
     fn nftables_is_the_last_resort_unless_it_holds_our_tables() {
-        let means = |nft, native: &str| {
+        let kind = |nft, native: &str| {
             let native = holding(native).unwrap();
-            decide(Observed { nft, legacy: None, plain: None, native, untried: false }).unwrap().means
+            decide(Observed { nft, legacy: None, plain: None, native, untried: false }).unwrap().kind
         };
-        assert_eq!(means(None, EMPTY), Means::Nftables);
-        assert_eq!(means(broken(), EMPTY), Means::Nftables);
-        assert_eq!(means(holding(EMPTY), EMPTY), Means::Iptables(Flavour::Nft));
-        assert_eq!(means(holding(EMPTY), OURS), Means::Nftables);
+        assert_eq!(kind(None, EMPTY), BackendKind::Nftables);
+        assert_eq!(kind(broken(), EMPTY), BackendKind::Nftables);
+        assert_eq!(kind(holding(EMPTY), EMPTY), BackendKind::Iptables(Flavour::Nft));
+        assert_eq!(kind(holding(EMPTY), OURS), BackendKind::Nftables);
     }
 }

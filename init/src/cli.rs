@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use rules::flags::{FLAGS, Flag, Givens, Takes};
+use rules::flags::{FLAGS, Flag, FlagKind, RawSettings};
 use rules::invalid::{Origin, Problem};
 use rules::lint;
 use rules::settings::{Options, Settings};
@@ -100,15 +100,15 @@ pub(crate) fn parse(
     environment: &BTreeMap<String, String>,
 ) -> Result<Invocation, Failure> {
     let (named, arguments) = command(arguments)?;
-    let (givens, mut problems) = Givens::scan(arguments, environment, &flags(named));
+    let (raw, mut problems) = RawSettings::scan(arguments, environment, &flags(named));
     let asked = [(&HELP, Command::Help), (&VERSION, Command::Version)];
-    let asked = asked.into_iter().find(|(flag, _)| givens.has(flag)).map(|(_, command)| command);
-    let log = log::Settings::read(&givens, &mut problems);
-    let output = output(&givens, &mut problems);
+    let asked = asked.into_iter().find(|(flag, _)| raw.has(flag)).map(|(_, command)| command);
+    let log = log::Settings::read(&raw, &mut problems);
+    let output = output(&raw, &mut problems);
     let packet =
-        if named == Command::Explain && asked.is_none() { packet(&givens, &mut problems) } else { None };
-    let watch = watch::Settings::read(&givens, &mut problems);
-    let read = Settings::read(&givens);
+        if named == Command::Explain && asked.is_none() { packet(&raw, &mut problems) } else { None };
+    let watch = watch::Settings::read(&raw, &mut problems);
+    let read = Settings::read(&raw);
     let (settings, options) = match (read, problems.is_empty()) {
         (Ok(read), true) => read,
         // Whoever asks for help gets it, whatever else stands on the line.
@@ -120,7 +120,7 @@ pub(crate) fn parse(
         }
     };
     let command = asked.unwrap_or_else(|| variant(named, &options));
-    let warnings = lint::settings(&settings, &givens);
+    let warnings = lint::settings(&settings, &raw);
     Ok(Invocation { command, settings, options, output, packet, watch, warnings, log })
 }
 
@@ -150,8 +150,8 @@ fn variant(named: Command, options: &Options) -> Command {
     }
 }
 
-fn packet(givens: &Givens, problems: &mut Vec<Problem>) -> Option<explain::flags::Request> {
-    match explain::flags::Request::read(givens) {
+fn packet(raw: &RawSettings, problems: &mut Vec<Problem>) -> Option<explain::flags::Request> {
+    match explain::flags::Request::read(raw) {
         Ok(request) => Some(request),
         Err(more) => {
             problems.extend(more);
@@ -160,8 +160,8 @@ fn packet(givens: &Givens, problems: &mut Vec<Problem>) -> Option<explain::flags
     }
 }
 
-fn output(givens: &Givens, problems: &mut Vec<Problem>) -> Output {
-    let Some(given) = givens.of(&OUTPUT) else { return Output::Text };
+fn output(raw: &RawSettings, problems: &mut Vec<Problem>) -> Output {
+    let Some(given) = raw.of(&OUTPUT) else { return Output::Text };
     match given.text.as_str() {
         "text" => Output::Text,
         "json" => Output::Json,
@@ -186,13 +186,13 @@ fn flags(command: Command) -> Vec<&'static Flag> {
 static OURS: [&Flag; 5] = [&OUTPUT, &log::LEVEL, &log::FORMAT, &HELP, &VERSION];
 
 const PLAIN: Flag =
-    Flag { long: "", short: None, variables: &[], takes: Takes::Switch, default: "", help: "" };
+    Flag { long: "", short: None, variables: &[], kind: FlagKind::Switch, default: "", help: "" };
 
 /// `-o` is also the letter of the outbound ports to leave alone; `text` and `json` are no ports.
 static OUTPUT: Flag = Flag {
     long: "output",
     short: Some('o'),
-    takes: Takes::Word(&["text", "json"]),
+    kind: FlagKind::Word(&["text", "json"]),
     default: "text",
     help: "how results are printed",
     ..PLAIN
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn help_names_every_flag() {
         let text = help();
-        for flag in flags(Command::Explain).iter().filter(|flag| flag.takes != Takes::Ignored) {
+        for flag in flags(Command::Explain).iter().filter(|flag| flag.kind != FlagKind::Ignored) {
             assert!(text.contains(&flag.name()), "{}", flag.name());
         }
         assert!(text.contains("-p, --envoy-port PORT"));

@@ -6,7 +6,7 @@ use rules::render;
 use rules::ruleset::{Family, RuleSet};
 use serde_json::{Value, json};
 
-use crate::backend::Means;
+use crate::backend::BackendKind;
 
 /// What a dry run prints, as one object.
 pub(crate) fn dry_run(program: &Program, remarks: impl Fn(Family) -> Vec<String>) -> String {
@@ -23,7 +23,7 @@ pub(crate) fn dry_run_native(script: &str, commands: Vec<String>) -> String {
 }
 
 /// What `check` finds, as one object.
-pub(crate) fn check(rules: &[Difference], routes: &[String], rival: Option<Means>) -> String {
+pub(crate) fn check(rules: &[Difference], routes: &[String], rival: Option<BackendKind>) -> String {
     let chains = rules.iter().flat_map(|difference| {
         difference.chains.iter().map(|chain| {
             let lines: Vec<_> = chain.lines.iter().map(difference_line).collect();

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use rules::flags::{self, Flag, Given, Givens, Takes};
+use rules::flags::{self, Flag, FlagKind, RawSetting, RawSettings};
 use rules::invalid::{Invalid, Origin, Problem};
 use rules::settings::switch;
 use tracing_subscriber::EnvFilter;
@@ -19,7 +19,7 @@ pub(crate) static LEVEL: Flag = Flag {
     long: "log-level",
     short: None,
     variables: &["RUST_LOG"],
-    takes: Takes::Value("LEVEL"),
+    kind: FlagKind::Value("LEVEL"),
     default: "info",
     help: "how much is logged: error, warn, info, debug, trace",
 };
@@ -29,24 +29,24 @@ pub(crate) static FORMAT: Flag = Flag {
     long: "log-format",
     short: None,
     variables: &[],
-    takes: Takes::Value("FORMAT"),
+    kind: FlagKind::Value("FORMAT"),
     default: "text",
     help: "how it is logged: text or json",
 };
 
 impl Settings {
     /// Reads both flags, and Istio's `--log_as_json`.
-    pub(crate) fn read(givens: &Givens, problems: &mut Vec<Problem>) -> Self {
+    pub(crate) fn read(raw: &RawSettings, problems: &mut Vec<Problem>) -> Self {
         let mut refuse = |flag: &Flag, what, expected| {
-            if let Some(given) = givens.of(flag) {
+            if let Some(given) = raw.of(flag) {
                 let invalid = Invalid::new(what, &given.text, expected);
                 problems.push(Problem::Invalid { origin: given.origin.clone(), invalid });
             }
         };
         // RUST_LOG may be meant for other programs as well, and name their parts; a flag is meant for us.
-        let by_flag = matches!(givens.of(&LEVEL), Some(Given { origin: Origin::Flag(_), .. }));
+        let by_flag = matches!(raw.of(&LEVEL), Some(RawSetting { origin: Origin::Flag(_), .. }));
         let is_filter = |text: &str| if by_flag { is_level(text) } else { EnvFilter::try_new(text).is_ok() };
-        let text = |flag: &Flag| givens.of(flag).map_or(flag.default, |given| &given.text).to_owned();
+        let text = |flag: &Flag| raw.of(flag).map_or(flag.default, |given| &given.text).to_owned();
         let level = text(&LEVEL);
         if !is_filter(&level) {
             refuse(&LEVEL, "log level", "error, warn, info, debug or trace");
@@ -55,7 +55,7 @@ impl Settings {
         if !["text", "json"].contains(&format.as_str()) {
             refuse(&FORMAT, "log format", "`text` or `json`");
         }
-        let as_json = givens.of(&flags::LOG_AS_JSON).is_some_and(|given| switch(&given.text) == Ok(true));
+        let as_json = raw.of(&flags::LOG_AS_JSON).is_some_and(|given| switch(&given.text) == Ok(true));
         Self { level, json: format == "json" || as_json }
     }
 

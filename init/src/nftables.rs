@@ -19,7 +19,7 @@ mod message;
 
 /// What nftables holds in this namespace.
 #[derive(Debug)]
-pub(crate) struct Holdings {
+pub(crate) struct NftablesState {
     /// Our tables, for IPv4 and IPv6.
     pub(crate) ours: [Found; 2],
     /// Whether there are tables of the kind that iptables makes for either family.
@@ -30,8 +30,8 @@ pub(crate) struct Holdings {
 pub(crate) const NETFILTER: isize = 12;
 
 /// Reads our tables, with counters. Changes nothing.
-pub(crate) fn look() -> Result<Holdings, Unusable> {
-    read(Connection::holdings)
+pub(crate) fn look() -> Result<NftablesState, Unusable> {
+    read(Connection::state)
 }
 
 /// Reads the tables that iptables has made, for IPv4 and IPv6, as far as they can be understood without it.
@@ -78,7 +78,7 @@ impl Connection {
         Ok(Self { socket })
     }
 
-    fn holdings(&self) -> Result<Holdings, Errno> {
+    fn state(&self) -> Result<NftablesState, Errno> {
         let tables = self.ask(&Request::tables())?;
         let tables_of_iptables = tables.iter().any(Answer::is_of_iptables);
         let mut dump = Dump::default();
@@ -86,7 +86,7 @@ impl Connection {
             tables.into_iter().filter(|table| table.is_inet() && decode::table_of(&table.body).is_some());
         dump.tables = bodies(ours);
         if dump.tables.is_empty() {
-            return Ok(Holdings { ours: decode::decode(&dump), tables_of_iptables });
+            return Ok(NftablesState { ours: decode::decode(&dump), tables_of_iptables });
         }
         dump.chains = bodies(self.ask(&Request::chains())?);
         for table in dump.tables.iter().filter_map(|table| decode::table_of(table)) {
@@ -96,7 +96,7 @@ impl Connection {
             dump.elements
                 .extend(bodies(self.ask(&Request::elements(decode::elements_request(&table, &set)))?));
         }
-        Ok(Holdings { ours: decode::decode(&dump), tables_of_iptables })
+        Ok(NftablesState { ours: decode::decode(&dump), tables_of_iptables })
     }
 
     fn tables_of_iptables(&self) -> Result<[Found; 2], Errno> {

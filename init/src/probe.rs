@@ -26,7 +26,7 @@ mod listen;
 pub(crate) mod report;
 
 use identity::{Identity, Roles};
-use report::{Report, Word};
+use report::{LineStatus, Report};
 
 /// What the probes need to know.
 pub(crate) struct Question<'a> {
@@ -61,7 +61,7 @@ pub(crate) fn validate(question: &Question<'_>, report: &mut Report) -> Result<(
         report.add(&probe, &found);
     }
     for reason in roles.missing() {
-        report.line(Word::Skipped, reason);
+        report.line(LineStatus::Skipped, reason);
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use rules::render::{self, Dialect};
 use rules::ruleset::{Family, RuleSet};
 use rules::settings::{InterceptionMode, Ipv6Choice, Options, Settings};
 
-use crate::backend::{self, Backend, Look, Means};
+use crate::backend::{self, Backend, BackendKind, Look};
 use crate::cli::{self, Command, Invocation, Output};
 use crate::failure::Failure;
 use crate::netlink::Selector;
@@ -94,11 +94,11 @@ impl Plan {
         Self { settings, facts, program, dialect }
     }
 
-    /// The same rules, to be held by `means`.
-    fn held_by(self, means: Means) -> Self {
-        let dialect = match means {
-            Means::Iptables(_) => Dialect::Iptables,
-            Means::Nftables => Dialect::Nft,
+    /// The same rules, to be held by a backend of this `kind`.
+    fn held_by(self, kind: BackendKind) -> Self {
+        let dialect = match kind {
+            BackendKind::Iptables(_) => Dialect::Iptables,
+            BackendKind::Nftables => Dialect::Nft,
         };
         if dialect == self.dialect { self } else { Self::written(dialect, self.settings, self.facts) }
     }
@@ -207,7 +207,7 @@ fn validate(mut settings: Settings, options: &Options, output: Output) -> Result
 
 fn choose_backend(options: &Options, look: Look) -> Result<Backend> {
     let backend = backend::choose(options, look)?;
-    tracing::info!(backend = %backend.means, reason = backend.reason, "backend chosen");
+    tracing::info!(backend = %backend.kind, reason = backend.reason, "backend chosen");
     survey::warn_of_rival(&backend);
     Ok(backend)
 }

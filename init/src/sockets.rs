@@ -54,7 +54,7 @@ fn listener(line: &str) -> Option<Listener> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rules::flags::{FLAGS, Givens};
+    use rules::flags::{FLAGS, RawSettings};
 
     const TABLE: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn only_listeners_of_the_proxys_user_on_other_ports_are_suspects() {
-        let (givens, _) = Givens::scan(&["-u".to_owned(), "1337".to_owned()], &Default::default(), FLAGS);
-        let (settings, _) = Settings::read(&givens).unwrap();
+        let (raw, _) = RawSettings::scan(&["-u".to_owned(), "1337".to_owned()], &Default::default(), FLAGS);
+        let (settings, _) = Settings::read(&raw).unwrap();
         let listeners = TABLE.lines().filter_map(listener).collect();
         assert_eq!(suspects(&settings, &listeners), [Listener { port: 8080, user: 1337 }]);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddress};
 use nix::poll::{PollFd, PollFlags};
-use rules::flags::{Flag, Givens, Takes};
+use rules::flags::{Flag, FlagKind, RawSettings};
 use rules::invalid::{Invalid, Problem};
 use rules::settings::duration;
 
@@ -32,7 +32,7 @@ static INTERVAL: Flag = Flag {
     long: "interval",
     short: None,
     variables: &[],
-    takes: Takes::Value("DURATION"),
+    kind: FlagKind::Value("DURATION"),
     default: "30s",
     help: "look again after this time, even if the kernel has told of no change",
 };
@@ -40,20 +40,20 @@ static METRICS: Flag = Flag {
     long: "metrics-address",
     short: None,
     variables: &[],
-    takes: Takes::Value("ADDR:PORT"),
+    kind: FlagKind::Value("ADDR:PORT"),
     default: "",
     help: "serve the figures here at /metrics, in the text format of Prometheus",
 };
 
 impl Settings {
     /// Reads both flags, every problem at once.
-    pub(crate) fn read(givens: &Givens, problems: &mut Vec<Problem>) -> Self {
+    pub(crate) fn read(raw: &RawSettings, problems: &mut Vec<Problem>) -> Self {
         let mut refuse = |flag: &Flag, invalid: Invalid| {
-            if let Some(given) = givens.of(flag) {
+            if let Some(given) = raw.of(flag) {
                 problems.push(Problem::Invalid { origin: given.origin.clone(), invalid });
             }
         };
-        let interval = match givens.of(&INTERVAL).map(|given| duration(&given.text)) {
+        let interval = match raw.of(&INTERVAL).map(|given| duration(&given.text)) {
             Some(Ok(interval)) => interval,
             Some(Err(invalid)) => {
                 refuse(&INTERVAL, invalid);
@@ -61,7 +61,7 @@ impl Settings {
             }
             None => USUAL_INTERVAL,
         };
-        let metrics = givens.of(&METRICS).and_then(|given| {
+        let metrics = raw.of(&METRICS).and_then(|given| {
             let expected = "an address and a port, for example 127.0.0.1:15099";
             let invalid = |_| refuse(&METRICS, Invalid::new("address", &given.text, expected));
             given.text.parse().map_err(invalid).ok()
@@ -73,7 +73,7 @@ impl Settings {
 const USUAL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Waits for the next reason to look.
-pub(crate) struct Notices {
+pub(crate) struct ChangeWatch {
     stop: Stop,
     changes: Option<Socket>,
 }
@@ -90,7 +90,7 @@ pub(crate) enum Reason {
 /// Group of netlink messages about changes of nftables (linux/netfilter/nfnetlink.h, NFNLGRP_NFTABLES).
 const NFTABLES_GROUP: u32 = 7;
 
-impl Notices {
+impl ChangeWatch {
     /// Listens from now on. SIGTERM and SIGINT no longer end the process by themselves.
     pub(crate) fn open() -> Result<Self> {
         let stop = Stop::listen()?;

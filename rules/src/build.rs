@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::ports::PortRange;
-use crate::program::{Entry, Ipv6, Program, Spot};
+use crate::program::{Entry, Ipv6, Program, RuleLocation};
 use crate::ruleset::{Condition, Family, Match, Protocol, Rule, Target};
 use crate::settings::{DnsCapture, InterceptionMode, Interface, Owner, Settings};
 
@@ -86,21 +86,21 @@ impl<'a> Writer<'a> {
     }
 
     /// Emits the same rule for every family.
-    fn every(&mut self, spot: &Spot, rule: &Rule) {
-        self.each(spot, |_| rule.clone());
+    fn every(&mut self, location: &RuleLocation, rule: &Rule) {
+        self.each(location, |_| rule.clone());
     }
 
     /// Emits a rule for every family, made for that family.
-    fn each(&mut self, spot: &Spot, rule: impl Fn(Family) -> Rule) {
+    fn each(&mut self, location: &RuleLocation, rule: impl Fn(Family) -> Rule) {
         for &family in self.families() {
-            self.only(family, spot.clone(), rule(family));
+            self.only(family, location.clone(), rule(family));
         }
     }
 
     /// Emits a rule for one family, if that family has rules.
-    fn only(&mut self, family: Family, spot: Spot, rule: Rule) {
+    fn only(&mut self, family: Family, location: RuleLocation, rule: Rule) {
         if self.families().contains(&family) {
-            self.program.entries.push(Entry::new(family, spot, rule));
+            self.program.entries.push(Entry::new(family, location, rule));
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Flag {
     /// Environment variables that supply a default; a later one wins over an earlier one.
     pub variables: &'static [&'static str],
     /// What follows the flag.
-    pub takes: Takes,
+    pub kind: FlagKind,
     /// The default, as `--help` prints it; empty for none.
     pub default: &'static str,
     /// One line for `--help`.
@@ -30,7 +30,7 @@ pub struct Flag {
 
 /// What follows a flag.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Takes {
+pub enum FlagKind {
     /// A value, called this in `--help`.
     Value(&'static str),
     /// Items between commas, called this in `--help`. Unlike a value, an empty list says something.
@@ -56,7 +56,7 @@ impl Flag {
 
 /// The text of one setting and where it was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Given {
+pub struct RawSetting {
     /// The text, not yet read.
     pub text: String,
     /// Where it stood.
@@ -65,30 +65,30 @@ pub struct Given {
 
 /// What a command line and an environment say, as text.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Givens {
-    values: BTreeMap<&'static str, Given>,
+pub struct RawSettings {
+    values: BTreeMap<&'static str, RawSetting>,
 }
 
-impl Givens {
+impl RawSettings {
     /// Reads `arguments` (without the program's name) and `environment` against `flags`. Every problem is collected.
     pub fn scan(
         arguments: &[String],
         environment: &BTreeMap<String, String>,
         flags: &[&'static Flag],
     ) -> (Self, Vec<Problem>) {
-        let mut givens = Self::default();
+        let mut raw = Self::default();
         for flag in flags {
-            givens.take_variables(flag, environment);
+            raw.take_variables(flag, environment);
         }
-        let mut scanner = Scanner { flags, rest: arguments.iter(), givens, problems: Vec::new() };
+        let mut scanner = Scanner { flags, rest: arguments.iter(), raw, problems: Vec::new() };
         while let Some(argument) = scanner.rest.next() {
             scanner.argument(argument);
         }
-        (scanner.givens, scanner.problems)
+        (scanner.raw, scanner.problems)
     }
 
     /// What was said about `flag`, if anything.
-    pub fn of(&self, flag: &Flag) -> Option<&Given> {
+    pub fn of(&self, flag: &Flag) -> Option<&RawSetting> {
         self.values.get(flag.key())
     }
 
@@ -100,10 +100,10 @@ impl Givens {
     fn take_variables(&mut self, flag: &'static Flag, environment: &BTreeMap<String, String>) {
         let set = flag.variables.iter().filter_map(|name| Some((*name, environment.get(*name)?)));
         for (name, text) in set {
-            if text.is_empty() && !matches!(flag.takes, Takes::List(_)) {
+            if text.is_empty() && !matches!(flag.kind, FlagKind::List(_)) {
                 continue;
             }
-            self.values.insert(flag.key(), Given { text: text.clone(), origin: Origin::Variable(name) });
+            self.values.insert(flag.key(), RawSetting { text: text.clone(), origin: Origin::Variable(name) });
         }
     }
 }
@@ -111,7 +111,7 @@ impl Givens {
 struct Scanner<'a> {
     flags: &'a [&'static Flag],
     rest: std::slice::Iter<'a, String>,
-    givens: Givens,
+    raw: RawSettings,
     problems: Vec<Problem>,
 }
 
@@ -132,8 +132,8 @@ impl Scanner<'_> {
         let Some(flag) = found else {
             return self.problems.push(Problem::UnknownFlag(argument.to_owned()));
         };
-        match (flag.takes, attached) {
-            (Takes::Switch, value) => self.set(flag, value.unwrap_or("true")),
+        match (flag.kind, attached) {
+            (FlagKind::Switch, value) => self.set(flag, value.unwrap_or("true")),
             (_, Some(value)) => self.set(flag, value),
             (_, None) => self.following(argument, |_| flag),
         }
@@ -145,12 +145,12 @@ impl Scanner<'_> {
             return self.problems.push(Problem::UnknownFlag(argument.to_owned()));
         };
         let attached = &argument[1 + letter.len_utf8()..];
-        if first.takes == Takes::Switch {
+        if first.kind == FlagKind::Switch {
             return self.short_switch(argument, first, attached);
         }
         let meant = |value: &str| {
-            let says = |flag: &&&Flag| matches!(flag.takes, Takes::Word(words) if words.contains(&value));
-            let plain = |flag: &&&Flag| !matches!(flag.takes, Takes::Word(_));
+            let says = |flag: &&&Flag| matches!(flag.kind, FlagKind::Word(words) if words.contains(&value));
+            let plain = |flag: &&&Flag| !matches!(flag.kind, FlagKind::Word(_));
             named.iter().find(says).or_else(|| named.iter().find(plain)).copied().unwrap_or(first)
         };
         if attached.is_empty() {
@@ -192,9 +192,9 @@ impl Scanner<'_> {
     }
 
     fn set(&mut self, flag: &'static Flag, text: &str) {
-        if flag.takes != Takes::Ignored {
-            let given = Given { text: text.to_owned(), origin: Origin::Flag(flag.long) };
-            self.givens.values.insert(flag.key(), given);
+        if flag.kind != FlagKind::Ignored {
+            let given = RawSetting { text: text.to_owned(), origin: Origin::Flag(flag.long) };
+            self.raw.values.insert(flag.key(), given);
         }
     }
 }
@@ -203,13 +203,13 @@ impl Scanner<'_> {
 mod tests {
     use super::*;
 
-    fn scan(arguments: &[&str]) -> (Givens, Vec<Problem>) {
+    fn scan(arguments: &[&str]) -> (RawSettings, Vec<Problem>) {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        Givens::scan(&arguments, &BTreeMap::new(), FLAGS)
+        RawSettings::scan(&arguments, &BTreeMap::new(), FLAGS)
     }
 
-    fn text<'g>(givens: &'g Givens, flag: &Flag) -> Option<&'g str> {
-        givens.of(flag).map(|given| given.text.as_str())
+    fn text<'g>(raw: &'g RawSettings, flag: &Flag) -> Option<&'g str> {
+        raw.of(flag).map(|given| given.text.as_str())
     }
 
     #[test]
@@ -217,17 +217,17 @@ mod tests {
         for spelling in
             [&["-p", "80"][..], &["-p80"], &["-p=80"], &["--envoy-port", "80"], &["--envoy-port=80"]]
         {
-            let (givens, problems) = scan(spelling);
-            assert_eq!((text(&givens, &OUTBOUND_PORT), problems.len()), (Some("80"), 0), "{spelling:?}");
+            let (raw, problems) = scan(spelling);
+            assert_eq!((text(&raw, &OUTBOUND_PORT), problems.len()), (Some("80"), 0), "{spelling:?}");
         }
     }
 
     #[test]
     fn an_empty_argument_is_a_value() {
-        let (givens, problems) = scan(&["-x", "", "-b", "*"]);
+        let (raw, problems) = scan(&["-x", "", "-b", "*"]);
         assert!(problems.is_empty());
-        assert_eq!(text(&givens, &OUTBOUND_EXCLUDE_CIDRS), Some(""));
-        assert_eq!(text(&givens, &INBOUND_PORTS), Some("*"));
+        assert_eq!(text(&raw, &OUTBOUND_EXCLUDE_CIDRS), Some(""));
+        assert_eq!(text(&raw, &INBOUND_PORTS), Some("*"));
     }
 
     #[test]
@@ -242,8 +242,8 @@ mod tests {
     fn a_boolean_takes_its_value_only_with_an_equals_sign() {
         assert_eq!(text(&scan(&["--dry-run"]).0, &DRY_RUN), Some("true"));
         assert_eq!(text(&scan(&["-n=false"]).0, &DRY_RUN), Some("false"));
-        let (givens, problems) = scan(&["--dry-run", "false"]);
-        assert_eq!(text(&givens, &DRY_RUN), Some("true"));
+        let (raw, problems) = scan(&["--dry-run", "false"]);
+        assert_eq!(text(&raw, &DRY_RUN), Some("true"));
         assert_eq!(problems, [Problem::UnexpectedArgument("false".to_owned())]);
     }
 
@@ -268,26 +268,26 @@ mod tests {
     fn a_later_variable_wins_and_a_flag_wins_over_both() {
         let environment = [("DROP_INVALID", "false"), ("INVALID_DROP", "true")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let (givens, _) = Givens::scan(&[], &environment, FLAGS);
-        assert_eq!(givens.of(&DROP_INVALID).unwrap().origin, Origin::Variable("INVALID_DROP"));
-        let (givens, _) = Givens::scan(&["--drop-invalid=0".to_owned()], &environment, FLAGS);
-        assert_eq!(text(&givens, &DROP_INVALID), Some("0"));
+        let (raw, _) = RawSettings::scan(&[], &environment, FLAGS);
+        assert_eq!(raw.of(&DROP_INVALID).unwrap().origin, Origin::Variable("INVALID_DROP"));
+        let (raw, _) = RawSettings::scan(&["--drop-invalid=0".to_owned()], &environment, FLAGS);
+        assert_eq!(text(&raw, &DROP_INVALID), Some("0"));
     }
 
     #[test]
     fn an_empty_variable_is_a_value_for_lists_only() {
         let environment = [("ISTIO_INBOUND_PORTS", ""), ("INBOUND_CAPTURE_PORT", ""), ("DUAL_STACK", "")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let (givens, _) = Givens::scan(&[], &environment, FLAGS);
-        assert!(givens.has(&INBOUND_PORTS));
-        assert!(!givens.has(&INBOUND_PORT) && !givens.has(&DUAL_STACK));
+        let (raw, _) = RawSettings::scan(&[], &environment, FLAGS);
+        assert!(raw.has(&INBOUND_PORTS));
+        assert!(!raw.has(&INBOUND_PORT) && !raw.has(&DUAL_STACK));
     }
 
     #[test]
     fn log_flags_of_the_injected_container_are_accepted() {
-        let (givens, problems) = scan(&["--log_output_level=default:info", "--log_as_json", "--vklog=9"]);
+        let (raw, problems) = scan(&["--log_output_level=default:info", "--log_as_json", "--vklog=9"]);
         assert!(problems.is_empty());
-        assert!(givens.has(&LOG_AS_JSON));
+        assert!(raw.has(&LOG_AS_JSON));
     }
 
     #[test]

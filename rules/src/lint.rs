@@ -1,7 +1,7 @@
 //! Settings that read well and yet do not do what their author meant, and rules of others that get in the way of ours.
 
 use crate::diff;
-use crate::flags::{self, Flag, Givens};
+use crate::flags::{self, Flag, RawSettings};
 use crate::packet::Packet;
 use crate::parse::{Found, FoundRule};
 use crate::ports::{PROXY_LOOP_MARK, Port};
@@ -14,13 +14,13 @@ use crate::settings::{
 use crate::simulate::{Outcome, Visit, Walk};
 
 /// One-line warnings about flags without effect and settings that contradict each other. Nothing here stops anything.
-pub fn settings(settings: &Settings, givens: &Givens) -> Vec<String> {
-    let mut warnings = without_effect(settings, givens);
-    warnings.extend(contradictions(settings, givens));
+pub fn settings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
+    let mut warnings = without_effect(settings, raw);
+    warnings.extend(contradictions(settings, raw));
     warnings
 }
 
-fn without_effect(settings: &Settings, givens: &Givens) -> Vec<String> {
+fn without_effect(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     let all_inbound = settings.inbound_ports == InboundPorts::All;
     let all_groups = matches!(settings.owner_groups, OwnerGroups::AllBut(_));
     let no_dns = settings.dns == DnsCapture::Off;
@@ -28,7 +28,7 @@ fn without_effect(settings: &Settings, givens: &Givens) -> Vec<String> {
     let redirects = settings.mode == InterceptionMode::Redirect;
     let captures_by_address = settings.outbound_ranges != OutboundRanges::Listed(Vec::new());
     let nothing_outbound = !captures_by_address && settings.outbound_ports.is_empty();
-    let native = is_on(givens, &flags::NATIVE_NFTABLES);
+    let native = is_on(raw, &flags::NATIVE_NFTABLES);
     let ipv6_told = matches!(settings.ipv6, Ipv6Choice::On | Ipv6Choice::Off);
     let rules: [(&Flag, bool, &str); 12] = [
         (&flags::OUTBOUND_EXCLUDE_CIDRS, nothing_outbound, "nothing outbound is captured without -i and -q"),
@@ -38,11 +38,7 @@ fn without_effect(settings: &Settings, givens: &Givens) -> Vec<String> {
             "nothing outbound is captured without -i and -q",
         ),
         (&flags::FORCE_IPTABLES_BINARY, native, "--native-nftables uses no iptables"),
-        (
-            &flags::DUAL_STACK,
-            ipv6_told && is_on(givens, &flags::DUAL_STACK),
-            "--ipv6 says already what to do",
-        ),
+        (&flags::DUAL_STACK, ipv6_told && is_on(raw, &flags::DUAL_STACK), "--ipv6 says already what to do"),
         (&flags::INBOUND_EXCLUDE_PORTS, !all_inbound, "it is used only with -b '*'"),
         (&flags::OUTBOUND_PORTS, every_destination, "-i '*' captures every port already"),
         (&flags::CAPTURE_ALL_DNS, no_dns, "it is used only with --redirect-dns"),
@@ -52,18 +48,18 @@ fn without_effect(settings: &Settings, givens: &Givens) -> Vec<String> {
         (&flags::TPROXY_MARK, redirects, "it is used only with -m TPROXY"),
         (&flags::TPROXY_ROUTE_TABLE, redirects, "it is used only with -m TPROXY"),
     ];
-    let says_something = |flag: &Flag| givens.of(flag).is_some_and(|given| !given.text.is_empty());
+    let says_something = |flag: &Flag| raw.of(flag).is_some_and(|given| !given.text.is_empty());
     let idle = rules.into_iter().filter(|(flag, idle, _)| *idle && says_something(flag));
     idle.map(|(flag, _, reason)| format!("{} has no effect: {reason}", flag.name())).collect()
 }
 
-fn is_on(givens: &Givens, flag: &Flag) -> bool {
-    givens.of(flag).is_some_and(|given| switch(&given.text) == Ok(true))
+fn is_on(raw: &RawSettings, flag: &Flag) -> bool {
+    raw.of(flag).is_some_and(|given| switch(&given.text) == Ok(true))
 }
 
-fn contradictions(settings: &Settings, givens: &Givens) -> Vec<String> {
+fn contradictions(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     let mut warnings = Vec::new();
-    warnings.extend(groups_behind_users(settings, givens));
+    warnings.extend(groups_behind_users(settings, raw));
     if settings.proxy_uids.len() > 1 {
         warnings.push(format!(
             "only user {} of --proxy-uid can call its own pod through the proxy: the loopback traffic of the others \
@@ -100,8 +96,8 @@ fn contradictions(settings: &Settings, givens: &Givens) -> Vec<String> {
 
 /// The rules for groups stand behind those for users, which have decided about loopback by then. Only those who tell the
 /// proxy by a group of its own are concerned.
-fn groups_behind_users(settings: &Settings, givens: &Givens) -> Vec<String> {
-    let apart = givens.has(&flags::PROXY_GID) && settings.proxy_gids != settings.proxy_uids;
+fn groups_behind_users(settings: &Settings, raw: &RawSettings) -> Vec<String> {
+    let apart = raw.has(&flags::PROXY_GID) && settings.proxy_gids != settings.proxy_uids;
     let (Some(user), Some(group)) = (settings.proxy_uids.first(), settings.proxy_gids.first()) else {
         return Vec::new();
     };
@@ -195,9 +191,9 @@ mod tests {
 
     fn warnings(arguments: &[&str]) -> Vec<String> {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        let (givens, _) = Givens::scan(&arguments, &Default::default(), flags::FLAGS);
-        let (read, _) = Settings::read(&givens).unwrap();
-        settings(&read, &givens)
+        let (raw, _) = RawSettings::scan(&arguments, &Default::default(), flags::FLAGS);
+        let (read, _) = Settings::read(&raw).unwrap();
+        settings(&read, &raw)
     }
 
     #[test]
@@ -247,8 +243,8 @@ mod tests {
 
     fn notes(arguments: &[&str], destination: &str, user: u32, group: u32) -> Vec<String> {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        let (givens, _) = Givens::scan(&arguments, &Default::default(), flags::FLAGS);
-        let (mut settings, _) = Settings::read(&givens).unwrap();
+        let (raw, _) = RawSettings::scan(&arguments, &Default::default(), flags::FLAGS);
+        let (mut settings, _) = Settings::read(&raw).unwrap();
         settings.fill_owners(1337);
         let facts =
             Facts { ipv6: Ipv6::Off(String::new()), dns_servers: vec!["127.0.0.53".parse().unwrap()] };
@@ -277,8 +273,8 @@ mod tests {
     #[test]
     fn a_connection_captured_by_tproxy_is_said_to_go_on_from_its_own_address() {
         let arguments = ["-m", "TPROXY", "-b", "*"].map(str::to_owned);
-        let (givens, _) = Givens::scan(&arguments, &Default::default(), flags::FLAGS);
-        let (mut settings, _) = Settings::read(&givens).unwrap();
+        let (raw, _) = RawSettings::scan(&arguments, &Default::default(), flags::FLAGS);
+        let (mut settings, _) = Settings::read(&raw).unwrap();
         settings.fill_owners(1337);
         let facts = Facts { ipv6: Ipv6::Off(String::new()), dns_servers: Vec::new() };
         let rules = build(&settings, &facts).rule_set(Family::V4);

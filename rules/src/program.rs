@@ -28,14 +28,14 @@ pub struct Entry {
     /// The address family.
     pub family: Family,
     /// The table and chain, and the place in it.
-    pub spot: Spot,
+    pub location: RuleLocation,
     /// The rule.
     pub rule: Rule,
 }
 
 /// A place for a rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Spot {
+pub struct RuleLocation {
     /// The table.
     pub table: TableName,
     /// The chain.
@@ -53,7 +53,7 @@ pub enum Place {
     Insert(usize),
 }
 
-impl Spot {
+impl RuleLocation {
     /// The end of `chain` in `table`.
     pub fn append(table: TableName, chain: ChainName) -> Self {
         Self { table, chain, place: Place::Append }
@@ -68,14 +68,14 @@ impl Spot {
 impl Program {
     /// The entries of `family` in `table`, in order of emission.
     pub fn entries_of(&self, family: Family, table: TableName) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| entry.family == family && entry.spot.table == table)
+        self.entries.iter().filter(move |entry| entry.family == family && entry.location.table == table)
     }
 
     /// The rules of `family` as they stand once every entry is in place.
     pub fn rule_set(&self, family: Family) -> RuleSet {
         let mut tables: BTreeMap<TableName, Table> = BTreeMap::new();
         for entry in self.entries.iter().filter(|entry| entry.family == family) {
-            tables.entry(entry.spot.table).or_default().place(entry);
+            tables.entry(entry.location.table).or_default().place(entry);
         }
         for table in tables.values_mut() {
             table.declare_jump_targets();
@@ -86,8 +86,8 @@ impl Program {
 
 impl Table {
     fn place(&mut self, entry: &Entry) {
-        let rules = &mut self.chain(&entry.spot.chain).rules;
-        let index = match entry.spot.place {
+        let rules = &mut self.chain(&entry.location.chain).rules;
+        let index = match entry.location.place {
             Place::Append => rules.len(),
             Place::Insert(place) => place.saturating_sub(1).min(rules.len()),
         };
@@ -120,11 +120,11 @@ pub const OWN_COMMENT: &str = "postern";
 
 impl Entry {
     /// The rule at its spot, with our comment where the rule would not be known as ours otherwise.
-    pub fn new(family: Family, spot: Spot, mut rule: Rule) -> Self {
-        if spot.chain.is_built_in() && !rule.jumps_to_own_chain() {
+    pub fn new(family: Family, location: RuleLocation, mut rule: Rule) -> Self {
+        if location.chain.is_built_in() && !rule.jumps_to_own_chain() {
             rule.matches.push(Condition::Comment(OWN_COMMENT.to_owned()).into());
         }
-        Self { family, spot, rule }
+        Self { family, location, rule }
     }
 }
 
@@ -132,15 +132,15 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn entry(spot: Spot, port: u16) -> Entry {
+    fn entry(location: RuleLocation, port: u16) -> Entry {
         let port = crate::ports::Port::new(port).unwrap();
-        Entry::new(Family::V4, spot, Rule::new([], Target::Redirect(port)))
+        Entry::new(Family::V4, location, Rule::new([], Target::Redirect(port)))
     }
 
     #[test]
     fn inserts_at_one_stack_up_in_reverse() {
-        let first = || Spot::insert(TableName::Nat, ChainName::PREROUTING, 1);
-        let last = || Spot::append(TableName::Nat, ChainName::PREROUTING);
+        let first = || RuleLocation::insert(TableName::Nat, ChainName::PREROUTING, 1);
+        let last = || RuleLocation::append(TableName::Nat, ChainName::PREROUTING);
         let entries = vec![entry(last(), 1), entry(first(), 2), entry(first(), 3), entry(last(), 4)];
         let program = Program { entries, ipv6: Ipv6::On };
         let rules = program.rule_set(Family::V4);
@@ -159,7 +159,11 @@ mod tests {
     #[test]
     fn a_chain_only_jumped_to_is_declared_last() {
         let jump = |from, to| {
-            Entry::new(Family::V4, Spot::append(TableName::Nat, from), Rule::new([], Target::Jump(to)))
+            Entry::new(
+                Family::V4,
+                RuleLocation::append(TableName::Nat, from),
+                Rule::new([], Target::Jump(to)),
+            )
         };
         let entries =
             vec![jump(ChainName::OUTPUT, ChainName::OUTBOUND), jump(ChainName::INBOUND, ChainName::DROP)];
@@ -171,8 +175,8 @@ mod tests {
 
     #[test]
     fn only_rules_that_cannot_be_known_otherwise_carry_the_comment() {
-        let in_own = entry(Spot::append(TableName::Nat, ChainName::INBOUND), 1);
-        let in_built_in = entry(Spot::append(TableName::Nat, ChainName::OUTPUT), 1);
+        let in_own = entry(RuleLocation::append(TableName::Nat, ChainName::INBOUND), 1);
+        let in_built_in = entry(RuleLocation::append(TableName::Nat, ChainName::OUTPUT), 1);
         assert!(!in_own.rule.has_comment(OWN_COMMENT) && in_built_in.rule.has_comment(OWN_COMMENT));
     }
 }

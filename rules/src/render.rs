@@ -98,10 +98,10 @@ pub(crate) fn declaration(chain: &ChainName) -> String {
 
 /// The command that puts the entry in place.
 pub(crate) fn command(entry: &Entry) -> String {
-    let chain = &entry.spot.chain;
+    let chain = &entry.location.chain;
     let rule = rule(&entry.rule);
     let gap = if rule.is_empty() { "" } else { " " };
-    match entry.spot.place {
+    match entry.location.place {
         Place::Append => format!("-A {chain}{gap}{rule}"),
         Place::Insert(place) => format!("-I {chain} {place}{gap}{rule}"),
     }

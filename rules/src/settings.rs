@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::flags::{self, Flag, Givens};
+use crate::flags::{self, Flag, RawSettings};
 use crate::invalid::{Invalid, Origin, Problem};
 use crate::ports::{self, Port, PortRange};
 
@@ -122,8 +122,8 @@ impl Settings {
     ///
     /// # Errors
     /// Every value that does not read, in the order of the flags; never just the first one.
-    pub fn read(givens: &Givens) -> Result<(Self, Options), Vec<Problem>> {
-        let mut reader = Reader { givens, problems: Vec::new() };
+    pub fn read(raw: &RawSettings) -> Result<(Self, Options), Vec<Problem>> {
+        let mut reader = Reader { raw, problems: Vec::new() };
         let settings = reader.settings();
         let options = reader.options();
         if reader.problems.is_empty() { Ok((settings, options)) } else { Err(reader.problems) }
@@ -200,7 +200,7 @@ fn origin_of(flag: &Flag) -> Origin {
 const MOST_OWNER_GROUPS: usize = 64;
 
 struct Reader<'g> {
-    givens: &'g Givens,
+    raw: &'g RawSettings,
     problems: Vec<Problem>,
 }
 
@@ -247,10 +247,7 @@ impl Reader<'_> {
             lock_wait: self.one(&flags::LOCK_WAIT, Duration::from_secs(30), duration),
             forced_backend: self.one(&flags::FORCE_IPTABLES_BINARY, None, forced_backend),
             native_nftables: self.switch(&flags::NATIVE_NFTABLES, false),
-            dns_servers: self
-                .givens
-                .has(&flags::DNS_SERVERS)
-                .then(|| self.list(&flags::DNS_SERVERS, address)),
+            dns_servers: self.raw.has(&flags::DNS_SERVERS).then(|| self.list(&flags::DNS_SERVERS, address)),
             resolv_conf: self.path(&flags::RESOLV_CONF).unwrap_or_else(|| flags::RESOLV_CONF.default.into()),
             envoy_user: self.text(&flags::ENVOY_USER).unwrap_or(flags::ENVOY_USER.default).to_owned(),
         }
@@ -274,7 +271,7 @@ impl Reader<'_> {
     }
 
     fn owner_groups(&mut self) -> OwnerGroups {
-        match self.givens.of(&flags::OWNER_GROUPS) {
+        match self.raw.of(&flags::OWNER_GROUPS) {
             Some(given) if given.text.trim() != "*" => {
                 let listed = self.list(&flags::OWNER_GROUPS, str::parse);
                 self.limit(&flags::OWNER_GROUPS, listed.len(), MOST_OWNER_GROUPS);
@@ -295,7 +292,7 @@ impl Reader<'_> {
     }
 
     fn text(&self, flag: &Flag) -> Option<&str> {
-        self.givens.of(flag).map(|given| given.text.as_str()).filter(|text| !text.is_empty())
+        self.raw.of(flag).map(|given| given.text.as_str()).filter(|text| !text.is_empty())
     }
 
     fn path(&self, flag: &Flag) -> Option<PathBuf> {
@@ -303,7 +300,7 @@ impl Reader<'_> {
     }
 
     fn one<T>(&mut self, flag: &Flag, default: T, read: impl Fn(&str) -> Result<T, Invalid>) -> T {
-        let Some(given) = self.givens.of(flag) else { return default };
+        let Some(given) = self.raw.of(flag) else { return default };
         read(&given.text).unwrap_or_else(|invalid| {
             self.problems.push(Problem::Invalid { origin: given.origin.clone(), invalid });
             default
@@ -311,7 +308,7 @@ impl Reader<'_> {
     }
 
     fn list<T>(&mut self, flag: &Flag, read: impl Fn(&str) -> Result<T, Invalid>) -> Vec<T> {
-        let Some(given) = self.givens.of(flag) else { return Vec::new() };
+        let Some(given) = self.raw.of(flag) else { return Vec::new() };
         let mut list = Vec::new();
         for item in items(&given.text) {
             match read(item) {

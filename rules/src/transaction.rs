@@ -138,7 +138,7 @@ fn own_chains(table: &Table) -> Vec<ChainName> {
 mod tests {
     use super::*;
     use crate::parse::parse;
-    use crate::program::{Ipv6, Spot};
+    use crate::program::{Ipv6, RuleLocation};
     use crate::ruleset::{Rule, Target};
 
     const BEFORE: &str = "*nat\n:OUTPUT ACCEPT [0:0]\n:ISTIO_OLD - [0:0]\n-A OUTPUT -d 10.0.0.1/32 -j ACCEPT\n\
@@ -146,8 +146,8 @@ mod tests {
 
     fn program() -> Program {
         let jump = Rule::new([], Target::Jump(ChainName::OUTBOUND));
-        let spot = Spot::append(TableName::Nat, ChainName::OUTPUT);
-        let entries = vec![crate::program::Entry::new(Family::V4, spot, jump)];
+        let location = RuleLocation::append(TableName::Nat, ChainName::OUTPUT);
+        let entries = vec![crate::program::Entry::new(Family::V4, location, jump)];
         Program { entries, ipv6: Ipv6::Off(String::new()) }
     }
 

@@ -247,7 +247,7 @@ impl Names {
 mod tests {
     use super::*;
     use crate::build::{Facts, build};
-    use crate::flags::{FLAGS, Givens};
+    use crate::flags::{FLAGS, RawSettings};
     use crate::program::Ipv6;
     use crate::ruleset::Family;
     use crate::settings::Settings;
@@ -258,8 +258,8 @@ mod tests {
         }
         let flags: Vec<_> =
             [&["-i", "*", "-b", "*"], flags].concat().into_iter().map(str::to_owned).collect();
-        let (givens, _) = Givens::scan(&flags, &Default::default(), FLAGS);
-        let (mut settings, options) = Settings::read(&givens).unwrap();
+        let (raw, _) = RawSettings::scan(&flags, &Default::default(), FLAGS);
+        let (mut settings, options) = Settings::read(&raw).unwrap();
         settings.fill_owners(1337);
         let dns_servers = options.dns_servers.unwrap_or_default();
         build(&settings, &Facts { ipv6: Ipv6::Off(String::new()), dns_servers }).rule_set(Family::V4)

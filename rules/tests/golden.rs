@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rules::build::{Facts, build};
 use rules::diff;
-use rules::flags::{FLAGS, Givens};
+use rules::flags::{FLAGS, RawSettings};
 use rules::nft;
 use rules::parse::{Found, parse};
 use rules::ports::PROXY_ID;
@@ -50,9 +50,9 @@ impl Scenario {
     }
 
     fn program(&self) -> Program {
-        let (givens, problems) = Givens::scan(&self.arguments, &self.environment, FLAGS);
+        let (raw, problems) = RawSettings::scan(&self.arguments, &self.environment, FLAGS);
         assert_eq!(problems, []);
-        let (mut settings, _) = Settings::read(&givens).unwrap();
+        let (mut settings, _) = Settings::read(&raw).unwrap();
         settings.fill_owners(PROXY_ID);
         let ipv6 = self.no_ipv6.clone().map_or(Ipv6::On, Ipv6::Off);
         build(&settings, &Facts { ipv6, dns_servers: self.dns_servers.clone() })

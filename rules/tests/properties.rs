@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 use rules::build::{Facts, build, passthrough_source};
 use rules::diff;
-use rules::flags::{FLAGS, Givens};
+use rules::flags::{FLAGS, RawSettings};
 use rules::legacy;
 use rules::nft;
 use rules::nft::decode::{self, Dump};
@@ -59,9 +59,9 @@ prop_compose! {
             "-c", &alone, "-k", &machines, &format!("--drop-invalid={invalid}"), "--redirect-dns",
         ];
         let arguments: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let (givens, problems) = Givens::scan(&arguments, &BTreeMap::new(), FLAGS);
+        let (raw, problems) = RawSettings::scan(&arguments, &BTreeMap::new(), FLAGS);
         assert_eq!(problems, []);
-        let (mut settings, _) = Settings::read(&givens).unwrap();
+        let (mut settings, _) = Settings::read(&raw).unwrap();
         settings.fill_owners(PROXY);
         let dns_servers = dns.split(',').filter_map(|server| server.parse().ok()).collect();
         (settings, Facts { ipv6: Ipv6::On, dns_servers })
@@ -273,16 +273,16 @@ proptest! {
 
     #[test]
     fn no_command_line_stops_the_scanner(arguments in prop::collection::vec("-{0,2}[a-z=\\PC]{0,12}", 0..8)) {
-        let (givens, _) = Givens::scan(&arguments, &BTreeMap::new(), FLAGS);
-        let _ = Settings::read(&givens);
+        let (raw, _) = RawSettings::scan(&arguments, &BTreeMap::new(), FLAGS);
+        let _ = Settings::read(&raw);
     }
 
     #[test]
     fn a_problem_is_one_line(value in any::<String>()) {
         for flag in ["-p", "-b", "-i", "-c", "-u", "-m", "--ipv6", "--lock-wait", "-t"] {
             let arguments = [flag.to_owned(), value.clone()];
-            let (givens, mut problems) = Givens::scan(&arguments, &BTreeMap::new(), FLAGS);
-            problems.extend(Settings::read(&givens).err().unwrap_or_default());
+            let (raw, mut problems) = RawSettings::scan(&arguments, &BTreeMap::new(), FLAGS);
+            problems.extend(Settings::read(&raw).err().unwrap_or_default());
             for problem in problems {
                 prop_assert!(!problem.to_string().contains('\n'), "{}", problem);
             }

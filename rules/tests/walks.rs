@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rules::build::{Facts, build};
-use rules::flags::{FLAGS, Givens};
+use rules::flags::{FLAGS, RawSettings};
 use rules::packet::{Direction, Packet};
 use rules::ports::PROXY_ID;
 use rules::program::Ipv6;
@@ -41,9 +41,9 @@ impl Setting {
             "15090,15021,15020",
         ];
         let arguments: Vec<_> = usual.iter().chain(more).map(|text| (*text).to_owned()).collect();
-        let (givens, problems) = Givens::scan(&arguments, &BTreeMap::new(), FLAGS);
+        let (raw, problems) = RawSettings::scan(&arguments, &BTreeMap::new(), FLAGS);
         assert_eq!(problems, []);
-        let (mut settings, options) = Settings::read(&givens).unwrap();
+        let (mut settings, options) = Settings::read(&raw).unwrap();
         settings.fill_owners(PROXY_ID);
         let dns_servers = options.dns_servers.unwrap_or_default();
         let delivery = (settings.mode == InterceptionMode::Tproxy)

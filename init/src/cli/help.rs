@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rules::flags::{Flag, Takes};
+use rules::flags::{Flag, FlagKind};
 
 const INTRODUCTION: &str = "\
 Installs, checks, explains and removes the interception rules of a pod.
@@ -32,7 +32,7 @@ pub(super) fn text(groups: &[(&str, &[&Flag])]) -> String {
     let mut text = String::from(INTRODUCTION);
     for (title, flags) in groups {
         writeln!(text, "\n{title}:").expect("writing to a String cannot fail");
-        for flag in flags.iter().filter(|flag| flag.takes != Takes::Ignored) {
+        for flag in flags.iter().filter(|flag| flag.kind != FlagKind::Ignored) {
             entry(&mut text, flag);
         }
     }
@@ -41,10 +41,10 @@ pub(super) fn text(groups: &[(&str, &[&Flag])]) -> String {
 
 fn entry(text: &mut String, flag: &Flag) {
     let letter = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
-    let value = match flag.takes {
-        Takes::Value(name) | Takes::List(name) => format!(" {name}"),
-        Takes::Word(words) => format!(" {}", words.join("|")),
-        Takes::Switch | Takes::Ignored => String::new(),
+    let value = match flag.kind {
+        FlagKind::Value(name) | FlagKind::List(name) => format!(" {name}"),
+        FlagKind::Word(words) => format!(" {}", words.join("|")),
+        FlagKind::Switch | FlagKind::Ignored => String::new(),
     };
     let mut notes = Vec::new();
     if !flag.default.is_empty() {

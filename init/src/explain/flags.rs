@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use rules::flags::{Flag, Givens, Takes};
+use rules::flags::{Flag, FlagKind, RawSettings};
 use rules::invalid::{Invalid, Origin, Problem};
 use rules::packet::{Direction, Packet};
 use rules::ports::Port;
@@ -34,35 +34,37 @@ pub(crate) struct Request {
 pub(crate) const FLAGS: &[&Flag] =
     &[&IN, &OUT, &DST, &SRC, &PROTO, &UID, &GID, &IIF, &OIF, &STATE, &MARK, &CONNMARK, &LIVE];
 
-const fn flag(long: &'static str, takes: Takes, help: &'static str) -> Flag {
-    Flag { long, short: None, variables: &[], takes, default: "", help }
+const fn flag(long: &'static str, kind: FlagKind, help: &'static str) -> Flag {
+    Flag { long, short: None, variables: &[], kind, default: "", help }
 }
 
-static IN: Flag = flag("in", Takes::Switch, "the packet comes to this machine");
-static OUT: Flag = flag("out", Takes::Switch, "a process of this machine sends the packet");
-static DST: Flag = flag("dst", Takes::Value("ADDR:PORT"), "where it goes to, as 10.0.0.7:80 or [fd00::7]:80");
-static SRC: Flag = flag("src", Takes::Value("ADDR:PORT"), "where it comes from");
-static PROTO: Flag = Flag { default: "tcp", ..flag("proto", Takes::Value("PROTOCOL"), "tcp or udp") };
+static IN: Flag = flag("in", FlagKind::Switch, "the packet comes to this machine");
+static OUT: Flag = flag("out", FlagKind::Switch, "a process of this machine sends the packet");
+static DST: Flag =
+    flag("dst", FlagKind::Value("ADDR:PORT"), "where it goes to, as 10.0.0.7:80 or [fd00::7]:80");
+static SRC: Flag = flag("src", FlagKind::Value("ADDR:PORT"), "where it comes from");
+static PROTO: Flag = Flag { default: "tcp", ..flag("proto", FlagKind::Value("PROTOCOL"), "tcp or udp") };
 static UID: Flag =
-    flag("uid", Takes::Value("UID"), "user of the sending process; none is any but the proxy's");
+    flag("uid", FlagKind::Value("UID"), "user of the sending process; none is any but the proxy's");
 static GID: Flag =
-    flag("gid", Takes::Value("GID"), "group of the sending process; none is any but the proxy's");
-static IIF: Flag = flag("iif", Takes::Value("NAME"), "interface it comes in by");
+    flag("gid", FlagKind::Value("GID"), "group of the sending process; none is any but the proxy's");
+static IIF: Flag = flag("iif", FlagKind::Value("NAME"), "interface it comes in by");
 static OIF: Flag =
-    flag("oif", Takes::Value("NAME"), "interface it goes out by; lo for addresses of this machine");
+    flag("oif", FlagKind::Value("NAME"), "interface it goes out by; lo for addresses of this machine");
 static STATE: Flag = Flag {
     default: "new; established for an answer of a DNS server",
-    ..flag("state", Takes::Value("STATE"), "its connection: new, established, related or invalid")
+    ..flag("state", FlagKind::Value("STATE"), "its connection: new, established, related or invalid")
 };
-static MARK: Flag = Flag { default: "0", ..flag("mark", Takes::Value("MARK"), "its mark (SO_MARK)") };
+static MARK: Flag = Flag { default: "0", ..flag("mark", FlagKind::Value("MARK"), "its mark (SO_MARK)") };
 static CONNMARK: Flag =
-    Flag { default: "0", ..flag("connmark", Takes::Value("MARK"), "the mark of its connection") };
-static LIVE: Flag = flag("live", Takes::Switch, "read the kernel's own rules, with counters, not the flags");
+    Flag { default: "0", ..flag("connmark", FlagKind::Value("MARK"), "the mark of its connection") };
+static LIVE: Flag =
+    flag("live", FlagKind::Switch, "read the kernel's own rules, with counters, not the flags");
 
 impl Request {
     /// Reads the packet, every problem at once.
-    pub(crate) fn read(givens: &Givens) -> Result<Self, Vec<Problem>> {
-        let mut reader = Reader { givens, problems: Vec::new() };
+    pub(crate) fn read(raw: &RawSettings) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader { raw, problems: Vec::new() };
         let direction = reader.direction();
         let destination = reader.destination();
         let request = Self {
@@ -77,7 +79,7 @@ impl Request {
             state: reader.one(&STATE, state),
             mark: reader.one(&MARK, |text| number("mark", text)).unwrap_or(0),
             connection_mark: reader.one(&CONNMARK, |text| number("mark", text)).unwrap_or(0),
-            live: givens.of(&LIVE).is_some_and(|given| given.text == "true"),
+            live: raw.of(&LIVE).is_some_and(|given| given.text == "true"),
         };
         if reader.problems.is_empty() { Ok(request) } else { Err(reader.problems) }
     }
@@ -169,13 +171,13 @@ impl Machine<'_> {
 }
 
 struct Reader<'g> {
-    givens: &'g Givens,
+    raw: &'g RawSettings,
     problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
     fn direction(&mut self) -> Direction {
-        let said = |flag: &Flag| self.givens.of(flag).is_some_and(|given| given.text == "true");
+        let said = |flag: &Flag| self.raw.of(flag).is_some_and(|given| given.text == "true");
         match (said(&IN), said(&OUT)) {
             (true, false) => Direction::In,
             (false, true) => Direction::Out,
@@ -193,7 +195,7 @@ impl Reader<'_> {
     }
 
     fn destination(&mut self) -> Option<SocketAddr> {
-        if !self.givens.has(&DST) {
+        if !self.raw.has(&DST) {
             let expected = "an address and a port, as in `explain --out --dst 10.0.0.7:80`";
             self.problems.push(Problem::Missing { what: "destination --dst", expected });
         }
@@ -211,7 +213,7 @@ impl Reader<'_> {
     }
 
     fn one<T>(&mut self, flag: &Flag, read: impl Fn(&str) -> Result<T, Invalid>) -> Option<T> {
-        let given = self.givens.of(flag)?;
+        let given = self.raw.of(flag)?;
         match read(&given.text) {
             Ok(value) => Some(value),
             Err(invalid) => {

@@ -14,7 +14,7 @@ pub(crate) struct Report {
 
 #[derive(Debug)]
 struct Line {
-    word: Word,
+    status: LineStatus,
     /// The packet that was sent, if this is about one.
     probe: Option<Probe>,
     text: String,
@@ -22,7 +22,7 @@ struct Line {
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Word {
+pub(crate) enum LineStatus {
     /// As it must be.
     Passed,
     /// Otherwise.
@@ -33,7 +33,7 @@ pub(crate) enum Word {
     Note,
 }
 
-impl Word {
+impl LineStatus {
     fn text(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -46,23 +46,23 @@ impl Word {
 
 impl Report {
     /// Adds something that is not about a probe.
-    pub(crate) fn line(&mut self, word: Word, text: impl Into<String>) {
-        self.lines.push(Line { word, probe: None, text: text.into() });
+    pub(crate) fn line(&mut self, status: LineStatus, text: impl Into<String>) {
+        self.lines.push(Line { status, probe: None, text: text.into() });
     }
 
     /// Adds what became of a probe.
     pub(super) fn add(&mut self, probe: &Probe, found: &Found) {
-        let (word, text) = match found {
-            Found::AsForetold(text) => (Word::Passed, text),
-            Found::Otherwise(text) => (Word::Failed, text),
-            Found::Unsent(text) => (Word::Skipped, text),
+        let (status, text) = match found {
+            Found::AsForetold(text) => (LineStatus::Passed, text),
+            Found::Otherwise(text) => (LineStatus::Failed, text),
+            Found::Unsent(text) => (LineStatus::Skipped, text),
         };
-        self.lines.push(Line { word, probe: Some(probe.clone()), text: text.clone() });
+        self.lines.push(Line { status, probe: Some(probe.clone()), text: text.clone() });
     }
 
     /// Whether nothing failed.
     pub(crate) fn passed(&self) -> bool {
-        self.lines.iter().all(|line| line.word != Word::Failed)
+        self.lines.iter().all(|line| line.status != LineStatus::Failed)
     }
 
     /// The same for programs.
@@ -83,15 +83,15 @@ impl Line {
                 "destination": probe.destination.to_string(),
             })
         });
-        json!({ "result": self.word.text(), "probe": probe, "text": self.text })
+        json!({ "result": self.status.text(), "probe": probe, "text": self.text })
     }
 }
 
 impl fmt::Display for Report {
     /// One line each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Line { word, probe, text } in &self.lines {
-            write!(f, "{:7} ", word.text())?;
+        for Line { status, probe, text } in &self.lines {
+            write!(f, "{:7} ", status.text())?;
             if let Some(Probe { what, sender, protocol, destination, .. }) = probe {
                 write!(f, "{what} ({sender}, {protocol} to {destination}): ")?;
             }

@@ -10,7 +10,7 @@ use super::iptables::Writer;
 use super::routes::Routes;
 use super::survey::warn_of_shadows;
 use super::{Plan, choose_backend, explanation, readable};
-use crate::backend::{self, Backend, Look, Means};
+use crate::backend::{self, Backend, BackendKind, Look};
 use crate::iptables::lock::Locking;
 use crate::nftables;
 use crate::stop::Stop;
@@ -35,15 +35,15 @@ pub(super) fn apply(plan: Plan, options: &Options, stop: &Stop) -> Result<Plan> 
 /// What is to hold the rules, and what it holds once whoever has the lock of iptables is done with changing it.
 fn settled_backend(options: &Options, look: Look, stop: &Stop) -> Result<Backend> {
     let locking = Locking::new(options);
-    if locking.is_held() && backend::choose(options, look)?.means.takes_lock() {
+    if locking.is_held() && backend::choose(options, look)?.kind.takes_lock() {
         locking.wait_until_free(stop)?;
     }
     choose_backend(options, look)
 }
 
 fn apply_by(backend: Backend, plan: Plan, options: &Options, stop: &Stop) -> Result<Plan> {
-    let Backend { means, untried, .. } = backend;
-    let (plan, found) = readable(plan.held_by(means), backend.state)?;
+    let Backend { kind, untried, .. } = backend;
+    let (plan, found) = readable(plan.held_by(kind), backend.state)?;
     let differences = plan.differences(&found);
     let routes = Routes::put_in_place(&plan)?;
     if differences.is_empty() && !options.force_apply {
@@ -59,11 +59,11 @@ fn apply_by(backend: Backend, plan: Plan, options: &Options, stop: &Stop) -> Res
             explanation(&differences)
         );
     }
-    let written = match means {
-        Means::Iptables(flavour) => {
+    let written = match kind {
+        BackendKind::Iptables(flavour) => {
             Writer::new(&plan, options, flavour, &found, untried).write(&differences, stop)
         }
-        Means::Nftables => write_natively(&plan, &found),
+        BackendKind::Nftables => write_natively(&plan, &found),
     };
     let now = written.inspect_err(|_| routes.take_back())?;
     routes.remove_stale(&plan)?;

@@ -7,7 +7,7 @@ use rules::ruleset::Family;
 use rules::settings::{Options, Settings};
 use rules::transaction;
 
-use crate::backend::Means;
+use crate::backend::BackendKind;
 use crate::facts::passthrough_v6;
 use crate::iptables::lock::Locking;
 use crate::iptables::{Flavour, Restore};
@@ -26,21 +26,21 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
     let locked =
         wait_for_lock(options, &stop)?.inspect(|error| failures.push(format!("{error:#}"))).is_some();
     let mut removed = false;
-    for (means, state) in backend::holders() {
+    for (kind, state) in backend::holders() {
         removed = true;
-        if locked && means.takes_lock() {
+        if locked && kind.takes_lock() {
             continue;
         }
-        let results = match means {
-            Means::Nftables => vec![nftables::run(&encode::remove())],
-            Means::Iptables(flavour) => {
+        let results = match kind {
+            BackendKind::Nftables => vec![nftables::run(&encode::remove())],
+            BackendKind::Iptables(flavour) => {
                 let holding = state.iter().flatten().filter(|found| found.holds_own());
                 holding.map(|found| remove(flavour, found, options)).collect()
             }
         };
         for result in results {
             match result {
-                Ok(()) => tracing::info!(backend = %means, "rules removed"),
+                Ok(()) => tracing::info!(backend = %kind, "rules removed"),
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
@@ -65,7 +65,7 @@ pub(super) fn cleanup(settings: &Settings, options: &Options) -> Result<String> 
 /// Somebody has asked us to stop meanwhile.
 fn wait_for_lock(options: &Options, stop: &Stop) -> Result<Option<Error>> {
     let locking = Locking::new(options);
-    if !locking.is_held() || !backend::holders().iter().any(|(means, _)| means.takes_lock()) {
+    if !locking.is_held() || !backend::holders().iter().any(|(kind, _)| kind.takes_lock()) {
         return Ok(None);
     }
     match locking.wait_until_free(stop) {

@@ -9,7 +9,7 @@ use rules::settings::{Options, Settings};
 use rules::simulate::LocalDelivery;
 
 use super::{Plan, choose_backend};
-use crate::backend::{Backend, Look, Means};
+use crate::backend::{Backend, BackendKind, Look};
 use crate::cli::Output;
 use crate::explain::flags::Request;
 use crate::explain::{Subject, annotate, family};
@@ -55,7 +55,7 @@ fn live(plan: &Plan, options: &Options, packet: &Packet) -> Result<Subject> {
     privileges::require_net_admin()?;
     let family = family(packet);
     let backend = choose_backend(options, Look::Close)?;
-    let plan = &plan.clone().held_by(backend.means);
+    let plan = &plan.clone().held_by(backend.kind);
     let found = with_counters(backend, family)
         .map_err(|unusable| anyhow::anyhow!("cannot read the {family} rules: {unusable}"))?;
     let mut rules = found.rule_set();
@@ -74,10 +74,10 @@ fn live(plan: &Plan, options: &Options, packet: &Packet) -> Result<Subject> {
 /// What was read of nftables has its counters; iptables leaves them out unless asked.
 fn with_counters(backend: Backend, family: Family) -> Result<Found, Unusable> {
     let [v4, v6] = backend.state;
-    match backend.means {
-        Means::Iptables(flavour) => iptables::save_counters(flavour, family),
-        Means::Nftables if family == Family::V4 => v4,
-        Means::Nftables => v6,
+    match backend.kind {
+        BackendKind::Iptables(flavour) => iptables::save_counters(flavour, family),
+        BackendKind::Nftables if family == Family::V4 => v4,
+        BackendKind::Nftables => v6,
     }
 }
 

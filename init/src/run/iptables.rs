@@ -9,7 +9,7 @@ use rules::transaction;
 
 use super::Plan;
 use super::apply::confirmed;
-use crate::backend::Means;
+use crate::backend::BackendKind;
 use crate::iptables::lock::Locking;
 use crate::iptables::{self, Flavour, Restore};
 use crate::stop::Stop;
@@ -41,7 +41,7 @@ impl<'a> Writer<'a> {
     pub(super) fn write(&self, differences: &[Difference], stop: &Stop) -> Result<[Found; 2]> {
         let documents = self.documents(differences);
         // For who took it since the rules were read; what they did in between shows when reading again.
-        if Means::Iptables(self.flavour).takes_lock() {
+        if BackendKind::Iptables(self.flavour).takes_lock() {
             self.locking.wait_until_free(stop)?;
         }
         let started: Vec<_> =

@@ -9,7 +9,7 @@ use rules::parse::Found;
 use rules::settings::{Options, Settings};
 
 use super::{Plan, readable, routes};
-use crate::backend::{self, Backend, Look, Means};
+use crate::backend::{self, Backend, BackendKind, Look};
 use crate::cli::Output;
 use crate::failure::Failure;
 use crate::{facts, json, privileges, sockets};
@@ -37,7 +37,7 @@ pub(super) struct Survey {
     /// Differences in addresses and routes, one line each.
     routes: Vec<String>,
     /// What else holds chains of ours.
-    rival: Option<Means>,
+    rival: Option<BackendKind>,
 }
 
 impl Survey {
@@ -46,7 +46,7 @@ impl Survey {
         let backend = backend::choose(options, Look::Close)?;
         warn_of_rival(&backend);
         let rival = backend.rival;
-        let (plan, found) = readable(plan.held_by(backend.means), backend.state)?;
+        let (plan, found) = readable(plan.held_by(backend.kind), backend.state)?;
         let rules = plan.differences(&found);
         let routes = routes::differences(&plan)?;
         Ok(Self { plan, found, rules, routes, rival })
@@ -109,7 +109,7 @@ const REMEDY: &str = "packets meet both kinds; run --cleanup once, then install 
 pub(super) fn warn_of_rival(backend: &Backend) {
     if let Some(rival) = backend.rival {
         tracing::warn!(
-            chosen = %backend.means, other = %rival,
+            chosen = %backend.kind, other = %rival,
             "another kind of rules holds chains of ours as well: {REMEDY}"
         );
     }

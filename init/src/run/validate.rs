@@ -7,7 +7,7 @@ use rules::settings::{InterceptionMode, Options};
 use super::{Plan, Survey};
 use crate::cli::Output;
 use crate::failure::Failure;
-use crate::probe::report::{Report, Word};
+use crate::probe::report::{LineStatus, Report};
 use crate::probe::{self, Question};
 use crate::{conntrack, facts, privileges};
 
@@ -45,16 +45,19 @@ fn compare_rules(plan: &Plan, options: &Options, report: &mut Report) {
     let outside = format!("what comes from other machines{by_tproxy} cannot be sent from here");
     if privileges::require_net_admin().is_err() {
         let remedy = "compare the rules with `postern-init check`, which needs the capability NET_ADMIN";
-        return report.line(Word::Note, format!("{outside}: {remedy}"));
+        return report.line(LineStatus::Note, format!("{outside}: {remedy}"));
     }
     match Survey::make(plan.clone(), options) {
         Ok(survey) if survey.is_exact() => {
-            report.line(Word::Passed, format!("{outside}, but the kernel holds exactly the rules for it"));
+            report.line(
+                LineStatus::Passed,
+                format!("{outside}, but the kernel holds exactly the rules for it"),
+            );
         }
         Ok(survey) => {
-            report.line(Word::Failed, format!("{outside}, and {}", survey.explanation().trim_end()));
+            report.line(LineStatus::Failed, format!("{outside}, and {}", survey.explanation().trim_end()));
         }
-        Err(error) => report.line(Word::Skipped, format!("the rules could not be compared: {error:#}")),
+        Err(error) => report.line(LineStatus::Skipped, format!("the rules could not be compared: {error:#}")),
     }
 }
 
@@ -70,7 +73,7 @@ fn count_invalid(plan: &Plan, report: &mut Report) {
         }
     };
     report.line(
-        Word::Note,
+        LineStatus::Note,
         format!("connection tracking has called {count} packets INVALID here so far{advice}"),
     );
 }

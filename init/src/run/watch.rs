@@ -11,7 +11,7 @@ use super::{Plan, Survey, apply};
 use crate::failure::Failure;
 use crate::stop::Stop;
 use crate::watch::metrics::{self, Metrics};
-use crate::watch::{self, Notices, Reason};
+use crate::watch::{self, ChangeWatch, Reason};
 use crate::{facts, namespace, privileges};
 
 /// Keeps the kernel's rules as wanted until asked to stop. With `--reconcile=false` differences are only reported.
@@ -24,14 +24,14 @@ pub(super) fn watch(
     privileges::require_net_admin()?;
     let metrics = Arc::new(Metrics::default());
     // Before any other thread starts: each would have to block the signals itself.
-    let notices = Notices::open()?;
+    let changes = ChangeWatch::open()?;
     if let Some(address) = how.metrics {
         metrics::serve(address, Arc::clone(&metrics))?;
     }
     privileges::keep_needed(false);
     let watcher = Watcher { settings, options, metrics };
     tracing::info!(repairs = options.reconcile, "watching the rules");
-    watcher.run(&notices, how.interval)?;
+    watcher.run(&changes, how.interval)?;
     Ok(String::new())
 }
 
@@ -45,11 +45,11 @@ struct Watcher<'a> {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
 impl Watcher<'_> {
-    fn run(&self, notices: &Notices, interval: Duration) -> Result<()> {
+    fn run(&self, changes: &ChangeWatch, interval: Duration) -> Result<()> {
         let mut pause = SHORTEST_PAUSE;
         loop {
-            pause = if self.look(notices.stop()) { SHORTEST_PAUSE } else { (pause * 2).min(interval) };
-            let stop = notices.pause(pause)? == Reason::Stop || notices.wait(interval)? == Reason::Stop;
+            pause = if self.look(changes.stop()) { SHORTEST_PAUSE } else { (pause * 2).min(interval) };
+            let stop = changes.pause(pause)? == Reason::Stop || changes.wait(interval)? == Reason::Stop;
             if stop {
                 tracing::info!("asked to stop: the rules stay as they are");
                 return Ok(());

@@ -59,7 +59,12 @@ impl World {
     ///
     /// Sending ends before the packet has arrived everywhere: it may wait for a neighbour's address or for a busy
     /// machine. So what is foretold is waited for, which also keeps it from being counted for the next packet.
-    fn met(&self, case: &Case, before: &Found, foretold: &BTreeSet<Spot>) -> (BTreeSet<Spot>, Found) {
+    fn met(
+        &self,
+        case: &Case,
+        before: &Found,
+        foretold: &BTreeSet<RuleLocation>,
+    ) -> (BTreeSet<RuleLocation>, Found) {
         self.send(case);
         patiently(|| {
             let after = self.saved(before.family);
@@ -81,7 +86,7 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> (bool, T)) -> T {
     }
 }
 
-fn moved(before: &Found, after: &Found) -> BTreeSet<Spot> {
+fn moved(before: &Found, after: &Found) -> BTreeSet<RuleLocation> {
     let mut met = BTreeSet::new();
     for (table, contents) in &after.tables {
         for (chain, now) in contents.chains.iter().enumerate() {
@@ -97,7 +102,7 @@ fn moved(before: &Found, after: &Found) -> BTreeSet<Spot> {
 }
 
 /// A rule: table, chain, number.
-type Spot = (TableName, String, usize);
+type RuleLocation = (TableName, String, usize);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -255,15 +260,15 @@ fn captured_as_foretold(flags: &[&str], variables: &[(&str, &str)]) -> Option<us
         for case in cases {
             let packet = case.packet();
             let walk = simulate(&packet, &rules, &[]);
-            let foretold: BTreeSet<Spot> = walk
+            let foretold: BTreeSet<RuleLocation> = walk
                 .visits
                 .iter()
                 .filter(|visit| visit.outcome == Outcome::Met)
                 .map(|visit| (visit.table, visit.chain.to_string(), visit.number))
                 .collect();
             let (met, after) = world.met(&case, &before, &foretold);
-            let in_nat = |spots: &BTreeSet<Spot>| -> BTreeSet<Spot> {
-                spots.iter().filter(|spot| spot.0 == TableName::Nat).cloned().collect()
+            let in_nat = |locations: &BTreeSet<RuleLocation>| -> BTreeSet<RuleLocation> {
+                locations.iter().filter(|location| location.0 == TableName::Nat).cloned().collect()
             };
             assert_eq!(in_nat(&met), in_nat(&foretold), "{flags:?}: {packet}: {walk}");
             assert!(foretold.is_subset(&met), "{flags:?}: {packet}: {walk}: {:?}", foretold.difference(&met));

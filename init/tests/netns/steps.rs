@@ -5,7 +5,7 @@
 use std::io::{Seek as _, Write as _};
 
 use rules::build::{Facts, build};
-use rules::flags::{FLAGS, Givens};
+use rules::flags::{FLAGS, RawSettings};
 use rules::parse::parse;
 use rules::program::{Ipv6, Program};
 use rules::ruleset::Family;
@@ -155,9 +155,9 @@ pub(crate) fn document(pod: &Namespace, backend: &str, family: Family, flags: &[
 
 fn planned(flags: &[&str]) -> Program {
     let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-    let (givens, problems) = Givens::scan(&flags, &Default::default(), FLAGS);
+    let (raw, problems) = RawSettings::scan(&flags, &Default::default(), FLAGS);
     assert_eq!(problems, []);
-    let (mut settings, _) = Settings::read(&givens).unwrap();
+    let (mut settings, _) = Settings::read(&raw).unwrap();
     settings.fill_owners(1337);
     build(&settings, &Facts { ipv6: Ipv6::On, dns_servers: Vec::new() })
 }

@@ -8,7 +8,7 @@ use kernel::Kernel;
 use libfuzzer_sys::fuzz_target;
 use rules::build::{Facts, build};
 use rules::diff;
-use rules::flags::{FLAGS, Givens};
+use rules::flags::{FLAGS, RawSettings};
 use rules::packet::{Direction, Packet};
 use rules::parse::{Found, parse};
 use rules::ports::PROXY_ID;
@@ -43,8 +43,8 @@ struct Wanted {
 impl Wanted {
     fn read(line: &str) -> Option<Self> {
         let arguments: Vec<_> = line.split(' ').map(str::to_owned).collect();
-        let (givens, problems) = Givens::scan(&arguments, &BTreeMap::new(), FLAGS);
-        let (mut settings, options) = Settings::read(&givens).ok().filter(|_| problems.is_empty())?;
+        let (raw, problems) = RawSettings::scan(&arguments, &BTreeMap::new(), FLAGS);
+        let (mut settings, options) = Settings::read(&raw).ok().filter(|_| problems.is_empty())?;
         settings.fill_owners(PROXY_ID);
         settings.resolve_owners(|_| Some(PROXY_ID), |_| Some(PROXY_ID)).ok()?;
         let Owner::Id(user) = *settings.proxy_uids.first()? else { return None };

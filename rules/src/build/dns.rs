@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::{Writer, destination, port, proxy_owners, source, source_port, udp};
 use crate::build::tcp;
 use crate::ports::{Port, ZONE_APPLICATION_PROXY, ZONE_PROXY_RESOLVER};
-use crate::program::Spot;
+use crate::program::RuleLocation;
 use crate::purpose::Purpose;
 use crate::ruleset::{ChainName, Family, Match, Rule, TableName, Target};
 use crate::settings::DnsCapture;
@@ -21,10 +21,10 @@ pub(super) fn capture(writer: &mut Writer<'_>) {
         return;
     }
     let enter = Rule::new([], Target::Jump(ChainName::OUTBOUND_DNS)).because(Purpose::EnterDns);
-    writer.every(&Spot::append(TableName::Raw, ChainName::OUTPUT), &enter);
+    writer.every(&RuleLocation::append(TableName::Raw, ChainName::OUTPUT), &enter);
     for family in Family::BOTH {
         if !servers(writer, family).is_empty() {
-            writer.only(family, Spot::append(TableName::Nat, ChainName::OUTBOUND), enter.clone());
+            writer.only(family, RuleLocation::append(TableName::Nat, ChainName::OUTBOUND), enter.clone());
         }
     }
     redirect(writer);
@@ -50,7 +50,7 @@ fn redirect(writer: &mut Writer<'_>) {
                 let mut matches = vec![protocol.clone(), port(Port::RESOLVER)];
                 matches.extend(server.map(destination));
                 let rule = Rule::new(matches, Target::Redirect(Port::DNS)).because(Purpose::ToDnsPort);
-                writer.only(family, Spot::append(TableName::Nat, ChainName::OUTBOUND_DNS), rule);
+                writer.only(family, RuleLocation::append(TableName::Nat, ChainName::OUTBOUND_DNS), rule);
             }
         }
     }
@@ -72,14 +72,14 @@ fn zones_of_the_application(writer: &mut Writer<'_>) {
             continue;
         }
         let enter = Rule::new([], Target::Jump(ChainName::INBOUND)).because(Purpose::EnterDns);
-        writer.only(family, Spot::append(TableName::Raw, ChainName::PREROUTING), enter);
+        writer.only(family, RuleLocation::append(TableName::Raw, ChainName::PREROUTING), enter);
         for server in servers {
             let mut query = vec![udp(), port(Port::RESOLVER)];
             query.extend(server.map(destination));
             writer.only(family, raw_outbound(), application_proxy(query));
             let mut answer = vec![udp(), source_port(Port::RESOLVER)];
             answer.extend(server.map(source));
-            let inbound = Spot::append(TableName::Raw, ChainName::INBOUND);
+            let inbound = RuleLocation::append(TableName::Raw, ChainName::INBOUND);
             writer.only(family, inbound, proxy_resolver(answer));
         }
     }
@@ -93,6 +93,6 @@ fn application_proxy(matches: Vec<Match>) -> Rule {
     Rule::new(matches, Target::Zone(ZONE_APPLICATION_PROXY)).because(Purpose::ApplicationProxyZone)
 }
 
-fn raw_outbound() -> Spot {
-    Spot::append(TableName::Raw, ChainName::OUTBOUND_DNS)
+fn raw_outbound() -> RuleLocation {
+    RuleLocation::append(TableName::Raw, ChainName::OUTBOUND_DNS)
 }

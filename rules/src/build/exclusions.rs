@@ -1,7 +1,7 @@
 //! What is never captured: interfaces, ports, groups and destinations.
 
 use super::{Writer, destination, from, group, leave_alone, out_by, port, tcp, udp};
-use crate::program::Spot;
+use crate::program::RuleLocation;
 use crate::purpose::Purpose;
 use crate::ruleset::{ChainName, Family, Rule, TableName};
 use crate::settings::OwnerGroups;
@@ -13,8 +13,8 @@ pub(super) fn interfaces(writer: &mut Writer<'_>) {
     for &table in tables {
         for interface in &writer.settings.exclude_interfaces {
             let alone = |condition| leave_alone([condition]).because(Purpose::ExcludedInterface);
-            writer.every(&Spot::append(table, ChainName::PREROUTING), &alone(from(interface)));
-            writer.every(&Spot::append(table, ChainName::OUTPUT), &alone(out_by(interface)));
+            writer.every(&RuleLocation::append(table, ChainName::PREROUTING), &alone(from(interface)));
+            writer.every(&RuleLocation::append(table, ChainName::OUTPUT), &alone(out_by(interface)));
         }
     }
 }
@@ -23,7 +23,7 @@ pub(super) fn interfaces(writer: &mut Writer<'_>) {
 pub(super) fn virtual_machines(writer: &mut Writer<'_>) {
     for interface in &writer.settings.kube_virt_interfaces {
         let rule = leave_alone([from(interface)]).because(Purpose::VirtualMachineNotInbound);
-        writer.every(&Spot::insert(TableName::Nat, ChainName::PREROUTING, 1), &rule);
+        writer.every(&RuleLocation::insert(TableName::Nat, ChainName::PREROUTING, 1), &rule);
     }
 }
 
@@ -63,6 +63,6 @@ pub(super) fn destinations(writer: &mut Writer<'_>) {
     }
 }
 
-fn outbound() -> Spot {
-    Spot::append(TableName::Nat, ChainName::OUTBOUND)
+fn outbound() -> RuleLocation {
+    RuleLocation::append(TableName::Nat, ChainName::OUTBOUND)
 }

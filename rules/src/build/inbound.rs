@@ -1,7 +1,7 @@
 //! Inbound capture by redirection.
 
 use super::{Writer, leave_alone, port, tcp, tproxy};
-use crate::program::Spot;
+use crate::program::RuleLocation;
 use crate::purpose::Purpose;
 use crate::ruleset::{ChainName, Condition, ConnectionState, Rule, TableName, Target};
 use crate::settings::InboundPorts;
@@ -13,9 +13,9 @@ pub(super) fn drop_invalid(writer: &mut Writer<'_>) {
     }
     let invalid = Condition::ConnectionState([ConnectionState::Invalid].into());
     let jump = Rule::new([invalid.into()], Target::Jump(ChainName::DROP)).because(Purpose::DropInvalid);
-    writer.every(&Spot::append(TableName::Mangle, ChainName::PREROUTING), &jump);
+    writer.every(&RuleLocation::append(TableName::Mangle, ChainName::PREROUTING), &jump);
     let drop = Rule::new([], Target::Drop).because(Purpose::DropInvalid);
-    writer.every(&Spot::append(TableName::Mangle, ChainName::DROP), &drop);
+    writer.every(&RuleLocation::append(TableName::Mangle, ChainName::DROP), &drop);
 }
 
 /// The tunnel is already addressed to the proxy.
@@ -28,7 +28,7 @@ pub(super) fn tunnel(writer: &mut Writer<'_>) {
 pub(super) fn redirect(writer: &mut Writer<'_>) {
     let target = Target::Redirect(writer.settings.inbound_port);
     let rule = Rule::new([tcp()], target).because(Purpose::ToInboundPort);
-    writer.every(&Spot::append(TableName::Nat, ChainName::IN_REDIRECT), &rule);
+    writer.every(&RuleLocation::append(TableName::Nat, ChainName::IN_REDIRECT), &rule);
 }
 
 /// Which inbound connections are captured.
@@ -40,7 +40,7 @@ pub(super) fn capture(writer: &mut Writer<'_>) {
         return tproxy::capture(writer);
     }
     let enter = Rule::new([tcp()], Target::Jump(ChainName::INBOUND)).because(Purpose::EnterInbound);
-    writer.every(&Spot::append(TableName::Nat, ChainName::PREROUTING), &enter);
+    writer.every(&RuleLocation::append(TableName::Nat, ChainName::PREROUTING), &enter);
     match &writer.settings.inbound_ports {
         InboundPorts::All => {
             excluded_ports(writer, &inbound());
@@ -55,9 +55,9 @@ pub(super) fn capture(writer: &mut Writer<'_>) {
 }
 
 /// Inbound ports that are left alone while all others are captured.
-pub(super) fn excluded_ports(writer: &mut Writer<'_>, spot: &Spot) {
+pub(super) fn excluded_ports(writer: &mut Writer<'_>, location: &RuleLocation) {
     for &excluded in &writer.settings.inbound_exclude_ports {
-        writer.every(spot, &leave_alone([tcp(), port(excluded)]).because(Purpose::ExcludedInboundPort));
+        writer.every(location, &leave_alone([tcp(), port(excluded)]).because(Purpose::ExcludedInboundPort));
     }
 }
 
@@ -65,6 +65,6 @@ fn captured(matches: Vec<crate::ruleset::Match>) -> Rule {
     Rule::new(matches, Target::Jump(ChainName::IN_REDIRECT)).because(Purpose::CaptureInbound)
 }
 
-fn inbound() -> Spot {
-    Spot::append(TableName::Nat, ChainName::INBOUND)
+fn inbound() -> RuleLocation {
+    RuleLocation::append(TableName::Nat, ChainName::INBOUND)
 }

@@ -4,7 +4,7 @@ use super::{
     Writer, destination, group, leave_alone, out_by_loopback, passthrough_source, port, source, tcp, user,
 };
 use crate::ports::Port;
-use crate::program::Spot;
+use crate::program::RuleLocation;
 use crate::purpose::Purpose;
 use crate::ruleset::{ChainName, Condition, Family, Match, Rule, TableName, Target};
 
@@ -73,6 +73,6 @@ fn not_dns_nor_tunnel(writer: &Writer<'_>) -> Match {
     !Match::from(Condition::DestinationPorts(ports))
 }
 
-fn outbound() -> Spot {
-    Spot::append(TableName::Nat, ChainName::OUTBOUND)
+fn outbound() -> RuleLocation {
+    RuleLocation::append(TableName::Nat, ChainName::OUTBOUND)
 }

@@ -1,7 +1,7 @@
 //! Outbound capture.
 
 use super::{Writer, destination, from, port, tcp};
-use crate::program::Spot;
+use crate::program::RuleLocation;
 use crate::purpose::Purpose;
 use crate::ruleset::{ChainName, Family, Match, Rule, TableName, Target};
 use crate::settings::OutboundRanges;
@@ -10,13 +10,13 @@ use crate::settings::OutboundRanges;
 pub(super) fn redirect(writer: &mut Writer<'_>) {
     let target = Target::Redirect(writer.settings.outbound_port);
     let rule = Rule::new([tcp()], target).because(Purpose::ToOutboundPort);
-    writer.every(&Spot::append(TableName::Nat, ChainName::REDIRECT), &rule);
+    writer.every(&RuleLocation::append(TableName::Nat, ChainName::REDIRECT), &rule);
 }
 
 /// Every protocol enters the chain, since DNS over UDP is captured there as well.
 pub(super) fn enter(writer: &mut Writer<'_>) {
     let rule = Rule::new([], Target::Jump(ChainName::OUTBOUND)).because(Purpose::EnterOutbound);
-    writer.every(&Spot::append(TableName::Nat, ChainName::OUTPUT), &rule);
+    writer.every(&RuleLocation::append(TableName::Nat, ChainName::OUTPUT), &rule);
 }
 
 /// Which outbound connections are captured, once the exceptions are dealt with.
@@ -57,10 +57,10 @@ fn captured(matches: Vec<Match>) -> Rule {
     Rule::new(matches, Target::Jump(ChainName::REDIRECT))
 }
 
-fn outbound() -> Spot {
-    Spot::append(TableName::Nat, ChainName::OUTBOUND)
+fn outbound() -> RuleLocation {
+    RuleLocation::append(TableName::Nat, ChainName::OUTBOUND)
 }
 
-fn before_inbound() -> Spot {
-    Spot::insert(TableName::Nat, ChainName::PREROUTING, 1)
+fn before_inbound() -> RuleLocation {
+    RuleLocation::insert(TableName::Nat, ChainName::PREROUTING, 1)
 }

@@ -5,7 +5,7 @@ use super::{
     source, tcp,
 };
 use crate::ports::PROXY_LOOP_MARK;
-use crate::program::Spot;
+use crate::program::RuleLocation;
 use crate::purpose::Purpose;
 use crate::ruleset::{ChainName, Condition, ConnectionState, Match, Rule, TableName, Target};
 use crate::settings::{InboundPorts, Interface};
@@ -88,7 +88,7 @@ fn mark_proxy_loop(writer: &mut Writer<'_>) {
 /// What comes in by `lo` is captured only when the proxy called its own pod.
 fn loopback_exceptions(writer: &mut Writer<'_>, captured: Match) {
     let lo = from(&Interface::loopback());
-    let first = |place| Spot::insert(TableName::Mangle, ChainName::INBOUND, place);
+    let first = |place| RuleLocation::insert(TableName::Mangle, ChainName::INBOUND, place);
     writer.every(&first(1), &leave_alone([tcp(), captured]).because(Purpose::ProxySpoke));
     writer.each(&first(2), |family| {
         let passthrough = source(passthrough_source(family));
@@ -99,6 +99,6 @@ fn loopback_exceptions(writer: &mut Writer<'_>, captured: Match) {
     writer.every(&first(3), &rule);
 }
 
-fn append(chain: ChainName) -> Spot {
-    Spot::append(TableName::Mangle, chain)
+fn append(chain: ChainName) -> RuleLocation {
+    RuleLocation::append(TableName::Mangle, chain)
 }

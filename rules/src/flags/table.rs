@@ -1,19 +1,19 @@
 //! The table itself: names, letters, variables and defaults are those of istio-iptables.
 
-use super::{Flag, Takes};
-use Takes::{Ignored, List, Switch, Value};
+use super::{Flag, FlagKind};
+use FlagKind::{Ignored, List, Switch, Value};
 
-const fn flag(long: &'static str, takes: Takes, help: &'static str) -> Flag {
-    Flag { long, short: None, variables: &[], takes, default: "", help }
+const fn flag(long: &'static str, kind: FlagKind, help: &'static str) -> Flag {
+    Flag { long, short: None, variables: &[], kind, default: "", help }
 }
 
 const fn variable(
     names: &'static [&'static str],
-    takes: Takes,
+    kind: FlagKind,
     default: &'static str,
     help: &'static str,
 ) -> Flag {
-    Flag { variables: names, default, ..flag("", takes, help) }
+    Flag { variables: names, default, ..flag("", kind, help) }
 }
 
 /// `-p`: where captured outbound connections go.

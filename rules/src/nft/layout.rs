@@ -76,16 +76,16 @@ pub(super) fn steps(program: &Program, table: TableName) -> Vec<Step<'_>> {
     let said_already = |entry: &Entry| {
         entry.family == Family::V6
             && !names_an_address(entry)
-            && v4.iter().any(|v4| v4.spot == entry.spot && v4.rule == entry.rule)
+            && v4.iter().any(|v4| v4.location == entry.location && v4.rule == entry.rule)
     };
-    let in_table = program.entries.iter().filter(|entry| entry.spot.table == table);
+    let in_table = program.entries.iter().filter(|entry| entry.location.table == table);
     let step = |entry: &'_ Entry| InetRule {
         family: names_an_address(entry).then_some(entry.family),
         rule: in_order(entry),
     };
     in_table
         .filter(|entry| !said_already(entry))
-        .map(|entry| Step { chain: &entry.spot.chain, place: entry.spot.place, rule: step(entry) })
+        .map(|entry| Step { chain: &entry.location.chain, place: entry.location.place, rule: step(entry) })
         .collect()
 }
 

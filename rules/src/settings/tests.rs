@@ -7,9 +7,9 @@ fn read(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Opt
     let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
     let variables: BTreeMap<_, _> =
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let (givens, problems) = Givens::scan(&arguments, &variables, FLAGS);
+    let (raw, problems) = RawSettings::scan(&arguments, &variables, FLAGS);
     assert_eq!(problems, []);
-    Settings::read(&givens).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    Settings::read(&raw).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
 fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {

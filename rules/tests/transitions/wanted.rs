@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rules::build::{Facts, build};
-use rules::flags::{FLAGS, Givens};
+use rules::flags::{FLAGS, RawSettings};
 use rules::program::{Ipv6, Program};
 use rules::ruleset::{Family, RuleSet};
 use rules::settings::{InterceptionMode, Settings};
@@ -31,9 +31,9 @@ impl Wanted {
 
     pub(crate) fn by(flags: &[&str], ipv6: bool) -> Self {
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let (givens, problems) = Givens::scan(&flags, &BTreeMap::new(), FLAGS);
+        let (raw, problems) = RawSettings::scan(&flags, &BTreeMap::new(), FLAGS);
         assert_eq!(problems, []);
-        let (mut settings, options) = Settings::read(&givens).unwrap();
+        let (mut settings, options) = Settings::read(&raw).unwrap();
         settings.fill_owners(1337);
         let dns_servers = options.dns_servers.unwrap_or_default();
         let ipv6 = if ipv6 { Ipv6::On } else { Ipv6::Off(String::new()) };
