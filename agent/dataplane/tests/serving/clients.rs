@@ -9,12 +9,18 @@ use crate::support::{Proxy, Upstream, cluster, endpoints, gateway_draft};
 
 /// What reaches the endpoint of a client that says where it came by, behind so many trusted proxies.
 fn forwarded(proxies: u32) -> String {
+    let said =
+        b"x-forwarded-for: 6.6.6.6, 7.7.7.7\r\nx-forwarded-for: 8.8.8.8\r\nx-forwarded-proto: https\r\n";
+    forwarded_of(proxies, said)
+}
+
+/// The same of a client that says so.
+fn forwarded_of(proxies: u32, said: &[u8]) -> String {
     let upstream = Upstream::echoing_heads();
     let settings = Settings { gateway_trusted_proxies: proxies, ..Settings::default() };
     let proxy = Proxy::start(settings, |address| gateway_draft(address, &[upstream.address]));
-    let said = "GET / HTTP/1.1\r\nhost: test\r\nx-forwarded-for: 6.6.6.6, 7.7.7.7\r\nx-forwarded-for: 8.8.8.8\r\n\
-                x-forwarded-proto: https\r\n\r\n";
-    proxy.connect().send(said).answer().text().to_owned()
+    let head = [b"GET / HTTP/1.1\r\nhost: test\r\n", said, b"\r\n"].concat();
+    proxy.connect().send(head).answer().text().to_owned()
 }
 
 #[test]
@@ -41,9 +47,29 @@ fn gateways_believe_as_many_proxies_as_they_are_told() {
 }
 
 #[test]
+fn nothing_that_a_client_writes_hides_what_a_trusted_proxy_says_of_it() {
+    for said in [
+        &b"x-forwarded-for: \xff, 1.2.3.4\r\n"[..],
+        b"x-forwarded-for: 6.6.6.6\xff\r\nx-forwarded-for: 1.2.3.4\r\n",
+        b"x-forwarded-for: ,, \r\nx-forwarded-for:\t1.2.3.4\r\n",
+        b"x-forwarded-for: 1.2.3.4\r\nx-forwarded-for:\r\n",
+    ] {
+        let head = forwarded_of(1, said);
+        assert!(head.contains("x-envoy-external-address: 1.2.3.4\r\n"), "{head}");
+    }
+    for said in [&b"x-forwarded-for: 1.2.3.4, \xff\r\n"[..], b"x-forwarded-for: 1.2.3.4,\r\n"] {
+        let head = forwarded_of(1, said);
+        assert!(head.contains("x-envoy-external-address: 127.0.0.1\r\n"), "{head}");
+    }
+    // Nobody has passed it on.
+    assert!(forwarded_of(1, b"x-forwarded-for:\r\n").contains("x-forwarded-for: 127.0.0.1\r\n"));
+}
+
+#[test]
 fn a_client_of_a_trusted_proxy_that_came_by_https_is_not_redirected_there() {
+    const HTTPS: &str = "x-forwarded-proto: https\r\n";
     let upstream = Upstream::echoing_heads();
-    let status = |proxies| {
+    let status = |proxies, said: &str| {
         let settings = Settings { gateway_trusted_proxies: proxies, ..Settings::default() };
         let proxy = Proxy::start(settings, |address| {
             let mut draft = gateway_draft(address, &[upstream.address]);
@@ -52,10 +78,12 @@ fn a_client_of_a_trusted_proxy_that_came_by_https_is_not_redirected_there() {
             draft.route_configs[0] = snapshot::RouteConfig::new("http.80", hosts);
             draft
         });
-        let said = "GET / HTTP/1.1\r\nhost: test\r\nx-forwarded-proto: https\r\n\r\n";
-        proxy.connect().send(said).answer().status().to_owned()
+        let head = format!("GET / HTTP/1.1\r\nhost: test\r\n{said}\r\n");
+        proxy.connect().send(head).answer().status().to_owned()
     };
-    assert_eq!((status(0), status(1)), ("301".to_owned(), "200".to_owned()));
+    assert_eq!((status(0, HTTPS), status(1, HTTPS)), ("301".to_owned(), "200".to_owned()));
+    // The client's own line, and that of a proxy which adds one.
+    assert_eq!(status(1, &format!("{HTTPS}x-forwarded-proto: http\r\n")), "301");
 }
 
 #[test]

@@ -346,7 +346,7 @@ impl Client {
                 _ => return None,
             }
         }
-        Some(String::from_utf8(bytes).unwrap())
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

@@ -260,10 +260,10 @@ impl Added {
     }
 }
 
-/// Writes the values of a field that the client sent, each with a comma behind it.
+/// Writes the values of a field that the client sent, each with a comma behind it; empty ones say nothing.
 pub(super) fn write_values(out: &mut Vec<u8>, field: &str, request: &(impl RequestHead + ?Sized)) {
     request.visit_headers(&mut |name, value| {
-        if name.eq_ignore_ascii_case(field) {
+        if name.eq_ignore_ascii_case(field) && !value.is_empty() {
             out.extend_from_slice(value);
             out.push(b',');
         }
