@@ -20,6 +20,7 @@ use crate::{
     Path,
     finding::{Finding, Place, Problem, Rule, Severity},
     meta::{Positions, ResourceId},
+    shown::shortened,
     yaml::{Node, Position, Value},
 };
 
@@ -94,7 +95,7 @@ impl<'c> Context<'c> {
         }
         let position = position.or_else(|| self.positions.find(at)).unwrap_or_default();
         let place = Some(Place::whole(self.file.clone()).at(position));
-        let path = at.to_string();
+        let path = shortened(at.to_string());
         let problem = if self.hides_values { Problem { found: None, ..problem } } else { problem };
         self.findings.push(Finding { severity, rule, place, resource: self.id.clone(), path, problem });
     }

@@ -1,10 +1,17 @@
 //! What was noticed about a resource, where, and what to do about it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
-use crate::{meta::ResourceId, yaml::Position};
+use crate::{
+    meta::ResourceId,
+    shown::{OneLine, quoted, shortened},
+    yaml::Position,
+};
 
 /// Something a user should know about a resource.
 ///
@@ -40,16 +47,17 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = OneLine(f);
         if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
+            write!(line, "{place}: ")?;
         }
         if let Some(resource) = &self.resource {
-            write!(f, "{resource}: ")?;
+            write!(line, "{resource}: ")?;
         }
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(line, "{}: ", self.path)?;
         }
-        self.problem.fmt(f)
+        write!(line, "{}", self.problem)
     }
 }
 
@@ -131,7 +139,7 @@ impl Problem {
     /// States what is wrong.
     #[expect(clippy::new_ret_no_self, reason = "a problem without a way out is none yet")]
     pub fn new(message: impl Into<String>) -> Clause {
-        Clause { message: message.into(), found: None, is_absent: false }
+        Clause { message: shortened(message), found: None, is_absent: false }
     }
 
     /// Adds the offending value, shortened when it is long.
@@ -142,24 +150,24 @@ impl Problem {
 
     /// Adds what a good value looks like.
     pub fn expected(mut self, expected: impl Into<String>) -> Self {
-        self.expected = Some(expected.into());
+        self.expected = Some(shortened(expected));
         self
     }
 
     /// Adds what to do.
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
+        self.remedy = Some(shortened(remedy));
         self
     }
 
     /// The same problem in other words.
     pub fn restated(self, message: impl Into<String>) -> Self {
-        Self { message: message.into(), ..self }
+        Self { message: shortened(message), ..self }
     }
 
     /// Adds what to do when that is known.
     pub fn perhaps_remedy(mut self, remedy: Option<impl Into<String>>) -> Self {
-        self.remedy = remedy.map(Into::into).or(self.remedy);
+        self.remedy = remedy.map(shortened).or(self.remedy);
         self
     }
 }
@@ -198,12 +206,12 @@ impl Clause {
 
     /// Says what a good value looks like.
     pub fn expected(self, expected: impl Into<String>) -> Problem {
-        Problem { expected: Some(expected.into()), ..self.bare() }
+        Problem { expected: Some(shortened(expected)), ..self.bare() }
     }
 
     /// Says what to do.
     pub fn remedy(self, remedy: impl Into<String>) -> Problem {
-        Problem { remedy: Some(remedy.into()), ..self.bare() }
+        Problem { remedy: Some(shortened(remedy)), ..self.bare() }
     }
 
     fn bare(self) -> Problem {
@@ -255,23 +263,6 @@ impl fmt::Display for Place {
     }
 }
 
-// Values come from files: control characters must not reach a terminal, and a whole certificate no log line.
-fn quoted(value: &str) -> String {
-    let mut shown: String = value.chars().take(LONGEST_SHOWN).flat_map(shown_char).collect();
-    if value.chars().nth(LONGEST_SHOWN).is_some() {
-        shown.push('…');
-    }
-    format!("`{shown}`")
-}
-
-fn shown_char(c: char) -> impl Iterator<Item = char> {
-    let escaped = c.is_control().then(|| c.escape_default());
-    let plain = (!c.is_control()).then_some(c);
-    escaped.into_iter().flatten().chain(plain)
-}
-
-const LONGEST_SHOWN: usize = 80;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,9 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shortened_and_made_printable() {
-        assert_eq!(quoted("a\u{1b}[31m\n"), "`a\\u{1b}[31m\\n`");
-        assert_eq!(quoted(&"x".repeat(81)).chars().count(), 83);
+    fn names_and_places_cannot_end_the_line() {
+        let resource = Some(ResourceId::new(Kind::Gateway, "a\nb", "\u{1b}[31m"));
+        let place = Some(Place { file: "x\ny.yaml".into(), line: 1, column: 2 });
+        let path = "spec.x\u{202e}y".to_owned();
+        let problem = Problem::new("is\twrong").remedy("say\rwhat");
+        let text = Finding { resource, place, path, problem, ..finding() }.to_string();
+        let shown = "x\\ny.yaml:1:2: Gateway a\\nb/\\u{1b}[31m: spec.x\\u{202e}y: is\\twrong (say\\rwhat)";
+        assert_eq!(text, shown);
     }
 
     #[test]

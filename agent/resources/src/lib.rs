@@ -44,6 +44,7 @@ mod secret;
 mod service;
 mod service_entry;
 mod set;
+mod shown;
 mod sidecar;
 mod suggest;
 mod telemetry;

@@ -20,6 +20,7 @@ use crate::{
     decode::{Context, Decode, Findings},
     finding::{Finding, Place, Problem, Rule, Severity},
     meta::{Meta, Metadata, Object, ResourceId, Timestamp},
+    shown::name_or_quoted,
     yaml::{self, Node, Piece, Value},
 };
 
@@ -348,6 +349,8 @@ fn read_metadata(
 }
 
 /// The identity as far as it can be read, without a word about mistakes.
+///
+/// What can be no name is shown in its place: every finding repeats it, and it may be as long as a file.
 fn quiet_id(kind: Kind, node: &Node<'_>, defaults: &ReadDefaults) -> Option<ResourceId> {
     let metadata = &node.member("metadata")?.value;
     let text = |name: &str| {
@@ -355,8 +358,8 @@ fn quiet_id(kind: Kind, node: &Node<'_>, defaults: &ReadDefaults) -> Option<Reso
     };
     let namespace = match text("namespace") {
         _ if kind.is_cluster_wide() => "".into(),
-        Some(namespace) => namespace.into(),
+        Some(namespace) => name_or_quoted(namespace).into(),
         None => defaults.namespace.clone(),
     };
-    Some(ResourceId::new(kind, namespace, text("name")?))
+    Some(ResourceId::new(kind, namespace, name_or_quoted(text("name")?)))
 }

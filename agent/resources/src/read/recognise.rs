@@ -4,6 +4,7 @@ use crate::{
     Kind, Path,
     decode::Context,
     finding::{Problem, Rule},
+    shown::name_or_quoted,
     suggest::{did_you_mean, nearest},
     yaml::{Node, Value},
 };
@@ -46,7 +47,7 @@ pub(super) fn recognise(
 }
 
 fn unknown_kind(name: &str, group: &str, node: &Node<'_>) -> Unrecognised {
-    let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
+    let of = if group.is_empty() { String::new() } else { format!(" of {}", name_or_quoted(group)) };
     let problem = Problem::new(format!("{}: the kind{of} is not known and is skipped", whose(name, node)));
     match Kind::named(name) {
         Some(kind) => {
@@ -90,13 +91,14 @@ fn unsupported_kind(name: &str, group: &str, node: &Node<'_>) -> Option<Unrecogn
     Some(Unrecognised::Kind(Rule::NotSupported, Problem::new(message).remedy(instead)))
 }
 
-/// `Kind namespace/name`, as far as it is written.
+/// `Kind namespace/name`, as far as it is written and can be meant.
 fn whose(kind: &str, node: &Node<'_>) -> String {
-    let text = |name: &str| node.member("metadata")?.value.member(name)?.value.text();
+    let text = |name: &str| node.member("metadata")?.value.member(name)?.value.text().map(name_or_quoted);
+    let kind = name_or_quoted(kind);
     match (text("namespace"), text("name")) {
         (Some(namespace), Some(name)) => format!("{kind} {namespace}/{name}"),
         (None, Some(name)) => format!("{kind} {name}"),
-        (_, None) => kind.to_owned(),
+        (_, None) => kind.into_owned(),
     }
 }
 

@@ -237,3 +237,29 @@ fn long_texts_come_to_the_same_in_any_number_of_pieces() {
         assert_eq!(of(&pieces), whole, "in {} pieces", pieces.len());
     }
 }
+
+#[test]
+fn what_can_be_no_name_is_not_repeated_with_every_mistake() {
+    let (long, hosts) = ("x".repeat(1 << 20), ["'!'"; 500].join(", "));
+    let texts = [
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: {long}}}, spec: {{servers: [{{hosts: [{hosts}]}}]}}}}"
+        ),
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: a, namespace: {long}}}, spec: {{servers: [{{hosts: [{hosts}]}}]}}}}"
+        ),
+        format!("{{apiVersion: networking.istio.io/v1, kind: {long}, metadata: {{name: {long}}}}}"),
+        format!("{{apiVersion: {long}/v1, kind: Gateway, metadata: {{name: a}}}}"),
+        format!("{{apiVersion: networking.istio.io/{long}, kind: Gateway, metadata: {{name: a}}}}"),
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: a}}, spec: {{{long}: 1}}}}"
+        ),
+        format!("{{apiVersion: v1, kind: Pod, metadata: {{name: a, labels: {{{long}: '{long}'}}}}}}"),
+    ];
+    for text in texts {
+        let findings = read("a.yaml", &text, &ReadDefaults::default()).findings;
+        assert!(!findings.is_empty(), "{}", &text[..80]);
+        let longest = findings.iter().map(|finding| finding.to_string().len()).max();
+        assert!(longest < Some(5_000), "{longest:?} bytes for {}", &text[..80]);
+    }
+}
