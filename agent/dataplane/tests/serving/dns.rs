@@ -17,13 +17,21 @@ type Zone = Arc<Mutex<Vec<Ipv4Addr>>>;
 
 /// Answers every question for A records with the addresses of its name, good for a second, and others with nothing.
 pub(crate) fn name_server(zone: impl Fn(&str) -> Vec<Ipv4Addr> + Send + 'static) -> SocketAddr {
+    name_server_for(1, zone)
+}
+
+/// The same with answers that are good for so many seconds.
+pub(crate) fn name_server_for(
+    seconds: u16,
+    zone: impl Fn(&str) -> Vec<Ipv4Addr> + Send + 'static,
+) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
         let mut bytes = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut bytes) {
             let question = &bytes[..length];
-            _ = socket.send_to(&answer(question, &zone(&name_in(question))), from);
+            _ = socket.send_to(&answer(question, &zone(&name_in(question)), seconds), from);
         }
     });
     address
@@ -41,7 +49,7 @@ fn name_in(question: &[u8]) -> String {
     name
 }
 
-fn answer(question: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
+fn answer(question: &[u8], addresses: &[Ipv4Addr], seconds: u16) -> Vec<u8> {
     let name_end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
     let asks_for_a = question[name_end..].starts_with(&[0, 1]);
     let records: &[Ipv4Addr] = if asks_for_a { addresses } else { &[] };
@@ -50,8 +58,9 @@ fn answer(question: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
     let mut out = vec![question[0], question[1], 0x81, 0x80 | refusal, 0, 1, 0, count, 0, 0, 0, 0];
     out.extend(&question[12..name_end + 4]);
     for address in records {
-        // The name of the question, A, IN, a second, four bytes.
-        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+        // The name of the question, A, IN, how long it is good, four bytes.
+        let [high, low] = seconds.to_be_bytes();
+        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, high, low, 0, 4]);
         out.extend(address.octets());
     }
     out
