@@ -6,6 +6,7 @@ mod draining;
 mod explain;
 mod findings;
 mod live;
+mod log_lines;
 mod mesh;
 mod options;
 mod overload;

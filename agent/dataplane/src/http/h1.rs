@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use super::{downstream::Downstream, stream_limits::StreamLimits, workspace::Work};
 use crate::{
-    access_log::Recorded, buffer::PooledBuffer, connection::Connection, transport::DownstreamStream,
+    access_log::Recorded, buffer::PooledBuffer, connection::Connection, linger::linger,
+    transport::DownstreamStream,
 };
 
 /// Serves requests until the connection ends.
@@ -19,6 +20,10 @@ pub(super) async fn serve(mut downstream: Box<Downstream>) {
     let mut next = Next::Request;
     while next == Next::Request && downstream.await_request().await.is_some() {
         (downstream, next) = worker.workspaces.work(worker.workspaces.lend(downstream)).await;
+    }
+    if next == Next::Linger {
+        // Boxed: connections that go on should not hold room for it.
+        Box::pin(linger(&downstream.connection, &mut downstream.stream)).await;
     }
 }
 
@@ -39,6 +44,9 @@ impl Work for Http1Requests {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Next {
     Request,
+    /// The client is waited for, so that what was said last arrives. The request has ended before: its log line, and its
+    /// share of the limits of the cluster, wait for nobody.
+    Linger,
     Close,
 }
 

@@ -31,7 +31,6 @@ use crate::{
         record_answer,
         routing::Forwarding,
     },
-    linger::linger,
     transport::Transport,
     upstream::Lease,
     view::View,
@@ -252,12 +251,14 @@ impl Session<'_> {
             }
         };
         let whole = moved.is_ok() && sent.is_done();
-        let next = if whole && answer.keep_alive { Next::Request } else { Next::Close };
-        match moved {
-            Ok(()) if next == Next::Close => linger(self.connection, self.stream).await,
+        let next = match moved {
+            Ok(()) if whole && answer.keep_alive => Next::Request,
+            Ok(()) => Next::Linger,
+            Err(_) => Next::Close,
+        };
+        if moved.is_err() && answer.framing == BodyLength::UntilClose {
             // Only how the connection ends can say that this was not all of it.
-            Err(_) if answer.framing == BodyLength::UntilClose => self.stream.reset_on_close(),
-            _ => {}
+            self.stream.reset_on_close();
         }
         outcome.set_end(moved);
         (outcome.sent, outcome.messages.1) = (passed.data, passed.messages);

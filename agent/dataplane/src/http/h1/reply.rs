@@ -18,7 +18,6 @@ use crate::{
         pump::PumpError,
         record_answer,
     },
-    linger::linger,
     timer::Elapsed,
     transport::DownstreamStream,
 };
@@ -100,10 +99,7 @@ impl Session<'_> {
         let written = write_whole(self.connection, self.stream, out).await;
         match (written, persistence.keep_alive) {
             (Ok(()), true) => Next::Request,
-            (Ok(()), false) => {
-                linger(self.connection, self.stream).await;
-                Next::Close
-            }
+            (Ok(()), false) => Next::Linger,
             (Err(_), _) => Next::Close,
         }
     }
