@@ -1,7 +1,7 @@
 //! Where a route's requests go (routing §5.1).
 
 use super::world::{Options, World, rules};
-use crate::support::{Endpoint, free_port, service, service_at, virtual_service};
+use crate::support::{Client, Endpoint, free_port, service, service_at, virtual_service};
 
 #[test]
 fn requests_are_shared_by_weight_and_none_goes_where_the_weight_is_nought() {
@@ -158,4 +158,37 @@ fn the_port_is_the_one_written_else_the_only_one_else_the_listeners() {
     for (path, body) in [("/written", "first"), ("/listener", "second"), ("/only", "first")] {
         assert_eq!(world.get(path).body, body, "{path}");
     }
+}
+
+/// Where the request is through: what follows its body is the next request, and only then.
+#[test]
+fn clients_go_on_after_an_answer_in_the_place_of_the_endpoint() {
+    let (app, breaking) = (Endpoint::named("app"), Endpoint::answering(|_, _| String::new()));
+    let world = World::gateway(&[
+        service("app", &app),
+        service("breaking", &breaking),
+        service_at("refusing", ("http", 80), free_port()),
+        rules(&[
+            "{match: [{uri: {prefix: /breaking}}], route: [{destination: {host: breaking}}]}",
+            "{match: [{uri: {prefix: /refusing}}], route: [{destination: {host: refusing}}]}",
+            "{route: [{destination: {host: app}}]}",
+        ]),
+    ]);
+    for path in ["/breaking", "/refusing"] {
+        for body in
+            ["content-length: 4\r\n\r\nbody", "transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"]
+        {
+            let mut client = Client::local(world.port);
+            client.send(format!(
+                "POST {path} HTTP/1.1\r\nhost: a\r\n{body}GET /next HTTP/1.1\r\nhost: a\r\n\r\n"
+            ));
+            let answer = client.answer();
+            assert_eq!((answer.status(), answer.field("connection")), (503, None), "{path} {body}");
+            assert_eq!(client.answer().body, "app", "{path} {body}");
+        }
+    }
+    let mut client = Client::local(world.port);
+    let answer = client.send("POST /refusing HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf").answer();
+    assert_eq!((answer.status(), answer.field("connection")), (503, Some("close")));
+    assert!(client.ends());
 }

@@ -121,6 +121,11 @@ impl Pump {
         self.ended && self.ready == 0 && self.written == self.framed.len() && !self.abandoned
     }
 
+    /// Whether the sender has sent everything, whatever the receiver has got: what follows is something else.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended && self.ready == 0
+    }
+
     /// Gives up: the receiver does not want the rest.
     pub(super) fn abandon(&mut self) {
         self.abandoned = true;

@@ -103,7 +103,7 @@ impl Session<'_> {
                 let deadline = attempts.deadline();
                 self.finish(forward, exchange, (&mut sent, deadline), answer, (&mut out, outcome)).await
             }
-            Err(unanswered) => self.give_up(forward, unanswered, outcome).await,
+            Err(unanswered) => self.give_up(forward, unanswered, (sent.has_ended(), outcome)).await,
         };
         if !mirrored && sent.is_done() {
             self.mirror(forward, head, &mut sent);
@@ -270,10 +270,10 @@ impl Session<'_> {
         &mut self,
         forward: &Forward<'_, '_>,
         Unanswered { reply, end, transport_failure }: Unanswered,
-        outcome: &mut Outcome<'_>,
+        (is_through, outcome): (bool, &mut Outcome<'_>),
     ) -> Next {
         let next = match reply {
-            Some(reply) => self.fail(forward, &reply, outcome).await,
+            Some(reply) => self.fail(forward, &reply, (is_through, outcome)).await,
             None => {
                 outcome.set_end(Err(PumpError::Write));
                 Next::Close
@@ -284,16 +284,15 @@ impl Session<'_> {
         next
     }
 
-    /// Answers in the endpoint's place.
+    /// Answers in the endpoint's place a request whose body is through or not, which leaves the connection in doubt.
     async fn fail(
         &mut self,
         forward: &Forward<'_, '_>,
         reply: &LocalReply<'static>,
-        outcome: &mut Outcome<'_>,
+        (is_through, outcome): (bool, &mut Outcome<'_>),
     ) -> Next {
         let Answering { persistence, .. } = forward.asked;
-        let persistence =
-            Persistence { keep_alive: persistence.keep_alive && forward.body.is_empty(), ..persistence };
+        let persistence = Persistence { keep_alive: persistence.keep_alive && is_through, ..persistence };
         let reply = &forward.asked.form_of(*reply);
         let mut out = self.connection.worker().scratch();
         let next = self.reply(reply, Answering { persistence, ..forward.asked }, &mut out).await;
