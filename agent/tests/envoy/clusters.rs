@@ -25,6 +25,9 @@ const GATEWAY: &str = "gateway";
 /// A metric that tells that as many requests wait for a connection as may.
 const WAITING: &str = "circuit_breakers_default_rq_pending_open";
 
+/// A metric that tells how many endpoints are ejected.
+const EJECTED: &str = "outlier_detection_ejections_active";
+
 #[test]
 fn clusters_limit_eject_and_give_up_as_in_envoy() {
     let behind = Endpoints::start();
@@ -79,6 +82,7 @@ fn told(proxy: &Proxy, Place { name, steps, .. }: &Place, behind: &Endpoints) ->
                 held.push(begun(proxy, name, path));
                 eventually("it waits", || counted(&metrics(proxy), name, WAITING) == "1");
             }
+            Step::Ejected => eventually("it is ejected", || counted(&metrics(proxy), name, EJECTED) == "1"),
             Step::Ask(paths) => {
                 let case = |path: &&str| format!("GET /{name}/{path} HTTP/1.1\nhost: test\n\n");
                 let cases: Vec<_> = paths.iter().map(case).collect();

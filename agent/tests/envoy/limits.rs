@@ -15,11 +15,14 @@ use crate::support::{Agent, Endpoint, Setup, free_port, gateway, service, virtua
 #[test]
 fn limits_of_listeners_are_those_of_envoy() {
     let upstream = upstream();
+    let large = format!("GET /large HTTP/1.1\nhost: test\nx: {}\n\n", "a".repeat(5000));
+    let mut cases = CASES.to_vec();
+    cases.push(("small", &large, Asked::Last));
     compare(
         "limits.txt",
         |envoy| envoy_with(envoy, &upstream),
         || programs(&upstream),
-        |proxy| answers_at_once(proxy, CASES),
+        |proxy| answers_at_once(proxy, &cases),
     );
 }
 

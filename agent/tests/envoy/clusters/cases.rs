@@ -33,6 +33,8 @@ pub(super) enum Step {
     Wait(&'static str),
     /// Some whose answers are compared.
     Ask(&'static [&'static str]),
+    /// Until the only endpoint is ejected, of which Envoy's workers learn a moment later.
+    Ejected,
 }
 
 /// What is compared of metrics, after `envoy_cluster_`. Whether a retry budget is spent only the program tells.
@@ -132,7 +134,7 @@ pub(super) const PLACES: &[Place] = &[
         "outlierDetection: {consecutive5xxErrors: 2, interval: 600s, baseEjectionTime: 600s, \
          maxEjectionPercent: 100}",
         detection!("consecutive_5xx: 2, max_ejection_percent: 100"),
-        &[Ask(&["busy", "plain", "busy", "busy", "plain"])],
+        &[Ask(&["busy", "plain", "busy", "busy"]), Ejected, Ask(&["plain"])],
     ),
     limited(
         "gateway-errors",
@@ -142,7 +144,7 @@ pub(super) const PLACES: &[Place] = &[
             "enforcing_consecutive_5xx: 0, consecutive_gateway_failure: 2, \
              enforcing_consecutive_gateway_failure: 100, max_ejection_percent: 100"
         ),
-        &[Ask(&["wrong", "wrong", "busy", "close", "plain"])],
+        &[Ask(&["wrong", "wrong", "busy", "close"]), Ejected, Ask(&["plain"])],
     ),
     limited(
         "failures",
@@ -162,7 +164,7 @@ pub(super) const PLACES: &[Place] = &[
             "outlierDetection: {consecutive5xxErrors: 2, interval: 600s, baseEjectionTime: 600s, \
              maxEjectionPercent: 100}",
             detection!("consecutive_5xx: 2, max_ejection_percent: 100"),
-            &[Ask(&["plain", "plain", "plain"])],
+            &[Ask(&["plain", "plain"]), Ejected, Ask(&["plain"])],
         )
     },
     Place {
@@ -176,7 +178,7 @@ pub(super) const PLACES: &[Place] = &[
                  enforcing_consecutive_local_origin_failure: 100, enforcing_local_origin_success_rate: 0, \
                  max_ejection_percent: 100"
             ),
-            &[Ask(&["plain", "plain", "plain"])],
+            &[Ask(&["plain", "plain"]), Ejected, Ask(&["plain"])],
         )
     },
     limited(
@@ -184,7 +186,7 @@ pub(super) const PLACES: &[Place] = &[
         "outlierDetection: {consecutive5xxErrors: 2, interval: 600s, baseEjectionTime: 600s, \
          maxEjectionPercent: 100, minHealthPercent: 50}",
         detection!("consecutive_5xx: 2, max_ejection_percent: 100", "50"),
-        &[Ask(&["busy", "busy", "plain", "busy"])],
+        &[Ask(&["busy", "busy"]), Ejected, Ask(&["plain", "busy"])],
     ),
     limited("never", NEVER, detection!("enforcing_consecutive_5xx: 0"), &[Ask(&["busy", "plain"])]),
 ];
