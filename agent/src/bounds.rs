@@ -10,6 +10,8 @@ mod tests;
 
 // The whole process: shares of its memory, in percent.
 
+/// From here on what peers take nothing of is given up.
+pub(crate) const UNTAKEN_GIVEN_UP_FROM: u64 = 80;
 /// From here on new requests are refused.
 pub(crate) const REQUESTS_REFUSED_FROM: u64 = 90;
 /// From here on new connections are refused as well.

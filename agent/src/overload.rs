@@ -12,12 +12,15 @@ use dataplane::{HeadLimits, Overload, Pressure, Settings, trim_memory};
 
 use crate::{bounds, options::WrongUsage};
 
-/// Bytes that the process may have: what the variable says, else what its cgroup may. `None` where there is no limit.
+/// Bytes that the process may have: what the variable says, else what its cgroup may, else what the machine has. `None`
+/// where there is no limit.
 ///
 /// # Errors
 /// The variable is no quantity.
 pub(crate) fn memory_limit() -> Result<Option<u64>, WrongUsage> {
-    let Some(text) = written(MEMORY_LIMIT) else { return Ok(of_cgroup(Path::new("/"))) };
+    let Some(text) = written(MEMORY_LIMIT) else {
+        return Ok(of_cgroup(Path::new("/")).into_iter().chain(of_machine()).min());
+    };
     let expected =
         "expected bytes as Kubernetes writes them, such as `512Mi`, `1Gi` or `1000000000`; 0 for no limit";
     let bytes =
@@ -130,9 +133,12 @@ pub(crate) fn watch(overload: Overload, limit: Option<u64>) -> io::Result<()> {
     let watching = move || {
         let (mut before, mut trimmed) = (Pressure::None, Instant::now());
         loop {
+            let mut pause = TRIM_AT_EASE;
             if let Some(limit) = limit {
                 let used = resident();
+                pause = if used < limit / 2 { CHECK_EVERY } else { CHECK_CLOSELY };
                 let pressure = pressure(used, limit, before);
+                overload.set_excess(used.saturating_sub(limit / 100 * bounds::UNTAKEN_GIVEN_UP_FROM));
                 if pressure != before {
                     tell((before, pressure), (used, limit));
                     overload.set_pressure(pressure);
@@ -145,13 +151,15 @@ pub(crate) fn watch(overload: Overload, limit: Option<u64>) -> io::Result<()> {
                 trim_memory();
                 trimmed = Instant::now();
             }
-            thread::sleep(if limit.is_some() { CHECK_EVERY } else { TRIM_AT_EASE });
+            thread::sleep(pause);
         }
     };
     thread::Builder::new().name("memory".to_owned()).spawn(watching).map(drop)
 }
 
 const CHECK_EVERY: Duration = Duration::from_millis(100);
+/// From half of the limit on: answers of endpoints nearby fill a gigabyte in a second.
+const CHECK_CLOSELY: Duration = Duration::from_millis(25);
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// The allocator keeps what a burst has freed: most of what a flooded gateway once held it would hold for ever.
 const TRIM_AT_EASE: Duration = Duration::from_secs(60);
@@ -160,30 +168,43 @@ fn pressure(used: u64, limit: u64, before: Pressure) -> Pressure {
     match used.saturating_mul(100) / limit.max(1) {
         bounds::CONNECTIONS_REFUSED_FROM.. => Pressure::Connections,
         bounds::REQUESTS_REFUSED_FROM.. => Pressure::Requests,
-        bounds::SERVED_AGAIN_BELOW.. => before.min(Pressure::Requests),
+        bounds::SERVED_AGAIN_BELOW.. => before.clamp(Pressure::Untaken, Pressure::Requests),
+        bounds::UNTAKEN_GIVEN_UP_FROM.. => Pressure::Untaken,
         _ => Pressure::None,
     }
 }
 
 fn tell((before, now): (Pressure, Pressure), (used, limit): (u64, u64)) {
-    if before == Pressure::None {
+    if before == Pressure::None && now == Pressure::Untaken {
+        tracing::info!(used, limit, "memory gets short: what peers take nothing of is given up");
+    }
+    if before < Pressure::Requests && now >= Pressure::Requests {
         tracing::warn!(
             used,
             limit,
             "memory is short: new requests are answered with 503; raise the container's limit, or add replicas"
         );
     }
-    if now == Pressure::None {
+    if before >= Pressure::Requests && now < Pressure::Requests {
         tracing::info!(used, limit, "there is memory again: everybody is served");
     }
 }
 
 /// Bytes of memory that the process holds (`VmRSS`).
 fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kibibytes.unwrap_or_default() * 1024
+    kibibytes("/proc/self/status", "VmRSS:").unwrap_or_default() * 1024
+}
+
+/// Bytes of memory that the machine has.
+fn of_machine() -> Option<u64> {
+    Some(kibibytes("/proc/meminfo", "MemTotal:")? * 1024)
+}
+
+/// A number of a file of the kernel, by the name before it.
+fn kibibytes(file: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let number = text.lines().find_map(|line| line.strip_prefix(name))?;
+    number.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -192,17 +213,19 @@ mod tests {
 
     #[test]
     fn what_is_short_stays_short_until_there_is_room() {
-        use Pressure::{Connections, None, Requests};
+        use Pressure::{Connections, None, Requests, Untaken};
         for (used, before, now) in [
             (0, None, None),
-            (89, None, None),
+            (79, Requests, None),
+            (80, None, Untaken),
+            (89, None, Untaken),
             (90, None, Requests),
             (94, Connections, Requests),
             (95, Requests, Connections),
             (86, Requests, Requests),
             (86, Connections, Requests),
-            (86, None, None),
-            (84, Connections, None),
+            (86, None, Untaken),
+            (84, Connections, Untaken),
             (u64::MAX, None, Connections),
         ] {
             assert_eq!(pressure(used, 100, before), now, "{used} {before:?}");
@@ -256,7 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_some_memory() {
+    fn this_process_has_some_memory_of_the_machines() {
         assert!(resident() > 1 << 20);
+        assert!(of_machine().is_some_and(|machine| machine > resident()));
     }
 }

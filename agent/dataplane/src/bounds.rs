@@ -29,6 +29,12 @@ pub const FRAME: usize = 16 * KIB;
 pub const KEEP_ALIVE: Duration = Duration::from_secs(3600);
 /// How long nothing may move of what is under way.
 pub const STANDSTILL: Duration = Duration::from_secs(3600);
+/// For so long a peer may take nothing of what is held for it while memory is short.
+pub const UNTAKEN: Duration = Duration::from_secs(5);
+/// The same while requests are refused for want of memory.
+pub const UNTAKEN_WHILE_REFUSED: Duration = Duration::from_secs(2);
+/// Time after which more of this is given up, if what was given up was not enough: the system has it back by then.
+pub const RELIEF: Duration = Duration::from_millis(1500);
 /// From the first byte of a head to its last.
 pub const HEAD_TIME: Duration = Duration::from_secs(60);
 /// For what a TLS client wants, and again for the rest of its handshake.
@@ -71,6 +77,9 @@ pub const HELD_BODIES: usize = 64 * MIB;
 
 /// Concurrent requests of one connection (Envoy's default).
 pub const STREAMS: u32 = 1024;
+/// Requests of one connection beyond which none gets a larger buffer for its answer: that many of them are fast enough
+/// together.
+pub const CROWDED_STREAMS: usize = 64;
 /// Bytes that a client may send ahead of the endpoint with one request.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same with all requests of its connection.

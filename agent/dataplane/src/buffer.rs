@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::{bounds, free_list::FreeList, transport::Transport};
+use crate::{bounds, free_list::FreeList, overload::Overload, transport::Transport};
 
 /// Capacities of buffers, told apart by what they are for.
 pub(crate) use crate::bounds::{BULK_BUFFER as BULK, LARGE_BUFFER as LARGE, SMALL_BUFFER as SMALL};
@@ -91,16 +91,27 @@ pub(crate) struct BufferPool {
     small: FreeList<Buffer>,
     large: FreeList<Buffer>,
     bulk: FreeList<Buffer>,
+    overload: Overload,
 }
 
 impl Default for BufferPool {
     fn default() -> Self {
-        let [small, large, bulk] = bounds::SPARE_BUFFERS.map(FreeList::new);
-        Self { small, large, bulk }
+        Self::new(Overload::default())
     }
 }
 
 impl BufferPool {
+    /// One that `overload` tells when memory is short.
+    pub(crate) fn new(overload: Overload) -> Self {
+        let [small, large, bulk] = bounds::SPARE_BUFFERS.map(FreeList::new);
+        Self { small, large, bulk, overload }
+    }
+
+    /// Whether there is memory for larger buffers than it takes.
+    pub(crate) fn has_plenty(&self) -> bool {
+        !self.overload.gives_up_untaken()
+    }
+
     /// An empty buffer of [`SMALL`] bytes.
     pub(crate) fn small(self: &Rc<Self>) -> PooledBuffer {
         self.take(SMALL)

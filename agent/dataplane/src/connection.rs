@@ -35,6 +35,7 @@ use crate::{
     telemetry::PeerId,
     timer::Registered,
     tls::Session,
+    untaken::Taken,
     view::View,
     worker::{InboundCapture, Worker},
 };
@@ -97,6 +98,8 @@ pub(crate) struct Connection {
     introduction: OnceCell<Introduction>,
     /// Who the client is by the snapshot of a number, once it was asked for.
     client: Cell<Option<(u64, PeerId)>>,
+    /// How far the client has come with what was written to it; of HTTP/2, where memory is short.
+    pub(crate) taken: Cell<Taken>,
     /// The application at loopback, called from the client's own address and port.
     at_loopback: ForClient,
 }

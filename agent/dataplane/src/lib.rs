@@ -47,6 +47,7 @@ mod telemetry;
 mod timer;
 mod tls;
 mod transport;
+mod untaken;
 mod upgrades;
 mod upstream;
 mod uuid;

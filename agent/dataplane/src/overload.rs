@@ -1,9 +1,14 @@
 //! What the process as a whole has too much of, memory or connections, and what workers refuse for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+
+use crate::bounds;
 
 /// Limits of the whole process, shared by its workers and by whoever measures its memory.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +17,8 @@ pub struct Overload(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     pressure: AtomicU8,
+    /// Bytes of memory to give up.
+    excess: AtomicU64,
     /// Connections from clients that are open, counted only where there is a limit.
     connections: AtomicU64,
     max_connections: Option<u64>,
@@ -24,6 +31,8 @@ pub enum Pressure {
     /// Everybody is served.
     #[default]
     None,
+    /// What peers take nothing of is given up, and nobody gets memory that only saves time.
+    Untaken,
     /// New requests are answered with 503, so that those under way can end.
     Requests,
     /// New connections are closed, too.
@@ -40,6 +49,22 @@ impl Overload {
     /// Says how short memory is; every worker acts upon it from now on.
     pub fn set_pressure(&self, pressure: Pressure) {
         self.0.pressure.store(pressure as u8, Ordering::Relaxed);
+    }
+
+    /// Says how many bytes would have to be given up for everything to be well.
+    pub fn set_excess(&self, bytes: u64) {
+        self.0.excess.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether what peers do not take is given up.
+    pub(crate) fn gives_up_untaken(&self) -> bool {
+        self.0.pressure.load(Ordering::Relaxed) >= Pressure::Untaken as u8
+    }
+
+    /// How much is to be given up, and how long a peer may take nothing; `None` while there is memory.
+    pub(crate) fn relief(&self) -> Option<(u64, Duration)> {
+        let patience = if self.refuses_requests() { bounds::UNTAKEN_WHILE_REFUSED } else { bounds::UNTAKEN };
+        self.gives_up_untaken().then(|| (self.0.excess.load(Ordering::Relaxed), patience))
     }
 
     /// Whether requests are to be refused.
@@ -86,6 +111,7 @@ mod tests {
         let overload = Overload::default();
         for (pressure, requests, connections) in [
             (Pressure::None, false, false),
+            (Pressure::Untaken, false, false),
             (Pressure::Requests, true, false),
             (Pressure::Connections, true, true),
             (Pressure::None, false, false),

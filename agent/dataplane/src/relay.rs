@@ -14,6 +14,7 @@ use crate::{
     buffer::PooledBuffer,
     timer::{Deadline, Registered},
     transport::Transport,
+    untaken::{Held, Progress, Taken},
     worker::Worker,
 };
 
@@ -37,6 +38,8 @@ pub(crate) enum RelayError {
     Idle,
     #[error("the connection lasted as long as it may")]
     Expired,
+    #[error("what a side does not take is not held while memory is short")]
+    Untaken,
 }
 
 /// How long a relay may last.
@@ -67,14 +70,15 @@ impl<'r, D: Transport, U: Transport> Relay<'r, D, U> {
         Self { downstream, upstream, up: Direction::new(first), down: Direction::new(None), failed: None }
     }
 
-    /// Relays until both sides have closed, one side fails, or a limit is reached. `deadline` is the connection's own.
+    /// Relays until both sides have closed, one side fails, or a limit is reached. `deadline` is the connection's own, and
+    /// `connection` the number of the client's.
     ///
     /// `moving` is told the counts while bytes move. They are right also when an error ended the relay. When one side
     /// was cut off, the other is to be dropped next, and is reset then.
     pub(crate) async fn run(
         &mut self,
         worker: &Worker,
-        deadline: &Deadline,
+        (connection, deadline): (u64, &Deadline),
         limits: Limits,
         mut moving: impl FnMut(Transferred),
     ) -> Relayed {
@@ -94,7 +98,10 @@ impl<'r, D: Transport, U: Transport> Relay<'r, D, U> {
             if expiry.as_ref().is_some_and(|expiry| expiry.poll_elapsed(cx).is_ready()) {
                 return Poll::Ready(Err(RelayError::Expired));
             }
-            deadline.poll_elapsed(cx).map(|_| Err(RelayError::Idle))
+            self.hold(worker, (connection, deadline));
+            deadline
+                .poll_elapsed(cx)
+                .map(|_| Err(if deadline.is_given_up() { RelayError::Untaken } else { RelayError::Idle }))
         })
         .await;
         deadline.clear();
@@ -132,6 +139,17 @@ impl<'r, D: Transport, U: Transport> Relay<'r, D, U> {
             true => Poll::Ready(failed.take().map_or(Ok(()), Err)),
             false => Poll::Pending,
         }
+    }
+
+    /// Says whether a side does not take what waits for it.
+    fn hold(&self, worker: &Worker, (connection, deadline): (u64, &Deadline)) {
+        let bytes = self.up.held() + self.down.held();
+        deadline.hold(bytes > 0, &worker.settings.overload, || {
+            let (downstream, upstream) = (self.downstream.unacknowledged(), self.upstream.unacknowledged());
+            let taken = Taken { unacknowledged: downstream.saturating_add(upstream), ..Taken::default() };
+            let moved = self.up.bytes + self.down.bytes;
+            Held { connection, bytes, progress: Progress { moved, taken } }
+        });
     }
 
     fn transferred(&self) -> Transferred {

@@ -1,6 +1,7 @@
 //! What the standard library does not offer of sockets and of the system. All `unsafe` of the data plane lives here.
 
 mod memory;
+mod queue;
 mod unix;
 
 use std::{
@@ -18,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::bounds;
 
 pub use self::memory::{release_memory, trim_memory};
+pub(crate) use self::queue::unacknowledged;
 pub(crate) use self::unix::{ListeningUnix, accepted as accepted_unix, listen as listen_unix};
 
 /// Asks the kernel where a redirected connection was going (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).

@@ -184,24 +184,25 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
     let sums = worker.recorder.connection(key);
     sums.iter().for_each(|sums| sums.open());
     let (limits, first, moving) = (dialled.limits, first.take(), counting(sums));
+    let deadline = (connection.id, &*connection.deadline);
     // In boxes of their own: hardly any connection goes through a tunnel.
     let (transferred, result) = match &mut dialled.upstream {
         OpaqueUpstream::Connection(UpstreamConnection { stream: upstream, answer, .. }) => {
             match answer.take() {
                 None => {
                     let mut relay = Relay::new(stream, upstream, first);
-                    relay.run(worker, &connection.deadline, limits, moving).await
+                    relay.run(worker, deadline, limits, moving).await
                 }
                 Some(answer) => {
                     let mut posted = Posted::new(upstream, *answer);
                     let mut relay = Relay::new(stream, &mut posted, first);
-                    Box::pin(relay.run(worker, &connection.deadline, limits, moving)).await
+                    Box::pin(relay.run(worker, deadline, limits, moving)).await
                 }
             }
         }
         OpaqueUpstream::Stream(tunnel) => {
             let mut relay = Relay::new(stream, &mut tunnel.bytes, first);
-            Box::pin(relay.run(worker, &connection.deadline, limits, moving)).await
+            Box::pin(relay.run(worker, deadline, limits, moving)).await
         }
     };
     let flags = match &result {
@@ -209,6 +210,7 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
         Ok(()) | Err(RelayError::Idle | RelayError::Downstream(_)) => "",
         Err(RelayError::Upstream(_)) => "UR",
         Err(RelayError::Expired) => "DT",
+        Err(RelayError::Untaken) => "OM",
     };
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");
@@ -275,10 +277,10 @@ pub(crate) fn log_unopened(connection: &Connection, reason: &str) {
 }
 
 /// Logs an HTTP/2 connection that was ended for what its client did: no request of it may be under way to tell.
-pub(crate) fn log_sent_away(connection: &Connection, details: &str, reason: &str) {
+pub(crate) fn log_sent_away(connection: &Connection, (flags, details): (&str, &str), reason: &str) {
     if connection.log().is_some() {
         let termination = &reason.replace(' ', "_");
-        record(connection, &Ended { flags: "DPE", details, termination, ..Ended::default() });
+        record(connection, &Ended { flags, details, termination, ..Ended::default() });
     }
 }
 

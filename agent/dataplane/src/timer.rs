@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crate::untaken::Holding;
+
 /// Time between two ticks.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
@@ -24,7 +26,9 @@ pub(crate) fn ticks(time: Duration) -> u64 {
 #[derive(Default)]
 pub(crate) struct Timers {
     now: Rc<Cell<u64>>,
-    deadlines: RefCell<Vec<Rc<Deadline>>>,
+    pub(crate) deadlines: RefCell<Vec<Rc<Deadline>>>,
+    /// The tick in which waits were ended last for want of memory.
+    pub(crate) relieved: Cell<u64>,
 }
 
 impl Timers {
@@ -36,6 +40,9 @@ impl Timers {
             due: Cell::new(NEVER),
             idle: Cell::new(false),
             looks: Cell::new(false),
+            holds: Cell::new(false),
+            holding: Cell::default(),
+            given_up: Cell::new(false),
             waker: RefCell::default(),
         });
         self.deadlines.borrow_mut().push(Rc::clone(&deadline));
@@ -70,7 +77,7 @@ impl Timers {
         self.wake_where(|deadline| deadline.idle.get());
     }
 
-    fn wake_where(&self, chosen: impl Fn(&Deadline) -> bool) {
+    pub(crate) fn wake_where(&self, chosen: impl Fn(&Deadline) -> bool) {
         // A deadline held by nobody else belonged to a connection that is gone.
         self.deadlines.borrow_mut().retain(|deadline| Rc::strong_count(deadline) > 1);
         for deadline in self.deadlines.borrow().iter().filter(|deadline| chosen(deadline)) {
@@ -115,6 +122,11 @@ pub(crate) struct Deadline {
     idle: Cell<bool>,
     /// Whether the next tick is to wake it.
     looks: Cell<bool>,
+    /// Whether something waits for a peer that takes no more for now, and where memory is short, what.
+    pub(crate) holds: Cell<bool>,
+    pub(crate) holding: Cell<Option<Box<Holding>>>,
+    /// Whether the wait was ended for that.
+    pub(crate) given_up: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -172,6 +184,7 @@ impl Deadline {
 
     /// Moves the deadline to `limit` from now.
     pub(crate) fn set(&self, limit: Duration) {
+        self.given_up.set(false);
         // One more than fit: the current tick is partly over, and a deadline may be late but not early.
         self.due.set(self.now.get().saturating_add(ticks(limit)).saturating_add(1));
     }
@@ -187,6 +200,13 @@ impl Deadline {
     /// Takes the deadline away.
     pub(crate) fn clear(&self) {
         self.due.set(NEVER);
+        self.holds.set(false);
+        self.holding.set(None);
+    }
+
+    /// Ticks so far.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
     }
 
     /// Ready when the deadline has passed; otherwise the task is woken when it has.

@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::buffer::PooledBuffer;
+use crate::{buffer::PooledBuffer, sys};
 
 pub(crate) use self::maybe_tls::MaybeTls;
 
@@ -38,6 +38,9 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether the peer has closed its side, or the connection has failed, as far as the kernel has told: what the peer
     /// sent before may still wait to be read.
     fn has_ended(&self) -> bool;
+
+    /// Bytes that were written and that the peer has not acknowledged, as far as the kernel knows of them.
+    fn unacknowledged(&self) -> u32;
 }
 
 impl Transport for TcpStream {
@@ -59,6 +62,10 @@ impl Transport for TcpStream {
         let mut ready = pin!(self.ready(Interest::READABLE));
         let told = ready.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         matches!(told, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+
+    fn unacknowledged(&self) -> u32 {
+        sys::unacknowledged(self)
     }
 }
 
@@ -89,6 +96,10 @@ impl<S: Transport> Transport for Prefixed<S> {
 
     fn has_ended(&self) -> bool {
         self.stream.has_ended()
+    }
+
+    fn unacknowledged(&self) -> u32 {
+        self.stream.unacknowledged()
     }
 }
 

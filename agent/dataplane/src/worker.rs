@@ -84,6 +84,7 @@ impl Worker {
     /// A worker without a view or tasks; what it counts is read in `ledger`.
     pub(crate) fn new(settings: Settings, questions: Questions, ledger: Arc<Ledger>) -> Self {
         let log = settings.access_log.clone().map(LogBuffer::new);
+        let buffers = Rc::new(BufferPool::new(settings.overload.clone()));
         Self {
             pipes: Rc::new(Pipes::new(settings.workers)),
             handshakes: Handshakes::new(settings.max_handshakes),
@@ -91,7 +92,7 @@ impl Worker {
             metadata: settings.peer_metadata.clone().map(Rc::new),
             bodies: Rc::new(Room::new(settings.held_bodies)),
             settings,
-            buffers: Rc::default(),
+            buffers,
             workspaces: Workspaces::default(),
             stream_workspaces: Workspaces::default(),
             timers: Timers::default(),
@@ -212,6 +213,7 @@ impl Worker {
     fn tick(&self) {
         self.clock.set(Clock::now());
         self.timers.tick();
+        self.timers.relieve(&self.settings.overload);
         // A little longer than connections wait for what is on its way.
         let kept = ticks(self.settings.draining_patience + 2 * TICK);
         self.former.borrow_mut().retain(|(left, _)| self.timers.now() <= left.saturating_add(kept));

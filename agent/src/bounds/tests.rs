@@ -40,7 +40,8 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
     let [admin, agent, readiness, metrics] = INTERFACE_TIMES.map(time);
     let [small, large, bulk] = dp::SPARE_BUFFERS.map(number);
     vec![
-        ("memory (`VmRSS`)", vec![percent(REQUESTS_REFUSED_FROM), said("0")]),
+        ("memory (`VmRSS`)", vec![percent(UNTAKEN_GIVEN_UP_FROM), said("0")]),
+        ("", vec![percent(REQUESTS_REFUSED_FROM)]),
         ("", vec![percent(CONNECTIONS_REFUSED_FROM)]),
         ("connections from clients", vec![said("0")]),
         ("connections of one worker", vec![number(OTHER_FILES), number(FEWEST_CONNECTIONS)]),
@@ -73,10 +74,7 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ("requests of one connection at a time", vec![number(dp::STREAMS), bytes(dp::HEADS_OF_CONNECTION)]),
         ("bytes a client may send ahead", vec![bytes(dp::STREAM_WINDOW), bytes(dp::CONNECTION_WINDOW)]),
         ("bytes of answers that wait for one client", vec![
-            bytes(2 * dp::FRAME), bytes(dp::LARGE_BUFFER),
-            bytes(dp::STREAMS as usize * (2 * dp::FRAME + dp::LARGE_BUFFER)), number(dp::STREAMS),
-            // Measured.
-            bytes(85_u64 << 20),
+            bytes(2 * dp::FRAME), bytes(dp::LARGE_BUFFER), bytes(dp::SMALL_BUFFER), number(dp::CROWDED_STREAMS as u64),
         ]),
         ("requests taken back by the client", vec![number(dp::TAKEN_BACK)]),
         // The h2 crate's.
@@ -184,7 +182,14 @@ fn every_number_of_the_document_is_what_the_code_holds_to() {
         assert_eq!(numbers(limit), row.1, "`{what}`: {limit}");
     }
     assert_eq!(rows.len(), written.len(), "rows of the document without a bound, or the other way around");
-    assert!(DOCUMENT.contains(&format!("below\n{SERVED_AGAIN_BELOW} % everybody is served again")));
+    assert!(DOCUMENT.contains(&format!("below {SERVED_AGAIN_BELOW} % everybody is served again")));
+    let [at_ease, refused, again] =
+        [dp::UNTAKEN, dp::UNTAKEN_WHILE_REFUSED, dp::RELIEF].map(|time| time.as_secs_f64());
+    assert!(
+        DOCUMENT
+            .contains(&format!("taken nothing for {at_ease} s, or {refused} s while requests are refused"))
+    );
+    assert!(DOCUMENT.contains(&format!("more follows after {again} s")));
 }
 
 /// A bound that is told nowhere is one that users meet without warning.

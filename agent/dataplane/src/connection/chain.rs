@@ -90,6 +90,7 @@ async fn accepted(
         settings: Arc::clone(view.snapshot.http_settings(HttpSettingsId::default())),
         introduction: OnceCell::new(),
         client: Cell::new(None),
+        taken: Cell::default(),
         at_loopback: ForClient::default(),
     };
     if accepting.direction == Direction::Gateway

@@ -20,7 +20,7 @@ use super::{
     grpc_web::{GrpcWeb, NotBase64, Unbase64},
     kept::{Kept, Room},
     messages::Messages,
-    pump::PumpError,
+    pump::{PumpError, Standing},
     trailers::poll_trailers,
 };
 use crate::buffer::LARGE;
@@ -51,6 +51,8 @@ pub(super) struct FramePump {
     ended: bool,
     /// Whether the receiver stopped taking it; the body is then never done.
     abandoned: bool,
+    /// Whether the receiver takes nothing more for now.
+    blocked: bool,
     kept: Kept,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
@@ -78,6 +80,7 @@ impl FramePump {
             written: 0,
             ended: to.is_empty(),
             abandoned: false,
+            blocked: false,
             kept: Kept::default(),
             data: 0,
             grpc_status: None,
@@ -200,6 +203,17 @@ impl FramePump {
         self.ended && self.framed.is_empty() && !self.abandoned
     }
 
+    /// How it stands while it does not move.
+    pub(super) fn standing(&mut self) -> Standing {
+        let held = if self.blocked { self.held() } else { 0 };
+        Standing { moved: self.data, held }
+    }
+
+    /// Bytes that it holds: what has come and was not handed on, at least one frame.
+    fn held(&mut self) -> usize {
+        self.framed.capacity() + self.from.flow_control().used_capacity().max(FRAME)
+    }
+
     /// Gives up: the receiver does not want the rest.
     pub(super) fn abandon(&mut self) {
         self.abandoned = true;
@@ -230,7 +244,9 @@ impl FramePump {
         loop {
             // What came before a failure is not written: the receiver is told of the failure instead.
             let gathered = self.poll_gather(cx)?;
-            ready!(self.poll_write(cx, to)).map_err(|_| PumpError::Write)?;
+            let written = self.poll_write(cx, to);
+            self.blocked = written.is_pending();
+            ready!(written).map_err(|_| PumpError::Write)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -245,7 +261,9 @@ impl FramePump {
         to: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), PumpError>> {
         while !self.ended {
-            ready!(poll_room(cx, to))?;
+            let room = poll_room(cx, to);
+            self.blocked = room.is_pending();
+            ready!(room)?;
             let sent = match ready!(self.from.poll_data(cx)) {
                 Some(Ok(data)) => {
                     release(&mut self.from, data.len());

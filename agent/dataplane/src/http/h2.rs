@@ -4,7 +4,13 @@ mod arrival;
 mod head;
 mod stream;
 
-use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll, time::Duration};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -18,10 +24,12 @@ use self::arrival::{Arrival, Observed};
 use super::{downstream::Downstream, frames::FRAME, workspace::Work};
 use crate::{
     bounds,
+    buffer::LARGE,
     connection::Connection,
     tcp,
     timer::{Elapsed, TICK},
     transport::{DownstreamStream, Prefixed},
+    untaken::{Held, Progress},
     worker::Settings,
 };
 
@@ -46,8 +54,8 @@ pub(super) async fn serve(downstream: Box<Downstream>) {
     };
     if let Err(ended) = ended {
         tracing::debug!(downstream = %session.connection.peer, error = %ended, "HTTP/2 connection ended");
-        if let Some(details) = ended.details() {
-            tcp::log_sent_away(&session.connection, details, &ended.to_string());
+        if let Some(told) = ended.told() {
+            tcp::log_sent_away(&session.connection, told, &ended.to_string());
         }
     }
 }
@@ -59,22 +67,26 @@ enum Ended {
     Dawdled,
     #[error("too many requests taken back")]
     Abused,
+    #[error("memory is short, and nothing is taken of what was sent")]
+    Untaken,
     #[error(transparent)]
     Failed(#[from] h2::Error),
 }
 
 impl Ended {
-    /// What the log calls it, where it is what the client did.
-    fn details(&self) -> Option<&'static str> {
-        match self {
-            Self::Dawdled => Some("http2.request_header_timeout"),
-            Self::Abused => Some("http2.too_many_premature_resets"),
-            Self::Failed(error) if !error.is_library() || !error.is_go_away() => None,
-            Self::Failed(error) => Some(match error.reason() {
+    /// What the log calls it, where it is what the client did: flag and details.
+    fn told(&self) -> Option<(&'static str, &'static str)> {
+        let details = match self {
+            Self::Dawdled => "http2.request_header_timeout",
+            Self::Abused => "http2.too_many_premature_resets",
+            Self::Untaken => return Some(("OM", "overload")),
+            Self::Failed(error) if !error.is_library() || !error.is_go_away() => return None,
+            Self::Failed(error) => match error.reason() {
                 Some(h2::Reason::ENHANCE_YOUR_CALM) => "http2.flood",
                 _ => "http2.protocol_error",
-            }),
-        }
+            },
+        };
+        Some(("DPE", details))
     }
 }
 
@@ -149,6 +161,7 @@ impl Session {
                 }
                 Ok(Err(Changed::Begun)) => {}
                 Ok(Err(Changed::Unserved)) => ending = self.begin_to_end(&mut served),
+                Err(Elapsed) if self.connection.deadline.is_given_up() => return Err(Ended::Untaken),
                 Err(Elapsed) if arrival.remaining(limit).is_some_and(|remaining| remaining.is_zero()) => {
                     // It has been told, or does not read.
                     if ending {
@@ -199,7 +212,7 @@ impl Session {
         ending: bool,
     ) -> impl Future<Output = Result<Accepted, Changed>> + Unpin {
         let limit = self.connection.head_timeout();
-        poll_fn(move |cx| match served.poll_accept(cx) {
+        poll_fn(move |cx| match self.poll_accept(cx, served, arrival) {
             Poll::Ready(accepted) => Poll::Ready(Ok(accepted)),
             Poll::Pending if was_whole && arrival.remaining(limit).is_some() => {
                 Poll::Ready(Err(Changed::Begun))
@@ -209,6 +222,23 @@ impl Session {
             }
             Poll::Pending => Poll::Pending,
         })
+    }
+
+    /// The next request. Where memory is short, looks how far the client has come with what was sent.
+    fn poll_accept(&self, cx: &mut Context<'_>, served: &mut Served, arrival: &Arrival) -> Poll<Accepted> {
+        let overload = &self.connection.worker().settings.overload;
+        if overload.gives_up_untaken() {
+            arrival.ask_what_is_taken();
+        }
+        let accepted = served.poll_accept(cx);
+        // Looked at with every tick, as its streams are; an answer may be with the codec whose stream has ended.
+        self.connection.deadline.hold(true, overload, || {
+            let taken = arrival.taken();
+            self.connection.taken.set(taken);
+            let bytes = if taken.unacknowledged > 0 { LARGE } else { 0 };
+            Held { connection: self.connection.id, bytes, progress: Progress { moved: 0, taken } }
+        });
+        accepted
     }
 
     /// One task for each stream: what it waits for delays no other.
@@ -240,6 +270,11 @@ impl Session {
         TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
+    /// Whether it carries so many requests that each is to hold little.
+    fn is_crowded(&self) -> bool {
+        self.active.get() > bounds::CROWDED_STREAMS
+    }
+
     fn is_abused(&self) -> bool {
         self.resets.get() >= bounds::TAKEN_BACK && self.resets.get() * 2 > self.streams.get()
     }
@@ -254,7 +289,7 @@ impl Work for Http2Requests {
 
     async fn work((active, request, respond): Self::Job) {
         let session = &active.session;
-        if stream::serve(&session.connection, request, respond).await == stream::Ended::Reset {
+        if stream::serve(session, request, respond).await == stream::Ended::Reset {
             session.resets.set(session.resets.get() + 1);
         }
     }

@@ -22,7 +22,10 @@ use super::{
     kept::{Kept, Room},
     messages::Messages,
 };
-use crate::buffer::{BufferPool, PooledBuffer, SMALL};
+use crate::{
+    buffer::{BufferPool, PooledBuffer, SMALL},
+    untaken::{Held, Progress, Taken},
+};
 
 pub(super) use error::PumpError;
 
@@ -43,6 +46,8 @@ pub(super) struct Pump {
     abandoned: bool,
     /// Whether the receiver has no room, so that the sender is not read from.
     blocked: bool,
+    /// Whether it makes do with a small buffer, however much comes.
+    small: bool,
     kept: Kept,
     /// Undoes base64 on the way into frames, if there is any.
     unbase64: Option<Box<Unbase64>>,
@@ -66,6 +71,7 @@ impl Pump {
             ended: from.is_empty(),
             abandoned: false,
             blocked: false,
+            small: false,
             kept: Kept::default(),
             unbase64: None,
             messages: None,
@@ -76,6 +82,11 @@ impl Pump {
     /// Takes the body for base64, which frames do not have.
     pub(super) fn unbase64(&mut self) {
         self.unbase64 = Some(Box::default());
+    }
+
+    /// Has it make do with a small buffer, or not.
+    pub(super) fn stay_small(&mut self, small: bool) {
+        self.small = small;
     }
 
     /// Counts the messages of a gRPC call from here on.
@@ -139,6 +150,11 @@ impl Pump {
     /// Whether it waits for its receiver, and the sender is not read from meanwhile.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// Bytes that it holds beside its buffer.
+    pub(super) fn held(&self) -> usize {
+        self.framed.capacity()
     }
 
     /// Puts what the buffer holds of the body behind a head that is about to be written, so that both leave in one
@@ -256,7 +272,8 @@ impl Pump {
         (buffer, pool): (&mut PooledBuffer, &Rc<BufferPool>),
         from: &mut R,
     ) -> Poll<Result<(), PumpError>> {
-        if buffer.is_small() && self.decoder.contiguous() > SMALL as u64 {
+        let is_long = self.decoder.contiguous() > SMALL as u64;
+        if buffer.is_small() && is_long && !self.small && pool.has_plenty() {
             *buffer = pool.large();
         }
         let filled = ready!(buffer.poll_fill(cx, from)).or_else(|error| self.end_cut_off(&error))?;
@@ -310,6 +327,22 @@ impl Pump {
                 http1::write_last_chunk(out);
             }
         }
+    }
+}
+
+/// How a body stands that does not move.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Standing {
+    /// Bytes of data so far.
+    pub(super) moved: u64,
+    /// Bytes that are held for a receiver which takes no more for now.
+    pub(super) held: usize,
+}
+
+impl Standing {
+    /// What is held, for a client that has come so far with its connection.
+    pub(super) fn held_for(self, connection: u64, taken: Taken) -> Held {
+        Held { connection, bytes: self.held, progress: Progress { moved: self.moved, taken } }
     }
 }
 

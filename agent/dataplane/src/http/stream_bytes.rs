@@ -68,6 +68,11 @@ where
     fn has_ended(&self) -> bool {
         self.from.borrow().is_end_stream()
     }
+
+    /// Of its connection others are written, too: what it takes shows by the bytes that move.
+    fn unacknowledged(&self) -> u32 {
+        0
+    }
 }
 
 impl<S, R> AsyncRead for StreamBytes<S, R>

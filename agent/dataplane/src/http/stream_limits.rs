@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::pump::PumpError;
-use crate::{connection::Connection, failure::LocalReply};
+use crate::{connection::Connection, failure::LocalReply, timer::Deadline};
 
 /// Limits of time of one request, which has begun when they are made.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +96,11 @@ impl StreamLimits {
             Phase::Waiting => PumpError::Overdue(Overdue::Answer),
             Phase::Sending | Phase::Answering => PumpError::Idle,
         }
+    }
+
+    /// What it means that the deadline of an answer has passed.
+    pub(super) fn answering_ended(&self, deadline: &Deadline) -> PumpError {
+        if deadline.is_given_up() { PumpError::Untaken } else { self.passed(Phase::Answering) }
     }
 
     /// How long the head may take that has `limit`, and the answer when it takes longer. Bytes of a head are no progress.

@@ -37,6 +37,8 @@ pub(super) struct Direction {
     /// The reading side has been reset, and says so only once: the end that is read next is not a clean one.
     pub(super) cut: bool,
     state: State,
+    /// Whether the writing side takes no more for now.
+    blocked: bool,
     /// Bytes read.
     pub(super) bytes: u64,
 }
@@ -52,7 +54,16 @@ enum State {
 impl Direction {
     pub(super) fn new(buffer: Option<PooledBuffer>) -> Self {
         let bytes = buffer.as_ref().map_or(0, |buffer| buffer.filled().len() as u64);
-        Self { buffer, capacity: SMALL, pipe: None, bulk: 0, cut: false, state: State::Copying, bytes }
+        Self {
+            buffer,
+            capacity: SMALL,
+            pipe: None,
+            bulk: 0,
+            cut: false,
+            state: State::Copying,
+            blocked: false,
+            bytes,
+        }
     }
 
     /// Moves as much as both sides allow. Ready when the reading side has ended and the writing side knows,
@@ -65,7 +76,9 @@ impl Direction {
         to: &mut W,
     ) -> Poll<Result<(), CopyError>> {
         loop {
-            if let Err(error) = ready!(self.poll_write(cx, to)) {
+            let written = self.poll_write(cx, to);
+            self.blocked = written.is_pending();
+            if let Err(error) = ready!(written) {
                 self.state = State::Ended;
                 (self.buffer, self.pipe) = (None, None);
                 return Poll::Ready(Err(CopyError::Write(error)));
@@ -80,6 +93,12 @@ impl Direction {
                 State::Ended => return Poll::Ready(Ok(())),
             }
         }
+    }
+
+    /// What waits for a writing side that takes no more for now; none when it takes more.
+    pub(super) fn held(&self) -> usize {
+        let buffer = self.buffer.as_ref().map_or(0, |buffer| buffer.capacity());
+        if self.blocked { buffer.max(SMALL) } else { 0 }
     }
 
     fn poll_write<W: Transport>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
@@ -154,6 +173,9 @@ impl Direction {
         let n = ready!(buffers.poll_receive_into(cx, from, (&mut self.buffer, self.capacity)))?;
         if self.buffer.as_ref().is_some_and(|buffer| buffer.is_full()) {
             self.capacity = if self.capacity == SMALL { LARGE } else { BULK };
+        }
+        if !buffers.has_plenty() {
+            self.capacity = SMALL;
         }
         Poll::Ready(Ok(n))
     }

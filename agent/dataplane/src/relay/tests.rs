@@ -31,7 +31,7 @@ fn between<C: Future, S: Future>(
         let deadline = worker.timers.register();
         let relaying = async {
             let mut relay = Relay::new(&mut downstream, &mut upstream, None);
-            let ended = relay.run(worker, &deadline, limits, |_| {}).await;
+            let ended = relay.run(worker, (1, &deadline), limits, |_| {}).await;
             drop((downstream, upstream));
             ended
         };

@@ -42,6 +42,10 @@ impl<S: Transport> Transport for TlsStream<S> {
     fn has_ended(&self) -> bool {
         self.0.get_ref().0.has_ended()
     }
+
+    fn unacknowledged(&self) -> u32 {
+        self.0.get_ref().0.unacknowledged()
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {

@@ -49,6 +49,10 @@ impl<S: Transport> Transport for MaybeTls<S> {
     fn has_ended(&self) -> bool {
         either!(self, stream => stream.has_ended())
     }
+
+    fn unacknowledged(&self) -> u32 {
+        either!(self, stream => stream.unacknowledged())
+    }
 }
 
 impl<S: Transport> AsyncRead for MaybeTls<S> {

@@ -78,6 +78,10 @@ impl Transport for Posted<'_> {
     fn has_ended(&self) -> bool {
         self.answer.is_done() || self.stream.has_ended()
     }
+
+    fn unacknowledged(&self) -> u32 {
+        self.stream.unacknowledged()
+    }
 }
 
 impl AsyncRead for Posted<'_> {

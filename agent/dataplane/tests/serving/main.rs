@@ -52,4 +52,5 @@ mod telemetry;
 mod tls;
 mod tunnel;
 mod tunnel_http2;
+mod untaken;
 mod websockets;

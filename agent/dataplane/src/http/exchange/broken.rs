@@ -82,7 +82,7 @@ impl From<PumpError> for Broken {
             PumpError::Read | PumpError::Body(BodyError::Truncated) => Self::Downstream,
             PumpError::Body(_) | PumpError::Text => Self::Body,
             PumpError::Malformed => Self::Malformed,
-            PumpError::Write => Self::Closed,
+            PumpError::Write | PumpError::Untaken => Self::Closed,
             PumpError::Idle => Self::Idle,
             PumpError::Late => Self::Late(Late::Whole),
             PumpError::Overdue(overdue) => Self::Overdue(overdue),
@@ -99,6 +99,7 @@ pub(in crate::http) fn switched_outcome(
         Ok(()) => Ok(()),
         Err(RelayError::Downstream(_)) => Err(PumpError::Write),
         Err(RelayError::Upstream(_)) => Err(PumpError::Read),
+        Err(RelayError::Untaken) => Err(PumpError::Untaken),
         Err(RelayError::Idle | RelayError::Expired) => Err(PumpError::Idle),
     }) {
         ("UC", _) if version == UpstreamVersion::Http2 => {
@@ -115,6 +116,8 @@ pub(in crate::http) fn body_end(moved: Result<(), PumpError>) -> (&'static str, 
         Ok(()) => ("", "via_upstream"),
         Err(PumpError::Write) => ("DC", "downstream_remote_disconnect"),
         Err(PumpError::Idle) => ("SI", "stream_idle_timeout"),
+        // As Envoy tells of streams that its overload manager resets.
+        Err(PumpError::Untaken) => ("OM", "overload"),
         Err(PumpError::Late) => ("UT", "response_timeout"),
         Err(PumpError::Overdue(overdue)) => {
             let LocalReply { flags, details, .. } = overdue.reply();

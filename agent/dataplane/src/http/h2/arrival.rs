@@ -1,4 +1,4 @@
-//! How far the frames of a client have arrived. The codec tells of a head when it is whole, and of frames never; a client
+//! How far the frames of a client have arrived, and how far the client has come with ours. The codec tells of a head when it is whole, and of frames never; a client
 //! that begins one and goes silent is known only from the bytes as they pass.
 
 use std::{
@@ -12,20 +12,44 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{inspect::HTTP2_PREFACE, transport::DownstreamStream};
+use crate::{
+    inspect::HTTP2_PREFACE,
+    transport::{DownstreamStream, Transport},
+    untaken::Taken,
+};
 
 /// What has arrived of the client's preface, frames and heads.
 pub(super) struct Arrival {
     frames: RefCell<Frames>,
     /// When what is not whole yet has begun, if that is the case.
     begun: Cell<Option<Instant>>,
+    taken: Cell<Taken>,
+    /// Whether the kernel is to be asked how much the client has acknowledged.
+    asks: Cell<bool>,
 }
 
 impl Arrival {
     /// The preface is awaited from now on.
     pub(super) fn new() -> Rc<Self> {
         let begun = Cell::new(Some(Instant::now()));
-        Rc::new(Self { frames: RefCell::default(), begun })
+        Rc::new(Self { frames: RefCell::default(), begun, taken: Cell::default(), asks: Cell::new(false) })
+    }
+
+    /// Has the kernel asked, the next time that the stream is read, how much the client has acknowledged.
+    pub(super) fn ask_what_is_taken(&self) {
+        self.asks.set(true);
+    }
+
+    /// How far the client had come when that was asked last.
+    pub(super) fn taken(&self) -> Taken {
+        self.taken.get()
+    }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            let taken = self.taken.get();
+            self.taken.set(Taken { written: taken.written + *bytes as u64, ..taken });
+        }
     }
 
     /// How long the client may still take for what it has begun; `None` when all is whole.
@@ -135,12 +159,16 @@ impl<S> Observed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+impl<S: Transport> AsyncRead for Observed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.arrival.asks.replace(false) {
+            let unacknowledged = self.stream.unacknowledged();
+            self.arrival.taken.set(Taken { unacknowledged, ..self.arrival.taken.get() });
+        }
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
         self.arrival.pass(&into.filled()[before..]);
@@ -150,7 +178,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.arrival.wrote(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -158,7 +188,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.arrival.wrote(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -16,7 +16,10 @@ use self::{
     prepare::{Arrived, Prepared},
     sending::{IdleTimer, Sending},
 };
-use super::head::{Answer, body_length, local_head, method, offered};
+use super::{
+    Session,
+    head::{Answer, body_length, local_head, method, offered},
+};
 use crate::{
     access_log::Recorded,
     connection::Connection,
@@ -56,10 +59,11 @@ pub(super) enum Ended {
 
 /// Serves one request.
 pub(super) async fn serve(
-    connection: &Connection,
+    session: &Session,
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> Ended {
+    let connection = &session.connection;
     let (start, limits) = (Instant::now(), StreamLimits::begin(connection));
     let worker = connection.worker();
     worker.count(|counts| counts.requests += 1);
@@ -94,6 +98,7 @@ pub(super) async fn serve(
     let line_of = &mut line;
     let mut stream = Stream {
         connection,
+        session,
         respond,
         start,
         limits,
@@ -139,6 +144,7 @@ const CLIENT_GONE: &str = LocalReply::CLIENT_GONE.flags;
 
 struct Stream<'c> {
     connection: &'c Connection,
+    session: &'c Session,
     respond: SendResponse<Bytes>,
     start: Instant,
     limits: StreamLimits,
@@ -311,6 +317,7 @@ impl Stream<'_> {
             Exchange::Http1(mut exchange) => {
                 let mut body = Pump::new(answer.body, answer.body);
                 body.count_messages(self.grpc);
+                body.stay_small(self.session.is_crowded());
                 let moving = self.move_bytes(&mut exchange, upload, &mut body, &mut client);
                 let moved = in_time(deadline, pin!(moving)).await;
                 if moved.is_ok() && upload.is_done() && answer.reusable {

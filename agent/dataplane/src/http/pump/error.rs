@@ -21,6 +21,8 @@ pub(in crate::http) enum PumpError {
     Idle,
     /// The time for the whole request is over.
     Late,
+    /// Memory is short, and the receiver takes nothing of what is held for it.
+    Untaken,
     /// A limit of the listener has passed.
     Overdue(Overdue),
 }

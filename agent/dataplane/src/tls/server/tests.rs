@@ -31,6 +31,10 @@ impl Transport for DuplexStream {
     fn has_ended(&self) -> bool {
         false
     }
+
+    fn unacknowledged(&self) -> u32 {
+        0
+    }
 }
 
 #[test]

@@ -21,12 +21,13 @@ use crate::{
             Next, Session,
             reply::{write_head, write_whole},
         },
-        pump::{Pump, PumpError},
+        pump::{Pump, PumpError, Standing},
         stream_bytes::StreamBytes,
         stream_limits::Phase,
     },
     relay::{Limits, Relay, Relayed},
     transport::Transport,
+    untaken::Taken,
 };
 
 type Moved = Poll<Result<(), PumpError>>;
@@ -51,10 +52,12 @@ impl Session<'_> {
             if repeated.is_ready()
                 && let Err(error) = sending.send_beside(cx, Uplink::Http1(upstream))
             {
-                return (Poll::Ready(Err(error)), body.data);
+                return (Poll::Ready(Err(error)), Standing::default());
             }
             let answered = exchange.answered.get_or_insert_with(|| pool.small());
-            (body.poll(cx, (answered, pool), upstream, sending.stream), body.data)
+            let moved = body.poll(cx, (answered, pool), upstream, sending.stream);
+            let held = if body.is_blocked() { body.held() + answered.capacity() } else { 0 };
+            (moved, Standing { moved: body.data, held })
         })
         .await
     }
@@ -76,34 +79,39 @@ impl Session<'_> {
         write_head(self.connection, self.stream, out).await?;
         self.while_moving(sent, |cx, mut sending| {
             if let Err(error) = sending.send_beside(cx, Uplink::Http2(&mut to)) {
-                return (Poll::Ready(Err(error)), body.data);
+                return (Poll::Ready(Err(error)), Standing::default());
             }
             let moved = body.poll(cx, sending.stream);
             *passed = body.passed();
-            (moved, body.data)
+            (moved, body.standing())
         })
         .await
     }
 
-    /// Moves both bodies until the answer is through. `poll` tells how that stands and how much of the answer has moved.
+    /// Moves both bodies until the answer is through. `poll` tells how that stands.
     async fn while_moving(
         &mut self,
         sent: &mut Pump,
-        mut poll: impl FnMut(&mut Context<'_>, Sending<'_>) -> (Moved, u64),
+        mut poll: impl FnMut(&mut Context<'_>, Sending<'_>) -> (Moved, Standing),
     ) -> Result<(), PumpError> {
-        let (pool, deadline) = (&self.connection.worker().buffers, &*self.connection.deadline);
+        let (worker, deadline) = (self.connection.worker(), &*self.connection.deadline);
+        let (pool, overload) = (&worker.buffers, &worker.settings.overload);
         let limits = self.limits;
         deadline.set(limits.idle_timeout(Phase::Answering));
         let mut before = None;
         let moved = poll_fn(|cx| {
             let (pump, received, stream) = (&mut *sent, &mut *self.received, &mut *self.stream);
-            let (moved, data) = poll(cx, Sending { pump, received, stream, pool, deadline, limits });
+            let (moved, standing) = poll(cx, Sending { pump, received, stream, pool, deadline, limits });
             if moved.is_pending() {
-                let total = Some(sent.data + data);
+                let total = Some(sent.data + standing.moved);
                 if std::mem::replace(&mut before, total) != total {
                     deadline.set(limits.idle_timeout(Phase::Answering));
                 }
-                return deadline.poll_elapsed(cx).map(|_| Err(limits.passed(Phase::Answering)));
+                deadline.hold(standing.held > 0, overload, || {
+                    let taken = Taken { unacknowledged: self.stream.unacknowledged(), ..Taken::default() };
+                    standing.held_for(self.connection.id, taken)
+                });
+                return deadline.poll_elapsed(cx).map(|_| Err(limits.answering_ended(deadline)));
             }
             moved
         })
@@ -152,6 +160,6 @@ impl Session<'_> {
         let idle = Some(self.connection.stream_idle_timeout());
         let limits = Limits { idle, duration: self.limits.left() };
         let mut relay = Relay::new(self.stream, upstream, self.received.take());
-        relay.run(worker, &self.connection.deadline, limits, |_| {}).await
+        relay.run(worker, (self.connection.id, &self.connection.deadline), limits, |_| {}).await
     }
 }

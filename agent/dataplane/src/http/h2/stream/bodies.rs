@@ -18,10 +18,8 @@ use crate::http::{
     flow_control::poll_room,
     frames::{FRAME, FramePump, Passed},
     grpc_web::GrpcWeb,
-    pump::{Pump, PumpError},
-    record_trailers,
-    stream_limits::Phase,
-    wants_trailers,
+    pump::{Pump, PumpError, Standing},
+    record_trailers, wants_trailers,
 };
 
 type Moved = Poll<Result<(), PumpError>>;
@@ -44,7 +42,13 @@ impl Stream<'_> {
             };
             let answered = exchange.answered.get_or_insert_with(|| pool.small());
             let moved = body.poll_frames(cx, (answered, pool), stream, client);
-            (sending, moved, upload.data + body.data)
+            let mut standing = Standing { moved: upload.data + body.data, held: 0 };
+            if body.is_blocked() {
+                standing.held = FRAME + body.held() + answered.capacity();
+                // What waits is with the codec.
+                exchange.answered.take_if(|answered| answered.is_empty());
+            }
+            (sending, moved, standing)
         })
         .await
     }
@@ -68,7 +72,8 @@ impl Stream<'_> {
             let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
             let moved = body.poll_frames(cx, client);
             *passed = body.passed();
-            (sending, moved, upload.data + body.data)
+            let standing = body.standing();
+            (sending, moved, Standing { moved: upload.data + standing.moved, ..standing })
         });
         let moved = moving.await;
         if let Some(trailers) = body.kept_trailers() {
@@ -92,7 +97,10 @@ impl Stream<'_> {
             while let Some(piece) = pieces.peek() {
                 match poll_room(cx, client) {
                     Poll::Ready(room) => room?,
-                    Poll::Pending => return idle_timer.poll_spent(cx, sent, Phase::Answering).map(Err),
+                    Poll::Pending => {
+                        let standing = Standing { moved: sent, held: FRAME + body.len() };
+                        return idle_timer.poll_answering(cx, self.connection, standing).map(Err);
+                    }
                 }
                 sent += piece.len() as u64;
                 let data = Bytes::copy_from_slice(piece);
@@ -105,23 +113,27 @@ impl Stream<'_> {
     }
 
     /// Moves both bodies, each as fast as its own two sides allow, until the answer is through. `poll` tells of the
-    /// upload, of the answer, and how much has moved in all.
+    /// upload, of the answer, and how both stand.
     async fn while_moving(
         &self,
-        mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, u64),
+        mut poll: impl FnMut(&mut Context<'_>) -> (Moved, Moved, Standing),
     ) -> Result<(), PumpError> {
         let mut idle_timer = IdleTimer::new(self.connection.worker(), self.limits);
         poll_fn(|cx| {
-            let (sending, moved, total) = poll(cx);
+            let (sending, moved, standing) = poll(cx);
             // The client reset its stream, or broke its framing.
             if let Poll::Ready(Err(_)) = sending {
                 return Poll::Ready(Err(PumpError::Write));
             }
             match moved {
-                Poll::Pending => idle_timer.poll_spent(cx, total, Phase::Answering).map(Err),
+                Poll::Pending => idle_timer.poll_answering(cx, self.connection, standing).map(Err),
                 moved => moved,
             }
         })
         .await
+        .map_err(|error| match error {
+            PumpError::Write if self.connection.deadline.is_given_up() => PumpError::Untaken,
+            error => error,
+        })
     }
 }

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 
 use crate::{
+    connection::Connection,
     http::{
         exchange::{RequestBody, Sent, Uplink},
         frames::FramePump,
-        pump::PumpError,
+        pump::{PumpError, Standing},
         stream_limits::{Phase, StreamLimits},
     },
     timer::Registered,
@@ -45,6 +46,22 @@ impl<'w> IdleTimer<'w> {
             deadline.set(self.limits.idle_timeout(phase));
         }
         deadline.poll_elapsed(cx).map(|_| self.limits.passed(phase))
+    }
+
+    /// As [`Self::poll_spent`] of an answer, also when its client takes nothing of what is held for it while memory is
+    /// short.
+    pub(super) fn poll_answering(
+        &mut self,
+        cx: &Context<'_>,
+        connection: &Connection,
+        standing: Standing,
+    ) -> Poll<PumpError> {
+        let spent = self.poll_spent(cx, standing.moved, Phase::Answering);
+        let Some(deadline) = &self.deadline else { return spent };
+        deadline.hold(standing.held > 0, &self.worker.settings.overload, || {
+            standing.held_for(connection.id, connection.taken.get())
+        });
+        spent.map(|_| self.limits.answering_ended(deadline))
     }
 
     /// As [`Self::poll_spent`] while the request is there and no answer, if the listener limits that.

@@ -63,7 +63,7 @@ impl Stream<'_> {
         let limits = Limits { idle, duration: self.limits.left() };
         let mut client = StreamBytes::new(client, forward.upload.stream());
         let mut relay = Relay::new(&mut client, upstream, None);
-        relay.run(worker, &deadline, limits, |_| {}).await
+        relay.run(worker, (self.connection.id, &deadline), limits, |_| {}).await
     }
 
     /// The endpoint has answered well, but to the request and not to the offer. In HTTP/2 the client would take that for
