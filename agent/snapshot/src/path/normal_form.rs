@@ -72,10 +72,7 @@ fn decode(path: &str, mode: PathNormalization) -> Result<String, InvalidPath> {
             '%' => match escaped(&path.as_bytes()[at..], mode) {
                 Piece::Kept => out.push('%'),
                 Piece::Refused => return Err(InvalidPath::Null),
-                // Undone behind a lone `%` it could become part of another escape.
-                Piece::Plain(_) if out.as_bytes().iter().rev().take(2).any(|byte| *byte == b'%') => {
-                    out.push('%');
-                }
+                Piece::Plain(plain) if continues_escape(&out, plain) => out.push('%'),
                 Piece::Plain(plain) => {
                     out.push(plain);
                     chars.nth(1);
@@ -88,6 +85,15 @@ fn decode(path: &str, mode: PathNormalization) -> Result<String, InvalidPath> {
         }
     }
     Ok(out)
+}
+
+/// Whether a character would become part of an escape that a lone `%` begins.
+fn continues_escape(out: &str, plain: char) -> bool {
+    let before = match out.as_bytes() {
+        [before @ .., last] if last.is_ascii_hexdigit() => before,
+        before => before,
+    };
+    plain.is_ascii_hexdigit() && before.ends_with(b"%")
 }
 
 fn merge_slashes(out: &mut String) {
@@ -163,6 +169,11 @@ mod tests {
             ("/a;../b", "/a;../b"),
             ("/a/..b/b../.c/d.", "/a/..b/b../.c/d."),
             ("/{a}|^[b]'\"", "/%7Ba%7D%7C%5E[b]'%22"),
+            // What stands behind a lone `%` cannot hide.
+            ("/%/%2E%2e/a", "/a"),
+            ("/x/%/%2e%2e/%2e%2e/a", "/a"),
+            ("/%%2e/%2/%2e/%%7e", "/%./%2/%~"),
+            ("/%2g%2e/%g%41", "/%2g./%gA"),
             ("/a?x=/../y%41", "/a?x=/../y%41"),
             ("/a/..?b", "/?b"),
             ("*", "*"),
@@ -170,6 +181,14 @@ mod tests {
             assert_eq!(normal(path, Base), expected, "{path}");
         }
         assert_eq!(normalize_path("/a%00", Base), Err(InvalidPath::Null));
+    }
+
+    #[test]
+    fn nothing_undone_completes_an_escape() {
+        for path in ["/%%32e", "/%2%65", "/%%41"] {
+            assert_eq!(normal(path, Base), path);
+        }
+        assert_eq!(normal("/%%2f%%41", DecodeAndMergeSlashes), "/%/%%41");
     }
 
     #[test]
