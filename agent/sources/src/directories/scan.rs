@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, Metadata, OpenOptions},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
+use nix::libc::O_NONBLOCK;
 use resources::{Files, Finding, Place, Problem, ReadDefaults, ResourceSet, Rule, Severity, Timestamp};
 
 use super::{
@@ -210,29 +211,29 @@ fn has_resource_name(file: &Path) -> bool {
 }
 
 pub(super) fn fingerprint(file: &Path) -> io::Result<Fingerprint> {
-    let metadata = fs::metadata(file)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    Ok(Fingerprint::of(&metadata))
+    Fingerprint::of(&fs::metadata(file)?)
 }
 
 impl Fingerprint {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self {
+    fn of(metadata: &Metadata) -> io::Result<Self> {
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        Ok(Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
+        })
     }
 }
 
 /// The fingerprint is taken before reading: a change in between makes it differ at the next look.
 pub(super) fn read_bytes(file: &Path, limit: u64) -> io::Result<(Fingerprint, Vec<u8>)> {
-    let open = File::open(file)?;
-    let fingerprint = Fingerprint::of(&open.metadata()?);
+    // What was a regular file a moment ago may be a pipe now: opening it must not wait for its writer.
+    let open = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(file)?;
+    let fingerprint = Fingerprint::of(&open.metadata()?)?;
     let mut bytes = Vec::new();
     let count = open.take(limit + 1).read_to_end(&mut bytes)?;
     if count as u64 > limit {
@@ -257,4 +258,22 @@ fn now() -> Timestamp {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("a.yaml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (sender, read) = mpsc::channel();
+        thread::spawn(move || sender.send(read_bytes(&pipe, 1).unwrap_err().to_string()));
+        let error = read.recv_timeout(Duration::from_secs(20)).expect("somebody waits for a writer");
+        assert_eq!(error, "it is no regular file");
+    }
 }
