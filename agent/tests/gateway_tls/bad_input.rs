@@ -1,6 +1,7 @@
 //! What is wrong with certificates, with what is asked of clients, and with resources about TLS: for each mistake what
 //! the log and `validate` say, and the alert that a client gets.
 
+mod changes;
 mod clients;
 mod resources;
 mod servers;

@@ -1,5 +1,6 @@
 //! Certificates by the names that Gateways and rules have for them, and what is done with them.
 
+mod before;
 mod doubts;
 mod load;
 mod outdated;
@@ -18,14 +19,15 @@ use resources::{
     CertificateFiles, ClientTls, Finding, Problem, ResourceSet, Rule, ServerTls, Severity, TlsMode,
 };
 use snapshot::{
-    Authority, Certificate, CertificateFacts, ClientCertificates, Credential, NameMatch, PeerRules, Snapshot,
-    TlsContext, TlsContextId, TlsParameters, TrustBundle,
+    Authority, Certificate, CertificateFacts, ClientCertificates, Credential, HostPattern, NameMatch,
+    PeerRules, Snapshot, TlsContext, TlsContextId, TlsParameters, TrustBundle,
 };
 
 use crate::{
     draft::DraftBuilder,
     proxy::{Proxy, ProxyKind, WorkloadIdentity},
 };
+use before::Before;
 use load::Loader;
 pub(crate) use pairs::doubtful as doubtful_pairs;
 pub(crate) use source::{AuthoritySource, CredentialSource};
@@ -76,6 +78,7 @@ pub fn certificate_paths(resources: &ResourceSet, proxy: &Proxy) -> BTreeSet<Str
 /// Makes TLS contexts, each once.
 pub(crate) struct Contexts<'c> {
     loader: Loader<'c>,
+    before: Before<'c>,
     proxy: &'c Proxy,
     /// By the names of their credentials.
     made: HashMap<String, Vec<(TlsContext, TlsContextId)>>,
@@ -87,7 +90,12 @@ impl<'c> Contexts<'c> {
         credentials: &'c Credentials<'c>,
         proxy: &'c Proxy,
     ) -> Self {
-        Self { loader: Loader::new(resources, credentials, proxy), proxy, made: HashMap::new() }
+        Self {
+            loader: Loader::new(resources, credentials, proxy),
+            before: Before::of(credentials.last_good),
+            proxy,
+            made: HashMap::new(),
+        }
     }
 
     /// When contexts come to be others by the time alone, in seconds since 1970.
@@ -95,11 +103,18 @@ impl<'c> Contexts<'c> {
         self.loader.changes_at()
     }
 
+    /// How a server terminated TLS before, by the name of its filter chain and its names; none stands for every name.
+    pub(crate) fn before(&self, chain: &str, names: &[HostPattern]) -> Option<&'c TlsContext> {
+        self.before.server(chain, names)
+    }
+
     /// The context of a server that terminates TLS, and what is wrong with it. There is always one: without a
-    /// certificate it refuses handshakes, so that the names of its server do not fall to another server.
+    /// certificate it refuses handshakes, so that the names of its server do not fall to another server. What cannot be
+    /// used is what the server had `before`.
     pub(crate) fn of_server(
         &mut self,
         tls: &ServerTls,
+        before: Option<&TlsContext>,
         draft: &mut DraftBuilder,
     ) -> (TlsContextId, Vec<Unusable>) {
         if tls.mode == TlsMode::IstioMutual {
@@ -107,15 +122,9 @@ impl<'c> Contexts<'c> {
             return (self.add(context, draft), unusable);
         }
         let mut unusable = Vec::new();
-        let mut credentials = Vec::new();
-        for source in CredentialSource::of_server(tls) {
-            let (credential, wrong) = self.loader.credential(source);
-            unusable.extend(wrong);
-            credentials.push(credential);
-        }
-        let clients = self.clients(tls, &mut unusable);
-        let parameters = parameters::of_server(tls, &self.proxy.mesh.tls_defaults).unwrap_or_else(|wrong| {
-            unusable.push(wrong.costing(None));
+        let mut credentials = self.credentials_of_server(tls, before, &mut unusable);
+        let clients = self.clients(tls, before, &mut unusable);
+        let parameters = self.parameters_of_server(tls, before, &mut unusable).unwrap_or_else(|| {
             credentials.iter_mut().for_each(|credential| credential.certificate = None);
             TlsParameters::default()
         });
@@ -213,7 +222,12 @@ impl<'c> Contexts<'c> {
         })
     }
 
-    fn clients(&mut self, tls: &ServerTls, unusable: &mut Vec<Unusable>) -> ClientCertificates {
+    fn clients(
+        &mut self,
+        tls: &ServerTls,
+        before: Option<&TlsContext>,
+        unusable: &mut Vec<Unusable>,
+    ) -> ClientCertificates {
         let required = match tls.mode {
             TlsMode::Mutual | TlsMode::IstioMutual => true,
             TlsMode::OptionalMutual => false,
@@ -224,19 +238,15 @@ impl<'c> Contexts<'c> {
         if tls.insecure_skip_verify {
             return ClientCertificates::Unverified { required };
         }
-        let authority = match AuthoritySource::of_server(tls) {
-            Some(source) => {
-                let (authority, wrong) = self.loader.authority(source);
-                unusable.extend(wrong);
-                authority
-            }
-            None => Authority::default(),
-        };
         let rules = PeerRules {
-            authority,
+            authority: Authority::default(),
             names: tls.subject_alt_names.iter().cloned().map(NameMatch::Exact).collect(),
             public_keys: tls.verify_certificate_spki.iter().filter_map(|text| base64_digest(text)).collect(),
             certificates: tls.verify_certificate_hash.iter().filter_map(|text| hex_digest(text)).collect(),
+        };
+        let rules = match AuthoritySource::of_server(tls) {
+            Some(source) => self.rules_of_server(source, rules, before, unusable),
+            None => rules,
         };
         if required { ClientCertificates::Required(rules) } else { ClientCertificates::Optional(rules) }
     }
@@ -275,7 +285,7 @@ fn no_identity() -> Unusable {
     let problem = Problem::new("needs the workload's own certificate, and there is none");
     let problem = problem.expected("`cert-chain.pem`, `key.pem` and `root-cert.pem`");
     let problem = problem.remedy("mount them, and name their directory with --identity-dir");
-    Unusable { rule: Rule::UnknownReference, field: "mode", problem }.costing(None)
+    Unusable { rule: Rule::UnknownReference, field: "mode", problem }.refusing()
 }
 
 /// Protocols that servers offer.

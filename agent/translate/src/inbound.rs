@@ -41,7 +41,7 @@ pub(crate) fn build<'s>(
     for port in ports.values().filter(|port| Some(port.number) != capture) {
         let name = format!("0.0.0.0_{}", port.number);
         let mode = asked.mode(port.number);
-        let chains = match own_tls(port, mode, (scope, contexts), (draft, findings)) {
+        let chains = match own_tls((port, &name), mode, (scope, contexts), (draft, findings)) {
             Some(tls) => {
                 let terminated = InboundPort { protocol: within_tls(port.protocol), ..port.clone() };
                 vec![Asked::terminated(&name, tls, served(&terminated, clusters, draft))]
@@ -81,7 +81,7 @@ pub(crate) fn build<'s>(
 
 /// How a port's own TLS is terminated (Sidecar `ingress[].tls`), where it has some and the mesh asks for none there.
 fn own_tls(
-    port: &InboundPort<'_>,
+    (port, name): (&InboundPort<'_>, &str),
     mode: MutualTlsMode,
     (scope, contexts): (&SidecarScope<'_>, &mut Contexts<'_>),
     (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
@@ -95,7 +95,8 @@ fn own_tls(
         findings.extend(scope.ingress_finding((index, "tls"), (Severity::Warning, Rule::Conflict), problem));
         return None;
     }
-    let (context, unusable) = contexts.of_server(tls, draft);
+    let before = contexts.before(name, &[]);
+    let (context, unusable) = contexts.of_server(tls, before, draft);
     findings.extend(unusable.into_iter().filter_map(|wrong| {
         let at = format!("tls.{}", wrong.field);
         scope.ingress_finding((index, &at), (wrong.severity(), wrong.rule), wrong.problem)

@@ -69,6 +69,20 @@ impl<'c> Loader<'c> {
 
     /// The certificate of a source, and what is wrong with it.
     pub(super) fn credential(&mut self, source: CredentialSource<'_>) -> Loaded<Credential> {
+        let (credential, wrong) = self.find_credential(source);
+        let is_missing = credential.certificate.is_none();
+        (credential, wrong.map(|wrong| if is_missing { wrong.refusing() } else { wrong }))
+    }
+
+    /// The authority of a source, and what is wrong with it.
+    pub(super) fn authority(&mut self, source: AuthoritySource<'_>) -> Loaded<Authority> {
+        let (authority, wrong) = self.find_authority(source);
+        let is_missing = authority.bundle.is_none();
+        (authority, wrong.map(|wrong| if is_missing { wrong.refusing() } else { wrong }))
+    }
+
+    /// The certificate of a source, and what is wrong with it; what it costs that there is none is left to be said.
+    pub(super) fn find_credential(&mut self, source: CredentialSource<'_>) -> Loaded<Credential> {
         let name = source.name();
         let known = self.certificates.get(&name).cloned();
         let (certificate, unusable) = known.unwrap_or_else(|| {
@@ -81,8 +95,8 @@ impl<'c> Loader<'c> {
         (Credential { name, certificate }, unusable)
     }
 
-    /// The authority of a source, and what is wrong with it.
-    pub(super) fn authority(&mut self, source: AuthoritySource<'_>) -> Loaded<Authority> {
+    /// The same for the authority of a source.
+    pub(super) fn find_authority(&mut self, source: AuthoritySource<'_>) -> Loaded<Authority> {
         let name = source.name();
         let known = self.authorities.get(&name).cloned();
         let (bundle, unusable) = known.unwrap_or_else(|| {
@@ -99,7 +113,10 @@ impl<'c> Loader<'c> {
         match found {
             Ok(found) => (Some(found), None),
             Err(unusable) if !self.stored.looks_at_files() && unusable.is_absent() => (None, None),
-            Err(unusable) => (good.cloned(), Some(unusable.costing(good.map(|_| what)))),
+            Err(unusable) => match good {
+                Some(good) => (Some(good.clone()), Some(unusable.keeping(what))),
+                None => (None, Some(unusable)),
+            },
         }
     }
 

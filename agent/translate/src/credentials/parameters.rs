@@ -10,17 +10,25 @@ pub(super) fn of_server(tls: &ServerTls, defaults: &MeshTls) -> Result<TlsParame
     let or_default = |own: &[String], default: &[String]| {
         if own.is_empty() { default.to_vec() } else { own.to_vec() }
     };
-    let min_protocol_version = match tls.min_protocol_version {
-        Written::Auto => defaults.min_protocol_version,
-        written => written,
-    };
     parameters(&ServerTls {
-        min_protocol_version,
+        min_protocol_version: written_min_version(tls, defaults),
         max_protocol_version: tls.max_protocol_version,
         cipher_suites: or_default(&tls.cipher_suites, &defaults.cipher_suites),
         ecdh_curves: or_default(&tls.ecdh_curves, &defaults.ecdh_curves),
         ..ServerTls::default()
     })
+}
+
+/// The lowest version that a server speaks.
+pub(super) fn min_version(tls: &ServerTls, defaults: &MeshTls) -> TlsVersion {
+    spoken_min_version(written_min_version(tls, defaults))
+}
+
+fn written_min_version(tls: &ServerTls, defaults: &MeshTls) -> Written {
+    match tls.min_protocol_version {
+        Written::Auto => defaults.min_protocol_version,
+        written => written,
+    }
 }
 
 /// The parameters that `field` of the mesh configuration asks for.
@@ -29,7 +37,7 @@ pub(super) fn of_mesh(tls: &MeshTls, field: &str) -> Result<TlsParameters, Unusa
         let message =
             format!("`{field}.{}` of the mesh configuration {}", wrong.field, wrong.problem.message);
         wrong.problem.message = message;
-        Unusable { field: "mode", ..wrong }.costing(None)
+        Unusable { field: "mode", ..wrong }.refusing()
     })
 }
 
@@ -54,12 +62,16 @@ fn parameters(tls: &ServerTls) -> Result<TlsParameters, Unusable> {
     Ok(TlsParameters { min_version, max_version, cipher_suites: suites, key_exchanges })
 }
 
-fn versions(tls: &ServerTls) -> Result<(TlsVersion, Option<TlsVersion>), Unusable> {
-    // Clients that know nothing above TLS 1.1 find nobody here: the lowest version is TLS 1.2 whatever is written.
-    let min = match tls.min_protocol_version {
+/// Clients that know nothing above TLS 1.1 find nobody here: the lowest version is TLS 1.2 whatever is written.
+fn spoken_min_version(written: Written) -> TlsVersion {
+    match written {
         Written::V1_3 => TlsVersion::V1_3,
         Written::Auto | Written::V1_0 | Written::V1_1 | Written::V1_2 => TlsVersion::V1_2,
-    };
+    }
+}
+
+fn versions(tls: &ServerTls) -> Result<(TlsVersion, Option<TlsVersion>), Unusable> {
+    let min = spoken_min_version(tls.min_protocol_version);
     let max = match tls.max_protocol_version {
         Written::Auto => None,
         Written::V1_3 => Some(TlsVersion::V1_3),

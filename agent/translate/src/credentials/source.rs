@@ -70,6 +70,11 @@ impl<'s> CredentialSource<'s> {
         }
     }
 
+    /// The Secret that a [name](Self::name) stands for, if it stands for one.
+    pub(super) fn of_name(name: &'s str) -> Option<Self> {
+        Some(Self::Secret(name.strip_prefix(KUBERNETES)?, CREDENTIAL_NAME))
+    }
+
     /// Istio's name for it.
     pub(super) fn name(self) -> String {
         match self {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use resources::{CertificateFiles, Object, Problem, ResourceSet, Rule, Secret, SecretBytes, did_you_mean};
+use resources::{
+    CertificateFiles, Object, Problem, ResourceSet, Rule, Secret, SecretBytes, did_you_mean, nearest,
+};
 use snapshot::{Certificate, TrustBundle};
 
 use super::{
@@ -117,20 +119,36 @@ impl<'c> Stored<'c> {
 
     /// What to do about a Secret that is not there.
     fn secret_meant(&self, name: &str) -> String {
-        let is_beside =
-            |named: &[&Object<Secret>]| named.iter().any(|secret| secret.meta.namespace() == self.namespace);
-        let beside = self.secrets.iter().filter(|(_, named)| is_beside(named));
-        let mut beside: Vec<&str> = beside.map(|(name, _)| *name).collect();
-        beside.sort_unstable();
         let create = || "create it beside the gateway's pod, or correct the name".to_owned();
-        did_you_mean(name, beside).unwrap_or_else(create)
+        did_you_mean(name, self.beside()).unwrap_or_else(create)
     }
 
-    /// A Secret that is written for another namespace, where one that is missing is taken to be where it is needed.
+    /// The names of the Secrets in the namespace of the proxy, sorted.
+    fn beside(&self) -> Vec<&'c str> {
+        let is_beside =
+            |named: &[&Object<Secret>]| named.iter().any(|secret| secret.meta.namespace() == self.namespace);
+        let mut beside: Vec<&str> =
+            self.secrets.iter().filter(|(_, named)| is_beside(named)).map(|(name, _)| *name).collect();
+        beside.sort_unstable();
+        beside
+    }
+
+    /// A Secret that is not there, where one that is missing is taken to be where it is needed: it is written for
+    /// another namespace, or others of its namespace are there.
     pub(super) fn misplaced(&self, source: CredentialSource<'_>) -> Option<Unusable> {
         let CredentialSource::Secret(name, field) = source else { return None };
-        let may_tell = !self.looks_at_files() && self.namespace_is_sure && self.secrets.contains_key(name);
-        self.secret(name, field).err().filter(|_| may_tell)
+        let wrong = self.secret(name, field).err().filter(|_| !self.looks_at_files())?;
+        if self.secrets.contains_key(name) {
+            return Some(wrong).filter(|_| self.namespace_is_sure);
+        }
+        let beside = self.beside();
+        // Where the namespace is a guess, only a name that is nearly the same is worth a warning.
+        let is_missed = match self.namespace_is_sure {
+            true => !beside.is_empty(),
+            false => nearest(name, beside).is_some(),
+        };
+        let message = format!("is not among the Secrets of namespace `{}` in these files", self.namespace);
+        is_missed.then(|| Unusable { problem: wrong.problem.restated(message), ..wrong })
     }
 
     /// The same for CA certificates: told for the Secret that is looked at first.

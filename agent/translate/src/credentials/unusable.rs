@@ -26,13 +26,23 @@ impl Unusable {
         matches!(self.rule, Rule::UnknownReference | Rule::Unreadable)
     }
 
-    /// Says what becomes of those who wanted it.
-    pub(super) fn costing(mut self, what_stays: Option<&str>) -> Self {
-        let message = &self.problem.message;
-        self.problem.message = match what_stays {
-            Some(what) => format!("{message}: the last good {what} stays in force"),
-            None => format!("{message}: TLS handshakes that need it are refused"),
-        };
+    /// Says that something else stays.
+    pub(super) fn keeping(self, what: &str) -> Self {
+        self.so(format!("the last good {what} stays in force"))
+    }
+
+    /// Says that those who wanted it do without.
+    pub(super) fn refusing(self) -> Self {
+        self.so("TLS handshakes that need it are refused")
+    }
+
+    /// Says so of a server that would have to let clients in whom it cannot verify.
+    pub(super) fn refusing_unverified(self) -> Self {
+        self.so("TLS handshakes are refused, because the clients cannot be verified without it")
+    }
+
+    fn so(mut self, consequence: impl std::fmt::Display) -> Self {
+        self.problem.message = format!("{}: {consequence}", self.problem.message);
         self
     }
 }

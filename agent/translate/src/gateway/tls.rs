@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use resources::{Clause, Finding, Object, Problem, Protocol, Rule, Severity, TlsMode, VirtualService};
 use snapshot::{
-    Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig, TlsContextId,
-    Transport,
+    Direction, FilterChain, FilterChainMatch, HostPattern, NetworkFilter, RouteConfig, TlsContext,
+    TlsContextId, Transport,
 };
 
 use super::{
@@ -64,9 +64,10 @@ impl Gateway<'_, '_> {
                 }
                 TlsMode::Simple | TlsMode::Mutual | TlsMode::OptionalMutual | TlsMode::IstioMutual => {
                     let Some(names) = server_names(server, address, &mut taken, findings) else { continue };
-                    let context = self.tls_context(server, contexts, (draft, findings));
-                    let Some(filter) = self.terminated(server, address, (draft, findings)) else { continue };
                     let name = address.server_table_name(server);
+                    let before = contexts.before(&name, &names);
+                    let context = self.tls_context(server, before, contexts, (draft, findings));
+                    let Some(filter) = self.terminated(server, address, (draft, findings)) else { continue };
                     listener.filter_chains.push(tls_chain(name, names, Some(context), filter));
                 }
             }
@@ -79,10 +80,11 @@ impl Gateway<'_, '_> {
     fn tls_context(
         &self,
         server: &SelectedServer<'_>,
+        before: Option<&TlsContext>,
         contexts: &mut Contexts<'_>,
         (draft, findings): (&mut DraftBuilder, &mut Vec<Finding>),
     ) -> TlsContextId {
-        let (context, unusable) = contexts.of_server(server.tls(), draft);
+        let (context, unusable) = contexts.of_server(server.tls(), before, draft);
         findings.extend(
             unusable.into_iter().map(|unusable| server.credential_finding(unusable.severity(), unusable)),
         );

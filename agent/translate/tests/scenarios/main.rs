@@ -6,6 +6,7 @@ mod bad_input;
 mod cluster_text;
 mod golden;
 mod istio_dumps;
+mod kept_tls;
 mod last_good;
 mod missing_names;
 mod names;

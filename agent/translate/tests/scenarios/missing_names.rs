@@ -100,3 +100,29 @@ fn names_that_are_nearly_those_of_something_are_told_what_they_may_mean() {
         assert_eq!(found(gateway, destination), [told]);
     }
 }
+
+#[test]
+fn a_secret_that_is_missed_among_others_is_told_without_a_proxy() {
+    let found = |name: &str, service: &str| {
+        let mut files = Files::new(ReadDefaults::default());
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec: {{selector: {{a: b}}, \
+             servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [a.com], \
+             tls: {{mode: SIMPLE, credentialName: {name}}}}}]}}\n---\n\
+             {{apiVersion: v1, kind: Secret, metadata: {{name: shop}}, data: {{}}}}\n---\n{service}"
+        );
+        files.replace_file("a.yaml", &text);
+        let found = review(&files.resources().0, &Credentials::UNSEEN, "cluster.local");
+        let found = found.iter().filter(|finding| finding.path.ends_with("credentialName"));
+        found.map(|finding| format!("{}: {}", finding.severity, finding.problem)).collect::<Vec<_>>()
+    };
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: gw}, spec: {selector: {a: b}, ports: [{port: 443}]}}";
+    let told = "warning: is not among the Secrets of namespace `default` in these files (written: `shopp`; did you mean `shop`?)";
+    assert_eq!(found("shopp", service), [told]);
+    assert_eq!(found("shopp", ""), [told]);
+    let told = "warning: is not among the Secrets of namespace `default` in these files (written: `other`; create it \
+                beside the gateway's pod, or correct the name)";
+    assert_eq!(found("other", service), [told]);
+    // Nobody knows where the gateway is, and what Secrets are there.
+    assert_eq!(found("other", ""), Vec::<String>::new());
+}
