@@ -6,7 +6,7 @@ use std::{
 };
 
 use dataplane::{ConnectionKey, ConnectionMeasures, Histogram, Peer, RequestKey, RequestMeasures, Telemetry};
-use snapshot::{AlternativeName, Direction, Metric, MetricRule, MetricRules, Snapshot, Workload};
+use snapshot::{AlternativeName, Direction, Metric, MetricRules, Snapshot, Workload};
 
 use super::labels::{DESTINATION, Labels, SOURCE, UNKNOWN};
 
@@ -86,6 +86,32 @@ pub(super) fn write_histogram(
     writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {count}", histogram.sum)
 }
 
+/// What requests and connections are measured by, as far as rules for metrics ask.
+trait Measured {
+    fn direction(&self) -> Direction;
+    fn cluster(&self) -> &str;
+}
+
+impl Measured for RequestKey {
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn cluster(&self) -> &str {
+        &self.cluster
+    }
+}
+
+impl Measured for ConnectionKey {
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn cluster(&self) -> &str {
+        &self.cluster
+    }
+}
+
 /// What Istio's labels call the two sides of a request.
 struct Names<'n> {
     own: &'n Workload,
@@ -109,15 +135,7 @@ impl<'n> Names<'n> {
         telemetry: &Telemetry,
         add: Add<S, RequestMeasures>,
     ) -> Series<S> {
-        let mut series = Series::new();
-        for (key, measures) in &telemetry.requests {
-            let rule = self.rule(key.direction, metric);
-            if !rule.disabled {
-                let labels = self.request(key).changed(rule, &key.cluster);
-                add(series.entry(labels.into()).or_default(), measures);
-            }
-        }
-        series
+        self.sums(metric, &telemetry.requests, |key| self.request(key), add)
     }
 
     /// The same of gRPC calls, whose messages Istio does not tell apart by how calls end.
@@ -127,15 +145,8 @@ impl<'n> Names<'n> {
         telemetry: &Telemetry,
         add: Add<S, RequestMeasures>,
     ) -> Series<S> {
-        let mut series = Series::new();
-        for (key, measures) in telemetry.requests.iter().filter(|(key, _)| key.grpc.is_some()) {
-            let rule = self.rule(key.direction, metric);
-            if !rule.disabled {
-                let labels = self.sides(key.direction, &key.cluster, &key.peer).changed(rule, &key.cluster);
-                add(series.entry(labels.into()).or_default(), measures);
-            }
-        }
-        series
+        let calls = telemetry.requests.iter().filter(|(key, _)| key.grpc.is_some());
+        self.sums(metric, calls, |key| self.sides(key.direction, &key.cluster, &key.peer), add)
     }
 
     /// The same of opaque connections.
@@ -145,20 +156,26 @@ impl<'n> Names<'n> {
         telemetry: &Telemetry,
         add: Add<S, ConnectionMeasures>,
     ) -> Series<S> {
+        self.sums(metric, &telemetry.connections, |key| self.connection(key), add)
+    }
+
+    /// Adds up what was measured under the same labels, as Telemetry changes them. Nothing where it disables the metric.
+    fn sums<'m, K: Measured + 'm, M: 'm, S: Default>(
+        &self,
+        metric: Metric,
+        measured: impl IntoIterator<Item = (&'m K, &'m M)>,
+        labels: impl Fn(&K) -> Labels,
+        add: Add<S, M>,
+    ) -> Series<S> {
         let mut series = Series::new();
-        for (key, measures) in &telemetry.connections {
-            let rule = self.rule(key.direction, metric);
+        for (key, measures) in measured {
+            let rule = self.rules.of(key.direction(), metric);
             if !rule.disabled {
-                let labels = self.connection(key).changed(rule, &key.cluster);
+                let labels = labels(key).changed(rule, key.cluster());
                 add(series.entry(labels.into()).or_default(), measures);
             }
         }
         series
-    }
-
-    /// What Telemetry says of a metric.
-    fn rule(&self, direction: Direction, metric: Metric) -> &MetricRule {
-        self.rules.of(direction, metric)
     }
 
     fn request(&self, key: &RequestKey) -> Labels {

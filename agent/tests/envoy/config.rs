@@ -28,6 +28,22 @@ pub(super) fn typed(name: &str, kind: &str, fields: &str) -> String {
     format!("{{name: {name}, typed_config: {{\"@type\": type.googleapis.com/envoy.{kind}, {fields}}}}}")
 }
 
+/// The listeners of a gateway that serves HTTP on one port, by these routes for any host.
+pub(super) fn http_gateway(port: u16, routes: &str) -> String {
+    let router = typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router", "");
+    let host = format!("{{name: any, domains: [\"*\"], routes: [{routes}]}}");
+    let http = typed(
+        "envoy.filters.network.http_connection_manager",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        &format!(
+            "stat_prefix: gateway, use_remote_address: true, http_filters: [{router}], \
+             route_config: {{virtual_hosts: [{host}]}}"
+        ),
+    );
+    let at = address(port);
+    format!("  listeners:\n  - {{address: {at}, filter_chains: [{{filters: [{http}]}}]}}\n")
+}
+
 /// An access log with such lines; `more` is a filter.
 pub(super) fn access_log(format: &str, more: &str) -> String {
     let log = typed(

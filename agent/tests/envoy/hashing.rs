@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 
 use super::{
     Envoy, Proxy, compare,
-    config::{cluster_name, typed},
+    config::{cluster_name, http_gateway},
 };
 use crate::support::{Client, Endpoint, Setup, free_port, gateway, ok, pod, virtual_service};
 
@@ -173,18 +173,6 @@ fn envoy_with(envoy: Envoy) -> Proxy {
              endpoints: [{{lb_endpoints: [{endpoints}]}}]}}}}\n"
         );
     }
-    let router = typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router", "");
-    let host = format!("{{name: any, domains: [\"*\"], routes: [{routes}]}}");
-    let http = typed(
-        "envoy.filters.network.http_connection_manager",
-        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        &format!(
-            "stat_prefix: gateway, use_remote_address: true, http_filters: [{router}], \
-             route_config: {{virtual_hosts: [{host}]}}"
-        ),
-    );
-    let at = super::config::address(port);
-    let listeners = format!("  listeners:\n  - {{address: {at}, filter_chains: [{{filters: [{http}]}}]}}\n");
-    let resources = format!("{listeners}  clusters:\n{clusters}");
+    let resources = format!("{}  clusters:\n{clusters}", http_gateway(port, &routes));
     envoy.start(&resources, HashMap::from([("gateway", port)]), Vec::new())
 }

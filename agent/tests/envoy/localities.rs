@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Envoy, Proxy, compare,
-    config::{address, cluster_name, typed},
+    config::{address, cluster_name, http_gateway},
 };
 use crate::support::{Client, Endpoint, Setup, free_port, gateway, ok, virtual_service};
 
@@ -192,19 +192,7 @@ fn envoy_with(envoy: Envoy, endpoints: &[Vec<Endpoint>]) -> Proxy {
              load_assignment: {{cluster_name: \"{full}\", endpoints: [{localities}]}}}}\n"
         );
     }
-    let router = typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router", "");
-    let host = format!("{{name: any, domains: [\"*\"], routes: [{routes}]}}");
-    let http = typed(
-        "envoy.filters.network.http_connection_manager",
-        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        &format!(
-            "stat_prefix: gateway, use_remote_address: true, http_filters: [{router}], \
-             route_config: {{virtual_hosts: [{host}]}}"
-        ),
-    );
-    let at = address(port);
-    let listeners = format!("  listeners:\n  - {{address: {at}, filter_chains: [{{filters: [{http}]}}]}}\n");
-    let resources = format!("{listeners}  clusters:\n{clusters}");
+    let resources = format!("{}  clusters:\n{clusters}", http_gateway(port, &routes));
     envoy.start(&resources, HashMap::from([("gateway", port)]), Vec::new())
 }
 

@@ -4,50 +4,27 @@
 /// The methods for signatures of a verifier, by the algorithms in its field `algorithms`.
 macro_rules! signatures {
     () => {
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            certificate: &rustls::pki_types::CertificateDer<'_>,
-            signature: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            let verified =
-                rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms);
-            match verified {
-                Err(error) if super::first_version::is_cause(&error) => {
-                    super::first_version::verify_tls12_signature(
-                        message,
-                        certificate,
-                        signature,
-                        &self.algorithms,
-                    )
-                }
-                verified => verified,
-            }
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            certificate: &rustls::pki_types::CertificateDer<'_>,
-            signature: &rustls::DigitallySignedStruct,
-        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            let verified =
-                rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms);
-            match verified {
-                Err(error) if super::first_version::is_cause(&error) => {
-                    super::first_version::verify_tls13_signature(
-                        message,
-                        certificate,
-                        signature,
-                        &self.algorithms,
-                    )
-                }
-                verified => verified,
-            }
-        }
+        $crate::tls::signatures::signatures!(verify_tls12_signature);
+        $crate::tls::signatures::signatures!(verify_tls13_signature);
 
         fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
             self.algorithms.supported_schemes()
+        }
+    };
+    // What rustls does for this version of TLS, and what it does not for certificates of the first version.
+    ($verify:ident) => {
+        fn $verify(
+            &self,
+            message: &[u8],
+            certificate: &rustls::pki_types::CertificateDer<'_>,
+            signature: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            match rustls::crypto::$verify(message, certificate, signature, &self.algorithms) {
+                Err(error) if super::first_version::is_cause(&error) => {
+                    super::first_version::$verify(message, certificate, signature, &self.algorithms)
+                }
+                verified => verified,
+            }
         }
     };
 }

@@ -1,15 +1,14 @@
 //! Endpoints whose certificate ends while sessions with them are resumed.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, Mutex},
-    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::date_time_ymd;
 use rustls::{
-    HandshakeKind, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
+    HandshakeKind, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -18,7 +17,7 @@ use rustls::{
 
 use crate::{
     issuer::{Issued, Issuer},
-    origination::{answer, by, dns, status, tls},
+    origination::{by, dns, serve_tls, status, tls},
     support::{Proxy, eventually, gateway_draft},
 };
 
@@ -44,25 +43,10 @@ type Kinds = Arc<Mutex<Vec<HandshakeKind>>>;
 fn endpoint(shown: &Arc<Shown>, version: &'static SupportedProtocolVersion) -> (SocketAddr, Kinds) {
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_protocol_versions(&[version]).unwrap().with_no_client_auth();
-    let config = Arc::new(builder.with_cert_resolver(Arc::clone(shown) as Arc<dyn ResolvesServerCert>));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, kinds) = (listener.local_addr().unwrap(), Kinds::default());
+    let config = builder.with_cert_resolver(Arc::clone(shown) as Arc<dyn ResolvesServerCert>);
+    let kinds = Kinds::default();
     let told = Arc::clone(&kinds);
-    thread::spawn(move || {
-        for mut tcp in listener.incoming().flatten() {
-            let (config, told) = (Arc::clone(&config), Arc::clone(&told));
-            thread::spawn(move || {
-                let mut session = ServerConnection::new(config).unwrap();
-                while session.is_handshaking() {
-                    if session.complete_io(&mut tcp).is_err() {
-                        return;
-                    }
-                }
-                told.lock().unwrap().extend(session.handshake_kind());
-                answer(StreamOwned::new(session, tcp));
-            });
-        }
-    });
+    let address = serve_tls(config, move |session| told.lock().unwrap().extend(session.handshake_kind()));
     (address, kinds)
 }
 

@@ -54,28 +54,12 @@ impl TlsServer {
         // Every handshake is whole, so that every one tells what it offers.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        let (config, seen) = (Arc::new(config), Seen::default());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let seen = Seen::default();
         let told = Arc::clone(&seen);
-        thread::spawn(move || {
-            for mut tcp in listener.incoming().flatten() {
-                let (config, told) = (Arc::clone(&config), Arc::clone(&told));
-                thread::spawn(move || {
-                    let mut session = ServerConnection::new(config).unwrap();
-                    while session.is_handshaking() {
-                        if session.complete_io(&mut tcp).is_err() {
-                            return;
-                        }
-                    }
-                    let protocol =
-                        session.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).unwrap());
-                    let name = session.server_name().map(str::to_owned);
-                    let certificate = session.peer_certificates().is_some();
-                    told.lock().unwrap().push((name, protocol, certificate));
-                    answer(StreamOwned::new(session, tcp));
-                });
-            }
+        let address = serve_tls(config, move |session| {
+            let protocol = session.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).unwrap());
+            let name = session.server_name().map(str::to_owned);
+            told.lock().unwrap().push((name, protocol, session.peer_certificates().is_some()));
         });
         Self { address, seen }
     }
@@ -85,7 +69,33 @@ impl TlsServer {
     }
 }
 
-pub(crate) fn answer(mut stream: StreamOwned<ServerConnection, TcpStream>) {
+/// Serves TLS on a port of its own, which is returned: tells of each handshake that went through, and answers requests.
+pub(crate) fn serve_tls(
+    config: ServerConfig,
+    tell: impl Fn(&ServerConnection) + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (config, tell) = (Arc::new(config), Arc::new(tell));
+    thread::spawn(move || {
+        for mut tcp in listener.incoming().flatten() {
+            let (config, tell) = (Arc::clone(&config), Arc::clone(&tell));
+            thread::spawn(move || {
+                let mut session = ServerConnection::new(config).unwrap();
+                while session.is_handshaking() {
+                    if session.complete_io(&mut tcp).is_err() {
+                        return;
+                    }
+                }
+                tell(&session);
+                answer(StreamOwned::new(session, tcp));
+            });
+        }
+    });
+    address
+}
+
+fn answer(mut stream: StreamOwned<ServerConnection, TcpStream>) {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while let Ok(1) = stream.read(&mut byte) {
         head.push(byte[0]);

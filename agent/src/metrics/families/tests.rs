@@ -1,4 +1,5 @@
 use dataplane::ResponseCode;
+use snapshot::MetricRule;
 
 use super::*;
 
