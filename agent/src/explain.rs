@@ -258,7 +258,12 @@ impl Asked {
                          would say; --dst gives it",
                         self.host
                     );
-                    (Entry::Outbound(elsewhere), named(elsewhere, because))
+                    let hidden = snapshot.hidden_services().and_then(|hidden| hidden.called(&self.host));
+                    let rejected = hidden.into_iter().collect();
+                    (
+                        Entry::Outbound(elsewhere),
+                        named(elsewhere, because).map(|step| Step { rejected, ..step }),
+                    )
                 }
             },
         }

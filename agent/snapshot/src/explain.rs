@@ -16,7 +16,7 @@ mod tries;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-pub use answer::{Explanation, ForeignGateway, Rejected, Step, UnservedRules};
+pub use answer::{Explanation, ForeignGateway, HiddenServices, Rejected, Step, UnservedRules};
 use cluster::Asked;
 pub use question::{Entry, Question, Spoken};
 use told::Told;
@@ -194,7 +194,7 @@ impl<'s> Walk<'s> {
                 Step::nothing("virtual host", format!("{table} has none for `{}`", request.authority()));
             let others = config.virtual_hosts().iter().map(reasons::other_host);
             step.rejected =
-                reasons::unserved(self.snapshot, request.authority()).chain(others).take(SHOWN).collect();
+                reasons::not_here(self.snapshot, request.authority()).chain(others).take(SHOWN).collect();
             self.steps.push(step);
             return self.elsewhere(request, served);
         };
@@ -204,7 +204,11 @@ impl<'s> Walk<'s> {
         if host.require_tls && !over_tls && host.is_exempt(request.path()) {
             step.because.push("its path is exempt from the redirect to https".to_owned());
         }
-        step.rejected = reasons::less_specific_hosts(config, host, request.authority());
+        let others = reasons::less_specific_hosts(config, host, request.authority());
+        if !reasons::has_the_very_name(host, request.authority()) {
+            step.rejected.extend(reasons::not_here(self.snapshot, request.authority()).take(SHOWN));
+        }
+        step.rejected.extend(others);
         self.steps.push(step);
         match found {
             Err(NoRoute::TlsRequired) => {

@@ -41,7 +41,8 @@ pub use cluster::{
 pub use dump::{DumpVersion, address as address_json, cluster_lines, cluster_statuses, config_dump};
 pub use elsewhere::Elsewhere;
 pub use explain::{
-    Entry, Explanation, ForeignGateway, Question, Rejected, Spoken, Step, UnservedRules, explain,
+    Entry, Explanation, ForeignGateway, HiddenServices, Question, Rejected, Spoken, Step, UnservedRules,
+    explain,
 };
 pub use filter_chain::{
     Application, ConnectionFacts, FilterChain, FilterChainMatch, ForwardClientCert, HttpConnections,

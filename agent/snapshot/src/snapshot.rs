@@ -6,9 +6,9 @@ use foldhash::fast::FixedState;
 
 use crate::{
     AccessLogging, Address, Application, Binding, Cluster, ConnectionFacts, Discovery, FilterChain,
-    ForeignGateway, HttpSettings, HttpSettingsId, Inspection, Listener, MetricRules, NameTable,
-    NetworkFilter, OwnPorts, PeerAuthentication, RouteConfig, TcpProxy, TlsContext, TlsContextId, Transport,
-    UnservedRules, Workloads, chain_index::ChainIndex,
+    ForeignGateway, HiddenServices, HttpSettings, HttpSettingsId, Inspection, Listener, MetricRules,
+    NameTable, NetworkFilter, OwnPorts, PeerAuthentication, RouteConfig, TcpProxy, TlsContext, TlsContextId,
+    Transport, UnservedRules, Workloads, chain_index::ChainIndex,
 };
 
 /// Position of a listener in [`Snapshot::listeners`].
@@ -44,6 +44,8 @@ pub struct Draft {
     pub foreign_gateways: Vec<ForeignGateway>,
     /// VirtualServices that a gateway takes no rules from; only [`explain`](crate::explain()) speaks of them.
     pub unserved_rules: Vec<UnservedRules>,
+    /// Services that a Sidecar keeps from the workload; only [`explain`](crate::explain()) speaks of them.
+    pub hidden_services: Option<HiddenServices>,
     /// Which mutual TLS is asked of clients of a sidecar; only [`explain`](crate::explain()) speaks of it here.
     pub peer_authentication: Option<PeerAuthentication>,
     /// The workloads of the mesh by their addresses; only metrics speak of them.
@@ -133,6 +135,11 @@ impl Snapshot {
     /// VirtualServices that a gateway takes no rules from.
     pub fn unserved_rules(&self) -> &[UnservedRules] {
         &self.draft.unserved_rules
+    }
+
+    /// Services that a Sidecar keeps from the workload.
+    pub fn hidden_services(&self) -> Option<&HiddenServices> {
+        self.draft.hidden_services.as_ref()
     }
 
     /// Gateways that are for other proxies.

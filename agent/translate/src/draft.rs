@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::{ConnectionSettings, ForwardClientCertDetails};
 use snapshot::{
     AccessLogging, Binding, Direction, Draft, FilterChain, FilterChainMatch, ForeignGateway,
-    ForwardClientCert, HttpConnections, Listener, MetricRules, NameTable, NetworkFilter, OwnPorts,
-    PathNormalization, PeerAuthentication, RouteConfig, RouteConfigId, Snapshot, TcpProxy, TlsContext,
-    TlsContextId, UnservedRules, WeightedClusters, Workloads,
+    ForwardClientCert, HiddenServices, HttpConnections, Listener, MetricRules, NameTable, NetworkFilter,
+    OwnPorts, PathNormalization, PeerAuthentication, RouteConfig, RouteConfigId, Snapshot, TcpProxy,
+    TlsContext, TlsContextId, UnservedRules, WeightedClusters, Workloads,
 };
 
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) struct DraftBuilder {
     tls_contexts: Vec<TlsContext>,
     foreign_gateways: Vec<ForeignGateway>,
     unserved_rules: Vec<UnservedRules>,
+    /// Services that a Sidecar keeps from the workload.
+    pub(crate) hidden_services: Option<HiddenServices>,
     /// What is written into the access log.
     pub(crate) access_logging: AccessLogging,
     /// Which metrics are kept.
@@ -128,6 +130,7 @@ impl DraftBuilder {
             http_settings: self.settings.finish(),
             foreign_gateways: self.foreign_gateways,
             unserved_rules: self.unserved_rules,
+            hidden_services: self.hidden_services,
             peer_authentication: self.peer_authentication,
             workloads,
             names,

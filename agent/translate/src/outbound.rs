@@ -66,6 +66,8 @@ pub(crate) fn build(
     }
     outbound.add_hosts_of_no_service();
     outbound.findings.extend(scope.unused_egress(&outbound.used));
+    outbound.findings.extend(scope.unmatched_hosts(&outbound.used, resources, registry));
+    draft.hidden_services = scope.hidden_services(registry);
     outbound.finish(draft);
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use foldhash::fast::FixedState;
-use resources::{Finding, Object, Path, Problem, ResourceSet, Rule, Service, Severity};
+use resources::{Finding, Meta, Object, Path, Problem, ResourceSet, Rule, Service, Severity};
 
 use allocated::Allocated;
 use endpoint::EndpointPlace;
@@ -34,7 +34,7 @@ pub(crate) struct Registry<'s> {
     pub(crate) services: Vec<KnownService<'s>>,
     by_host: Map<String, Vec<usize>>,
     /// Full names of services that a Sidecar keeps from the workload: what names them does not concern it.
-    hidden: HashSet<String>,
+    hidden: Map<String, &'s Meta>,
     /// ExternalName services, by their full names.
     aliases: Map<String, Alias<'s>>,
     /// The names of those, sorted, by what they stand for.
@@ -64,7 +64,7 @@ impl<'s> Registry<'s> {
             proxy,
             services: Vec::new(),
             by_host: Map::default(),
-            hidden: HashSet::new(),
+            hidden: Map::default(),
             aliases: Map::default(),
             aliased: Map::default(),
             places: Arc::clone(&workloads.places),
@@ -77,7 +77,7 @@ impl<'s> Registry<'s> {
                     let target = target.trim_end_matches('.').to_ascii_lowercase();
                     registry.aliases.insert(kubernetes::host(object, proxy), Alias { object, target });
                 }
-                Some(_) => _ = registry.hidden.insert(kubernetes::host(object, proxy)),
+                Some(_) => _ = registry.hidden.insert(kubernetes::host(object, proxy), &object.meta),
                 None => {
                     let backends = by_service.take(object, &workloads);
                     registry.add(kubernetes::known(object, backends, proxy), scope, findings);
@@ -98,7 +98,8 @@ impl<'s> Registry<'s> {
     fn add(&mut self, mut service: KnownService<'s>, scope: &SidecarScope<'_>, findings: &mut Vec<Finding>) {
         // Its own services tell the proxy what to take for the workload, whatever that may call.
         if !scope.knows(service.meta().namespace(), &service.host) && !self.is_of_workload(&service) {
-            self.hidden.insert(service.host);
+            let meta = service.meta();
+            self.hidden.insert(service.host, meta);
             return;
         }
         let same = self.by_host.entry(service.host.clone()).or_default();
@@ -125,7 +126,28 @@ impl<'s> Registry<'s> {
 
     /// Whether there is a service of this full name that a Sidecar keeps from the workload.
     pub(crate) fn hides(&self, host: &str) -> bool {
-        self.hidden.contains(host)
+        self.hidden.contains_key(host)
+    }
+
+    /// The full names of services that a Sidecar keeps from the workload, in no order.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = &str> {
+        self.hidden.keys().map(String::as_str)
+    }
+
+    /// The namespaces that have a service of this full name, hidden or not.
+    pub(crate) fn namespaces_of(&self, host: &str) -> impl Iterator<Item = &'s str> {
+        let seen = self.services_of(host).map(KnownService::meta);
+        let others = self.hidden.get(host).copied();
+        let aliases = self.aliases.get(host).map(|alias| &alias.object.meta);
+        seen.chain(others).chain(aliases).map(Meta::namespace)
+    }
+
+    /// The full names of all services, hidden or not, each with its namespace.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &'s str)> {
+        let seen = self.services.iter().map(|service| (service.host.as_str(), service.meta()));
+        let others = self.hidden.iter().map(|(host, meta)| (host.as_str(), *meta));
+        let aliases = self.aliases.iter().map(|(host, alias)| (host.as_str(), &alias.object.meta));
+        seen.chain(others).chain(aliases).map(|(host, meta)| (host, meta.namespace()))
     }
 
     /// The first service with this full name.

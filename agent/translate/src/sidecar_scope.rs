@@ -1,5 +1,6 @@
 //! The Sidecar resource of a workload: which services and rules its proxy sees, and through which listeners.
 
+mod unmatched;
 mod unused;
 
 use std::{

@@ -50,6 +50,32 @@ pub struct UnservedRules {
     pub because: Cow<'static, str>,
 }
 
+/// Services that a Sidecar resource keeps from the workload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HiddenServices {
+    /// `Sidecar namespace/name`.
+    pub sidecar: String,
+    /// What follows the bare names of services beside the workload: `.prod.svc.cluster.local`.
+    pub beside: String,
+    /// Their full names, sorted.
+    pub hosts: Vec<String>,
+}
+
+impl HiddenServices {
+    /// The service that a call by this name, as people write it, would be for.
+    pub fn called(&self, name: &str) -> Option<Rejected> {
+        let is_called = |host: &&String| match host.strip_prefix(name) {
+            Some(rest) => {
+                rest.is_empty() || rest == self.beside || rest.starts_with('.') && name.contains('.')
+            }
+            None => false,
+        };
+        let host = self.hosts.iter().find(is_called)?;
+        let because = format!("{} does not import it (`egress[].hosts`)", self.sidecar);
+        Some(Rejected { name: host.clone(), because })
+    }
+}
+
 /// A candidate that was not taken.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Rejected {

@@ -147,12 +147,20 @@ pub(super) fn less_specific_hosts(
         .collect()
 }
 
-/// The VirtualServices that would have a host served, with why they do not.
-pub(super) fn unserved(snapshot: &Snapshot, authority: &str) -> impl Iterator<Item = Rejected> {
+/// The VirtualServices that would have a host served, and the service that has it, with why they do not count.
+pub(super) fn not_here(snapshot: &Snapshot, authority: &str) -> impl Iterator<Item = Rejected> {
     let asked = HostName::of_authority(authority);
+    let hidden = snapshot.hidden_services().and_then(|hidden| hidden.called(asked.as_str()));
     let wanted = snapshot.unserved_rules().iter();
     let wanted = wanted.filter(move |rules| rules.hosts.iter().any(|host| host.covers(asked.as_str())));
-    wanted.map(|rules| Rejected { name: rules.name.clone(), because: rules.because.to_string() })
+    let wanted =
+        wanted.map(|rules| Rejected { name: rules.name.clone(), because: rules.because.to_string() });
+    wanted.chain(hidden)
+}
+
+/// Whether a host is for this name and no other.
+pub(super) fn has_the_very_name(host: &VirtualHost, authority: &str) -> bool {
+    matches!(best_domain(host, authority), Some(HostPattern::Exact(_)))
 }
 
 pub(super) fn other_host(host: &VirtualHost) -> Rejected {

@@ -72,3 +72,30 @@ fn rules_for_services_that_a_sidecar_sees_need_not_be_seen_themselves() {
         assert_eq!(followed(&rules, "hidden.far"), None, "{rules}");
     }
 }
+
+#[test]
+fn a_service_that_a_sidecar_keeps_from_the_workload_is_named_with_it() {
+    let yaml = "
+{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: s, namespace: shop}, spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: [./seen.shop.svc.cluster.local]}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: seen, namespace: shop}, spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: hidden, namespace: shop}, spec: {clusterIP: 10.96.0.2, ports: [{name: http, port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: away, namespace: far}, spec: {clusterIP: 10.96.0.3, ports: [{name: http, port: 80}]}}
+";
+    let told = |arguments: &[&str], host: &str| {
+        let text = explained(yaml, &[&["GET"], arguments].concat());
+        let line =
+            format!("not {host}.svc.cluster.local: Sidecar shop/s does not import it (`egress[].hosts`)\n");
+        assert!(text.contains(&line), "{arguments:?}: {text}");
+    };
+    told(&["http://hidden/"], "hidden.shop");
+    told(&["http://hidden.shop/", "--dst", "10.96.0.2:80"], "hidden.shop");
+    told(&["http://away.far/"], "away.far");
+    told(&["http://away.far.svc.cluster.local/"], "away.far");
+    for other in ["http://seen/", "http://away/", "http://hid/"] {
+        let text = explained(yaml, &["GET", other]);
+        assert!(!text.contains("does not import it"), "{other}: {text}");
+    }
+}

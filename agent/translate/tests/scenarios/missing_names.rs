@@ -126,3 +126,49 @@ fn a_secret_that_is_missed_among_others_is_told_without_a_proxy() {
     // Nobody knows where the gateway is, and what Secrets are there.
     assert_eq!(found("other", ""), Vec::<String>::new());
 }
+
+#[test]
+fn hosts_of_a_sidecar_that_match_no_service_are_told() {
+    let found = |host: &str| {
+        let service = |name: &str, namespace: &str| {
+            format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: {namespace}}}, \
+                 spec: {{clusterIP: 10.0.0.1, ports: [{{name: http, port: 80}}]}}}}\n---\n"
+            )
+        };
+        let rules = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: r, namespace: prod}, \
+                     spec: {hosts: [made-up.example], http: [{directResponse: {status: 200}}]}}\n---\n";
+        let sidecar = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {{name: s, namespace: prod}}, \
+             spec: {{egress: [{{hosts: ['istio-system/*', '{host}']}}]}}}}\n"
+        );
+        let mut files = Files::new(ReadDefaults::default());
+        files.replace_file(
+            "a.yaml",
+            &[&service("other", "prod"), &service("far", "test"), rules, &*sidecar].concat(),
+        );
+        let found = review(&files.resources().0, &Credentials::UNSEEN, "cluster.local");
+        found.iter().map(|finding| format!("{}: {}", finding.path, finding.problem)).collect::<Vec<_>>()
+    };
+    for good in [
+        "./other.prod.svc.cluster.local",
+        "*/far.test.svc.cluster.local",
+        "./*",
+        "~gone/a.com",
+        "./*.example",
+    ] {
+        assert_eq!(found(good), Vec::<String>::new(), "{good}");
+    }
+    let wrong = "spec.egress[0].hosts[1]: matches no service, so it lets the workload call nothing";
+    for (host, remedy) in [
+        ("./other2.prod.svc.cluster.local", "did you mean `other.prod.svc.cluster.local`?"),
+        ("./other.prod", "hosts are written whole: did you mean `other.prod.svc.cluster.local`?"),
+        (
+            "./far.test.svc.cluster.local",
+            "the service is in namespace `test`: write `test/far.test.svc.cluster.local`",
+        ),
+        ("prod/*.org", "add the Service or ServiceEntry, or correct the name"),
+    ] {
+        assert_eq!(found(host), [format!("{wrong} (written: `{host}`; {remedy})")]);
+    }
+}

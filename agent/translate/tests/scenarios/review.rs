@@ -37,7 +37,8 @@ fn a_good_configuration_has_no_findings() {
 
 #[test]
 fn what_a_sidecar_keeps_from_one_workload_is_there_for_others() {
-    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: prod}\n\
+    let text = "{apiVersion: v1, kind: Service, metadata: {name: other, namespace: prod}, spec: {ports: [{port: 80}]}}\n---\n\
+                apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: prod}\n\
                 spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}\n---\n\
                 apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a, namespace: prod}\n\
                 spec: {host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}}\n---\n\
