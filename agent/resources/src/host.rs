@@ -5,15 +5,32 @@ use std::{collections::HashSet, net::IpAddr};
 /// Whether `text` is a name of dot-separated labels (RFC 1123 with Istio's allowance for `_`), case ignored.
 pub(crate) fn is_dns_name(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
-    !text.is_empty() && text.len() <= 253 && text.split('.').all(is_label)
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.split('.').all(is_label)
 }
+
+/// Whether `text` may name a resource of Kubernetes (RFC 1123 subdomain, whose labels may be of any length there).
+pub(crate) fn is_resource_name(text: &str) -> bool {
+    let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+    let edge = |b: Option<&u8>| b.is_some_and(|b| *b != b'-');
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.iter().all(inner) && edge(bytes.first()) && edge(bytes.last())
+    };
+    text.len() <= LONGEST_NAME && text.split('.').all(is_part)
+}
+
+/// Of a DNS name, and so of resources.
+pub(crate) const LONGEST_NAME: usize = 253;
+
+/// Of a label of a DNS name.
+pub(crate) const LONGEST_LABEL: usize = 63;
 
 /// Whether `text` is a single label of letters, digits, `-` and `_`, at most 63 long.
 pub(crate) fn is_label(text: &str) -> bool {
     let inner = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     let edge = |b: Option<&u8>| b.is_some_and(|b| *b != b'-');
     let bytes = text.as_bytes();
-    bytes.len() <= 63 && bytes.iter().all(inner) && edge(bytes.first()) && edge(bytes.last())
+    bytes.len() <= LONGEST_LABEL && bytes.iter().all(inner) && edge(bytes.first()) && edge(bytes.last())
 }
 
 /// Whether a host is a name without a dot, which only means something within a namespace.

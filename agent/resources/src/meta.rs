@@ -196,11 +196,10 @@ impl Shape for Metadata {
     }
 
     fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
-        let lower_case_name =
-            host::is_dns_name(&self.name) && !self.name.contains(|c: char| c == '_' || c.is_uppercase());
-        if !self.name.is_empty() && !lower_case_name {
+        if !self.name.is_empty() && !host::is_resource_name(&self.name) {
             let problem = Problem::new("is not a resource name").found(&self.name);
-            context.error(&at.field("name"), problem.expected("lower-case letters, digits, `-` and `.`"));
+            let form = "at most 253 lower-case letters, digits, `-` and `.`";
+            context.error(&at.field("name"), problem.expected(form));
         }
         if let Some(namespace) = self.namespace.as_ref().filter(|n| !n.is_empty() && !host::is_namespace(n)) {
             let problem = Problem::new("is not a namespace name").found(namespace);

@@ -19,6 +19,7 @@ use crate::{
     VirtualService, WorkloadEntry,
     decode::{Context, Decode, Findings},
     finding::{Finding, Place, Problem, Rule, Severity},
+    host,
     meta::{Meta, Metadata, Object, ResourceId, Timestamp},
     shown::name_or_quoted,
     yaml::{self, Node, Piece, Value},
@@ -338,6 +339,12 @@ fn read_metadata(
                 let problem = Problem::new("holds a dot, which the name of a Gateway cannot");
                 let problem = problem.found(&metadata.name).expected("letters, digits and `-`");
                 context.error(&at.field("name"), problem);
+            }
+            let is_label = matches!(kind, Kind::Gateway | Kind::Service | Kind::Namespace);
+            if is_label && metadata.name.len() > host::LONGEST_LABEL {
+                let problem =
+                    Problem::new(format!("is too long for the name of a {kind}")).found(&metadata.name);
+                context.error(&at.field("name"), problem.expected("at most 63 characters"));
             }
             metadata
         }

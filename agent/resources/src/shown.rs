@@ -18,7 +18,9 @@ pub(crate) fn quoted(value: &str) -> String {
 
 /// A name as it is, or shown as a value if it can be none.
 pub(crate) fn name_or_quoted(text: &str) -> Cow<'_, str> {
-    if host::is_dns_name(text) { text.into() } else { quoted(text).into() }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let may_be_name = !text.is_empty() && text.len() <= host::LONGEST_NAME && text.bytes().all(is_plain);
+    if may_be_name { text.into() } else { quoted(text).into() }
 }
 
 /// The text itself unless it is longer than any that is meant to be read.

@@ -263,3 +263,20 @@ fn what_can_be_no_name_is_not_repeated_with_every_mistake() {
         assert!(longest < Some(5_000), "{longest:?} bytes for {}", &text[..80]);
     }
 }
+
+#[test]
+fn names_are_as_long_as_kubernetes_takes_them() {
+    let long = "a".repeat(200);
+    let of = |kind: &str, name: &str| {
+        findings(&format!("{kind}\nmetadata: {{name: {name}}}\nspec: {{host: a.com}}\n"))
+    };
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule";
+    for good in [&long, "a.b-c.0", &"a".repeat(253)] {
+        assert_eq!(of(rule, good), Vec::<String>::new(), "{good}");
+    }
+    for bad in ["a..b", "a.", ".a", "-a", "a-", "a_b", "A", &"a".repeat(254)] {
+        assert!(of(rule, bad)[0].contains("metadata.name: is not a resource name"), "{bad}");
+    }
+    let told = of("apiVersion: v1\nkind: Service", &long);
+    assert!(told[0].contains("metadata.name: is too long for the name of a Service (found "), "{told:?}");
+}
