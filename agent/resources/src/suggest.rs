@@ -8,67 +8,63 @@ pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str
 /// Returns the candidate that `word` most likely stands for: equal but for case, else within two edits.
 ///
 /// Of host names only what is before the labels that both end with counts as a word: `b.example` is not `a.example`.
+/// Only the first thousand candidates are looked at: a mesh may have ten thousand names, and as many mistakes.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    if word.len() > LONGEST {
-        return None;
-    }
-    let lower = word.to_ascii_lowercase();
-    let ranked =
-        candidates.into_iter().filter_map(|candidate| Some((distance(&lower, candidate)?, candidate)));
+    let candidates = candidates.into_iter().take(MOST_COMPARED);
+    let ranked = candidates.filter_map(|candidate| Some((distance(word, candidate)?, candidate)));
     ranked.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
 }
 
+const MOST_COMPARED: usize = 1_000;
+
 /// The edits between two words, if they are few.
-fn distance(lower: &str, candidate: &str) -> Option<usize> {
-    if lower.len().abs_diff(candidate.len()) > MOST_EDITS {
+fn distance(word: &str, candidate: &str) -> Option<usize> {
+    if word.len().abs_diff(candidate.len()) > MOST_EDITS {
         return None;
     }
-    let candidate = candidate.to_ascii_lowercase();
-    let (word, candidate) = without_common_labels(lower, &candidate);
+    let (word, candidate) = without_common_labels(word.as_bytes(), candidate.as_bytes());
     let allowed = match word.len() {
         0..=2 => 0,
         3 | 4 => 1,
         _ => MOST_EDITS,
     };
-    Some(edits(word, candidate)).filter(|edits| *edits <= allowed && !have_other_numbers(word, candidate))
-}
-
-/// Whether two words are one with different numbers behind it: who writes `v3` does not mean `v1`.
-fn have_other_numbers(a: &str, b: &str) -> bool {
-    let without = |word: &str| word.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let (end_a, end_b) = (without(a), without(b));
-    a != b && end_a < a.len() && end_b < b.len() && a[..end_a] == b[..end_b]
-}
-
-/// Two names without the labels that both end with.
-fn without_common_labels<'n>(a: &'n str, b: &'n str) -> (&'n str, &'n str) {
-    let same = a.bytes().rev().zip(b.bytes().rev()).take_while(|(a, b)| a == b).count();
-    let ending = &a.as_bytes()[a.len() - same..];
-    let common = ending.iter().position(|byte| *byte == b'.').map_or(0, |dot| same - dot);
-    (&a[..a.len() - common], &b[..b.len() - common])
+    edits(word, candidate, allowed).filter(|_| !have_other_numbers(word, candidate))
 }
 
 const MOST_EDITS: usize = 2;
 
-// No name is longer than a host may be; the bound keeps the quadratic comparison cheap.
-const LONGEST: usize = 253;
+/// Two names without the labels that both end with.
+fn without_common_labels<'n>(a: &'n [u8], b: &'n [u8]) -> (&'n [u8], &'n [u8]) {
+    let pairs = a.iter().rev().zip(b.iter().rev());
+    let same = pairs.take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    let ending = &a[a.len() - same..];
+    let common = ending.iter().position(|byte| *byte == b'.').map_or(0, |dot| same - dot);
+    (&a[..a.len() - common], &b[..b.len() - common])
+}
 
-/// Number of single-letter insertions, deletions, replacements and swaps of neighbours between two words.
-fn edits(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut before: Vec<usize> = vec![0; b.len() + 1];
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, to) in b.iter().enumerate() {
-            let replaced = above[j] + usize::from(from != to);
-            let cost = replaced.min(above[j + 1] + 1).min(row[j] + 1);
-            let swapped = i > 0 && j > 0 && from == &b[j - 1] && &a[i - 1] == to;
-            row.push(if swapped { cost.min(before[j - 1] + 1) } else { cost });
-        }
-        before = std::mem::replace(&mut above, row);
+/// Whether two words are one with different numbers behind it: who writes `v3` does not mean `v1`.
+fn have_other_numbers(a: &[u8], b: &[u8]) -> bool {
+    let digits = |word: &[u8]| word.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (of_a, of_b) = (digits(a), digits(b));
+    let ((a, number_a), (b, number_b)) = (a.split_at(a.len() - of_a), b.split_at(b.len() - of_b));
+    of_a > 0 && of_b > 0 && number_a != number_b && a.eq_ignore_ascii_case(b)
+}
+
+/// Number of single-letter insertions, deletions, replacements and swaps of neighbours between two words, unless it is
+/// more than allowed. What is equal at the beginning never costs an edit, so few paths are followed, however long the
+/// words are.
+fn edits(a: &[u8], b: &[u8], allowed: usize) -> Option<usize> {
+    let same = a.iter().zip(b).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    if a.is_empty() || b.is_empty() {
+        return Some(a.len().max(b.len())).filter(|edits| *edits <= allowed);
     }
-    above[b.len()]
+    let left = allowed.checked_sub(1)?;
+    let is_swapped =
+        a.len() > 1 && b.len() > 1 && a[0].eq_ignore_ascii_case(&b[1]) && a[1].eq_ignore_ascii_case(&b[0]);
+    let swapped = is_swapped.then(|| edits(&a[2..], &b[2..], left)).flatten();
+    let others = [edits(&a[1..], &b[1..], left), edits(&a[1..], b, left), edits(a, &b[1..], left), swapped];
+    others.into_iter().flatten().min().map(|rest| rest + 1)
 }
 
 #[cfg(test)]
@@ -95,6 +91,37 @@ mod tests {
         assert_eq!(nearest("reviws.prod.svc.cluster.local", hosts), Some("reviews.prod.svc.cluster.local"));
         assert_eq!(nearest("votes.prod.svc.cluster.local", hosts), None);
         assert_eq!(nearest("é.example", hosts), None);
+    }
+
+    #[test]
+    fn letters_are_swapped_left_out_and_added() {
+        let edits = |a: &str, b: &str| edits(a.as_bytes(), b.as_bytes(), 2);
+        for (a, b, wanted) in [
+            ("abcdef", "ABCDEF", Some(0)),
+            ("abcdef", "bacdef", Some(1)),
+            ("abcdef", "badcef", Some(2)),
+            ("abcdef", "acdef", Some(1)),
+            ("abcdef", "xabcdefx", Some(2)),
+            ("abcdef", "axcdxf", Some(2)),
+            ("abcdef", "axcdxfx", None),
+            ("abcdef", "bcdefa", Some(2)),
+            ("", "ab", Some(2)),
+            ("abc", "", None),
+        ] {
+            assert_eq!(edits(a, b), wanted, "{a} {b}");
+            assert_eq!(edits(b, a), wanted, "{b} {a}");
+        }
+    }
+
+    /// Comparing every letter with every letter would take hours here.
+    #[test]
+    fn long_words_cost_no_more_than_their_length() {
+        let name = |number: usize| format!("{number:06}{}", "a".repeat(240));
+        let names: Vec<String> = (0..1_000).map(name).collect();
+        for number in 0..50 {
+            let word = format!("zzz{number:03}{}", "a".repeat(240));
+            assert_eq!(nearest(&word, names.iter().map(String::as_str)), None);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod meant;
 
 use std::{
     cell::OnceCell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn check(
     resources: &ResourceSet,
     (registry, rules, destinations): (&Registry<'_>, &Rules, &Destinations<'_>),
 ) -> Vec<Finding> {
-    let gateways: HashSet<GatewayRef> =
+    let gateways: BTreeSet<GatewayRef> =
         resources.gateways().iter().map(|gateway| gateway::reference(gateway)).collect();
     let (gateways, namesakes) = (&gateways, &OnceCell::new());
     let destination_rules = resources.destination_rules();
@@ -91,7 +91,7 @@ struct Checker<'c, 's> {
     destinations: &'c Destinations<'s>,
     /// Those of other proxies too.
     destination_rules: &'c [Arc<Object<DestinationRule>>],
-    gateways: &'c HashSet<GatewayRef>,
+    gateways: &'c BTreeSet<GatewayRef>,
     /// The first service with each first label, gathered when it is first asked for.
     namesakes: &'c OnceCell<HashMap<&'c str, &'c str>>,
     findings: Vec<Finding>,

@@ -8,7 +8,7 @@ mod service;
 mod workloads;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Registry<'s> {
     pub(crate) services: Vec<KnownService<'s>>,
     by_host: Map<String, Vec<usize>>,
     /// Full names of services that a Sidecar keeps from the workload: what names them does not concern it.
-    hidden: Map<String, &'s Meta>,
+    hidden: BTreeMap<String, &'s Meta>,
     /// ExternalName services, by their full names.
     aliases: Map<String, Alias<'s>>,
     /// The names of those, sorted, by what they stand for.
@@ -64,7 +64,7 @@ impl<'s> Registry<'s> {
             proxy,
             services: Vec::new(),
             by_host: Map::default(),
-            hidden: Map::default(),
+            hidden: BTreeMap::new(),
             aliases: Map::default(),
             aliased: Map::default(),
             places: Arc::clone(&workloads.places),
@@ -129,7 +129,7 @@ impl<'s> Registry<'s> {
         self.hidden.contains_key(host)
     }
 
-    /// The full names of services that a Sidecar keeps from the workload, in no order.
+    /// The full names of services that a Sidecar keeps from the workload, sorted.
     pub(crate) fn hidden(&self) -> impl Iterator<Item = &str> {
         self.hidden.keys().map(String::as_str)
     }
@@ -142,12 +142,11 @@ impl<'s> Registry<'s> {
         seen.chain(others).chain(aliases).map(Meta::namespace)
     }
 
-    /// The full names of all services, hidden or not, each with its namespace.
+    /// The full names of all services that are no aliases, hidden or not, each with its namespace.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &'s str)> {
         let seen = self.services.iter().map(|service| (service.host.as_str(), service.meta()));
         let others = self.hidden.iter().map(|(host, meta)| (host.as_str(), *meta));
-        let aliases = self.aliases.iter().map(|(host, alias)| (host.as_str(), &alias.object.meta));
-        seen.chain(others).chain(aliases).map(|(host, meta)| (host, meta.namespace()))
+        seen.chain(others).map(|(host, meta)| (host, meta.namespace()))
     }
 
     /// The first service with this full name.
@@ -167,6 +166,11 @@ impl<'s> Registry<'s> {
     /// All ExternalName services with what they stand for.
     pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
         self.aliases.iter().map(|(name, alias)| (&**name, &*alias.target))
+    }
+
+    /// The full names of ExternalName services, each with its namespace, in no order.
+    pub(crate) fn alias_names(&self) -> impl Iterator<Item = (&str, &'s str)> {
+        self.aliases.iter().map(|(name, alias)| (name.as_str(), alias.object.meta.namespace()))
     }
 
     /// The ExternalName service with this full name.

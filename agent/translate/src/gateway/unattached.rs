@@ -29,7 +29,29 @@ pub(super) struct Unattached<'u, 's> {
     proxy: &'u Proxy,
     /// Gateways that select this proxy.
     here: HashSet<&'u GatewayRef>,
-    attached: HashMap<&'s ResourceId, Vec<(&'u GatewayRef, &'u HostPattern)>>,
+    attached: HashMap<&'s ResourceId, Attached<'u>>,
+}
+
+/// Where a VirtualService is attached, and for which hosts.
+#[derive(Default)]
+struct Attached<'u> {
+    gateways: HashSet<&'u GatewayRef>,
+    hosts: HashSet<&'u HostPattern>,
+}
+
+impl Attached<'_> {
+    /// Whether the host is among these, or covers one of them: they are what a server and a VirtualService share.
+    fn has(&self, wanted: &HostPattern) -> bool {
+        self.hosts.contains(wanted)
+            || match wanted {
+                HostPattern::Any => !self.hosts.is_empty(),
+                HostPattern::Suffix(suffix) => self.hosts.iter().any(|host| match host {
+                    HostPattern::Exact(name) | HostPattern::Suffix(name) => name.ends_with(suffix.as_str()),
+                    HostPattern::Any => false,
+                }),
+                HostPattern::Exact(_) => false,
+            }
+    }
 }
 
 impl<'u, 's> Unattached<'u, 's> {
@@ -39,10 +61,12 @@ impl<'u, 's> Unattached<'u, 's> {
         proxy: &'u Proxy,
     ) -> Self {
         let here = servers.iter().map(|server| &server.reference).collect();
-        let mut attached: HashMap<_, Vec<_>> = HashMap::new();
+        let mut attached: HashMap<_, Attached<'_>> = HashMap::new();
         for server in servers {
             for one in &server.attached {
-                attached.entry(&one.vs.meta.id).or_default().push((&server.reference, &one.host));
+                let known = attached.entry(&one.vs.meta.id).or_default();
+                known.gateways.insert(&server.reference);
+                known.hosts.insert(&one.host);
             }
         }
         Self { resources, servers, proxy, here, attached }
@@ -61,9 +85,9 @@ impl<'u, 's> Unattached<'u, 's> {
     }
 
     fn gateways_in_vain(&self, vs: &Object<VirtualService>) -> Vec<Finding> {
-        let attached = self.attached.get(&vs.meta.id).map_or(&[][..], Vec::as_slice);
+        let attached = self.attached.get(&vs.meta.id);
         let is_in_vain = |gateway: &&GatewayRef| {
-            self.here.contains(*gateway) && attached.iter().all(|(reference, _)| reference != gateway)
+            self.here.contains(*gateway) && attached.is_none_or(|known| !known.gateways.contains(*gateway))
         };
         let spec = Path::ROOT.field("spec");
         let finding = |gateway| {
@@ -88,9 +112,7 @@ impl<'u, 's> Unattached<'u, 's> {
     /// Whether some server has the host, or one that the host covers.
     fn has(&self, vs: &Object<VirtualService>, host: &str) -> bool {
         let Some(wanted) = pattern(&full_name(host, vs.meta.namespace(), self.proxy)) else { return true };
-        let attached = self.attached.get(&vs.meta.id).into_iter().flatten();
-        let wanted = wanted.to_string();
-        attached.into_iter().any(|(_, host)| covers(&wanted, &host.to_string()))
+        self.attached.get(&vs.meta.id).is_some_and(|known| known.has(&wanted))
     }
 
     fn finding(
@@ -115,14 +137,11 @@ impl<'u, 's> Unattached<'u, 's> {
     fn why(&self, vs: &Object<VirtualService>, gateways: &[&GatewayRef], host: &str) -> Option<String> {
         let wanted = pattern(&full_name(host, vs.meta.namespace(), self.proxy))?.to_string();
         let servers = || self.servers.iter().filter(|server| gateways.contains(&&server.reference));
-        for server in servers() {
-            for own in &server.server().hosts {
-                if !covers(&own.host, &wanted) && !covers(&wanted, &own.host) {
-                    continue;
-                }
-                if !admits(&own.namespace, &server.reference, vs.meta.namespace()) {
-                    return Some(admits_others(server, &own.namespace, &own.host));
-                }
+        let hosts = servers().flat_map(|server| server.server().hosts.iter().map(move |own| (server, own)));
+        for (server, own) in hosts.take(MOST_COMPARED) {
+            let is_same = covers(&own.host, &wanted) || covers(&wanted, &own.host);
+            if is_same && !admits(&own.namespace, &server.reference, vs.meta.namespace()) {
+                return Some(admits_others(server, &own.namespace, &own.host));
             }
         }
         let hosts = servers().filter(|server| follows(server.server(), &vs.spec));
@@ -170,6 +189,9 @@ impl<'u, 's> Unattached<'u, 's> {
         .into()
     }
 }
+
+/// A remedy is not worth more.
+const MOST_COMPARED: usize = 1_000;
 
 const NOT_EXPORTED: &str = "it is not exported to the gateway's namespace (`exportTo`)";
 

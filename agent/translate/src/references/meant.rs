@@ -42,11 +42,10 @@ impl Checker<'_, '_> {
     /// What to do about a Gateway that is not there: it is spelt nearly so, or in another namespace.
     pub(super) fn gateway_meant(&self, wanted: &GatewayRef) -> String {
         let GatewayRef::Named { namespace, name } = wanted else { return String::new() };
-        let mut known: Vec<(&str, &str)> = self.gateways.iter().filter_map(named).collect();
-        known.sort_unstable();
-        let beside = known.iter().filter(|(of, _)| of == namespace).map(|(_, name)| *name);
+        let known = || self.gateways.iter().filter_map(named);
+        let beside = known().filter(|(of, _)| of == namespace).map(|(_, name)| name);
         let near = nearest(name, beside).map(|near| (namespace.as_str(), near));
-        match near.or_else(|| known.iter().copied().find(|(_, known)| known == name)) {
+        match near.or_else(|| known().find(|(_, known)| known == name)) {
             Some((namespace, name)) => format!("did you mean `{namespace}/{name}`?"),
             None => "a Gateway of another namespace is named `namespace/name`".to_owned(),
         }

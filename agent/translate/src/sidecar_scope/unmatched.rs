@@ -64,6 +64,7 @@ impl SidecarScope<'_> {
             false => registry.namespaces_of(&host.host).any(|namespace| self.is_of(host, namespace)),
             true => registry
                 .names()
+                .chain(registry.alias_names())
                 .any(|(name, namespace)| self.is_of(host, namespace) && covers(&host.host, name)),
         };
         let rules = || resources.virtual_services().iter().filter(|vs| vs.spec.is_for_mesh());
@@ -92,17 +93,14 @@ impl SidecarScope<'_> {
             return format!("hosts are written whole: did you mean `{whole}`?");
         }
         let beside = registry.names().filter(|(_, namespace)| self.is_of(host, namespace));
-        let mut beside: Vec<&str> = beside.map(|(name, _)| name).collect();
-        beside.sort_unstable();
-        let near = did_you_mean(&host.host, beside);
+        let near = did_you_mean(&host.host, beside.map(|(name, _)| name));
         near.unwrap_or_else(|| "add the Service or ServiceEntry, or correct the name".to_owned())
     }
 
     /// The services that are kept from the workload, to name them to whoever asks why they are not called.
     pub(crate) fn hidden_services(&self, registry: &Registry<'_>) -> Option<HiddenServices> {
         let sidecar = self.sidecar.filter(|_| self.limits())?;
-        let mut hosts: Vec<String> = registry.hidden().map(str::to_owned).collect();
-        hosts.sort_unstable();
+        let hosts = registry.hidden().map(str::to_owned).collect();
         let beside = service_host("", &self.proxy.namespace, self.proxy);
         Some(HiddenServices { sidecar: sidecar.meta.id.to_string(), beside, hosts })
     }
