@@ -190,12 +190,14 @@ impl BodyDecoder {
         Ok(())
     }
 
-    /// Whitespace after a size is allowed only before an extension (RFC 9112 §7.1.1).
+    /// RFC 9112 §7.1.1 has whitespace after a size only before an extension; servers that pad their sizes exist, and what
+    /// goes on is framed anew.
     fn extension_space(&mut self, size: u64, byte: u8) -> Result<State, BodyError> {
         self.count_extension_byte()?;
         match byte {
             b' ' | b'\t' => Ok(State::BeforeExtension { size }),
             b';' => Ok(State::Extension { size }),
+            b'\r' => Ok(State::SizeLf { size }),
             _ => Err(BodyError::InvalidChunkSize),
         }
     }

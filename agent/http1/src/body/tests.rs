@@ -102,8 +102,11 @@ fn chunk_size_that_is_no_number_is_refused() {
 }
 
 #[test]
-fn whitespace_after_a_chunk_size_is_refused_unless_an_extension_follows() {
-    assert_eq!(decode_chunked(b"1 \r\na\r\n0\r\n\r\n"), Err(BodyError::InvalidChunkSize));
+fn whitespace_after_a_chunk_size_is_dropped_and_counted() {
+    assert_eq!(decode_chunked(b"1 \t\r\na\r\n0  \r\n\r\n"), body("a"));
+    assert_eq!(decode_chunked(b"1 \na\r\n0\r\n\r\n"), Err(BodyError::InvalidChunkSize));
+    let padded = format!("1{}\r\n", " ".repeat(17_000));
+    assert_eq!(decode_chunked(padded.as_bytes()), Err(BodyError::TooManyExtensions));
     assert_eq!(decode_chunked(b"1 2\r\n"), Err(BodyError::InvalidChunkSize));
     assert_eq!(decode_chunked(b"1 \t; x\r\na\r\n0\r\n\r\n"), body("a"));
 }
