@@ -88,7 +88,7 @@ fn chunks_that_break_their_framing_end_the_request_and_the_connection() {
         "-1\r\n",
         "5\nhello\r\n0\r\n\r\n",
         "10000000000000005\r\nhello\r\n0\r\n\r\n",
-        "5 \r\nhello\r\n0\r\n\r\n",
+        "5 6\r\nhello\r\n0\r\n\r\n",
         "0\r\nx y: 1\r\n\r\n",
     ] {
         assert_eq!(
