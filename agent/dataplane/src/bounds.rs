@@ -44,7 +44,7 @@ pub const HANDSHAKES: usize = 1024;
 /// Handshakes that compute between two looks at what is ready. An RSA signature takes about a millisecond.
 pub const HANDSHAKES_IN_ONE_ROUND: usize = 4;
 /// Complaints about peers that one worker may log at once.
-pub const COMPLAINTS_AT_ONCE: u32 = 10;
+pub const LOG_BURST: u32 = 10;
 /// What a client may still send after the last word.
 pub const LINGER_BYTES: usize = 256 * KIB;
 /// How long all of that may take.

@@ -54,7 +54,7 @@ pub(crate) struct ClusterConnections {
 
 /// What a cluster's connections are made with, beside its description.
 #[derive(Default)]
-pub(crate) struct Given {
+pub(crate) struct ClusterInputs {
     pub(crate) shared: SharedCluster,
     /// What its names are resolved to; none where it has none.
     pub(crate) named: Option<Vec<LocalityEndpoints>>,
@@ -69,8 +69,8 @@ pub(crate) type UpstreamKey = (Address, Option<Source>);
 
 impl ClusterConnections {
     /// The connections to `cluster`; what `old` has of them goes on.
-    pub(crate) fn new(cluster: &Cluster, given: Given, old: Option<&Self>) -> Self {
-        let Given { shared, named, heads, own_ports } = given;
+    pub(crate) fn new(cluster: &Cluster, given: ClusterInputs, old: Option<&Self>) -> Self {
+        let ClusterInputs { shared, named, heads, own_ports } = given;
         let policy = Rc::new(Policy::new(cluster, (shared, heads, own_ports), old.map(|old| &*old.policy)));
         let mut known: HashMap<&Address, &Rc<Upstream>, RandomState> =
             old.iter().flat_map(|old| &old.endpoints).map(|upstream| (&upstream.address, upstream)).collect();

@@ -24,12 +24,12 @@ use snapshot::{
 };
 use tokio::net::TcpStream;
 
-use self::{chain::Service, client::Introduction};
+use self::{chain::Service, client::MetadataExchange};
 use crate::{
     accept::Admitted,
     access_log::{Entry, LogBuffer},
     http,
-    origin::{Client, ForClient, Origin},
+    origin::{Client, LoopbackUpstream, Origin},
     sys::Source,
     tcp,
     telemetry::PeerId,
@@ -95,13 +95,13 @@ pub(crate) struct Connection {
     /// How its HTTP is treated; of the chain that it began with.
     pub(crate) settings: Arc<HttpSettings>,
     /// What the client has said of itself with its first request.
-    introduction: OnceCell<Introduction>,
+    introduction: OnceCell<MetadataExchange>,
     /// Who the client is by the snapshot of a number, once it was asked for.
     client: Cell<Option<(u64, PeerId)>>,
     /// How far the client has come with what was written to it; of HTTP/2, where memory is short.
     pub(crate) taken: Cell<Taken>,
     /// The application at loopback, called from the client's own address and port.
-    at_loopback: ForClient,
+    at_loopback: LoopbackUpstream,
 }
 
 impl Connection {

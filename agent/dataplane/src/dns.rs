@@ -26,7 +26,7 @@ use crate::bounds;
 
 pub use self::unresolved::UnresolvedName;
 pub(crate) use self::{
-    asked::{AskedNames, Named, Questions, Unnamed},
+    asked::{NameCache, NotResolved, Questions, ResolvedName},
     resolutions::Resolutions,
     unresolved::Unresolved,
 };

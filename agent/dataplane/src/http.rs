@@ -17,11 +17,11 @@ mod grpc_web;
 mod h1;
 mod h2;
 mod head;
-mod kept;
 mod messages;
 mod mirror;
 mod peer_metadata;
 mod pump;
+mod retained;
 mod retries;
 mod retry;
 mod routing;
@@ -51,8 +51,8 @@ use crate::{
 
 pub(crate) use self::peer_metadata::{PEER_METADATA, PEER_METADATA_ID};
 pub(crate) use self::{
-    downstream::Downstream, h1::Http1Requests, h2::Http2Requests, kept::Room, stream_bytes::StreamBytes,
-    workspace::Workspaces,
+    downstream::Downstream, h1::Http1Requests, h2::Http2Requests, retained::BodyBudget,
+    stream_bytes::StreamBytes, workspace::Workspaces,
 };
 pub use self::{head::shown_to_routes, peer_metadata::PeerMetadata};
 

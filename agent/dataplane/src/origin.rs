@@ -4,7 +4,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use snapshot::{ClusterId, Discovery};
 
-use crate::{connection::Connection, dns::Named, sys::Source, upstream::Upstream, view::View};
+use crate::{connection::Connection, dns::ResolvedName, sys::Source, upstream::Upstream, view::View};
 
 /// Where a connection comes from and was going.
 #[derive(Clone, Copy)]
@@ -18,7 +18,7 @@ pub(crate) struct Origin<'c> {
     /// Its client, where the application is to see it.
     pub(crate) client: Option<Client<'c>>,
     /// What it asks for by name, for clusters that have such names resolved.
-    pub(crate) named: Option<&'c Named>,
+    pub(crate) named: Option<&'c ResolvedName>,
 }
 
 impl Origin<'_> {
@@ -36,7 +36,7 @@ pub(crate) fn tell_if_unknown(connection: &Connection, view: &View, cluster: Clu
     if cluster.discovery != Discovery::OriginalDestination || connection.origin().is_captured {
         return;
     }
-    let Some(unsaid) = connection.worker().complaints.admit() else { return };
+    let Some(unsaid) = connection.worker().log_limit.admit() else { return };
     tracing::warn!(
         cluster = cluster.name,
         destination_rule = cluster.destination_rule.as_deref(),
@@ -54,9 +54,9 @@ pub(crate) struct Client<'c> {
     pub(crate) source: Source,
     /// Where the application at loopback is kept with the client's connections to it, if the client's port can be used
     /// there.
-    pub(crate) at_loopback: Option<&'c ForClient>,
+    pub(crate) at_loopback: Option<&'c LoopbackUpstream>,
 }
 
 /// The application at loopback as one client's connection calls it. It ends with that connection: nobody else may use
 /// its port.
-pub(crate) type ForClient = RefCell<Option<Rc<Upstream>>>;
+pub(crate) type LoopbackUpstream = RefCell<Option<Rc<Upstream>>>;

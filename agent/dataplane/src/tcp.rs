@@ -9,16 +9,16 @@ use crate::{
     balance::{Choice, hash_address},
     bounds,
     buffer::PooledBuffer,
-    complaints,
     connection::Connection,
-    dns::{Named, Unnamed},
+    dns::{NotResolved, ResolvedName},
     failure::LocalReply,
     health::AttemptResult,
+    log_limit,
     origin::{Origin, tell_if_unknown},
     relay::{Limits, Relay, RelayError, Transferred},
     telemetry::{BLACK_HOLE, ConnectionKey, ConnectionSums, Kept},
     transport::DownstreamStream,
-    upstream::{ConnectError, Lease, OpaqueUpstream, OwnEnd, Posted, UpstreamConnection},
+    upstream::{ConnectError, Lease, OpaqueUpstream, OwnEnd, PostTunnel, UpstreamConnection},
     view::View,
     wrong_tls,
 };
@@ -131,7 +131,7 @@ fn tell_of_failure(connection: &Connection, lease: &Lease, error: &ConnectError)
     if let Some(answer) = error.tunnel_refusal() {
         let far_end = policy.tunnel.as_ref().map_or("", |tunnel| &tunnel.far_end);
         let what = format!("the proxy at the endpoint opens no tunnel to {far_end}: {answer}");
-        complaints::warn(connection, lease, &what);
+        log_limit::warn(connection, lease, &what);
     }
 }
 
@@ -140,16 +140,16 @@ async fn named(
     connection: &Connection,
     view: &View,
     cluster: ClusterId,
-) -> Result<Option<Rc<Named>>, LocalReply<'static>> {
+) -> Result<Option<Rc<ResolvedName>>, LocalReply<'static>> {
     let names = &connection.worker().names;
     let discovery = &view.snapshot.cluster(cluster).discovery;
     loop {
         let asked = connection.server_name().unwrap_or_default();
         match names.wanted(discovery, asked, Instant::now()) {
             Ok(named) => return Ok(named),
-            Err(Unnamed::Refused(reply)) => return Err(reply),
+            Err(NotResolved::Refused(reply)) => return Err(reply),
             // Boxed: connections that need no name should not hold room for it.
-            Err(Unnamed::Unasked(name)) => Box::pin(names.resolve(&name)).await,
+            Err(NotResolved::Unasked(name)) => Box::pin(names.resolve(&name)).await,
         }
     }
 }
@@ -194,8 +194,8 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
                     relay.run(worker, deadline, limits, moving).await
                 }
                 Some(answer) => {
-                    let mut posted = Posted::new(upstream, *answer);
-                    let mut relay = Relay::new(stream, &mut posted, first);
+                    let mut post_tunnel = PostTunnel::new(upstream, *answer);
+                    let mut relay = Relay::new(stream, &mut post_tunnel, first);
                     Box::pin(relay.run(worker, deadline, limits, moving)).await
                 }
             }

@@ -5,7 +5,7 @@ mod hosts;
 mod http2;
 mod lease;
 mod opaque;
-mod posted;
+mod post_tunnel;
 mod stats;
 mod stream;
 mod streamed;
@@ -38,7 +38,7 @@ pub(crate) use self::{
     http2::Http2Stream,
     lease::Lease,
     opaque::OpaqueUpstream,
-    posted::Posted,
+    post_tunnel::PostTunnel,
     stream::UpstreamStream,
 };
 

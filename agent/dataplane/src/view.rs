@@ -17,7 +17,7 @@ use snapshot::{Address, Cluster, ClusterId, Discovery, Draft, Snapshot};
 use crate::{
     balance::Choice,
     breakers::Shares,
-    cluster::{ClusterConnections, Given, Overflow, Retrying},
+    cluster::{ClusterConnections, ClusterInputs, Overflow, Retrying},
     dns::Resolutions,
     live::Observed,
     origin::Origin,
@@ -33,14 +33,14 @@ pub(crate) struct View {
     /// Number of the snapshot; connections compare it to notice a change.
     pub(crate) version: u64,
     pub(crate) snapshot: Arc<Snapshot>,
-    surroundings: Surroundings,
+    context: ViewContext,
     /// Made when a cluster is first used: most clusters of a mesh never are.
     clusters: Vec<OnceCell<Rc<ClusterConnections>>>,
 }
 
 /// What a view needs beside its snapshot.
 #[derive(Clone, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct ViewContext {
     /// By the handles of the snapshot.
     pub(crate) tls: Contexts,
     /// What the workers share of clusters.
@@ -57,13 +57,13 @@ impl View {
     /// What a worker has before the first publication: nothing.
     pub(crate) fn empty() -> Self {
         let snapshot = Arc::new(Draft::default().finish());
-        Self { version: 0, snapshot, surroundings: Surroundings::default(), clusters: Vec::new() }
+        Self { version: 0, snapshot, context: ViewContext::default(), clusters: Vec::new() }
     }
 
     /// The view of a new snapshot. Endpoints that stay keep their connections and counts.
-    pub(crate) fn next(&self, version: u64, snapshot: Arc<Snapshot>, surroundings: Surroundings) -> Self {
+    pub(crate) fn next(&self, version: u64, snapshot: Arc<Snapshot>, context: ViewContext) -> Self {
         let clusters = snapshot.clusters().iter().map(|_| OnceCell::new()).collect();
-        let next = Self { version, snapshot, surroundings, clusters };
+        let next = Self { version, snapshot, context, clusters };
         let mut used: HashMap<&str, (ClusterId, &Rc<ClusterConnections>), RandomState> =
             self.used().map(|(id, old)| (self.snapshot.cluster(id).name.as_str(), (id, old))).collect();
         for (id, cluster) in (0..).map(ClusterId).zip(next.snapshot.clusters()) {
@@ -84,12 +84,12 @@ impl View {
 
     /// All that the connections of a cluster are made by, but for what its names stand for.
     fn describes(&self, id: ClusterId) -> (&Cluster, SharedCluster) {
-        (self.snapshot.cluster(id), self.surroundings.shared.get(&id).cloned().unwrap_or_default())
+        (self.snapshot.cluster(id), self.context.shared.get(&id).cloned().unwrap_or_default())
     }
 
     /// Whether the names of a cluster stand for what they stood for.
     fn agrees_with(&self, before: &Self, id: ClusterId) -> bool {
-        let (now, before) = (&self.surroundings.resolved, &before.surroundings.resolved);
+        let (now, before) = (&self.context.resolved, &before.context.resolved);
         match &self.snapshot.cluster(id).discovery {
             Discovery::Dns(dns) => now.agree_with(before, dns),
             Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => true,
@@ -99,13 +99,13 @@ impl View {
     /// The same with other addresses for names, or `None` when they are those it has. Clusters whose names stand for what
     /// they stood for stay as they are.
     pub(crate) fn with_resolved(&self, resolved: Arc<Resolutions>) -> Option<Self> {
-        if Arc::ptr_eq(&self.surroundings.resolved, &resolved) {
+        if Arc::ptr_eq(&self.context.resolved, &resolved) {
             return None;
         }
         let snapshot = Arc::clone(&self.snapshot);
         let clusters = snapshot.clusters().iter().map(|_| OnceCell::new()).collect();
-        let surroundings = Surroundings { resolved, ..self.surroundings.clone() };
-        let next = Self { version: self.version, snapshot, surroundings, clusters };
+        let context = ViewContext { resolved, ..self.context.clone() };
+        let next = Self { version: self.version, snapshot, context, clusters };
         for (id, old) in self.used() {
             let has_changed = !next.agrees_with(self, id);
             let made = || if has_changed { next.connections(id, Some(old)) } else { Rc::clone(old) };
@@ -118,20 +118,20 @@ impl View {
     }
 
     fn connections(&self, id: ClusterId, old: Option<&ClusterConnections>) -> Rc<ClusterConnections> {
-        let shared = self.surroundings.shared.get(&id).cloned().unwrap_or_default();
+        let shared = self.context.shared.get(&id).cloned().unwrap_or_default();
         let cluster = self.snapshot.cluster(id);
         let named = match &cluster.discovery {
-            Discovery::Dns(dns) => Some(self.surroundings.resolved.localities(dns)),
+            Discovery::Dns(dns) => Some(self.context.resolved.localities(dns)),
             Discovery::Endpoints(_) | Discovery::OriginalDestination | Discovery::DynamicDns(_) => None,
         };
         let own_ports = self.snapshot.own_ports().clone();
-        let given = Given { shared, named, heads: self.surroundings.heads, own_ports };
+        let given = ClusterInputs { shared, named, heads: self.context.heads, own_ports };
         Rc::new(ClusterConnections::new(cluster, given, old))
     }
 
     /// The ways to terminate TLS, by the handles of the snapshot.
     pub(crate) fn tls(&self) -> &Contexts {
-        &self.surroundings.tls
+        &self.context.tls
     }
 
     #[cfg(test)]
@@ -175,7 +175,7 @@ impl View {
     /// Who is at an endpoint, as far as the snapshot knows.
     fn peer(&self, endpoint: &Upstream) -> PeerId {
         let known = endpoint.address.ip().and_then(|ip| self.snapshot.workloads().at(ip));
-        let of = |known| self.surroundings.peers.id(Peer::of(known, endpoint.speaks_mutual_tls()));
+        let of = |known| self.context.peers.id(Peer::of(known, endpoint.speaks_mutual_tls()));
         known.map(of).unwrap_or_default()
     }
 
@@ -205,15 +205,15 @@ impl View {
 
     /// What all workers share, with the snapshot that it is for.
     pub(crate) fn shares(&self) -> Shares {
-        (Arc::clone(&self.snapshot), Arc::clone(&self.surroundings.shared))
+        (Arc::clone(&self.snapshot), Arc::clone(&self.context.shared))
     }
 
     /// What this worker knows that the snapshot does not say.
     pub(crate) fn observed(&self) -> Observed {
         Observed {
             snapshot: Arc::clone(&self.snapshot),
-            shared: Arc::clone(&self.surroundings.shared),
-            resolved: Arc::clone(&self.surroundings.resolved),
+            shared: Arc::clone(&self.context.shared),
+            resolved: Arc::clone(&self.context.resolved),
             endpoints: self.used().map(|(id, cluster)| (id, cluster.observed())).collect(),
         }
     }

@@ -19,11 +19,11 @@ use crate::{
     access_log::LogBuffer,
     bounds,
     buffer::BufferPool,
-    complaints::Complaints,
-    dns::{AskedNames, Questions},
+    dns::{NameCache, Questions},
     free_list::FreeList,
     handshakes::Handshakes,
-    http::{Http1Requests, Http2Requests, PeerMetadata, Room, Workspaces},
+    http::{BodyBudget, Http1Requests, Http2Requests, PeerMetadata, Workspaces},
+    log_limit::LogLimit,
     pipe::Pipes,
     telemetry::{Ledger, Recorder},
     timer::{TICK, Timers, ticks},
@@ -45,11 +45,11 @@ pub(crate) struct Worker {
     pub(crate) pipes: Rc<Pipes>,
     pub(crate) timers: Timers,
     pub(crate) handshakes: Handshakes,
-    pub(crate) complaints: Complaints,
+    pub(crate) log_limit: LogLimit,
     pub(crate) log: Option<LogBuffer>,
     pub(crate) recorder: Recorder,
     /// Names that requests and connections ask for.
-    pub(crate) names: Rc<AskedNames>,
+    pub(crate) names: Rc<NameCache>,
     /// What other proxies of the mesh are told of the workload.
     pub(crate) metadata: Option<Rc<PeerMetadata>>,
     view: RefCell<Rc<View>>,
@@ -61,7 +61,7 @@ pub(crate) struct Worker {
     draining: Cell<Draining>,
     clock: Cell<Clock>,
     /// Room for bodies that are held.
-    pub(crate) bodies: Rc<Room>,
+    pub(crate) bodies: Rc<BodyBudget>,
     /// Copies of requests under way.
     pub(crate) mirroring: Cell<usize>,
 }
@@ -88,9 +88,9 @@ impl Worker {
         Self {
             pipes: Rc::new(Pipes::new(settings.workers)),
             handshakes: Handshakes::new(settings.max_handshakes),
-            complaints: Complaints::default(),
+            log_limit: LogLimit::default(),
             metadata: settings.peer_metadata.clone().map(Rc::new),
-            bodies: Rc::new(Room::new(settings.held_bodies)),
+            bodies: Rc::new(BodyBudget::new(settings.held_bodies)),
             settings,
             buffers,
             workspaces: Workspaces::default(),
@@ -98,7 +98,7 @@ impl Worker {
             timers: Timers::default(),
             log,
             recorder: Recorder::new(ledger),
-            names: AskedNames::new(questions),
+            names: NameCache::new(questions),
             view: RefCell::new(Rc::new(View::empty())),
             former: RefCell::default(),
             scratch: FreeList::new(bounds::SPARE_SCRATCH),
@@ -217,7 +217,7 @@ impl Worker {
         // A little longer than connections wait for what is on its way.
         let kept = ticks(self.settings.draining_patience + 2 * TICK);
         self.former.borrow_mut().retain(|(left, _)| self.timers.now() <= left.saturating_add(kept));
-        self.complaints.tick();
+        self.log_limit.tick();
         if let Some(log) = &self.log {
             log.flush();
         }

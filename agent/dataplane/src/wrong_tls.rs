@@ -4,8 +4,8 @@
 use snapshot::Direction;
 
 use crate::{
-    complaints::warn,
     connection::Connection,
+    log_limit::warn,
     upstream::{ConnectError, Lease, OwnEnd},
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn tell_if_client_hello(connection: &Connection, received: &[u8]) {
     if connection.is_over_tls() || !received.starts_with(&[22, 3]) {
         return;
     }
-    let Some(unsaid) = connection.worker().complaints.admit() else { return };
+    let Some(unsaid) = connection.worker().log_limit.admit() else { return };
     let remedy = match connection.direction {
         Direction::Gateway => "ask by http, or give the server protocol HTTPS and `tls`",
         Direction::Inbound => {

@@ -51,7 +51,7 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         // As many as rustls remembers.
         ("TLS sessions remembered to be resumed", vec![said("256"), said("256")]),
         ("handshakes that compute between two looks", vec![number(dp::HANDSHAKES_IN_ONE_ROUND)]),
-        ("log lines about connections that are not served", vec![number(dp::COMPLAINTS_AT_ONCE), said("2")]),
+        ("log lines about connections that are not served", vec![number(dp::LOG_BURST), said("2")]),
         ("head of an HTTP/1 request, once begun", vec![time(dp::HEAD_TIME)]),
         ("where the protocol is detected", vec![time(dp::HEAD_TIME), time(dp::HANDSHAKE_TIME)]),
         ("preface of HTTP/2 with its SETTINGS", vec![time(dp::HEAD_TIME)]),

@@ -101,7 +101,7 @@ impl Rules {
         self.by_owner.get(&vs.meta.id)
     }
 
-    /// Forgets what was made of the rules among other surroundings.
+    /// Forgets what was made of the rules with other dependencies.
     pub(crate) fn forget(&mut self, outdated: Outdated) {
         self.by_owner.values_mut().for_each(|prepared| prepared.forget(outdated));
     }

@@ -6,19 +6,19 @@ use crate::{
     Credentials, Proxy, ProxyKind, Translation, access_logging::access_logging, clusters::Clusters,
     credentials::Contexts, destinations::Destinations, draft::DraftBuilder, gateway, inbound,
     metrics::metric_rules, mutual_tls::MutualTls, names::names, outbound, references, registry::Registry,
-    rules::Rules, sidecar_scope::SidecarScope, surroundings::Surroundings, uncaptured, workloads::workloads,
-    wrong_tls,
+    route_dependencies::RouteDependencies, rules::Rules, sidecar_scope::SidecarScope, uncaptured,
+    workloads::workloads, wrong_tls,
 };
 
 /// Translates again and again for one proxy, quickly where little has changed.
 ///
 /// Every translation is what [`translate`](crate::translate) makes of the same arguments. What a VirtualService came
 /// to is kept with everything it followed from and used again while that is the same: the resource itself and those
-/// it delegates to, in memory, and the surroundings in which it was made into routes.
+/// it delegates to, in memory, and what its routes depend on beside them.
 #[derive(Debug, Default)]
 pub struct Translator {
     proxy: Option<Proxy>,
-    surroundings: Surroundings,
+    dependencies: RouteDependencies,
     rules: Rules,
 }
 
@@ -45,7 +45,7 @@ impl Translator {
         let mut contexts = Contexts::new(resources, credentials, proxy);
         let tls = (&mut contexts, &mut findings);
         let clusters = Clusters::new(resources, (&registry, &scope), &destinations, tls);
-        if let Some(outdated) = self.surroundings.become_those_of(resources, &registry, &clusters) {
+        if let Some(outdated) = self.dependencies.update(resources, &registry, &clusters) {
             rules.forget(outdated);
         }
         match proxy.kind {

@@ -19,7 +19,7 @@ use crate::{
 
 /// This worker's connections to a cluster that limits them, and its further tries; kept across publications.
 #[derive(Default)]
-pub(super) struct Own {
+pub(super) struct WorkerUsage {
     open: Cell<u32>,
     /// Endpoints so far.
     endpoints_made: Cell<EndpointNumber>,
@@ -39,7 +39,7 @@ pub(crate) struct Overflow;
 
 /// One connection's place among those of its cluster.
 pub(crate) struct Slot {
-    own: Rc<Own>,
+    own: Rc<WorkerUsage>,
     /// Whose connection it is.
     number: EndpointNumber,
     usage: Arc<Usage>,
@@ -80,12 +80,12 @@ pub(crate) struct Retrying(#[expect(dead_code, reason = "held until it is droppe
 
 enum Tried {
     Shared(#[expect(dead_code, reason = "held until it is dropped")] Permit),
-    Own(Rc<Own>),
+    WorkerUsage(Rc<WorkerUsage>),
 }
 
 impl Drop for Tried {
     fn drop(&mut self) {
-        if let Self::Own(own) = self {
+        if let Self::WorkerUsage(own) = self {
             own.retries.set(own.retries.get() - 1);
         }
     }
@@ -119,7 +119,7 @@ impl Policy {
             return Err(Overflow);
         }
         self.own.retries.set(self.own.retries.get() + 1);
-        Ok(Some(Retrying(Tried::Own(Rc::clone(&self.own)))))
+        Ok(Some(Retrying(Tried::WorkerUsage(Rc::clone(&self.own)))))
     }
 
     /// A place for one more connection; none where the cluster does not limit them.
@@ -207,7 +207,7 @@ impl Policy {
     }
 }
 
-impl Own {
+impl WorkerUsage {
     fn close_idle(&self) -> bool {
         // Not borrowed while closing: a slot that is dropped notifies.
         let endpoints: Vec<_> = self.endpoints.borrow().iter().filter_map(Weak::upgrade).collect();

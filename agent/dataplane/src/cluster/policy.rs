@@ -6,7 +6,7 @@ use snapshot::{
     Address, Cluster, Connections, Limits, OwnPorts, ProxyProtocol, SourceAddresses, Tunnel, UpstreamProtocol,
 };
 
-use super::admission::Own;
+use super::admission::WorkerUsage;
 use crate::{
     health::{EndpointMonitor, Outliers},
     relay,
@@ -39,7 +39,7 @@ pub(crate) struct Policy {
     pub(super) outliers: Option<Arc<Outliers>>,
     /// TLS to the endpoints, if it is spoken.
     pub(crate) tls: Option<Rc<Connector>>,
-    pub(super) own: Rc<Own>,
+    pub(super) own: Rc<WorkerUsage>,
 }
 
 /// How often the rules of a cluster have changed so that connections made before must not be used again.
@@ -137,7 +137,7 @@ mod tests {
     use snapshot::{Discovery, Endpoint, Keepalive, LocalityEndpoints};
 
     use super::*;
-    use crate::cluster::{ClusterConnections, Given};
+    use crate::cluster::{ClusterConnections, ClusterInputs};
 
     /// Warm-up goes by how long an endpoint is known.
     #[test]
@@ -150,7 +150,7 @@ mod tests {
             cluster
         };
         let connections = |cluster: &Cluster, old: Option<&ClusterConnections>| {
-            ClusterConnections::new(cluster, Given::default(), old)
+            ClusterConnections::new(cluster, ClusterInputs::default(), old)
         };
         let first = connections(&cluster(None, false), None);
         let first_generation = first.upstreams()[0].policy().generation;

@@ -25,7 +25,7 @@ use crate::{
     buffer::PooledBuffer,
     http::Downstream,
     inspect::{Inspected, InspectionTimeouts, inspect},
-    origin::ForClient,
+    origin::LoopbackUpstream,
     tcp::{self, Dialled, Opaque},
     transport::DownstreamStream,
     view::View,
@@ -91,7 +91,7 @@ async fn accepted(
         introduction: OnceCell::new(),
         client: Cell::new(None),
         taken: Cell::default(),
-        at_loopback: ForClient::default(),
+        at_loopback: LoopbackUpstream::default(),
     };
     if accepting.direction == Direction::Gateway
         && worker.settings.gateway_proxy_protocol

@@ -12,7 +12,7 @@ use crate::{
 
 /// What a client says of itself and asks, as proxies of the mesh do.
 #[derive(Default)]
-pub(super) struct Introduction {
+pub(super) struct MetadataExchange {
     /// Whether it wants to know who answers.
     asks: bool,
     workload: Option<Arc<Workload>>,
@@ -29,7 +29,7 @@ impl Connection {
         // What it says counts only beside what it proves.
         let proved = said.filter(|_| self.session().is_some_and(|session| session.client.is_some()));
         let workload = proved.and_then(PeerMetadata::read).map(Arc::new);
-        _ = self.introduction.set(Introduction { asks, workload });
+        _ = self.introduction.set(MetadataExchange { asks, workload });
         self.client.set(None);
     }
 

@@ -17,7 +17,7 @@ use crate::{
     linger::linger,
     tcp,
     timer::Elapsed,
-    tls::{self, Acceptor, Alert, Hello, Kept},
+    tls::{self, Acceptor, Alert, Hello, RetainedFields},
     transport::{DownstreamStream, Prefixed, Transport},
     view::View,
 };
@@ -117,7 +117,7 @@ fn acceptor(
     connection: &mut Connection,
     view: &View,
     hello: Option<Hello>,
-) -> Result<Option<(Acceptor, Kept)>, Failure> {
+) -> Result<Option<(Acceptor, RetainedFields)>, Failure> {
     let mut offered = None;
     if let Some(Hello { server_name, application, offered: protocols }) = hello {
         connection.transport = TransportProtocol::Tls;
@@ -128,11 +128,11 @@ fn acceptor(
     let Some(context) = chain.tls else { return Ok(None) };
     let acceptor = view.tls().acceptor(context, &offered.unwrap_or_default());
     let acceptor = acceptor.map_err(|missing| Failure::Unserved(missing.into()))?;
-    Ok(Some((acceptor, kept_of_certificate(connection, view, chain))))
+    Ok(Some((acceptor, retained_fields(connection, view, chain))))
 }
 
 /// What is kept of a client's certificate: what headers and the access log show.
-fn kept_of_certificate(connection: &Connection, view: &View, chain: &FilterChain) -> Kept {
+fn retained_fields(connection: &Connection, view: &View, chain: &FilterChain) -> RetainedFields {
     // As Istio: whoever stands at the edge of the mesh is told all there is.
     let istios = ClientCertDetails {
         subject: true,
@@ -145,7 +145,7 @@ fn kept_of_certificate(connection: &Connection, view: &View, chain: &FilterChain
         NetworkFilter::Http(http) => view.snapshot.http_settings(http.settings).client_cert_details,
         NetworkFilter::Tcp(_) | NetworkFilter::Blackhole => None,
     };
-    Kept {
+    RetainedFields {
         for_endpoints: details.unwrap_or(istios),
         for_logs: connection.log().is_some_and(|log| log.slots().certificates),
     }
@@ -251,7 +251,7 @@ fn tell(connection: &Connection, view: &View, failure: &Failure) {
             tcp::log_unopened(connection, &failure.reason());
         }
     }
-    let Some(unsaid) = worker.complaints.admit() else { return };
+    let Some(unsaid) = worker.log_limit.admit() else { return };
     let unsaid = (unsaid > 0).then_some(unsaid);
     match failure {
         Failure::NoChain(None) if connection.direction == Direction::Inbound => tracing::info!(

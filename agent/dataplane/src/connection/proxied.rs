@@ -38,7 +38,7 @@ fn tell(connection: &Connection, error: &HeaderError) {
     }
     worker.count(|counts| counts.without_proxy_header += 1);
     tcp::log_unopened(connection, &error.to_string());
-    let Some(unsaid) = worker.complaints.admit() else { return };
+    let Some(unsaid) = worker.log_limit.admit() else { return };
     tracing::warn!(
         %downstream,
         %destination,

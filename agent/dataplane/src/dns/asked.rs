@@ -18,7 +18,7 @@ use crate::{bounds, failure::LocalReply};
 
 /// What a name stands for.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Named {
+pub(crate) struct ResolvedName {
     /// At least one, the best first.
     pub(crate) addresses: Box<[IpAddr]>,
 }
@@ -34,14 +34,14 @@ pub(crate) struct Question {
 pub(crate) type Questions = mpsc::Sender<Question>;
 
 /// The names that one worker's clients have asked for.
-pub(crate) struct AskedNames {
+pub(crate) struct NameCache {
     known: RefCell<HashMap<Box<str>, Known, RandomState>>,
     questions: Questions,
 }
 
 struct Known {
     /// `None` when it could not be resolved.
-    named: Option<Rc<Named>>,
+    named: Option<Rc<ResolvedName>>,
     /// Asked for again after that, if somebody wants it.
     fresh_until: Instant,
     /// Used no more after that.
@@ -51,8 +51,8 @@ struct Known {
 }
 
 /// Why nothing can be sent to a name yet, or at all.
-pub(crate) enum Unnamed {
-    /// It has to be resolved first ([`AskedNames::resolve`]).
+pub(crate) enum NotResolved {
+    /// It has to be resolved first ([`NameCache::resolve`]).
     Unasked(Box<str>),
     /// What the client is answered.
     Refused(LocalReply<'static>),
@@ -62,7 +62,7 @@ pub(crate) enum Unnamed {
 #[derive(Debug, Eq, PartialEq)]
 enum Found {
     /// It has these addresses.
-    Named(Rc<Named>),
+    Resolved(Rc<ResolvedName>),
     /// It was asked for in vain.
     Nowhere,
     /// Not enough.
@@ -79,7 +79,7 @@ pub(super) async fn patiently(answering: impl Future<Output = Answer>) -> Answer
     answer.unwrap_or_else(|_| Err("the name servers did not answer in time".to_owned()))
 }
 
-impl AskedNames {
+impl NameCache {
     pub(crate) fn new(questions: Questions) -> Rc<Self> {
         Rc::new(Self { known: RefCell::default(), questions })
     }
@@ -90,15 +90,15 @@ impl AskedNames {
         discovery: &Discovery,
         authority: &str,
         now: Instant,
-    ) -> Result<Option<Rc<Named>>, Unnamed> {
+    ) -> Result<Option<Rc<ResolvedName>>, NotResolved> {
         let Discovery::DynamicDns(dynamic) = discovery else { return Ok(None) };
-        let name = dynamic.name_of(authority).ok_or(Unnamed::Refused(LocalReply::NO_HEALTHY_UPSTREAM))?;
+        let name = dynamic.name_of(authority).ok_or(NotResolved::Refused(LocalReply::NO_HEALTHY_UPSTREAM))?;
         let host = name.as_str();
         match self.look_up(host, now) {
-            Found::Named(named) => Ok(Some(named)),
-            Found::Nowhere => Err(Unnamed::Refused(LocalReply::NOT_RESOLVED)),
-            Found::Unasked if self.can_ask() => Err(Unnamed::Unasked(host.into())),
-            Found::Unasked => Err(Unnamed::Refused(LocalReply::NOT_RESOLVED)),
+            Found::Resolved(named) => Ok(Some(named)),
+            Found::Nowhere => Err(NotResolved::Refused(LocalReply::NOT_RESOLVED)),
+            Found::Unasked if self.can_ask() => Err(NotResolved::Unasked(host.into())),
+            Found::Unasked => Err(NotResolved::Refused(LocalReply::NOT_RESOLVED)),
         }
     }
 
@@ -106,7 +106,7 @@ impl AskedNames {
     /// for again, for as long as it was to be used; after that it has to be waited for.
     fn look_up(self: &Rc<Self>, host: &str, now: Instant) -> Found {
         if let Some(address) = literal(host) {
-            return Found::Named(Rc::new(Named { addresses: [address].into() }));
+            return Found::Resolved(Rc::new(ResolvedName { addresses: [address].into() }));
         }
         let mut known = self.known.borrow_mut();
         let Some(known) = known.get_mut(host).filter(|known| now < known.usable_until) else {
@@ -118,7 +118,7 @@ impl AskedNames {
             let (names, host) = (Rc::clone(self), Box::<str>::from(host));
             tokio::task::spawn_local(async move { names.resolve(&host).await });
         }
-        known.named.as_ref().map_or(Found::Nowhere, |named| Found::Named(Rc::clone(named)))
+        known.named.as_ref().map_or(Found::Nowhere, |named| Found::Resolved(Rc::clone(named)))
     }
 
     /// Resolves a name; whoever wants it next finds the outcome.
@@ -155,7 +155,7 @@ impl AskedNames {
             Some((addresses, ttl)) => {
                 let lifetime = lifetime(ttl);
                 Known {
-                    named: Some(Rc::new(Named { addresses: addresses.into() })),
+                    named: Some(Rc::new(ResolvedName { addresses: addresses.into() })),
                     fresh_until: now + lifetime,
                     usable_until: now + 2 * lifetime,
                     used: now,
@@ -197,14 +197,14 @@ mod tests {
     use super::*;
 
     /// Names whose questions nobody answers.
-    fn names() -> (Rc<AskedNames>, mpsc::Receiver<Question>) {
+    fn names() -> (Rc<NameCache>, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(1);
-        (AskedNames::new(questions), asked)
+        (NameCache::new(questions), asked)
     }
 
     fn addresses(found: &Found) -> Vec<String> {
         match found {
-            Found::Named(named) => named.addresses.iter().map(ToString::to_string).collect(),
+            Found::Resolved(named) => named.addresses.iter().map(ToString::to_string).collect(),
             Found::Nowhere | Found::Unasked => Vec::new(),
         }
     }
@@ -288,13 +288,16 @@ mod tests {
                 begins_tls: false,
             });
             let wanted = names.wanted(&discovery, "new.com", now);
-            assert!(matches!(wanted, Err(Unnamed::Refused(LocalReply::NOT_RESOLVED))), "refused, not tried");
+            assert!(
+                matches!(wanted, Err(NotResolved::Refused(LocalReply::NOT_RESOLVED))),
+                "refused, not tried"
+            );
             assert_eq!(addresses(&names.look_up("stale.com", now)), ["10.0.0.1"]);
             // A question that found the queue full is asked later.
             names.known.borrow_mut().get_mut("stale.com").unwrap().asking = true;
             names.resolve("stale.com").await;
             assert_eq!(&*asked.recv().await.unwrap().name, "slow.com");
-            assert!(matches!(names.wanted(&discovery, "new.com", now), Err(Unnamed::Unasked(_))));
+            assert!(matches!(names.wanted(&discovery, "new.com", now), Err(NotResolved::Unasked(_))));
             assert_eq!(addresses(&names.look_up("stale.com", now)), ["10.0.0.1"]);
             assert_eq!(&*asked.recv().await.unwrap().name, "stale.com");
         })

@@ -24,14 +24,14 @@ use super::{
     head::{ATTEMPT_COUNT, AnswerHead, EXPECTED_TIMEOUT},
     pump::PumpError,
     retries::Retries,
-    retry::{self, Reached},
+    retry::{self, AttemptProgress},
     routing::Forwarding,
 };
 use crate::{
     balance::Choice,
     cluster::Retrying,
     connection::Connection,
-    dns::Named,
+    dns::ResolvedName,
     failure::LocalReply,
     origin::Origin,
     upstream::{Lease, OwnEnd},
@@ -55,7 +55,7 @@ pub(super) struct Attempts<'a> {
     /// Endpoints not to be asked again while there are others.
     tried: Vec<Address>,
     /// What the request asks for by name, where the cluster has that resolved.
-    named: Option<Rc<Named>>,
+    named: Option<Rc<ResolvedName>>,
     /// Every endpoint asked, where the policy leaves those priorities that have been.
     asked: Vec<Address>,
     /// The place of a further try among those of its cluster, until its answer is there.
@@ -178,7 +178,10 @@ impl<'a> Attempts<'a> {
                 Ok((exchange, answer, true)) => {
                     let spared = self.spares(request.method);
                     let again = !spared
-                        && self.prepare(lease, request, body, Reached::Endpoint).await.map_err(gone(&end))?;
+                        && self
+                            .prepare(lease, request, body, AttemptProgress::MaybeProcessed)
+                            .await
+                            .map_err(gone(&end))?;
                     if !again {
                         return Ok((exchange, answer));
                     }
@@ -186,8 +189,8 @@ impl<'a> Attempts<'a> {
                 Err(broken) => {
                     let covered =
                         self.policy.as_ref().is_some_and(|policy| retry::covers_failure(policy, &broken));
-                    let reached = Reached::of(&broken);
-                    let spared = reached == Reached::Endpoint && self.spares(request.method);
+                    let reached = AttemptProgress::of(&broken);
+                    let spared = reached == AttemptProgress::MaybeProcessed && self.spares(request.method);
                     let again = covered
                         && !spared
                         && self.prepare(lease, request, body, reached).await.map_err(gone(&end))?;
@@ -265,18 +268,19 @@ impl<'a> Attempts<'a> {
         lease: &mut Lease,
         request: &mut Outgoing<'_>,
         body: &mut impl RequestBody,
-        reached: Reached,
+        reached: AttemptProgress,
     ) -> Result<bool, Broken> {
         let Some(policy) = self.policy.clone() else { return Ok(false) };
         if self.again >= policy.attempts {
             self.unretried = if policy.attempts > 0 { "URX" } else { "" };
             return Ok(false);
         }
-        let Ok(place) = self.view.admit_retry(request.cluster, reached == Reached::Endpoint) else {
+        let Ok(place) = self.view.admit_retry(request.cluster, reached == AttemptProgress::MaybeProcessed)
+        else {
             self.unretried = "UO";
             return Ok(false);
         };
-        let unconnected = reached == Reached::Nobody;
+        let unconnected = reached == AttemptProgress::NotConnected;
         let (another, is_fresh) = self.another(lease, (&policy, request.cluster), unconnected);
         // Another endpoint may be fine; one that was asked before, or others of one that answered badly, get a pause.
         let pause = match unconnected && is_fresh {

@@ -92,7 +92,7 @@ impl Link {
 }
 
 /// Where the body of a request goes.
-pub(super) enum Uplink<'u> {
+pub(super) enum UpstreamWriter<'u> {
     Http1(&'u mut UpstreamStream),
     Http2(&'u mut SendStream<Bytes>),
 }
@@ -103,7 +103,7 @@ pub(super) trait RequestBody {
     ///
     /// # Errors
     /// The client failed or broke its framing. An endpoint that stops reading is not an error: it may have answered.
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>>;
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: UpstreamWriter<'_>) -> Poll<Result<(), PumpError>>;
 
     /// Ready when nobody waits for an answer any more: the client has left, or has been silent for too long in the middle
     /// of the body. For while there is nowhere to send to.

@@ -18,9 +18,9 @@ use super::{
     fields::grpc_status,
     flow_control::{poll_room, release},
     grpc_web::{GrpcWeb, NotBase64, Unbase64},
-    kept::{Kept, Room},
     messages::Messages,
     pump::{PumpError, Standing},
+    retained::{BodyBudget, RetainedBody},
     trailers::poll_trailers,
 };
 use crate::buffer::LARGE;
@@ -53,7 +53,7 @@ pub(super) struct FramePump {
     abandoned: bool,
     /// Whether the receiver takes nothing more for now.
     blocked: bool,
-    kept: Kept,
+    kept: RetainedBody,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
     /// Status of a gRPC call, from the trailers that have passed.
@@ -81,7 +81,7 @@ impl FramePump {
             ended: to.is_empty(),
             abandoned: false,
             blocked: false,
-            kept: Kept::default(),
+            kept: RetainedBody::default(),
             data: 0,
             grpc_status: None,
             messages: None,
@@ -163,7 +163,7 @@ impl FramePump {
     }
 
     /// Keeps what is sent, for another receiver.
-    pub(super) fn keep(&mut self, room: &Rc<Room>) {
+    pub(super) fn keep(&mut self, room: &Rc<BodyBudget>) {
         self.kept.begin(room);
     }
 

@@ -4,7 +4,7 @@
 mod forward;
 mod reply;
 mod request;
-mod upward;
+mod upstream_request;
 
 use std::rc::Rc;
 

@@ -15,16 +15,18 @@ use snapshot::{ClusterId, Discovery, Forward};
 
 use super::{
     Method,
-    exchange::{Exchange, Following, Http1Exchange, Link, Outgoing, OutgoingHead, RequestBody, Sent, Uplink},
+    exchange::{
+        Exchange, Following, Http1Exchange, Link, Outgoing, OutgoingHead, RequestBody, Sent, UpstreamWriter,
+    },
     head::AnswerHead,
-    kept::Share,
     pump::{Pump, PumpError},
+    retained::Reservation,
 };
 use crate::{
     balance::Choice,
     bounds,
     connection::Connection,
-    dns::{Named, Unnamed},
+    dns::{NotResolved, ResolvedName},
     origin::Origin,
     upstream::Lease,
     view::View,
@@ -33,13 +35,13 @@ use crate::{
 
 /// A whole request, as it went to an endpoint. Mirrors are spoken to in the same version.
 #[derive(Clone)]
-pub(super) enum Copied {
+pub(super) enum MirroredRequest {
     /// Head and body.
     Http1(Vec<u8>),
     Http2(Box<::http::Request<()>>, Bytes, Option<HeaderMap>),
 }
 
-impl Copied {
+impl MirroredRequest {
     /// The host that it is for, before it is marked.
     fn authority(&self) -> &str {
         match self {
@@ -102,7 +104,7 @@ pub(super) fn send(
     view: &View,
     policy: &Forward,
     method: Method,
-    copied: impl Fn() -> Copied,
+    copied: impl Fn() -> MirroredRequest,
 ) {
     let worker = connection.worker();
     let limit = policy.timeout.unwrap_or(bounds::COPY_TIME).min(bounds::COPY_TIME);
@@ -118,13 +120,13 @@ pub(super) fn send(
             continue;
         }
         let copied = copied();
-        let Some(share) = worker.bodies.share_of_copy(copied.len()) else {
+        let Some(share) = worker.bodies.reserve_copy(copied.len()) else {
             worker.count(|counts| counts.dropped_copies += 1);
             continue;
         };
         let lease = lease.for_host(copied.authority());
         let copied = if mirror.marks_host { copied.with_marked_host() } else { copied };
-        let copy = Copy { place: Place::new(worker), _share: share, lease, cluster, method, copied };
+        let copy = Copy { place: Place::new(worker), _reservation: share, lease, cluster, method, copied };
         tokio::task::spawn_local(async move {
             // Whatever becomes of it, nobody waits for it.
             _ = tokio::time::timeout(limit, copy.carry()).await;
@@ -146,13 +148,13 @@ pub(super) fn drop_copies(connection: &Connection, policy: &Forward) {
 fn named(
     worker: &Rc<Worker>,
     discovery: &Discovery,
-    copied: &impl Fn() -> Copied,
-) -> Result<Option<Rc<Named>>, ()> {
+    copied: &impl Fn() -> MirroredRequest,
+) -> Result<Option<Rc<ResolvedName>>, ()> {
     if !matches!(discovery, Discovery::DynamicDns(_)) {
         return Ok(None);
     }
     worker.names.wanted(discovery, copied().authority(), Instant::now()).map_err(|unnamed| {
-        if let Unnamed::Unasked(name) = unnamed {
+        if let NotResolved::Unasked(name) = unnamed {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move { worker.names.resolve(&name).await });
         }
@@ -161,18 +163,20 @@ fn named(
 
 struct Copy {
     place: Place,
-    _share: Share,
+    _reservation: Reservation,
     lease: Lease,
     cluster: ClusterId,
     method: Method,
-    copied: Copied,
+    copied: MirroredRequest,
 }
 
 impl Copy {
     async fn carry(mut self) -> Option<()> {
         let (head, bytes, trailers) = match &mut self.copied {
-            Copied::Http1(bytes) => (OutgoingHead::Http1(bytes), Bytes::new(), None),
-            Copied::Http2(head, body, trailers) => (OutgoingHead::Http2(head), body.clone(), trailers.take()),
+            MirroredRequest::Http1(bytes) => (OutgoingHead::Http1(bytes), Bytes::new(), None),
+            MirroredRequest::Http2(head, body, trailers) => {
+                (OutgoingHead::Http2(head), body.clone(), trailers.take())
+            }
         };
         let mut body = Body { done: bytes.is_empty() && trailers.is_none(), bytes, trailers };
         let following = if body.done { Following::Nothing } else { Following::Body };
@@ -228,8 +232,8 @@ struct Body {
 }
 
 impl RequestBody for Body {
-    fn poll_send(&mut self, _: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
-        if let (false, Uplink::Http2(to)) = (self.done, to) {
+    fn poll_send(&mut self, _: &mut Context<'_>, to: UpstreamWriter<'_>) -> Poll<Result<(), PumpError>> {
+        if let (false, UpstreamWriter::Http2(to)) = (self.done, to) {
             self.done = true;
             let sent = to.send_data(self.bytes.clone(), self.trailers.is_none());
             let sent = sent.and_then(|()| match &self.trailers {
@@ -274,8 +278,8 @@ mod tests {
         assert_eq!(mark("a.com"), "GET / HTTP/1.1\r\nhost: a.com-shadow\r\nx: 1\r\n\r\n\r\nhost: b");
         assert!(mark("a.com:8080").contains("\r\nhost: a.com-shadow:8080\r\n"));
         let head = ::http::Request::builder().uri("http://a.com:8080/b?c").body(()).unwrap();
-        let copied = Copied::Http2(Box::new(head), Bytes::new(), None).with_marked_host();
-        let Copied::Http2(head, ..) = copied else { panic!("another version") };
+        let copied = MirroredRequest::Http2(Box::new(head), Bytes::new(), None).with_marked_host();
+        let MirroredRequest::Http2(head, ..) = copied else { panic!("another version") };
         assert_eq!(head.uri(), "http://a.com-shadow:8080/b?c");
     }
 }

@@ -19,8 +19,8 @@ use super::{
     flow_control::poll_room,
     frames::FRAME,
     grpc_web::{NotBase64, Unbase64},
-    kept::{Kept, Room},
     messages::Messages,
+    retained::{BodyBudget, RetainedBody},
 };
 use crate::{
     buffer::{BufferPool, PooledBuffer, SMALL},
@@ -48,7 +48,7 @@ pub(super) struct Pump {
     blocked: bool,
     /// Whether it makes do with a small buffer, however much comes.
     small: bool,
-    kept: Kept,
+    kept: RetainedBody,
     /// Undoes base64 on the way into frames, if there is any.
     unbase64: Option<Box<Unbase64>>,
     /// Counts the messages of a gRPC call.
@@ -72,7 +72,7 @@ impl Pump {
             abandoned: false,
             blocked: false,
             small: false,
-            kept: Kept::default(),
+            kept: RetainedBody::default(),
             unbase64: None,
             messages: None,
             data: 0,
@@ -107,7 +107,7 @@ impl Pump {
     }
 
     /// Keeps what is sent, for another receiver.
-    pub(super) fn keep(&mut self, room: &Rc<Room>) {
+    pub(super) fn keep(&mut self, room: &Rc<BodyBudget>) {
         self.kept.begin(room);
     }
 

@@ -53,21 +53,21 @@ pub(super) fn covers_failure(policy: &RetryPolicy, failure: &Broken) -> bool {
 
 /// How far a try came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Reached {
+pub(super) enum AttemptProgress {
     /// There was no connection.
-    Nobody,
+    NotConnected,
     /// The endpoint says that it has not looked at it.
-    Doorstep,
+    NotProcessed,
     /// The endpoint may have acted upon it.
-    Endpoint,
+    MaybeProcessed,
 }
 
-impl Reached {
+impl AttemptProgress {
     pub(super) fn of(failure: &Broken) -> Self {
         match failure {
-            Broken::Connect(_) => Self::Nobody,
-            Broken::Refused | Broken::LeftOut => Self::Doorstep,
-            _ => Self::Endpoint,
+            Broken::Connect(_) => Self::NotConnected,
+            Broken::Refused | Broken::LeftOut => Self::NotProcessed,
+            _ => Self::MaybeProcessed,
         }
     }
 }

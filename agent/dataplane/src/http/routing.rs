@@ -22,7 +22,7 @@ use super::{
 use crate::{
     balance::Choice,
     connection::Connection,
-    dns::{Named, Unnamed},
+    dns::{NotResolved, ResolvedName},
     failure::LocalReply,
     origin::{Origin, tell_if_unknown},
     upstream::Lease,
@@ -46,7 +46,7 @@ pub(super) struct Asked<'r, H> {
 }
 
 /// An endpoint, and the name it was picked for, if that was looked up.
-type Picked = (Lease, Option<Rc<Named>>);
+type Picked = (Lease, Option<Rc<ResolvedName>>);
 
 /// Finds the route for a request and picks an endpoint. `draw` decides among clusters and endpoints.
 ///
@@ -237,8 +237,8 @@ impl<H: RequestHead> Asked<'_, H> {
         let names = &self.connection.worker().names;
         let named = match names.wanted(&described.discovery, host, self.start) {
             Ok(named) => named,
-            Err(Unnamed::Unasked(name)) => return Err(Before::Resolve(name)),
-            Err(Unnamed::Refused(reply)) => return Ok(Err(reply)),
+            Err(NotResolved::Unasked(name)) => return Err(Before::Resolve(name)),
+            Err(NotResolved::Refused(reply)) => return Ok(Err(reply)),
         };
         let (peer, local) = (self.added.remote(self.connection.peer), self.connection.destination);
         let affinity = affinity::of(self.head, &described.load_balancer, (peer, local));

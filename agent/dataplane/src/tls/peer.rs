@@ -8,8 +8,8 @@ use rustls::{CipherSuite, ClientConnection, ProtocolVersion, ServerConnection, p
 use snapshot::{AlternativeName, CertificateFacts, ClientCertDetails};
 
 use super::{
+    presented::{PresentedCertificate, PresentedCertificates},
     server::Terms,
-    shown::{BothShown, Shown},
 };
 
 /// What a handshake with a client came to.
@@ -24,7 +24,7 @@ pub(crate) struct Session {
     /// What the client has shown, if anything.
     pub(crate) client: Option<Rc<ClientCertificate>>,
     /// The certificates themselves, where access logs show more of them.
-    pub(crate) shown: Option<Box<BothShown>>,
+    pub(crate) shown: Option<Box<PresentedCertificates>>,
     /// What was asked of the client, or asked last by a later configuration, and was met.
     pub(crate) terms: RefCell<Arc<Terms>>,
     /// What it has shown, its own first: other terms may have to be met by it.
@@ -38,7 +38,7 @@ pub(crate) struct Session {
 pub(crate) struct UpstreamSession {
     pub(crate) version: &'static str,
     pub(crate) cipher: &'static str,
-    pub(crate) shown: BothShown,
+    pub(crate) shown: PresentedCertificates,
 }
 
 impl UpstreamSession {
@@ -47,7 +47,10 @@ impl UpstreamSession {
         Self {
             version: version(session.protocol_version()),
             cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
-            shown: BothShown { peer: peer.map(Shown::new), own: own.map(Shown::new) },
+            shown: PresentedCertificates {
+                peer: peer.map(PresentedCertificate::new),
+                own: own.map(PresentedCertificate::new),
+            },
         }
     }
 }
@@ -73,7 +76,7 @@ pub(super) struct OwnCertificate {
 
 /// What is kept of certificates after the handshake.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct RetainedFields {
     /// What endpoints are told of the client's.
     pub(crate) for_endpoints: ClientCertDetails,
     /// Whether lines show more than its subject and URIs.
@@ -85,13 +88,13 @@ impl Session {
     pub(super) fn of(
         session: &ServerConnection,
         own: &OwnCertificate,
-        (terms, kept): (Arc<Terms>, Kept),
+        (terms, kept): (Arc<Terms>, RetainedFields),
     ) -> Self {
         let shown = session.peer_certificates().unwrap_or_default();
         let client = ClientCertificate::of(shown, &own.uris, kept.for_endpoints).map(Rc::new);
-        let both = || BothShown {
-            peer: shown.first().map(Shown::new),
-            own: own.certificate.as_ref().map(Shown::new),
+        let both = || PresentedCertificates {
+            peer: shown.first().map(PresentedCertificate::new),
+            own: own.certificate.as_ref().map(PresentedCertificate::new),
         };
         let both = kept.for_logs.then(|| Box::new(both()));
         let is_http2 = session.alpn_protocol() == Some(b"h2");

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::{
     certificate::{CertificateError, certified_key},
     clients::verifier,
-    peer::{Kept, OwnCertificate, Session, uris},
+    peer::{OwnCertificate, RetainedFields, Session, uris},
     provider::{provider_for, versions},
     stream::TlsStream,
     tickets::Tickets,
@@ -163,7 +163,7 @@ impl Acceptor {
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         self,
         stream: S,
-        kept: Kept,
+        kept: RetainedFields,
     ) -> Result<(TlsStream<S>, Session), (io::Error, S)> {
         let accepting = tokio_rustls::TlsAcceptor::from(self.config).accept(stream);
         let mut stream = accepting.into_fallible().await?;

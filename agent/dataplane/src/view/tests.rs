@@ -62,8 +62,8 @@ fn only_clusters_whose_names_have_other_addresses_are_made_anew() {
     };
     let first = resolved(&of_a, &of_b);
     let snapshot = Arc::new(Draft { clusters, ..Draft::default() }.finish());
-    let surroundings = Surroundings { resolved: Arc::clone(&first), ..Surroundings::default() };
-    let view = View::empty().next(1, snapshot, surroundings);
+    let context = ViewContext { resolved: Arc::clone(&first), ..ViewContext::default() };
+    let view = View::empty().next(1, snapshot, context);
     let all = [0, 1, 2].map(ClusterId);
     let picked =
         |view: &View, id| view.pick(id, somewhere(), drawn(0)).map(|lease| lease.address.to_string());
@@ -96,7 +96,7 @@ fn clusters_that_are_as_they_were_stay_and_others_are_made_anew() {
         let at = view.snapshot.clusters().iter().position(|cluster| cluster.name == name).unwrap();
         let id = ClusterId(u32::try_from(at).unwrap());
         let lease = view.pick(id, somewhere(), drawn(0)).unwrap();
-        let peer = view.surroundings.peers.get(lease.peer());
+        let peer = view.context.peers.get(lease.peer());
         (
             Rc::clone(view.clusters[at].get().unwrap()),
             peer.workload.unwrap().name.clone(),
@@ -173,7 +173,7 @@ fn whoever_is_picked_is_known_by_what_the_snapshot_says() {
     };
     let view = View::empty().next(1, Arc::new(draft.finish()), Default::default());
     let name = |lease: Option<Lease>| {
-        let peer = view.surroundings.peers.get(lease.unwrap().peer());
+        let peer = view.context.peers.get(lease.unwrap().peer());
         peer.workload.map(|workload| workload.name.clone())
     };
     assert_eq!(name(view.pick(ClusterId(0), somewhere(), drawn(5))).as_deref(), Some("near"));

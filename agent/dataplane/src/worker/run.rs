@@ -19,7 +19,7 @@ use crate::{
     telemetry::Ledger,
     timer::TICK,
     tls::Contexts,
-    view::Surroundings,
+    view::ViewContext,
     watched::keep_up,
 };
 
@@ -79,9 +79,8 @@ pub(crate) async fn run(
             Command::Publish { version, snapshot, tls, shared, drains, done } => {
                 let resolved = Arc::clone(&resolved.borrow());
                 let peers = Rc::clone(&worker.recorder.peers);
-                let surroundings =
-                    Surroundings { tls, shared, resolved, peers, heads: worker.settings.heads };
-                let next = worker.view().next(version, snapshot, surroundings);
+                let context = ViewContext { tls, shared, resolved, peers, heads: worker.settings.heads };
+                let next = worker.view().next(version, snapshot, context);
                 worker.turn_to(next, drains);
                 _ = done.send(());
             }

@@ -27,7 +27,7 @@ pub(crate) struct Prepared {
 
 type Followed = Result<Arc<Object<VirtualService>>, Missing>;
 
-/// What was made of the rules among some surroundings.
+/// What was made of the rules with some dependencies.
 #[derive(Debug, Default)]
 struct Made {
     routes: Vec<RoutesAt>,

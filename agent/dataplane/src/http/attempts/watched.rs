@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Answerer;
 use crate::{
     http::{
-        exchange::{RequestBody, Sent, Uplink},
+        exchange::{RequestBody, Sent, UpstreamWriter},
         pump::PumpError,
     },
     upstream::Lease,
@@ -37,7 +37,7 @@ pub(super) struct Watched<'b, B> {
 }
 
 impl<B: RequestBody> RequestBody for Watched<'_, B> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: UpstreamWriter<'_>) -> Poll<Result<(), PumpError>> {
         let sent = self.body.poll_send(cx, to);
         if self.body.is_done() && !self.done.replace(true) {
             self.ended.set(Some(Instant::now()));

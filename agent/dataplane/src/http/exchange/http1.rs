@@ -10,7 +10,7 @@ use std::{
 use ::http1::{HeadEnd, HeaderSlots};
 use tokio::io::AsyncWrite;
 
-use super::{Broken, RequestBody, Uplink, interim::Interim};
+use super::{Broken, RequestBody, UpstreamWriter, interim::Interim};
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     http::{Method, head::AnswerHead, pump::PumpError},
@@ -70,7 +70,7 @@ impl Http1Exchange {
         if self.poll_repeat(cx, body.sent().bytes).is_pending() {
             return body.poll_gone(cx).map(Err);
         }
-        body.poll_send(cx, Uplink::Http1(&mut self.upstream.stream))
+        body.poll_send(cx, UpstreamWriter::Http1(&mut self.upstream.stream))
     }
 
     pub(super) async fn next_head<T>(
@@ -179,7 +179,7 @@ mod tests {
     }
 
     impl RequestBody for Body {
-        fn poll_send(&mut self, _: &mut Context<'_>, _: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+        fn poll_send(&mut self, _: &mut Context<'_>, _: UpstreamWriter<'_>) -> Poll<Result<(), PumpError>> {
             Poll::Pending
         }
 

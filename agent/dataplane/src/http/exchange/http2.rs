@@ -13,7 +13,7 @@ use ::http1::BodyLength;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture};
 
-use super::{Broken, Following, RequestBody, Sent, Uplink, interim::Interim};
+use super::{Broken, Following, RequestBody, Sent, UpstreamWriter, interim::Interim};
 use crate::{
     http::{Method, SWITCHING_PROTOCOLS, fields::content_length, head::AnswerHead},
     upstream::{Http2Stream, OwnEnd},
@@ -121,7 +121,7 @@ impl Http2Exchange {
         let State::Asked { to, response } = &mut self.state else {
             return Poll::Ready(Err(Broken::Protocol));
         };
-        if let Poll::Ready(Err(error)) = body.poll_send(cx, Uplink::Http2(to)) {
+        if let Poll::Ready(Err(error)) = body.poll_send(cx, UpstreamWriter::Http2(to)) {
             return Poll::Ready(Err(error.into()));
         }
         if let Some(waiting) = self.waiting.pop_front() {

@@ -16,7 +16,7 @@ use self::{
 use super::{
     Next, Session,
     reply::{Answering, Persistence, field_of, write_whole},
-    upward::Upward,
+    upstream_request::UpstreamRequest,
 };
 use crate::{
     failure::LocalReply,
@@ -26,7 +26,7 @@ use crate::{
         exchange::{Broken, Exchange, Following, Outgoing, OutgoingHead, RequestBody, UpstreamVersion},
         frames::Passed,
         head::{AnswerFields, AnswerHead},
-        mirror::{self, Copied},
+        mirror::{self, MirroredRequest},
         pump::{Pump, PumpError},
         record_answer,
         routing::Forwarding,
@@ -45,7 +45,7 @@ pub(super) struct Forward<'f, 'v> {
     pub(super) begun: Instant,
     pub(super) body: BodyLength,
     pub(super) asked: Answering<'f>,
-    pub(super) upward: &'f mut Upward,
+    pub(super) upstream_request: &'f mut UpstreamRequest,
 }
 
 impl Forward<'_, '_> {
@@ -54,12 +54,12 @@ impl Forward<'_, '_> {
     }
 
     fn version(&self) -> UpstreamVersion {
-        if self.upward.http2.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
+        if self.upstream_request.http2.is_some() { UpstreamVersion::Http2 } else { UpstreamVersion::Http1 }
     }
 
     /// Whether there are mirrors to copy it to. Where another protocol is asked for there is nobody to speak it with them.
     fn has_copies(&self) -> bool {
-        !self.forwarding.policy.mirrors.is_empty() && !self.upward.upgrade
+        !self.forwarding.policy.mirrors.is_empty() && !self.upstream_request.upgrade
     }
 }
 
@@ -124,9 +124,11 @@ impl Session<'_> {
             return mirror::drop_copies(self.connection, forward.forwarding.policy);
         }
         let body = sent.sent().bytes;
-        let copied = || match &forward.upward.http2 {
-            Some(http2) => Copied::Http2(Box::new(http2.head.clone()), Bytes::copy_from_slice(body), None),
-            None => Copied::Http1([head, body].concat()),
+        let copied = || match &forward.upstream_request.http2 {
+            Some(http2) => {
+                MirroredRequest::Http2(Box::new(http2.head.clone()), Bytes::copy_from_slice(body), None)
+            }
+            None => MirroredRequest::Http1([head, body].concat()),
         };
         mirror::send(self.connection, forward.view, forward.forwarding.policy, forward.asked.method, copied);
     }
@@ -149,17 +151,17 @@ impl Session<'_> {
     ) -> Result<(Exchange, Answer), Unanswered> {
         let worker = self.connection.worker();
         let fields = AnswerFields::of(self.connection, forward.asked.changes);
-        let agreement = forward.upward.http2.as_mut().and_then(|http2| http2.agreement.take());
+        let agreement = forward.upstream_request.http2.as_mut().and_then(|http2| http2.agreement.take());
         let fields = fields.for_grpc_web(forward.asked.grpc_web).agreeing(agreement);
         let (start, persistence) = (forward.start, forward.asked.persistence);
         let mut request = Outgoing {
-            head: match &mut forward.upward.http2 {
+            head: match &mut forward.upstream_request.http2 {
                 Some(http2) => OutgoingHead::Http2(&mut http2.head),
                 None => OutgoingHead::Http1(head),
             },
             method: forward.asked.method,
             cluster: forward.forwarding.cluster,
-            following: match forward.upward.upgrade {
+            following: match forward.upstream_request.upgrade {
                 true => Following::Protocol,
                 false => Following::of(forward.body),
             },
@@ -188,7 +190,7 @@ impl Session<'_> {
             let next = attempts.next_head(&mut exchange, (lease, &request), &mut body, take);
             answer = next.await.map_err(unanswered)?;
         }
-        if answer.status == SWITCHING_PROTOCOLS && !forward.upward.upgrade {
+        if answer.status == SWITCHING_PROTOCOLS && !forward.upstream_request.upgrade {
             return Err(unanswered(Broken::Protocol));
         }
         // A request that is answered before it has arrived leaves the connection in the middle of its body.

@@ -15,7 +15,7 @@ use super::{
     Next, Session,
     forward::Forward,
     reply::{Answering, Persistence},
-    upward::{Going, Upward},
+    upstream_request::{ForwardedRequest, UpstreamRequest},
 };
 use crate::{
     failure::LocalReply,
@@ -39,7 +39,7 @@ struct Request<'v> {
     body: BodyLength,
     keep_alive: bool,
     method: Method,
-    upward: Upward,
+    upstream_request: UpstreamRequest,
     routed: Routed<'v>,
     /// Whether a fault has delayed it.
     delayed: bool,
@@ -199,12 +199,12 @@ impl Session<'_> {
         }
         self.connection.worker().count(|counts| counts.requests += 1);
         record_request(self.connection, self.line, &head, (protocol, &added, &routed));
-        let mut upward = Upward::default();
+        let mut upstream_request = UpstreamRequest::default();
         if let Action::Forward(forwarding) = &routed.action {
             added.introduce(self.connection, &forwarding.lease);
-            let going = Going { view, forwarding, body: parsed.body, grpc_web: routed.grpc_web };
-            match going.upward(&head, &added, offer, out) {
-                Some(made) => upward = made,
+            let going = ForwardedRequest { view, forwarding, body: parsed.body, grpc_web: routed.grpc_web };
+            match going.upstream_request(&head, &added, offer, out) {
+                Some(made) => upstream_request = made,
                 None => routed = Routed::reply(LocalReply::BAD_REQUEST),
             }
         }
@@ -218,7 +218,7 @@ impl Session<'_> {
                 && parsed.method != "CONNECT"
                 && !gone,
             method: Method::of(parsed.method),
-            upward,
+            upstream_request,
             routed,
             delayed,
         };
@@ -233,8 +233,16 @@ impl Session<'_> {
         request: &mut Request<'v>,
         out: &mut Vec<u8>,
     ) -> Next {
-        let Request { start, version, body, keep_alive, method, ref mut upward, ref mut routed, delayed } =
-            *request;
+        let Request {
+            start,
+            version,
+            body,
+            keep_alive,
+            method,
+            ref mut upstream_request,
+            ref mut routed,
+            delayed,
+        } = *request;
         let persistence = Persistence { keep_alive: keep_alive && self.connection.goes_on(), version };
         let Routed { ref mut action, cluster, route, ref answer, grpc, grpc_web } = *routed;
         let asked = Answering { persistence, method, grpc, grpc_web, changes: answer.as_deref() };
@@ -243,7 +251,7 @@ impl Session<'_> {
         let mut outcome = Outcome::default();
         let next = if let Action::Forward(forwarding) = action {
             let begun = if delayed { Instant::now() } else { start };
-            let mut forward = Forward { view, forwarding, start, begun, body, asked, upward };
+            let mut forward = Forward { view, forwarding, start, begun, body, asked, upstream_request };
             self.forward(&mut forward, out, &mut outcome).await
         } else {
             let reply = action.reply().unwrap_or(LocalReply::CLIENT_GONE);

@@ -34,7 +34,7 @@ use crate::{
         grpc_web::GrpcWeb,
         head::{AnswerFields, AnswerHead, has_underscore},
         log,
-        mirror::{self, Copied},
+        mirror::{self, MirroredRequest},
         pump::{Pump, PumpError},
         record_answer,
         routing::{Action, Forwarding, Routed},
@@ -248,10 +248,12 @@ impl Stream<'_> {
         }
         let Sent { bytes: body, trailers, .. } = forward.upload.sent();
         let copied = || match &forward.http2_head {
-            Some(head) => {
-                Copied::Http2(Box::new(head.clone()), Bytes::copy_from_slice(body), trailers.cloned())
-            }
-            None => Copied::Http1([head, body].concat()),
+            Some(head) => MirroredRequest::Http2(
+                Box::new(head.clone()),
+                Bytes::copy_from_slice(body),
+                trailers.cloned(),
+            ),
+            None => MirroredRequest::Http1([head, body].concat()),
         };
         mirror::send(self.connection, forward.view, forward.forwarding.policy, self.method, copied);
     }

@@ -6,7 +6,7 @@ use snapshot::{ClusterId, Forward, RequestHead, Route, UpstreamProtocol, Virtual
 
 use crate::{
     connection::Connection,
-    dns::Named,
+    dns::ResolvedName,
     failure::LocalReply,
     http::{
         cors,
@@ -91,7 +91,7 @@ pub(in crate::http) struct Forwarding<'v> {
     /// What the route changes in it, if anything.
     pub(in crate::http) changes: Option<Box<RequestChanges<'v>>>,
     /// What it asks for by name, where the cluster has that resolved.
-    pub(in crate::http) named: Option<Rc<Named>>,
+    pub(in crate::http) named: Option<Rc<ResolvedName>>,
 }
 
 /// What has to happen before a request can be routed. No endpoint is picked until then.

@@ -75,7 +75,7 @@ async fn what_was_written_leaves_while_more_is_waited_for() {
     let (near, far) = tokio::io::duplex(512);
     let connector = tokio_rustls::TlsConnector::from(client_config(roots));
     let (server, client) = tokio::join!(
-        contexts.acceptor(TlsContextId(0), "").unwrap().accept(near, Kept::default()),
+        contexts.acceptor(TlsContextId(0), "").unwrap().accept(near, RetainedFields::default()),
         connector.connect("a.com".try_into().unwrap(), far)
     );
     let (mut server, mut client) = (server.unwrap().0, client.unwrap());

@@ -198,13 +198,13 @@ mod tests {
     use snapshot::{Cluster, Discovery};
 
     use super::*;
-    use crate::cluster::{ClusterConnections, Given};
+    use crate::cluster::{ClusterConnections, ClusterInputs};
 
     #[test]
     fn who_waits_for_a_dial_that_panics_is_told_and_the_next_dials_anew() {
         let address = Address::from(([10, 0, 0, 1], 80));
         let cluster = Cluster::new("a", Discovery::of_addresses([address]));
-        let connections = ClusterConnections::new(&cluster, Given::default(), None);
+        let connections = ClusterConnections::new(&cluster, ClusterInputs::default(), None);
         let upstream = connections.upstreams().remove(0);
         let waited_for = Rc::new(Dialling::default());
         *upstream.http2.dialling.borrow_mut() = Some(Rc::clone(&waited_for));
@@ -224,7 +224,7 @@ mod tests {
         // Nobody listens there: what comes of it is not the refusal.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let cluster = Cluster::new("a", Discovery::of_addresses([address]));
-        let connections = ClusterConnections::new(&cluster, Given::default(), None);
+        let connections = ClusterConnections::new(&cluster, ClusterInputs::default(), None);
         let upstream = connections.upstreams().remove(0);
         let waited_for = Rc::new(Dialling::default());
         *upstream.http2.dialling.borrow_mut() = Some(Rc::clone(&waited_for));

@@ -12,7 +12,7 @@ use crate::{
     http::{
         Outcome,
         exchange::{
-            Exchange, Http1Exchange, Http2Exchange, RequestBody as _, Uplink, UpstreamVersion,
+            Exchange, Http1Exchange, Http2Exchange, RequestBody as _, UpstreamVersion, UpstreamWriter,
             switched_outcome,
         },
         frames::{FramePump, Passed},
@@ -50,7 +50,7 @@ impl Session<'_> {
             let repeated = exchange.poll_repeat(cx, sending.sent().bytes);
             let upstream = &mut exchange.upstream.stream;
             if repeated.is_ready()
-                && let Err(error) = sending.send_beside(cx, Uplink::Http1(upstream))
+                && let Err(error) = sending.send_beside(cx, UpstreamWriter::Http1(upstream))
             {
                 return (Poll::Ready(Err(error)), Standing::default());
             }
@@ -78,7 +78,7 @@ impl Session<'_> {
         poll_fn(|cx| Poll::Ready(body.stage(cx, out))).await?;
         write_head(self.connection, self.stream, out).await?;
         self.while_moving(sent, |cx, mut sending| {
-            if let Err(error) = sending.send_beside(cx, Uplink::Http2(&mut to)) {
+            if let Err(error) = sending.send_beside(cx, UpstreamWriter::Http2(&mut to)) {
                 return (Poll::Ready(Err(error)), Standing::default());
             }
             let moved = body.poll(cx, sending.stream);

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     buffer::{BufferPool, PooledBuffer},
     http::{
-        exchange::{RequestBody, Sent, Uplink},
+        exchange::{RequestBody, Sent, UpstreamWriter},
         pump::{Pump, PumpError},
         stream_limits::{Overdue, Phase, StreamLimits},
     },
@@ -27,14 +27,14 @@ pub(super) struct Sending<'s> {
 }
 
 impl RequestBody for Sending<'_> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: UpstreamWriter<'_>) -> Poll<Result<(), PumpError>> {
         let Some(received) = self.received.as_mut().filter(|_| self.pump.is_moving()) else {
             return self.watch_in_time(cx);
         };
         let (before, received) = (self.pump.data, (received, self.pool));
         let moved = match to {
-            Uplink::Http1(to) => self.pump.poll(cx, received, self.stream, to),
-            Uplink::Http2(to) => self.pump.poll_frames(cx, received, self.stream, to),
+            UpstreamWriter::Http1(to) => self.pump.poll(cx, received, self.stream, to),
+            UpstreamWriter::Http2(to) => self.pump.poll_frames(cx, received, self.stream, to),
         };
         if moved.is_pending() {
             if self.pump.is_blocked() && self.has_left_unread(cx) {
@@ -98,7 +98,11 @@ impl Sending<'_> {
     /// # Errors
     /// The client is gone, or broke its framing beyond understanding; either way nobody waits for the rest of the
     /// answer.
-    pub(super) fn send_beside(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Result<(), PumpError> {
+    pub(super) fn send_beside(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: UpstreamWriter<'_>,
+    ) -> Result<(), PumpError> {
         match self.poll_send(cx, to) {
             Poll::Ready(Ok(()) | Err(PumpError::Idle | PumpError::Overdue(Overdue::Request)))
             | Poll::Pending => Ok(()),

@@ -14,7 +14,7 @@ use super::{
     sending::{IdleTimer, poll_upload},
 };
 use crate::http::{
-    exchange::{Http1Exchange, Http2Exchange, Uplink},
+    exchange::{Http1Exchange, Http2Exchange, UpstreamWriter},
     flow_control::poll_room,
     frames::{FRAME, FramePump, Passed},
     grpc_web::GrpcWeb,
@@ -37,7 +37,7 @@ impl Stream<'_> {
             let repeated = exchange.poll_repeat(cx, upload.sent().bytes);
             let stream = &mut exchange.upstream.stream;
             let sending = match repeated {
-                Poll::Ready(()) => poll_upload(cx, upload, Uplink::Http1(stream)),
+                Poll::Ready(()) => poll_upload(cx, upload, UpstreamWriter::Http1(stream)),
                 Poll::Pending => Poll::Pending,
             };
             let answered = exchange.answered.get_or_insert_with(|| pool.small());
@@ -69,7 +69,7 @@ impl Stream<'_> {
             body.keep_trailers();
         }
         let moving = self.while_moving(|cx| {
-            let sending = poll_upload(cx, upload, Uplink::Http2(&mut to));
+            let sending = poll_upload(cx, upload, UpstreamWriter::Http2(&mut to));
             let moved = body.poll_frames(cx, client);
             *passed = body.passed();
             let standing = body.standing();

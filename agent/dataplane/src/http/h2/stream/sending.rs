@@ -8,7 +8,7 @@ use h2::server::SendResponse;
 use crate::{
     connection::Connection,
     http::{
-        exchange::{RequestBody, Sent, Uplink},
+        exchange::{RequestBody, Sent, UpstreamWriter},
         frames::FramePump,
         pump::{PumpError, Standing},
         stream_limits::{Phase, StreamLimits},
@@ -79,7 +79,7 @@ impl<'w> IdleTimer<'w> {
 }
 
 impl RequestBody for Sending<'_> {
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Uplink<'_>) -> Poll<Result<(), PumpError>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, to: UpstreamWriter<'_>) -> Poll<Result<(), PumpError>> {
         if self.respond.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(PumpError::Read));
         }
@@ -120,14 +120,14 @@ impl RequestBody for Sending<'_> {
 pub(super) fn poll_upload(
     cx: &mut Context<'_>,
     upload: &mut FramePump,
-    to: Uplink<'_>,
+    to: UpstreamWriter<'_>,
 ) -> Poll<Result<(), PumpError>> {
     if !upload.is_moving() {
         return Poll::Ready(Ok(()));
     }
     let moved = match to {
-        Uplink::Http1(to) => upload.poll(cx, to),
-        Uplink::Http2(to) => upload.poll_frames(cx, to),
+        UpstreamWriter::Http1(to) => upload.poll(cx, to),
+        UpstreamWriter::Http2(to) => upload.poll_frames(cx, to),
     };
     match ready!(moved) {
         Err(PumpError::Write) => {

@@ -7,70 +7,70 @@ use ::http::HeaderMap;
 use crate::bounds;
 
 /// The room that a worker has for bodies it holds: those of requests that may be sent again, and copies for mirrors.
-pub(crate) struct Room {
+pub(crate) struct BodyBudget {
     left: Cell<usize>,
     /// What copies leave to others.
     reserved: usize,
 }
 
-impl Default for Room {
+impl Default for BodyBudget {
     fn default() -> Self {
         Self::new(bounds::HELD_BODIES)
     }
 }
 
-impl Room {
+impl BodyBudget {
     /// Room for so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         Self { left: Cell::new(bytes), reserved: bytes / 2 }
     }
 
     /// Room for something that is to be sent again, nothing yet.
-    fn share(self: &Rc<Self>) -> Share {
-        Share { bytes: 0, room: Rc::clone(self) }
+    fn reserve(self: &Rc<Self>) -> Reservation {
+        Reservation { bytes: 0, budget: Rc::clone(self) }
     }
 
     /// Room for a copy, if there is any. It leaves half of all to requests: a mirror that does not answer must not take
     /// another try from them.
-    pub(super) fn share_of_copy(self: &Rc<Self>, bytes: usize) -> Option<Share> {
+    pub(super) fn reserve_copy(self: &Rc<Self>, bytes: usize) -> Option<Reservation> {
         let left = self.left.get().checked_sub(bytes).filter(|left| *left >= self.reserved)?;
         self.left.set(left);
-        Some(Share { bytes, room: Rc::clone(self) })
+        Some(Reservation { bytes, budget: Rc::clone(self) })
     }
 }
 
 /// Room that somebody has taken.
-pub(super) struct Share {
+pub(super) struct Reservation {
     bytes: usize,
-    room: Rc<Room>,
+    budget: Rc<BodyBudget>,
 }
 
-impl Share {
+impl Reservation {
     /// Whether there was room for so many bytes more; they are taken then.
     fn grow(&mut self, bytes: usize) -> bool {
-        let Some(left) = self.room.left.get().checked_sub(bytes) else { return false };
-        self.room.left.set(left);
+        let Some(left) = self.budget.left.get().checked_sub(bytes) else { return false };
+        self.budget.left.set(left);
         self.bytes += bytes;
         true
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.room.left.set(self.room.left.get() + self.bytes);
+        self.budget.left.set(self.budget.left.get() + self.bytes);
     }
 }
 
 /// Bytes that take room while they are there.
 struct Held {
     bytes: Vec<u8>,
-    share: Share,
+    reservation: Reservation,
 }
 
 impl Held {
     /// Adds bytes, unless there is no room for them.
     fn push(&mut self, more: &[u8]) -> bool {
-        let fits = self.bytes.len() + more.len() <= bounds::KEPT_BODY && self.share.grow(more.len());
+        let fits = self.bytes.len() + more.len() <= bounds::KEPT_BODY && self.reservation.grow(more.len());
         if fits {
             self.bytes.extend_from_slice(more);
         }
@@ -80,16 +80,16 @@ impl Held {
 
 /// The bytes that have left, in the framing they left in. Nothing is kept unless somebody asked for it.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct RetainedBody {
     held: Option<Held>,
     trailers: Option<HeaderMap>,
     any: bool,
 }
 
-impl Kept {
+impl RetainedBody {
     /// Keeps what is sent from now on, while there is room.
-    pub(super) fn begin(&mut self, room: &Rc<Room>) {
-        self.held = Some(Held { bytes: Vec::new(), share: room.share() });
+    pub(super) fn begin(&mut self, budget: &Rc<BodyBudget>) {
+        self.held = Some(Held { bytes: Vec::new(), reservation: budget.reserve() });
     }
 
     /// Keeps nothing any more: nobody will ask for it.
@@ -133,48 +133,49 @@ mod tests {
 
     #[test]
     fn a_body_that_is_too_large_is_given_up_and_leaves_its_room_to_others() {
-        let room = Rc::default();
-        let mut kept = Kept::default();
-        kept.begin(&room);
+        let budget = Rc::default();
+        let mut kept = RetainedBody::default();
+        kept.begin(&budget);
         kept.note(&[1; bounds::KEPT_BODY]);
         assert!(kept.is_whole());
         kept.note(&[1]);
         assert!(!kept.is_whole());
-        assert_eq!((kept.bytes(), room.left.get()), (&[][..], bounds::HELD_BODIES));
+        assert_eq!((kept.bytes(), budget.left.get()), (&[][..], bounds::HELD_BODIES));
     }
 
     #[test]
     fn copies_take_no_other_try_from_requests() {
-        let room = Rc::default();
-        let copies: Vec<_> = std::iter::from_fn(|| Room::share_of_copy(&room, bounds::KEPT_BODY)).collect();
+        let budget = Rc::default();
+        let copies: Vec<_> =
+            std::iter::from_fn(|| BodyBudget::reserve_copy(&budget, bounds::KEPT_BODY)).collect();
         assert_eq!(copies.len(), bounds::HELD_BODIES / bounds::KEPT_BODY / 2);
-        let mut kept = Kept::default();
-        kept.begin(&room);
+        let mut kept = RetainedBody::default();
+        kept.begin(&budget);
         kept.note(&[1; bounds::KEPT_BODY]);
         assert!(kept.is_whole());
         drop((copies, kept));
-        assert_eq!(room.left.get(), bounds::HELD_BODIES);
+        assert_eq!(budget.left.get(), bounds::HELD_BODIES);
     }
 
     #[test]
     fn requests_together_keep_no_more_than_a_worker_has_room_for() {
-        let room = Rc::default();
+        let budget = Rc::default();
         let keep = || {
-            let mut kept = Kept::default();
-            kept.begin(&room);
+            let mut kept = RetainedBody::default();
+            kept.begin(&budget);
             kept.note(&[1; bounds::KEPT_BODY]);
             kept
         };
         let mut all: Vec<_> = (0..bounds::HELD_BODIES / bounds::KEPT_BODY).map(|_| keep()).collect();
-        assert!(all.iter().all(Kept::is_whole));
+        assert!(all.iter().all(RetainedBody::is_whole));
         assert!(!keep().is_whole());
         // Who has nothing to keep can still be tried again.
-        let mut empty = Kept::default();
-        empty.begin(&room);
+        let mut empty = RetainedBody::default();
+        empty.begin(&budget);
         assert!(empty.is_whole());
         all[0].forget();
         assert!(keep().is_whole());
         drop(all);
-        assert_eq!(room.left.get(), bounds::HELD_BODIES);
+        assert_eq!(budget.left.get(), bounds::HELD_BODIES);
     }
 }

@@ -17,7 +17,7 @@ use crate::transport::Transport;
 const LARGEST_CHUNK: usize = crate::buffer::BULK;
 
 /// The bytes inside of the two bodies.
-pub(crate) struct Posted<'s> {
+pub(crate) struct PostTunnel<'s> {
     stream: &'s mut UpstreamStream,
     answer: BodyDecoder,
     /// A chunk under way; without memory of its own while there is none.
@@ -28,7 +28,7 @@ pub(crate) struct Posted<'s> {
     ended: bool,
 }
 
-impl<'s> Posted<'s> {
+impl<'s> PostTunnel<'s> {
     /// `answer` takes the framing off the body that comes next from `stream`.
     pub(crate) fn new(stream: &'s mut UpstreamStream, answer: BodyDecoder) -> Self {
         Self { stream, answer, chunk: Vec::new(), sent: 0, ended: false }
@@ -62,7 +62,7 @@ impl<'s> Posted<'s> {
     }
 }
 
-impl Transport for Posted<'_> {
+impl Transport for PostTunnel<'_> {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.answer.is_done() {
             return Poll::Ready(Ok(()));
@@ -84,7 +84,7 @@ impl Transport for Posted<'_> {
     }
 }
 
-impl AsyncRead for Posted<'_> {
+impl AsyncRead for PostTunnel<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -109,7 +109,7 @@ impl AsyncRead for Posted<'_> {
     }
 }
 
-impl AsyncWrite for Posted<'_> {
+impl AsyncWrite for PostTunnel<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_send(cx))?;
         let n = bytes.len().min(LARGEST_CHUNK);

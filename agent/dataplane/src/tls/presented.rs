@@ -16,19 +16,19 @@ use crate::strftime;
 
 /// A certificate that one side has shown. It is looked into once, when the first line shows something of it.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub(crate) struct PresentedCertificate {
     certificate: CertificateDer<'static>,
     facts: OnceCell<Option<Arc<CertificateFacts>>>,
 }
 
 /// The certificates of both sides of a connection.
 #[derive(Debug, Default)]
-pub(crate) struct BothShown {
-    pub(crate) peer: Option<Shown>,
-    pub(crate) own: Option<Shown>,
+pub(crate) struct PresentedCertificates {
+    pub(crate) peer: Option<PresentedCertificate>,
+    pub(crate) own: Option<PresentedCertificate>,
 }
 
-impl Shown {
+impl PresentedCertificate {
     pub(super) fn new(certificate: &CertificateDer<'_>) -> Self {
         Self { certificate: certificate.clone().into_owned(), facts: OnceCell::new() }
     }
@@ -114,7 +114,7 @@ mod tests {
         params.serial_number = Some(SerialNumber::from(vec![0x0a, 0x2b]));
         params.not_before = date_time_ymd(2024, 1, 1);
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let shown = Shown::new(certificate.der());
+        let shown = PresentedCertificate::new(certificate.der());
         let told = |part| {
             let mut out = Vec::new();
             shown.write(&part, &mut out);

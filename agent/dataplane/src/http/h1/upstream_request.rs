@@ -17,7 +17,7 @@ use crate::{
 
 /// How an endpoint is asked, beside what is bytes: the head for HTTP/1.1.
 #[derive(Default)]
-pub(super) struct Upward {
+pub(super) struct UpstreamRequest {
     /// Whether the client's offer to switch protocols was passed on.
     pub(super) upgrade: bool,
     /// For an endpoint that speaks HTTP/2.
@@ -32,30 +32,30 @@ pub(super) struct Http2 {
 }
 
 /// A request that has an endpoint.
-pub(super) struct Going<'g, 'v> {
+pub(super) struct ForwardedRequest<'g, 'v> {
     pub(super) view: &'v View,
     pub(super) forwarding: &'g Forwarding<'v>,
     pub(super) body: BodyLength,
     pub(super) grpc_web: Option<GrpcWeb>,
 }
 
-impl Going<'_, '_> {
+impl ForwardedRequest<'_, '_> {
     /// Makes the head that goes up; one for HTTP/1.1 is written into `out`. `offer` is the protocol that the client
     /// offers. `None` when HTTP/2 cannot carry it.
-    pub(super) fn upward(
+    pub(super) fn upstream_request(
         &self,
         head: &impl RequestHead,
         added: &Added,
         offer: Option<&str>,
         out: &mut Vec<u8>,
-    ) -> Option<Upward> {
+    ) -> Option<UpstreamRequest> {
         let changes = self.forwarding.changes.as_deref();
         let protocol = self.view.snapshot.cluster(self.forwarding.cluster).protocol;
         let offered = |protocol| Offer { protocol, key: None };
         match UpstreamVersion::of(protocol, UpstreamVersion::Http1) {
             UpstreamVersion::Http1 => {
                 write_request_head(out, head, added, self.body, (changes, offer.map(offered)));
-                Some(Upward { upgrade: offer.is_some(), http2: None })
+                Some(UpstreamRequest { upgrade: offer.is_some(), http2: None })
             }
             UpstreamVersion::Http2 => {
                 // What follows the head of such a request in HTTP/2 is the other protocol's.
@@ -66,7 +66,10 @@ impl Going<'_, '_> {
                 });
                 let body = self.grpc_web.map_or(self.body, |web| web.request_body(self.body));
                 let head = http2_request_head(head, added, body, (changes, offer.map(offered)))?;
-                Some(Upward { upgrade: offer.is_some(), http2: Some(Box::new(Http2 { head, agreement })) })
+                Some(UpstreamRequest {
+                    upgrade: offer.is_some(),
+                    http2: Some(Box::new(Http2 { head, agreement })),
+                })
             }
         }
     }

@@ -6,18 +6,18 @@ use std::cell::Cell;
 use crate::{bounds, connection::Connection, upstream::Lease};
 
 /// What may still be said, and how often nothing was.
-pub(crate) struct Complaints {
+pub(crate) struct LogLimit {
     left: Cell<u32>,
     unsaid: Cell<u64>,
 }
 
-impl Default for Complaints {
+impl Default for LogLimit {
     fn default() -> Self {
-        Self { left: Cell::new(bounds::COMPLAINTS_AT_ONCE), unsaid: Cell::new(0) }
+        Self { left: Cell::new(bounds::LOG_BURST), unsaid: Cell::new(0) }
     }
 }
 
-impl Complaints {
+impl LogLimit {
     /// Whether something may be said now, and then how much was left unsaid since the last time.
     pub(crate) fn admit(&self) -> Option<u64> {
         match self.left.get().checked_sub(1) {
@@ -34,13 +34,13 @@ impl Complaints {
 
     /// Half a second has gone by.
     pub(crate) fn tick(&self) {
-        self.left.set((self.left.get() + 1).min(bounds::COMPLAINTS_AT_ONCE));
+        self.left.set((self.left.get() + 1).min(bounds::LOG_BURST));
     }
 }
 
 /// Warns of what goes wrong between a cluster and its endpoint, if something may be said now.
 pub(crate) fn warn(connection: &Connection, lease: &Lease, what: &str) {
-    let Some(unsaid) = connection.worker().complaints.admit() else { return };
+    let Some(unsaid) = connection.worker().log_limit.admit() else { return };
     let policy = lease.policy();
     tracing::warn!(
         cluster = &*policy.name,
@@ -58,12 +58,12 @@ mod tests {
 
     #[test]
     fn a_few_are_said_at_once_and_the_rest_is_counted() {
-        let complaints = Complaints::default();
-        let said = (0..100).filter_map(|_| complaints.admit()).collect::<Vec<_>>();
+        let log_limit = LogLimit::default();
+        let said = (0..100).filter_map(|_| log_limit.admit()).collect::<Vec<_>>();
         assert_eq!(said, [0; 10]);
-        complaints.tick();
-        assert_eq!((complaints.admit(), complaints.admit()), (Some(90), None));
-        (0..100).for_each(|_| complaints.tick());
-        assert_eq!((0..100).filter_map(|_| complaints.admit()).count(), 10);
+        log_limit.tick();
+        assert_eq!((log_limit.admit(), log_limit.admit()), (Some(90), None));
+        (0..100).for_each(|_| log_limit.tick());
+        assert_eq!((0..100).filter_map(|_| log_limit.admit()).count(), 10);
     }
 }

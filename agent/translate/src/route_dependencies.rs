@@ -11,9 +11,9 @@ use crate::{clusters::Clusters, gateway, registry::Registry, rules::Outdated};
 ///
 /// Endpoints are not among it: that they come and go changes no route.
 #[derive(Debug, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct RouteDependencies {
     targets: Targets,
-    named: Named,
+    named: References,
 }
 
 /// What destinations may lead to: routes hold the positions of clusters.
@@ -35,14 +35,14 @@ struct KnownName {
 
 /// What else rules name.
 #[derive(Debug, Default)]
-struct Named {
+struct References {
     gateways: Vec<GatewayRef>,
     destination_rules: Vec<Arc<Object<DestinationRule>>>,
 }
 
-impl Surroundings {
+impl RouteDependencies {
     /// Takes in what these are now; says what no longer holds of what was made before.
-    pub(crate) fn become_those_of(
+    pub(crate) fn update(
         &mut self,
         resources: &ResourceSet,
         registry: &Registry<'_>,
@@ -54,7 +54,7 @@ impl Surroundings {
             self.targets = Targets::of(registry, clusters);
         }
         if named {
-            self.named = Named::of(resources);
+            self.named = References::of(resources);
         }
         match (targets, named) {
             (true, _) => Some(Outdated::Everything),
@@ -94,7 +94,7 @@ impl Targets {
     }
 }
 
-impl Named {
+impl References {
     fn of(resources: &ResourceSet) -> Self {
         Self {
             gateways: gateways(resources).collect(),
