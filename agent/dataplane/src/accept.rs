@@ -13,7 +13,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use crate::{connection, sockets::ListeningSocket, sys, worker::Worker};
+use crate::{alarm, connection, sockets::ListeningSocket, sys, worker::Worker};
 
 /// A listening socket that is watched for connections.
 pub(crate) enum Accepts {
@@ -57,7 +57,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: Rc<Accepts>, listener: Ad
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%listener, %error, "cannot accept; is the limit of open files too low?");
                 }
-                tokio::time::sleep(PAUSE).await;
+                alarm::sleep(PAUSE).await;
             }
         }
     }

@@ -7,7 +7,9 @@ mod notifier;
 mod resolutions;
 mod schedule;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests have a runtime with timers")]
 mod tests;
+#[expect(clippy::disallowed_methods, reason = "this thread is no worker and has timers")]
 mod thread;
 mod unresolved;
 
@@ -134,6 +136,7 @@ impl Resolver {
 
     /// Asks for the names of `snapshot` from now on, and waits a little for new ones. `tell` is called, from the thread,
     /// a moment after the results have changed.
+    #[expect(clippy::disallowed_methods, reason = "who publishes is on no worker")]
     pub(crate) async fn want(&mut self, snapshot: &Snapshot, tell: impl Fn() + Send + 'static) {
         let names = names(snapshot);
         if names.is_empty() && self.task.is_some() && !resolves_on_request(snapshot) {

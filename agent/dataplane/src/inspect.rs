@@ -14,6 +14,7 @@ use std::{
 use snapshot::{Application, Transport as TransportProtocol};
 
 use crate::{
+    alarm,
     buffer::{BufferPool, PooledBuffer},
     timer::Deadline,
     tls::{Hello, MalformedHello},
@@ -75,7 +76,11 @@ where
 {
     let mut first = None;
     let early = RefCell::new(None);
-    let speech = match tokio::time::timeout(SILENCE, client_speech(stream, pool, &mut first, |_| {})).await {
+    let at_once = {
+        let speaking = pin!(client_speech(stream, pool, &mut first, |_| {}));
+        alarm::within(SILENCE, speaking).await
+    };
+    let speech = match at_once {
         Ok(speech) => speech?,
         Err(_) => {
             // In a box of its own: clients that speak first should not hold room for it.
@@ -179,7 +184,7 @@ async fn server_speech<E: AsMut<OpaqueUpstream>>(
     let Some(dialling) = dialling else { return pending().await };
     *early.borrow_mut() = dialling.await;
     if early.borrow().is_none() {
-        tokio::time::sleep(AFTER_FAILURE).await;
+        alarm::sleep(AFTER_FAILURE).await;
         return;
     }
     poll_fn(|cx| match early.borrow_mut().as_mut() {

@@ -13,6 +13,7 @@ extern crate self as libfuzzer_sys;
 mod accept;
 mod access_log;
 mod addresses;
+mod alarm;
 mod balance;
 pub mod bounds;
 mod breakers;

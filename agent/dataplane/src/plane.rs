@@ -13,10 +13,11 @@ use snapshot::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    task::LocalSet,
+    task::{LocalSet, spawn_local},
 };
 
 use crate::{
+    alarm::Alarm,
     breakers::{self, ClusterState},
     dns::{Resolver, Unresolved, UnresolvedName},
     live,
@@ -173,6 +174,7 @@ impl DataPlane {
     /// Lets connections end: idle ones are closed, answers say `connection: close`. What is returned is ready when the
     /// minimum is over and none is left, or at the limit; true when none is left. New connections are still served
     /// meanwhile, and snapshots may be published.
+    #[expect(clippy::disallowed_methods, reason = "who drains is on no worker")]
     pub fn drain(&self, DrainTime { minimum, limit }: DrainTime) -> impl Future<Output = bool> + use<> {
         let start = Instant::now();
         let ending = start + minimum.min(limit);
@@ -282,11 +284,22 @@ impl WorkerThread {
 
 fn start_worker(index: usize, settings: Settings, resolver: &Resolver) -> io::Result<WorkerThread> {
     let resolver = (resolver.resolved(), resolver.questions());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (commands, received) = mpsc::unbounded_channel();
     let ledger = Arc::<Ledger>::default();
     let counted = Arc::clone(&ledger);
-    let run = move || LocalSet::new().block_on(&runtime, worker::run(settings, resolver, counted, received));
+    let alarm = {
+        let _entered = runtime.enter();
+        Alarm::new()?
+    };
+    let run = move || {
+        let ended = LocalSet::new().block_on(&runtime, async {
+            spawn_local(alarm.keep());
+            // In a task of its own: what is awaited here is looked at whenever anything happens.
+            spawn_local(worker::run(settings, resolver, counted, received)).await
+        });
+        ended.expect("nobody aborts it");
+    };
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
     Ok(WorkerThread { commands, ledger, thread })
 }

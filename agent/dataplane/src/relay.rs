@@ -171,4 +171,5 @@ fn expiry(worker: &Worker, limit: Duration) -> Registered {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests have a runtime with timers")]
 mod tests;

@@ -2,6 +2,7 @@
 
 mod memory;
 mod queue;
+mod timer;
 mod unix;
 
 use std::{
@@ -20,6 +21,7 @@ use crate::bounds;
 
 pub use self::memory::{release_memory, trim_memory};
 pub(crate) use self::queue::unacknowledged;
+pub(crate) use self::timer::Timer;
 pub(crate) use self::unix::{ListeningUnix, accepted as accepted_unix, listen as listen_unix};
 
 /// Asks the kernel where a redirected connection was going (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).

@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-use crate::timer::TICK;
+use crate::{alarm, timer::TICK};
 
 /// Runs what `begin` makes to its end; one that panics is begun anew, a tick later.
 pub(crate) async fn keep_up<F: Future<Output = ()>>(what: &str, begin: impl Fn() -> F) {
@@ -24,7 +24,7 @@ pub(crate) async fn keep_up<F: Future<Output = ()>>(what: &str, begin: impl Fn()
         }
         tracing::error!(task = what, "a task of a worker has panicked and is restarted");
         // What made it panic may still be there.
-        tokio::time::sleep(TICK).await;
+        alarm::sleep(TICK).await;
     }
 }
 
@@ -36,9 +36,8 @@ mod tests {
 
     #[test]
     fn a_task_that_panics_begins_anew_until_it_ends() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (runs, shared) = (Cell::new(0), RefCell::new(0));
-        runtime.block_on(keep_up("test", async || {
+        alarm::kept(keep_up("test", async || {
             tokio::task::yield_now().await;
             runs.set(runs.get() + 1);
             *shared.borrow_mut() += 1;

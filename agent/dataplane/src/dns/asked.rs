@@ -14,7 +14,7 @@ use snapshot::Discovery;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, schedule::lifetime};
-use crate::{bounds, failure::LocalReply};
+use crate::{alarm, bounds, failure::LocalReply, timer::Elapsed};
 
 /// What a name stands for.
 #[derive(Debug, Eq, PartialEq)]
@@ -73,10 +73,9 @@ enum Found {
 const RETRY: Duration = Duration::from_secs(5);
 const NOBODY: &str = "there is no resolver";
 
-/// Awaits an answer for as long as a question may take.
-pub(super) async fn patiently(answering: impl Future<Output = Answer>) -> Answer {
-    let answer = tokio::time::timeout(bounds::QUESTION_TIME, answering).await;
-    answer.unwrap_or_else(|_| Err("the name servers did not answer in time".to_owned()))
+/// What a question that has taken too long has come to.
+pub(super) fn unanswered() -> Answer {
+    Err("the name servers did not answer in time".to_owned())
 }
 
 impl NameCache {
@@ -125,7 +124,10 @@ impl NameCache {
     pub(crate) async fn resolve(&self, host: &str) {
         let (answer, answered) = oneshot::channel();
         let answer = match self.questions.try_send(Question { name: host.into(), answer }) {
-            Ok(()) => patiently(async { answered.await.unwrap_or_else(|_| Err(NOBODY.to_owned())) }).await,
+            Ok(()) => match alarm::within(bounds::QUESTION_TIME, answered).await {
+                Ok(answer) => answer.unwrap_or_else(|_| Err(NOBODY.to_owned())),
+                Err(Elapsed) => unanswered(),
+            },
             // That says nothing of the name.
             Err(mpsc::error::TrySendError::Full(_)) => return self.leave_unasked(host),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(NOBODY.to_owned()),

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     Answer, NameFamilies, NameSettings, Names, Resolutions, Unresolved,
-    asked::{Question, patiently},
+    asked::{Question, unanswered},
     notifier::Notifier,
     schedule::{News, Schedule},
 };
@@ -191,7 +191,7 @@ impl NamesOfRequests {
         let askers = self.waiting.entry(name.clone()).or_default();
         askers.push(answer);
         if askers.len() == 1 {
-            self.lookups.spawn(outcome(name.clone(), patiently(lookup(name))));
+            self.lookups.spawn(outcome(name.clone(), in_time(lookup(name))));
         }
     }
 
@@ -210,6 +210,11 @@ async fn outcome(
 ) -> (Box<str>, Answer) {
     let answer = tokio::spawn(looking_up).await.unwrap_or_else(|error| Err(error.to_string()));
     (name, answer)
+}
+
+/// Awaits an answer for as long as a question may take.
+async fn in_time(answering: impl Future<Output = Answer>) -> Answer {
+    tokio::time::timeout(bounds::QUESTION_TIME, answering).await.unwrap_or_else(|_| unanswered())
 }
 
 /// Says once that a name is not resolved, and once that it is again.

@@ -8,11 +8,10 @@ use std::{
     future::Future,
     pin::{Pin, pin},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use snapshot::{Address, LoadBalancer, RetryPolicy};
-use tokio::time::Instant;
 
 use self::{
     clock::Clock,
@@ -28,6 +27,7 @@ use super::{
     routing::Forwarding,
 };
 use crate::{
+    alarm,
     balance::Choice,
     cluster::Retrying,
     connection::Connection,
@@ -63,7 +63,7 @@ pub(super) struct Attempts<'a> {
     /// The flag that says why no further try was made, if one was wanted.
     unretried: &'static str,
     /// When the request's head was there.
-    begun: std::time::Instant,
+    begun: Instant,
     /// When the request's body was through, if it was not at once.
     body_ended: Cell<Option<Instant>>,
 }
@@ -73,7 +73,7 @@ pub(super) struct Attempts<'a> {
 pub(super) struct Answerer {
     pub(super) address: Address,
     /// When the whole request was with us; `None` when the answer has come before that.
-    pub(super) asked: Option<std::time::Instant>,
+    pub(super) asked: Option<Instant>,
 }
 
 /// Why there is no answer: what the client gets instead, if it is still there, and our end of the last connection.
@@ -104,7 +104,7 @@ impl<'a> Attempts<'a> {
         connection: &'a Connection,
         view: &'a View,
         forwarding: &Forwarding<'a>,
-        (grpc, begun): (bool, std::time::Instant),
+        (grpc, begun): (bool, Instant),
     ) -> Self {
         let policy = forwarding.retries.clone();
         let one_try = policy.as_ref().and_then(|policy| policy.per_try_timeout);
@@ -140,9 +140,9 @@ impl<'a> Attempts<'a> {
     pub(super) fn tell(
         &self,
         outcome: &mut Outcome<'_>,
-        (start, ended, version): (std::time::Instant, bool, UpstreamVersion),
+        (start, ended, version): (Instant, bool, UpstreamVersion),
     ) {
-        let request_time = self.body_ended.get().map_or(Duration::ZERO, |at| at.into_std() - start);
+        let request_time = self.body_ended.get().map_or(Duration::ZERO, |at| at - start);
         outcome.unretried = self.unretried;
         outcome.attempts = self.again + 1;
         outcome.connected = self.connected;
@@ -294,7 +294,7 @@ impl<'a> Attempts<'a> {
         if !pause.is_zero() {
             // A request counts once.
             let _uncounted = another.is_some().then(|| lease.uncounted());
-            while_wanted(body, pin!(tokio::time::sleep(pause))).await?;
+            while_wanted(body, pin!(alarm::sleep(pause))).await?;
         }
         // The answer there is goes to the client unless there is another try, and who leaves before it has been asked
         // the last time: until then the lease is of the endpoint that gave the answer.
@@ -358,7 +358,7 @@ pub(super) async fn in_time(
 ) -> Result<(), PumpError> {
     match deadline {
         None => moving.await,
-        Some(deadline) => tokio::time::timeout_at(deadline, moving).await.unwrap_or(Err(PumpError::Late)),
+        Some(deadline) => alarm::until(deadline, moving).await.unwrap_or(Err(PumpError::Late)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     ops::Range,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -23,6 +24,7 @@ use super::{
     retained::Reservation,
 };
 use crate::{
+    alarm,
     balance::Choice,
     bounds,
     connection::Connection,
@@ -129,7 +131,7 @@ pub(super) fn send(
         let copy = Copy { place: Place::new(worker), _reservation: share, lease, cluster, method, copied };
         tokio::task::spawn_local(async move {
             // Whatever becomes of it, nobody waits for it.
-            _ = tokio::time::timeout(limit, copy.carry()).await;
+            _ = alarm::within(limit, pin!(copy.carry())).await;
         });
     }
 }

@@ -17,7 +17,7 @@ use snapshot::UnixPath;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::bounds;
+use crate::{alarm, bounds};
 
 /// A connection that was accepted, to be read and written as those of TCP are.
 pub(crate) fn accepted(stream: UnixStream) -> io::Result<TcpStream> {
@@ -33,7 +33,7 @@ pub(super) async fn connect(path: &UnixPath) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     while let Err(error) = socket.connect(&address) {
         match error.kind() {
-            io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_IS_FULL).await,
+            io::ErrorKind::WouldBlock => alarm::sleep(QUEUE_IS_FULL).await,
             _ => return Err(error),
         }
     }
@@ -125,6 +125,7 @@ mod tests {
     use std::{
         io::{Read as _, Write as _},
         os::unix::net::UnixListener,
+        pin::pin,
         thread,
     };
 
@@ -132,25 +133,22 @@ mod tests {
 
     #[test]
     fn a_full_queue_is_waited_for() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let path = UnixPath::new(&format!("@postern-test-{}", fastrand::u64(..)));
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.bind(&address(&path).unwrap()).unwrap();
         // Room for one.
         socket.listen(0).unwrap();
         let listener = UnixListener::from(OwnedFd::from(socket));
-        let queued = runtime.block_on(connect(&path)).unwrap();
-        let mut served = runtime.block_on(async {
-            let second = connect(&path);
-            tokio::pin!(second);
-            let waited = tokio::time::timeout(QUEUE_IS_FULL * 3, &mut second).await;
+        let (queued, mut served) = alarm::kept(async {
+            let queued = connect(&path).await.unwrap();
+            let mut second = pin!(connect(&path));
+            let waited = alarm::within(QUEUE_IS_FULL * 3, second.as_mut()).await;
             assert!(waited.is_err(), "it waits: {waited:?}");
             let accepting = thread::spawn(move || [(); 2].map(|()| listener.accept().unwrap().0));
             second.await.unwrap();
-            accepting.join().unwrap()
+            (queued.into_std().unwrap(), accepting.join().unwrap())
         });
         served[0].write_all(b"hello").unwrap();
-        let queued = queued.into_std().unwrap();
         queued.set_nonblocking(false).unwrap();
         let mut read = [0; 5];
         (&queued).read_exact(&mut read).unwrap();
@@ -159,8 +157,7 @@ mod tests {
 
     #[test]
     fn where_nobody_is_the_kernel_says_so_at_once() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let error = runtime.block_on(connect(&UnixPath::new("/nowhere/at/all"))).unwrap_err();
+        let error = alarm::kept(connect(&UnixPath::new("/nowhere/at/all"))).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -321,4 +321,5 @@ impl ResolvesServerCert for BySignature {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests have a runtime with timers")]
 mod tests;

@@ -5,6 +5,7 @@ mod error;
 use std::{
     io,
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -15,6 +16,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{Upstream, UpstreamStream, stats::Open, tunnel};
 use crate::{
+    alarm,
     cluster::{PendingRequest, Policy, PolicyGeneration, Slot},
     connection::connection_id,
     health::AttemptResult,
@@ -117,8 +119,8 @@ impl Upstream {
         (speaks, proxy_header): (Speaks, Option<ProxyHeader>),
     ) -> Result<UpstreamConnection, ConnectError> {
         let open = self.stats.open();
-        let establishing = self.establish_anew(policy, speaks, proxy_header);
-        let established = tokio::time::timeout(policy.connect_timeout, establishing).await;
+        let establishing = pin!(self.establish_anew(policy, speaks, proxy_header));
+        let established = alarm::within(policy.connect_timeout, establishing).await;
         let established = established.unwrap_or(Err(ConnectError::Timeout));
         self.note_attempt(established.as_ref().err());
         let (stream, answer, end) = established?;

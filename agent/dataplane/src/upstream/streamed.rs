@@ -1,15 +1,21 @@
 //! Tunnels through proxies that speak HTTP/2: each opaque connection is a stream of a connection that it shares.
 
-use std::{future::Future, future::poll_fn, pin::Pin, rc::Rc, task::Poll};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+    time::Instant,
+};
 
 use ::http::{Method, Request, Response, Uri, Version, uri};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture};
 use snapshot::{Tunnel, TunnelMethod};
-use tokio::time::{Instant, timeout_at};
 
 use super::{ConnectError, Http2Stream, Lease, OwnEnd, tunnel::MOST_INTERIM};
 use crate::{
+    alarm,
     health::AttemptResult,
     http::StreamBytes,
     shared::{Permit, Resource},
@@ -51,10 +57,14 @@ impl TunnelStream {
         let deadline = Instant::now() + policy.connect_timeout;
         let mut asked = 0;
         loop {
-            let connected = timeout_at(deadline, lease.http2_stream()).await;
+            let connected = alarm::until(deadline, pin!(lease.http2_stream())).await;
             let room = connected.map_err(|_| ConnectError::Timeout)?.map_err(not_http2)?;
             asked += 1;
-            let error = match timeout_at(deadline, ask(&room, tunnel)).await {
+            let opened = {
+                let asking = pin!(ask(&room, tunnel));
+                alarm::until(deadline, asking).await
+            };
+            let error = match opened {
                 Ok(Ok((to, from))) => {
                     return Ok(Self { bytes: StreamBytes::new(to, from), room, _request: request });
                 }

@@ -11,6 +11,7 @@ use tokio::{
 use super::{Counts, Draining, Settings, Worker};
 use crate::{
     accept::{self, Accepts},
+    alarm,
     breakers::Shares,
     dns::{Questions, Resolutions},
     live::Observed,
@@ -108,13 +109,13 @@ pub(crate) async fn run(
 /// that are made from now on end when nobody is waited for any more, as much later: some have only just been made.
 async fn end_idle(worker: Rc<Worker>, ending: Option<Instant>) {
     let began = worker.timers.now();
-    tokio::time::sleep(worker.settings.draining_patience).await;
+    alarm::sleep(worker.settings.draining_patience).await;
     worker.timers.wake_idle(began);
     if let Some(ending) = ending {
-        tokio::time::sleep_until(ending.into()).await;
+        alarm::sleep_until(ending).await;
         worker.draining.set(Draining::Ending);
         let made_until = worker.timers.now();
-        tokio::time::sleep(worker.settings.draining_patience).await;
+        alarm::sleep(worker.settings.draining_patience).await;
         worker.timers.wake_idle(made_until);
     }
 }
@@ -153,16 +154,14 @@ fn start_clock(worker: Rc<Worker>) -> JoinHandle<()> {
 }
 
 async fn keep_time(worker: Rc<Worker>) {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for tick in (0..SWEEP_EVERY).cycle() {
-        interval.tick().await;
         worker.tick();
         let now = Instant::now();
         worker.view().tick(now);
         if tick == 0 {
             worker.sweep();
         }
+        alarm::sleep(TICK).await;
     }
 }
 
@@ -170,29 +169,26 @@ async fn keep_time(worker: Rc<Worker>) {
 mod tests {
     use std::time::Duration;
 
-    use tokio::task::LocalSet;
-
     use super::*;
 
     #[test]
     #[expect(clippy::await_holding_refcell_ref, reason = "so that the clock panics")]
     fn time_goes_on_after_a_panic() {
         let worker = Rc::new(Worker::new(Settings::default(), mpsc::channel(1).0, Arc::default()));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        alarm::kept(async {
             // Whoever asks for the view meanwhile panics, as the clock does.
             let injected = worker.view.borrow_mut();
             let clock = start_clock(Rc::clone(&worker));
             let start = Instant::now();
             while worker.timers.now() == 0 {
                 assert!(start.elapsed() < Duration::from_secs(20));
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                alarm::sleep(Duration::from_millis(10)).await;
             }
             drop(injected);
             let panicked_at = worker.timers.now();
             while worker.timers.now() < panicked_at + 2 {
                 assert!(start.elapsed() < Duration::from_secs(20) && !clock.is_finished());
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                alarm::sleep(Duration::from_millis(10)).await;
             }
         });
     }

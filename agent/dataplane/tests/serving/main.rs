@@ -1,5 +1,6 @@
 //! A whole data plane on loopback, with fake upstreams and clients that speak raw bytes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(clippy::disallowed_methods, reason = "peers have runtimes with timers")]
 
 mod access_logging;
 mod actions;

@@ -5,12 +5,13 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
-
-use crate::http::exchange::{Broken, Late};
+use crate::{
+    alarm::{Sleep, sleep_until},
+    http::exchange::{Broken, Late},
+};
 
 /// Limits of time. Both run from when the whole request is with us, as in Envoy.
 pub(super) struct Clock {
@@ -22,7 +23,7 @@ pub(super) struct Clock {
     pub(super) ends: Option<Instant>,
     try_ends: Option<Instant>,
     /// Made when there is something to wait for.
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: Option<Sleep>,
 }
 
 impl Clock {
@@ -66,12 +67,11 @@ impl Clock {
         self.ends = self.ends.or_else(|| from_now(self.whole));
         self.try_ends = self.try_ends.or_else(|| from_now(self.one_try));
         let Some(first) = self.ends.into_iter().chain(self.try_ends).min() else { return Poll::Pending };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(first)));
-        if sleep.deadline() != first {
-            sleep.as_mut().reset(first);
+        if self.sleep.as_ref().is_none_or(|sleep| sleep.moment() != first) {
+            self.sleep = Some(sleep_until(first));
         }
-        sleep
-            .as_mut()
+        let sleep = self.sleep.get_or_insert_with(|| sleep_until(first));
+        Pin::new(sleep)
             .poll(cx)
             .map(|()| Broken::Late(if self.ends == Some(first) { self.late } else { Late::OneTry }))
     }

@@ -3,9 +3,8 @@
 use std::{
     cell::Cell,
     task::{Context, Poll},
+    time::Instant,
 };
-
-use tokio::time::Instant;
 
 use super::Answerer;
 use crate::{
@@ -20,11 +19,11 @@ use crate::{
 /// later.
 pub(super) fn answerer(
     lease: &Lease,
-    (done, begun, ended): (&Cell<bool>, std::time::Instant, &Cell<Option<Instant>>),
+    (done, begun, ended): (&Cell<bool>, Instant, &Cell<Option<Instant>>),
 ) -> impl Fn() -> Answerer {
     let address = lease.address.clone();
     move || {
-        let ended = ended.get().map_or(begun, Instant::into_std);
+        let ended = ended.get().unwrap_or(begun);
         Answerer { address: address.clone(), asked: done.get().then_some(ended) }
     }
 }

@@ -203,7 +203,7 @@ impl Session<'_> {
         &mut self,
         forward: &Forward<'_, '_>,
         exchange: Exchange,
-        (sent, deadline): (&mut Pump, Option<tokio::time::Instant>),
+        (sent, deadline): (&mut Pump, Option<Instant>),
         answer: Answer,
         (out, outcome): (&mut Vec<u8>, &mut Outcome<'_>),
     ) -> Next {

@@ -298,7 +298,7 @@ impl Stream<'_> {
     async fn finish(
         &mut self,
         forward: &mut Forward<'_>,
-        (exchange, deadline): (Exchange, Option<tokio::time::Instant>),
+        (exchange, deadline): (Exchange, Option<Instant>),
         mut answer: Answer,
         outcome: Outcome<'static>,
     ) -> Outcome<'static> {

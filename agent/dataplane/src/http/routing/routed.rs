@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use snapshot::{ClusterId, Forward, RequestHead, Route, UpstreamProtocol, VirtualHost, is_grpc};
 
 use crate::{
+    alarm,
     connection::Connection,
     dns::ResolvedName,
     failure::LocalReply,
@@ -110,7 +111,7 @@ impl Before {
             Self::Resolve(name) => connection.worker().names.resolve(&name).await,
             Self::Delay(delay) => {
                 *delayed = true;
-                tokio::time::sleep(delay).await;
+                alarm::sleep(delay).await;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, pending, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::Poll,
     time::Instant,
@@ -20,7 +20,7 @@ use tokio::{sync::Notify, task::spawn_local};
 
 use super::{Shared, sharing::Sharing};
 use crate::{
-    bounds,
+    alarm, bounds,
     cluster::Policy,
     proxy_protocol::ProxyHeader,
     upstream::{ConnectError, Open, Upstream, UpstreamStream},
@@ -64,9 +64,8 @@ impl Upstream {
         let policy = self.policy();
         let asked = policy.connections.max_concurrent_streams;
         let sharing = Sharing::of(asked);
-        match tokio::time::timeout(policy.connect_timeout, handshake(connected.stream, sharing, policy.heads))
-            .await
-        {
+        let shaking = pin!(handshake(connected.stream, sharing, policy.heads));
+        match alarm::within(policy.connect_timeout, shaking).await {
             Ok(Ok((sender, connection))) => Ok(Shared {
                 sender,
                 end: connected.end,
@@ -158,8 +157,9 @@ impl Drop for AtEnd {
 /// Returns when the peer leaves a ping unanswered for too long.
 async fn answers_pings(mut pings: PingPong, Http2KeepAlive { interval, timeout }: Http2KeepAlive) {
     loop {
-        tokio::time::sleep(interval).await;
-        if !matches!(tokio::time::timeout(timeout, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+        alarm::sleep(interval).await;
+        let answered = pin!(pings.ping(Ping::opaque()));
+        if !matches!(alarm::within(timeout, answered).await, Ok(Ok(_))) {
             return;
         }
     }
