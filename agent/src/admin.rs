@@ -38,15 +38,13 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Arc<Known>) -> Answ
         return text(StatusCode::METHOD_NOT_ALLOWED, problem);
     }
     match path {
-        "/certs" => certificates(status),
-        "/clusters" => clusters(query, known).await,
-        "/config_dump" => config_dump(query, known).await,
+        "/certs" | "/clusters" | "/config_dump" | "/explain" | "/findings" | "/listeners" => {
+            let place = known.long_texts.take().await;
+            long(request, query, known).await.map(|body| body.holding(place))
+        }
         "/drain_listeners" => done(|| status.drain()),
-        "/explain" => explain(request, query, known).await,
-        "/findings" => findings(known).await,
         "/healthcheck/fail" => done(|| status.fail_health_check(true)),
         "/healthcheck/ok" => done(|| status.fail_health_check(false)),
-        "/listeners" => listeners(query, status),
         "/logging" => logging::answer(query),
         "/memory" => json(&memory::sizes()),
         "/hot_restart_version" => text(StatusCode::OK, NO_HOT_RESTART),
@@ -56,6 +54,18 @@ pub(crate) async fn answer(request: &Request<Bytes>, known: &Arc<Known>) -> Answ
         "/stats" => stats::answer(known, query, "text").await,
         "/stats/prometheus" => stats::answer(known, query, "prometheus").await,
         _ => text(StatusCode::OK, commands::list()),
+    }
+}
+
+/// What may be long, as there may be many of what it tells of.
+async fn long(request: &Request<Bytes>, query: &Query, known: &Known) -> Answer {
+    match request.uri().path() {
+        "/certs" => certificates(&known.status),
+        "/clusters" => clusters(query, known).await,
+        "/config_dump" => config_dump(query, known).await,
+        "/explain" => explain(request, query, known).await,
+        "/findings" => findings(known).await,
+        _ => listeners(query, &known.status),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     control::{Control, FollowedMesh},
     interface::{self, Interface, Purpose},
     log_format, mesh,
-    metrics::{self, Metrics},
+    metrics::{self, Metrics, Places},
     name_server::NameServer,
     options::ProxyOptions,
     overload, proxy_config,
@@ -79,6 +79,7 @@ pub(crate) fn run(options: ProxyOptions) -> anyhow::Result<()> {
         metrics,
         probes: options.probes.clone(),
         upgrades: options.upgrades.clone(),
+        long_texts: Places::default(),
         dumping: tokio::sync::Mutex::default(),
     });
     for interface in interfaces {

@@ -33,7 +33,7 @@ pub(crate) const INTERFACE_CONNECTIONS: usize = 128;
 pub(crate) const INTERFACE_READING: Duration = Duration::from_secs(30);
 /// What a connection may read and write ahead.
 pub(crate) const INTERFACE_BUFFER: usize = 32 << 10;
-/// Who may be sent metrics at a time: each of them holds the numbers that are not written yet.
+/// Who may be sent metrics at a time, each of whom holds the numbers that are not written yet, and again other long texts.
 pub(crate) const METRICS_READERS: usize = 2;
 /// How long one of them may take nothing while others wait.
 pub(crate) const METRICS_READING: Duration = Duration::from_secs(1);

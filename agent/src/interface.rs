@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     admin, agent_port, bounds,
-    metrics::{self, AsIs, Metrics},
+    metrics::{self, AsIs, Metrics, Places},
     probes::Probes,
     status::Status,
 };
@@ -90,6 +90,8 @@ pub(crate) struct Known {
     pub(crate) probes: Probes,
     /// What requests may switch their connections to, for `explain`.
     pub(crate) upgrades: Upgrades,
+    /// Who is told what may be long, such as a dump of the configuration.
+    pub(crate) long_texts: Places,
     /// Held while the configuration is dumped, which takes memory and time.
     pub(crate) dumping: tokio::sync::Mutex<()>,
 }

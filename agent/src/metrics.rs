@@ -30,10 +30,11 @@ use crate::{
     status::{State, Status},
 };
 
-use self::{pieces::Pieces, places::Places, texts::Texts};
+use self::{pieces::Pieces, texts::Texts};
 
 pub(crate) use {
-    pieces::{AsIs, Form},
+    pieces::{AsIs, Form, made},
+    places::{Place, Places},
     workload::own as own_workload,
 };
 

@@ -125,6 +125,7 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ]),
         ("time that one who asks these may take", vec![time(INTERFACE_READING)]),
         ("what such a connection reads and writes ahead", vec![bytes(INTERFACE_BUFFER)]),
+        ("texts of 15000 that may be long", vec![number(METRICS_READERS), time(METRICS_READING)]),
         ("metrics that are being sent", vec![number(METRICS_READERS), bytes(METRICS_PIECE), time(METRICS_READING)]),
         ("texts of the application's metrics", vec![number(METRICS_TEXTS)]),
         ("body of a request to these", vec![bytes(INTERFACE_BODY)]),

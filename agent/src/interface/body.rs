@@ -12,12 +12,23 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use tokio::sync::mpsc::Receiver;
 
 use super::running::Progress;
+use crate::metrics::{self, Place};
 
 /// The body of an answer.
 pub(crate) enum Body {
     Whole(Bytes),
     /// Pieces that are still made. The last is `None`, without which something is missing.
     Pieces(Receiver<Option<Bytes>>),
+}
+
+impl Body {
+    /// The same, which holds a place until it is read if it is long.
+    pub(crate) fn holding(self, place: Place) -> Self {
+        match self {
+            Self::Whole(text) => metrics::made(text, place),
+            pieces @ Self::Pieces(_) => pieces,
+        }
+    }
 }
 
 /// A text broke off.

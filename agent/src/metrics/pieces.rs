@@ -73,18 +73,35 @@ impl<F: Form> Pieces<F> {
     }
 
     fn hand_over(&self, piece: Option<Bytes>) -> fmt::Result {
-        let slot = async {
-            loop {
-                match timeout(bounds::METRICS_READING, self.reader.reserve()).await {
-                    Ok(slot) => return slot.ok(),
-                    Err(_) if self.place.is_wanted() => return None,
-                    Err(_) => {}
-                }
-            }
-        };
-        self.runtime.block_on(slot).ok_or(fmt::Error)?.send(piece);
-        Ok(())
+        self.runtime.block_on(hand_over(&self.reader, &self.place, piece)).ok_or(fmt::Error)
     }
+}
+
+/// Waits until the piece before is taken; `None` when the reader is gone, or given up.
+async fn hand_over(reader: &Sender<Option<Bytes>>, place: &Place, piece: Option<Bytes>) -> Option<()> {
+    loop {
+        match timeout(bounds::METRICS_READING, reader.reserve()).await {
+            Ok(slot) => return slot.ok().map(|slot| slot.send(piece)),
+            Err(_) if place.is_wanted() => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The body of a text that is made already, which holds a place until it is read as others do.
+pub(crate) fn made(mut text: Bytes, place: Place) -> Body {
+    if text.len() <= bounds::METRICS_PIECE {
+        return Body::Whole(text);
+    }
+    let (reader, pieces) = channel(1);
+    tokio::spawn(async move {
+        while !text.is_empty() {
+            let piece = text.split_to(text.len().min(bounds::METRICS_PIECE));
+            hand_over(&reader, &place, Some(piece)).await?;
+        }
+        hand_over(&reader, &place, None).await
+    });
+    Body::Pieces(pieces)
 }
 
 impl<F: Form> fmt::Write for Pieces<F> {

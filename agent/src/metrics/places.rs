@@ -1,4 +1,4 @@
-//! Who may be sent metrics at a time: each holds the numbers that are not written yet.
+//! Who may be sent something long at a time: each holds what is not sent yet, or the numbers that are not written.
 
 use std::sync::{
     Arc,
@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::bounds;
 
-/// The places of those who are sent metrics. Others wait for their turn.
+/// The places of those who are sent something long. Others wait for their turn.
 #[derive(Debug)]
 pub(crate) struct Places {
     free: Arc<Semaphore>,

@@ -1,11 +1,15 @@
 //! The admin interface, in the words that a real Envoy has for the same requests.
 
-use std::io::{Read, Write};
+use std::{
+    fmt::Write as _,
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 use serde_json::Value;
 
 use super::{gateway, shop};
-use crate::support::{agent, printed};
+use crate::support::{PATIENCE, Setup, agent, eventually, printed};
 
 #[test]
 fn the_admin_interface_answers_as_envoy_does() {
@@ -67,6 +71,47 @@ fn the_admin_interface_answers_as_envoy_does() {
     assert!(!probe.status.success(), "{probe:?}");
     assert_eq!(ask("POST", "/healthcheck/ok"), (true, "OK\n".to_owned()));
     assert_eq!(ask("POST", "/ready"), (true, "LIVE\n".to_owned()));
+}
+
+/// So many services that nothing of the kernel holds a dump of them.
+fn many_services() -> String {
+    (0..3000).fold(String::new(), |mut yaml, number| {
+        _ = write!(
+            yaml,
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: s{number}}}\nspec:\n  \
+             hosts: [s{number}.example.com]\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  \
+             resolution: STATIC\n  endpoints: [{{address: 127.0.0.1}}]\n"
+        );
+        yaml
+    })
+}
+
+#[test]
+fn dumps_that_nobody_reads_are_held_for_few() {
+    const UNREAD: usize = 12;
+    let running = Setup::sidecar().resources("many.yaml", &many_services()).start();
+    running.await_ready();
+    let asked = || {
+        let mut stream = TcpStream::connect(&running.interfaces.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /config_dump HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
+        stream
+    };
+    let read = || {
+        let mut dump = String::new();
+        asked().read_to_string(&mut dump).unwrap();
+        assert!(dump.starts_with("HTTP/1.0 200 ") && dump.ends_with("\n}\n"));
+        dump.len() >> 10
+    };
+    let length = read();
+    assert!(length > 5 << 10, "{length} KiB");
+    let mut unread: Vec<_> = (0..UNREAD).map(|_| asked()).collect();
+    eventually("somebody is answered", || unread[0].peek(&mut [0; 1]).is_ok_and(|read| read == 1));
+    // Who comes last has its turn, too.
+    assert_eq!(read(), length);
+    let is_whole = |stream: &mut TcpStream| stream.read_to_end(&mut Vec::new()).is_ok();
+    let whole = unread.iter_mut().map(is_whole).filter(|whole| *whole).count();
+    assert!(whole < UNREAD / 2, "{whole}");
 }
 
 #[test]
