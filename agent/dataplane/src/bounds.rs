@@ -117,6 +117,9 @@ pub const FORMER_ADDRESSES: usize = 4;
 
 // Memory kept for later use, of each worker but for the pipes.
 
+/// Buffers of the two larger sizes in use at a time for bodies and opaque bytes, 64 and 32 MiB of them: more would be held
+/// by connections that stall.
+pub const LENT_BUFFERS: [usize; 2] = [1024, 128];
 /// Spare buffers of the three sizes: 4 MiB of each, enough for the bursts of a busy worker.
 pub const SPARE_BUFFERS: [usize; 3] = [256, 64, 16];
 /// Spare workspaces of requests: of HTTP/1, and again of HTTP/2.

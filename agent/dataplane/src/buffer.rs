@@ -1,6 +1,7 @@
 //! Read buffers, pooled per worker so that idle connections own none.
 
 use std::{
+    cell::Cell,
     io,
     ops::{Deref, DerefMut},
     pin::Pin,
@@ -91,6 +92,8 @@ pub(crate) struct BufferPool {
     small: FreeList<Buffer>,
     large: FreeList<Buffer>,
     bulk: FreeList<Buffer>,
+    /// Buffers of [`LARGE`] and [`BULK`] that are in use.
+    lent: [Cell<usize>; 2],
     overload: Overload,
 }
 
@@ -104,12 +107,28 @@ impl BufferPool {
     /// One that `overload` tells when memory is short.
     pub(crate) fn new(overload: Overload) -> Self {
         let [small, large, bulk] = bounds::SPARE_BUFFERS.map(FreeList::new);
-        Self { small, large, bulk, overload }
+        Self { small, large, bulk, lent: Default::default(), overload }
     }
 
-    /// Whether there is memory for larger buffers than it takes.
-    pub(crate) fn has_plenty(&self) -> bool {
-        !self.overload.gives_up_untaken()
+    /// The size up to `capacity` that somebody may have for whom a larger one only saves time.
+    pub(crate) fn affordable(&self, capacity: usize) -> usize {
+        let [large, bulk] = bounds::LENT_BUFFERS;
+        if self.overload.gives_up_untaken() {
+            return SMALL;
+        }
+        match capacity {
+            BULK if self.lent[1].get() < bulk => BULK,
+            BULK | LARGE if self.lent[0].get() < large => LARGE,
+            _ => SMALL,
+        }
+    }
+
+    fn count_lent(&self, capacity: usize, change: impl Fn(usize) -> usize) {
+        match capacity {
+            LARGE => self.lent[0].update(change),
+            BULK => self.lent[1].update(change),
+            _ => {}
+        }
     }
 
     /// An empty buffer of [`SMALL`] bytes.
@@ -162,12 +181,14 @@ impl BufferPool {
     }
 
     fn take(self: &Rc<Self>, capacity: usize) -> PooledBuffer {
+        self.count_lent(capacity, |lent| lent + 1);
         let buffer = self.free_list(capacity).take().unwrap_or_else(|| Buffer::new(capacity));
         PooledBuffer { buffer: Some(buffer), pool: Rc::clone(self) }
     }
 
     fn give_back(&self, mut buffer: Buffer) {
         (buffer.start, buffer.end) = (0, 0);
+        self.count_lent(buffer.bytes.len(), |lent| lent - 1);
         self.free_list(buffer.bytes.len()).give_back(buffer);
     }
 
@@ -224,6 +245,7 @@ impl Drop for PooledBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overload::Pressure;
 
     #[test]
     fn consumed_room_is_used_again() {
@@ -235,6 +257,26 @@ mod tests {
         assert_eq!(buffer.filled(), b"gh123456");
         buffer.consume(100);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn larger_buffers_are_for_so_many_at_a_time() {
+        let pool = Rc::new(BufferPool::default());
+        let take = || pool.take(pool.affordable(BULK));
+        let [large, bulk] = bounds::LENT_BUFFERS;
+        let mut taken: Vec<_> = (0..bulk + large).map(|_| take()).collect();
+        let sizes: Vec<_> = taken.iter().map(|buffer| buffer.capacity()).collect();
+        assert_eq!(sizes, [vec![BULK; bulk], vec![LARGE; large]].concat());
+        assert_eq!(
+            (pool.affordable(BULK), pool.affordable(LARGE), pool.large().capacity()),
+            (SMALL, SMALL, LARGE)
+        );
+        taken.remove(0);
+        assert_eq!((pool.affordable(BULK), pool.affordable(LARGE)), (BULK, SMALL));
+        taken.pop();
+        assert_eq!(pool.affordable(LARGE), LARGE);
+        pool.overload.set_pressure(Pressure::Untaken);
+        assert_eq!(pool.affordable(BULK), SMALL);
     }
 
     #[test]

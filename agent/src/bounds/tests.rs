@@ -39,6 +39,7 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
     let said = |text: &str| text.to_owned();
     let [admin, agent, readiness, metrics] = INTERFACE_TIMES.map(time);
     let [small, large, bulk] = dp::SPARE_BUFFERS.map(number);
+    let [lent_large, lent_bulk] = dp::LENT_BUFFERS.map(number);
     vec![
         ("memory (`VmRSS`)", vec![percent(UNTAKEN_GIVEN_UP_FROM), said("0")]),
         ("", vec![percent(REQUESTS_REFUSED_FROM)]),
@@ -94,6 +95,9 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ("such bodies and copies together", vec![bytes(dp::HELD_BODIES), percent(HELD_BODIES_SHARE)]),
         ("original destinations remembered", vec![number(dp::ORIGINAL_DESTINATIONS)]),
         ("buffers of an opaque connection", vec![bytes(dp::SMALL_BUFFER), bytes(dp::BULK_BUFFER)]),
+        ("buffers larger than that", vec![
+            lent_large, bytes(dp::LARGE_BUFFER), lent_bulk, bytes(dp::BULK_BUFFER),
+        ]),
         ("kept for later use, per worker", vec![
             small, large, bulk, number(dp::SPARE_WORKSPACES), number(dp::SPARE_SCRATCH), bytes(dp::LARGEST_SCRATCH),
         ]),

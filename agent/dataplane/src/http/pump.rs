@@ -23,7 +23,7 @@ use super::{
     retained::{BodyBudget, RetainedBody},
 };
 use crate::{
-    buffer::{BufferPool, PooledBuffer, SMALL},
+    buffer::{BufferPool, LARGE, PooledBuffer, SMALL},
     untaken::{Held, Progress, Taken},
 };
 
@@ -273,7 +273,7 @@ impl Pump {
         from: &mut R,
     ) -> Poll<Result<(), PumpError>> {
         let is_long = self.decoder.contiguous() > SMALL as u64;
-        if buffer.is_small() && is_long && !self.small && pool.has_plenty() {
+        if buffer.is_small() && is_long && !self.small && pool.affordable(LARGE) == LARGE {
             *buffer = pool.large();
         }
         let filled = ready!(buffer.poll_fill(cx, from)).or_else(|error| self.end_cut_off(&error))?;

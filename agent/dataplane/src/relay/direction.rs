@@ -168,14 +168,12 @@ impl Direction {
     ) -> Poll<io::Result<usize>> {
         self.pipe = None;
         // What it held is written.
-        self.buffer.take_if(|buffer| buffer.capacity() < self.capacity);
         let buffers = &worker.buffers;
-        let n = ready!(buffers.poll_receive_into(cx, from, (&mut self.buffer, self.capacity)))?;
+        let capacity = buffers.affordable(self.capacity);
+        self.buffer.take_if(|buffer| buffer.capacity() < capacity);
+        let n = ready!(buffers.poll_receive_into(cx, from, (&mut self.buffer, capacity)))?;
         if self.buffer.as_ref().is_some_and(|buffer| buffer.is_full()) {
             self.capacity = if self.capacity == SMALL { LARGE } else { BULK };
-        }
-        if !buffers.has_plenty() {
-            self.capacity = SMALL;
         }
         Poll::Ready(Ok(n))
     }
