@@ -15,4 +15,5 @@ mod rules;
 mod services;
 mod time;
 mod unix;
+mod unread;
 mod waiting;

@@ -93,6 +93,10 @@ pub const TAKEN_BACK: u64 = 500;
 pub const SHARED_BY: u32 = 100;
 /// Bytes that an endpoint may send ahead of one client.
 pub const ENDPOINT_WINDOW: u32 = 256 * 1024;
+/// The same of all that share a connection: more than any network between a proxy and its endpoints has under way.
+pub const ENDPOINT_WINDOWS: u32 = 2 * 1024 * 1024;
+/// What each may have of it, however many they are.
+pub const SMALLEST_ENDPOINT_WINDOW: u32 = FRAME as u32;
 
 // Endpoints.
 

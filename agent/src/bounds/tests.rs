@@ -82,7 +82,10 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ("requests taken back before they were looked at", vec![said("20")]),
         ("CONTINUATION frames, small DATA frames", vec![]),
         ("requests that share a connection to an endpoint", vec![number(dp::SHARED_BY)]),
-        ("bytes an endpoint may send ahead", vec![bytes(dp::ENDPOINT_WINDOW)]),
+        ("bytes an endpoint may send ahead", vec![
+            bytes(dp::ENDPOINT_WINDOW), number(dp::ENDPOINT_WINDOWS / dp::ENDPOINT_WINDOW),
+            bytes(dp::ENDPOINT_WINDOWS), bytes(dp::SMALLEST_ENDPOINT_WINDOW),
+        ]),
         ("bytes of a request that wait for its endpoint", vec![bytes(2 * dp::FRAME)]),
         ("endpoints tried for one connection or request", vec![number(dp::TRIED_ENDPOINTS)]),
         ("idle connections to one endpoint", vec![number(dp::IDLE_CONNECTIONS)]),
@@ -121,7 +124,12 @@ fn rows() -> Vec<(&'static str, Vec<String>)> {
         ("connections with questions of the workload", vec![number(DNS_CONNECTIONS), time(DNS_IDLE)]),
         ("lines of the log on stderr", vec![number(LOG_LINES)]),
         ("access log lines that wait", vec![number(dp::LOG_PIECES), bytes(dp::LOG_PIECE)]),
-        ("series of metrics that one worker counts", vec![number(dp::SERIES), number(dp::CROWDED_SERIES), time(dp::UNUSED_SERIES)]),
+        ("series of metrics that one worker counts", vec![
+            number(dp::SERIES),
+            // Measured, with names of 60 bytes.
+            bytes(45_u64 << 20),
+            number(dp::CROWDED_SERIES), time(dp::UNUSED_SERIES),
+        ]),
         ("other sides of calls", vec![number(dp::PEERS), number(dp::INTRODUCTIONS)]),
         ("connections to one port of 15000", vec![
             number(INTERFACE_CONNECTIONS), number(INTERFACE_CONNECTIONS_OF_ONE), admin, agent, readiness, metrics,

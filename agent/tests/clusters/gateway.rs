@@ -29,6 +29,15 @@ impl Gateway {
 
     /// The same with these mesh settings and further flags.
     pub(crate) fn start_with(resources: &str, mesh: &str, flags: &[&str]) -> Self {
+        Self::start_told(resources, mesh, flags, &[])
+    }
+
+    /// The same in a container that has so much memory.
+    pub(crate) fn start_within(resources: &str, memory: &str) -> Self {
+        Self::start_told(resources, "", &[], &[("POSTERN_MEMORY_LIMIT", memory)])
+    }
+
+    fn start_told(resources: &str, mesh: &str, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let [http, opaque] = [(); 2].map(|()| free_port());
         let agent = Setup::router()
             .resources("gateway.yaml", &gateway(http, opaque))
@@ -39,6 +48,7 @@ impl Gateway {
             .flags(flags)
             // Names are resolved to addresses of the families it has.
             .variables(&[("INSTANCE_IPS", "127.0.0.1")])
+            .variables(variables)
             .start();
         // A connection to find out whether it listens would go on to an endpoint.
         agent.await_ready();

@@ -239,8 +239,17 @@ impl Agent {
 
     /// KiB of memory that the program holds, without the pages of its file.
     pub(crate) fn memory(&self) -> usize {
+        self.kibibytes("RssAnon:")
+    }
+
+    /// KiB of memory that the program has held at most.
+    pub(crate) fn most_memory(&self) -> usize {
+        self.kibibytes("VmHWM:")
+    }
+
+    fn kibibytes(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 

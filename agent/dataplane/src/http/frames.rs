@@ -54,6 +54,8 @@ pub(super) struct FramePump {
     /// Whether the receiver takes nothing more for now.
     blocked: bool,
     kept: RetainedBody,
+    /// Bytes handed on that the sender was not given room for again: its receiver may not have taken them.
+    unreleased: usize,
     /// Bytes of data so far, without framing.
     pub(super) data: u64,
     /// Status of a gRPC call, from the trailers that have passed.
@@ -82,6 +84,7 @@ impl FramePump {
             abandoned: false,
             blocked: false,
             kept: RetainedBody::default(),
+            unreleased: 0,
             data: 0,
             grpc_status: None,
             messages: None,
@@ -264,11 +267,17 @@ impl FramePump {
             let room = poll_room(cx, to);
             self.blocked = room.is_pending();
             ready!(room)?;
+            // There is room again, so that what was handed on before is on its way.
+            release(&mut self.from, std::mem::take(&mut self.unreleased));
             let sent = match ready!(self.from.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    release(&mut self.from, data.len());
                     self.count(&data);
                     self.ended = self.from.is_end_stream();
+                    match self.ended {
+                        // Others of its connection may have the room.
+                        true => release(&mut self.from, data.len()),
+                        false => self.unreleased = data.len(),
+                    }
                     let data = self.converted(data)?;
                     self.kept.note(&data);
                     to.send_data(data, self.ended)

@@ -32,7 +32,7 @@ pub(super) struct Http2Connections {
 struct Shared {
     sender: SendRequest<Bytes>,
     end: Rc<OwnEnd>,
-    streams: Cell<usize>,
+    streams: Rc<Cell<usize>>,
     used: Cell<bool>,
     ended: Rc<Cell<bool>>,
     since: Instant,

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
 use http::{Request, Response};
-use snapshot::{LoadBalancer, UpstreamProtocol};
+use snapshot::{Cluster, LoadBalancer, UpstreamProtocol};
 
 use crate::{
     http2_upstream::{Http2Upstream, echo, received},
@@ -111,7 +111,17 @@ fn an_idle_connection_keeps_no_other_endpoint_from_having_one() {
 
 #[test]
 fn many_requests_share_a_connection_without_keeping_each_other_from_their_answers() {
-    const STREAMS: u32 = 160;
+    share_without_keeping_each_other(|cluster| cluster.connections.max_concurrent_streams = Some(STREAMS));
+}
+
+#[test]
+fn requests_that_crowd_a_connection_do_not_keep_each_other_from_their_answers() {
+    share_without_keeping_each_other(|cluster| cluster.limits.max_connections = Some(1));
+}
+
+const STREAMS: u32 = 160;
+
+fn share_without_keeping_each_other(rule: impl Fn(&mut Cluster)) {
     let upstream = Http2Upstream::start(async |request: Request<RecvStream>, respond| match request.uri() {
         uri if uri.path() == "/large" => large(respond).await,
         _ => echo(request, respond).await,
@@ -119,7 +129,7 @@ fn many_requests_share_a_connection_without_keeping_each_other_from_their_answer
     let proxy = Proxy::start(dataplane::Settings::default(), |address| {
         let mut draft = gateway_draft(address, &[upstream.address]);
         draft.clusters[0].protocol = UpstreamProtocol::Http2;
-        draft.clusters[0].connections.max_concurrent_streams = Some(STREAMS);
+        rule(&mut draft.clusters[0]);
         draft
     });
     // Clients that never read fill the windows of their requests.

@@ -18,7 +18,10 @@ use h2::{
 use snapshot::{Address, Http2KeepAlive, Speaks};
 use tokio::{sync::Notify, task::spawn_local};
 
-use super::{Shared, sharing::Sharing};
+use super::{
+    Shared,
+    sharing::{Sharing, Windowed, Windows},
+};
 use crate::{
     alarm, bounds,
     cluster::Policy,
@@ -63,15 +66,19 @@ impl Upstream {
         let connected = self.connect_as(Speaks::Http2, proxy_header).await?;
         let policy = self.policy();
         let asked = policy.connections.max_concurrent_streams;
-        let sharing = Sharing::of(asked);
+        let (sharing, streams) = (Sharing::of(asked), Rc::default());
         let shaking = pin!(handshake(connected.stream, sharing, policy.heads));
         match alarm::within(policy.connect_timeout, shaking).await {
             Ok(Ok((sender, connection))) => Ok(Shared {
                 sender,
                 end: connected.end,
-                streams: Cell::new(0),
+                streams: Rc::clone(&streams),
                 used: Cell::new(false),
-                ended: drive(connection, (self.address.clone(), connected.open), Rc::clone(&policy)),
+                ended: drive(
+                    (connection, Windows::new(sharing, streams)),
+                    (self.address.clone(), connected.open),
+                    Rc::clone(&policy),
+                ),
                 since: connected.since,
                 generation: connected.generation,
                 idle_since: Cell::new(Instant::now()),
@@ -117,7 +124,7 @@ async fn handshake(
 
 /// Moves the frames of a connection until it ends, which the value returned then says.
 fn drive(
-    mut connection: Connection,
+    (mut connection, mut windows): (Connection, Windows),
     (upstream, open): (Address, Open),
     policy: Rc<Policy>,
 ) -> Rc<Cell<bool>> {
@@ -132,8 +139,12 @@ fn drive(
                 None => pending().await,
             }
         };
+        let moving = poll_fn(|cx| {
+            windows.adjust(&mut connection);
+            Pin::new(&mut connection).poll(cx)
+        });
         tokio::select! {
-            result = connection => if let Err(error) = result {
+            result = moving => if let Err(error) = result {
                 tracing::debug!(%upstream, %error, "HTTP/2 connection to an endpoint ended");
             },
             () = answering => tracing::debug!(%upstream, "HTTP/2 connection to an endpoint answers no pings"),
@@ -143,6 +154,17 @@ fn drive(
         policy.call_waiting();
     });
     ended
+}
+
+impl Windowed for Connection {
+    fn set_stream_window(&mut self, bytes: u32) -> bool {
+        // It cannot be said before the endpoint has taken note of what was said last.
+        self.set_initial_window_size(bytes).is_ok()
+    }
+
+    fn set_connection_window(&mut self, bytes: u32) {
+        self.set_target_window_size(bytes);
+    }
 }
 
 /// Says that a connection has ended, also when what drives it has panicked.
