@@ -31,16 +31,32 @@ fn write_v4(out: &mut Vec<u8>, address: Ipv4Addr) {
     let mut text = *b"000.000.000.000.";
     let mut len = 0;
     for octet in address.octets() {
-        for (power, least) in [(100, 100), (10, 10), (1, 0)] {
-            text[len] = b'0' + octet / power % 10;
-            len += usize::from(octet >= least);
-        }
-        text[len] = b'.';
-        len += 1;
+        let (octet, digits) = OCTETS[usize::from(octet)];
+        text[len..len + octet.len()].copy_from_slice(&octet);
+        len += usize::from(digits) + 1;
     }
     // Without the last dot.
     out.extend_from_slice(&text[..len - 1]);
 }
+
+/// Every octet as text, with a dot behind it, and its number of digits.
+static OCTETS: [([u8; 4], u8); 256] = {
+    let mut texts = [(*b"....", 0); 256];
+    let mut octet = 0;
+    while octet < texts.len() {
+        let mut left = octet;
+        let digits = 1 + (octet > 9) as u8 + (octet > 99) as u8;
+        let mut digit = digits as usize;
+        while digit > 0 {
+            digit -= 1;
+            texts[octet].0[digit] = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        texts[octet].1 = digits;
+        octet += 1;
+    }
+    texts
+};
 
 #[cfg(test)]
 mod tests {
