@@ -114,7 +114,9 @@ async fn explain(request: &Request<Bytes>, query: &Query, known: &Known) -> Answ
     };
     let in_json = wants_json(query);
     let live = known.metrics.reader.clusters().await;
-    text(StatusCode::OK, explain::print(&asked.answer(&published.snapshot, &live, &known.upgrades), in_json))
+    let explanation = asked.answer(&published.snapshot, &live, &known.upgrades);
+    let explanation = explain::as_far_as_open(explanation, &known.status.refused());
+    text(StatusCode::OK, explain::print(&explanation, in_json))
 }
 
 async fn findings(known: &Known) -> Answer {
@@ -189,7 +191,10 @@ fn last_line(error: &regex::Error) -> String {
 
 fn listeners(query: &Query, status: &Status) -> Answer {
     let Some(published) = status.published() else { return text(StatusCode::OK, "") };
-    let listeners = published.snapshot.listeners().iter();
+    let refused = status.refused();
+    let is_open =
+        |listener: &&snapshot::Listener| refused.iter().all(|refused| refused.name != listener.name);
+    let listeners = published.snapshot.listeners().iter().filter(is_open);
     let bound = listeners.filter_map(|listener| Some((&listener.name, listener.binding.bound()?)));
     if wants_json(query) {
         let statuses: Vec<_> =

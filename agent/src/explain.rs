@@ -25,6 +25,7 @@ use crate::{
     admin_client::{self, Interface},
     offline::Target,
     options,
+    status::RefusedListener,
 };
 use address::{real_port, service_address};
 
@@ -120,6 +121,24 @@ fn ask(admin: &str, asked: &Asked, output: OutputFormat) -> anyhow::Result<Strin
         bail!("{admin} answered {path} with {status}: {}", answer.trim_end());
     }
     Ok(answer)
+}
+
+/// The walk, which ends at a listener that could not be opened: whoever has its address gets the connection.
+pub(crate) fn as_far_as_open(explanation: Explanation, refused: &[RefusedListener]) -> Explanation {
+    let of = |step: &Step| {
+        let chosen = step.chosen.as_ref().filter(|_| step.stage == "listener")?;
+        refused.iter().find(|refused| refused.name == *chosen)
+    };
+    let closed = explanation.steps.iter().enumerate().find_map(|(at, step)| Some((at, of(step)?)));
+    let Some((at, closed)) = closed else { return explanation };
+    let mut steps = explanation.steps;
+    steps.truncate(at + 1);
+    steps[at].because.push(format!("it is not open: {}", closed.reason));
+    let verdict = format!(
+        "not received: listener {} is not open, and whoever has its address is connected to",
+        closed.name
+    );
+    Explanation { steps, verdict }
 }
 
 /// The walk as it is printed.
@@ -313,6 +332,28 @@ mod tests {
     fn what_is_no_url_is_told_what_one_looks_like() {
         assert_eq!(url("http://a:80/b").map(|url| url.to_string()), Ok("http://a:80/b".to_owned()));
         assert!(url("localhost:8080/").is_err_and(|wrong| wrong.contains("`http://reviews:9080/v1`")));
+    }
+
+    #[test]
+    fn the_walk_ends_at_a_listener_that_is_not_open() {
+        let step = |stage, name: &str| Step {
+            stage,
+            chosen: Some(name.to_owned()),
+            because: Vec::new(),
+            rejected: Vec::new(),
+        };
+        let steps = vec![step("listener", "0.0.0.0_80"), step("route", "#1")];
+        let whole = Explanation { steps, verdict: "forwarded".to_owned() };
+        let refused = |name: &str| RefusedListener { name: name.to_owned(), reason: "taken".to_owned() };
+        assert_eq!(as_far_as_open(whole.clone(), &[refused("0.0.0.0_81")]), whole);
+        let closed = as_far_as_open(whole, &[refused("0.0.0.0_81"), refused("0.0.0.0_80")]);
+        assert_eq!(closed.steps.len(), 1);
+        assert_eq!(closed.steps[0].because, ["it is not open: taken"]);
+        assert!(
+            closed.verdict.starts_with("not received: listener 0.0.0.0_80 is not open"),
+            "{}",
+            closed.verdict
+        );
     }
 
     #[test]
