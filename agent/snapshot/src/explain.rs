@@ -215,7 +215,8 @@ impl<'s> Walk<'s> {
                 match config.https_ports().location(request, self.destination.port()) {
                     Some(location) => {
                         format!(
-                            "301 redirect to {location}: the server wants https of clear text (httpsRedirect)"
+                            "301 redirect to {location}: {} wants https of clear text (httpsRedirect)",
+                            if host.required_by.is_empty() { "the server" } else { &host.required_by }
                         )
                     }
                     None => "404 NR route_not_found: the request names no host to be sent to".to_owned(),

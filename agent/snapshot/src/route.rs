@@ -125,6 +125,8 @@ pub struct VirtualHost {
     /// Whether requests that came in clear text are redirected to https, whatever the routes say
     /// (`httpsRedirect`).
     pub require_tls: bool,
+    /// The server that says so, as [`explain`](crate::explain()) names it; empty where none does.
+    pub required_by: String,
     /// Beginnings of paths that are served in clear text all the same, as authorities ask for when they issue
     /// certificates (ACME, RFC 8555 §8.3).
     pub tls_exempt: Vec<String>,
@@ -220,6 +222,7 @@ mod tests {
             name: format!("{domain}:80"),
             domains: vec![domain.parse().unwrap()],
             require_tls: domain == "tls.com",
+            required_by: String::new(),
             tls_exempt: vec!["/.well-known/".to_owned()],
             routes: routes.into(),
         };

@@ -161,7 +161,7 @@ fn a_redirect_to_https_tells_where() {
     let told = verdict(&(gateway(redirecting) + &rules(ANSWER)), &["GET", "http://a.com:8080/b?c"]);
     assert_eq!(
         told,
-        "301 redirect to https://a.com/b?c: the server wants https of clear text (httpsRedirect)"
+        "301 redirect to https://a.com/b?c: server `http` of Gateway shop/edge wants https of clear text (httpsRedirect)"
     );
     let elsewhere = https("{mode: SIMPLE, credentialName: c}");
     let both = gateway(&format!("{redirecting}, {elsewhere}"));
@@ -336,6 +336,16 @@ fn a_host_that_is_not_served_names_the_rules_that_wanted_it_and_why_they_do_not_
         assert!(text.contains(&line), "{host}: {text}");
         assert_eq!(text.matches("not VirtualService").count(), 1, "{text}");
     }
+}
+
+#[test]
+fn the_server_that_redirects_is_named() {
+    let other = "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: aaa}, spec: {selector: {istio: edge}, \
+                 servers: [{port: {number: 8080, name: web, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}]}}\n---\n";
+    let redirected = verdict(&(gateway(HTTP) + other + &rules(ANSWER)), &["GET", "http://a.com:8080/"]);
+    assert!(redirected.starts_with("301 redirect to https://a.com"), "{redirected}");
+    let by = ": server `web` of Gateway shop/aaa wants https of clear text (httpsRedirect)";
+    assert!(redirected.ends_with(by), "{redirected}");
 }
 
 #[test]

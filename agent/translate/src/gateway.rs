@@ -7,6 +7,7 @@ mod exempt;
 mod https_ports;
 mod passthrough;
 mod precedence;
+mod redirected;
 mod selection;
 mod servers;
 mod shadow;
@@ -136,7 +137,7 @@ impl Gateway<'_, '_> {
                 let exempt = exempt::paths(server, findings);
                 for host in own.chain(ruled) {
                     let rules = hosts.entry(host).or_insert_with(empty);
-                    rules.require_tls = true;
+                    rules.required_by.get_or_insert(server);
                     rules.tls_exempt.extend(exempt.iter().cloned());
                 }
             }
@@ -156,6 +157,7 @@ impl Gateway<'_, '_> {
             return vec![blackhole(address.port())];
         }
         let narrowest_first = self.registry.proxy.mesh.narrowest_route_first;
+        findings.extend(redirected::check(servers));
         let finished = hosts.into_iter().map(|(host, rules)| {
             shadow::check(&host, &rules.contributors, narrowest_first, findings);
             rules.finish(host, narrowest_first)
@@ -187,7 +189,8 @@ impl Gateway<'_, '_> {
 struct HostRules<'c> {
     /// Declared port of the first server that has the host.
     port: u16,
-    require_tls: bool,
+    /// The first server that wants https.
+    required_by: Option<&'c SelectedServer<'c>>,
     tls_exempt: BTreeSet<String>,
     /// Of each VirtualService, in the order in which they count.
     routes: Vec<RouteList>,
@@ -213,8 +216,14 @@ impl HostRules<'_> {
             }
         };
         let name = format!("{host}:{}", self.port);
-        let (require_tls, tls_exempt) = (self.require_tls, self.tls_exempt.into_iter().collect());
-        VirtualHost { name, domains: vec![host], require_tls, tls_exempt, routes }
+        VirtualHost {
+            name,
+            domains: vec![host],
+            require_tls: self.required_by.is_some(),
+            required_by: self.required_by.map(SelectedServer::in_words).unwrap_or_default(),
+            tls_exempt: self.tls_exempt.into_iter().collect(),
+            routes,
+        }
     }
 }
 
@@ -224,6 +233,7 @@ fn blackhole(port: u16) -> VirtualHost {
         name: format!("blackhole:{port}"),
         domains: vec![HostPattern::Any],
         require_tls: false,
+        required_by: String::new(),
         tls_exempt: Vec::new(),
         routes: vec![].into(),
     }

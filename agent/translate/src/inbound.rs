@@ -143,6 +143,7 @@ fn http_table(
             name: host.to_owned(),
             domains: vec![HostPattern::Any],
             require_tls: false,
+            required_by: String::new(),
             tls_exempt: Vec::new(),
             routes,
         }],

@@ -162,6 +162,7 @@ fn gateway(address: SocketAddr, upstream: SocketAddr) -> Draft {
         name: "svc".to_owned(),
         domains,
         require_tls: false,
+        required_by: String::new(),
         tls_exempt: Vec::new(),
         routes: vec![route].into(),
     };

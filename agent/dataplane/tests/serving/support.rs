@@ -137,6 +137,7 @@ pub(crate) fn route_config(domain: &str, routes: impl Into<RouteList>) -> RouteC
         name: format!("{domain}:80"),
         domains: vec![domain.parse().unwrap()],
         require_tls: false,
+        required_by: String::new(),
         tls_exempt: Vec::new(),
         routes: routes.into(),
     };

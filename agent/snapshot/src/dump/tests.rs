@@ -38,6 +38,7 @@ fn a_gateway_is_dumped_under_istios_names() {
                 name: "a.com:80".into(),
                 domains: vec!["a.com".parse().unwrap()],
                 require_tls: true,
+                required_by: String::new(),
                 tls_exempt: Vec::new(),
                 routes: vec![Route {
                     virtual_service: Some("default/vs".into()),

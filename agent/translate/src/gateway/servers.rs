@@ -56,6 +56,11 @@ impl<'s> SelectedServer<'s> {
             && self.server().tls.as_ref().is_some_and(|tls| tls.https_redirect)
     }
 
+    /// `server `http` of Gateway default/edge`.
+    pub(crate) fn in_words(&self) -> String {
+        format!("server `{}` of {}", self.server().port.name, self.gateway.meta.id)
+    }
+
     /// Where it is written.
     pub(crate) fn place(&self) -> Place {
         let spec = Path::ROOT.field("spec");

@@ -131,5 +131,12 @@ impl Outbound<'_, '_> {
 }
 
 fn virtual_host(name: String, domains: Vec<HostPattern>, routes: RouteList) -> VirtualHost {
-    VirtualHost { name, domains, require_tls: false, tls_exempt: Vec::new(), routes }
+    VirtualHost {
+        name,
+        domains,
+        require_tls: false,
+        required_by: String::new(),
+        tls_exempt: Vec::new(),
+        routes,
+    }
 }
