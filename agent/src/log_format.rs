@@ -1,8 +1,8 @@
 //! The look of access log lines, from the mesh configuration.
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use dataplane::{JsonFormat, LogFormat};
-use resources::{AccessLogEncoding, AccessLogFormat, MeshConfig};
+use resources::{AccessLogEncoding, Finding, MeshConfig, Problem, Rule, Severity};
 use serde_json::Value;
 use snapshot::Format;
 
@@ -11,61 +11,96 @@ use snapshot::Format;
 /// # Errors
 /// An operator is not known, or the format of JSON lines is no JSON object.
 pub(crate) fn read(mesh: &MeshConfig) -> anyhow::Result<LogFormat> {
-    match (mesh.access_log_encoding, &mesh.access_log_format) {
-        (AccessLogEncoding::Text, None) => Ok(LogFormat::default()),
-        (AccessLogEncoding::Json, None) => Ok(LogFormat::default_json()),
-        (AccessLogEncoding::Text, Some(format)) => Ok(LogFormat::text(&parse(&format.text, &format.place)?)),
-        (AccessLogEncoding::Json, Some(format)) => json(format),
+    let mut doubts = Vec::new();
+    let format = Reading { doubts: &mut doubts }.of(mesh);
+    doubts.into_iter().for_each(|doubt| tracing::warn!("{}", finding(mesh, doubt)));
+    format.map_err(|wrong| anyhow!("{}", finding(mesh, wrong)))
+}
+
+/// What [`read`] would refuse or warn of.
+pub(crate) fn check(mesh: &MeshConfig) -> Vec<Finding> {
+    let mut doubts = Vec::new();
+    let wrong = Reading { doubts: &mut doubts }.of(mesh).err();
+    let wrong = wrong.map(|wrong| Finding { severity: Severity::Error, ..finding(mesh, wrong) });
+    wrong.into_iter().chain(doubts.into_iter().map(|doubt| finding(mesh, doubt))).collect()
+}
+
+fn finding(mesh: &MeshConfig, problem: Problem) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        rule: Rule::Invalid,
+        place: mesh.access_log_format.as_ref().map(|format| format.place.clone()),
+        resource: None,
+        path: "MeshConfig: accessLogFormat".to_owned(),
+        problem,
     }
 }
 
-fn parse(text: &str, place: &str) -> anyhow::Result<Format> {
-    let format = Format::parse(text).map_err(|wrong| {
-        anyhow!(
-            "{place}: MeshConfig: accessLogFormat: `{text}` {wrong} (docs/access-log.md lists what there is)"
-        )
-    })?;
-    for operator in format.unavailable() {
-        tracing::warn!(
-            "{place}: MeshConfig: accessLogFormat: %{operator}% always prints `-` here: Envoy has it, Postern does not"
-        );
-    }
-    Ok(format)
+/// A reading under way, with what it leaves to doubt.
+struct Reading<'d> {
+    doubts: &'d mut Vec<Problem>,
 }
 
-fn json(AccessLogFormat { text, place }: &AccessLogFormat) -> anyhow::Result<LogFormat> {
-    let object: serde_json::Map<String, Value> = serde_json::from_str(text).with_context(|| {
-        format!(
-            "{place}: MeshConfig: accessLogFormat: is no JSON object (found `{text}`; expected something like \
-             {{\"status\": \"%RESPONSE_CODE%\"}}, or accessLogEncoding TEXT)"
-        )
-    })?;
-    Ok(LogFormat::json(members(object, place)?))
-}
-
-fn members(object: serde_json::Map<String, Value>, place: &str) -> anyhow::Result<Vec<(String, JsonFormat)>> {
-    object.into_iter().map(|(key, value)| Ok((key, json_value(value, place)?))).collect()
-}
-
-fn json_value(value: Value, place: &str) -> anyhow::Result<JsonFormat> {
-    Ok(match value {
-        Value::String(text) => JsonFormat::Text(parse(&text, place)?),
-        Value::Array(values) => {
-            let values = values.into_iter().map(|value| json_value(value, place));
-            JsonFormat::List(values.collect::<anyhow::Result<_>>()?)
+impl Reading<'_> {
+    fn of(&mut self, mesh: &MeshConfig) -> Result<LogFormat, Problem> {
+        match (mesh.access_log_encoding, &mesh.access_log_format) {
+            (AccessLogEncoding::Text, None) => Ok(LogFormat::default()),
+            (AccessLogEncoding::Json, None) => Ok(LogFormat::default_json()),
+            (AccessLogEncoding::Text, Some(format)) => Ok(LogFormat::text(&self.text(&format.text)?)),
+            (AccessLogEncoding::Json, Some(format)) => self.json(&format.text),
         }
-        Value::Object(object) => JsonFormat::Object(members(object, place)?),
-        literal => JsonFormat::Literal(literal.to_string()),
-    })
+    }
+
+    fn text(&mut self, text: &str) -> Result<Format, Problem> {
+        let format = Format::parse(text).map_err(|wrong| {
+            Problem::new(wrong.to_string()).found(text).remedy("docs/access-log.md lists what there is")
+        })?;
+        self.doubts.extend(format.unavailable().map(|operator| {
+            let problem = Problem::new(format!("%{operator}% always prints `-` here"));
+            problem.remedy("remove it: Envoy has it, Postern does not")
+        }));
+        Ok(format)
+    }
+
+    fn json(&mut self, text: &str) -> Result<LogFormat, Problem> {
+        let object: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|wrong| {
+            let problem = Problem::new(format!("is no JSON object: {wrong}")).found(text);
+            problem.expected("something like {\"status\": \"%RESPONSE_CODE%\"}, or accessLogEncoding TEXT")
+        })?;
+        Ok(LogFormat::json(self.members(object)?))
+    }
+
+    fn members(
+        &mut self,
+        object: serde_json::Map<String, Value>,
+    ) -> Result<Vec<(String, JsonFormat)>, Problem> {
+        object.into_iter().map(|(key, value)| Ok((key, self.value(value)?))).collect()
+    }
+
+    fn value(&mut self, value: Value) -> Result<JsonFormat, Problem> {
+        Ok(match value {
+            Value::String(text) => JsonFormat::Text(self.text(&text)?),
+            Value::Array(values) => {
+                let values = values.into_iter().map(|value| self.value(value));
+                JsonFormat::List(values.collect::<Result<_, _>>()?)
+            }
+            Value::Object(object) => JsonFormat::Object(self.members(object)?),
+            literal => JsonFormat::Literal(literal.to_string()),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use resources::{AccessLogFormat, Place};
+
     use super::*;
 
     fn read(encoding: AccessLogEncoding, format: &str) -> Result<LogFormat, String> {
-        let access_log_format =
-            Some(AccessLogFormat { text: format.to_owned(), place: "mesh.yaml:3:18".to_owned() });
+        let access_log_format = Some(AccessLogFormat {
+            text: format.to_owned(),
+            place: Place { file: "mesh.yaml".into(), line: 3, column: 18 },
+        });
         let mesh = MeshConfig { access_log_encoding: encoding, access_log_format, ..MeshConfig::default() };
         super::read(&mesh).map_err(|error| error.to_string())
     }
@@ -75,8 +110,8 @@ mod tests {
         let wrong = read(AccessLogEncoding::Text, "%NOPE%").unwrap_err();
         assert_eq!(
             wrong,
-            "mesh.yaml:3:18: MeshConfig: accessLogFormat: `%NOPE%` has the unknown operator `%NOPE%` \
-             (docs/access-log.md lists what there is)"
+            "mesh.yaml:3:18: MeshConfig: accessLogFormat: has the unknown operator `%NOPE%` \
+             (found `%NOPE%`; docs/access-log.md lists what there is)"
         );
         let wrong = read(AccessLogEncoding::Json, r#"{"a": {"b": ["%REQ()%"]}}"#).unwrap_err();
         assert!(wrong.contains("has an argument that `%REQ%` does not take"), "{wrong}");

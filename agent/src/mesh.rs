@@ -31,14 +31,22 @@ pub(crate) fn at_start(file: Option<&Path>, directories: &[PathBuf]) -> anyhow::
 /// # Errors
 /// The file cannot be read or is refused.
 pub(crate) fn of_file(path: &Path) -> anyhow::Result<MeshConfig> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
-    let reading = read(&path.display().to_string(), &text)?;
+    let reading = reading_of_file(path)?;
     reading.findings.iter().for_each(report);
     reading
         .whole()
         .cloned()
         .with_context(|| format!("`{}` given by --mesh-config is refused, see above", path.display()))
+}
+
+/// What the file says, with what is wrong in it.
+///
+/// # Errors
+/// The file cannot be read, or is something else.
+pub(crate) fn reading_of_file(path: &Path) -> anyhow::Result<MeshReading> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}` given by --mesh-config", path.display()))?;
+    read(&path.display().to_string(), &text)
 }
 
 /// Settings as a file of their own, or in the ConfigMap that Istio's installation has them in.

@@ -5,7 +5,7 @@ mod report;
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read, stdin, stdout},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
@@ -15,12 +15,12 @@ use translate::Proxy;
 
 use report::Format;
 
-use crate::{bootstrap, cli, mesh};
+use crate::{bootstrap, cli, log_format, mesh};
 
 #[derive(Args, Debug)]
 pub(crate) struct ValidateArgs {
     /// Files and directories of YAML or JSON resources; `-` is stdin.
-    #[arg(value_name = "FILE|DIR|-", required = true)]
+    #[arg(value_name = "FILE|DIR|-", required_unless_present = "mesh_config")]
     paths: Vec<String>,
     /// Namespace of resources that name none.
     #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "default", value_parser = cli::namespace)]
@@ -28,6 +28,9 @@ pub(crate) struct ValidateArgs {
     /// Suffix for short host names; `<namespace>.svc.cluster.local` when absent.
     #[arg(long, value_name = "SUFFIX", env = "DOMAIN_SUFFIX")]
     domain: Option<String>,
+    /// Mesh-wide settings to check, as `proxy --mesh-config` takes them.
+    #[arg(long, value_name = "FILE")]
+    mesh_config: Option<PathBuf>,
     /// How findings are printed.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -77,12 +80,16 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<bool> {
     findings.extend(translate::review(&set, &bootstrap::resources_alone(), domain));
     let mut findings: Vec<_> = findings.into_iter().map(Finding::strict).collect();
     // The mesh configuration has fields that are nothing to a proxy.
-    findings.extend(mesh::among(&set).unwrap_or_default().findings);
+    let of_file = args.mesh_config.as_deref().map(mesh::reading_of_file).transpose()?;
+    for reading in mesh::among(&set).into_iter().chain(of_file) {
+        findings.extend(log_format::check(&reading.config));
+        findings.extend(reading.findings);
+    }
     findings.sort_by_cached_key(|finding| {
         let place = finding.place.clone();
         (place.as_ref().map(|place| order.get(&*place.file).copied()), place)
     });
-    let count = files.names().count();
+    let count = files.names().count() + usize::from(args.mesh_config.is_some());
     report::print(&findings, count, args.output, &mut stdout().lock()).context("cannot write to stdout")?;
     Ok(findings.iter().any(|finding| finding.severity >= args.fail_on.least_severity()))
 }
@@ -127,7 +134,8 @@ fn read_file(path: &Path, files: &mut Files) -> anyhow::Result<()> {
         Ok(text) => files.replace_file(&name, &text),
         Err(error) if error.kind() == ErrorKind::InvalidData => files.mark_unreadable(&name, error),
         Err(error) => {
-            return Err(error).with_context(|| format!("cannot read `{name}`; expected a readable file"));
+            return Err(error)
+                .with_context(|| format!("cannot read `{name}`; expected a readable file or directory"));
         }
     }
     Ok(())

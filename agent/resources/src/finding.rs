@@ -233,7 +233,7 @@ impl fmt::Display for Problem {
 }
 
 /// Where something is written.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Place {
     /// The file, as the source names it.
     pub file: Arc<str>,

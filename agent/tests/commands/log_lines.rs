@@ -193,7 +193,7 @@ fn a_format_that_nobody_understands_ends_the_start() {
     for (log, wrong) in [
         (
             "accessLogFormat: '%PROTOCOL% %NOPE%'",
-            "mesh.yaml:2:18: MeshConfig: accessLogFormat: `%PROTOCOL% %NOPE%` has the unknown operator `%NOPE%`",
+            "mesh.yaml:2:18: MeshConfig: accessLogFormat: has the unknown operator `%NOPE%` (found `%PROTOCOL% %NOPE%`",
         ),
         (
             "accessLogEncoding: JSON\naccessLogFormat: '{\"a\": [\"%REQ(A:1%\"]}'",

@@ -115,3 +115,35 @@ fn limits_of_values_are_told_with_the_place() {
     assert!(hosts(256).contains("0 errors, 0 warnings"), "{}", hosts(256));
     assert!(hosts(257).contains("spec.hosts") && hosts(257).contains("1 error, "), "{}", hosts(257));
 }
+
+#[test]
+fn mesh_wide_settings_are_checked_as_a_proxy_would() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("mesh.yaml");
+    let told = |contents: &str, arguments: &[&str]| {
+        fs::write(&file, contents).unwrap();
+        let all = [&["validate"], arguments, &[file.to_str().unwrap()]].concat();
+        let output = agent(&all);
+        (output.status.code(), text(&output))
+    };
+    let flag = &["--mesh-config"][..];
+    assert_eq!(
+        told("accessLogFile: /dev/stdout\n", flag),
+        (Some(0), "1 file: 0 errors, 0 warnings\n".to_owned())
+    );
+    let (code, said) = told("accesLogFile: /dev/stdout\n", flag);
+    assert!(code == Some(3) && said.contains("did you mean `accessLogFile`?"), "{said}");
+    let (code, said) = told("a: 1\naccessLogFormat: \"%NOPE%\\n\"\n", flag);
+    assert!(
+        code == Some(3)
+            && said
+                .contains("mesh.yaml:2:18: MeshConfig: accessLogFormat: has the unknown operator `%NOPE%`"),
+        "{said}"
+    );
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n    \
+               accessLogFormat: '%NOPE%'\n";
+    for arguments in [flag, &[]] {
+        let (code, said) = told(map, arguments);
+        assert!(code == Some(3) && said.contains("has the unknown operator `%NOPE%`"), "{said}");
+    }
+}

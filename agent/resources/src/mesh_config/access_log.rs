@@ -28,13 +28,13 @@ impl Decode for AccessLogEncoding {
 pub struct AccessLogFormat {
     /// Text with operators, or a JSON object of such texts.
     pub text: String,
-    /// Where it stands, as `file:line:column`.
-    pub place: String,
+    /// Where it stands.
+    pub place: Place,
 }
 
 impl Decode for AccessLogFormat {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
-        let place = Place::whole(context.file().clone()).at(node.position).to_string();
+        let place = Place::whole(context.file().clone()).at(node.position);
         Self { text: String::decode(node, at, context), place }
     }
 }
