@@ -62,10 +62,10 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn name(self) -> &'static str {
         match self {
-            Self::Admin => "the admin interface",
-            Self::Readiness => "readiness",
-            Self::Metrics => "the proxy's metrics",
-            Self::Agent => "the agent's metrics",
+            Self::Admin => "the admin interface (--admin-port)",
+            Self::Readiness => "readiness (--status-port)",
+            Self::Metrics => "the proxy's metrics (--stats-port)",
+            Self::Agent => "the agent's metrics (--agent-port)",
         }
     }
 

@@ -143,7 +143,7 @@ impl Findings {
                 place: Some(Place::whole(file.clone())),
                 resource: None,
                 path: String::new(),
-                problem: problem.remedy("mend those shown first"),
+                problem: problem.remedy("fix those shown first"),
             });
         }
         self.list

@@ -140,14 +140,14 @@ fn keep_unchanged(before: &[Resource], now: &mut [Resource]) {
 }
 
 fn emptied(name: &str) -> Finding {
-    let problem = Problem::new("is empty all of a sudden: what it held stays in force");
+    let problem = Problem::new("is now empty: what it held stays in force");
     Finding {
         severity: Severity::Warning,
         rule: Rule::LastValid,
         place: Some(Place::whole(name)),
         resource: None,
         path: String::new(),
-        problem: problem.remedy("remove the file to remove its resources"),
+        problem: problem.remedy("restore its contents, or remove the file to remove its resources"),
     }
 }
 
@@ -158,7 +158,7 @@ fn still_in_force(name: &str, resource: &Resource) -> Finding {
         place: Some(Place::whole(name)),
         resource: Some(resource.id().clone()),
         path: String::new(),
-        problem: Problem::new("the last valid version stays in force").remedy("mend the errors of this file"),
+        problem: Problem::new("the last valid version stays in force").remedy("fix the errors of this file"),
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
         );
         assert_eq!(
             findings[1],
-            "a.yaml: Service default/a: the last valid version stays in force (mend the errors of this file)"
+            "a.yaml: Service default/a: the last valid version stays in force (fix the errors of this file)"
         );
     }
 

@@ -28,8 +28,8 @@ fn in_words(error: &Error) -> Option<&'static str> {
              issued itself and keeps no revocation list of: issue it with extensions (version 3)"
         }
         error if is_of_authority(error) => {
-            "the client shows the certificate of an authority, which is trusted itself only where it is among the CA \
-             certificates and there is no revocation list"
+            "the client's certificate is itself a CA certificate (or signed by itself) and not among the CA certificates \
+             that are trusted here; with a revocation list none such is trusted"
         }
         Error::InvalidCertificate(wrong) => return certificate(wrong),
         Error::PeerIncompatible(why) => match why {

@@ -55,7 +55,7 @@ fn authorities_that_a_certificate_is_not_of_are_told() {
     let reason = "the endpoint's certificate is revoked by its authority in `file-root:/ca.pem`";
     assert_refused(&shown, named(issuer.revoking(&[&shown]), vec![]), reason);
     let by_itself = Issued::by_itself("a.com", |_| {});
-    let reason = "the endpoint shows the certificate of an authority, which is trusted itself only where it is in \
-                  `file-root:/ca.pem` and there is no revocation list";
+    let reason = "the endpoint's certificate is itself a CA certificate (or signed by itself) and not among those of \
+                  `file-root:/ca.pem`; with a revocation list none such is trusted";
     assert_refused(&by_itself, named(issuer.authority(), vec![]), reason);
 }

@@ -32,6 +32,11 @@ pub enum HostNamespace {
 impl Decode for ServerHost {
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let text = String::decode(node, at, context);
+        if text.contains("://") {
+            let problem = Problem::new("is a URL").found(&text);
+            context.error(at, problem.expected("the host alone, such as `shop.example`"));
+            return Self::default();
+        }
         let (namespace, host) = text.split_once('/').unwrap_or(("*", &text));
         let expected =
             "a host name with a dot, `*.suffix`, `*` or an IP address, after an optional `namespace/`";

@@ -61,7 +61,7 @@ pub(crate) fn not_selected(resources: &ResourceSet, proxy: &Proxy) -> Vec<Findin
         let problem = Problem::new("does not select this proxy, and no other Gateway does")
             .found(format!("this proxy's labels: {}", pairs(&proxy.labels)))
             .expected(pairs(&gateway.spec.selector))
-            .remedy("start it with these --labels");
+            .remedy("correct the `selector`, or start the proxy with these --labels");
         gateway.meta.finding(Severity::Warning, Rule::UnknownReference, &spec.field("selector"), problem)
     };
     resources.gateways().iter().map(finding).collect()

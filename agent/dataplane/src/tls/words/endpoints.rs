@@ -61,8 +61,8 @@ fn in_words(error: &Error, check: &ServerCheck) -> Option<String> {
             "the endpoint's certificate is not for servers (extended key usage)".to_owned()
         }
         _ if is_of_authority(error) => format!(
-            "the endpoint shows the certificate of an authority, which is trusted itself only where it is in \
-             {authority} and there is no revocation list"
+            "the endpoint's certificate is itself a CA certificate (or signed by itself) and not among those of \
+             {authority}; with a revocation list none such is trusted"
         ),
         Wrong::Other(OtherError(other)) => other.downcast_ref::<Misnamed>()?.to_string(),
         _ => return None,
