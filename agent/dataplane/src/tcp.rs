@@ -205,13 +205,7 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
             Box::pin(relay.run(worker, deadline, limits, moving)).await
         }
     };
-    let flags = match &result {
-        // As in Envoy, time without a byte shows by the duration only, and a client that resets as one that closes.
-        Ok(()) | Err(RelayError::Idle | RelayError::Downstream(_)) => "",
-        Err(RelayError::Upstream(_)) => "UR",
-        Err(RelayError::Expired) => "DT",
-        Err(RelayError::Untaken) => "OM",
-    };
+    let flags = flags_of(&result);
     if let Err(error) = &result {
         tracing::debug!(downstream = %connection.peer, upstream = %dialled.lease.address, %error, "relay ended");
     }
@@ -227,6 +221,17 @@ pub(crate) async fn serve(mut opaque: Box<Opaque>) {
         ..Ended::default()
     };
     record(connection, &ended);
+}
+
+/// The response flags for the end of a relay.
+fn flags_of(result: &Result<(), RelayError>) -> &'static str {
+    match result {
+        // As in Envoy, time without a byte shows by the duration only, and a client that resets as one that closes.
+        Ok(()) | Err(RelayError::Idle | RelayError::Downstream(_)) => "",
+        Err(RelayError::Upstream(_)) => "UR",
+        Err(RelayError::Expired) => "DT",
+        Err(RelayError::Untaken) => "OM",
+    }
 }
 
 /// Counts bytes as they move: who reads the metrics need not wait for the end of a connection.

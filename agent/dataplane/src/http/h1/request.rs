@@ -18,6 +18,7 @@ use super::{
     upstream_request::{ForwardedRequest, UpstreamRequest},
 };
 use crate::{
+    connection::Connection,
     failure::LocalReply,
     http::{
         Method, Outcome,
@@ -161,23 +162,15 @@ impl Session<'_> {
             }
             Ok(Some(parsed)) => parsed,
         };
-        if parsed.target.asks_for_https() && !self.connection.is_over_tls() {
-            return Parsed::Malformed(LocalReply::HTTPS_IN_CLEAR_TEXT);
-        }
-        let names = parsed.headers.iter().map(|field| field.name);
-        let underscores = self.connection.settings.limits.underscores;
-        if underscores == Underscores::Refused && has_underscore(names) {
-            return Parsed::Malformed(LocalReply::UNDERSCORE);
-        }
-        // HTTP/1.0 knows requests without; as in Envoy there is nobody to send them to.
-        if parsed.authority().is_none() {
-            return Parsed::Malformed(LocalReply::malformed(http1::RequestError::MissingHost));
+        if let Some(reply) = refusal(self.connection, &parsed) {
+            return Parsed::Malformed(reply);
         }
         let Some(http) = self.connection.http(view) else {
             return Parsed::Malformed(LocalReply::unserved(self.connection.is_over_tls()));
         };
         let upgrades = &self.connection.worker().settings.upgrades;
         let nominated = http1::connection_names(parsed.headers);
+        let underscores = self.connection.settings.limits.underscores;
         let head = Http1Head::new(&parsed, &nominated, (upgrades, underscores));
         let offer = head.offer();
         let Ok(head) = Normalized::new(&head, (http.path_normalization, http.escaped_slashes)) else {
@@ -269,4 +262,18 @@ impl Session<'_> {
         log(self.connection, start, self.line, &outcome);
         next
     }
+}
+
+/// The answer to a head that is well formed, and still none that is served here.
+fn refusal(connection: &Connection, parsed: &http1::Request<'_, '_>) -> Option<LocalReply<'static>> {
+    if parsed.target.asks_for_https() && !connection.is_over_tls() {
+        return Some(LocalReply::HTTPS_IN_CLEAR_TEXT);
+    }
+    let names = parsed.headers.iter().map(|field| field.name);
+    if connection.settings.limits.underscores == Underscores::Refused && has_underscore(names) {
+        return Some(LocalReply::UNDERSCORE);
+    }
+    // HTTP/1.0 knows requests without; as in Envoy there is nobody to send them to.
+    let is_nowhere = parsed.authority().is_none();
+    is_nowhere.then(|| LocalReply::malformed(http1::RequestError::MissingHost))
 }

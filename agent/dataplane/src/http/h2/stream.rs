@@ -72,13 +72,7 @@ pub(super) async fn serve(
     if underscores == Underscores::Refused
         && has_underscore(parts.headers.keys().map(::http::HeaderName::as_str))
     {
-        // Envoy's reason.
-        respond.send_reset(h2::Reason::INTERNAL_ERROR);
-        let outcome = Outcome::reply(&LocalReply::UNDERSCORE_RESET, Method::of(parts.method.as_str()));
-        let mut line = Recorded::default();
-        line.start("HTTP/2");
-        log(connection, start, &line, &outcome);
-        return Ended::Answered;
+        return refuse_underscores(connection, &parts.method, start, respond);
     }
     if underscores == Underscores::Dropped {
         drop_underscores(&mut parts.headers);
@@ -130,6 +124,22 @@ pub(super) async fn serve(
     log(connection, start, &line, &outcome);
     let is_reset = outcome.flags == CLIENT_GONE || outcome.details == LocalReply::BROKEN_HTTP2.details;
     if is_reset { Ended::Reset } else { Ended::Answered }
+}
+
+/// Resets a stream for a name that holds `_`, and logs it.
+fn refuse_underscores(
+    connection: &Connection,
+    method: &::http::Method,
+    start: Instant,
+    mut respond: SendResponse<Bytes>,
+) -> Ended {
+    // Envoy's reason.
+    respond.send_reset(h2::Reason::INTERNAL_ERROR);
+    let outcome = Outcome::reply(&LocalReply::UNDERSCORE_RESET, Method::of(method.as_str()));
+    let mut line = Recorded::default();
+    line.start("HTTP/2");
+    log(connection, start, &line, &outcome);
+    Ended::Answered
 }
 
 /// Takes fields away whose names hold `_`.
