@@ -33,12 +33,12 @@ pub(crate) fn unfit(
     Some(format!("{what}; {number}, all in /findings: {first}"))
 }
 
-/// Whether clients would be let in, or calls sent, without the mutual TLS that a resource asks for.
+/// Whether clients are let in, or calls refused, because it is not known which TLS a resource asks for.
 fn costs_protection(finding: &Finding, resources: &ResourceSet, proxy: &Proxy) -> bool {
     let hides_tls = |id: &ResourceId| {
+        let rules = resources.destination_rules().iter();
         id.kind == Kind::DestinationRule
-            && finding.path.split('.').any(|part| part == "tls")
-            && !resources.destination_rules().iter().any(|object| object.meta.id == *id)
+            && rules.filter(|rule| rule.meta.id == *id).any(|rule| rule.spec.is_unreadable())
     };
     hides_clients(finding, resources, proxy) || lost(finding, proxy).is_some_and(hides_tls)
 }

@@ -16,4 +16,5 @@ mod services;
 mod time;
 mod unix;
 mod unread;
+mod unreadable;
 mod waiting;

@@ -78,6 +78,23 @@ impl Shape for DestinationRule {
 }
 
 impl DestinationRule {
+    /// Whether it stands in for a rule that cannot be read: TLS must be spoken, and nobody knows how.
+    pub fn is_unreadable(&self) -> bool {
+        let tls = self.traffic_policy.as_ref().and_then(|policy| policy.tls.as_ref());
+        tls.is_some_and(|tls| tls.mode == ClientTlsMode::Unreadable)
+    }
+
+    /// What is left of a rule whose policies cannot be believed.
+    pub(crate) fn unreadable(self) -> Self {
+        let tls = ClientTls { mode: ClientTlsMode::Unreadable, ..ClientTls::default() };
+        let subsets = self.subsets.into_iter().map(|subset| Subset { traffic_policy: None, ..subset });
+        Self {
+            traffic_policy: Some(TrafficPolicy { tls: Some(tls), ..TrafficPolicy::default() }),
+            subsets: subsets.collect(),
+            ..self
+        }
+    }
+
     fn check_subset_names(&self, at: &Path<'_>, context: &mut Context<'_>) {
         let (subsets, mut names) = (at.field("subsets"), HashSet::new());
         for (index, subset) in self.subsets.iter().enumerate() {

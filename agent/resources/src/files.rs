@@ -25,6 +25,8 @@ pub struct Files {
     defaults: ReadDefaults,
     files: BTreeMap<Arc<str>, FileContents>,
     news: News,
+    /// Whether all files have been looked at once.
+    has_begun: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,9 @@ struct FileContents {
     findings: Vec<Finding>,
     /// What is written there and was refused.
     refused: Vec<Refused>,
+    /// What stands in for some of that, where there was no valid version when all began. Later a new resource that is
+    /// wrong changes nothing for those who do without it already.
+    stand_ins: Vec<Resource>,
 }
 
 impl Files {
@@ -43,9 +48,10 @@ impl Files {
 
     /// Takes in the text of a new or changed file.
     pub fn replace_file(&mut self, name: &str, text: &str) {
-        let Document { mut resources, refused, has_nameless, mut findings } =
+        let Document { mut resources, refused, mut stand_ins, has_nameless, mut findings } =
             read(name, text, &self.defaults);
-        let before = self.files.remove(name).unwrap_or_default().resources;
+        let FileContents { resources: before, stand_ins: stood_in, .. } =
+            self.files.remove(name).unwrap_or_default();
         age::inherit(&before, &mut resources);
         keep_unchanged(&before, &mut resources);
         let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
@@ -59,8 +65,11 @@ impl Files {
         }
         findings.extend(kept.iter().map(|resource| still_in_force(name, resource)));
         resources.extend(kept);
+        let stood_in = |id: &ResourceId| !self.has_begun || stood_in.iter().any(|one| one.id() == id);
+        stand_ins.retain(|one| stood_in(one.id()) && resources.iter().all(|valid| valid.id() != one.id()));
+        findings.extend(stand_ins.iter().map(|one| stands_in(name, one)));
         let refused = refused.into_iter().map(|id| Refused::new(id, name, &findings)).collect();
-        self.files.insert(name.into(), FileContents { resources, findings, refused });
+        self.files.insert(name.into(), FileContents { resources, findings, refused, stand_ins });
     }
 
     /// Forgets a file and everything it held.
@@ -92,6 +101,7 @@ impl Files {
     /// than everything that was there; with `None`, at the first, nothing does. What has moved to another file keeps its
     /// age.
     pub fn date(&mut self, now: Option<Timestamp>) {
+        self.has_begun = true;
         let news = std::mem::take(&mut self.news);
         if let Some(now) = now.filter(|_| !news.is_empty()) {
             let dates =
@@ -110,7 +120,13 @@ impl Files {
 
     /// Everything in force, and every finding there is now, by file.
     pub fn resources(&self) -> (ResourceSet, Vec<Finding>) {
-        let resources = self.files.values().flat_map(|file| file.resources.iter().cloned()).collect();
+        let mut resources: Vec<Resource> =
+            self.files.values().flat_map(|file| file.resources.iter().cloned()).collect();
+        for one in self.files.values().flat_map(|file| &file.stand_ins) {
+            if resources.iter().all(|other| other.id() != one.id()) {
+                resources.push(one.clone());
+            }
+        }
         let (set, duplicates) = ResourceSet::new(resources);
         let set = set.without(self.files.values().flat_map(|file| file.refused.iter().cloned()).collect());
         let mut of_file: HashMap<&str, Vec<Finding>> = HashMap::new();
@@ -148,6 +164,19 @@ fn emptied(name: &str) -> Finding {
         resource: None,
         path: String::new(),
         problem: problem.remedy("restore its contents, or remove the file to remove its resources"),
+    }
+}
+
+fn stands_in(name: &str, refused: &Resource) -> Finding {
+    let problem =
+        Problem::new("asks for TLS, and nobody knows how it is to be spoken: calls to its host are refused");
+    Finding {
+        severity: Severity::Error,
+        rule: Rule::Invalid,
+        place: Some(Place::whole(name)),
+        resource: Some(refused.id().clone()),
+        path: String::new(),
+        problem: problem.remedy("correct the errors of this resource"),
     }
 }
 
@@ -371,5 +400,72 @@ mod tests {
         assert_eq!(ports(&files), ["a:80"]);
         files.remove_file("a.yaml");
         assert_eq!(ports(&files), ["a:81"]);
+    }
+
+    fn rule(name: &str, policy: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\n\
+             spec: {{host: a, {policy}}}\n---\n"
+        )
+    }
+
+    /// The names of DestinationRules in force, in brackets those that only stand in for one.
+    fn rules(files: &Files) -> Vec<String> {
+        let (set, _) = files.resources();
+        let name = |rule: &Arc<crate::Object<crate::DestinationRule>>| match rule.spec.is_unreadable() {
+            true => format!("({})", rule.meta.name()),
+            false => rule.meta.name().to_owned(),
+        };
+        set.destination_rules().iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_tls_and_cannot_be_read_is_stood_in_for() {
+        let bad = "loadBalancer: {simple: RANDUM}";
+        let tls = "tls: {mode: SIMPLE}";
+        for (policy, expected) in [
+            ("trafficPolicy: {tls: {mode: SIMPEL}}".to_owned(), &["(r)"][..]),
+            (format!("trafficPolicy: {{{bad}, {tls}}}"), &["(r)"]),
+            (
+                format!("trafficPolicy: {{{bad}, portLevelSettings: [{{port: {{number: 1}}, {tls}}}]}}"),
+                &["(r)"],
+            ),
+            (format!("trafficPolicy: {{{bad}}}, subsets: [{{name: b, trafficPolicy: {{{tls}}}}}]"), &["(r)"]),
+            (format!("trafficPolicy: {{{bad}}}"), &[]),
+            (format!("trafficPolicy: {{{bad}, tls: {{mode: DISABLE}}}}"), &[]),
+        ] {
+            let files = files(&rule("r", &policy));
+            assert_eq!(rules(&files), expected, "{policy}");
+        }
+        let files = files(&rule("r", &format!("trafficPolicy: {{{tls}}}")).replace("io/v1", "io/v7"));
+        assert_eq!(rules(&files), ["(r)"]);
+        let told = "a.yaml: DestinationRule default/r: asks for TLS, and nobody knows how it is to be spoken: calls to \
+                    its host are refused (correct the errors of this resource)";
+        assert!(findings(&files).contains(&told.to_owned()), "{:?}", findings(&files));
+    }
+
+    #[test]
+    fn only_what_is_wrong_from_the_beginning_is_stood_in_for() {
+        let wrong = rule("r", "trafficPolicy: {tls: {mode: SIMPEL}}");
+        let mut files = files(&wrong);
+        files.date(None);
+        // As long as it is wrong, however often it is read.
+        files.replace_file("a.yaml", &("# edited\n".to_owned() + &wrong));
+        files.date(Some(Timestamp(1)));
+        assert_eq!(rules(&files), ["(r)"]);
+        // What comes later is new to those who do without it.
+        files.replace_file("b.yaml", &wrong.replace("name: r", "name: s"));
+        assert_eq!(rules(&files), ["(r)"]);
+        // A valid version is the last valid one from then on, whatever file it is in.
+        let right = wrong.replace("SIMPEL", "SIMPLE");
+        files.replace_file("c.yaml", &right);
+        assert_eq!(rules(&files), ["r"]);
+        files.remove_file("c.yaml");
+        assert_eq!(rules(&files), ["(r)"]);
+        files.replace_file("a.yaml", &right);
+        files.replace_file("a.yaml", &wrong);
+        assert_eq!(rules(&files), ["r"]);
+        files.remove_file("a.yaml");
+        assert!(rules(&files).is_empty());
     }
 }

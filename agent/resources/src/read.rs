@@ -2,6 +2,7 @@
 
 mod kinds;
 mod recognise;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 
@@ -123,6 +124,8 @@ pub struct Document {
     pub resources: Vec<Resource>,
     /// Resources that were refused but whose name is known.
     pub refused: Vec<ResourceId>,
+    /// What stands in for those of them that must not be missed where there is no version before.
+    pub stand_ins: Vec<Resource>,
     /// Whether something was refused whose name could not be learned, or skipped because its kind seems to be misspelt,
     /// so that any resource may stand behind it.
     pub has_nameless: bool,
@@ -188,6 +191,7 @@ impl<'r> Reader<'r> {
     fn followed_by(mut self, behind: Self) -> Self {
         self.document.resources.extend(behind.document.resources);
         self.document.refused.extend(behind.document.refused);
+        self.document.stand_ins.extend(behind.document.stand_ins);
         self.document.has_nameless |= behind.document.has_nameless;
         self.findings.append(behind.findings);
         self
@@ -269,7 +273,10 @@ impl<'r> Reader<'r> {
         let (refused, id) = (context.refused, context.id);
         match (refused, id) {
             (false, _) => self.document.resources.push(resource),
-            (true, Some(id)) => self.document.refused.push(id),
+            (true, Some(id)) => {
+                self.document.refused.push(id);
+                self.stand_in(kind, node);
+            }
             (true, None) => self.document.has_nameless = true,
         }
     }
@@ -284,7 +291,10 @@ impl<'r> Reader<'r> {
         }
         context.error(&at, problem);
         match context.id {
-            Some(id) => self.document.refused.push(id),
+            Some(id) => {
+                self.document.refused.push(id);
+                self.stand_in(kind, node);
+            }
             None => self.document.has_nameless = true,
         }
     }

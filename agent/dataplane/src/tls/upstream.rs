@@ -45,6 +45,8 @@ pub(crate) use self::resumed::is_outdated;
 /// Why TLS to a cluster's endpoints cannot be spoken at all.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum UpstreamTlsError {
+    #[error("{0}")]
+    Nobody(&'static str),
     #[error("there is no usable client certificate")]
     NoCredential,
     #[error("there is no usable CA certificate")]
@@ -201,6 +203,7 @@ fn verifier(
     let algorithms = provider.signature_verification_algorithms;
     let (authorities, revocations, names) = match check {
         ServerCheck::Unverified => return Ok(Arc::new(Anything { algorithms })),
+        ServerCheck::Nobody(reason) => return Err(UpstreamTlsError::Nobody(reason)),
         ServerCheck::System(names) => (system_authorities()?, CrlBundle::default(), names),
         ServerCheck::Authority(authority, names) => {
             let bundle = authority.bundle.as_ref().ok_or(UpstreamTlsError::NoAuthority)?;

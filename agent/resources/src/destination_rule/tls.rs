@@ -66,7 +66,7 @@ impl Shape for ClientTls {
                     );
                 }
             }
-            ClientTlsMode::Simple => {}
+            ClientTlsMode::Simple | ClientTlsMode::Unreadable => {}
         }
         self.check_skipped_verification(at, context);
     }
@@ -129,6 +129,8 @@ pub enum ClientTlsMode {
     Mutual,
     /// TLS with the workload's own identity.
     IstioMutual,
+    /// What is written cannot be read. It has no name: nobody writes it.
+    Unreadable,
 }
 
 impl ClientTlsMode {

@@ -60,7 +60,7 @@ pub(super) fn put_upstream(cluster: &Cluster, dump: &mut Value) {
 pub(super) fn names_by_host(tls: &UpstreamTls) -> Option<Value> {
     (tls.server_name == ServerNameSource::Authority).then(|| {
         let is_checked = match &tls.check {
-            ServerCheck::Unverified => false,
+            ServerCheck::Unverified | ServerCheck::Nobody(_) => false,
             ServerCheck::System(names) | ServerCheck::Authority(_, names) => names.is_empty(),
         };
         json!({"auto_sni": true, "auto_san_validation": is_checked})
@@ -78,6 +78,7 @@ fn upstream(protocol: UpstreamProtocol, tls: &UpstreamTls) -> Value {
         ServerCheck::Unverified => None,
         ServerCheck::System(names) => Some((SYSTEM, names)),
         ServerCheck::Authority(authority, names) => Some((authority.name.as_str(), names)),
+        ServerCheck::Nobody(_) => Some(("", &Vec::new())),
     };
     if let Some((authority, names)) = check {
         let names: Vec<_> = names.iter().map(matcher).collect();

@@ -42,6 +42,9 @@ pub(super) fn to_endpoints(cluster: &Cluster, live: &LiveClusters, host: Option<
     if ready == 0 && all > 0 {
         return vec![format!("spoken to in clear text: no endpoint has label {READY}{source}")];
     }
+    if let ServerCheck::Nobody(reason) = tls.check {
+        return vec![format!("no endpoint is spoken to: {reason}{source}")];
+    }
     let to_whom = match tls.endpoints {
         UpstreamTlsUse::All => String::new(),
         UpstreamTlsUse::Ready => format!(" to {ready} of {all} endpoints, those with label {READY}"),
@@ -95,6 +98,7 @@ pub(super) fn impossible(cluster: &Cluster, live: &LiveClusters) -> Option<Strin
     }
     let is_known = |name: &str| live.is_of_running() || name.is_empty();
     match (&tls.check, &tls.credential) {
+        (ServerCheck::Nobody(reason), _) => Some((*reason).to_owned()),
         (ServerCheck::Authority(authority, _), _)
             if authority.bundle.is_none() && is_known(&authority.name) =>
         {
@@ -139,6 +143,7 @@ fn check(check: &ServerCheck, name: Option<&str>) -> String {
         (names, _) => one_of(names),
     };
     match check {
+        ServerCheck::Nobody(reason) => format!("no certificate of an endpoint is accepted: {reason}"),
         ServerCheck::Unverified => {
             "certificates of endpoints are not verified (insecureSkipVerify)".to_owned()
         }

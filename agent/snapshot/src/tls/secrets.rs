@@ -38,7 +38,7 @@ impl Snapshot {
         let own = self.tls_contexts().iter().filter_map(|context| context.clients.authority());
         let upstream = self.clusters().iter().filter_map(|cluster| match &cluster.tls.as_ref()?.check {
             ServerCheck::Authority(authority, _) => Some(authority),
-            ServerCheck::System(_) | ServerCheck::Unverified => None,
+            ServerCheck::System(_) | ServerCheck::Unverified | ServerCheck::Nobody(_) => None,
         });
         own.chain(upstream)
     }

@@ -104,6 +104,8 @@ pub enum ServerCheck {
     System(Vec<NameMatch>),
     /// The same by an authority of one's own.
     Authority(Authority, Vec<NameMatch>),
+    /// No certificate will do, for this reason: no endpoint is spoken to.
+    Nobody(&'static str),
 }
 
 impl ServerCheck {

@@ -37,6 +37,7 @@ impl Contexts<'_> {
         match rule.map(|rule| (rule, rule.mode)) {
             Some((_, ClientTlsMode::Disable)) => (None, Vec::new()),
             Some((rule, ClientTlsMode::Simple | ClientTlsMode::Mutual)) => self.written(rule, port.names),
+            Some((_, ClientTlsMode::Unreadable)) => (Some(Arc::new(to_nobody())), Vec::new()),
             Some((_, ClientTlsMode::IstioMutual)) => self.between_proxies(port, UpstreamTlsUse::All),
             None if has_identity && port.is_in_mesh && self.proxy.mesh.auto_mtls => {
                 self.between_proxies(port, UpstreamTlsUse::Ready)
@@ -49,6 +50,7 @@ impl Contexts<'_> {
     pub(crate) fn of_unknown(&mut self, rule: &ClientTls) -> (Option<Arc<UpstreamTls>>, Vec<Unusable>) {
         match rule.mode {
             ClientTlsMode::Disable => (None, Vec::new()),
+            ClientTlsMode::Unreadable => (Some(Arc::new(to_nobody())), Vec::new()),
             ClientTlsMode::Simple | ClientTlsMode::Mutual | ClientTlsMode::IstioMutual => {
                 self.written(rule, &[])
             }
@@ -88,7 +90,7 @@ impl Contexts<'_> {
             Ok(wanted) => parameters = wanted,
             Err(wrong) => {
                 // Nobody is accepted, other than everybody on other terms.
-                check = ServerCheck::Authority(Authority::default(), Vec::new());
+                check = ServerCheck::Nobody("`tlsDefaults` of the mesh configuration leave nothing to speak");
                 unusable.push(wrong);
             }
         }
@@ -138,6 +140,18 @@ impl Contexts<'_> {
             parameters,
         };
         (Some(Arc::new(tls)), unusable)
+    }
+}
+
+/// TLS of which nobody knows how it is to be spoken.
+fn to_nobody() -> UpstreamTls {
+    UpstreamTls {
+        endpoints: UpstreamTlsUse::All,
+        server_name: ServerNameSource::Authority,
+        check: ServerCheck::Nobody("the DestinationRule asks for TLS and cannot be read"),
+        credential: None,
+        of_mesh: false,
+        parameters: TlsParameters::default(),
     }
 }
 

@@ -116,6 +116,7 @@ fn endpoint(endpoint: &Endpoint) -> String {
 fn tls(tls: &UpstreamTls) -> String {
     let mut text = format!(" tls({:?}, {:?}", tls.endpoints, tls.server_name);
     match &tls.check {
+        ServerCheck::Nobody(reason) => write!(text, ", nobody: {reason}").unwrap(),
         ServerCheck::Unverified => text.push_str(", unverified"),
         ServerCheck::System(names) => write!(text, ", system {names:?}").unwrap(),
         ServerCheck::Authority(authority, names) => {

@@ -44,7 +44,7 @@ fn in_words(error: &Error, check: &ServerCheck) -> Option<String> {
     let authority = match check {
         ServerCheck::Authority(authority, _) => format!("`{}`", authority.name),
         ServerCheck::System(_) => "the system's CA certificates".to_owned(),
-        ServerCheck::Unverified => return None,
+        ServerCheck::Unverified | ServerCheck::Nobody(_) => return None,
     };
     Some(match wrong {
         Wrong::UnknownIssuer => format!("the endpoint's certificate is of no authority in {authority}"),
