@@ -27,7 +27,13 @@ pub struct Files {
     news: News,
     /// Whether all files have been looked at once.
     has_begun: bool,
+    /// When something new came that did not come soon after something else, and what it counts as.
+    stamped: Option<(Timestamp, Timestamp)>,
 }
+
+/// Seconds within which resources come at the same time: looks at files are 2 seconds apart, and volumes of the pods of
+/// a node are written one after the other.
+const ALIKE: i64 = 10;
 
 #[derive(Clone, Debug, Default)]
 struct FileContents {
@@ -99,18 +105,30 @@ impl Files {
 
     /// Ends a look at all files. What is new since the last counts as created `now`, or later, so that it is younger
     /// than everything that was there; with `None`, at the first, nothing does. What has moved to another file keeps its
-    /// age.
+    /// age. What comes within [`ALIKE`] counts as created at the same time, so that several proxies agree about it
+    /// whose looks fall between different files.
     pub fn date(&mut self, now: Option<Timestamp>) {
         self.has_begun = true;
         let news = std::mem::take(&mut self.news);
         if let Some(now) = now.filter(|_| !news.is_empty()) {
-            let dates =
-                self.files.values().flat_map(|file| &file.resources).filter_map(|one| one.meta().age().0);
-            let now = dates.max().map_or(now, |youngest| now.max(Timestamp(youngest.0.saturating_add(1))));
+            let stamp = self.stamp(now);
             for (name, contents) in &mut self.files {
-                news.date(name, &mut contents.resources, now);
+                news.date(name, &mut contents.resources, stamp);
             }
         }
+    }
+
+    /// What is new now counts as created then.
+    fn stamp(&mut self, now: Timestamp) -> Timestamp {
+        let is_alike = |since: Timestamp| (since.0..since.0.saturating_add(ALIKE)).contains(&now.0);
+        if let Some((_, stamp)) = self.stamped.filter(|(since, _)| is_alike(*since)) {
+            return stamp;
+        }
+        let all = self.files.values().flat_map(|file| &file.resources);
+        let youngest = all.filter_map(|one| one.meta().age().0).max();
+        let stamp = youngest.map_or(now, |youngest| now.max(Timestamp(youngest.0.saturating_add(1))));
+        self.stamped = Some((now, stamp));
+        stamp
     }
 
     /// The names of the files taken in, sorted.
@@ -338,9 +356,8 @@ mod tests {
         assert_eq!(gateways(&files), ["m@a.yaml", "n@a.yaml"]);
         files.replace_file("b.yaml", &(gateway("c", "") + &gateway("b", "")));
         files.date(Some(Timestamp(100)));
-        // However little time has passed.
         files.replace_file("c.yaml", &gateway("a", ""));
-        files.date(Some(Timestamp(100)));
+        files.date(Some(Timestamp(110)));
         let in_order = ["m@a.yaml", "n@a.yaml", "b@b.yaml", "c@b.yaml", "a@c.yaml"];
         assert_eq!(gateways(&files), in_order);
         // Neither an edit nor a broken version of it nor a look without news makes anything younger.
@@ -363,6 +380,23 @@ mod tests {
         files.replace_file("a.yaml", &gateway("m", ""));
         files.date(Some(Timestamp(905)));
         assert_eq!(gateways(&files).last().unwrap(), "m@a.yaml");
+    }
+
+    #[test]
+    fn what_comes_at_nearly_the_same_time_is_in_the_order_of_names_however_it_is_looked_at() {
+        let later = ["c.yaml", "b.yaml"].map(|file| (file, gateway(&file[..1], "")));
+        for looks in [[100, 109], [109, 109]] {
+            let mut files = files(&gateway("m", ""));
+            files.date(None);
+            for ((file, text), look) in later.iter().zip(looks) {
+                files.replace_file(file, text);
+                files.date(Some(Timestamp(look)));
+            }
+            assert_eq!(gateways(&files), ["m@a.yaml", "b@b.yaml", "c@c.yaml"]);
+            files.replace_file("d.yaml", &gateway("a", ""));
+            files.date(Some(Timestamp(119)));
+            assert_eq!(gateways(&files).last().unwrap(), "a@d.yaml");
+        }
     }
 
     #[test]
