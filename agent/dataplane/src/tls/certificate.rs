@@ -1,6 +1,10 @@
 //! Whether certificates and authorities can be used, and why not.
 
-use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, SubjectPublicKeyInfoDer},
+    sign::CertifiedKey,
+};
 use snapshot::{Certificate, CertificateFacts, TrustBundle};
 
 use super::{authorities::Authorities, clients::chain_verifier, provider::provider};
@@ -11,6 +15,11 @@ pub enum CertificateError {
     /// The key belongs to another certificate.
     #[error("key does not match certificate")]
     KeyMismatch,
+    /// The key belongs to another certificate of the chain, which is in the wrong order.
+    #[error(
+        "key is for certificate {0} of the chain, not for the first: write the server's own certificate first, its issuers after it"
+    )]
+    WrongOrder(usize),
     /// The certificate is not X.509 as RFC 5280 has it.
     #[error("certificate is not valid X.509")]
     Malformed,
@@ -56,19 +65,28 @@ pub(super) fn certified_key(
     match certified.keys_match() {
         Ok(()) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
-            Err(CertificateError::KeyMismatch)
+            Err(mismatch(certificate, certified.key.public_key()))
         }
         // What rustls cannot read it can still serve: the first version of X.509, as `openssl x509 -req` without
         // extensions makes it.
-        Err(_) => match (public_key(certificate), certified.key.public_key()) {
+        Err(_) => match (certificate.chain().first().and_then(public_key), certified.key.public_key()) {
             (Some(certified_for), Some(own)) if certified_for == own.as_ref() => Ok(certified),
-            (Some(_), Some(_)) => Err(CertificateError::KeyMismatch),
+            (Some(_), own @ Some(_)) => Err(mismatch(certificate, own)),
             _ => Err(CertificateError::Malformed),
         },
     }
 }
 
-/// The SubjectPublicKeyInfo of the certificate itself, DER.
-fn public_key(certificate: &Certificate) -> Option<Vec<u8>> {
-    CertificateFacts::of(certificate.chain().first()?).ok().map(|facts| facts.public_key)
+/// Why a key does not belong to the first certificate of a chain.
+fn mismatch(certificate: &Certificate, own: Option<SubjectPublicKeyInfoDer<'_>>) -> CertificateError {
+    let is_own = |other| own.is_some() && public_key(other).as_deref() == own.as_deref();
+    match certificate.chain().iter().position(is_own) {
+        Some(place) => CertificateError::WrongOrder(place + 1),
+        None => CertificateError::KeyMismatch,
+    }
+}
+
+/// The SubjectPublicKeyInfo of a certificate, DER.
+fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    CertificateFacts::of(certificate).ok().map(|facts| facts.public_key)
 }

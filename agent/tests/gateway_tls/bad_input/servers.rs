@@ -20,6 +20,7 @@ fn write_files(directory: &Path, authority: &Authority) {
     write("own.crt", &own.certificate);
     write("own.key", &own.key);
     write("other.key", &other.key);
+    write("reversed.crt", &(authority.pem() + &own.certificate));
     write("junk.pem", "not a certificate, not a key\n");
     write("cut.key", &own.key[..own.key.len() / 2]);
     write("garbled.key", &own.key.replace('M', "!"));
@@ -64,6 +65,11 @@ fn servers_that_cannot_serve_say_why_and_answer_with_an_alert() {
             "mismatch",
             simple("own.crt", "other.key"),
             "privateKey: cannot be used: key does not match certificate",
+        ),
+        (
+            "reversed",
+            simple("reversed.crt", "own.key"),
+            "privateKey: cannot be used: key is for certificate 2 of the chain, not for the first",
         ),
         (
             "encrypted",
