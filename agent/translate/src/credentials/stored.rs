@@ -179,10 +179,11 @@ impl<'c> Stored<'c> {
     fn secret_bundle(&self, source: AuthoritySource<'_>) -> Result<TrustBundle, Unusable> {
         let (names, field) = (source.secrets(), source.field());
         let found = names.iter().find_map(|name| self.secret(name, field).ok());
-        let secret = match (found, names.first()) {
+        // The name that is written is the last.
+        let secret = match (found, names.last()) {
             (Some(secret), _) => secret,
-            (None, first) => {
-                self.secret(first.map_or("", String::as_str), field).map_err(|wrong| match &*names {
+            (None, written) => {
+                self.secret(written.map_or("", String::as_str), field).map_err(|wrong| match &*names {
                     [_, _, ..] => Unusable { problem: wrong.problem.expected(names.join(" or ")), ..wrong },
                     _ => wrong,
                 })?
