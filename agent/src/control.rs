@@ -178,9 +178,9 @@ impl Control {
     /// Finds out what has changed by the time alone: certificates begin and end.
     async fn look_again(&mut self, updates: &Updates) -> anyhow::Result<()> {
         let Some(update) = updates.borrow().clone() else { return Ok(()) };
-        let is_due = self.changes_at.is_some_and(|at| seconds_until(at).is_zero());
+        let expected = self.changes_at;
         let (snapshot, findings) = self.translate(&update);
-        if is_due {
+        if self.changes_at != expected {
             return self.publish(Arc::new(snapshot), findings).await;
         }
         self.status.set_findings(findings);
