@@ -4,6 +4,7 @@
 //! refused, and the rest is read on so that every mistake is told at once. A refused resource never leaves the crate,
 //! so the defaults are never acted on.
 
+mod elsewhere;
 mod fields;
 mod scalars;
 

@@ -7,14 +7,19 @@ use std::{
 
 use crate::host;
 
-/// The value as it is written, shortened when it is long: no log line needs a whole certificate.
+/// The value as it is written, shortened when it is long: no log line needs a whole certificate. Of a private key not
+/// even the beginning is shown.
 pub(crate) fn quoted(value: &str) -> String {
     let mut shown = String::from("`");
+    let most = value.find(KEY).map_or(LONGEST_VALUE, |at| value[..at].chars().count().min(LONGEST_VALUE));
     let mut rest = value.chars();
-    rest.by_ref().take(LONGEST_VALUE).for_each(|c| push(c, &mut shown));
+    rest.by_ref().take(most).for_each(|c| push(c, &mut shown));
     shown.push_str(if rest.next().is_some() { "…`" } else { "`" });
     shown
 }
+
+/// What stands before the text of a key, whatever its kind.
+const KEY: &str = "PRIVATE KEY-----";
 
 /// A name as it is, or shown as a value if it can be none.
 pub(crate) fn name_or_quoted(text: &str) -> Cow<'_, str> {
@@ -67,6 +72,11 @@ const LONGEST_TEXT: usize = 2_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_a_private_key_is_shown() {
+        assert_eq!(quoted("-----BEGIN EC PRIVATE KEY-----\nMHc"), "`-----BEGIN EC …`");
+    }
 
     #[test]
     fn values_are_shortened_and_made_printable() {

@@ -34,11 +34,11 @@ impl Shape for ClientTls {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self {
             mode: fields.or_default("mode"),
-            client_certificate: fields.optional("clientCertificate"),
-            private_key: fields.optional("privateKey"),
-            ca_certificates: fields.optional("caCertificates"),
-            ca_crl: fields.optional("caCrl"),
-            credential_name: fields.optional("credentialName"),
+            client_certificate: fields.elsewhere("clientCertificate"),
+            private_key: fields.elsewhere("privateKey"),
+            ca_certificates: fields.elsewhere("caCertificates"),
+            ca_crl: fields.elsewhere("caCrl"),
+            credential_name: fields.elsewhere("credentialName"),
             subject_alt_names: fields.or_default("subjectAltNames"),
             sni: fields.optional("sni"),
             insecure_skip_verify: fields.or_default("insecureSkipVerify"),

@@ -22,9 +22,9 @@ pub struct TlsCertificate {
 impl Shape for TlsCertificate {
     fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self {
-            server_certificate: fields.required_some("serverCertificate"),
-            private_key: fields.required_some("privateKey"),
-            ca_certificates: fields.optional("caCertificates"),
+            server_certificate: fields.required_elsewhere("serverCertificate"),
+            private_key: fields.required_elsewhere("privateKey"),
+            ca_certificates: fields.elsewhere("caCertificates"),
         }
     }
 }
