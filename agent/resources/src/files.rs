@@ -1,6 +1,7 @@
 //! The last valid version of what every file holds.
 
 mod age;
+mod heirs;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,6 +14,7 @@ use crate::{
     ReadDefaults, Refused, Resource, ResourceId, ResourceSet, Timestamp,
     finding::{Finding, Place, Problem, Rule, Severity},
     read::{Document, read},
+    set,
 };
 
 /// Files and the resources in force from each.
@@ -41,6 +43,8 @@ struct FileContents {
     findings: Vec<Finding>,
     /// What is written there and was refused.
     refused: Vec<Refused>,
+    /// Documents that have the name of another in the file, which was in force before them.
+    left_out: Vec<Resource>,
     /// What stands in for some of that, where there was no valid version when all began. Later a new resource that is
     /// wrong changes nothing for those who do without it already.
     stand_ins: Vec<Resource>,
@@ -56,8 +60,9 @@ impl Files {
     pub fn replace_file(&mut self, name: &str, text: &str) {
         let Document { mut resources, refused, mut stand_ins, has_nameless, mut findings } =
             read(name, text, &self.defaults);
-        let FileContents { resources: before, stand_ins: stood_in, .. } =
+        let FileContents { resources: before, stand_ins: stood_in, left_out, .. } =
             self.files.remove(name).unwrap_or_default();
+        let left_out = heirs::take_out_others(&mut resources, &before, &left_out);
         age::inherit(&before, &mut resources);
         keep_unchanged(&before, &mut resources);
         let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
@@ -73,9 +78,13 @@ impl Files {
         resources.extend(kept);
         let stood_in = |id: &ResourceId| !self.has_begun || stood_in.iter().any(|one| one.id() == id);
         stand_ins.retain(|one| stood_in(one.id()) && resources.iter().all(|valid| valid.id() != one.id()));
+        for other in &left_out {
+            let in_force = resources.iter().find(|one| one.id() == other.id());
+            findings.extend(in_force.map(|one| set::duplicate(other, one)));
+        }
         findings.extend(stand_ins.iter().map(|one| stands_in(name, one)));
         let refused = refused.into_iter().map(|id| Refused::new(id, name, &findings)).collect();
-        self.files.insert(name.into(), FileContents { resources, findings, refused, stand_ins });
+        self.files.insert(name.into(), FileContents { resources, findings, refused, left_out, stand_ins });
     }
 
     /// Forgets a file and everything it held.
@@ -425,6 +434,24 @@ mod tests {
         files.remove_file("b.yaml");
         files.date(Some(Timestamp(101)));
         assert_eq!(ports(&files), ["a:81"]);
+    }
+
+    #[test]
+    fn a_document_in_force_stays_so_wherever_others_of_its_name_are_written() {
+        let mut files = files(&service("a", "80"));
+        files.date(None);
+        let left_out = "a.yaml:1:1: Service default/a: is written a second time and left out; a.yaml:6:1 is in force, for \
+                        it was there first; after a restart this one is (remove or rename one of the two)";
+        // However often it is read, and though it is edited.
+        for ports in [["81", "80"], ["81", "80"], ["81", "82"], ["83", "82"]] {
+            files.replace_file("a.yaml", &(service("a", ports[0]) + &service("a", ports[1])));
+            files.date(Some(Timestamp(100)));
+            assert_eq!(self::ports(&files), [format!("a:{}", ports[1])]);
+            assert_eq!(findings(&files), [left_out]);
+        }
+        files.replace_file("a.yaml", &(service("a", "83") + &service("b", "84")));
+        assert_eq!(ports(&files), ["a:83", "b:84"]);
+        assert_eq!(findings(&files), Vec::<String>::new());
     }
 
     #[test]

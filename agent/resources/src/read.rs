@@ -89,7 +89,20 @@ impl Resource {
 
     /// Says since when it is there.
     pub(crate) fn set_appeared(&mut self, appeared: Option<Timestamp>) {
-        let meta = match self {
+        self.meta_mut().appeared = appeared;
+    }
+
+    /// Whether it differs from another in nothing but where it is written and since when it is there.
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        let mut moved = self.clone();
+        let (meta, there) = (moved.meta_mut(), other.meta());
+        (meta.appeared, meta.place, meta.positions) =
+            (there.appeared, there.place.clone(), there.positions.clone());
+        moved == *other
+    }
+
+    fn meta_mut(&mut self) -> &mut Meta {
+        match self {
             Self::Gateway(object) => &mut Arc::make_mut(object).meta,
             Self::VirtualService(object) => &mut Arc::make_mut(object).meta,
             Self::DestinationRule(object) => &mut Arc::make_mut(object).meta,
@@ -107,8 +120,7 @@ impl Resource {
             Self::Pod(object) => &mut Arc::make_mut(object).meta,
             Self::ConfigMap(object) => &mut Arc::make_mut(object).meta,
             Self::Namespace(meta) | Self::Node(meta) => Arc::make_mut(meta),
-        };
-        meta.appeared = appeared;
+        }
     }
 
     /// The name under which the resource is known.

@@ -243,7 +243,7 @@ impl Kinds {
     }
 }
 
-fn duplicate(loser: &Resource, winner: &Resource) -> Finding {
+pub(crate) fn duplicate(loser: &Resource, winner: &Resource) -> Finding {
     let (place, own) = (winner.meta().place(), loser.meta().place());
     let why = if own < place { ", for it was there first; after a restart this one is" } else { "" };
     let problem = Problem::new(format!("is written a second time and left out; {place} is in force{why}"));
