@@ -82,7 +82,6 @@ impl Files {
             let in_force = resources.iter().find(|one| one.id() == other.id());
             findings.extend(in_force.map(|one| set::duplicate(other, one)));
         }
-        findings.extend(stand_ins.iter().map(|one| stands_in(name, one)));
         let refused = refused.into_iter().map(|id| Refused::new(id, name, &findings)).collect();
         self.files.insert(name.into(), FileContents { resources, findings, refused, left_out, stand_ins });
     }
@@ -191,19 +190,6 @@ fn emptied(name: &str) -> Finding {
         resource: None,
         path: String::new(),
         problem: problem.remedy("restore its contents, or remove the file to remove its resources"),
-    }
-}
-
-fn stands_in(name: &str, refused: &Resource) -> Finding {
-    let problem =
-        Problem::new("asks for TLS, and nobody knows how it is to be spoken: calls to its host are refused");
-    Finding {
-        severity: Severity::Error,
-        rule: Rule::Invalid,
-        place: Some(Place::whole(name)),
-        resource: Some(refused.id().clone()),
-        path: String::new(),
-        problem: problem.remedy("correct the errors of this resource"),
     }
 }
 
@@ -500,9 +486,6 @@ mod tests {
         }
         let files = files(&rule("r", &format!("trafficPolicy: {{{tls}}}")).replace("io/v1", "io/v7"));
         assert_eq!(rules(&files), ["(r)"]);
-        let told = "a.yaml: DestinationRule default/r: asks for TLS, and nobody knows how it is to be spoken: calls to \
-                    its host are refused (correct the errors of this resource)";
-        assert!(findings(&files).contains(&told.to_owned()), "{:?}", findings(&files));
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn calls_are_refused_other_than_sent_in_clear_text() {
     let url = format!("http://localhost:{http}/");
     let explain = || printed(&["explain", "request", "GET", &url, "--admin", &running.interfaces.admin]);
     let explained = explain();
-    let told = format!("no endpoint is spoken to: {reason} (DestinationRule default/rule");
+    let told = format!("no endpoint is spoken to: {reason} (trafficPolicy of DestinationRule default/rule");
     assert!(explained.contains(&told) && explained.contains("verdict: 503"), "{explained}");
     running.replace("rule.yaml", &rule("DISABLE"));
     eventually("it can be read", || Client::local(http).get("/").body == "app");
