@@ -276,7 +276,7 @@ impl Pump {
         if buffer.is_small() && is_long && !self.small && pool.affordable(LARGE) == LARGE {
             *buffer = pool.large();
         }
-        let filled = ready!(buffer.poll_fill(cx, from)).or_else(|error| self.end_cut_off(&error))?;
+        let filled = ready!(buffer.poll_fill(cx, from)).or_else(|_| self.end_cut_off())?;
         if filled == 0 {
             self.decoder.end_of_input().map_err(PumpError::Body)?;
             let mut framed = std::mem::take(&mut self.framed);
@@ -286,12 +286,11 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    /// What it means that the sender's connection has failed. TLS whose end was not announced leaves the question to the
-    /// framing of the body, and one that has none is not whole (RFC 9112 §9.8).
-    fn end_cut_off(&mut self, error: &io::Error) -> Result<usize, PumpError> {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            self.decoder.end_of_input().map_err(PumpError::Body)?;
-        }
+    /// What it means that the sender's connection has failed, be it reset or TLS whose end was not announced: a body whose
+    /// framing says that more should come is cut off, as at the end of the connection, and one without is not whole
+    /// (RFC 9112 §9.8).
+    fn end_cut_off(&mut self) -> Result<usize, PumpError> {
+        self.decoder.end_of_input().map_err(PumpError::Body)?;
         Err(PumpError::Read)
     }
 
@@ -354,21 +353,40 @@ fn nonzero(n: usize) -> io::Result<usize> {
 mod tests {
     use super::*;
 
-    fn pumped(from: BodyLength, to: BodyLength, input: &[u8]) -> (Vec<u8>, Result<(), PumpError>) {
+    fn pumped(
+        from: BodyLength,
+        to: BodyLength,
+        mut source: impl AsyncRead + Unpin,
+    ) -> (Vec<u8>, Result<(), PumpError>) {
         let pool = Rc::new(BufferPool::default());
         let mut buffer = pool.small();
         let mut pump = Pump::new(from, to);
         let mut out = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut source = input;
         let result = runtime
             .block_on(std::future::poll_fn(|cx| pump.poll(cx, (&mut buffer, &pool), &mut source, &mut out)));
         (out, result)
     }
 
+    /// A connection that is reset behind these bytes.
+    struct Reset(&'static [u8]);
+
+    impl AsyncRead for Reset {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.0.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
     #[test]
     fn chunks_are_made_anew_without_extensions_and_trailers() {
-        let input = b"4;x=y\r\nWiki\r\n5\r\npedia\r\n0\r\nTrailer: 1\r\n\r\nnext";
+        let input = &b"4;x=y\r\nWiki\r\n5\r\npedia\r\n0\r\nTrailer: 1\r\n\r\nnext"[..];
         let (out, result) = pumped(BodyLength::Chunked, BodyLength::Chunked, input);
         assert_eq!(result, Ok(()));
         assert_eq!(out, b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n");
@@ -378,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_body_that_ends_with_its_connection_becomes_chunks() {
-        let (out, result) = pumped(BodyLength::UntilClose, BodyLength::Chunked, b"abc");
+        let (out, result) = pumped(BodyLength::UntilClose, BodyLength::Chunked, &b"abc"[..]);
         assert_eq!((out.as_slice(), result), (&b"3\r\nabc\r\n0\r\n\r\n"[..], Ok(())));
     }
 
@@ -386,7 +404,7 @@ mod tests {
     fn a_body_of_known_length_goes_through_as_it_is_and_no_further() {
         let body: Vec<u8> = (0..200_000).map(|i: u32| i as u8).collect();
         let length = BodyLength::Length(199_990);
-        let (out, result) = pumped(length, length, &body);
+        let (out, result) = pumped(length, length, &body[..]);
         assert_eq!(result, Ok(()));
         assert!(out == body[..199_990]);
     }
@@ -404,9 +422,21 @@ mod tests {
 
     #[test]
     fn a_body_that_ends_early_is_an_error() {
-        let (out, result) = pumped(BodyLength::Length(5), BodyLength::Length(5), b"abc");
+        let (out, result) = pumped(BodyLength::Length(5), BodyLength::Length(5), &b"abc"[..]);
         assert_eq!(out, b"abc");
         assert_eq!(result, Err(PumpError::Body(BodyError::Truncated)));
+    }
+
+    #[test]
+    fn a_body_whose_connection_is_reset_is_not_whole() {
+        for (length, error) in [
+            (BodyLength::Length(5), PumpError::Body(BodyError::Truncated)),
+            (BodyLength::Chunked, PumpError::Body(BodyError::Truncated)),
+            (BodyLength::UntilClose, PumpError::Read),
+        ] {
+            let (_, result) = pumped(length, BodyLength::Chunked, Reset(b"3\r\n"));
+            assert_eq!(result, Err(error), "{length:?}");
+        }
     }
 
     #[test]
