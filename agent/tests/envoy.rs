@@ -12,6 +12,7 @@ mod localities;
 mod opaque;
 mod program;
 mod requests;
+mod sides;
 
 use std::{
     any::Any,
@@ -79,7 +80,11 @@ impl Proxy {
         for (ports, line) in
             text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.split_once(' '))
         {
-            lines.entry(ports.to_owned()).and_modify(|before| *before += "\n").or_default().push_str(line);
+            lines
+                .entry(ports.trim_start_matches("127.0.0.1:").to_owned())
+                .and_modify(|before| *before += "\n")
+                .or_default()
+                .push_str(line);
         }
         lines
     }

@@ -11,7 +11,7 @@ use super::{
     FieldSink,
     certificate_field::CertificateField,
     control, is_of_offer,
-    trusted_proxies::{forwarded_client, forwarded_scheme},
+    trusted_proxies::{forwarded_client, forwarded_scheme, last_forwarded},
 };
 use crate::{
     addresses::write_ip,
@@ -62,6 +62,8 @@ impl Added {
         if has_trusted_proxies {
             client = forwarded_client(request, proxies).unwrap_or(peer);
             scheme = forwarded_scheme(request).unwrap_or(scheme);
+        } else if direction != Direction::Gateway {
+            client = last_forwarded(request).unwrap_or(peer);
         }
         let tells_port = headers.forwarded_port && direction == Direction::Gateway;
         let is_told = has_trusted_proxies && request.header(FORWARDED_PORT).is_some();
