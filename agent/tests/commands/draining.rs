@@ -10,7 +10,11 @@ use std::{
 };
 
 use super::shop;
-use crate::support::{Agent, PATIENCE, agent, eventually, printed};
+use crate::support::{
+    Agent, Client, PATIENCE, agent, eventually,
+    http2::{END_STREAM, Frame, GOAWAY, OPENING, head},
+    printed,
+};
 
 /// A ready gateway with those flags, and its port; the directory may go, what was read is served.
 fn gateway(flags: &[&str]) -> (Agent, u16) {
@@ -109,5 +113,23 @@ fn changes_are_followed_while_draining() {
     fs::write(&file, changed).unwrap();
     eventually("the new rules", || answer(port).unwrap().starts_with("HTTP/1.1 418 "));
     terminate(&running);
+    running.await_end();
+}
+
+/// GOAWAY says so before the connection ends.
+#[test]
+fn clients_of_http2_are_told_to_ask_elsewhere() {
+    let (running, port) = gateway(&["--minimum-drain-duration", "0", "--drain-duration", "1h"]);
+    let mut client = Client::local(port);
+    let host = format!("www.shop.com:{port}");
+    let fields = [(":method", "GET"), (":scheme", "http"), (":authority", &*host), (":path", "/gone")];
+    client.send([OPENING, &head(1, END_STREAM, &fields)].concat());
+    while !Frame::read(&mut client.0).unwrap().ends() {}
+    terminate(&running);
+    let mut kinds = Vec::new();
+    while let Ok(Frame { kind, .. }) = Frame::read(&mut client.0) {
+        kinds.push(kind);
+    }
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
     running.await_end();
 }

@@ -128,3 +128,24 @@ fn over_http2(world: &World, path: &str) {
     client.send(OPENING).send(head(1, END_STREAM, &fields));
     while !Frame::read(&mut client.0).unwrap().ends() {}
 }
+
+#[test]
+fn the_bytes_of_bodies_are_counted_both_ways() {
+    let world =
+        World::gateway(&[service("app", &endpoint()), rules(&["{route: [{destination: {host: app}}]}"])]);
+    for _ in 0..2 {
+        let answer = world.send("POST / HTTP/1.1\nhost: app\ncontent-length: 4\n\nbody");
+        assert_eq!(answer.body, "app");
+    }
+    for (family, expected) in [("istio_request_bytes", ["8", "2"]), ("istio_response_bytes", ["6", "2"])] {
+        let of = |metrics: &str, name: &str| {
+            let found = metrics.lines().find(|line| line.starts_with(&format!("{family}_{name}{{")));
+            found.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+        };
+        eventually("both are counted", || {
+            let metrics =
+                printed(&["request", "GET", "/stats/prometheus", "--admin", &world.interfaces.stats]);
+            ["sum", "count"].map(|name| of(&metrics, name)) == expected.map(|value| Some(value.to_owned()))
+        });
+    }
+}
