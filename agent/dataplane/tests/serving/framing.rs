@@ -59,7 +59,7 @@ fn http_1_0_clients_are_served_and_closed() {
         Upstream::answering(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
     let proxy = Proxy::gateway(&[upstream.address]);
     let mut client = proxy.connect();
-    let answer = client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n").rest();
+    let answer = client.send("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n").rest();
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.contains("connection: close\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
     assert!(!answer.contains("transfer-encoding"));
@@ -84,6 +84,7 @@ fn answers_without_body_leave_the_connection_usable() {
         while let Some(head) = client.request_head() {
             let answer = match head.split(' ').next() {
                 Some("HEAD") => "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n",
+                Some("OPTIONS") => "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n",
                 _ => "HTTP/1.1 204 No Content\r\n\r\n",
             };
             client.send(answer);
@@ -96,6 +97,10 @@ fn answers_without_body_leave_the_connection_usable() {
     assert!(head.contains("content-length: 1000\r\n"), "{head}");
     let head = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").head();
     assert!(head.starts_with("HTTP/1.1 204 ") && !head.contains("content-length"), "{head}");
+    let head = client.send("OPTIONS / HTTP/1.1\r\nhost: a\r\n\r\n").head();
+    assert!(head.starts_with("HTTP/1.1 304 "), "{head}");
+    let head = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").head();
+    assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
     assert_eq!(upstream.connections(), 1);
 }
 

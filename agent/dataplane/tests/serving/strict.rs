@@ -142,6 +142,7 @@ fn trailers_and_chunk_extensions_without_end_are_refused() {
     let proxy = Proxy::gateway(&[upstream.address]);
     let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
     assert_eq!(refused(&proxy, format!("{head}0\r\n{}", "x: 1\r\n".repeat(20_000))), "400");
+    assert_eq!(refused(&proxy, format!("{head}0\r\nx: {}", "x".repeat(100_000))), "400");
     assert_eq!(refused(&proxy, format!("{head}5;{}", "x".repeat(100_000))), "400");
 }
 
