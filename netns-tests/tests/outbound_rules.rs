@@ -215,19 +215,22 @@ fn rules_for_tls_hold_by_server_name_on_ports_of_tls() -> Result<()> {
     let two = "sniHosts: [b.ruled.com], destinationSubnets: [10.99.0.0/16]";
     let three = "sniHosts: [a.missed.com], sourceLabels: {app: other}";
     let four = "sniHosts: [a.missed.com], port: 444";
+    let endpoint = format!("endpoints: [{{address: {}, ports: {{tls: 8443}}}}]", server.ip());
+    let at = format!("resolution: STATIC, ports: [{{number: 443, name: tls, protocol: TLS}}], {endpoint}");
     let wildcard = |name: &str, address: Ipv4Addr| {
-        let endpoint = format!("endpoints: [{{address: {}, ports: {{tls: 8443}}}}]", server.ip());
-        let port = "ports: [{number: 443, name: tls, protocol: TLS}]";
-        let spec = format!("addresses: [{address}], resolution: STATIC, {port}, {endpoint}");
-        entry(name, &spec).replace("hosts: [", "hosts: ['*.").replace(".com], addresses", ".com'], addresses")
+        entry(name, &format!("addresses: [{address}], {at}"))
+            .replace("hosts: [", "hosts: ['*.")
+            .replace(".com], addresses", ".com'], addresses")
     };
     let rules = |name: &str, rules: [String; 2]| {
         virtual_service(name, &format!("hosts: ['*.{name}.com'], tls: [{}]", rules.join(", ")))
     };
-    let missed = Ipv4Addr::new(10, 96, 0, 12);
+    let (missed, anywhere) = (Ipv4Addr::new(10, 96, 0, 12), Ipv4Addr::new(10, 96, 0, 13));
     let resources = wildcard("ruled", VIRTUAL)
         + &wildcard("missed", missed)
         + &service("other", OTHER, &[(443, "tls")], server.at(9443))
+        + &entry("one", &at)
+        + &entry("two", &at)
         + &rules("ruled", [rule(one), rule(two)])
         + &rules("missed", [rule(three), rule(four)]);
     let agent = sidecar(&client, &resources)?;
@@ -240,6 +243,11 @@ fn rules_for_tls_hold_by_server_name_on_ports_of_tls() -> Result<()> {
         (missed, "a.missed.com", Some("outbound|443||*.missed.com")),
         (missed, "b.missed.com", Some("outbound|443||*.missed.com")),
         (OTHER, "other", Some(OF_RULE)),
+        // A service with an address of its own takes every name, those that share all addresses only their own.
+        (OTHER, "one.com", Some(OF_RULE)),
+        (anywhere, "one.com", Some("outbound|443||one.com")),
+        (anywhere, "two.com", Some("outbound|443||two.com")),
+        (anywhere, "three.com", None),
     ] {
         let echoed = echoes(&client, (address, 443).into(), name);
         let Some(cluster) = cluster else {
