@@ -134,3 +134,18 @@ fn an_answer_that_breaks_off_breaks_off_for_the_client_too() {
     let answer = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").rest();
     assert!(answer.ends_with(b"half"));
 }
+
+#[test]
+fn endpoints_of_http_1_0_are_asked_once_on_a_connection_unless_they_keep_it() {
+    for (more, connections) in [("", 2), ("connection: keep-alive\r\n", 1)] {
+        let upstream = Upstream::start(move |mut client| {
+            while client.request_head().is_some() {
+                client.send(format!("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n{more}\r\nhi"));
+            }
+        });
+        let proxy = Proxy::gateway(&[upstream.address]);
+        let mut client = proxy.connect();
+        assert_eq!([client.get("/").text(), client.get("/").text()], ["hi"; 2], "{more}");
+        assert_eq!(upstream.connections(), connections, "{more}");
+    }
+}
