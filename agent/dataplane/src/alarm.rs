@@ -10,6 +10,7 @@ use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -150,6 +151,14 @@ impl Waits {
         drop(removed);
     }
 
+    /// Rings, whatever becomes of those who are woken: one that panics keeps no other from being woken.
+    fn ring_out(&self) {
+        // Each that panics is out of the way by then, and no cell stays borrowed.
+        while catch_unwind(AssertUnwindSafe(|| self.ring())).is_err() {
+            tracing::error!("what waited for the alarm of a worker has panicked");
+        }
+    }
+
     /// Wakes who waits for what is past, and sets the alarm for what comes next.
     fn ring(&self) {
         self.set.set(None);
@@ -194,10 +203,10 @@ impl Alarm {
     pub(crate) async fn keep(self) {
         WAITS.with(|waits| {
             waits.timer.replace(Some(Arc::clone(&self.0)));
-            waits.ring();
+            waits.ring_out();
         });
         while self.0.rung().await.is_ok() {
-            WAITS.with(Waits::ring);
+            WAITS.with(Waits::ring_out);
         }
     }
 }
@@ -275,6 +284,25 @@ mod tests {
             assert_eq!(until(Instant::now(), pending::<()>()).await, Err(Elapsed));
             let mut never = pin!(sleep(Duration::MAX));
             assert!(poll_fn(|cx| Poll::Ready(never.as_mut().poll(cx).is_pending())).await);
+        });
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("injected");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_from_being_woken() {
+        kept(async {
+            tokio::task::yield_now().await;
+            let mut panics = sleep(millis(1));
+            let waker = Waker::from(Arc::new(Panics));
+            assert!(Pin::new(&mut panics).poll(&mut Context::from_waker(&waker)).is_pending());
+            assert_eq!(within(millis(2), pending::<()>()).await, Err(Elapsed));
         });
     }
 
