@@ -27,6 +27,8 @@ pub struct Files {
     defaults: ReadDefaults,
     files: BTreeMap<Arc<str>, FileContents>,
     news: News,
+    /// What was stood in for, of files that were read again or have gone in this look.
+    stood_in: HashSet<ResourceId>,
     /// Whether all files have been looked at once.
     has_begun: bool,
     /// When something new came that did not come soon after something else, and what it counts as.
@@ -61,12 +63,12 @@ impl Files {
         let Document { mut resources, refused, mut stand_ins, has_nameless, mut findings } =
             read(name, text, &self.defaults);
         let FileContents { resources: before, stand_ins: stood_in, left_out, .. } =
-            self.files.remove(name).unwrap_or_default();
+            self.take_out(name).unwrap_or_default();
         let left_out = heirs::take_out_others(&mut resources, &before, &left_out);
         age::inherit(&before, &mut resources);
         keep_unchanged(&before, &mut resources);
         let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
-        let is_emptied = text.trim().is_empty() && !before.is_empty();
+        let is_emptied = text.trim().is_empty() && !(before.is_empty() && stood_in.is_empty());
         let is_doubtful = has_nameless || !refused.is_empty() || is_emptied;
         let stays = |resource: &Resource| is_doubtful && !present.contains(resource.id());
         let (kept, gone): (Vec<_>, Vec<_>) = before.iter().cloned().partition(stays);
@@ -76,8 +78,10 @@ impl Files {
         }
         findings.extend(kept.iter().map(|resource| still_in_force(name, resource)));
         resources.extend(kept);
-        let stood_in = |id: &ResourceId| !self.has_begun || stood_in.iter().any(|one| one.id() == id);
-        stand_ins.retain(|one| stood_in(one.id()) && resources.iter().all(|valid| valid.id() != one.id()));
+        stand_ins.retain(|one| !self.has_begun || self.is_stood_in(one.id()));
+        let stays = |one: &Resource| is_doubtful && stand_ins.iter().all(|new| new.id() != one.id());
+        stand_ins.extend(stood_in.into_iter().filter(stays).collect::<Vec<_>>());
+        stand_ins.retain(|one| resources.iter().all(|valid| valid.id() != one.id()));
         for other in &left_out {
             let in_force = resources.iter().find(|one| one.id() == other.id());
             findings.extend(in_force.map(|one| set::duplicate(other, one)));
@@ -88,9 +92,21 @@ impl Files {
 
     /// Forgets a file and everything it held.
     pub fn remove_file(&mut self, name: &str) {
-        if let Some(contents) = self.files.remove(name) {
+        if let Some(contents) = self.take_out(name) {
             self.news.read(name, &contents.resources, (&[], &contents.resources));
         }
+    }
+
+    fn take_out(&mut self, name: &str) -> Option<FileContents> {
+        let contents = self.files.remove(name)?;
+        self.stood_in.extend(contents.stand_ins.iter().map(|one| one.id().clone()));
+        Some(contents)
+    }
+
+    /// Whether something stood in for a resource when this look began, in whatever file.
+    fn is_stood_in(&self, id: &ResourceId) -> bool {
+        let mut others = self.files.values().flat_map(|file| &file.stand_ins);
+        self.stood_in.contains(id) || others.any(|one| one.id() == id)
     }
 
     /// Takes note that a file could not be read this time; what it held stays in force.
@@ -117,6 +133,7 @@ impl Files {
     /// whose looks fall between different files.
     pub fn date(&mut self, now: Option<Timestamp>) {
         self.has_begun = true;
+        self.stood_in.clear();
         let news = std::mem::take(&mut self.news);
         if let Some(now) = now.filter(|_| !news.is_empty()) {
             let stamp = self.stamp(now);
@@ -486,6 +503,36 @@ mod tests {
         }
         let files = files(&rule("r", &format!("trafficPolicy: {{{tls}}}")).replace("io/v1", "io/v7"));
         assert_eq!(rules(&files), ["(r)"]);
+    }
+
+    #[test]
+    fn what_stands_in_stays_while_its_file_is_written_and_where_it_moves() {
+        let wrong = rule("r", "trafficPolicy: {tls: {mode: SIMPEL}}");
+        let mut files = files(&wrong);
+        files.date(None);
+        let cuts = (0..wrong.len()).map(|length| &wrong[..length]);
+        for between in cuts.filter(|cut| !cut.ends_with("---")).chain([": ["]) {
+            files.replace_file("a.yaml", between);
+            files.date(Some(Timestamp(1)));
+            let told = findings(&files);
+            // A cut in the kind cannot be told from another kind.
+            if !told.iter().any(|told| told.contains("kind")) {
+                assert_eq!(rules(&files), ["(r)"], "{between:?}: {told:?}");
+            }
+            files = self::files(&wrong);
+            files.date(None);
+        }
+        files.remove_file("a.yaml");
+        files.replace_file("b.yaml", &wrong);
+        files.date(Some(Timestamp(2)));
+        assert_eq!(rules(&files), ["(r)"]);
+        files.replace_file("a.yaml", &wrong);
+        files.replace_file("b.yaml", &service("a", "80"));
+        files.date(Some(Timestamp(3)));
+        assert_eq!(rules(&files), ["(r)"]);
+        files.remove_file("a.yaml");
+        files.date(Some(Timestamp(4)));
+        assert!(rules(&files).is_empty());
     }
 
     #[test]
