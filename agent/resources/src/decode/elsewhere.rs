@@ -13,7 +13,7 @@ impl Decode for Elsewhere {
 
     fn decode(node: &Node<'_>, at: &Path<'_>, context: &mut Context<'_>) -> Self {
         let text = String::decode(node, at, context);
-        if !text.contains("-----BEGIN") && !text.contains('\n') {
+        if !holds_what_it_should_name(&text) {
             return Self(text);
         }
         let problem = Problem::new("holds a certificate or key itself");
@@ -21,6 +21,12 @@ impl Decode for Elsewhere {
         context.error(at, problem.remedy("take a key that others have seen out of use"));
         Self::default()
     }
+}
+
+/// Whether this is PEM, or PEM as it stands in a Secret's `data`, whose base64 begins like that of `-----BEGIN`.
+fn holds_what_it_should_name(text: &str) -> bool {
+    let text = text.trim();
+    text.contains("-----BEGIN") || text.contains('\n') || text.starts_with("LS0tLS1CRUdJT")
 }
 
 impl Fields<'_, '_, '_> {
@@ -60,7 +66,9 @@ mod tests {
                  trafficPolicy: {{tls: {{mode: MUTUAL, {tls}}}}}}}\n"
             )
         };
+        let encoded = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1JR0hBZ0VB";
         for (text, field) in [
+            (server(&format!("credentialName: {encoded}")), "tls.credentialName"),
             (server(&format!("serverCertificate: /a.crt, privateKey: {KEY}")), "tls.privateKey"),
             (server(&format!("credentialName: {KEY}")), "tls.credentialName"),
             (server(&format!("credentialNames: [a, {KEY}]")), "tls.credentialNames[1]"),
@@ -76,7 +84,8 @@ mod tests {
             let told: Vec<String> = document.findings.iter().map(ToString::to_string).collect();
             let wanted = format!("{field}: holds a certificate or key itself (expected the path of a file,");
             assert!(told.iter().any(|told| told.contains(&wanted)), "{told:?}");
-            assert!(!format!("{told:?}{:?}", document.stand_ins).contains("MIGH"), "{told:?}");
+            let shown = format!("{told:?}{:?}", document.stand_ins);
+            assert!(!shown.contains("MIGH") && !shown.contains("LS0t"), "{told:?}");
         }
     }
 }
