@@ -1,8 +1,8 @@
 //! Nodes to typed values: strict about types, complete about mistakes.
 //!
 //! Reading never stops at the first problem: a field that cannot be read takes its default, the resource is marked
-//! refused, and the rest is read on so that every mistake is told at once. A refused resource never leaves the crate,
-//! so the defaults are never acted on.
+//! refused, and the rest is read on so that every mistake is told at once. A refused resource never leaves the crate.
+//! What stands in for some, so that calls are refused rather than made in clear text, has those defaults.
 
 mod elsewhere;
 mod fields;

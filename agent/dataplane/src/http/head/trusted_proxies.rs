@@ -33,8 +33,6 @@ fn visit_addresses(request: &impl RequestHead, mut visit: impl FnMut(&[u8])) {
     });
 }
 
-/// The scheme that trusted proxies tell; `None` where they tell none, or one on each of several lines: which of them the
-/// client wrote is not known.
 /// The client of a request to or from a workload, as Envoy has it for sidecars: the last address that proxies before have
 /// written, if it is one.
 pub(super) fn last_forwarded(request: &impl RequestHead) -> Option<IpAddr> {
@@ -50,6 +48,8 @@ pub(super) fn last_forwarded(request: &impl RequestHead) -> Option<IpAddr> {
     last
 }
 
+/// The scheme that trusted proxies tell; `None` where they tell none, or one on each of several lines: which of them the
+/// client wrote is not known.
 pub(super) fn forwarded_scheme(request: &impl RequestHead) -> Option<&'static str> {
     let value = request.header(FORWARDED_PROTO).filter(|_| request.lines(FORWARDED_PROTO) == 1)?;
     ["https", "http"].into_iter().find(|scheme| value.eq_ignore_ascii_case(scheme.as_bytes()))
