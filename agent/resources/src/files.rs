@@ -64,7 +64,7 @@ impl Files {
             read(name, text, &self.defaults);
         let FileContents { resources: before, stand_ins: stood_in, left_out, .. } =
             self.take_out(name).unwrap_or_default();
-        let left_out = heirs::take_out_others(&mut resources, &before, &left_out);
+        let left_out = heirs::take_out_others(&mut resources, &refused, &before, &left_out);
         age::inherit(&before, &mut resources);
         keep_unchanged(&before, &mut resources);
         let present: HashSet<&ResourceId> = resources.iter().map(Resource::id).collect();
@@ -451,6 +451,11 @@ mod tests {
             files.date(Some(Timestamp(100)));
             assert_eq!(self::ports(&files), [format!("a:{}", ports[1])]);
             assert_eq!(findings(&files), [left_out]);
+        }
+        // Nor does another take over where it cannot be read any more.
+        for ports in [["83", "none"], ["83", "82"]] {
+            files.replace_file("a.yaml", &(service("a", ports[0]) + &service("a", ports[1])));
+            assert_eq!(self::ports(&files), ["a:82"], "{ports:?}: {:?}", findings(&files));
         }
         files.replace_file("a.yaml", &(service("a", "83") + &service("b", "84")));
         assert_eq!(ports(&files), ["a:83", "b:84"]);
