@@ -51,6 +51,32 @@ fn requests_are_refused_while_memory_is_short_and_connections_go_on() {
 }
 
 #[test]
+fn large_heads_are_refused_before_they_are_whole() {
+    let (overload, log) = (Overload::default(), tempfile::NamedTempFile::new().unwrap());
+    let format =
+        LogFormat::text(&Format::parse("%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %BYTES_SENT%\n").unwrap());
+    let access_log = Some(AccessLog::open(log.path()).unwrap().with_format(format));
+    let (proxy, upstream) = overloaded(&overload, Settings { access_log, ..Settings::default() });
+    let (mut small, mut large) = (proxy.connect(), proxy.connect());
+    for client in [&mut small, &mut large] {
+        assert_eq!(client.get("/").status(), "200");
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n");
+    }
+    overload.set_pressure(Pressure::Requests);
+    let field = format!("x-large: {}\r\n", "x".repeat(20_000));
+    is_refused(&large.send(&field).answer());
+    assert!(large.rest_or_reset().is_empty());
+    overload.set_pressure(Pressure::None);
+    assert_eq!(small.send("\r\n").answer().status(), "200");
+    let whole = format!("GET / HTTP/1.1\r\nhost: test\r\n{field}\r\n");
+    assert_eq!(proxy.connect().send(whole).answer().status(), "200");
+    assert_eq!(upstream.connections(), 1);
+    eventually("the refusal has a line", || {
+        std::fs::read_to_string(log.path()).unwrap().lines().any(|line| line == "503 overload 16")
+    });
+}
+
+#[test]
 fn calls_of_grpc_are_refused_in_their_own_form() {
     let overload = Overload::default();
     let (proxy, _upstream) = overloaded(&overload, Settings::default());

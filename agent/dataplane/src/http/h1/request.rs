@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
     pin::{Pin, pin},
     task::{Poll, ready},
     time::Instant,
@@ -27,7 +26,6 @@ use crate::{
         log, record_request,
         routing::{Action, Asked, Before, Routed, route},
     },
-    timer::Elapsed,
     transport::Transport as _,
     view::View,
     wrong_tls,
@@ -56,6 +54,14 @@ struct Begun {
     gone: bool,
 }
 
+/// Why no head is there to parse.
+enum NoHead {
+    Late,
+    /// It needs more memory than requests get while they are refused.
+    TooLargeForNow,
+    Gone,
+}
+
 /// What became of looking for a head in the received bytes.
 enum Parsed<'v> {
     Incomplete,
@@ -74,9 +80,10 @@ impl Session<'_> {
         self.connection.deadline.set(limit);
         loop {
             match self.await_head(&mut head_end).await {
-                Ok(Ok(())) => {}
-                Err(Elapsed) => return self.refuse(&late).await,
-                Ok(Err(_)) => return Next::Close,
+                Ok(()) => {}
+                Err(NoHead::Late) => return self.refuse(&late).await,
+                Err(NoHead::TooLargeForNow) => return self.refuse(&LocalReply::OVERLOADED).await,
+                Err(NoHead::Gone) => return Next::Close,
             }
             let view = self.connection.view();
             let mut out = self.connection.worker().scratch();
@@ -106,8 +113,8 @@ impl Session<'_> {
         }
     }
 
-    /// Reads until a head is worth parsing, unless its time is over or the client is gone.
-    async fn await_head(&mut self, head_end: &mut HeadEnd) -> Result<io::Result<()>, Elapsed> {
+    /// Reads until a head is worth parsing.
+    async fn await_head(&mut self, head_end: &mut HeadEnd) -> Result<(), NoHead> {
         let worker = self.connection.worker();
         let received = self.received.get_or_insert_with(|| worker.buffers.small());
         let (stream, limits) = (&mut *self.stream, worker.settings.heads.codec());
@@ -115,16 +122,21 @@ impl Session<'_> {
             let mut fresh = received.is_empty();
             while fresh || !head_end.find(received.filled(), limits) {
                 if received.is_full() {
+                    // It would be refused once it is whole, which may never be.
+                    if worker.settings.overload.refuses_requests() {
+                        return Err(NoHead::TooLargeForNow);
+                    }
                     *received = worker.buffers.enlarge(received);
                 }
-                if poll_fn(|cx| received.poll_fill(cx, stream)).await? == 0 {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-                }
+                let Ok(1..) = poll_fn(|cx| received.poll_fill(cx, stream)).await else {
+                    return Err(NoHead::Gone);
+                };
                 fresh = false;
             }
             Ok(())
         };
-        self.connection.deadline.within_rest(pin!(reading)).await
+        let read = self.connection.deadline.within_rest(pin!(reading)).await;
+        read.unwrap_or(Err(NoHead::Late))
     }
 
     /// Awaits `future`; whether the client has left before it was ready. What it sends meanwhile is kept.
