@@ -270,7 +270,7 @@ impl<'r> Reader<'r> {
             Err(Unrecognised::Kind(rule, problem)) => return self.skip(rule, place, problem),
             Err(Unrecognised::Misspelt(problem)) => {
                 self.document.has_nameless = true;
-                return self.skip(Rule::UnknownKind, place, problem);
+                return self.push(Severity::Error, Rule::UnknownKind, place, problem);
             }
             Err(Unrecognised::Version(kind, problem)) => return self.refuse_version(kind, node, problem),
         };

@@ -106,6 +106,7 @@ fn unknown_kinds_are_named_and_skipped() {
     let expected =
         "test.yaml:1:1: Servise web: the kind is not known and is skipped (did you mean `Service`?)";
     assert_eq!(findings(&misspelt), [expected]);
+    assert_eq!(document(&misspelt).findings[0].severity, Severity::Error);
     let filter =
         "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: lua, namespace: ns}\n";
     let document = document(filter);
