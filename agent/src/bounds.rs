@@ -12,6 +12,8 @@ mod tests;
 
 /// From here on what peers take nothing of is given up.
 pub(crate) const UNTAKEN_GIVEN_UP_FROM: u64 = 80;
+/// And below it no more.
+pub(crate) const AT_EASE_BELOW: u64 = 75;
 /// From here on new requests are refused.
 pub(crate) const REQUESTS_REFUSED_FROM: u64 = 90;
 /// From here on new connections are refused as well.

@@ -133,23 +133,27 @@ pub(crate) fn watch(overload: Overload, limit: Option<u64>) -> io::Result<()> {
     let watching = move || {
         let (mut before, mut trimmed) = (Pressure::None, Instant::now());
         loop {
+            // Where memory is short, what was freed since may be enough, once the system has it back.
+            let due = if before == Pressure::None { TRIM_AT_EASE } else { TRIM_EVERY };
+            let trims = trimmed.elapsed() >= due;
+            if trims {
+                trim_memory();
+                trimmed = Instant::now();
+            }
             let mut pause = TRIM_AT_EASE;
             if let Some(limit) = limit {
                 let used = resident();
                 pause = if used < limit / 2 { CHECK_EVERY } else { CHECK_CLOSELY };
                 let pressure = pressure(used, limit, before);
-                overload.set_excess(used.saturating_sub(limit / 100 * bounds::UNTAKEN_GIVEN_UP_FROM));
+                overload.set_excess(used.saturating_sub(limit / 100 * bounds::AT_EASE_BELOW));
                 if pressure != before {
                     tell((before, pressure), (used, limit));
                     overload.set_pressure(pressure);
                     before = pressure;
                 }
             }
-            // Where memory is short, what was freed since may be enough, once the system has it back.
-            let due = if before == Pressure::None { TRIM_AT_EASE } else { TRIM_EVERY };
-            if trimmed.elapsed() >= due {
-                trim_memory();
-                trimmed = Instant::now();
+            if trims {
+                overload.settle();
             }
             thread::sleep(pause);
         }
@@ -170,6 +174,7 @@ fn pressure(used: u64, limit: u64, before: Pressure) -> Pressure {
         bounds::REQUESTS_REFUSED_FROM.. => Pressure::Requests,
         bounds::SERVED_AGAIN_BELOW.. => before.clamp(Pressure::Untaken, Pressure::Requests),
         bounds::UNTAKEN_GIVEN_UP_FROM.. => Pressure::Untaken,
+        bounds::AT_EASE_BELOW.. => before.min(Pressure::Untaken),
         _ => Pressure::None,
     }
 }
@@ -216,7 +221,10 @@ mod tests {
         use Pressure::{Connections, None, Requests, Untaken};
         for (used, before, now) in [
             (0, None, None),
-            (79, Requests, None),
+            (74, Requests, None),
+            (75, Requests, Untaken),
+            (79, Untaken, Untaken),
+            (79, None, None),
             (80, None, Untaken),
             (89, None, Untaken),
             (90, None, Requests),

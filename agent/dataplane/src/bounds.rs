@@ -33,8 +33,6 @@ pub const STANDSTILL: Duration = Duration::from_secs(3600);
 pub const UNTAKEN: Duration = Duration::from_secs(5);
 /// The same while requests are refused for want of memory.
 pub const UNTAKEN_WHILE_REFUSED: Duration = Duration::from_secs(2);
-/// Time after which more of this is given up, if what was given up was not enough: the system has it back by then.
-pub const RELIEF: Duration = Duration::from_millis(1500);
 /// From the first byte of a head to its last.
 pub const HEAD_TIME: Duration = Duration::from_secs(60);
 /// For what a TLS client wants, and again for the rest of its handshake.

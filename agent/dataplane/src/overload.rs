@@ -19,6 +19,10 @@ struct State {
     pressure: AtomicU8,
     /// Bytes of memory to give up.
     excess: AtomicU64,
+    /// What workers have given up, or are about to, since the system got memory back last, and between that time and the
+    /// one before: the excess was measured while they still held it.
+    given_up: AtomicU64,
+    given_up_before: AtomicU64,
     /// Connections from clients that are open, counted only where there is a limit.
     connections: AtomicU64,
     max_connections: Option<u64>,
@@ -56,15 +60,35 @@ impl Overload {
         self.0.excess.store(bytes, Ordering::Relaxed);
     }
 
+    /// Says that memory was measured after the system got back what was free: what was given up before the last time
+    /// shows in the excess.
+    pub fn settle(&self) {
+        let given_up = self.0.given_up.swap(0, Ordering::Relaxed);
+        self.0.given_up_before.store(given_up, Ordering::Relaxed);
+    }
+
     /// Whether what peers do not take is given up.
     pub(crate) fn gives_up_untaken(&self) -> bool {
         self.0.pressure.load(Ordering::Relaxed) >= Pressure::Untaken as u8
     }
 
-    /// How much is to be given up, and how long a peer may take nothing; `None` while there is memory.
+    /// How much is to be given up, and how long a peer may take nothing; `None` while there is memory. No other worker is
+    /// told to give up the same: [`Self::relieved_of`] says what became of it.
     pub(crate) fn relief(&self) -> Option<(u64, Duration)> {
+        if !self.gives_up_untaken() {
+            return None;
+        }
         let patience = if self.refuses_requests() { bounds::UNTAKEN_WHILE_REFUSED } else { bounds::UNTAKEN };
-        self.gives_up_untaken().then(|| (self.0.excess.load(Ordering::Relaxed), patience))
+        let before = self.0.given_up_before.load(Ordering::Relaxed);
+        let excess = self.0.excess.load(Ordering::Relaxed).saturating_sub(before);
+        let given_up = self.0.given_up.fetch_max(excess, Ordering::Relaxed);
+        Some((excess.saturating_sub(given_up), patience))
+    }
+
+    /// Says how many bytes a worker has given up where it was told to give up `share`. The rest is for others.
+    pub(crate) fn relieved_of(&self, share: u64, bytes: u64) {
+        let settled = |given_up: u64| Some(given_up.saturating_sub(share).saturating_add(bytes));
+        _ = self.0.given_up.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settled);
     }
 
     /// Whether requests are to be refused.
@@ -104,6 +128,21 @@ mod tests {
         assert!(!overload.admit() && !overload.admit());
         overload.leave();
         assert!(overload.admit());
+    }
+
+    #[test]
+    fn no_worker_is_told_to_give_up_what_another_is_about_to() {
+        let overload = Overload::default();
+        overload.set_excess(100);
+        let share = || overload.relief().map(|(share, _)| share);
+        assert_eq!(share(), None);
+        overload.set_pressure(Pressure::Untaken);
+        assert_eq!((share(), share()), (Some(100), Some(0)));
+        overload.relieved_of(100, 30);
+        assert_eq!(share(), Some(70), "the rest is for others");
+        overload.relieved_of(70, 90);
+        overload.set_excess(150);
+        assert_eq!(share(), Some(30), "more came");
     }
 
     #[test]

@@ -27,8 +27,6 @@ pub(crate) fn ticks(time: Duration) -> u64 {
 pub(crate) struct Timers {
     now: Rc<Cell<u64>>,
     pub(crate) deadlines: RefCell<Vec<Rc<Deadline>>>,
-    /// The tick in which waits were ended last for want of memory.
-    pub(crate) relieved: Cell<u64>,
 }
 
 impl Timers {

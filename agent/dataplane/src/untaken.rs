@@ -3,10 +3,9 @@
 //! What counts is what the peer did, not what could be written to it: the kernel takes megabytes at once and is then
 //! full for as long as a slow reader needs for a third of them.
 
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, rc::Rc, time::Duration};
 
 use crate::{
-    bounds,
     overload::Overload,
     timer::{Deadline, Timers, ticks},
 };
@@ -96,37 +95,36 @@ impl Timers {
     /// it needs; the others are looked at again. To be called with every tick.
     pub(crate) fn relieve(&self, overload: &Overload) {
         let Some((excess, patience)) = overload.relief() else { return };
-        // What was given up is missed only once the system has it back.
-        if self.now() >= self.relieved.get() + ticks(bounds::RELIEF) && self.give_up_untaken(excess, patience)
-        {
-            self.relieved.set(self.now());
-        }
+        overload.relieved_of(excess, self.give_up_untaken(excess, patience));
         self.wake_where(|deadline| deadline.holds.get());
     }
 
-    /// Gives up `excess` bytes, or what there is; whether that was anything.
-    fn give_up_untaken(&self, mut excess: u64, patience: Duration) -> bool {
+    /// Gives up `excess` bytes, or what there is; how many that were.
+    fn give_up_untaken(&self, excess: u64, patience: Duration) -> u64 {
         let deadlines = self.deadlines.borrow();
         let holding = || deadlines.iter().filter_map(|deadline| Some((deadline, deadline.holding()?)));
         let mut connections: HashMap<u64, u64> = HashMap::new();
         for (_, Holding { held, .. }) in holding() {
             *connections.entry(held.connection).or_default() += held.bytes as u64;
         }
-        let is_untaken = |(_, holding): &(_, Holding)| {
-            holding.held.bytes > 0 && holding.since.saturating_add(ticks(patience)) <= self.now()
+        let is_untaken = |(deadline, holding): &(&Rc<Deadline>, Holding)| {
+            !deadline.is_given_up()
+                && holding.held.bytes > 0
+                && holding.since.saturating_add(ticks(patience)) <= self.now()
         };
         let mut untaken: Vec<_> = holding().filter(is_untaken).collect();
         untaken.sort_by_key(|(_, Holding { held, .. })| {
             (Reverse(connections[&held.connection]), held.connection)
         });
+        let mut given_up = 0;
         for (deadline, Holding { held, .. }) in &untaken {
-            if excess == 0 {
+            if given_up >= excess {
                 break;
             }
-            excess = excess.saturating_sub(held.bytes as u64);
+            given_up += held.bytes as u64;
             deadline.give_up();
         }
-        !untaken.is_empty()
+        given_up
     }
 }
 
@@ -135,7 +133,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::overload::Pressure;
+    use crate::{bounds, overload::Pressure};
 
     fn held(connection: u64, bytes: usize, moved: u64, taken: (u64, u32)) -> Held {
         let (written, unacknowledged) = taken;
@@ -199,6 +197,34 @@ mod tests {
         });
         assert!(!is_over(&few));
         assert_eq!(many.iter().filter(|deadline| is_over(deadline)).count(), 2);
+    }
+
+    #[test]
+    fn what_one_worker_gives_up_no_other_does() {
+        let (workers, overload) = ([Timers::default(), Timers::default()], short(150));
+        let held_by = |timers: &Timers| -> Vec<_> { (0..3).map(|_| timers.register()).collect() };
+        let deadlines = workers.each_ref().map(held_by);
+        let given_up = || deadlines.iter().flatten().filter(|deadline| is_over(deadline)).count();
+        let pass = |count| {
+            for _ in 0..count {
+                for (timers, deadlines) in workers.iter().zip(&deadlines) {
+                    deadlines.iter().filter(|deadline| !is_over(deadline)).for_each(|deadline| {
+                        deadline.hold(true, &overload, || held(1, 100, 0, (0, 5)));
+                    });
+                    timers.tick();
+                    timers.relieve(&overload);
+                }
+            }
+        };
+        pass(2 * ticks(bounds::UNTAKEN));
+        assert_eq!(given_up(), 2);
+        // It is missed only once the system has it back and memory was measured again.
+        overload.settle();
+        pass(1);
+        assert_eq!(given_up(), 2);
+        overload.settle();
+        pass(1);
+        assert_eq!(given_up(), 4);
     }
 
     #[test]

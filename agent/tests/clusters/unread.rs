@@ -19,6 +19,10 @@ const INITIAL_WINDOW: u16 = 4;
 const CLIENTS: usize = 8;
 const REQUESTS: u32 = 1000;
 const MEMORY: usize = 256;
+/// What is under way when memory gets short may still fill its buffers, and how much that is depends on how soon the
+/// proxy is scheduled: some 230 MiB where it is at once, 270 on a busy machine. It is 776 to 1027 MiB where nothing is
+/// given up, or where the requests of a connection to an endpoint do not share what is sent ahead.
+const MOST: usize = MEMORY * 3 / 2;
 
 /// What an endpoint may still send, of one request or of all.
 type Window = i64;
@@ -129,6 +133,6 @@ fn answers_that_nobody_reads_do_not_fill_the_memory() {
     // What is left of the clients goes on trying.
     thread::sleep(Duration::from_secs(1));
     let most = gateway.most_memory() >> 10;
-    assert!(most < MEMORY, "{most} MiB");
+    assert!(most < MOST, "{most} MiB");
     drop(unread);
 }
