@@ -129,7 +129,7 @@ impl Files {
 
     /// Ends a look at all files. What is new since the last counts as created `now`, or later, so that it is younger
     /// than everything that was there; with `None`, at the first, nothing does. What has moved to another file keeps its
-    /// age. What comes within [`ALIKE`] counts as created at the same time, so that several proxies agree about it
+    /// age. What comes within 10 seconds counts as created at the same time, so that several proxies agree about it
     /// whose looks fall between different files.
     pub fn date(&mut self, now: Option<Timestamp>) {
         self.has_begun = true;

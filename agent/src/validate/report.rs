@@ -136,7 +136,7 @@ mod tests {
 
     fn printed(format: Format) -> String {
         let mut files = Files::new(ReadDefaults::default());
-        files.replace_file("a,b.yaml", "kind: Gatway\n");
+        files.replace_file("a,b.yaml", "kind: Deployment\n");
         let (_, findings) = files.resources();
         let mut out = Vec::new();
         print(&findings, 1, format, &mut out).unwrap();
