@@ -22,6 +22,8 @@ pub(super) async fn serve(mut downstream: Box<Downstream>) {
         (downstream, next) = worker.workspaces.work(worker.workspaces.lend(downstream)).await;
     }
     if next == Next::Linger {
+        // Nobody looks at it any more, and the wait takes a buffer of its own.
+        downstream.received = None;
         // Boxed: connections that go on should not hold room for it.
         Box::pin(linger(&downstream.connection, &mut downstream.stream)).await;
     }
