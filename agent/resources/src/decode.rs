@@ -52,13 +52,25 @@ pub(crate) struct Context<'c> {
     pub(crate) hides_values: bool,
     /// Whether nothing of the kind or of a field around is acted on yet, which is said once and not of every field.
     pub(crate) is_planned: bool,
+    /// Whether a value that cannot be used counts as if it were not written: set while mesh-wide settings are read, which
+    /// are never refused as a whole.
+    pub(crate) leaves_out: bool,
 }
 
 impl<'c> Context<'c> {
     pub(crate) fn new(file: &'c Arc<str>, findings: &'c mut Findings, start: Position) -> Self {
         let mut positions = Positions::with_room();
         positions.record(&Path::ROOT, start);
-        Self { file, findings, id: None, positions, refused: false, hides_values: false, is_planned: false }
+        Self {
+            file,
+            findings,
+            id: None,
+            positions,
+            refused: false,
+            hides_values: false,
+            is_planned: false,
+            leaves_out: false,
+        }
     }
 
     /// The file being read.

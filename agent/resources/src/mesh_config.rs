@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::{
     ClientTls, Path, Retries,
-    decode::{Context, Decode, Fields, Shape},
+    decode::{Context, Decode, Fields, Interval, Shape},
     yaml::Node,
 };
 
@@ -142,7 +142,7 @@ impl Shape for MeshConfig {
                 .or_default::<DefaultTrafficPolicy>("defaultTrafficPolicy")
                 .with_keepalive(fields.optional("tcpKeepalive")),
             defaults: MeshDefaults::read(fields),
-            connect_timeout: fields.optional("connectTimeout"),
+            connect_timeout: fields.optional("connectTimeout").map(Interval::get),
             root_namespace: fields.optional("rootNamespace"),
             path_normalization,
             enable_auto_mtls: fields.optional("enableAutoMtls"),

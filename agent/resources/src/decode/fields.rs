@@ -117,7 +117,18 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
 
     /// Reads a field that may be absent or null.
     pub(crate) fn optional<T: Decode>(&mut self, name: &'static str) -> Option<T> {
-        self.read(name, Effect::Honoured)
+        let refused_before = std::mem::replace(&mut self.context.refused, false);
+        let value = self.read(name, Effect::Honoured);
+        // Its default would be a value that nobody has written, such as no time at all.
+        let is_left_out = self.context.leaves_out && self.context.refused && !self.is_made_of_others(name);
+        self.context.refused |= refused_before;
+        value.filter(|_| !is_left_out)
+    }
+
+    /// Whether a field holds values of which each can be left out by itself.
+    fn is_made_of_others(&self, name: &'static str) -> bool {
+        let member = self.members.iter().find(|member| member.key == name);
+        member.is_some_and(|member| !matches!(member.value.value, Value::Scalar { .. }))
     }
 
     fn read<T: Decode>(&mut self, name: &'static str, _effect: Effect) -> Option<T> {
@@ -135,7 +146,7 @@ impl<'n, 't, 'c> Fields<'n, 't, 'c> {
 
     /// Reads a field that must be there.
     pub(crate) fn required<T: Decode>(&mut self, name: &'static str) -> T {
-        self.optional(name).unwrap_or_else(|| {
+        self.read(name, Effect::Honoured).unwrap_or_else(|| {
             self.missing.push((name, T::FORM));
             T::default()
         })

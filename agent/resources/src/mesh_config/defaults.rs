@@ -28,15 +28,34 @@ pub struct DefaultExportTo {
     pub destination_rules: Vec<String>,
 }
 
+impl DefaultExportTo {
+    const SERVICES: &'static str = "defaultServiceExportTo";
+    const VIRTUAL_SERVICES: &'static str = "defaultVirtualServiceExportTo";
+    const DESTINATION_RULES: &'static str = "defaultDestinationRuleExportTo";
+
+    /// Lets everybody see what a list that cannot be used was to show to some.
+    pub(super) fn leave_out(&mut self, is_wrong: impl Fn(&str) -> bool) {
+        for (name, namespaces) in [
+            (Self::SERVICES, &mut self.services),
+            (Self::VIRTUAL_SERVICES, &mut self.virtual_services),
+            (Self::DESTINATION_RULES, &mut self.destination_rules),
+        ] {
+            if is_wrong(name) {
+                namespaces.clear();
+            }
+        }
+    }
+}
+
 impl MeshDefaults {
     pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Self {
         Self {
             locality_lb: fields.optional("localityLbSetting"),
             h2_upgrade: fields.or_default("h2UpgradePolicy"),
             export_to: DefaultExportTo {
-                services: fields.or_default("defaultServiceExportTo"),
-                virtual_services: fields.or_default("defaultVirtualServiceExportTo"),
-                destination_rules: fields.or_default("defaultDestinationRuleExportTo"),
+                services: fields.or_default(DefaultExportTo::SERVICES),
+                virtual_services: fields.or_default(DefaultExportTo::VIRTUAL_SERVICES),
+                destination_rules: fields.or_default(DefaultExportTo::DESTINATION_RULES),
             },
         }
     }
@@ -44,9 +63,9 @@ impl MeshDefaults {
     pub(super) fn check(&self, at: &Path<'_>, context: &mut Context<'_>) {
         let DefaultExportTo { services, virtual_services, destination_rules } = &self.export_to;
         for (name, namespaces) in [
-            ("defaultServiceExportTo", services),
-            ("defaultVirtualServiceExportTo", virtual_services),
-            ("defaultDestinationRuleExportTo", destination_rules),
+            (DefaultExportTo::SERVICES, services),
+            (DefaultExportTo::VIRTUAL_SERVICES, virtual_services),
+            (DefaultExportTo::DESTINATION_RULES, destination_rules),
         ] {
             check_export_to(namespaces, true, &at.field(name), context);
         }

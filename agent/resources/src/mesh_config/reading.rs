@@ -36,14 +36,19 @@ impl MeshConfig {
         if findings.iter().any(leaves_calls_open) {
             config.outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
         }
+        config.defaults.export_to.leave_out(|field| findings.iter().any(|finding| is_wrong(finding, field)));
         MeshReading { config, findings }
     }
 }
 
+/// Whether this is a mistake in a field.
+fn is_wrong(finding: &Finding, field: &str) -> bool {
+    finding.severity == Severity::Error && finding.path.starts_with(field)
+}
+
 /// Whether a mistake may hide that calls to unknown hosts were to be refused.
 fn leaves_calls_open(finding: &Finding) -> bool {
-    finding.severity == Severity::Error
-        && (finding.path.is_empty() || finding.path.starts_with("outboundTrafficPolicy"))
+    is_wrong(finding, if finding.path.is_empty() { "" } else { "outboundTrafficPolicy" })
 }
 
 /// What a text holds, and what is wrong with it. An empty text is the default.
@@ -53,7 +58,9 @@ pub(super) fn document<T: Decode>(file: &Arc<str>, text: &str, expected: &str) -
     for (index, document) in yaml::documents(text).enumerate() {
         match document {
             Ok(node) if index == 0 => {
-                read = T::decode(&node, &Path::ROOT, &mut Context::new(file, &mut findings, node.position));
+                let mut context = Context::new(file, &mut findings, node.position);
+                context.leaves_out = true;
+                read = T::decode(&node, &Path::ROOT, &mut context);
             }
             Ok(node) => {
                 let place = Place::whole(file.clone()).at(node.position);
@@ -90,6 +97,35 @@ mod tests {
             told.starts_with("mesh.yaml:2:20: accessLogEncoding: is not a known word (found `XML`"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_used_counts_as_if_it_were_not_written() {
+        for wrong in [
+            "connectTimeout: 5",
+            "connectTimeout: -5s",
+            "connectTimeout: ''",
+            "connectTimeout: 0s",
+            "tcpKeepalive: {time: 5}",
+            "tcpKeepalive: {interval: 0s}",
+            "tcpKeepalive: {probes: x}",
+            "defaultTrafficPolicy: {connectionPool: {tcp: {connectTimeout: 5, tcpKeepalive: {time: x}}}}",
+            "defaultServiceExportTo: ['']",
+            "defaultVirtualServiceExportTo: ['']",
+            "defaultVirtualServiceExportTo: [5]",
+            "defaultDestinationRuleExportTo: ['', '*']",
+        ] {
+            let MeshReading { mut config, findings } = MeshConfig::read("mesh.yaml", wrong);
+            assert!(!findings.is_empty(), "{wrong}");
+            let (tcp, keepalive) = (crate::TcpPool::default(), Some(crate::TcpKeepalive::default()));
+            if let Some(pool) = config.default_traffic_policy.connection_pool.take() {
+                assert!(
+                    pool.tcp == tcp || pool.tcp == crate::TcpPool { tcp_keepalive: keepalive, ..tcp },
+                    "{wrong}"
+                );
+            }
+            assert_eq!(config, MeshConfig::default(), "{wrong}");
+        }
     }
 
     #[test]
