@@ -163,7 +163,10 @@ fn data_plane_settings(options: &ProxyOptions, mesh: &MeshConfig) -> anyhow::Res
         AccessLog::open(Path::new(file))
             .with_context(|| format!("cannot open the access log `{file}` (accessLogFile)"))
     };
-    let format = log_format::read(mesh)?;
+    let format = match options.mesh_config {
+        Some(_) => log_format::read(mesh)?,
+        None => log_format::read_or_default(mesh),
+    };
     // Telemetry may ask for a log that the mesh has not got.
     let file = mesh.access_log_file.as_deref().unwrap_or("/dev/stdout");
     let access_log = Some(open_log(file)?.with_format(format));

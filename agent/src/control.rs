@@ -22,7 +22,7 @@ use translate::{Credentials, MeshOptions, Proxy, ProxyKind, Translation, Transla
 use self::ending::Ending;
 use crate::{
     bootstrap::{self, resources_alone},
-    mesh, readiness,
+    log_format, mesh, readiness,
     status::{Published, RefusedListener, Status},
 };
 
@@ -247,6 +247,7 @@ impl Control {
                 access_log,
                 ..mesh::options(&now)
             };
+            findings.extend(log_format::check(&now));
             findings.extend(mesh::needs_restart(at_start, &now));
         }
         findings

@@ -17,6 +17,17 @@ pub(crate) fn read(mesh: &MeshConfig) -> anyhow::Result<LogFormat> {
     format.map_err(|wrong| anyhow!("{}", finding(mesh, wrong)))
 }
 
+/// The same of settings that may not end the proxy: a format that cannot be used counts as if it were not written.
+pub(crate) fn read_or_default(mesh: &MeshConfig) -> LogFormat {
+    read(mesh).unwrap_or_else(|wrong| {
+        tracing::error!("{wrong}");
+        match mesh.access_log_encoding {
+            AccessLogEncoding::Text => LogFormat::default(),
+            AccessLogEncoding::Json => LogFormat::default_json(),
+        }
+    })
+}
+
 /// What [`read`] would refuse or warn of.
 pub(crate) fn check(mesh: &MeshConfig) -> Vec<Finding> {
     let mut doubts = Vec::new();

@@ -35,7 +35,11 @@ impl MeshConfig {
         for finding in &mut reading.findings {
             finding.place = finding.place.as_ref().map(|place| within(&start, place));
             finding.resource = Some(map.meta.id.clone());
-            finding.path = format!("data[{MESH}]: {}", finding.path);
+            let separator = if finding.path.is_empty() { "" } else { ": " };
+            finding.path = format!("data[{MESH}]{separator}{}", finding.path);
+        }
+        if let Some(format) = &mut reading.config.access_log_format {
+            format.place = within(&start, &format.place);
         }
         Some(reading)
     }

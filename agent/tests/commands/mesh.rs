@@ -65,6 +65,22 @@ fn a_mistake_costs_only_its_field_at_the_start_and_nothing_later() {
 }
 
 #[test]
+fn a_log_format_that_cannot_be_used_ends_no_start_and_is_told_while_it_runs() {
+    let directory = TempDir::new().unwrap();
+    let told = "mesh.yaml:6:22: MeshConfig: accessLogFormat: has the unknown operator `%NOPE%`";
+    let wrong = "accessLogFormat: '%NOPE%'";
+    write(directory.path(), "ALLOW_ANY", "");
+    let running = sidecar(directory.path()).start();
+    running.await_ready();
+    let live = ["--admin".to_owned(), running.interfaces.admin.clone()];
+    let findings = || printed(&with(&["request", "GET", "/findings"], &live));
+    write(directory.path(), "ALLOW_ANY", wrong);
+    eventually("it is told before a restart", || findings().contains(told));
+    let anew = sidecar(directory.path()).start();
+    anew.await_ready();
+}
+
+#[test]
 fn hosts_that_nobody_knows_are_spoken_to_in_tls_where_the_mesh_says_so() {
     let directory = TempDir::new().unwrap();
     let ca = directory.path().join("ca.pem");
