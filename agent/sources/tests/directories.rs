@@ -113,15 +113,15 @@ async fn what_is_added_later_comes_after_what_was_there() {
     expect(&mut updates, &["m:1", "n:2"]).await;
     fs::write(path("0.yaml"), service("c", 3)).unwrap();
     expect(&mut updates, &["m:1", "n:2", "c:3"]).await;
-    fs::write(path("1.yaml"), service("b", 4)).unwrap();
-    expect(&mut updates, &["m:1", "n:2", "c:3", "b:4"]).await;
+    fs::write(path("1.yaml"), service("d", 4)).unwrap();
+    expect(&mut updates, &["m:1", "n:2", "c:3", "d:4"]).await;
     fs::write(path("n.yaml"), service("n", 5)).unwrap();
-    expect(&mut updates, &["m:1", "n:5", "c:3", "b:4"]).await;
+    expect(&mut updates, &["m:1", "n:5", "c:3", "d:4"]).await;
     fs::rename(path("m.yaml"), path("z.yaml")).unwrap();
     fs::write(path("0.yaml"), service("c", 6)).unwrap();
-    expect(&mut updates, &["m:1", "n:5", "c:6", "b:4"]).await;
+    expect(&mut updates, &["m:1", "n:5", "c:6", "d:4"]).await;
     // Whoever begins now knows nothing of it.
-    expect(&mut watch(&[place.path()]), &["b:4", "c:6", "m:1", "n:5"]).await;
+    expect(&mut watch(&[place.path()]), &["c:6", "d:4", "m:1", "n:5"]).await;
 }
 
 #[tokio::test]

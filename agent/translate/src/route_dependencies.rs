@@ -38,6 +38,8 @@ struct KnownName {
 struct References {
     gateways: Vec<GatewayRef>,
     destination_rules: Vec<Arc<Object<DestinationRule>>>,
+    /// Hosts of services that the workload's Sidecar does not import: naming them is no mistake.
+    hidden: Vec<String>,
 }
 
 impl RouteDependencies {
@@ -49,12 +51,12 @@ impl RouteDependencies {
         clusters: &Clusters,
     ) -> Option<Outdated> {
         let targets = !self.targets.are_those_of(registry, clusters);
-        let named = !self.named.are_those_of(resources);
+        let named = !self.named.are_those_of(resources, registry);
         if targets {
             self.targets = Targets::of(registry, clusters);
         }
         if named {
-            self.named = References::of(resources);
+            self.named = References::of(resources, registry);
         }
         match (targets, named) {
             (true, _) => Some(Outdated::Everything),
@@ -95,18 +97,20 @@ impl Targets {
 }
 
 impl References {
-    fn of(resources: &ResourceSet) -> Self {
+    fn of(resources: &ResourceSet, registry: &Registry<'_>) -> Self {
         Self {
             gateways: gateways(resources).collect(),
             destination_rules: resources.destination_rules().to_vec(),
+            hidden: registry.hidden().map(str::to_owned).collect(),
         }
     }
 
-    fn are_those_of(&self, resources: &ResourceSet) -> bool {
+    fn are_those_of(&self, resources: &ResourceSet, registry: &Registry<'_>) -> bool {
         let (known, now) = (&self.destination_rules, resources.destination_rules());
         known.len() == now.len()
             && known.iter().zip(now).all(|(known, now)| Arc::ptr_eq(known, now))
             && self.gateways.iter().cloned().eq(gateways(resources))
+            && self.hidden.iter().map(String::as_str).eq(registry.hidden())
     }
 }
 
